@@ -1,0 +1,97 @@
+//! Stable codes and their pages.
+
+use std::fmt;
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// Not shown.
+    Allow,
+    /// Said because the user should know; nothing is wrong.
+    Note,
+    /// Probably not what was meant. Output is written.
+    Warning,
+    /// No output is written.
+    Error,
+}
+
+impl Level {
+    /// The word used in output and in `npc.toml`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A kind of finding: its stable identifier and the page that `npc explain` prints.
+///
+/// Declared with [`codes!`](crate::codes), beside the check that reports it; the doc comment there is
+/// the page.
+#[derive(Debug)]
+pub struct Code {
+    /// `NP` and four digits. Never reused for something else.
+    pub id: &'static str,
+    /// A short name in words, as in `unknown-name`.
+    pub name: &'static str,
+    /// The level where nothing sets another.
+    pub level: Level,
+    /// The page, in Markdown: a heading, what it means, an example and its repair.
+    pub page: &'static str,
+}
+
+impl Code {
+    /// The page's heading, without the mark.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        let first = self.page.trim_start().lines().next().unwrap_or("");
+        first.trim_start_matches('#').trim()
+    }
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Code {}
+
+/// Declares codes with their pages, and `CODES`, the list of them.
+///
+/// ```
+/// npc_diagnostics::codes! {
+///     /// # Nothing to see
+///     ///
+///     /// The page of the code.
+///     EXAMPLE = "NP9999" "example" Warning;
+/// }
+/// assert_eq!(EXAMPLE.title(), "Nothing to see");
+/// assert_eq!(CODES.len(), 1);
+/// ```
+#[macro_export]
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $id:literal $slug:literal $level:ident;)*) => {
+        $(
+            $(#[doc = $doc])*
+            pub static $name: $crate::Code = $crate::Code {
+                id: $id,
+                name: $slug,
+                level: $crate::Level::$level,
+                page: concat!($($doc, "\n"),*),
+            };
+        )*
+        /// The codes declared here.
+        pub static CODES: &[&$crate::Code] = &[$(&$name),*];
+    };
+}

@@ -1,0 +1,214 @@
+//! Files, and places in them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A half-open range of bytes in one file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Offset just behind the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The span from `start` to `end`, in bytes.
+    #[must_use]
+    pub const fn new(start: u32, end: u32) -> Self {
+        Self { start, end }
+    }
+
+    /// The smallest span that holds both.
+    #[must_use]
+    pub fn to(self, other: Self) -> Self {
+        Self::new(self.start.min(other.start), self.end.max(other.end))
+    }
+
+    /// The empty span at the end of this one: where something is missing.
+    #[must_use]
+    pub const fn at_end(self) -> Self {
+        Self::new(self.end, self.end)
+    }
+
+    /// The empty span at the start of this one.
+    #[must_use]
+    pub const fn at_start(self) -> Self {
+        Self::new(self.start, self.start)
+    }
+
+    /// As a range of indices.
+    #[must_use]
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The bytes of `text` that the span covers; empty where it does not lie in the text.
+    #[must_use]
+    pub fn of(self, text: &str) -> &str {
+        text.get(self.range()).unwrap_or("")
+    }
+
+    /// Whether `offset` lies in the span or at its end.
+    #[must_use]
+    pub const fn touches(self, offset: u32) -> bool {
+        self.start <= offset && offset <= self.end
+    }
+}
+
+/// A file of a [`SourceMap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u32);
+
+/// A span in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    /// The file.
+    pub file: FileId,
+    /// The place in it.
+    pub span: Span,
+}
+
+impl Location {
+    /// The place `span` in `file`.
+    #[must_use]
+    pub const fn new(file: FileId, span: Span) -> Self {
+        Self { file, span }
+    }
+}
+
+/// A line and a column, both counted from one; columns count characters (Unicode scalar values).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LineColumn {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// A file's name, text and the starts of its lines.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    name: Arc<str>,
+    text: Arc<str>,
+    line_starts: Vec<u32>,
+}
+
+impl SourceFile {
+    fn new(name: Arc<str>, text: Arc<str>) -> Self {
+        let mut line_starts = vec![0];
+        // Texts are limited to 64 MiB by the loader, so offsets fit.
+        line_starts.extend(
+            text.bytes()
+                .zip(1u32..)
+                .filter(|(byte, _)| *byte == b'\n')
+                .map(|(_, next)| next),
+        );
+        Self { name, text, line_starts }
+    }
+
+    /// The name the user knows the file by: a path with `/`, or `<stdin>`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How many lines the file has; a file without a line break has one.
+    #[must_use]
+    pub fn line_count(&self) -> u32 {
+        self.line_starts.len() as u32
+    }
+
+    /// The line and column of a byte offset. An offset behind the end gives the end.
+    #[must_use]
+    pub fn line_column(&self, offset: u32) -> LineColumn {
+        let index = self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let start = self.line_starts.get(index).copied().unwrap_or(0);
+        let before = self.text.get(start as usize..offset as usize).unwrap_or("");
+        LineColumn { line: index as u32 + 1, column: before.chars().count() as u32 + 1 }
+    }
+
+    /// The text of a line, counted from one, without its line break.
+    #[must_use]
+    pub fn line(&self, line: u32) -> &str {
+        let start = self.line_starts.get(line.saturating_sub(1) as usize).copied();
+        let end = self.line_starts.get(line as usize).copied().unwrap_or(self.text.len() as u32);
+        start
+            .and_then(|start| self.text.get(start as usize..end as usize))
+            .map_or("", |line| line.trim_end_matches(['\n', '\r']))
+    }
+}
+
+/// All files of one compilation.
+#[derive(Clone, Debug, Default)]
+pub struct SourceMap {
+    files: Vec<SourceFile>,
+}
+
+impl SourceMap {
+    /// An empty map.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file under the name that users know it by.
+    pub fn add(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> FileId {
+        let id = FileId(self.files.len() as u32);
+        self.files.push(SourceFile::new(name.into(), text.into()));
+        id
+    }
+
+    /// The file. An id of another map gives an empty file.
+    #[must_use]
+    pub fn file(&self, id: FileId) -> &SourceFile {
+        static NONE: std::sync::OnceLock<SourceFile> = std::sync::OnceLock::new();
+        self.files
+            .get(id.0 as usize)
+            .unwrap_or_else(|| NONE.get_or_init(|| SourceFile::new("".into(), "".into())))
+    }
+
+    /// The text at a place.
+    #[must_use]
+    pub fn text(&self, location: Location) -> &str {
+        location.span.of(self.file(location.file).text())
+    }
+
+    /// `name:line` of a place, as generated objects name their origin.
+    #[must_use]
+    pub fn line_of(&self, location: Location) -> String {
+        let file = self.file(location.file);
+        format!("{}:{}", file.name(), file.line_column(location.span.start).line)
+    }
+
+    /// Every file with its id, in the order of being added.
+    pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
+        (0u32..).map(FileId).zip(&self.files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_characters() {
+        let mut map = SourceMap::new();
+        let id = map.add("a.np", "let ä = 1\r\nß\n");
+        let file = map.file(id);
+        assert_eq!(file.line_column(0), LineColumn { line: 1, column: 1 });
+        assert_eq!(file.line_column(6), LineColumn { line: 1, column: 6 });
+        assert_eq!(file.line_column(12), LineColumn { line: 2, column: 1 });
+        assert_eq!(file.line_column(9_999).line, 3);
+        assert_eq!(file.line(1), "let ä = 1");
+        assert_eq!(file.line(2), "ß");
+        assert_eq!(file.line(3), "");
+        assert_eq!(file.line(17), "");
+    }
+}

@@ -1,0 +1,68 @@
+//! Did you mean …?
+
+/// The candidate nearest to `word`, where one is near enough to be what was meant.
+///
+/// Near is a Damerau-Levenshtein distance (insertion, deletion, substitution, swap of neighbours)
+/// of at most a third of the word's length, and at least one. Of equally near candidates the first
+/// in alphabetical order is taken, so that the answer does not depend on the order of the input.
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A suggestion for a very long word helps nobody, and costs the square of its length.
+    if word.is_empty() || word.len() > 64 {
+        return None;
+    }
+    let limit = word.chars().count().div_ceil(3);
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit && *candidate != word)
+        .filter_map(|candidate| {
+            let distance = distance(word, candidate, limit)?;
+            Some((distance, candidate))
+        })
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// The distance of two words, or `None` beyond `limit`.
+fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
+    let a: Vec<char> = a.chars().flat_map(char::to_lowercase).collect();
+    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut previous: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut current = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (at(&previous, j) + usize::from(x != y))
+                .min(at(&previous, j + 1) + 1)
+                .min(at(&current, j) + 1);
+            let swapped = i > 0
+                && j > 0
+                && a.get(i - 1) == Some(y)
+                && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            current.push(best);
+        }
+        before = std::mem::replace(&mut previous, current);
+    }
+    previous.last().copied().filter(|distance| *distance <= limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_meant() {
+        let names = ["metadata", "kube-dns", "dns", "checkout"];
+        assert_eq!(nearest("metdata", names), Some("metadata"));
+        assert_eq!(nearest("kubedns", names), Some("kube-dns"));
+        assert_eq!(nearest("dsn", names), Some("dns"));
+        assert_eq!(nearest("Metadata", names), Some("metadata"));
+        assert_eq!(nearest("postgres", names), None);
+        assert_eq!(nearest("", names), None);
+        assert_eq!(nearest(&"m".repeat(100), names), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! Files and imports.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Diagnostic, FileId, Location, SourceMap, nearest};
+use npc_syntax::ast::{ItemKind, Word};
+use npc_syntax::{Parsed, parse};
+use rustc_hash::FxHashMap;
+
+npc_diagnostics::codes! {
+    /// # An imported file cannot be read
+    ///
+    /// The path behind `import` is relative to the file that imports.
+    IMPORT_MISSING = "NP0205" "import-missing" Error;
+
+    /// # Files import one another in a circle
+    ///
+    /// A file that is imported, directly or by way of others, cannot import the file that imports
+    /// it: put what both need into a third.
+    ///
+    /// ```np fails file=a.np
+    /// import "b.np"
+    /// ```
+    ///
+    /// ```np file=b.np
+    /// import "a.np"
+    /// ```
+    IMPORT_CYCLE = "NP0206" "import-cycle" Error;
+
+    /// # An import leaves the project's folder
+    ///
+    /// Files are imported from below the project's folder only: the one with `npc.toml`, or else
+    /// the folder of the program. That way a program means the same wherever it is checked out,
+    /// and cannot read what does not belong to it.
+    ///
+    /// ```np fails
+    /// import "../../elsewhere/sets.np"
+    /// ```
+    IMPORT_OUTSIDE = "NP0207" "import-outside" Error;
+
+    /// # A source file that cannot be read as a program
+    ///
+    /// Sources are UTF-8 and at most 64 MiB.
+    UNREADABLE = "NP0208" "unreadable" Error;
+}
+
+/// The largest source that is read, in bytes.
+pub const MAX_SOURCE: usize = 64 << 20;
+
+/// Why a file could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// There is no such file; with the names of those beside it.
+    NotFound(Vec<String>),
+    /// It lies outside the project's folder, perhaps by way of a link.
+    Outside,
+    /// It is larger than [`MAX_SOURCE`].
+    TooLarge,
+    /// Anything else, in words.
+    Other(String),
+}
+
+/// Where files come from: the file system, the editor's buffers, or a test.
+pub trait Files {
+    /// The bytes of the file at `path`, which is relative to the project's folder, with `/`, and
+    /// without `.` and `..`.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError>;
+}
+
+/// A file of a program.
+#[derive(Debug)]
+pub struct LoadedFile {
+    /// Its id.
+    pub id: FileId,
+    /// Its path below the project's folder.
+    pub path: Arc<str>,
+    /// What was parsed.
+    pub parsed: Parsed,
+    /// The files that it imports, by index, each with the place of the path.
+    pub imports: Vec<(usize, Location)>,
+}
+
+/// All files of a program: those named, and those that they import.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The texts.
+    pub sources: SourceMap,
+    /// The files, the ones named first.
+    pub files: Vec<LoadedFile>,
+    /// What is wrong with the files, the syntax and the imports.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Loads the files named and all that they import.
+///
+/// Paths are relative to the project's folder. A file that is named twice is loaded once.
+pub fn load(files: &impl Files, roots: &[String]) -> Loaded {
+    let mut loader = Loader { files, loaded: Loaded::default(), by_path: FxHashMap::default() };
+    for root in roots {
+        if !loader.by_path.contains_key(root.as_str()) {
+            loader.add(root, None);
+        }
+    }
+    // The list grows while it is walked: imports are added behind.
+    let mut next = 0;
+    while next < loader.loaded.files.len() {
+        loader.follow_imports(next);
+        next += 1;
+    }
+    loader.find_cycles();
+    loader.loaded
+}
+
+struct Loader<'a, F> {
+    files: &'a F,
+    loaded: Loaded,
+    by_path: FxHashMap<Arc<str>, Option<usize>>,
+}
+
+impl<F: Files> Loader<'_, F> {
+    fn add(&mut self, path: &str, importer: Option<Location>) -> Option<usize> {
+        let path: Arc<str> = path.into();
+        let read = self.files.read(&path).and_then(|bytes| {
+            if bytes.len() > MAX_SOURCE { Err(ReadError::TooLarge) } else { Ok(bytes) }
+        });
+        let text = match read {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => {
+                    let at = error.utf8_error().valid_up_to();
+                    let line = error.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+                    self.unreadable(&path, importer, &format!("not UTF-8 text (byte {at}, line {line})"));
+                    self.by_path.insert(path, None);
+                    return None;
+                }
+            },
+            Err(error) => {
+                match (&error, importer) {
+                    (ReadError::NotFound(_) | ReadError::Outside, Some(location)) => {
+                        self.import_error(&path, &error, location);
+                    }
+                    (ReadError::NotFound(_), None) => self.unreadable(&path, None, "there is no such file"),
+                    (ReadError::Outside, None) => self.unreadable(&path, None, "it lies outside the project's folder"),
+                    (ReadError::TooLarge, _) => self.unreadable(&path, importer, "it is larger than 64 MiB"),
+                    (ReadError::Other(why), _) => self.unreadable(&path, importer, why),
+                }
+                self.by_path.insert(path, None);
+                return None;
+            }
+        };
+        let id = self.loaded.sources.add(Arc::clone(&path), text.as_str());
+        let mut parsed = parse(id, &text);
+        self.loaded.diagnostics.append(&mut parsed.diagnostics);
+        let index = self.loaded.files.len();
+        self.loaded.files.push(LoadedFile { id, path: Arc::clone(&path), parsed, imports: Vec::new() });
+        self.by_path.insert(path, Some(index));
+        Some(index)
+    }
+
+    fn unreadable(&mut self, path: &str, importer: Option<Location>, why: &str) {
+        let message = format!("cannot read {path}: {why}");
+        self.loaded.diagnostics.push(match importer {
+            Some(location) => Diagnostic::new(&UNREADABLE, message, location, "imported here"),
+            None => Diagnostic::without_place(&UNREADABLE, message),
+        });
+    }
+
+    fn import_error(&mut self, path: &str, error: &ReadError, location: Location) {
+        let diagnostic = match error {
+            ReadError::NotFound(beside) => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                let diagnostic = Diagnostic::new(
+                    &IMPORT_MISSING,
+                    format!("there is no file `{path}`"),
+                    location,
+                    "imported here",
+                );
+                match nearest(name, beside.iter().map(String::as_str)) {
+                    Some(meant) => {
+                        let written = self.loaded.sources.text(location).trim_matches('"').to_owned();
+                        let fixed = match written.rsplit_once('/') {
+                            Some((folder, _)) => format!("\"{folder}/{meant}\""),
+                            None => format!("\"{meant}\""),
+                        };
+                        diagnostic.help(format!("did you mean `{meant}`?")).fix(
+                            npc_diagnostics::Applicability::Maybe,
+                            format!("import {fixed}"),
+                            location,
+                            fixed,
+                        )
+                    }
+                    None => diagnostic.note("the path is relative to the file that imports"),
+                }
+            }
+            _ => outside(location),
+        };
+        self.loaded.diagnostics.push(diagnostic);
+    }
+
+    fn follow_imports(&mut self, index: usize) {
+        let Some(file) = self.loaded.files.get(index) else { return };
+        let (id, from) = (file.id, Arc::clone(&file.path));
+        let paths: Vec<Word> = file
+            .parsed
+            .tree
+            .items
+            .iter()
+            .filter_map(|item| match &item.kind {
+                ItemKind::Import(import) => Some(import.path),
+                _ => None,
+            })
+            .collect();
+        for word in paths {
+            let location = Location::new(id, word.span);
+            let written = word.text(self.loaded.sources.file(id).text()).into_owned();
+            let Some(path) = join(&from, &written) else {
+                self.loaded.diagnostics.push(outside(location));
+                continue;
+            };
+            let known = self.by_path.get(path.as_str()).copied();
+            let target = match known {
+                Some(known) => known,
+                None => self.add(&path, Some(location)),
+            };
+            if let Some(target) = target
+                && let Some(file) = self.loaded.files.get_mut(index)
+            {
+                file.imports.push((target, location));
+            }
+        }
+    }
+
+    /// Tells each import that closes a circle, at the import.
+    fn find_cycles(&mut self) {
+        #[derive(Clone, Copy, PartialEq)]
+        enum State {
+            New,
+            Open,
+            Done,
+        }
+        let mut states = vec![State::New; self.loaded.files.len()];
+        let mut found = Vec::new();
+        for root in 0..self.loaded.files.len() {
+            if states.get(root) != Some(&State::New) {
+                continue;
+            }
+            // A stack of (file, next import), since imports may be nested as deep as there are files.
+            let mut stack = vec![(root, 0)];
+            if let Some(state) = states.get_mut(root) {
+                *state = State::Open;
+            }
+            while let Some((file, next)) = stack.last_mut() {
+                let import = self.loaded.files.get(*file).and_then(|f| f.imports.get(*next));
+                *next += 1;
+                match import {
+                    None => {
+                        if let Some(state) = states.get_mut(*file) {
+                            *state = State::Done;
+                        }
+                        stack.pop();
+                    }
+                    Some((target, location)) => match states.get(*target) {
+                        Some(State::New) => {
+                            if let Some(state) = states.get_mut(*target) {
+                                *state = State::Open;
+                            }
+                            stack.push((*target, 0));
+                        }
+                        Some(State::Open) => {
+                            let circle = stack
+                                .iter()
+                                .skip_while(|(file, _)| file != target)
+                                .filter_map(|(file, _)| self.loaded.files.get(*file))
+                                .map(|file| format!("`{}`", file.path))
+                                .collect::<Vec<_>>()
+                                .join(" imports ");
+                            let name = self.loaded.files.get(*target).map_or("", |file| &file.path);
+                            found.push(
+                                Diagnostic::new(
+                                    &IMPORT_CYCLE,
+                                    "files import one another in a circle",
+                                    *location,
+                                    "this import closes it",
+                                )
+                                .note(format!("{circle} imports `{name}`"))
+                                .help("put what both need into a third file"),
+                            );
+                        }
+                        _ => {}
+                    },
+                }
+            }
+        }
+        self.loaded.diagnostics.append(&mut found);
+    }
+}
+
+fn outside(location: Location) -> Diagnostic {
+    Diagnostic::new(
+        &IMPORT_OUTSIDE,
+        "this import leaves the project's folder",
+        location,
+        "only files below it can be imported",
+    )
+    .note("the project's folder is the one with `npc.toml`, or else the folder of the program")
+}
+
+/// The path that `written` names in the file at `from`; `None` where it leaves the folder.
+fn join(from: &str, written: &str) -> Option<String> {
+    if written.starts_with('/') || written.contains('\\') || written.contains(':') || written.contains('\0') {
+        return None;
+    }
+    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in written.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn paths() {
+        assert_eq!(join("a.np", "b.np").as_deref(), Some("b.np"));
+        assert_eq!(join("x/a.np", "b.np").as_deref(), Some("x/b.np"));
+        assert_eq!(join("x/a.np", "../b.np").as_deref(), Some("b.np"));
+        assert_eq!(join("x/a.np", "./y//b.np").as_deref(), Some("x/y/b.np"));
+        for bad in ["/etc/passwd", "../../b.np", "C:\\b.np", "c:/b.np", "a\0"] {
+            assert_eq!(join("x/a.np", bad), None, "{bad}");
+        }
+    }
+}

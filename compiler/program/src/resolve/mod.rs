@@ -1,0 +1,112 @@
+//! From trees to a program: names resolved, sets typed, values checked.
+
+mod policy;
+mod scope;
+mod sets;
+mod settings;
+mod test;
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Code, Diagnostic, FileId, Location, SourceMap, Span};
+use npc_syntax::ast::{Item, ItemKind, Word};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::ir::Program;
+use crate::load::Loaded;
+use sets::Sets;
+
+
+/// The codes of this module, by file.
+pub(crate) static CODES: [&[&Code]; 5] =
+    [policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
+
+/// Resolves the files of a program.
+///
+/// What is broken is left out of the program and told in the diagnostics; nothing that depends on
+/// it is told again.
+#[must_use]
+pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
+    let mut cx = Context {
+        sources: &loaded.sources,
+        diagnostics: Vec::new(),
+        interned: FxHashSet::default(),
+    };
+    let mut sets = Sets::collect(loaded, &mut cx);
+    sets.evaluate(&mut cx);
+
+    let mut program = Program::default();
+    let mut policy_names = FxHashMap::default();
+    let mut test_names = FxHashMap::default();
+    for (index, file) in loaded.files.iter().enumerate() {
+        let mut view = sets.view(index);
+        for item in &file.parsed.tree.items {
+            match &item.kind {
+                ItemKind::Import(_) | ItemKind::Let(_) => {}
+                ItemKind::Policy(policy) => {
+                    let resolved = cx.policy(file.id, item, policy, &mut view, &mut policy_names);
+                    program.policies.extend(resolved);
+                }
+                ItemKind::Kyverno(block) => cx.settings(file.id, block, &mut program.settings),
+                ItemKind::Test(test) => {
+                    program.tests.push(cx.test(file.id, test, &mut view, &mut test_names));
+                }
+                ItemKind::Assert(assert) => {
+                    program.asserts.extend(cx.assertion(file.id, item.span, assert, &mut view));
+                }
+            }
+        }
+    }
+    sets.unused(&mut cx);
+    policy::priorities(&program, &mut cx);
+    (program, cx.diagnostics)
+}
+
+/// What every step of resolution needs.
+struct Context<'a> {
+    sources: &'a SourceMap,
+    diagnostics: Vec<Diagnostic>,
+    interned: FxHashSet<Arc<str>>,
+}
+
+impl Context<'_> {
+    fn text(&self, file: FileId, word: Word) -> std::borrow::Cow<'_, str> {
+        word.text(self.sources.file(file).text())
+    }
+
+    /// The word's text, shared with every equal one.
+    fn name(&mut self, file: FileId, word: Word) -> Arc<str> {
+        let text = word.text(self.sources.file(file).text());
+        if let Some(known) = self.interned.get(&*text) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = text.as_ref().into();
+        self.interned.insert(Arc::clone(&name));
+        name
+    }
+
+    fn tell(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The value, or nothing and a diagnostic.
+    fn ok<T>(&mut self, result: Result<T, Box<Diagnostic>>) -> Option<T> {
+        result.map_err(|diagnostic| self.tell(*diagnostic)).ok()
+    }
+
+    /// The lines of an item's documentation.
+    fn docs(&self, file: FileId, item: &Item) -> Vec<String> {
+        let text = self.sources.file(file).text();
+        item.docs
+            .iter()
+            .map(|span| {
+                let line = span.of(text).trim_start_matches('/');
+                line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()
+            })
+            .collect()
+    }
+}
+
+const fn at(file: FileId, span: Span) -> Location {
+    Location::new(file, span)
+}

@@ -1,0 +1,642 @@
+//! Policies.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_syntax::ast::{self, Action, Direction, Item, Peer as PeerTree, Statement, Term, Tier};
+use rustc_hash::FxHashMap;
+
+use super::sets::{Value, View, WRONG_KIND};
+use super::{Context, at};
+use crate::ir::{
+    Isolation, LAST_PRIORITY, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Settings,
+};
+use crate::selector::overlap;
+use crate::values::address::{Block, subtract};
+use crate::values::name::check_name;
+
+npc_diagnostics::codes! {
+    /// # Two policies of one name
+    ///
+    /// A policy's name becomes the name of objects in the cluster, so it is unique in the whole
+    /// program.
+    ///
+    /// ```np fails
+    /// policy web for pods { app = web } in namespace shop { isolate ingress }
+    /// policy web for pods { app = web } in namespace blog { isolate ingress }
+    /// ```
+    ///
+    /// ```np
+    /// policy shop-web for pods { app = web } in namespace shop { isolate ingress }
+    /// policy blog-web for pods { app = web } in namespace blog { isolate ingress }
+    /// ```
+    POLICY_TWICE = "NP0401" "policy-twice" Error;
+
+    /// # A subject without its namespaces
+    ///
+    /// The scope of a policy is always written: a policy belongs to no namespace of its own.
+    ///
+    /// ```np fails
+    /// policy web for pods { app = web } { isolate ingress }
+    /// ```
+    ///
+    /// ```np
+    /// policy web for pods { app = web } in namespace shop { isolate ingress }
+    /// ```
+    SUBJECT_SCOPE = "NP0402" "subject-scope" Error;
+
+    /// # Namespaces that depend on the subject, in a subject
+    ///
+    /// `same namespace` and `namespaces sharing` compare with the namespace of the policy's own
+    /// pods. They say whom a rule names, not whom a policy is for.
+    ///
+    /// ```np fails
+    /// policy tenants for all pods in namespaces sharing tenant { isolate ingress }
+    /// ```
+    ///
+    /// ```np
+    /// policy tenants for all pods in namespaces { tenant } {
+    ///   allow ingress from all pods in namespaces sharing tenant
+    /// }
+    /// ```
+    RELATIVE_SUBJECT = "NP0403" "relative-subject" Error;
+
+    /// # A statement that this tier does not have
+    ///
+    /// A plain policy isolates and allows, as NetworkPolicy does: several of them are a union, and
+    /// none can deny what another allows. `deny` belongs to `admin policy` and `baseline policy`,
+    /// `pass` to `admin policy`, `isolate` to plain policies.
+    ///
+    /// ```np fails
+    /// let metadata = 169.254.169.254/32
+    /// policy no-metadata for all pods in all namespaces { deny egress to metadata }
+    /// ```
+    ///
+    /// A denial that no other policy can undo is an admin policy:
+    ///
+    /// ```np
+    /// let metadata = 169.254.169.254/32
+    /// admin policy no-metadata priority 10 for all pods in all namespaces { deny egress to metadata }
+    /// ```
+    NOT_IN_TIER = "NP0404" "not-in-tier" Error;
+
+    /// # A priority that is none
+    ///
+    /// Admin and baseline policies have a priority from 0, asked first, to 1000. Plain policies
+    /// have none: they are a union, in which order does not matter.
+    ///
+    /// ```np fails
+    /// policy p priority 10 for all pods in all namespaces { isolate ingress }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in all namespaces { isolate ingress }
+    /// ```
+    PRIORITY = "NP0405" "priority" Error;
+
+    /// # Two policies of one priority for the same pods
+    ///
+    /// Where two admin (or two baseline) policies of the same priority select one pod, nothing says
+    /// which of them decides. One without a priority has the last one, 1000.
+    ///
+    /// ```np fails
+    /// admin policy a priority 5 for all pods in namespaces { env = prod } {
+    ///   deny egress to 10.0.0.0/8
+    /// }
+    /// admin policy b priority 5 for pods { app = web } in all namespaces {
+    ///   allow egress to 10.1.0.0/16
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// admin policy a priority 5 for all pods in namespaces { env = prod } {
+    ///   deny egress to 10.0.0.0/8
+    /// }
+    /// admin policy b priority 4 for pods { app = web } in all namespaces {
+    ///   allow egress to 10.1.0.0/16
+    /// }
+    /// ```
+    PRIORITY_OVERLAP = "NP0406" "priority-overlap" Error;
+
+    /// # A policy that says nothing
+    ///
+    /// It has no rule and isolates nothing, so it changes no verdict.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespace shop { }
+    /// ```
+    ///
+    /// To refuse everything that no other policy allows:
+    ///
+    /// ```np
+    /// policy p for all pods in namespace shop { isolate ingress, egress }
+    /// ```
+    EMPTY_POLICY = "NP0407" "empty-policy" Warning;
+
+    /// # Something beside `anywhere`
+    ///
+    /// `anywhere` is every pod and every address already.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespace shop { allow egress to anywhere, 10.0.0.0/8 }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in namespace shop { allow egress to anywhere }
+    /// ```
+    BESIDE_ANYWHERE = "NP0408" "beside-anywhere" Warning;
+}
+
+impl Context<'_> {
+    /// A policy; `None` where so much of it is broken that it has no meaning.
+    pub(super) fn policy(
+        &mut self,
+        file: FileId,
+        item: &Item,
+        tree: &ast::Policy,
+        view: &mut View<'_, '_>,
+        names: &mut FxHashMap<Arc<str>, Location>,
+    ) -> Option<Policy> {
+        let name = self.name(file, tree.name);
+        let location = at(file, tree.name.span);
+        let checked = check_name("policy", &name, location);
+        self.ok(checked);
+        match names.entry(Arc::clone(&name)) {
+            std::collections::hash_map::Entry::Occupied(first) => {
+                let first = *first.get();
+                self.tell(
+                    Diagnostic::new(
+                        &POLICY_TWICE,
+                        format!("two policies have the name `{name}`"),
+                        location,
+                        "again here",
+                    )
+                    .label(first, "first here")
+                    .help("policies are a union: give this one a name of its own, or put its rules into the first"),
+                );
+            }
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(location);
+            }
+        }
+        let priority = self.priority(file, tree);
+        let subjects = self.subjects(file, tree, view);
+
+        let mut rules = Vec::with_capacity(tree.statements.len());
+        let mut isolate = Isolation::default();
+        let mut complete = !tree.broken;
+        for statement in &tree.statements {
+            match statement {
+                Statement::Rule(rule) => match self.rule(file, tree, rule, view) {
+                    Some(rule) => rules.push(rule),
+                    None => complete = false,
+                },
+                Statement::Isolate(statement) => {
+                    if tree.tier != Tier::Namespaced {
+                        self.tell(isolate_in_tier(tree, at(file, statement.span), &name));
+                        complete = false;
+                        continue;
+                    }
+                    for (direction, span) in &statement.directions {
+                        let place = Some(at(file, *span));
+                        match direction {
+                            Direction::Ingress => isolate.ingress = isolate.ingress.or(place),
+                            Direction::Egress => isolate.egress = isolate.egress.or(place),
+                        }
+                    }
+                }
+            }
+        }
+        let mut settings = Settings::default();
+        for block in &tree.settings {
+            self.settings(file, block, &mut settings);
+        }
+        if tree.statements.is_empty() && !tree.broken {
+            let help = match tree.tier {
+                Tier::Namespaced => "to refuse what no policy allows, write `isolate ingress, egress`",
+                _ => "write a rule, such as `deny egress to 169.254.169.254`",
+            };
+            self.tell(
+                Diagnostic::new(
+                    &EMPTY_POLICY,
+                    format!("the policy `{name}` says nothing"),
+                    location,
+                    "no rule in it",
+                )
+                .help(help),
+            );
+        }
+        let subjects = subjects?;
+        complete.then(|| Policy {
+            name,
+            location,
+            whole: at(file, item.span),
+            docs: self.docs(file, item),
+            audit: tree.audit.map(|span| at(file, span)),
+            tier: tree.tier,
+            tier_location: tree.tier_span.map(|span| at(file, span)),
+            priority: priority.unwrap_or(LAST_PRIORITY),
+            priority_location: tree.priority.map(|word| at(file, word.span)),
+            subjects,
+            rules,
+            isolate,
+            settings,
+        })
+    }
+
+    fn priority(&mut self, file: FileId, tree: &ast::Policy) -> Option<u16> {
+        let word = tree.priority?;
+        let location = at(file, word.span);
+        let text = self.text(file, word).into_owned();
+        if tree.tier == Tier::Namespaced {
+            self.tell(
+                Diagnostic::new(
+                    &PRIORITY,
+                    "a plain policy has no priority",
+                    location,
+                    "policies are a union: their order does not matter",
+                )
+                .help("write `admin policy` or `baseline policy`, or leave the priority out"),
+            );
+            return None;
+        }
+        let number = text.parse().ok().filter(|number| *number <= LAST_PRIORITY);
+        if number.is_none() {
+            self.tell(Diagnostic::new(
+                &PRIORITY,
+                format!("`{text}` is not a priority"),
+                location,
+                "a number from 0, asked first, to 1000",
+            ));
+        }
+        number
+    }
+
+    fn subjects(
+        &mut self,
+        file: FileId,
+        tree: &ast::Policy,
+        view: &mut View<'_, '_>,
+    ) -> Option<Vec<Arc<PodTerm>>> {
+        let subjects = view.pods(file, &tree.subject, "a policy is for", self);
+        let mut complete = subjects.is_some() && !tree.subject.is_empty();
+        for term in &tree.subject {
+            if let Term::Pods(pods) = term
+                && pods.scope.is_none()
+            {
+                complete = false;
+                self.tell(no_scope(at(file, pods.span), at(file, pods.span), None));
+            }
+        }
+        for subject in subjects.iter().flatten() {
+            if subject.scope_location.is_none() {
+                // Pods written here are told above; what is left comes from a set.
+                let direct = tree.subject.iter().any(|term| at(file, term.span()) == subject.location);
+                if !direct {
+                    complete = false;
+                    let place = tree.subject.iter().map(Term::span).reduce(npc_diagnostics::Span::to);
+                    let place = at(file, place.unwrap_or(tree.name.span));
+                    self.tell(no_scope(place, place, Some(subject.location)));
+                }
+                continue;
+            }
+            if let ScopeBase::Same | ScopeBase::Sharing(_) = subject.scope.base {
+                complete = false;
+                let place = subject.scope_location.unwrap_or(subject.location);
+                let sharing = matches!(subject.scope.base, ScopeBase::Sharing(_));
+                self.tell(
+                    Diagnostic::new(
+                        &RELATIVE_SUBJECT,
+                        format!(
+                            "`{}` says whom a rule names, not whom a policy is for",
+                            if sharing { "namespaces sharing" } else { "same namespace" }
+                        ),
+                        place,
+                        "compares with the namespace of the policy's own pods",
+                    )
+                    .help(if sharing {
+                        "name the namespaces that have the label: `namespaces { LABEL }`"
+                    } else {
+                        "name the namespaces: `namespace NAME`, `all namespaces`, `namespaces { … }`"
+                    }),
+                );
+            }
+        }
+        subjects.filter(|_| complete)
+    }
+
+    fn rule(
+        &mut self,
+        file: FileId,
+        policy: &ast::Policy,
+        tree: &ast::Rule,
+        view: &mut View<'_, '_>,
+    ) -> Option<Rule> {
+        let mut complete = true;
+        let wrong_action = match (policy.tier, tree.action) {
+            (Tier::Namespaced, Action::Deny | Action::Pass) | (Tier::Baseline, Action::Pass) => true,
+            (_, Action::Allow | Action::Deny | Action::Pass) => false,
+        };
+        if wrong_action {
+            complete = false;
+            let name = self.text(file, policy.name).into_owned();
+            self.tell(action_in_tier(policy, tree, file, &name));
+        }
+        let ports = view.ports(file, &tree.ports, self);
+        let peers = self.peers(file, &tree.peers, view);
+        let (ports, peers) = (ports?, peers?);
+        complete.then(|| Rule {
+            location: at(file, tree.span),
+            action: tree.action,
+            action_location: at(file, tree.action_span),
+            direction: tree.direction,
+            peers,
+            ports,
+            log: tree.log.map(|span| at(file, span)),
+        })
+    }
+
+    fn peers(&mut self, file: FileId, trees: &[PeerTree], view: &mut View<'_, '_>) -> Option<Vec<Peer>> {
+        let mut peers = Vec::with_capacity(trees.len());
+        let mut complete = true;
+        for tree in trees {
+            match tree {
+                PeerTree::Anywhere { span, except } => {
+                    let location = at(file, *span);
+                    match view.addresses(file, except, self) {
+                        Some(except) => {
+                            complete &= self.leaves_something(&except, location);
+                            peers.push(Peer::Anywhere { except, location });
+                        }
+                        None => complete = false,
+                    }
+                }
+                PeerTree::Term(term) => match view.term(file, term, self) {
+                    Value::Pods(list) => peers.extend(list.iter().cloned().map(Peer::Pods)),
+                    Value::Addresses(list) => {
+                        peers.extend(list.iter().map(|one| Peer::Block(Arc::clone(one))));
+                    }
+                    Value::Ports(_) => {
+                        complete = false;
+                        self.tell(
+                            Diagnostic::new(
+                                &WRONG_KIND,
+                                "expected pods or addresses, and this is ports",
+                                at(file, term.span()),
+                                "these are ports",
+                            )
+                            .help("ports stand behind `on`"),
+                        );
+                    }
+                    Value::Broken => complete = false,
+                },
+            }
+        }
+        if let Some(PeerTree::Anywhere { span, except }) =
+            trees.iter().find(|tree| matches!(tree, PeerTree::Anywhere { .. }))
+            && except.is_empty()
+            && trees.len() > 1
+        {
+            self.tell(Diagnostic::new(
+                &BESIDE_ANYWHERE,
+                "`anywhere` is every pod and every address: what stands beside it adds nothing",
+                at(file, *span),
+                "this says it all",
+            ));
+        }
+        complete.then_some(peers)
+    }
+
+    /// Whether `anywhere except …` leaves some address.
+    fn leaves_something(&mut self, except: &[Block], location: Location) -> bool {
+        let left = except.is_empty() || !subtract(&Block::everything(), except).is_empty();
+        if !left {
+            self.tell(Diagnostic::new(
+                &crate::values::address::EXCEPT_OUTSIDE,
+                "`except` leaves nothing of `anywhere`",
+                location,
+                "every address is taken away",
+            ));
+        }
+        left
+    }
+
+    /// An assertion; `None` where it is broken.
+    pub(super) fn assertion(
+        &mut self,
+        file: FileId,
+        span: npc_diagnostics::Span,
+        tree: &ast::Assert,
+        view: &mut View<'_, '_>,
+    ) -> Option<crate::ir::Assertion> {
+        let sources = view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);
+        let destination = PeerTree::Term(tree.destination.clone());
+        let destinations = self.peers(file, std::slice::from_ref(&destination), view);
+        let ports = view.ports(file, &tree.ports, self);
+        let mut complete = true;
+        for (list, term) in [(true, &tree.source), (false, &tree.destination)] {
+            let unscoped = if list {
+                sources.iter().flatten().any(|pods| pods.scope_location.is_none())
+            } else {
+                destinations
+                    .iter()
+                    .flatten()
+                    .any(|peer| matches!(peer, Peer::Pods(pods) if pods.scope_location.is_none()))
+            };
+            if unscoped {
+                complete = false;
+                let place = at(file, term.span());
+                self.tell(no_scope(place, place, None));
+            }
+        }
+        let (sources, destinations, ports) = (sources?, destinations?, ports?);
+        complete.then(|| crate::ir::Assertion {
+            allowed: tree.allowed,
+            sources,
+            destinations,
+            ports,
+            location: at(file, span),
+        })
+    }
+}
+
+fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic {
+    let diagnostic = Diagnostic::new(
+        &SUBJECT_SCOPE,
+        "these pods are in no namespaces",
+        place,
+        "say which: `in namespace NAME`, `in all namespaces`, `in namespaces { … }`",
+    )
+    .fix(
+        Applicability::Maybe,
+        "mean every namespace",
+        Location::new(end.file, end.span.at_end()),
+        " in all namespaces",
+    );
+    match set {
+        Some(set) => diagnostic.label(set, "the set does not say it either"),
+        None => diagnostic,
+    }
+}
+
+fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &str) -> Diagnostic {
+    let place = at(file, rule.action_span);
+    if rule.action == Action::Pass && policy.tier == Tier::Baseline {
+        return Diagnostic::new(
+            &NOT_IN_TIER,
+            "a baseline policy cannot pass",
+            place,
+            "no tier is asked behind the baseline",
+        )
+        .help("`allow` or `deny`");
+    }
+    let keyword = if rule.action == Action::Deny { "deny" } else { "pass" };
+    let diagnostic = Diagnostic::new(
+        &NOT_IN_TIER,
+        format!("a plain policy cannot `{keyword}`"),
+        place,
+        "a plain policy allows, and refuses what it does not allow",
+    )
+    .note("policies are a union: what one allows, another cannot take back");
+    let policy_start = at(file, policy.name.span);
+    let diagnostic = diagnostic.label(policy_start, format!("`{name}` is a plain policy"));
+    if rule.action == Action::Deny {
+        let only_peer = match rule.peers.as_slice() {
+            [PeerTree::Term(Term::Word(_))] if rule.ports.is_empty() => {
+                let direction =
+                    if rule.direction == Direction::Ingress { "ingress from" } else { "egress to" };
+                format!("write `allow {direction} anywhere except …`, or ")
+            }
+            _ => String::new(),
+        };
+        diagnostic.help(format!("{only_peer}make it an `admin policy`, whose denials no other policy undoes"))
+    } else {
+        diagnostic.help("make it an `admin policy`")
+    }
+}
+
+fn isolate_in_tier(policy: &ast::Policy, place: Location, name: &str) -> Diagnostic {
+    let tier = if policy.tier == Tier::Admin { "an admin" } else { "a baseline" };
+    Diagnostic::new(
+        &NOT_IN_TIER,
+        format!("{tier} policy cannot isolate"),
+        place,
+        "only plain policies isolate",
+    )
+    .label(at(place.file, policy.name.span), format!("`{name}` is {tier} policy"))
+    .help("to refuse everything, write `deny ingress from anywhere` as its last rule")
+}
+
+/// Tells pairs of admin, or of baseline, policies of one priority that can select one pod.
+///
+/// Policies are compared within buckets: of those whose subjects name their namespaces only the
+/// ones that name the same, and of those that ask for a label's value only the ones that ask for the
+/// same. A policy's first overlap is told, so the work is bounded by what is told.
+pub(super) fn priorities(program: &Program, cx: &mut Context<'_>) {
+    let mut groups: FxHashMap<(Tier, u16), Vec<&Policy>> = FxHashMap::default();
+    for policy in &program.policies {
+        if policy.tier != Tier::Namespaced && policy.audit.is_none() {
+            groups.entry((policy.tier, policy.priority)).or_default().push(policy);
+        }
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| group.first().map(|policy| policy.location));
+    for group in groups {
+        let mut buckets = Buckets::default();
+        for policy in group {
+            if let Some(other) = buckets.overlapping(policy) {
+                cx.tell(tell_overlap(policy, other));
+            }
+            buckets.add(policy);
+        }
+    }
+}
+
+/// Policies by what their subjects surely need: a namespace's name, or a label with a value.
+#[derive(Default)]
+struct Buckets<'a> {
+    /// Subjects that need one of few names.
+    by_name: FxHashMap<Arc<str>, Vec<(&'a Policy, &'a PodTerm)>>,
+    /// Other subjects that need one of few values of a pod's label.
+    by_label: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<(&'a Policy, &'a PodTerm)>>>,
+    rest: Vec<(&'a Policy, &'a PodTerm)>,
+    all: Vec<(&'a Policy, &'a PodTerm)>,
+}
+
+impl<'a> Buckets<'a> {
+    fn names(scope: &Scope) -> Option<&[Arc<str>]> {
+        match &scope.base {
+            ScopeBase::Names(names) if !names.iter().any(|name| name.contains(['*', '?'])) => Some(names),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, policy: &'a Policy) {
+        for subject in &policy.subjects {
+            let entry = (policy, &**subject);
+            self.all.push(entry);
+            if let Some(names) = Self::names(&subject.scope) {
+                for name in names {
+                    self.by_name.entry(Arc::clone(name)).or_default().push(entry);
+                }
+                continue;
+            }
+            let listed = subject.selector.requirements.iter().find(|r| r.operator == ast::Operator::In);
+            match listed {
+                Some(requirement) => {
+                    let values = self.by_label.entry(Arc::clone(&requirement.key)).or_default();
+                    for value in &requirement.values {
+                        values.entry(Arc::clone(value)).or_default().push(entry);
+                    }
+                }
+                None => self.rest.push(entry),
+            }
+        }
+    }
+
+    fn overlapping(&self, policy: &Policy) -> Option<&'a Policy> {
+        policy.subjects.iter().find_map(|subject| {
+            let hit = |entry: &&(&'a Policy, &'a PodTerm)| overlap(entry.1, subject);
+            if let Some(names) = Self::names(&subject.scope) {
+                let same_name = names.iter().filter_map(|name| self.by_name.get(name)).flatten();
+                return same_name.chain(self.not_by_name(subject)).find(hit).map(|entry| entry.0);
+            }
+            self.by_name.values().flatten().chain(self.not_by_name(subject)).find(hit).map(|entry| entry.0)
+        })
+    }
+
+    /// Those without names that the subject's labels do not rule out.
+    fn not_by_name<'s>(&'s self, subject: &'s PodTerm) -> impl Iterator<Item = &'s (&'a Policy, &'a PodTerm)> {
+        let by_label = self.by_label.iter().flat_map(move |(key, values)| {
+            let listed = subject
+                .selector
+                .requirements
+                .iter()
+                .find(|r| r.key == *key && r.operator == ast::Operator::In);
+            let chosen: Vec<_> = match listed {
+                Some(requirement) => requirement.values.iter().filter_map(|value| values.get(value)).collect(),
+                None => values.values().collect(),
+            };
+            chosen.into_iter().flatten()
+        });
+        self.rest.iter().chain(by_label)
+    }
+}
+
+fn tell_overlap(policy: &Policy, other: &Policy) -> Diagnostic {
+    let place = policy.priority_location.unwrap_or(policy.location);
+    let tier = if policy.tier == Tier::Admin { "admin" } else { "baseline" };
+    let said = |policy: &Policy| match policy.priority_location {
+        Some(_) => format!("`{}` has priority {}", policy.name, policy.priority),
+        None => format!("`{}` has no priority, so the last one, {LAST_PRIORITY}", policy.name),
+    };
+    Diagnostic::new(
+        &PRIORITY_OVERLAP,
+        format!("two {tier} policies of priority {} can select one pod", policy.priority),
+        place,
+        said(policy),
+    )
+    .label(other.priority_location.unwrap_or(other.location), said(other))
+    .help("give one of them another priority; the lower is asked first")
+}
+

@@ -1,0 +1,269 @@
+//! Pods, selectors and scopes.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_syntax::ast::{Operator, Pods, Scope as ScopeTree, ScopeBase as BaseTree, ScopeExcept, Selector as SelectorTree, Word};
+
+use super::sets::{Value, WRONG_KIND};
+use super::{Context, at};
+use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
+use crate::selector::scopes_overlap;
+use crate::values::label::{check_key, check_value};
+use crate::values::name::check_namespace;
+
+npc_diagnostics::codes! {
+    /// # A selector that nothing can satisfy
+    ///
+    /// Requirements are joined by "and": a label cannot have two values, or be there and not be
+    /// there.
+    ///
+    /// ```np fails
+    /// policy p for pods { app = web, app = api } in all namespaces { isolate ingress }
+    /// ```
+    ///
+    /// Either of two values is written with `in`:
+    ///
+    /// ```np
+    /// policy p for pods { app in (web, api) } in all namespaces { isolate ingress }
+    /// ```
+    UNSATISFIABLE = "NP0310" "unsatisfiable" Error;
+
+    /// # Namespaces of which none is left
+    ///
+    /// What stands behind `except` leaves out every namespace that the scope names.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespaces (team-a, team-b) except (team-*) { isolate ingress }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in namespaces (team-*) except (team-b) { isolate ingress }
+    /// ```
+    EMPTY_SCOPE = "NP0311" "empty-scope" Error;
+
+    /// # A set that says its namespaces, given others
+    ///
+    /// A set of pods that already says its namespaces cannot be narrowed by `in`.
+    ///
+    /// ```np fails
+    /// let web = pods { app = web } in namespace shop
+    /// policy p for web in namespace blog { isolate ingress }
+    /// ```
+    ///
+    /// Leave the namespaces out of the set where they differ from use to use:
+    ///
+    /// ```np
+    /// let web = pods { app = web }
+    /// policy p for web in namespace blog { isolate ingress }
+    /// ```
+    SCOPE_TWICE = "NP0312" "scope-twice" Error;
+}
+
+impl Context<'_> {
+    /// A selector; `None` where it is broken.
+    pub(super) fn selector(&mut self, file: FileId, tree: &SelectorTree) -> Option<Selector> {
+        let mut requirements: Vec<Requirement> = Vec::with_capacity(tree.requirements.len());
+        let mut places = Vec::with_capacity(tree.requirements.len());
+        let mut complete = true;
+        for one in &tree.requirements {
+            let key = self.name(file, one.key);
+            complete &= self.ok(check_key(&key, at(file, one.key.span))).is_some();
+            let mut values = Vec::with_capacity(one.values.len());
+            for word in &one.values {
+                let value = self.name(file, *word);
+                complete &= self.ok(check_value(&value, at(file, word.span))).is_some();
+                values.push(value);
+            }
+            values.sort_unstable();
+            values.dedup();
+            let requirement = Requirement { key, operator: one.operator, values };
+            if !requirements.contains(&requirement) {
+                requirements.push(requirement);
+                places.push(one.span);
+            }
+        }
+        if !complete {
+            return None;
+        }
+        let selector = Selector { requirements };
+        let Some((first, second)) = selector.contradiction() else { return Some(selector) };
+        let place = |index: usize| at(file, places.get(index).copied().unwrap_or(tree.span));
+        let diagnostic =
+            Diagnostic::new(&UNSATISFIABLE, "nothing can satisfy this selector", place(second), "this");
+        let mut diagnostic = if first == second {
+            diagnostic
+        } else {
+            diagnostic.label(place(first), "and this cannot both hold")
+        };
+        let pair = selector.requirements.get(first).zip(selector.requirements.get(second));
+        if let Some((a, b)) = pair
+            && a.operator == Operator::In
+            && b.operator == Operator::In
+            && a.key == b.key
+        {
+            let mut values: Vec<&str> = a.values.iter().chain(&b.values).map(|v| &**v).collect();
+            values.sort_unstable();
+            values.dedup();
+            diagnostic = diagnostic.help(format!(
+                "for pods with either value write `{} in ({})`",
+                a.key,
+                values.join(", ")
+            ));
+        }
+        self.tell(diagnostic);
+        None
+    }
+
+    /// A term of pods; `None` where it is broken.
+    pub(super) fn pods(&mut self, file: FileId, tree: &Pods) -> Option<PodTerm> {
+        let selector = match &tree.selector {
+            None => Some(Selector::default()),
+            Some(selector) => self.selector(file, selector),
+        };
+        let location = at(file, tree.span);
+        let (scope, scope_location) = match &tree.scope {
+            None => (Some(Scope::own()), None),
+            Some(scope) => (self.scope(file, scope), Some(at(file, scope.span))),
+        };
+        Some(PodTerm { selector: selector?, scope: scope?, location, scope_location })
+    }
+
+    /// A scope; `None` where it is broken.
+    pub(super) fn scope(&mut self, file: FileId, tree: &ScopeTree) -> Option<Scope> {
+        let mut complete = true;
+        let base = match &tree.base {
+            BaseTree::All => ScopeBase::All,
+            BaseTree::Same => ScopeBase::Same,
+            BaseTree::Name(word) => {
+                let name = self.name(file, *word);
+                complete &= self.ok(check_namespace(&name, false, at(file, word.span))).is_some();
+                ScopeBase::Names(vec![name])
+            }
+            BaseTree::Globs(words) => ScopeBase::Names(self.globs(file, words, &mut complete)),
+            BaseTree::Selector(selector) => ScopeBase::Labels(self.selector(file, selector)?),
+            BaseTree::Sharing(words) => {
+                let mut keys = Vec::with_capacity(words.len());
+                for word in words {
+                    let key = self.name(file, *word);
+                    complete &= self.ok(check_key(&key, at(file, word.span))).is_some();
+                    keys.push(key);
+                }
+                keys.sort_unstable();
+                keys.dedup();
+                ScopeBase::Sharing(keys)
+            }
+        };
+        let (mut except_names, mut except_labels) = (Vec::new(), None);
+        match &tree.except {
+            None => {}
+            Some(ScopeExcept::Globs(words)) => except_names = self.globs(file, words, &mut complete),
+            Some(ScopeExcept::Selector(tree)) => {
+                let selector = self.selector(file, tree)?;
+                if selector.requirements.is_empty() {
+                    self.tell(
+                        Diagnostic::new(
+                            &EMPTY_SCOPE,
+                            "an empty selector leaves out every namespace",
+                            at(file, tree.span),
+                            "every namespace matches this",
+                        )
+                        .help("say which labels the namespaces have that are left out"),
+                    );
+                    return None;
+                }
+                except_labels = Some(selector);
+            }
+        }
+        if !complete {
+            return None;
+        }
+        let scope = Scope { base, except_names, except_labels };
+        if !scopes_overlap(&[&scope]) {
+            self.tell(
+                Diagnostic::new(
+                    &EMPTY_SCOPE,
+                    "no namespace can be meant by this",
+                    at(file, tree.span),
+                    "what is left out is everything there is",
+                ),
+            );
+            return None;
+        }
+        Some(scope)
+    }
+
+    fn globs(&mut self, file: FileId, words: &[Word], complete: &mut bool) -> Vec<Arc<str>> {
+        let mut names = Vec::with_capacity(words.len());
+        for word in words {
+            let name = self.name(file, *word);
+            *complete &= self.ok(check_namespace(&name, true, at(file, word.span))).is_some();
+            names.push(name);
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// A set of pods, in the namespaces that its use names.
+    pub(super) fn narrow(
+        &mut self,
+        name: &str,
+        value: Value,
+        scope: Option<Scope>,
+        scope_location: Location,
+        location: Location,
+    ) -> Value {
+        let pods = match value {
+            Value::Pods(pods) => pods,
+            Value::Broken => return Value::Broken,
+            Value::Addresses(_) | Value::Ports(_) => {
+                self.tell(Diagnostic::new(
+                    &WRONG_KIND,
+                    format!("only pods are in namespaces, and `{name}` holds none"),
+                    location,
+                    "not a set of pods",
+                ));
+                return Value::Broken;
+            }
+        };
+        if let Some(scoped) = pods.iter().find_map(|pods| pods.scope_location) {
+            let whole = Location::new(
+                scope_location.file,
+                npc_diagnostics::Span::new(location.span.end, scope_location.span.end),
+            );
+            self.tell(
+                Diagnostic::new(
+                    &SCOPE_TWICE,
+                    format!("the set `{name}` says its namespaces already"),
+                    scope_location,
+                    "and here others are named",
+                )
+                .label(scoped, "these")
+                .fix(Applicability::Maybe, "leave out the namespaces here", whole, ""),
+            );
+            return Value::Broken;
+        }
+        let Some(scope) = scope else { return Value::Broken };
+        Value::Pods(
+            pods.iter()
+                .map(|pods| {
+                    Arc::new(PodTerm {
+                        selector: pods.selector.clone(),
+                        scope: scope.clone(),
+                        location,
+                        scope_location: Some(scope_location),
+                    })
+                })
+                .collect(),
+        )
+    }
+}
+
+impl Scope {
+    /// The subject's own namespace.
+    #[must_use]
+    pub const fn own() -> Self {
+        Self { base: ScopeBase::Same, except_names: Vec::new(), except_labels: None }
+    }
+}

@@ -1,0 +1,792 @@
+//! Sets: where they are defined, what they hold, and who uses them.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
+use npc_syntax::TokenKind;
+use npc_syntax::ast::{Address, ItemKind, Let, Term, Word, WordTerm};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Context, at};
+use crate::ir::{BlockTerm, PodTerm, PortTerm};
+use crate::load::Loaded;
+use crate::values::address::{self, Block, EXCEPT_OUTSIDE, subtract};
+use crate::values::name::{BAD_NAME, check_name};
+use crate::values::port;
+
+npc_diagnostics::codes! {
+    /// # A name that nothing defines
+    ///
+    /// A set is defined by `let` in the same file, or in a file that this one imports.
+    ///
+    /// ```np fails
+    /// let metadata = 169.254.169.254/32
+    /// policy p for all pods in all namespaces { allow egress to anywhere except metdata }
+    /// ```
+    ///
+    /// ```np
+    /// let metadata = 169.254.169.254/32
+    /// policy p for all pods in all namespaces { allow egress to anywhere except metadata }
+    /// ```
+    UNKNOWN_NAME = "NP0201" "unknown-name" Error;
+
+    /// # A name that two imported files define
+    ///
+    /// Neither can be meant more than the other. Rename one of them, or define the name in this
+    /// file: its own sets come before imported ones.
+    AMBIGUOUS_NAME = "NP0202" "ambiguous-name" Error;
+
+    /// # A set that is defined twice
+    ///
+    /// ```np fails
+    /// let dns = udp/53
+    /// let dns = tcp/53
+    /// policy p for all pods in all namespaces { allow egress to anywhere on dns }
+    /// ```
+    ///
+    /// ```np
+    /// let dns = udp/53, tcp/53
+    /// policy p for all pods in all namespaces { allow egress to anywhere on dns }
+    /// ```
+    SET_TWICE = "NP0203" "set-twice" Error;
+
+    /// # A set of the wrong kind
+    ///
+    /// A set holds addresses, ports or pods, and stands only where its kind may stand: ports behind
+    /// `on`, addresses behind `except`, pods behind `for`.
+    ///
+    /// ```np fails
+    /// let dns = udp/53, tcp/53
+    /// policy p for all pods in all namespaces { allow egress to dns }
+    /// ```
+    ///
+    /// ```np
+    /// let dns = udp/53, tcp/53
+    /// policy p for all pods in all namespaces { allow egress to anywhere on dns }
+    /// ```
+    WRONG_KIND = "NP0204" "wrong-kind" Error;
+
+    /// # A set that is defined by itself
+    ///
+    /// ```np fails
+    /// let a = b
+    /// let b = a
+    /// policy p for all pods in all namespaces { allow egress to a }
+    /// ```
+    ///
+    /// ```np
+    /// let a = b
+    /// let b = 10.0.0.0/8
+    /// policy p for all pods in all namespaces { allow egress to a }
+    /// ```
+    SET_CYCLE = "NP0209" "set-cycle" Error;
+
+    /// # A set that nothing uses
+    ///
+    /// It has no effect. Perhaps a rule that should name it does not. A file that holds nothing but
+    /// sets is a library, and its sets are not told.
+    ///
+    /// ```np fails
+    /// let metadata = 169.254.169.254/32
+    /// policy p for all pods in all namespaces { allow egress to anywhere except 169.254.169.254/32 }
+    /// ```
+    ///
+    /// ```np
+    /// let metadata = 169.254.169.254/32
+    /// policy p for all pods in all namespaces { allow egress to anywhere except metadata }
+    /// ```
+    UNUSED_SET = "NP0210" "unused-set" Warning;
+
+    /// # A name that hides an imported one
+    ///
+    /// The file's own set is used; the imported one of the same name cannot be reached from here.
+    HIDES_IMPORTED = "NP0211" "hides-imported" Warning;
+
+    /// # Sets that grow beyond measure
+    ///
+    /// Sets that are made of sets may hold 1,000,000 addresses, ports or pods altogether.
+    SETS_TOO_LARGE = "NP0212" "sets-too-large" Error;
+}
+
+/// How many entries all sets together may hold.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// What a set holds.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Addresses(Arc<[Arc<BlockTerm>]>),
+    Ports(Arc<[PortTerm]>),
+    Pods(Arc<[Arc<PodTerm>]>),
+    /// Unknown: a diagnostic has told why.
+    Broken,
+}
+
+impl Value {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Addresses(_) => "addresses",
+            Self::Ports(_) => "ports",
+            Self::Pods(_) => "pods",
+            Self::Broken => "nothing",
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Addresses(entries) => entries.len(),
+            Self::Ports(entries) => entries.len(),
+            Self::Pods(entries) => entries.len(),
+            Self::Broken => 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    Open,
+    Done(Value),
+}
+
+#[derive(Debug)]
+struct Set<'a> {
+    file: usize,
+    file_id: FileId,
+    item: &'a Let,
+    name: Arc<str>,
+    location: Location,
+    state: State,
+    used: bool,
+}
+
+/// Where a name leads.
+#[derive(Clone, Debug)]
+enum Target {
+    Set(usize),
+    /// Two imported sets.
+    Ambiguous(usize, usize),
+}
+
+/// All sets of a program.
+pub(super) struct Sets<'a> {
+    sets: Vec<Set<'a>>,
+    /// For each file, the names that it sees.
+    scopes: Vec<FxHashMap<Arc<str>, Target>>,
+    /// For each file, the name by which an error can offer to import it.
+    paths: Vec<Arc<str>>,
+    /// Whether each file holds nothing but sets and imports.
+    libraries: Vec<bool>,
+}
+
+impl<'a> Sets<'a> {
+    /// Finds all definitions and what each file sees.
+    pub(super) fn collect(loaded: &'a Loaded, cx: &mut Context<'_>) -> Self {
+        let mut sets: Vec<Set<'a>> = Vec::new();
+        let mut own: Vec<FxHashMap<Arc<str>, usize>> = Vec::with_capacity(loaded.files.len());
+        let mut libraries = Vec::with_capacity(loaded.files.len());
+        for (index, file) in loaded.files.iter().enumerate() {
+            let mut names = FxHashMap::default();
+            let items = &file.parsed.tree.items;
+            libraries.push(items.iter().all(|item| matches!(item.kind, ItemKind::Let(_) | ItemKind::Import(_))));
+            for item in items {
+                let ItemKind::Let(item) = &item.kind else { continue };
+                let name = cx.name(file.id, item.name);
+                let location = at(file.id, item.name.span);
+                check_set_name(&name, location, cx);
+                match names.entry(Arc::clone(&name)) {
+                    std::collections::hash_map::Entry::Occupied(first) => {
+                        let first: &usize = first.get();
+                        let told = Diagnostic::new(
+                            &SET_TWICE,
+                            format!("the set `{name}` is defined twice"),
+                            location,
+                            "defined again here",
+                        );
+                        let told = match sets.get(*first) {
+                            Some(first) => told.label(first.location, "first defined here"),
+                            None => told,
+                        };
+                        cx.tell(told.help("a set can hold several things: `let NAME = one, two`"));
+                        continue;
+                    }
+                    std::collections::hash_map::Entry::Vacant(entry) => entry.insert(sets.len()),
+                };
+                sets.push(Set {
+                    file: index,
+                    file_id: file.id,
+                    item,
+                    name,
+                    location,
+                    state: State::New,
+                    used: false,
+                });
+            }
+            own.push(names);
+        }
+        let mut scopes = Vec::with_capacity(own.len());
+        for (index, file) in loaded.files.iter().enumerate() {
+            let mut scope: FxHashMap<Arc<str>, Target> = FxHashMap::default();
+            let mut imported: FxHashSet<usize> = FxHashSet::default();
+            for (target, _) in &file.imports {
+                if !imported.insert(*target) {
+                    continue;
+                }
+                for (name, set) in own.get(*target).into_iter().flatten() {
+                    scope
+                        .entry(Arc::clone(name))
+                        .and_modify(|other| {
+                            if let Target::Set(first) = *other {
+                                *other = Target::Ambiguous(first.min(*set), first.max(*set));
+                            }
+                        })
+                        .or_insert(Target::Set(*set));
+                }
+            }
+            for (name, set) in own.get(index).into_iter().flatten() {
+                let hidden = scope.insert(Arc::clone(name), Target::Set(*set));
+                if let Some(Target::Set(hidden) | Target::Ambiguous(hidden, _)) = hidden
+                    && let (Some(this), Some(hidden)) = (sets.get(*set), sets.get(hidden))
+                {
+                    cx.tell(
+                        Diagnostic::new(
+                            &HIDES_IMPORTED,
+                            format!("the set `{name}` hides an imported one"),
+                            this.location,
+                            "this one is used in this file",
+                        )
+                        .label(hidden.location, "this one is imported, and hidden"),
+                    );
+                }
+            }
+            scopes.push(scope);
+        }
+        let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
+        Self { sets, scopes, paths, libraries }
+    }
+
+    /// Evaluates every set. Sets may name others in any order and to any depth, so the work is a
+    /// list and not a recursion.
+    pub(super) fn evaluate(&mut self, cx: &mut Context<'_>) {
+        let mut entries = 0usize;
+        for first in 0..self.sets.len() {
+            let mut stack = vec![first];
+            while let Some(&index) = stack.last() {
+                let Some(set) = self.sets.get(index) else { break };
+                if matches!(set.state, State::Done(_)) {
+                    stack.pop();
+                    continue;
+                }
+                let pending = self.dependencies(set, cx).into_iter().find(|(dependency, _)| {
+                    self.sets.get(*dependency).is_some_and(|set| !matches!(set.state, State::Done(_)))
+                });
+                if let Some((dependency, place)) = pending {
+                    let open = self.sets.get(dependency).is_some_and(|set| matches!(set.state, State::Open))
+                        || dependency == index;
+                    if open {
+                        self.tell_cycle(&stack, dependency, place, cx);
+                        // Every set of the circle is broken; what uses them is not told again.
+                        for member in stack.iter().rev() {
+                            if let Some(set) = self.sets.get_mut(*member) {
+                                set.state = State::Done(Value::Broken);
+                            }
+                            if *member == dependency {
+                                break;
+                            }
+                        }
+                        continue;
+                    }
+                    if let Some(set) = self.sets.get_mut(index) {
+                        set.state = State::Open;
+                    }
+                    stack.push(dependency);
+                    continue;
+                }
+                let value = self.evaluate_one(index, cx);
+                entries = entries.saturating_add(value.len());
+                let value = if entries > MAX_ENTRIES {
+                    if let Some(set) = self.sets.get(index) {
+                        cx.tell(Diagnostic::new(
+                            &SETS_TOO_LARGE,
+                            format!("sets hold more than {MAX_ENTRIES} entries altogether"),
+                            set.location,
+                            "with this one",
+                        ));
+                    }
+                    entries = 0;
+                    Value::Broken
+                } else {
+                    value
+                };
+                if let Some(set) = self.sets.get_mut(index) {
+                    set.state = State::Done(value);
+                }
+                stack.pop();
+            }
+        }
+    }
+
+    /// The sets that a set names, with the place of each name.
+    fn dependencies(&self, set: &Set<'_>, cx: &Context<'_>) -> Vec<(usize, Location)> {
+        fn addresses(list: &[Address], words: &mut Vec<Word>) {
+            for one in list {
+                words.push(one.word);
+                addresses(&one.except, words);
+            }
+        }
+        let mut words = Vec::new();
+        for term in set.item.terms.iter().flatten() {
+            if let Term::Word(term) = term {
+                words.push(term.word);
+                addresses(&term.except, &mut words);
+            }
+        }
+        let scope = self.scopes.get(set.file);
+        words
+            .into_iter()
+            .filter_map(|word| match scope?.get(&*cx.text(set.file_id, word))? {
+                Target::Set(index) => Some((*index, at(set.file_id, word.span))),
+                Target::Ambiguous(..) => None,
+            })
+            .collect()
+    }
+
+    fn tell_cycle(&self, stack: &[usize], closing: usize, place: Location, cx: &mut Context<'_>) {
+        let circle: Vec<String> = stack
+            .iter()
+            .skip_while(|member| **member != closing)
+            .filter_map(|member| self.sets.get(*member))
+            .map(|set| format!("`{}`", set.name))
+            .collect();
+        let mut diagnostic = Diagnostic::new(
+            &SET_CYCLE,
+            format!("the set {} is defined by itself", circle.first().map_or("", String::as_str)),
+            place,
+            "used here, in its own definition",
+        );
+        if circle.len() > 1 {
+            let first = circle.first().cloned().unwrap_or_default();
+            diagnostic = diagnostic.note(format!("{} needs {first}", circle.join(" needs ")));
+        }
+        cx.tell(diagnostic);
+    }
+
+    fn evaluate_one(&mut self, index: usize, cx: &mut Context<'_>) -> Value {
+        let Some(set) = self.sets.get(index) else { return Value::Broken };
+        let (file, file_id) = (set.file, set.file_id);
+        let item = set.item;
+        let Some(terms) = &item.terms else { return Value::Broken };
+        let mut view = self.view(file);
+        let mut kind: Option<(Value, Location)> = None;
+        let mut blocks = Unique::default();
+        let mut ports = Unique::default();
+        let mut pods = Unique::default();
+        for term in terms {
+            let location = at(file_id, term.span());
+            let value = view.term(file_id, term, cx);
+            match (&kind, &value) {
+                (_, Value::Broken) => return Value::Broken,
+                (Some((first, place)), value) if first.kind() != value.kind() => {
+                    cx.tell(
+                        Diagnostic::new(
+                            &WRONG_KIND,
+                            format!("a set holds {} or {}, not both", first.kind(), value.kind()),
+                            location,
+                            format!("this is {}", value.kind()),
+                        )
+                        .label(*place, format!("this is {}", first.kind())),
+                    );
+                    return Value::Broken;
+                }
+                _ => {}
+            }
+            match &value {
+                Value::Addresses(list) => list.iter().for_each(|b| blocks.add(&b.block, b)),
+                Value::Ports(list) => list.iter().for_each(|p| ports.add(&p.port, p)),
+                Value::Pods(list) => list.iter().for_each(|p| pods.add(&(p.selector.clone(), p.scope.clone()), p)),
+                Value::Broken => {}
+            }
+            kind.get_or_insert((value, location));
+        }
+        match kind {
+            Some((Value::Addresses(_), _)) => Value::Addresses(blocks.list.into()),
+            Some((Value::Ports(_), _)) => Value::Ports(ports.list.into()),
+            Some((Value::Pods(_), _)) => Value::Pods(pods.list.into()),
+            _ => Value::Broken,
+        }
+    }
+
+    /// What one file sees.
+    pub(super) fn view(&mut self, file: usize) -> View<'_, 'a> {
+        View { sets: self, file }
+    }
+
+    /// Tells the sets that nothing uses.
+    pub(super) fn unused(&self, cx: &mut Context<'_>) {
+        for set in &self.sets {
+            if set.used || self.libraries.get(set.file) == Some(&true) || set.item.terms.is_none() {
+                continue;
+            }
+            cx.tell(Diagnostic::new(
+                &UNUSED_SET,
+                format!("nothing uses the set `{}`", set.name),
+                set.location,
+                "defined here",
+            ));
+        }
+    }
+}
+
+/// A list without repetitions, in the order of first appearance.
+struct Unique<K, T> {
+    seen: FxHashSet<K>,
+    list: Vec<T>,
+}
+
+impl<K, T> Default for Unique<K, T> {
+    fn default() -> Self {
+        Self { seen: FxHashSet::default(), list: Vec::new() }
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Clone, T: Clone> Unique<K, T> {
+    /// Adds `value` unless one with the same key is there.
+    fn add(&mut self, key: &K, value: &T) {
+        if self.seen.insert(key.clone()) {
+            self.list.push(value.clone());
+        }
+    }
+}
+
+/// The sets as one file sees them.
+pub(super) struct View<'s, 'a> {
+    sets: &'s mut Sets<'a>,
+    file: usize,
+}
+
+impl View<'_, '_> {
+    /// What a name stands for.
+    pub(super) fn lookup(&mut self, name: &str, location: Location, cx: &mut Context<'_>) -> Value {
+        let scope = self.sets.scopes.get(self.file);
+        match scope.and_then(|scope| scope.get(name)).cloned() {
+            Some(Target::Set(index)) => match self.sets.sets.get_mut(index) {
+                Some(set) => {
+                    set.used = true;
+                    match &set.state {
+                        State::Done(value) => value.clone(),
+                        _ => Value::Broken,
+                    }
+                }
+                None => Value::Broken,
+            },
+            Some(Target::Ambiguous(first, second)) => {
+                let mut diagnostic = Diagnostic::new(
+                    &AMBIGUOUS_NAME,
+                    format!("`{name}` is defined by two imported files"),
+                    location,
+                    "which of them?",
+                );
+                for index in [first, second] {
+                    if let Some(set) = self.sets.sets.get_mut(index) {
+                        set.used = true;
+                        diagnostic = diagnostic.label(set.location, "defined here");
+                    }
+                }
+                cx.tell(diagnostic.help(format!("rename one, or define `{name}` in this file")));
+                Value::Broken
+            }
+            None => {
+                self.tell_unknown(name, location, cx);
+                Value::Broken
+            }
+        }
+    }
+
+    fn tell_unknown(&self, name: &str, location: Location, cx: &mut Context<'_>) {
+        let scope = self.sets.scopes.get(self.file);
+        let diagnostic =
+            Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
+        let near = scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name)));
+        let diagnostic = if let Some(near) = near {
+            diagnostic
+                .help(format!("did you mean `{near}`?"))
+                .fix(Applicability::Automatic, format!("write `{near}`"), location, near)
+        } else if let Some(elsewhere) = self.sets.sets.iter().find(|set| *set.name == *name) {
+            let path = self.sets.paths.get(elsewhere.file).map_or("", |path| &**path);
+            diagnostic
+                .label(elsewhere.location, "defined in this file, which is not imported")
+                .help(format!("import `{path}`"))
+        } else {
+            diagnostic.help(format!("define it: `let {name} = …`"))
+        };
+        cx.tell(diagnostic);
+    }
+
+    /// What a term holds.
+    pub(super) fn term(&mut self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Value {
+        match term {
+            Term::Pods(pods) => match cx.pods(file, pods) {
+                Some(pods) => Value::Pods([Arc::new(pods)].into()),
+                None => Value::Broken,
+            },
+            Term::Word(term) => self.word(file, term, cx),
+        }
+    }
+
+    fn word(&mut self, file: FileId, term: &WordTerm, cx: &mut Context<'_>) -> Value {
+        let text = cx.text(file, term.word).into_owned();
+        let location = at(file, term.word.span);
+        let value = if address::looks_like_address(&text) {
+            match cx.ok(address::parse(&text, location)) {
+                Some(net) => {
+                    Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into())
+                }
+                None => Value::Broken,
+            }
+        } else if port::looks_like_port(&text) {
+            match cx.ok(port::parse(&text, location)) {
+                Some(port) => Value::Ports([PortTerm { port, location }].into()),
+                None => Value::Broken,
+            }
+        } else {
+            self.lookup(&text, location, cx)
+        };
+        let value = match &term.scope {
+            None => value,
+            Some(scope) => {
+                let resolved = cx.scope(file, scope);
+                cx.narrow(&text, value, resolved, at(file, scope.span), location)
+            }
+        };
+        if term.except.is_empty() {
+            return value;
+        }
+        match value {
+            Value::Addresses(blocks) => {
+                self.except(file, &blocks, &term.except, location, cx).map_or(Value::Broken, Value::Addresses)
+            }
+            Value::Broken => {
+                self.mark_used(file, &term.except, cx);
+                Value::Broken
+            }
+            other => {
+                cx.tell(
+                    Diagnostic::new(
+                        &WRONG_KIND,
+                        format!("`except` takes addresses away from addresses, and `{text}` holds {}", other.kind()),
+                        location,
+                        format!("this holds {}", other.kind()),
+                    ),
+                );
+                Value::Broken
+            }
+        }
+    }
+
+    /// Looks up the names behind an `except` whose block is broken, so that they count as used.
+    fn mark_used(&mut self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
+        for one in except {
+            let name = cx.text(file, one.word).into_owned();
+            if let Some(Target::Set(index)) = self.sets.scopes.get(self.file).and_then(|s| s.get(name.as_str()))
+                && let Some(set) = self.sets.sets.get_mut(*index)
+            {
+                set.used = true;
+            }
+            self.mark_used(file, &one.except, cx);
+        }
+    }
+
+    /// The addresses of `except`, for `anywhere`.
+    pub(super) fn addresses(
+        &mut self,
+        file: FileId,
+        list: &[Address],
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<Block>> {
+        let mut out = Vec::new();
+        let mut complete = true;
+        for one in list {
+            match self.address(file, one, cx) {
+                Some(blocks) => out.extend(blocks.iter().map(|term| term.block.clone())),
+                None => complete = false,
+            }
+        }
+        complete.then_some(out)
+    }
+
+    fn address(
+        &mut self,
+        file: FileId,
+        one: &Address,
+        cx: &mut Context<'_>,
+    ) -> Option<Arc<[Arc<BlockTerm>]>> {
+        let term = WordTerm { span: one.span, word: one.word, scope: None, except: one.except.clone() };
+        match self.word(file, &term, cx) {
+            Value::Addresses(blocks) => Some(blocks),
+            Value::Broken => None,
+            other => {
+                let text = cx.text(file, one.word).into_owned();
+                cx.tell(Diagnostic::new(
+                    &WRONG_KIND,
+                    format!("expected addresses, and `{text}` holds {}", other.kind()),
+                    at(file, one.word.span),
+                    format!("this holds {}", other.kind()),
+                ));
+                None
+            }
+        }
+    }
+
+    /// `blocks` without what `except` names.
+    fn except(
+        &mut self,
+        file: FileId,
+        blocks: &[Arc<BlockTerm>],
+        except: &[Address],
+        base: Location,
+        cx: &mut Context<'_>,
+    ) -> Option<Arc<[Arc<BlockTerm>]>> {
+        let mut taken = Vec::new();
+        let mut fine = true;
+        for one in except {
+            let Some(list) = self.address(file, one, cx) else {
+                fine = false;
+                continue;
+            };
+            for term in list.iter() {
+                let net = term.block.net;
+                let inside = blocks.iter().any(|b| b.block.net.contains(&net) && b.block.net != net);
+                let covers = blocks.iter().filter(|b| net.contains(&b.block.net)).count();
+                if inside || covers > 0 && covers < blocks.len() {
+                    taken.push(term.block.clone());
+                    continue;
+                }
+                fine = false;
+                let place = at(file, one.word.span);
+                cx.tell(if covers > 0 {
+                    Diagnostic::new(
+                        &EXCEPT_OUTSIDE,
+                        format!("`except {net}` leaves nothing"),
+                        place,
+                        "as large as what it is taken from, or larger",
+                    )
+                    .label(base, "nothing of this is left")
+                } else {
+                    Diagnostic::new(
+                        &EXCEPT_OUTSIDE,
+                        format!("`except {net}` takes nothing away"),
+                        place,
+                        "lies outside",
+                    )
+                    .label(base, "of this block")
+                });
+            }
+        }
+        if !fine {
+            return None;
+        }
+        let left: Vec<Arc<BlockTerm>> = blocks
+            .iter()
+            .flat_map(|term| {
+                let location = term.location;
+                subtract(std::slice::from_ref(&term.block), &taken)
+                    .into_iter()
+                    .map(move |block| Arc::new(BlockTerm { block, location }))
+            })
+            .collect();
+        if left.is_empty() {
+            cx.tell(Diagnostic::new(
+                &EXCEPT_OUTSIDE,
+                "nothing is left of these addresses",
+                base,
+                "all of them are taken away again",
+            ));
+            return None;
+        }
+        Some(left.into())
+    }
+
+    /// The ports that words name.
+    pub(super) fn ports(&mut self, file: FileId, words: &[Word], cx: &mut Context<'_>) -> Option<Vec<PortTerm>> {
+        let mut out = Unique::default();
+        let mut complete = true;
+        for word in words {
+            let term = WordTerm { span: word.span, word: *word, scope: None, except: Vec::new() };
+            match self.word(file, &term, cx) {
+                Value::Ports(list) => {
+                    for one in list.iter() {
+                        out.add(&one.port, one);
+                    }
+                }
+                Value::Broken => complete = false,
+                other => {
+                    complete = false;
+                    let text = cx.text(file, *word).into_owned();
+                    cx.tell(
+                        Diagnostic::new(
+                            &WRONG_KIND,
+                            format!("`on` takes ports, and `{text}` holds {}", other.kind()),
+                            at(file, word.span),
+                            format!("this holds {}", other.kind()),
+                        )
+                        .help("ports are written `tcp/443`, or as a set of them"),
+                    );
+                }
+            }
+        }
+        complete.then_some(out.list)
+    }
+
+    /// The pods that terms name, where only pods may stand.
+    pub(super) fn pods(
+        &mut self,
+        file: FileId,
+        terms: &[Term],
+        what: &str,
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<Arc<PodTerm>>> {
+        let mut out = Unique::default();
+        let mut complete = true;
+        for term in terms {
+            match self.term(file, term, cx) {
+                Value::Pods(list) => {
+                    for one in list.iter() {
+                        out.add(&(one.selector.clone(), one.scope.clone()), one);
+                    }
+                }
+                Value::Broken => complete = false,
+                other => {
+                    complete = false;
+                    cx.tell(
+                        Diagnostic::new(
+                            &WRONG_KIND,
+                            format!("{what} pods, and this is {}", other.kind()),
+                            at(file, term.span()),
+                            format!("this is {}", other.kind()),
+                        )
+                        .help("pods are written `all pods in …` or `pods { app = web } in …`"),
+                    );
+                }
+            }
+        }
+        complete.then_some(out.list)
+    }
+}
+
+fn check_set_name(name: &str, location: Location, cx: &mut Context<'_>) {
+    let reserved = TokenKind::KEYWORDS.iter().any(|(word, kind)| *word == name && kind.is_reserved());
+    let why = if reserved {
+        "a keyword that may stand where a set stands"
+    } else if address::looks_like_address(name) {
+        "it reads as an address"
+    } else if port::looks_like_port(name) {
+        "it reads as a port"
+    } else {
+        let checked = check_name("set", name, location);
+        cx.ok(checked);
+        return;
+    };
+    cx.tell(
+        Diagnostic::new(&BAD_NAME, format!("`{name}` cannot be the name of a set"), location, why)
+            .help("choose another name"),
+    );
+}

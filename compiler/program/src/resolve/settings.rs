@@ -1,0 +1,150 @@
+//! Settings for Kyverno.
+
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
+use npc_syntax::ast;
+
+use super::{Context, at};
+use crate::ir::{FailurePolicy, Settings};
+
+npc_diagnostics::codes! {
+    /// # A setting that Kyverno's targets do not have
+    ///
+    /// The settings are `synchronize`, `generate-existing`, `webhook-timeout`, `failure-policy` and
+    /// `orphan-on-delete`.
+    ///
+    /// ```np fails
+    /// kyverno { syncronize = true }
+    /// ```
+    ///
+    /// ```np
+    /// kyverno { synchronize = true }
+    /// ```
+    UNKNOWN_SETTING = "NP0411" "unknown-setting" Error;
+
+    /// # A setting's value that is none
+    ///
+    /// `synchronize`, `generate-existing` and `orphan-on-delete` are `true` or `false`;
+    /// `webhook-timeout` is from `1s` to `30s`; `failure-policy` is `ignore` or `fail`.
+    ///
+    /// ```np fails
+    /// kyverno { webhook-timeout = 60s }
+    /// ```
+    ///
+    /// ```np
+    /// kyverno { webhook-timeout = 30s }
+    /// ```
+    SETTING_VALUE = "NP0412" "setting-value" Error;
+
+    /// # A setting given twice
+    ///
+    /// ```np fails
+    /// kyverno {
+    ///   synchronize = true
+    ///   synchronize = false
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// kyverno {
+    ///   synchronize = true
+    /// }
+    /// ```
+    SETTING_TWICE = "NP0413" "setting-twice" Error;
+}
+
+/// The names of all settings.
+const NAMES: [&str; 5] =
+    ["synchronize", "generate-existing", "webhook-timeout", "failure-policy", "orphan-on-delete"];
+
+impl Context<'_> {
+    /// Reads a block of settings into `settings`.
+    pub(super) fn settings(&mut self, file: FileId, block: &ast::Settings, settings: &mut Settings) {
+        for (key, value) in &block.entries {
+            let name = self.text(file, *key).into_owned();
+            let text = self.text(file, *value).into_owned();
+            let place = at(file, key.span);
+            let value = Value { text: &text, location: at(file, value.span) };
+            let read = match name.as_str() {
+                "synchronize" => set(&mut settings.synchronize, value.truth(), &name, place),
+                "generate-existing" => set(&mut settings.generate_existing, value.truth(), &name, place),
+                "orphan-on-delete" => set(&mut settings.orphan_on_delete, value.truth(), &name, place),
+                "webhook-timeout" => set(&mut settings.webhook_timeout, value.seconds(), &name, place),
+                "failure-policy" => set(&mut settings.failure_policy, value.failure_policy(), &name, place),
+                _ => {
+                    let diagnostic = Diagnostic::new(
+                        &UNKNOWN_SETTING,
+                        format!("there is no setting `{name}`"),
+                        place,
+                        "unknown",
+                    );
+                    Err(Box::new(match nearest(&name, NAMES) {
+                        Some(near) => diagnostic
+                            .help(format!("did you mean `{near}`?"))
+                            .fix(Applicability::Automatic, format!("write `{near}`"), place, near),
+                        None => diagnostic.help(format!("the settings are {}", NAMES.join(", "))),
+                    }))
+                }
+            };
+            self.ok(read);
+        }
+    }
+}
+
+/// Sets a setting unless its value is wrong or it has one.
+fn set<T>(
+    slot: &mut Option<(T, Location)>,
+    value: Result<T, Box<Diagnostic>>,
+    name: &str,
+    place: Location,
+) -> Result<(), Box<Diagnostic>> {
+    if let Some((_, first)) = slot {
+        return Err(Box::new(
+            Diagnostic::new(&SETTING_TWICE, format!("`{name}` is set twice"), place, "again here")
+                .label(*first, "first here"),
+        ));
+    }
+    *slot = Some((value?, place));
+    Ok(())
+}
+
+/// The text of a setting's value.
+struct Value<'a> {
+    text: &'a str,
+    location: Location,
+}
+
+impl Value<'_> {
+    fn wrong(&self, why: &str) -> Box<Diagnostic> {
+        Box::new(Diagnostic::new(
+            &SETTING_VALUE,
+            format!("`{}` is not a value of this setting", self.text),
+            self.location,
+            why,
+        ))
+    }
+
+    fn truth(&self) -> Result<bool, Box<Diagnostic>> {
+        match self.text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.wrong("`true` or `false`")),
+        }
+    }
+
+    fn seconds(&self) -> Result<u8, Box<Diagnostic>> {
+        self.text
+            .strip_suffix('s')
+            .filter(|number| number.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|number| number.parse().ok())
+            .filter(|seconds| (1..=30).contains(seconds))
+            .ok_or_else(|| self.wrong("from `1s` to `30s`"))
+    }
+
+    fn failure_policy(&self) -> Result<FailurePolicy, Box<Diagnostic>> {
+        match self.text {
+            "ignore" => Ok(FailurePolicy::Ignore),
+            "fail" => Ok(FailurePolicy::Fail),
+            _ => Err(self.wrong("`ignore` or `fail`")),
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Tests.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
+use npc_syntax::ast::{self, TestEntry, Word};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::sets::{Value, View, WRONG_KIND};
+use super::{Context, at};
+use crate::ir::{End, Expectation, Labels, Test, TestNamespace, TestPod};
+use crate::values::address;
+use crate::values::label::{check_key, check_value};
+use crate::values::name::check_namespace;
+use crate::values::port::{self, NOT_A_PORT, Which};
+
+npc_diagnostics::codes! {
+    /// # A test names what it does not have
+    ///
+    /// The pods and namespaces that a test speaks of are in the test, or in the file that it names
+    /// with `cluster`.
+    ///
+    /// ```np fails
+    /// test "web is reached" {
+    ///   namespace shop
+    ///   pod web in shop
+    ///   allow shop/client -> shop/web on tcp/80
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// test "web is reached" {
+    ///   namespace shop
+    ///   pod web in shop
+    ///   pod client in shop
+    ///   allow shop/client -> shop/web on tcp/80
+    /// }
+    /// ```
+    TEST_UNKNOWN = "NP0501" "test-unknown" Error;
+
+    /// # A test has one thing twice
+    ///
+    /// Names of pods are unique in their namespace, those of namespaces in the test, and those of
+    /// tests in the program.
+    ///
+    /// ```np fails
+    /// test "web" {
+    ///   namespace shop
+    ///   namespace shop
+    ///   pod web in shop
+    ///   allow shop/web -> 10.0.0.1
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// test "web" {
+    ///   namespace shop
+    ///   pod web in shop
+    ///   allow shop/web -> 10.0.0.1
+    /// }
+    /// ```
+    TEST_TWICE = "NP0502" "test-twice" Error;
+
+    /// # A test that asserts nothing
+    ///
+    /// It has no line with `allow` or `deny`, so it cannot fail.
+    ///
+    /// ```np fails
+    /// test "web" {
+    ///   namespace shop
+    ///   pod web in shop
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// test "web" {
+    ///   namespace shop
+    ///   pod web in shop
+    ///   allow shop/web -> 10.0.0.1
+    /// }
+    /// ```
+    TEST_EMPTY = "NP0503" "test-empty" Warning;
+
+    /// # Labels that a fixture cannot have
+    ///
+    /// The labels of a pod or a namespace are `key = value`, each key once; the operators of
+    /// selectors have no meaning there.
+    ///
+    /// ```np fails
+    /// test "web" {
+    ///   namespace shop
+    ///   pod web in shop { app in (web, api) }
+    ///   allow shop/web -> 10.0.0.1
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// test "web" {
+    ///   namespace shop
+    ///   pod web in shop { app = web }
+    ///   allow shop/web -> 10.0.0.1
+    /// }
+    /// ```
+    FIXTURE_LABELS = "NP0504" "fixture-labels" Error;
+}
+
+impl Context<'_> {
+    /// A test, without what is broken in it.
+    pub(super) fn test(
+        &mut self,
+        file: FileId,
+        tree: &ast::Test,
+        view: &mut View<'_, '_>,
+        names: &mut FxHashMap<String, Location>,
+    ) -> Test {
+        let name = self.text(file, tree.name).into_owned();
+        let location = at(file, tree.name.span);
+        self.once(names, name.clone(), location, "test");
+        let mut test = Test {
+            name,
+            location,
+            clusters: Vec::new(),
+            namespaces: Vec::new(),
+            pods: Vec::new(),
+            expectations: Vec::new(),
+        };
+        let mut known = FxHashMap::default();
+        for entry in &tree.entries {
+            match entry {
+                TestEntry::Cluster(path) => {
+                    let text = self.text(file, *path).into_owned();
+                    test.clusters.push((text, at(file, path.span)));
+                }
+                TestEntry::Namespace { name, labels } => {
+                    let location = at(file, name.span);
+                    let name = self.name(file, *name);
+                    let checked = check_namespace(&name, false, location);
+                    self.ok(checked);
+                    self.once(&mut known, name.to_string(), location, "namespace");
+                    let labels = self.labels(file, labels.as_ref());
+                    test.namespaces.push(TestNamespace { name, labels, location });
+                }
+                TestEntry::Pod(pod) => {
+                    let pod = self.test_pod(file, pod);
+                    self.once(&mut known, format!("{}/{}", pod.namespace, pod.name), pod.location, "pod");
+                    test.pods.push(pod);
+                }
+                TestEntry::Expect(_) => {}
+            }
+        }
+        let fixtures = Fixtures::new(&test);
+        if fixtures.closed {
+            for (pod, tree) in test.pods.iter().zip(pods_of(tree)) {
+                if !fixtures.namespaces.contains(&pod.namespace) {
+                    let place = at(file, tree.namespace.span);
+                    self.tell(fixtures.unknown("namespace", &pod.namespace, place));
+                }
+            }
+        }
+        let mut expectations = Vec::new();
+        let mut expects = false;
+        for entry in &tree.entries {
+            let TestEntry::Expect(expect) = entry else { continue };
+            expects = true;
+            let source = self.end(file, expect.source, &fixtures, view);
+            let destination = self.end(file, expect.destination, &fixtures, view);
+            let ports = view.ports(file, &expect.ports, self);
+            if let (Some(source), Some(destination), Some(ports)) = (source, destination, ports) {
+                let location = at(file, expect.span);
+                expectations.push(Expectation {
+                    allowed: expect.allowed,
+                    source,
+                    destination,
+                    ports,
+                    location,
+                });
+            }
+        }
+        test.expectations = expectations;
+        if !expects && !tree.broken {
+            self.tell(
+                Diagnostic::new(
+                    &TEST_EMPTY,
+                    format!("the test \"{}\" asserts nothing", test.name),
+                    location,
+                    "it cannot fail",
+                )
+                .help("say what is expected: `deny shop/web -> payments/db on tcp/5432`"),
+            );
+        }
+        test
+    }
+
+    /// Tells a name that is there already.
+    fn once(&mut self, known: &mut FxHashMap<String, Location>, name: String, location: Location, what: &str) {
+        match known.entry(name) {
+            std::collections::hash_map::Entry::Occupied(first) => {
+                let diagnostic = Diagnostic::new(
+                    &TEST_TWICE,
+                    format!("there are two {what}s `{}`", first.key()),
+                    location,
+                    "again here",
+                )
+                .label(*first.get(), "first here");
+                self.tell(diagnostic);
+            }
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(location);
+            }
+        }
+    }
+
+    fn test_pod(&mut self, file: FileId, tree: &ast::TestPod) -> TestPod {
+        let name = self.name(file, tree.name);
+        let namespace = self.name(file, tree.namespace);
+        let labels = self.labels(file, tree.labels.as_ref());
+        let mut addresses = Vec::new();
+        for word in &tree.addresses {
+            let text = self.text(file, *word).into_owned();
+            let location = at(file, word.span);
+            if let Some(net) = self.ok(address::parse(&text, location)) {
+                if net.prefix_len() == net.max_prefix_len() {
+                    addresses.push(net);
+                } else {
+                    self.tell(Diagnostic::new(
+                        &address::NOT_AN_ADDRESS,
+                        "a pod has addresses, not blocks of them",
+                        location,
+                        "expected one address, such as `10.0.0.7`",
+                    ));
+                }
+            }
+        }
+        let mut ports = Vec::new();
+        for (key, value) in &tree.ports {
+            let port_name = self.name(file, *key);
+            if let Err(why) = port::check_name(&port_name) {
+                let wrong = format!("`{port_name}` cannot be the name of a port");
+                self.tell(Diagnostic::new(&NOT_A_PORT, wrong, at(file, key.span), why));
+            }
+            let text = self.text(file, *value).into_owned();
+            let location = at(file, value.span);
+            if let Some(port) = self.ok(port::parse(&text, location)) {
+                if matches!(port.which, Which::Range(first, last) if first == last) {
+                    ports.push((port_name, port));
+                } else {
+                    self.tell(Diagnostic::new(
+                        &NOT_A_PORT,
+                        "a pod's port is one port of one protocol",
+                        location,
+                        "expected a port such as `tcp/9187`",
+                    ));
+                }
+            }
+        }
+        TestPod { name, namespace, labels, addresses, ports, location: at(file, tree.name.span) }
+    }
+
+    /// The labels of a fixture.
+    fn labels(&mut self, file: FileId, tree: Option<&ast::Selector>) -> Labels {
+        let mut labels: Labels = Vec::new();
+        for one in tree.map_or(&[][..], |tree| &tree.requirements) {
+            let location = at(file, one.span);
+            let key = self.name(file, one.key);
+            let (ast::Operator::In, [value]) = (one.operator, one.values.as_slice()) else {
+                self.tell(
+                    Diagnostic::new(
+                        &FIXTURE_LABELS,
+                        "a fixture has labels, not requirements on them",
+                        location,
+                        "expected `key = value`",
+                    )
+                    .help(format!("write `{key} = VALUE`; an empty value is `\"\"`")),
+                );
+                continue;
+            };
+            let value_location = at(file, value.span);
+            let value = self.name(file, *value);
+            let fine = self.ok(check_key(&key, at(file, one.key.span))).is_some()
+                & self.ok(check_value(&value, value_location)).is_some();
+            if labels.iter().any(|(other, _)| *other == key) {
+                self.tell(Diagnostic::new(
+                    &FIXTURE_LABELS,
+                    format!("the label `{key}` is given twice"),
+                    location,
+                    "again here",
+                ));
+            } else if fine {
+                labels.push((key, value));
+            }
+        }
+        labels
+    }
+
+    fn end(
+        &mut self,
+        file: FileId,
+        word: Word,
+        fixtures: &Fixtures,
+        view: &mut View<'_, '_>,
+    ) -> Option<End> {
+        let text = self.text(file, word).into_owned();
+        let location = at(file, word.span);
+        if let Some((namespace, name)) = text.split_once('/')
+            && !address::looks_like_address(&text)
+            && port::Protocol::parse(namespace).is_none()
+        {
+            if fixtures.closed && !fixtures.pods.contains(text.as_str()) {
+                self.tell(fixtures.unknown("pod", &text, location));
+                return None;
+            }
+            return Some(End::Pod(namespace.into(), name.into()));
+        }
+        let term = ast::Term::Word(ast::WordTerm { span: word.span, word, scope: None, except: Vec::new() });
+        match view.term(file, &term, self) {
+            Value::Addresses(blocks) => {
+                Some(End::Addresses(blocks.iter().map(|term| term.block.clone()).collect()))
+            }
+            Value::Broken => None,
+            Value::Pods(_) => {
+                self.tell(
+                    Diagnostic::new(
+                        &WRONG_KIND,
+                        "a test speaks of single pods, and this is a set of them",
+                        location,
+                        "expected `namespace/pod`, an address or a set of addresses",
+                    )
+                    .help("what holds for every such pod is an `assert`"),
+                );
+                None
+            }
+            Value::Ports(_) => {
+                self.tell(Diagnostic::new(
+                    &WRONG_KIND,
+                    "a connection has pods or addresses at its ends, and this is ports",
+                    location,
+                    "expected `namespace/pod`, an address or a set of addresses",
+                ));
+                None
+            }
+        }
+    }
+}
+
+fn pods_of(tree: &ast::Test) -> impl Iterator<Item = &ast::TestPod> {
+    tree.entries.iter().filter_map(|entry| match entry {
+        TestEntry::Pod(pod) => Some(&**pod),
+        _ => None,
+    })
+}
+
+/// What a test has, by name.
+struct Fixtures {
+    namespaces: FxHashSet<Arc<str>>,
+    pods: FxHashSet<String>,
+    /// Whether there is nothing beyond: no `cluster` file.
+    closed: bool,
+}
+
+impl Fixtures {
+    fn new(test: &Test) -> Self {
+        Self {
+            namespaces: test.namespaces.iter().map(|namespace| Arc::clone(&namespace.name)).collect(),
+            pods: test.pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect(),
+            closed: test.clusters.is_empty(),
+        }
+    }
+
+    fn unknown(&self, what: &str, name: &str, location: Location) -> Diagnostic {
+        let diagnostic = Diagnostic::new(
+            &TEST_UNKNOWN,
+            format!("the test has no {what} `{name}`"),
+            location,
+            "not among its fixtures",
+        );
+        let near = if what == "pod" {
+            nearest(name, self.pods.iter().map(String::as_str))
+        } else {
+            nearest(name, self.namespaces.iter().map(|name| &**name))
+        };
+        match near {
+            Some(near) => diagnostic
+                .help(format!("did you mean `{near}`?"))
+                .fix(Applicability::Automatic, format!("write `{near}`"), location, near),
+            None if what == "pod" => {
+                let (namespace, pod) = name.split_once('/').unwrap_or(("", name));
+                diagnostic.help(format!("add it: `pod {pod} in {namespace} {{ … }}`"))
+            }
+            None => diagnostic.help(format!("add it: `namespace {name}`")),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Reasoning about selectors and scopes: can anything match, and can one pod match two?
+
+use std::sync::Arc;
+
+use npc_syntax::ast::Operator;
+
+use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
+use crate::values::label::NAMESPACE_NAME;
+use crate::values::name::{glob_matches, some_name_matches};
+
+impl Requirement {
+    /// The requirement that holds exactly where this one does not.
+    #[must_use]
+    pub fn negated(&self) -> Self {
+        let operator = match self.operator {
+            Operator::In => Operator::NotIn,
+            Operator::NotIn => Operator::In,
+            Operator::Exists => Operator::DoesNotExist,
+            Operator::DoesNotExist => Operator::Exists,
+        };
+        Self { key: Arc::clone(&self.key), operator, values: self.values.clone() }
+    }
+
+    /// Whether a label of this value, or its absence, satisfies the requirement.
+    #[must_use]
+    pub fn matches(&self, value: Option<&str>) -> bool {
+        let listed = || value.is_some_and(|value| self.values.iter().any(|v| **v == *value));
+        match self.operator {
+            Operator::In => listed(),
+            Operator::NotIn => !listed(),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+impl Selector {
+    /// Whether an object with these labels matches.
+    pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
+    }
+
+    /// Whether the selector matches only objects that have the label.
+    #[must_use]
+    pub fn implies(&self, key: &str) -> bool {
+        self.requirements.iter().any(|requirement| {
+            *requirement.key == *key && matches!(requirement.operator, Operator::In | Operator::Exists)
+        })
+    }
+
+    /// Two requirements, or one and itself, that nothing can satisfy together.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<(usize, usize)> {
+        for (index, last) in self.requirements.iter().enumerate() {
+            let upto = self.requirements.get(..=index).unwrap_or_default();
+            let same = || upto.iter().filter(|r| r.key == last.key);
+            if satisfiable(same()) {
+                continue;
+            }
+            let with = upto
+                .iter()
+                .position(|other| other.key == last.key && !satisfiable([other, last].into_iter()))
+                .or_else(|| upto.iter().position(|other| other.key == last.key));
+            return Some((with.unwrap_or(index), index));
+        }
+        None
+    }
+}
+
+/// Whether some value of a label, or its absence, satisfies all requirements, which are of one key.
+fn satisfiable<'a>(requirements: impl Iterator<Item = &'a Requirement> + Clone) -> bool {
+    // The values that a requirement names decide; beyond them, absence and one fresh value do.
+    let matches = |value: Option<&str>| requirements.clone().all(|r| r.matches(value));
+    matches(None)
+        || requirements.clone().flat_map(|r| &r.values).any(|value| matches(Some(value)))
+        || !requirements.clone().any(|r| matches!(r.operator, Operator::In | Operator::DoesNotExist))
+}
+
+/// Whether some set of labels satisfies all requirements.
+fn together<'a>(requirements: &[&'a Requirement]) -> bool {
+    requirements.iter().all(|one| {
+        satisfiable(requirements.iter().copied().filter(|r| r.key == one.key))
+    })
+}
+
+/// Whether some pod of some cluster is selected by both.
+#[must_use]
+pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
+    let pods: Vec<&Requirement> =
+        a.selector.requirements.iter().chain(&b.selector.requirements).collect();
+    together(&pods) && scopes_overlap(&[&a.scope, &b.scope])
+}
+
+/// Whether some namespace of some cluster is in all scopes.
+///
+/// Exact for every scope that a subject can have. `same namespace` and `sharing` depend on another
+/// namespace and count as every namespace, or every one with the labels.
+#[must_use]
+pub fn scopes_overlap(scopes: &[&Scope]) -> bool {
+    let mut requirements: Vec<&Requirement> = Vec::new();
+    let mut excluded: Vec<&Selector> = Vec::new();
+    let mut shared = Vec::new();
+    // Names: one pattern of each list must match, and none of those left out.
+    let mut wanted: Vec<Vec<&str>> = vec![Vec::new()];
+    let mut unwanted: Vec<&str> = Vec::new();
+    for scope in scopes {
+        match &scope.base {
+            ScopeBase::All | ScopeBase::Same => {}
+            ScopeBase::Names(names) => {
+                wanted = wanted
+                    .iter()
+                    .flat_map(|chosen| {
+                        names.iter().map(move |name| {
+                            let mut chosen = chosen.clone();
+                            chosen.push(name);
+                            chosen
+                        })
+                    })
+                    .collect();
+            }
+            ScopeBase::Labels(selector) => requirements.extend(&selector.requirements),
+            ScopeBase::Sharing(keys) => shared.extend(keys.iter().map(|key| Requirement {
+                key: Arc::clone(key),
+                operator: Operator::Exists,
+                values: Vec::new(),
+            })),
+        }
+        unwanted.extend(scope.except_names.iter().map(|name| &**name));
+        excluded.extend(&scope.except_labels);
+    }
+    requirements.extend(&shared);
+    labels_and_names(&requirements, &excluded, &wanted, &unwanted)
+}
+
+/// Takes one requirement of each excluded selector, negated, in every way.
+fn labels_and_names(
+    requirements: &[&Requirement],
+    excluded: &[&Selector],
+    wanted: &[Vec<&str>],
+    unwanted: &[&str],
+) -> bool {
+    let Some((selector, rest)) = excluded.split_first() else {
+        return together(requirements)
+            && wanted.iter().any(|wanted| name_exists(requirements, wanted, unwanted));
+    };
+    selector.requirements.iter().any(|requirement| {
+        let negated = requirement.negated();
+        let mut with = requirements.to_vec();
+        with.push(&negated);
+        labels_and_names(&with, rest, wanted, unwanted)
+    })
+}
+
+/// Whether a namespace can have a name that fits the patterns and the requirements on the label
+/// that always holds its name.
+fn name_exists(requirements: &[&Requirement], wanted: &[&str], unwanted: &[&str]) -> bool {
+    let on_name: Vec<&&Requirement> =
+        requirements.iter().filter(|requirement| *requirement.key == *NAMESPACE_NAME).collect();
+    if on_name.iter().any(|requirement| requirement.operator == Operator::DoesNotExist) {
+        return false;
+    }
+    let fits = |name: &str| {
+        on_name.iter().all(|requirement| requirement.matches(Some(name)))
+            && wanted.iter().all(|glob| glob_matches(glob, name))
+            && !unwanted.iter().any(|glob| glob_matches(glob, name))
+    };
+    if let Some(listed) = on_name.iter().find(|requirement| requirement.operator == Operator::In) {
+        return listed.values.iter().any(|name| fits(name));
+    }
+    let not: Vec<&str> = on_name
+        .iter()
+        .filter(|requirement| requirement.operator == Operator::NotIn)
+        .flat_map(|requirement| requirement.values.iter().map(|value| &**value))
+        .chain(unwanted.iter().copied())
+        .collect();
+    let all = ["*"];
+    some_name_matches(if wanted.is_empty() { &all } else { wanted }, &not)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(text: &str) -> Requirement {
+        let (key, operator, values) = if let Some((key, value)) = text.split_once("!=") {
+            (key, Operator::NotIn, value)
+        } else if let Some((key, value)) = text.split_once('=') {
+            (key, Operator::In, value)
+        } else if let Some(key) = text.strip_prefix('!') {
+            (key, Operator::DoesNotExist, "")
+        } else {
+            (text, Operator::Exists, "")
+        };
+        let values = values.split('|').filter(|v| !v.is_empty()).map(Arc::from).collect();
+        Requirement { key: key.into(), operator, values }
+    }
+
+    fn selector(text: &str) -> Selector {
+        Selector {
+            requirements: text.split(',').filter(|t| !t.is_empty()).map(requirement).collect(),
+        }
+    }
+
+    fn scope(base: ScopeBase, names: &[&str], labels: Option<&str>) -> Scope {
+        Scope {
+            base,
+            except_names: names.iter().map(|name| Arc::from(*name)).collect(),
+            except_labels: labels.map(selector),
+        }
+    }
+
+    fn names(names: &[&str]) -> ScopeBase {
+        ScopeBase::Names(names.iter().map(|name| Arc::from(*name)).collect())
+    }
+
+    #[test]
+    fn contradictions() {
+        for good in ["", "a=x", "a=x|y,a=y|z", "a!=x,a!=y", "!a,a!=x", "a,a!=x"] {
+            assert_eq!(selector(good).contradiction(), None, "{good}");
+        }
+        for (bad, at) in [
+            ("a=x,a=y", (0, 1)),
+            ("a,b,!a", (0, 2)),
+            ("a=x,!a", (0, 1)),
+            ("a=x,a!=x", (0, 1)),
+            ("a=x|y,a!=x,a!=y", (0, 2)),
+        ] {
+            assert_eq!(selector(bad).contradiction(), Some(at), "{bad}");
+        }
+    }
+
+    #[test]
+    fn overlapping_scopes() {
+        let all = scope(ScopeBase::All, &[], None);
+        let prod = scope(ScopeBase::Labels(selector("env=prod")), &[], None);
+        let test = scope(ScopeBase::Labels(selector("env=test")), &[], None);
+        let teams = scope(names(&["team-*"]), &[], None);
+        let not_teams = scope(ScopeBase::All, &["team-*"], None);
+        let not_prod = scope(ScopeBase::All, &[], Some("env=prod"));
+        let by_label = scope(ScopeBase::Labels(selector("kubernetes.io/metadata.name=team-a")), &[], None);
+        assert!(scopes_overlap(&[&all, &prod]));
+        assert!(!scopes_overlap(&[&prod, &test]));
+        assert!(scopes_overlap(&[&prod, &teams]));
+        assert!(!scopes_overlap(&[&teams, &not_teams]));
+        assert!(!scopes_overlap(&[&prod, &not_prod]));
+        assert!(scopes_overlap(&[&test, &not_prod]));
+        assert!(scopes_overlap(&[&by_label, &teams]));
+        assert!(!scopes_overlap(&[&by_label, &not_teams]));
+        assert!(!scopes_overlap(&[&scope(names(&["a"]), &["a"], None)]));
+        assert!(!scopes_overlap(&[&scope(ScopeBase::Labels(selector("!kubernetes.io/metadata.name")), &[], None)]));
+    }
+}

@@ -1,0 +1,221 @@
+//! Protocols and ports.
+
+use std::fmt;
+use std::sync::Arc;
+
+use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
+
+npc_diagnostics::codes! {
+    /// # Not a port
+    ///
+    /// A port is written with its protocol: `tcp/80`, `udp/8000-8100`, `tcp/http` for a port that
+    /// the pod names, or `tcp` for every port of the protocol. Protocols are `tcp`, `udp` and
+    /// `sctp`. A port's name has at most 15 lower-case letters, digits and single hyphens, at least
+    /// one of them a letter, as IANA's service names.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespace shop { allow ingress from anywhere on http/80 }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in namespace shop { allow ingress from anywhere on tcp/80 }
+    /// ```
+    NOT_A_PORT = "NP0304" "not-a-port" Error;
+
+    /// # A port out of range
+    ///
+    /// Ports go from 1 to 65535, and a range from the lower to the higher.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespace shop { allow ingress from anywhere on tcp/8100-8000 }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in namespace shop { allow ingress from anywhere on tcp/8000-8100 }
+    /// ```
+    PORT_RANGE = "NP0305" "port-range" Error;
+}
+
+/// A protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+    /// SCTP
+    Sctp,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// As written in a program.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    /// As written in the Kubernetes API.
+    #[must_use]
+    pub const fn api_name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+
+    /// The protocol of that name in a program.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.as_str() == word)
+    }
+}
+
+/// Ports of one protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Which of its ports.
+    pub which: Which,
+}
+
+/// Which ports of a protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Which {
+    /// Every one.
+    All,
+    /// From the first to the last, both included; 1 to 65535.
+    Range(u16, u16),
+    /// The destination pod's own port of that name.
+    Named(Arc<str>),
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = self.protocol.as_str();
+        match &self.which {
+            Which::All => f.write_str(protocol),
+            Which::Range(first, last) if first == last => write!(f, "{protocol}/{first}"),
+            Which::Range(first, last) => write!(f, "{protocol}/{first}-{last}"),
+            Which::Named(name) => write!(f, "{protocol}/{name}"),
+        }
+    }
+}
+
+/// Whether a word is meant to be a port: a protocol, or a word with one `/` and no address.
+#[must_use]
+pub fn looks_like_port(word: &str) -> bool {
+    Protocol::parse(word).is_some()
+        || word.contains('/') && !super::address::looks_like_address(word)
+        || word.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+}
+
+/// Reads a port.
+///
+/// # Errors
+///
+/// What is wrong with it, as a diagnostic at `location`.
+pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
+    let wrong = |why: &str| {
+        Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, why)
+    };
+    if word.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+        let diagnostic = wrong("the protocol is missing");
+        return Err(Box::new(Protocol::ALL.into_iter().take(2).fold(diagnostic, |diagnostic, protocol| {
+            let fixed = format!("{}/{word}", protocol.as_str());
+            diagnostic.fix(Applicability::Maybe, format!("write `{fixed}`"), location, fixed)
+        })));
+    }
+    let (name, which) = word.split_once('/').map_or((word, None), |(p, w)| (p, Some(w)));
+    let Some(protocol) = Protocol::parse(name) else {
+        let meant = nearest(name, Protocol::ALL.map(Protocol::as_str));
+        let diagnostic = wrong("protocols are `tcp`, `udp` and `sctp`");
+        return Err(Box::new(match meant {
+            Some(meant) => {
+                let fixed = which.map_or_else(|| meant.to_owned(), |which| format!("{meant}/{which}"));
+                diagnostic.fix(Applicability::Automatic, format!("write `{fixed}`"), location, fixed)
+            }
+            None => diagnostic,
+        }));
+    };
+    let Some(which) = which else { return Ok(Port { protocol, which: Which::All }) };
+    let out_of_range = |why: &str| {
+        Box::new(Diagnostic::new(&PORT_RANGE, format!("`{word}` is out of range"), location, why))
+    };
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let which = if digits(which) {
+        let port = number(which).ok_or_else(|| out_of_range("ports go from 1 to 65535"))?;
+        Which::Range(port, port)
+    } else if let Some((first, last)) = which.split_once('-')
+        && digits(first)
+        && digits(last)
+    {
+        let ports = number(first).zip(number(last));
+        let (first, last) = ports.ok_or_else(|| out_of_range("ports go from 1 to 65535"))?;
+        if first > last {
+            let fixed = format!("{}/{last}-{first}", protocol.as_str());
+            return Err(Box::new(out_of_range("the range is reversed").fix(
+                Applicability::Automatic,
+                format!("write `{fixed}`"),
+                location,
+                fixed,
+            )));
+        }
+        Which::Range(first, last)
+    } else {
+        check_name(which).map_err(|why| Box::new(wrong(why)))?;
+        Which::Named(which.into())
+    };
+    Ok(Port { protocol, which })
+}
+
+/// Whether Kubernetes takes the word as the name of a port (IANA service name, RFC 6335).
+///
+/// # Errors
+///
+/// The rule that it breaks.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > 15 {
+        return Err("a port's name has 1 to 15 characters");
+    }
+    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err("a port's name has lower-case letters, digits and hyphens only");
+    }
+    if !name.bytes().any(|b| b.is_ascii_lowercase()) {
+        return Err("a port's name has at least one letter");
+    }
+    if name.contains("--") || name.starts_with('-') || name.ends_with('-') {
+        return Err("a hyphen in a port's name stands alone, between two other characters");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use npc_diagnostics::{FileId, Span};
+
+    #[test]
+    fn ports() {
+        let here = Location::new(FileId(0), Span::default());
+        for good in ["tcp", "tcp/1", "udp/65535", "sctp/8000-8100", "tcp/http", "tcp/a-1", "udp/8000-8000"] {
+            let port = parse(good, here).unwrap();
+            assert_eq!(port.to_string(), good.strip_suffix("-8000").unwrap_or(good));
+        }
+        for bad in [
+            "tcp/0", "tcp/65536", "tcp/2-1", "tcp/0-4", "icmp", "80", "80-90", "http/80", "tcp/1-2-3", "tcp/HTTP",
+            "tcp/a--b", "tcp/1234567890abcdef", "TCP/80", "tcp/99999999999999999999",
+        ] {
+            assert!(parse(bad, here).is_err(), "{bad}");
+        }
+    }
+}

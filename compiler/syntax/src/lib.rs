@@ -1,0 +1,28 @@
+//! From text to tree: tokens, syntax tree and parser of the `.np` language.
+//!
+//! ```
+//! let parsed = npc_syntax::parse(
+//!     npc_diagnostics::FileId(0),
+//!     "policy db for all pods in namespace payments { isolate ingress }",
+//! );
+//! assert!(parsed.diagnostics.is_empty());
+//! assert_eq!(parsed.tree.items.len(), 1);
+//! ```
+//!
+//! The parser never gives up: whatever the input, [`parse`] returns a tree of the items that it
+//! could make out, and a diagnostic for each that it could not. Comments, tokens and spans are all
+//! kept, for the formatter and the language server.
+
+pub mod ast;
+mod codes;
+mod error;
+mod grammar;
+mod items;
+mod token;
+
+pub use codes::{
+    BAD_CHARACTER, CODES, MISPLACED_DOC, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX, TOO_MANY,
+    UNCLOSED, UNTERMINATED_STRING, WRONG_PREPOSITION,
+};
+pub use items::{Parsed, parse};
+pub use token::{Comment, CommentKind, Token, TokenKind, TokenSpan};
