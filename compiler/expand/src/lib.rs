@@ -1,0 +1,83 @@
+//! What will Kyverno generate? Evaluates its policies on the namespaces of a cluster.
+//!
+//! The input is the text of policies, not the program that they come from: what is evaluated is
+//! what will be applied. A policy that holds anything which is not evaluated here is refused by
+//! name, so that the answer is never a guess.
+//!
+//! The rules are those of Kyverno 1.19.1, read from its source and compared with its own command
+//! line on every example and on random programs (see `tests/kyverno`).
+
+mod cluster_policy;
+mod generating_policy;
+mod object;
+
+use std::fmt;
+
+use npc_cluster::{Cluster, Namespace};
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use cluster_policy::jmespath::{EvaluationError, evaluate as evaluate_jmespath};
+pub use object::{Generated, Object};
+
+/// Why policies cannot be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The policy, where it is known.
+    pub policy: Option<String>,
+    /// What is wrong, in words.
+    pub message: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.policy {
+            Some(policy) => write!(f, "{policy}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A policy that is ready to be evaluated.
+trait Policy {
+    /// What the policy generates when it sees the namespace.
+    fn generate(&self, namespace: &Namespace) -> Result<Vec<Object>, String>;
+}
+
+/// Evaluates all policies of a stream of YAML documents on every namespace.
+///
+/// The objects are in the order of their namespaces and names. Where two policies make one object,
+/// both are there: which of them wins is a matter of timing.
+///
+/// # Errors
+///
+/// Where a document is no policy that can be evaluated here, or Kyverno would fail to generate.
+pub fn expand(policies: &str, cluster: &Cluster) -> Result<Generated, Error> {
+    let mut objects = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(policies) {
+        let document = Option::<Value>::deserialize(document)
+            .map_err(|error| Error { policy: None, message: error.to_string() })?;
+        let Some(document) = document else { continue };
+        let name = document.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+        let error = |message: String| Error { policy: name.clone(), message };
+        let policy = parse(document).map_err(error)?;
+        for namespace in &cluster.namespaces {
+            objects.extend(policy.generate(namespace).map_err(error)?);
+        }
+    }
+    objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(Generated { objects })
+}
+
+fn parse(document: Value) -> Result<Box<dyn Policy>, String> {
+    let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    match (text("apiVersion").as_str(), text("kind").as_str()) {
+        ("kyverno.io/v1", "ClusterPolicy") => Ok(Box::new(cluster_policy::ClusterPolicy::parse(document)?)),
+        ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "GeneratingPolicy") => {
+            Ok(Box::new(generating_policy::GeneratingPolicy::parse(document)?))
+        }
+        (version, kind) => Err(format!("{version} {kind} is not a policy that generates")),
+    }
+}

@@ -1,0 +1,65 @@
+//! Generated objects.
+
+use serde_json::{Map, Value};
+
+/// What Kyverno generates in a cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generated {
+    /// The objects, by namespace and name.
+    pub objects: Vec<Object>,
+}
+
+/// An object, without the labels by which Kyverno knows it as its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The whole object.
+    pub value: Value,
+}
+
+impl Object {
+    /// An object whose metadata must hold its name and its namespace.
+    pub(crate) fn new(value: Value) -> Result<Self, String> {
+        let field = |pointer: &str| {
+            value
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| format!("the generated object has no {pointer}"))
+        };
+        Ok(Self { namespace: field("/metadata/namespace")?, name: field("/metadata/name")?, value })
+    }
+}
+
+/// The value with every string in it, keys included where `keys` is set, replaced.
+pub(crate) fn map_strings(
+    value: &Value,
+    replace: &mut impl FnMut(&str) -> Result<Value, String>,
+    keys: bool,
+) -> Result<Value, String> {
+    Ok(match value {
+        Value::String(text) => replace(text)?,
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| map_strings(item, replace, keys)).collect::<Result<_, _>>()?)
+        }
+        Value::Object(entries) => {
+            let mut out = Map::new();
+            for (key, item) in entries {
+                let key = if keys {
+                    match replace(key)? {
+                        Value::String(key) => key,
+                        _ => return Err(format!("the key `{key}` becomes something that is no string")),
+                    }
+                } else {
+                    key.clone()
+                };
+                out.insert(key, map_strings(item, replace, keys)?);
+            }
+            Value::Object(out)
+        }
+        other => other.clone(),
+    })
+}

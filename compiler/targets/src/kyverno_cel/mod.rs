@@ -1,0 +1,195 @@
+//! Target `kyverno-cel`: `policies.kyverno.io/v1` GeneratingPolicy.
+
+mod expression;
+mod types;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use npc_diagnostics::Diagnostic;
+use npc_program::FailurePolicy;
+
+use crate::kyverno_common::{Kind, Made, Resolved, annotations, object_annotations};
+use crate::options::{KyvernoVersion, Options};
+use crate::target::{Target, cannot};
+use crate::template::{Names, Template};
+use crate::yaml;
+use expression::{conditions, label, variable};
+use types::{
+    Enabled, Evaluation, GeneratingPolicy, Generation, MatchConstraints, Metadata, Named, ResourceRule, Spec,
+    WebhookConfiguration,
+};
+
+npc_diagnostics::codes! {
+    /// # The namespace's label stands in the object's name
+    ///
+    /// A GeneratingPolicy of Kyverno 1.19 that keeps its objects in step, and reads a label of the
+    /// namespace into them, can put an old value back for good when the label changes. The safe
+    /// way that still undoes edits and cleans up is to have the value in the object's name: with
+    /// another value, another object is made, and the old one is deleted after that.
+    ///
+    /// So with `namespaces sharing LABEL` the target `kyverno-cel` names the object
+    /// `POLICY-VALUE`, or, where the value cannot stand in a name, by its SHA-256. The target
+    /// `kyverno` has no need of it. With `kyverno { synchronize = false }` the name stays plain,
+    /// but then Kyverno undoes no edit, and deletes nothing.
+    ///
+    /// ```np fails target=kyverno-cel
+    /// policy tenant for all pods in namespaces { tenant } {
+    ///   allow ingress from all pods in namespaces sharing tenant
+    /// }
+    /// ```
+    ///
+    /// ```np target=kyverno-cel
+    /// policy tenant for all pods in namespaces { tenant } {
+    ///   allow ingress from all pods in namespaces sharing tenant
+    ///   kyverno { synchronize = false }
+    /// }
+    /// ```
+    VALUE_IN_NAME = "NP0608" "value-in-name" Note;
+
+    /// # This version of Kyverno breaks the policy
+    ///
+    /// GeneratingPolicies with templates need Kyverno 1.19, and 1.19.0 deletes every object of a
+    /// policy with `synchronize` once an hour and makes it again; 1.19.1 does not.
+    KYVERNO_TOO_OLD = "NP0609" "kyverno-too-old" Error;
+}
+
+/// How GeneratingPolicies say what depends on the namespace.
+pub(crate) struct Cel;
+
+impl Names for Cel {
+    const TARGET: Target = Target::KyvernoCel;
+
+    fn own_name(&self) -> String {
+        "(( object.metadata.name ))".to_owned()
+    }
+
+    fn own_label(&self, key: &str) -> String {
+        format!("(( variables.{} ))", variable(key))
+    }
+}
+
+/// Text that Kyverno is to take as it is: `((` begins an expression.
+fn escape(text: &str) -> String {
+    text.replace("((", "\\((")
+}
+
+pub(crate) struct GeneratingPolicies;
+
+impl Kind for GeneratingPolicies {
+    type Policy = GeneratingPolicy;
+    type Names = Cel;
+
+    fn names(&self) -> Cel {
+        Cel
+    }
+
+    fn policy(&self, made: Made<'_, '_>) -> GeneratingPolicy {
+        let Made { template, settings, source, name } = made;
+        GeneratingPolicy {
+            api_version: "policies.kyverno.io/v1",
+            kind: "GeneratingPolicy",
+            metadata: Metadata { name, annotations: annotations(template.policy, source) },
+            spec: Spec {
+                evaluation: Evaluation {
+                    generate_existing: Enabled { enabled: settings.generate_existing },
+                    synchronize: Enabled { enabled: settings.synchronize },
+                    orphan_downstream_on_policy_delete: settings
+                        .orphan_on_delete
+                        .then_some(Enabled { enabled: true }),
+                },
+                webhook_configuration: WebhookConfiguration { timeout_seconds: settings.webhook_timeout },
+                match_constraints: MatchConstraints {
+                    resource_rules: [ResourceRule {
+                        api_groups: [""],
+                        api_versions: ["v1"],
+                        operations: ["CREATE", "UPDATE"],
+                        resources: ["namespaces"],
+                    }],
+                },
+                match_conditions: conditions(template),
+                variables: template
+                    .reads
+                    .iter()
+                    .map(|key| Named { name: variable(key), expression: format!("{}.orValue('')", label(key)) })
+                    .collect(),
+                generate: [Generation {
+                    template: types::Template { interpolate: "cel", value: value(template, settings, source) },
+                }],
+            },
+        }
+    }
+
+    fn check(
+        &self,
+        template: &Template<'_>,
+        settings: &Resolved,
+        options: &Options,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        if settings.failure_policy == FailurePolicy::Fail
+            && let Some(place) = settings.failure_policy_location
+        {
+            let mut told = diagnostics.iter();
+            if !told.any(|d| d.location() == Some(place)) {
+                diagnostics.push(cannot(
+                    Target::KyvernoCel,
+                    "`failure-policy = fail`",
+                    place,
+                    "a GeneratingPolicy never refuses a namespace while Kyverno is away",
+                    &[Target::Kyverno],
+                ));
+            }
+        }
+        if !template.reads.is_empty() && settings.synchronize {
+            let keys: Vec<String> = template.reads.iter().map(|key| format!("`{key}`")).collect();
+            diagnostics.push(
+                Diagnostic::new(
+                    &VALUE_IN_NAME,
+                    format!("the NetworkPolicies of `{}` have the value of {} in their names", template.policy.name, keys.join(", ")),
+                    template.policy.location,
+                    format!("named `{}-VALUE`", template.name),
+                )
+                .note("Kyverno may put an old value back for good where the name stays the same"),
+            );
+        }
+        let version = options.kyverno_version;
+        let needed = KyvernoVersion { minor: 19, patch: u32::from(settings.synchronize) };
+        if version < needed && !diagnostics.iter().any(|d| d.code == &KYVERNO_TOO_OLD) {
+            let why = if version.minor < 19 {
+                "its GeneratingPolicy has no templates"
+            } else {
+                "with `synchronize` it deletes and makes again every object once an hour"
+            };
+            diagnostics.push(
+                Diagnostic::without_place(
+                    &KYVERNO_TOO_OLD,
+                    format!("target `kyverno-cel` does not work with Kyverno {version}: {why}"),
+                )
+                .help(format!("use Kyverno {needed} or later, or the target `kyverno`")),
+            );
+        }
+    }
+}
+
+/// The NetworkPolicy, as the text of a template.
+fn value(template: &Template<'_>, settings: &Resolved, source: &str) -> String {
+    let mut name = template.name.clone();
+    if settings.synchronize && !template.reads.is_empty() {
+        name.push_str(&format!("-(( {} ))", expression::name_suffix(&template.reads)));
+    }
+    let annotations = object_annotations(template.policy, source)
+        .into_iter()
+        .map(|(key, text)| (key.to_owned(), escape(&text)))
+        .collect();
+    let object = NetworkPolicy {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some("(( object.metadata.name ))".to_owned()),
+            annotations: Some(annotations),
+            ..Default::default()
+        },
+        spec: Some(template.spec.clone()),
+    };
+    // A NetworkPolicy has no value that YAML lacks.
+    yaml::to_string(&object).unwrap_or_default()
+}

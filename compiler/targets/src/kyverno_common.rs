@@ -1,0 +1,339 @@
+//! What Kyverno's two kinds of policy share: names, annotations, settings and their checks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use npc_diagnostics::{Diagnostic, Location, SourceMap};
+use npc_program::{
+    FailurePolicy, Operator, Policy, Program, Requirement, ScopeBase, Selector, Tier, scopes_overlap,
+};
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::options::Options;
+use crate::target::{AUDIT_LEFT_OUT, NAME_COLLISION, NAME_TOO_LONG, Target, cannot};
+use crate::template::{Names, Template, templates};
+use crate::yaml;
+
+npc_diagnostics::codes! {
+    /// # Kyverno's own configuration leaves these namespaces out
+    ///
+    /// As it is installed, Kyverno does not look at `kube-system`, `kube-public`,
+    /// `kube-node-lease` and its own namespace, `kyverno`. The program means them, so what the
+    /// cluster will have differs from what the program says.
+    ///
+    /// Either leave them out in the program, or let Kyverno look at them: in the ConfigMap
+    /// `kyverno` of its namespace, take `[*/*,NAME,*]` out of `resourceFilters`, and for
+    /// `kube-system` also the entry in `webhooks`. It takes effect in seconds, without a restart.
+    /// Then say so in `npc.toml`: under `[kyverno]`, `filtered-namespaces` lists those that are
+    /// still left out.
+    ///
+    /// ```np fails target=kyverno
+    /// policy p for all pods in all namespaces { isolate ingress }
+    /// ```
+    ///
+    /// ```np target=kyverno
+    /// policy p for all pods in all namespaces except (kube-*, kyverno) { isolate ingress }
+    /// ```
+    FILTERED_NAMESPACES = "NP0606" "filtered-namespaces" Warning;
+
+    /// # Existing namespaces get nothing
+    ///
+    /// With `generate-existing = false` the policy reaches only namespaces that are made or changed
+    /// after it. It is also Kyverno's only repair of a namespace that was missed while its
+    /// admission controller was away.
+    ///
+    /// ```np fails target=kyverno
+    /// policy p for all pods in namespace shop {
+    ///   isolate ingress
+    ///   kyverno { generate-existing = false }
+    /// }
+    /// ```
+    ///
+    /// ```np target=kyverno
+    /// policy p for all pods in namespace shop {
+    ///   isolate ingress
+    /// }
+    /// ```
+    NOT_EXISTING = "NP0607" "not-existing" Warning;
+}
+
+/// The annotation that says which policy of the program an object comes from.
+pub(crate) const POLICY_ANNOTATION: &str = "npc/policy";
+/// The annotation that says where that policy stands.
+pub(crate) const SOURCE_ANNOTATION: &str = "npc/source";
+
+/// The annotations of a generated NetworkPolicy.
+pub(crate) fn object_annotations(policy: &Policy, source: &str) -> BTreeMap<&'static str, String> {
+    let mut annotations = BTreeMap::from([
+        (POLICY_ANNOTATION, policy.name.to_string()),
+        (SOURCE_ANNOTATION, source.to_owned()),
+    ]);
+    if !policy.docs.is_empty() {
+        annotations.insert("kubernetes.io/description", policy.docs.join("\n"));
+    }
+    annotations
+}
+
+/// The annotations of a Kyverno policy.
+pub(crate) fn annotations(policy: &Policy, source: &str) -> BTreeMap<&'static str, String> {
+    let mut annotations = object_annotations(policy, source);
+    if let Some(description) = annotations.remove("kubernetes.io/description") {
+        annotations.insert("policies.kyverno.io/description", description);
+    }
+    annotations
+}
+
+/// Adds the requirement that the label is there.
+pub(crate) fn require_label(selector: &mut Selector, key: &Arc<str>) {
+    if !selector.implies(key) {
+        selector.requirements.push(Requirement {
+            key: Arc::clone(key),
+            operator: Operator::Exists,
+            values: Vec::new(),
+        });
+    }
+}
+
+/// The settings of one policy, with every default filled in.
+pub(crate) struct Resolved {
+    pub(crate) synchronize: bool,
+    pub(crate) generate_existing: bool,
+    pub(crate) webhook_timeout: u8,
+    pub(crate) failure_policy: FailurePolicy,
+    pub(crate) orphan_on_delete: bool,
+    /// Where `failure-policy` is set.
+    pub(crate) failure_policy_location: Option<Location>,
+}
+
+impl Resolved {
+    fn new(policy: &Policy, program: &Program, diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let settings = policy.settings.clone().or(&program.settings);
+        if let Some((false, location)) = settings.generate_existing {
+            let told = diagnostics.iter().any(|d| d.code == &NOT_EXISTING && d.location() == Some(location));
+            if !told {
+                diagnostics.push(
+                    Diagnostic::new(
+                        &NOT_EXISTING,
+                        "namespaces that exist already get nothing",
+                        location,
+                        "only namespaces made or changed later do",
+                    )
+                    .note("Kyverno repairs a namespace that it missed only with `generate-existing`"),
+                );
+            }
+        }
+        Self {
+            synchronize: settings.synchronize.is_none_or(|(value, _)| value),
+            generate_existing: settings.generate_existing.is_none_or(|(value, _)| value),
+            webhook_timeout: settings.webhook_timeout.map_or(5, |(value, _)| value),
+            failure_policy: settings.failure_policy.map_or(FailurePolicy::Ignore, |(value, _)| value),
+            orphan_on_delete: settings.orphan_on_delete.is_some_and(|(value, _)| value),
+            failure_policy_location: settings.failure_policy.map(|(_, location)| location),
+        }
+    }
+}
+
+/// One template, with what a kind of policy needs to write it.
+pub(crate) struct Made<'t, 'a> {
+    pub(crate) template: &'t Template<'a>,
+    pub(crate) settings: &'t Resolved,
+    /// `file:line` of the policy.
+    pub(crate) source: &'t str,
+    /// The name of the Kyverno policy.
+    pub(crate) name: String,
+}
+
+/// One of Kyverno's kinds of policy.
+pub(crate) trait Kind {
+    type Policy: Serialize;
+    type Names: Names;
+
+    fn names(&self) -> Self::Names;
+    fn policy(&self, made: Made<'_, '_>) -> Self::Policy;
+
+    /// Tells what this kind cannot do with a policy's settings, or does in another way.
+    fn check(&self, _: &Template<'_>, _: &Resolved, _: &Options, _: &mut Vec<Diagnostic>) {}
+}
+
+/// The prefix of Kyverno policies' names.
+const PREFIX: &str = "netpol-";
+/// The longest name that fits a label's value.
+const MAX_NAME: usize = 63;
+
+/// Compiles a program to one of Kyverno's kinds. The text is complete only where no diagnostic is an
+/// error.
+pub(crate) fn compile<K: Kind>(
+    kind: &K,
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+) -> (String, usize, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let mut text = String::new();
+    let mut objects = 0;
+    let mut filtered = Filtered::new(options);
+    let mut taken: FxHashMap<String, &Policy> = FxHashMap::default();
+    let names = kind.names();
+    for policy in &program.policies {
+        if !belongs(policy, <K::Names as Names>::TARGET, &mut diagnostics) {
+            continue;
+        }
+        filtered.look_at(policy);
+        let settings = Resolved::new(policy, program, &mut diagnostics);
+        let source = sources.line_of(policy.location);
+        for template in templates(policy, &names, &options.pod_blocks, &mut diagnostics) {
+            check_name(&template, &mut taken, &mut diagnostics);
+            kind.check(&template, &settings, options, &mut diagnostics);
+            let name = format!("{PREFIX}{}", template.name);
+            let made = Made { template: &template, settings: &settings, source: &source, name };
+            text.push_str("---\n");
+            // The types written here have no value that YAML lacks.
+            if let Err(error) = yaml::write_to(&mut text, &kind.policy(made)) {
+                debug_assert!(false, "{error}");
+            }
+            objects += 1;
+        }
+    }
+    diagnostics.extend(filtered.diagnostic());
+    (text, objects, diagnostics)
+}
+
+/// Whether a policy is one that a NetworkPolicy can carry. Tells why where it is not.
+pub(crate) fn belongs(policy: &Policy, target: Target, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    if let Some(audit) = policy.audit {
+        diagnostics.push(
+            Diagnostic::new(
+                &AUDIT_LEFT_OUT,
+                format!("target `{target}` leaves out the audit policy `{}`", policy.name),
+                audit,
+                "decides nothing, and a NetworkPolicy cannot report",
+            ),
+        );
+        return false;
+    }
+    let tier = match policy.tier {
+        Tier::Namespaced => return policy.speaks_of(npc_program::Direction::Ingress) || policy.speaks_of(npc_program::Direction::Egress),
+        Tier::Admin => "an admin policy",
+        Tier::Baseline => "a baseline policy",
+    };
+    diagnostics.push(cannot(
+        target,
+        tier,
+        policy.tier_location.unwrap_or(policy.location),
+        "NetworkPolicies have no tiers",
+        &[Target::ClusterNetworkPolicy, Target::Ebpf],
+    ));
+    false
+}
+
+fn check_name<'a>(
+    template: &Template<'a>,
+    taken: &mut FxHashMap<String, &'a Policy>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let policy = template.policy;
+    let length = PREFIX.len() + template.name.len();
+    if length > MAX_NAME {
+        let what = if *template.name == *policy.name {
+            format!("at most {} characters", MAX_NAME - PREFIX.len())
+        } else {
+            format!("`{}` is generated from it, and may have {}", template.name, MAX_NAME - PREFIX.len())
+        };
+        diagnostics.push(
+            Diagnostic::new(
+                &NAME_TOO_LONG,
+                format!("the name `{}` is too long for Kyverno", policy.name),
+                policy.location,
+                what,
+            )
+            .note(format!(
+                "Kyverno writes `{PREFIX}{}` into a label, which has at most {MAX_NAME} characters; this has {length}",
+                template.name
+            )),
+        );
+    }
+    collision(template, taken, diagnostics);
+}
+
+/// Tells an object's name that another policy's object has.
+pub(crate) fn collision<'a>(
+    template: &Template<'a>,
+    taken: &mut FxHashMap<String, &'a Policy>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if let Some(other) = taken.insert(template.name.clone(), template.policy) {
+        diagnostics.push(
+            Diagnostic::new(
+                &NAME_COLLISION,
+                format!("two NetworkPolicies would have the name `{}`", template.name),
+                template.policy.location,
+                "generated from this policy",
+            )
+            .label(other.location, "and from this one")
+            .help("rename one of the policies"),
+        );
+    }
+}
+
+/// Finds the policies that mean namespaces which Kyverno does not look at.
+struct Filtered<'a> {
+    names: &'a [String],
+    found: Vec<(Location, Vec<&'a str>)>,
+}
+
+impl<'a> Filtered<'a> {
+    fn new(options: &'a Options) -> Self {
+        Self { names: &options.filtered_namespaces, found: Vec::new() }
+    }
+
+    fn look_at(&mut self, policy: &Policy) {
+        for subject in &policy.subjects {
+            let meant: Vec<&str> = self
+                .names
+                .iter()
+                .map(String::as_str)
+                .filter(|name| {
+                    let only = npc_program::Scope {
+                        base: ScopeBase::Names(vec![Arc::from(*name)]),
+                        except_names: Vec::new(),
+                        except_labels: None,
+                    };
+                    // What a namespace's labels are is not known: a scope by labels is not told,
+                    // unless it asks for nothing or names them.
+                    let by_label = matches!(&subject.scope.base, ScopeBase::Labels(s) if !s.requirements.is_empty());
+                    !by_label && subject.scope.except_labels.is_none() && scopes_overlap(&[&subject.scope, &only])
+                })
+                .collect();
+            if !meant.is_empty() {
+                self.found.push((subject.scope_location.unwrap_or(subject.location), meant));
+                break;
+            }
+        }
+    }
+
+    /// One warning for all policies: there is one thing to do about it.
+    fn diagnostic(self) -> Option<Diagnostic> {
+        let ((place, names), others) = self.found.split_first()?;
+        let mut all: Vec<&str> = self.found.iter().flat_map(|(_, names)| names).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut diagnostic = Diagnostic::new(
+            &FILTERED_NAMESPACES,
+            format!("Kyverno, as it is installed, does not look at {}", all.join(", ")),
+            *place,
+            format!("means {}", names.join(", ")),
+        );
+        for (place, names) in others.iter().take(3) {
+            diagnostic = diagnostic.label(*place, format!("means {}", names.join(", ")));
+        }
+        if others.len() > 3 {
+            diagnostic = diagnostic.note(format!("{} more policies mean them", others.len() - 3));
+        }
+        Some(
+            diagnostic
+                .note("in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml")
+                .help(format!("or leave them out here: `except ({})`", all.join(", "))),
+        )
+    }
+}

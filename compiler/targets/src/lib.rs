@@ -1,0 +1,70 @@
+//! The targets: what a program is compiled to.
+//!
+//! Each target takes a whole [`Program`](npc_program::Program) and gives the text of its output, or
+//! says what it cannot express. Targets that end in NetworkPolicies share the step of
+//! [`template`]; each lives in a file or folder of its own, and [`compile`] is the one place that
+//! lists them.
+
+mod kyverno;
+mod kyverno_cel;
+mod kyverno_common;
+mod networkpolicy;
+mod options;
+mod target;
+mod template;
+pub mod yaml;
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Code, Diagnostic, SourceMap};
+use npc_program::Program;
+
+pub use options::{KyvernoVersion, Options, PodBlocks};
+pub use target::Target;
+
+/// What a program became.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The target.
+    pub target: Target,
+    /// Its text: YAML documents, each behind `---`. Empty where there is nothing to write.
+    pub text: String,
+    /// How many objects are in it.
+    pub objects: usize,
+    /// What the target has to say. Where one is an error, the text is not to be used.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Compiles a program to one target.
+///
+/// The same program gives the same bytes everywhere. `cluster` is used by the target
+/// `networkpolicy` alone.
+///
+/// A target that this version does not have gives no objects and no text; the caller offers only
+/// those that [are available](Target::is_available).
+#[must_use]
+pub fn compile(
+    target: Target,
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+    cluster: Option<&Cluster>,
+) -> Output {
+    let (text, objects, diagnostics) = match target {
+        Target::Kyverno => kyverno_common::compile(&kyverno::ClusterPolicies, program, sources, options),
+        Target::KyvernoCel => {
+            kyverno_common::compile(&kyverno_cel::GeneratingPolicies, program, sources, options)
+        }
+        Target::NetworkPolicy => networkpolicy::compile(program, sources, options, cluster),
+        Target::ClusterNetworkPolicy | Target::Ebpf => (String::new(), 0, Vec::new()),
+    };
+    Output { target, text, objects, diagnostics }
+}
+
+/// Every code of this crate.
+#[must_use]
+pub fn codes() -> Vec<&'static Code> {
+    let mut codes: Vec<&Code> =
+        [target::CODES, kyverno_common::CODES, kyverno_cel::CODES].into_iter().flatten().copied().collect();
+    codes.sort_by_key(|code| code.id);
+    codes
+}

@@ -1,0 +1,197 @@
+//! Target `networkpolicy`: plain NetworkPolicies, each in its namespace.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use npc_cluster::{Cluster, Namespace};
+use npc_diagnostics::{Diagnostic, SourceMap};
+use npc_program::values::name::glob_matches;
+use npc_program::{Program, Scope, ScopeBase};
+use rustc_hash::FxHashMap;
+
+use crate::kyverno_common::{belongs, collision, object_annotations};
+use crate::options::Options;
+use crate::target::{NEEDS_CLUSTER, Target};
+use crate::template::{Names, Template, templates};
+use crate::yaml;
+
+/// Stands for what depends on the namespace until it is known. No label's value begins so.
+const OWN_NAME: &str = "\0name";
+const OWN_LABEL: &str = "\0label:";
+
+/// How a template says what depends on the namespace: it is filled in for each.
+struct Later<'a> {
+    cluster: Option<&'a Cluster>,
+}
+
+impl Names for Later<'_> {
+    const TARGET: Target = Target::NetworkPolicy;
+
+    fn own_name(&self) -> String {
+        OWN_NAME.to_owned()
+    }
+
+    fn own_label(&self, key: &str) -> String {
+        format!("{OWN_LABEL}{key}")
+    }
+
+    fn expand(&self, glob: &str) -> Option<Vec<String>> {
+        let cluster = self.cluster?;
+        let names = cluster.namespaces.iter().map(|namespace| &namespace.name);
+        Some(names.filter(|name| glob_matches(glob, name)).cloned().collect())
+    }
+}
+
+/// Compiles a program to NetworkPolicies. The text is complete only where no diagnostic is an error.
+pub(crate) fn compile(
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+    cluster: Option<&Cluster>,
+) -> (String, usize, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let mut text = String::new();
+    let mut objects = 0;
+    let mut taken = FxHashMap::default();
+    for policy in &program.policies {
+        if !belongs(policy, Target::NetworkPolicy, &mut diagnostics) {
+            continue;
+        }
+        let source = sources.line_of(policy.location);
+        for template in templates(policy, &Later { cluster }, &options.pod_blocks, &mut diagnostics) {
+            collision(&template, &mut taken, &mut diagnostics);
+            let Some(namespaces) = namespaces(&template, cluster, &mut diagnostics) else { continue };
+            for namespace in namespaces {
+                let object = NetworkPolicy {
+                    metadata: ObjectMeta {
+                        name: Some(template.name.clone()),
+                        namespace: Some(namespace.name.clone()),
+                        annotations: Some(
+                            object_annotations(policy, &source)
+                                .into_iter()
+                                .map(|(key, text)| (key.to_owned(), text))
+                                .collect(),
+                        ),
+                        ..Default::default()
+                    },
+                    spec: Some(fill(&template.spec, &namespace)),
+                };
+                text.push_str("---\n");
+                // A NetworkPolicy has no value that YAML lacks.
+                if let Err(error) = yaml::write_to(&mut text, &object) {
+                    debug_assert!(false, "{error}");
+                }
+                objects += 1;
+            }
+        }
+    }
+    (text, objects, diagnostics)
+}
+
+/// The namespaces in which an object is made; `None` where they are not known.
+fn namespaces(
+    template: &Template<'_>,
+    cluster: Option<&Cluster>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Vec<Namespace>> {
+    if let Some(cluster) = cluster {
+        let mut found: BTreeMap<&str, Namespace> = cluster
+            .namespaces
+            .iter()
+            .filter(|namespace| holds(template, namespace))
+            .map(|namespace| (namespace.name.as_str(), namespace.clone()))
+            .collect();
+        // What is fixed by name is made also where the file does not have the namespace.
+        for name in fixed(template).into_iter().flatten() {
+            found.entry(name).or_insert_with(|| bare(name));
+        }
+        return Some(found.into_values().collect());
+    }
+    if let Some(names) = fixed(template) {
+        return Some(names.into_iter().map(bare).collect());
+    }
+    let (why, place) = match template.scopes.first() {
+        Some(subject) if !template.reads.is_empty() => {
+            ("a rule of it compares a label of the subject's namespace", subject.scope_location.unwrap_or(subject.location))
+        }
+        Some(subject) => ("these namespaces are not fixed by name", subject.scope_location.unwrap_or(subject.location)),
+        None => return Some(Vec::new()),
+    };
+    diagnostics.push(
+        Diagnostic::new(
+            &NEEDS_CLUSTER,
+            format!("target `{}` has to know the cluster's namespaces for `{}`", Target::NetworkPolicy, template.policy.name),
+            place,
+            why,
+        )
+        .help("give what `kubectl get namespaces -o yaml` prints, with `--cluster FILE`")
+        .note("the targets `kyverno` and `kyverno-cel` need no such file"),
+    );
+    None
+}
+
+/// The namespaces, where every scope fixes them by name and nothing in the object depends on them.
+fn fixed<'t>(template: &'t Template<'_>) -> Option<Vec<&'t str>> {
+    let except = template.except;
+    let names = |list: &'t [std::sync::Arc<str>]| {
+        list.iter().map(|name| (!name.contains(['*', '?'])).then_some(&**name)).collect::<Option<Vec<&str>>>()
+    };
+    if except.except_labels.is_some() || !template.requires.is_empty() || !template.reads.is_empty() {
+        return None;
+    }
+    let mut all = Vec::new();
+    for subject in &template.scopes {
+        match &subject.scope.base {
+            ScopeBase::Names(list) => all.extend(names(list)?),
+            _ => return None,
+        }
+    }
+    all.retain(|name| !except.except_names.iter().any(|glob| glob_matches(glob, name)));
+    all.sort_unstable();
+    all.dedup();
+    Some(all)
+}
+
+fn bare(name: &str) -> Namespace {
+    Namespace { name: name.to_owned(), labels: BTreeMap::new() }
+}
+
+/// Whether the object is made in the namespace.
+fn holds(template: &Template<'_>, namespace: &Namespace) -> bool {
+    let label = |key: &str| namespace.labels.get(key).map(String::as_str);
+    let named = |globs: &[std::sync::Arc<str>]| globs.iter().any(|glob| glob_matches(glob, &namespace.name));
+    let scope = |scope: &Scope| match &scope.base {
+        ScopeBase::Names(globs) => named(globs),
+        ScopeBase::Labels(selector) => selector.matches(label),
+        ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => true,
+    };
+    template.scopes.iter().any(|subject| scope(&subject.scope))
+        && !named(&template.except.except_names)
+        && !template.except.except_labels.as_ref().is_some_and(|labels| labels.matches(label))
+        && template.requires.iter().all(|key| label(key).is_some())
+}
+
+/// The specification for one namespace.
+fn fill(spec: &NetworkPolicySpec, namespace: &Namespace) -> NetworkPolicySpec {
+    let mut spec = spec.clone();
+    let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);
+    let egress = spec.egress.iter_mut().flatten().flat_map(|rule| &mut rule.to);
+    for peer in ingress.chain(egress).flatten() {
+        fill_peer(peer, namespace);
+    }
+    spec
+}
+
+fn fill_peer(peer: &mut NetworkPolicyPeer, namespace: &Namespace) {
+    let Some(selector) = &mut peer.namespace_selector else { return };
+    let labels = selector.match_labels.iter_mut().flat_map(BTreeMap::values_mut);
+    let expressions = selector.match_expressions.iter_mut().flatten().filter_map(|one| one.values.as_mut()).flatten();
+    for value in labels.chain(expressions) {
+        if value == OWN_NAME {
+            value.clone_from(&namespace.name);
+        } else if let Some(key) = value.strip_prefix(OWN_LABEL) {
+            *value = namespace.labels.get(key).cloned().unwrap_or_default();
+        }
+    }
+}

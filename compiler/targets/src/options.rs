@@ -1,0 +1,73 @@
+//! What a compilation may depend on beside the program.
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use crate::template::PodBlocks;
+
+/// Options of the targets.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The version of Kyverno that the output is for.
+    pub kyverno_version: KyvernoVersion,
+    /// Namespaces that Kyverno's configuration leaves out.
+    pub filtered_namespaces: Vec<String>,
+    /// The addresses that pods may have.
+    pub pod_blocks: PodBlocks,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            kyverno_version: KyvernoVersion::default(),
+            filtered_namespaces: ["kube-node-lease", "kube-public", "kube-system", "kyverno"]
+                .map(str::to_owned)
+                .to_vec(),
+            pod_blocks: PodBlocks::default(),
+        }
+    }
+}
+
+/// A version of Kyverno; the major one is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KyvernoVersion {
+    /// The minor version.
+    pub minor: u32,
+    /// The patch.
+    pub patch: u32,
+}
+
+impl Default for KyvernoVersion {
+    fn default() -> Self {
+        Self { minor: 19, patch: 1 }
+    }
+}
+
+impl fmt::Display for KyvernoVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1.{}.{}", self.minor, self.patch)
+    }
+}
+
+impl FromStr for KyvernoVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a version of Kyverno, as `1.19.1` is one");
+        let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');
+        let number = |part: &str| {
+            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            part.parse::<u32>().ok().filter(|_| digits)
+        };
+        let major = parts.next().and_then(number).ok_or_else(wrong)?;
+        let minor = parts.next().and_then(number).ok_or_else(wrong)?;
+        let patch = match parts.next() {
+            Some(patch) => number(patch).ok_or_else(wrong)?,
+            None => 0,
+        };
+        if major != 1 || parts.next().is_some() {
+            return Err(wrong());
+        }
+        Ok(Self { minor, patch })
+    }
+}

@@ -1,0 +1,458 @@
+//! From a policy to the NetworkPolicies that it becomes.
+//!
+//! The three targets that end in NetworkPolicies share this step. A [`Template`] is one
+//! NetworkPolicy, to be made in every namespace of its scopes; where its content depends on that
+//! namespace, each target fills in how its own kind says so (see [`Names`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use npc_diagnostics::{Diagnostic, Location};
+use npc_program::values::address::{Block, IpNet, subtract};
+use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::port::{Port, Which};
+use npc_program::{
+    Direction, Operator, Peer, PodTerm, Policy, Requirement, Rule, Scope, ScopeBase, Selector,
+};
+use sha2::{Digest, Sha256};
+
+use crate::target::{Target, cannot};
+
+/// How a target says what depends on the namespace in which an object is made.
+pub(crate) trait Names {
+    /// The target, for messages.
+    const TARGET: Target;
+
+    /// The namespace's own name.
+    fn own_name(&self) -> String;
+
+    /// The value of the namespace's label, which it has.
+    fn own_label(&self, key: &str) -> String;
+
+    /// The names that match a pattern, where the target knows the cluster.
+    fn expand(&self, _glob: &str) -> Option<Vec<String>> {
+        None
+    }
+}
+
+/// One NetworkPolicy, and where it is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Template<'a> {
+    /// The policy that it comes from.
+    pub(crate) policy: &'a Policy,
+    /// The object's name.
+    pub(crate) name: String,
+    /// The namespaces: in any of these scopes, none of which has an `except` of its own.
+    pub(crate) scopes: Vec<&'a PodTerm>,
+    /// The names and the labels of namespaces that are left out.
+    pub(crate) except: &'a Scope,
+    /// Labels that a namespace must have beside, since the object reads them.
+    pub(crate) requires: Vec<Arc<str>>,
+    /// Labels of the namespace whose values stand in the object.
+    pub(crate) reads: Vec<Arc<str>>,
+    /// What the object says.
+    pub(crate) spec: NetworkPolicySpec,
+}
+
+/// The NetworkPolicies that a plain policy becomes.
+///
+/// One for each selector of pods that its subject names. A rule that names `namespaces sharing`
+/// labels which some namespaces may lack goes into an object of its own, made only where the labels
+/// are: NetworkPolicies are a union, so that adds exactly that rule and nothing else.
+///
+/// What a NetworkPolicy cannot say is added to `diagnostics`, and the result is then incomplete.
+pub(crate) fn templates<'a, N: Names>(
+    policy: &'a Policy,
+    names: &N,
+    pod_blocks: &PodBlocks,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Template<'a>> {
+    let mut lower = Lower { names, pod_blocks, diagnostics };
+    lower.refuse(policy);
+    let mut templates = Vec::new();
+    for (index, group) in group(policy).into_iter().enumerate() {
+        let Some(first) = group.first() else { continue };
+        let implied = |key: &str| {
+            group.iter().all(|subject| {
+                matches!(&subject.scope.base, ScopeBase::Labels(selector) if selector.implies(key))
+            })
+        };
+        let name = if index == 0 {
+            policy.name.to_string()
+        } else {
+            format!("{}-{}", policy.name, hash(&subject_key(first)))
+        };
+        let mut parts = Parts::default();
+        for rule in &policy.rules {
+            lower.rule(rule, &implied, &mut parts);
+        }
+        let base_reads = std::mem::take(&mut parts.reads);
+        let make = |name: String, rules: Rules, requires: Vec<Arc<str>>, reads: Vec<Arc<str>>, types: Vec<Direction>| Template {
+            policy,
+            name,
+            scopes: group.clone(),
+            except: &first.scope,
+            requires,
+            reads,
+            spec: spec(&first.selector, rules, &types),
+        };
+        let directions = [Direction::Ingress, Direction::Egress];
+        let spoken = directions.into_iter().filter(|direction| policy.speaks_of(*direction)).collect();
+        templates.push(make(name.clone(), parts.base, Vec::new(), base_reads, spoken));
+        for (keys, rules) in parts.sharing {
+            let types = directions
+                .into_iter()
+                .filter(|direction| match direction {
+                    Direction::Ingress => !rules.ingress.is_empty(),
+                    Direction::Egress => !rules.egress.is_empty(),
+                })
+                .collect();
+            let name = format!("{name}-sharing-{}", sharing_suffix(&keys));
+            templates.push(make(name, rules, keys.clone(), keys, types));
+        }
+    }
+    templates
+}
+
+/// The subjects, grouped by what an object must have in common: the pods, and what is left out.
+fn group(policy: &Policy) -> Vec<Vec<&PodTerm>> {
+    let mut groups: Vec<Vec<&PodTerm>> = Vec::new();
+    for subject in &policy.subjects {
+        let same = |other: &&PodTerm| {
+            other.selector == subject.selector
+                && other.scope.except_names == subject.scope.except_names
+                && other.scope.except_labels == subject.scope.except_labels
+        };
+        match groups.iter_mut().find(|group| group.first().is_some_and(same)) {
+            Some(group) => group.push(subject),
+            None => groups.push(vec![subject]),
+        }
+    }
+    groups
+}
+
+/// What tells one group of subjects from another, in words that depend on nothing else.
+fn subject_key(subject: &PodTerm) -> String {
+    let scope = &subject.scope;
+    format!("{:?} {:?} {:?}", subject.selector, scope.except_names, scope.except_labels)
+}
+
+/// Eight hexadecimal digits that depend on the text alone.
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sharing_suffix(keys: &[Arc<str>]) -> String {
+    match keys {
+        [key] if npc_program::values::name::is_subdomain(key) => key.to_string(),
+        keys => hash(&keys.join(" ")),
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    ingress: Vec<NetworkPolicyIngressRule>,
+    egress: Vec<NetworkPolicyEgressRule>,
+}
+
+impl Rules {
+    fn add(&mut self, direction: Direction, peers: Option<Vec<NetworkPolicyPeer>>, ports: Option<Vec<NetworkPolicyPort>>) {
+        match direction {
+            Direction::Ingress => self.ingress.push(NetworkPolicyIngressRule { from: peers, ports }),
+            Direction::Egress => self.egress.push(NetworkPolicyEgressRule { to: peers, ports }),
+        }
+    }
+}
+
+/// The rules of an object, and those that go into objects of their own, by the labels they need.
+#[derive(Default)]
+struct Parts {
+    base: Rules,
+    reads: Vec<Arc<str>>,
+    sharing: BTreeMap<Vec<Arc<str>>, Rules>,
+}
+
+struct Lower<'l, N> {
+    names: &'l N,
+    pod_blocks: &'l PodBlocks,
+    diagnostics: &'l mut Vec<Diagnostic>,
+}
+
+impl<N: Names> Lower<'_, N> {
+    fn refuse(&mut self, policy: &Policy) {
+        for rule in &policy.rules {
+            if let Some(log) = rule.log {
+                self.diagnostics.push(cannot(N::TARGET, "`log`", log, "a NetworkPolicy cannot log", &[Target::Ebpf]));
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule, implied: &dyn Fn(&str) -> bool, parts: &mut Parts) {
+        let ports: Vec<NetworkPolicyPort> = rule.ports.iter().map(|term| port(&term.port)).collect();
+        let ports = (!ports.is_empty()).then_some(ports);
+        let everything = |peer: &Peer| matches!(peer, Peer::Anywhere { except, .. } if except.is_empty());
+        if rule.peers.iter().any(everything) {
+            parts.base.add(rule.direction, None, ports);
+            return;
+        }
+        let mut peers = Vec::new();
+        let mut sharing: BTreeMap<Vec<Arc<str>>, Vec<NetworkPolicyPeer>> = BTreeMap::new();
+        for peer in &rule.peers {
+            match peer {
+                Peer::Anywhere { except, location } => self.anywhere(except, *location, &mut peers),
+                Peer::Block(term) => add(&mut peers, block(&term.block)),
+                Peer::Pods(pods) => {
+                    let needs: Vec<Arc<str>> = match &pods.scope.base {
+                        ScopeBase::Sharing(keys) => {
+                            for key in keys.iter().filter(|key| implied(key)) {
+                                add(&mut parts.reads, Arc::clone(key));
+                            }
+                            if keys.iter().all(|key| implied(key)) { Vec::new() } else { keys.clone() }
+                        }
+                        _ => Vec::new(),
+                    };
+                    let list = if needs.is_empty() { &mut peers } else { sharing.entry(needs).or_default() };
+                    for peer in self.pods(pods) {
+                        add(list, peer);
+                    }
+                }
+            }
+        }
+        for (keys, peers) in sharing {
+            parts.sharing.entry(keys).or_default().add(rule.direction, Some(peers), ports.clone());
+        }
+        // An empty list of peers would mean everyone, so a rule without peers is left out.
+        if !peers.is_empty() {
+            parts.base.add(rule.direction, Some(peers), ports);
+        }
+    }
+
+    /// `anywhere except …`: both families, and, where no pod can have one of those addresses, all
+    /// pods by their namespaces too, since some networks do not match pods by address.
+    fn anywhere(&self, except: &[Block], _: Location, peers: &mut Vec<NetworkPolicyPeer>) {
+        for left in subtract(&Block::everything(), except) {
+            add(peers, block(&left));
+        }
+        if except.iter().all(|taken| self.pod_blocks.never_a_pod(&taken.net)) {
+            add(
+                peers,
+                NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..Default::default() },
+            );
+        }
+    }
+
+    /// The peers that a term of pods becomes: more than one where namespaces are left out by
+    /// labels, since "not (a and b)" is "not a, or not b".
+    fn pods(&mut self, pods: &PodTerm) -> Vec<NetworkPolicyPeer> {
+        let scope = &pods.scope;
+        let place = pods.scope_location.unwrap_or(pods.location);
+        let plain = scope.except_names.is_empty() && scope.except_labels.is_none();
+        let pod_selector =
+            (!pods.selector.requirements.is_empty()).then(|| label_selector(&pods.selector));
+        let mut namespaces = LabelSelector::default();
+        match &scope.base {
+            ScopeBase::All => {}
+            ScopeBase::Same if plain => {
+                return vec![NetworkPolicyPeer {
+                    pod_selector: Some(pod_selector.unwrap_or_default()),
+                    ..Default::default()
+                }];
+            }
+            ScopeBase::Same => equal(&mut namespaces, NAMESPACE_NAME, self.names.own_name()),
+            ScopeBase::Names(globs) => {
+                let Some(names) = self.expand(globs, place) else { return Vec::new() };
+                match names.as_slice() {
+                    [name] => equal(&mut namespaces, NAMESPACE_NAME, name.clone()),
+                    // A pattern that no namespace of the cluster matches names no peer.
+                    [] => return Vec::new(),
+                    _ => expression(&mut namespaces, NAMESPACE_NAME, "In", names),
+                }
+            }
+            ScopeBase::Labels(selector) => namespaces = label_selector(selector),
+            ScopeBase::Sharing(keys) => {
+                for key in keys {
+                    equal(&mut namespaces, key, self.names.own_label(key));
+                }
+            }
+        }
+        if !scope.except_names.is_empty() {
+            let Some(names) = self.expand(&scope.except_names, place) else { return Vec::new() };
+            if !names.is_empty() {
+                expression(&mut namespaces, NAMESPACE_NAME, "NotIn", names);
+            }
+        }
+        let peer = |namespaces| NetworkPolicyPeer {
+            namespace_selector: Some(namespaces),
+            pod_selector: pod_selector.clone(),
+            ip_block: None,
+        };
+        match &scope.except_labels {
+            None => vec![peer(namespaces)],
+            Some(except) => except
+                .requirements
+                .iter()
+                .map(|requirement| {
+                    let mut namespaces = namespaces.clone();
+                    require(&mut namespaces, &requirement.negated());
+                    peer(namespaces)
+                })
+                .collect(),
+        }
+    }
+
+    /// Names that a label selector can list.
+    fn expand(&mut self, globs: &[Arc<str>], place: Location) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for glob in globs {
+            if !glob.contains(['*', '?']) {
+                names.push(glob.to_string());
+            } else if let Some(expanded) = self.names.expand(glob) {
+                names.extend(expanded);
+            } else {
+                let mut diagnostic = cannot(
+                    N::TARGET,
+                    "a pattern of names in a peer",
+                    place,
+                    &format!("a NetworkPolicy selects namespaces by their labels, and `{glob}` is no label's value"),
+                    &[Target::Ebpf],
+                );
+                diagnostic = diagnostic.help(if N::TARGET == Target::NetworkPolicy {
+                    "give the cluster's namespaces with `--cluster FILE`, name them one by one, or select them by a label"
+                } else {
+                    "name the namespaces one by one, or select them by a label that they share"
+                });
+                self.diagnostics.push(diagnostic);
+                return None;
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Some(names)
+    }
+}
+
+/// Which addresses pods may have.
+#[derive(Clone, Debug, Default)]
+pub struct PodBlocks {
+    blocks: Vec<IpNet>,
+}
+
+impl PodBlocks {
+    /// Pods have addresses in these blocks only. With none, they may have any that is not reserved.
+    #[must_use]
+    pub const fn new(blocks: Vec<IpNet>) -> Self {
+        Self { blocks }
+    }
+
+    /// Whether no pod can have an address in the block: it is link-local, loopback or multicast
+    /// (RFC 3927, 4291, 5771, 6890), or lies outside the blocks of pods.
+    fn never_a_pod(&self, net: &IpNet) -> bool {
+        let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
+        if !self.blocks.is_empty() && self.blocks.iter().all(disjoint) {
+            return true;
+        }
+        match net {
+            IpNet::V4(v4) => {
+                let first = v4.network();
+                v4.prefix_len() >= 16 && first.is_link_local()
+                    || v4.prefix_len() >= 8 && first.is_loopback()
+                    || v4.prefix_len() >= 4 && first.is_multicast()
+            }
+            IpNet::V6(v6) => {
+                let first = v6.network();
+                v6.prefix_len() >= 10 && first.is_unicast_link_local()
+                    || v6.prefix_len() == 128 && first.is_loopback()
+                    || v6.prefix_len() >= 8 && first.is_multicast()
+            }
+        }
+    }
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, value: T) {
+    if !list.contains(&value) {
+        list.push(value);
+    }
+}
+
+fn equal(selector: &mut LabelSelector, key: &str, value: String) {
+    let labels = selector.match_labels.get_or_insert_default();
+    // The key may be there with another value: `namespaces { a = x }` cannot be lost.
+    if labels.get(key).is_some_and(|other| *other != value) {
+        expression(selector, key, "In", vec![value]);
+    } else {
+        labels.insert(key.to_owned(), value);
+    }
+}
+
+fn expression(selector: &mut LabelSelector, key: &str, operator: &str, values: Vec<String>) {
+    let values = (!values.is_empty()).then_some(values);
+    let one = LabelSelectorRequirement { key: key.to_owned(), operator: operator.to_owned(), values };
+    add(selector.match_expressions.get_or_insert_default(), one);
+}
+
+fn require(selector: &mut LabelSelector, requirement: &Requirement) {
+    let values = requirement.values.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let operator = match requirement.operator {
+        Operator::In => "In",
+        Operator::NotIn => "NotIn",
+        Operator::Exists => "Exists",
+        Operator::DoesNotExist => "DoesNotExist",
+    };
+    match (requirement.operator, values.as_slice()) {
+        (Operator::In, [value]) => equal(selector, &requirement.key, value.clone()),
+        _ => expression(selector, &requirement.key, operator, values),
+    }
+}
+
+/// A selector, in the API's form.
+pub(crate) fn label_selector(selector: &Selector) -> LabelSelector {
+    let mut out = LabelSelector::default();
+    for requirement in &selector.requirements {
+        require(&mut out, requirement);
+    }
+    out
+}
+
+fn block(block: &Block) -> NetworkPolicyPeer {
+    let except: Vec<String> = block.except.iter().map(ToString::to_string).collect();
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock {
+            cidr: block.net.to_string(),
+            except: (!except.is_empty()).then_some(except),
+        }),
+        ..Default::default()
+    }
+}
+
+fn port(port: &Port) -> NetworkPolicyPort {
+    let (number, end_port) = match &port.which {
+        Which::All => (None, None),
+        Which::Range(first, last) if first == last => (Some(IntOrString::Int(i32::from(*first))), None),
+        Which::Range(first, last) => (Some(IntOrString::Int(i32::from(*first))), Some(i32::from(*last))),
+        Which::Named(name) => (Some(IntOrString::String(name.to_string())), None),
+    };
+    NetworkPolicyPort { protocol: Some(port.protocol.api_name().to_owned()), port: number, end_port }
+}
+
+/// A specification that always names its types: what it leaves out, the API server would guess.
+fn spec(selector: &Selector, rules: Rules, directions: &[Direction]) -> NetworkPolicySpec {
+    let types = directions
+        .iter()
+        .map(|direction| match direction {
+            Direction::Ingress => "Ingress".to_owned(),
+            Direction::Egress => "Egress".to_owned(),
+        })
+        .collect();
+    NetworkPolicySpec {
+        pod_selector: Some(label_selector(selector)),
+        policy_types: Some(types),
+        ingress: (!rules.ingress.is_empty()).then_some(rules.ingress),
+        egress: (!rules.egress.is_empty()).then_some(rules.egress),
+    }
+}

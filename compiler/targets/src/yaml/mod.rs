@@ -1,0 +1,361 @@
+//! Writes YAML, in block style, as `kubectl` does.
+//!
+//! `serde_yaml` cannot be told which scalars to quote, and leaves bare what `kubectl`'s reader
+//! takes for a truth value (`y`, `no`, `on`) or a number (`1_000`). A label's value written so would
+//! be lost. This writer quotes whatever any reader may take for something else than a string
+//! (see [`scalar`]), and gives the same bytes everywhere.
+
+mod scalar;
+
+use std::fmt::{self, Display, Write as _};
+
+use serde::ser::{self, Serialize};
+
+/// Writes one document, without `---`.
+///
+/// # Errors
+///
+/// Where the value has a form that no Kubernetes object has: a map's key that is not a string, a
+/// number that is not finite, bytes, or an enum variant with data.
+pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
+    let mut out = String::new();
+    write_to(&mut out, value)?;
+    Ok(out)
+}
+
+/// Appends one document, without `---`.
+///
+/// # Errors
+///
+/// As [`to_string`].
+pub fn write_to<T: Serialize + ?Sized>(out: &mut String, value: &T) -> Result<(), Error> {
+    value.serialize(Writer { out, indent: 0, place: Place::Line })
+}
+
+/// A value that has no form in a Kubernetes manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl ser::Error for Error {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// Where the next value is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// At the start of a line.
+    Line,
+    /// Behind `key:`, whose key is at `indent`.
+    Key,
+    /// Behind `- `, whose dash is at `indent`.
+    Dash,
+    /// Where a mapping's key stands: strings only, and on one line.
+    Name,
+}
+
+/// Writes a value at a place.
+struct Writer<'a> {
+    out: &'a mut String,
+    indent: usize,
+    place: Place,
+}
+
+impl Writer<'_> {
+    fn not_a_key(&self) -> Result<(), Error> {
+        if self.place == Place::Name { Err(ser::Error::custom("a key that is not a string")) } else { Ok(()) }
+    }
+
+    fn scalar(self, text: impl Display) -> Result<(), Error> {
+        self.not_a_key()?;
+        if self.place == Place::Key {
+            self.out.push(' ');
+        }
+        writeln!(self.out, "{text}").map_err(|_| ser::Error::custom("out of memory"))
+    }
+}
+
+fn pad(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+impl<'a> ser::Serializer for Writer<'a> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Sequence<'a>;
+    type SerializeTuple = Sequence<'a>;
+    type SerializeTupleStruct = Sequence<'a>;
+    type SerializeTupleVariant = ser::Impossible<(), Error>;
+    type SerializeMap = Mapping<'a>;
+    type SerializeStruct = Mapping<'a>;
+    type SerializeStructVariant = ser::Impossible<(), Error>;
+
+    fn serialize_bool(self, v: bool) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_i8(self, v: i8) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_i16(self, v: i16) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_i32(self, v: i32) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_i64(self, v: i64) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_u8(self, v: u8) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_u16(self, v: u16) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_u32(self, v: u32) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_u64(self, v: u64) -> Result<(), Error> {
+        self.scalar(v)
+    }
+    fn serialize_f32(self, v: f32) -> Result<(), Error> {
+        self.serialize_f64(f64::from(v))
+    }
+    fn serialize_f64(self, v: f64) -> Result<(), Error> {
+        if v.is_finite() { self.scalar(v) } else { Err(ser::Error::custom("a number that is not finite")) }
+    }
+    fn serialize_char(self, v: char) -> Result<(), Error> {
+        self.serialize_str(v.encode_utf8(&mut [0; 4]))
+    }
+    fn serialize_str(self, text: &str) -> Result<(), Error> {
+        if self.place == Place::Name {
+            scalar::write(self.out, text);
+            return Ok(());
+        }
+        if self.place == Place::Key {
+            self.out.push(' ');
+        }
+        if !scalar::is_block(text) {
+            scalar::write(self.out, text);
+            self.out.push('\n');
+            return Ok(());
+        }
+        self.out.push_str(if text.ends_with('\n') { "|\n" } else { "|-\n" });
+        for line in text.lines() {
+            if !line.is_empty() {
+                pad(self.out, self.indent + 2);
+                self.out.push_str(line);
+            }
+            self.out.push('\n');
+        }
+        Ok(())
+    }
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {
+        Err(ser::Error::custom("bytes"))
+    }
+    fn serialize_none(self) -> Result<(), Error> {
+        self.scalar("null")
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+    fn serialize_unit(self) -> Result<(), Error> {
+        self.scalar("null")
+    }
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
+        self.scalar("null")
+    }
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
+        self.serialize_str(variant)
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Error> {
+        Err(ser::Error::custom("an enum variant with data"))
+    }
+    fn serialize_seq(self, _: Option<usize>) -> Result<Sequence<'a>, Error> {
+        self.not_a_key()?;
+        Ok(Sequence { out: self.out, indent: self.indent, place: self.place, empty: true })
+    }
+    fn serialize_tuple(self, len: usize) -> Result<Sequence<'a>, Error> {
+        self.serialize_seq(Some(len))
+    }
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Sequence<'a>, Error> {
+        self.serialize_seq(Some(len))
+    }
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Error> {
+        Err(ser::Error::custom("an enum variant with data"))
+    }
+    fn serialize_map(self, _: Option<usize>) -> Result<Mapping<'a>, Error> {
+        self.not_a_key()?;
+        Ok(Mapping { out: self.out, indent: self.indent, place: self.place, empty: true })
+    }
+    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Mapping<'a>, Error> {
+        self.serialize_map(Some(len))
+    }
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Error> {
+        Err(ser::Error::custom("an enum variant with data"))
+    }
+}
+
+/// Writes a sequence; its first element decides where it stands.
+struct Sequence<'a> {
+    out: &'a mut String,
+    indent: usize,
+    place: Place,
+    empty: bool,
+}
+
+impl Sequence<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        // Dashes stand under their key, as kubectl writes them.
+        let indent = if self.place == Place::Dash { self.indent + 2 } else { self.indent };
+        if self.empty && self.place == Place::Key {
+            self.out.push('\n');
+        }
+        if !(self.empty && self.place == Place::Dash) {
+            pad(self.out, indent);
+        }
+        self.empty = false;
+        self.out.push_str("- ");
+        value.serialize(Writer { out: self.out, indent, place: Place::Dash })
+    }
+
+    fn finish(self) {
+        if self.empty {
+            self.out.push_str(if self.place == Place::Key { " []\n" } else { "[]\n" });
+        }
+    }
+}
+
+impl ser::SerializeSeq for Sequence<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTuple for Sequence<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTupleStruct for Sequence<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+/// Writes a mapping; its first entry decides where it stands.
+struct Mapping<'a> {
+    out: &'a mut String,
+    indent: usize,
+    place: Place,
+    empty: bool,
+}
+
+impl Mapping<'_> {
+    fn inner_indent(&self) -> usize {
+        if self.place == Place::Line { self.indent } else { self.indent + 2 }
+    }
+
+    fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        if self.empty && self.place == Place::Key {
+            self.out.push('\n');
+        }
+        if !(self.empty && self.place == Place::Dash) {
+            pad(self.out, self.inner_indent());
+        }
+        self.empty = false;
+        key.serialize(Writer { out: self.out, indent: 0, place: Place::Name })?;
+        self.out.push(':');
+        Ok(())
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        let indent = self.inner_indent();
+        value.serialize(Writer { out: self.out, indent, place: Place::Key })
+    }
+
+    fn finish(self) {
+        if self.empty {
+            self.out.push_str(if self.place == Place::Key { " {}\n" } else { "{}\n" });
+        }
+    }
+}
+
+impl ser::SerializeMap for Mapping<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        self.key(key)
+    }
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.value(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+impl ser::SerializeStruct for Mapping<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        self.key(key)?;
+        self.value(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.finish();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
