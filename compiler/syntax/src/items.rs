@@ -260,7 +260,8 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             T::LBrace | T::LParen => {
                 if depth == 0 {
                     open = index;
-                    if is_policy && chunk.body.is_none() && !opens_selector(tokens, index) {
+                    let brace = token.kind == T::LBrace;
+                    if brace && is_policy && chunk.body.is_none() && !opens_selector(tokens, index) {
                         chunk.body = Some(index - chunk.start);
                     }
                 }

@@ -146,11 +146,11 @@ pub(crate) struct Made<'t, 'a> {
 
 /// One of Kyverno's kinds of policy.
 pub(crate) trait Kind {
-    type Policy: Serialize;
+    type Policy<'t>: Serialize;
     type Names: Names;
 
     fn names(&self) -> Self::Names;
-    fn policy(&self, made: Made<'_, '_>) -> Self::Policy;
+    fn policy<'t>(&self, made: Made<'t, '_>) -> Self::Policy<'t>;
 
     /// Tells what this kind cannot do with a policy's settings, or does in another way.
     fn check(&self, _: &Template<'_>, _: &Resolved, _: &Options, _: &mut Vec<Diagnostic>) {}

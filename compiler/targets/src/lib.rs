@@ -8,6 +8,7 @@
 mod kyverno;
 mod kyverno_cel;
 mod kyverno_common;
+mod manifest;
 mod networkpolicy;
 mod options;
 mod target;
@@ -64,7 +65,7 @@ pub fn compile(
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
     let mut codes: Vec<&Code> =
-        [target::CODES, kyverno_common::CODES, kyverno_cel::CODES].into_iter().flatten().copied().collect();
+        [target::CODES, kyverno_common::CODES, kyverno::CODES, kyverno_cel::CODES].into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.id);
     codes
 }

@@ -11,6 +11,7 @@ use npc_program::{Program, Scope, ScopeBase};
 use rustc_hash::FxHashMap;
 
 use crate::kyverno_common::{belongs, collision, object_annotations};
+use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::target::{NEEDS_CLUSTER, Target};
 use crate::template::{Names, Template, templates};
@@ -79,7 +80,7 @@ pub(crate) fn compile(
                 };
                 text.push_str("---\n");
                 // A NetworkPolicy has no value that YAML lacks.
-                if let Err(error) = yaml::write_to(&mut text, &object) {
+                if let Err(error) = yaml::write_to(&mut text, &Manifest(&object)) {
                     debug_assert!(false, "{error}");
                 }
                 objects += 1;

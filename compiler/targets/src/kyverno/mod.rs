@@ -4,15 +4,55 @@ mod types;
 
 use std::collections::BTreeMap;
 
+use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, Scope, ScopeBase, Selector};
 
-use crate::kyverno_common::{self, Kind, Made, annotations, object_annotations};
+use crate::kyverno_common::{self, Kind, Made, Resolved, annotations, object_annotations};
+use crate::manifest;
+use crate::options::{KyvernoVersion, Options};
 use crate::target::Target;
 use crate::template::{Names, Template, label_selector};
 use types::{
     Any, ClusterPolicy, Data, DataMetadata, Generate, Metadata, Resources, ResourcesOf, Rule, Spec,
     WebhookConfiguration,
 };
+
+npc_diagnostics::codes! {
+    /// # This version of Kyverno is too old for the target `kyverno`
+    ///
+    /// The output uses `generateExisting` of a rule and `webhookConfiguration` with its timeout and
+    /// failure policy, which Kyverno has since 1.13.
+    VERSION_TOO_OLD = "NP0610" "version-too-old" Error;
+
+    /// # This version of Kyverno may not have ClusterPolicy
+    ///
+    /// ClusterPolicy is deprecated since Kyverno 1.17; its removal is planned for 1.20 and later.
+    /// The target `kyverno-cel` writes its successor, GeneratingPolicy. `docs/kyverno.md` says how
+    /// to move from one to the other without a moment in which a namespace lacks its policies.
+    VERSION_REMOVES = "NP0611" "version-removes" Warning;
+
+    /// # A description that Kyverno would change
+    ///
+    /// Three opening braces in a row cannot be written so that Kyverno leaves them as they are: it
+    /// takes two of them for the start of a variable. The NetworkPolicies go without the
+    /// description; the ClusterPolicy has it.
+    ///
+    /// ```np fails target=kyverno
+    /// /// Written as {{{ name }}}.
+    /// policy p for all pods in namespace shop { isolate ingress }
+    /// ```
+    ///
+    /// ```np target=kyverno
+    /// /// Written as {{ name }}.
+    /// policy p for all pods in namespace shop { isolate ingress }
+    /// ```
+    TEXT_LEFT_OUT = "NP0612" "text-left-out" Warning;
+}
+
+/// The first version that knows every field that is written.
+const FIRST: KyvernoVersion = KyvernoVersion { minor: 13, patch: 0 };
+/// The first version that may not have the kind any more.
+const REMOVAL: KyvernoVersion = KyvernoVersion { minor: 20, patch: 0 };
 
 /// How ClusterPolicies say what depends on the namespace.
 pub(crate) struct JmesPath;
@@ -39,22 +79,96 @@ fn identifier(key: &str) -> String {
     if bare { key.to_owned() } else { format!("\"{key}\"") }
 }
 
-/// Text that Kyverno is to take as it is: `{{` begins a variable, `$(` a reference.
-fn escape(text: &str) -> String {
-    text.replace("{{", "\\{{").replace("$(", "\\$(")
+/// Text that Kyverno is to take as it is; `None` where there is no way to write it.
+///
+/// `{{` begins a variable and is written `\{{`. With three braces, the second and third would
+/// begin one again. `$(x)` is a reference and is written `\$(x)`; only where it is one, since
+/// Kyverno leaves the backslash elsewhere (its `pkg/engine/variables/regex`).
+fn escape(text: &str) -> Option<String> {
+    if text.contains("{{{") {
+        return None;
+    }
+    let text = text.replace("{{", "\\{{");
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("$(") {
+        let (before, behind) = rest.split_at(at);
+        out.push_str(before);
+        if is_reference(behind) {
+            out.push('\\');
+        }
+        out.push_str("$(");
+        rest = behind.get(2..).unwrap_or("");
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+/// Whether Kyverno takes the `$(` at the start of the text for a reference: one character that is
+/// no line break, then no space up to a `)`.
+fn is_reference(text: &str) -> bool {
+    let mut inner = text.chars().skip(2);
+    inner.next().is_some_and(|first| first != '\n')
+        && inner.find(|c| matches!(c, ' ' | ')')) == Some(')')
 }
 
 pub(crate) struct ClusterPolicies;
 
 impl Kind for ClusterPolicies {
-    type Policy = ClusterPolicy;
+    type Policy<'t> = ClusterPolicy<'t>;
     type Names = JmesPath;
 
     fn names(&self) -> JmesPath {
         JmesPath
     }
 
-    fn policy(&self, made: Made<'_, '_>) -> ClusterPolicy {
+    fn check(
+        &self,
+        template: &Template<'_>,
+        _: &Resolved,
+        options: &Options,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        let once = |code, diagnostics: &[Diagnostic]| !diagnostics.iter().any(|d| d.code == code);
+        let version = options.kyverno_version;
+        if version < FIRST && once(&VERSION_TOO_OLD, diagnostics) {
+            diagnostics.push(
+                Diagnostic::without_place(
+                    &VERSION_TOO_OLD,
+                    format!("target `kyverno` does not work with Kyverno {version}"),
+                )
+                .note("it does not know `generateExisting` of a rule, nor `webhookConfiguration.timeoutSeconds`")
+                .help(format!("use Kyverno {FIRST} or later")),
+            );
+        }
+        if version >= REMOVAL && once(&VERSION_REMOVES, diagnostics) {
+            diagnostics.push(
+                Diagnostic::without_place(
+                    &VERSION_REMOVES,
+                    format!("Kyverno {version} may not have ClusterPolicy any more"),
+                )
+                .note("it is deprecated since 1.17, and its removal is planned for 1.20 and later")
+                .help("use the target `kyverno-cel`"),
+            );
+        }
+        let policy = template.policy;
+        if policy.docs.iter().any(|line| line.contains("{{{")) {
+            let told = diagnostics.iter().any(|d| d.code == &TEXT_LEFT_OUT && d.location() == Some(policy.location));
+            if !told {
+                diagnostics.push(
+                    Diagnostic::new(
+                        &TEXT_LEFT_OUT,
+                        format!("the NetworkPolicies of `{}` go without their description", policy.name),
+                        policy.location,
+                        "its documentation holds `{{{`, which Kyverno would read as a variable",
+                    )
+                    .help("write it in another way"),
+                );
+            }
+        }
+    }
+
+    fn policy<'t>(&self, made: Made<'t, '_>) -> ClusterPolicy<'t> {
         let Made { template, settings, source, name } = made;
         ClusterPolicy {
             api_version: "kyverno.io/v1",
@@ -82,7 +196,7 @@ impl Kind for ClusterPolicies {
                         namespace: "{{request.object.metadata.name}}",
                         data: Data {
                             metadata: DataMetadata { annotations: data_annotations(template, source) },
-                            spec: template.spec.clone(),
+                            spec: manifest::Spec(&template.spec),
                         },
                     },
                 }],
@@ -93,9 +207,13 @@ impl Kind for ClusterPolicies {
 
 fn data_annotations(template: &Template<'_>, source: &str) -> BTreeMap<&'static str, String> {
     let mut annotations = object_annotations(template.policy, source);
-    for text in annotations.values_mut() {
-        *text = escape(text);
-    }
+    annotations.retain(|_, text| match escape(text) {
+        Some(escaped) => {
+            *text = escaped;
+            true
+        }
+        None => false,
+    });
     annotations
 }
 
@@ -153,6 +271,14 @@ mod tests {
 
     #[test]
     fn text_is_escaped() {
-        assert_eq!(escape("a {{ b }} $(c) \\{{"), "a \\{{ b }} \\$(c) \\\\{{");
+        for (text, escaped) in [
+            ("a {{ b }} $(c) \\{{", "a \\{{ b }} \\$(c) \\\\{{"),
+            ("$(a b) $()) $() $", "$(a b) \\$()) $() $"),
+            ("\\$(x)", "\\\\$(x)"),
+            ("$$(x)", "$\\$(x)"),
+        ] {
+            assert_eq!(escape(text).as_deref(), Some(escaped), "{text}");
+        }
+        assert_eq!(escape("{{{"), None);
     }
 }

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 
+use crate::manifest;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ClusterPolicy {
+pub(crate) struct ClusterPolicy<'a> {
     pub(super) api_version: &'static str,
     pub(super) kind: &'static str,
     pub(super) metadata: Metadata,
-    pub(super) spec: Spec,
+    pub(super) spec: Spec<'a>,
 }
 
 #[derive(Serialize)]
@@ -23,9 +24,9 @@ pub(super) struct Metadata {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Spec {
+pub(super) struct Spec<'a> {
     pub(super) webhook_configuration: WebhookConfiguration,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<Rule<'a>>,
 }
 
 #[derive(Serialize)]
@@ -36,12 +37,12 @@ pub(super) struct WebhookConfiguration {
 }
 
 #[derive(Serialize)]
-pub(super) struct Rule {
+pub(super) struct Rule<'a> {
     pub(super) name: String,
     pub(super) r#match: Any,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exclude: Option<Any>,
-    pub(super) generate: Generate,
+    pub(super) generate: Generate<'a>,
 }
 
 #[derive(Serialize)]
@@ -65,7 +66,7 @@ pub(super) struct Resources {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Generate {
+pub(super) struct Generate<'a> {
     pub(super) generate_existing: bool,
     pub(super) synchronize: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,13 +75,13 @@ pub(super) struct Generate {
     pub(super) kind: &'static str,
     pub(super) name: String,
     pub(super) namespace: &'static str,
-    pub(super) data: Data,
+    pub(super) data: Data<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Data {
+pub(super) struct Data<'a> {
     pub(super) metadata: DataMetadata,
-    pub(super) spec: NetworkPolicySpec,
+    pub(super) spec: manifest::Spec<'a>,
 }
 
 #[derive(Serialize)]

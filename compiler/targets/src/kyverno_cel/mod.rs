@@ -9,6 +9,7 @@ use npc_diagnostics::Diagnostic;
 use npc_program::FailurePolicy;
 
 use crate::kyverno_common::{Kind, Made, Resolved, annotations, object_annotations};
+use crate::manifest::Manifest;
 use crate::options::{KyvernoVersion, Options};
 use crate::target::{Target, cannot};
 use crate::template::{Names, Template};
@@ -76,14 +77,14 @@ fn escape(text: &str) -> String {
 pub(crate) struct GeneratingPolicies;
 
 impl Kind for GeneratingPolicies {
-    type Policy = GeneratingPolicy;
+    type Policy<'t> = GeneratingPolicy;
     type Names = Cel;
 
     fn names(&self) -> Cel {
         Cel
     }
 
-    fn policy(&self, made: Made<'_, '_>) -> GeneratingPolicy {
+    fn policy<'t>(&self, made: Made<'t, '_>) -> GeneratingPolicy {
         let Made { template, settings, source, name } = made;
         GeneratingPolicy {
             api_version: "policies.kyverno.io/v1",
@@ -191,5 +192,5 @@ fn value(template: &Template<'_>, settings: &Resolved, source: &str) -> String {
         spec: Some(template.spec.clone()),
     };
     // A NetworkPolicy has no value that YAML lacks.
-    yaml::to_string(&object).unwrap_or_default()
+    yaml::to_string(&Manifest(&object)).unwrap_or_default()
 }

@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 pub(super) fn write(out: &mut String, text: &str) {
     if is_plain(text) {
         out.push_str(text);
+    } else if text.contains('\'') && !text.contains(['"', '\\']) && text.chars().all(is_printable) {
+        // Reads better than every quote written twice.
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
     } else if text.chars().all(is_printable) {
         out.push('\'');
         for c in text.chars() {

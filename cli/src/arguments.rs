@@ -1,0 +1,161 @@
+//! The command line.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use npc_targets::{KyvernoVersion, Target};
+
+/// Network policy for Kubernetes: a small language, compiled to Kyverno policies and
+/// NetworkPolicies.
+#[derive(Debug, Parser)]
+#[command(name = "npc", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Whether to use colours; `auto` asks the terminal and NO_COLOR.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Colour,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Whether diagnostics are coloured.
+    pub(crate) fn colour(&self) -> bool {
+        match self.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => {
+                let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                !no_color && std::io::stderr().is_terminal()
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes what a program becomes: Kyverno policies or NetworkPolicies.
+    Compile(Compile),
+    /// Checks a program and writes nothing but what it finds.
+    #[command(visible_alias = "lint")]
+    Check(Check),
+    /// Prints the page of a diagnostic's code.
+    Explain(Explain),
+    /// Prints the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page.
+    Man,
+}
+
+/// Which program.
+#[derive(Args, Debug)]
+pub(crate) struct Input {
+    /// Source files, folders (every `.np` in them), or `-` for standard input; together they are
+    /// one program.
+    #[arg(value_name = "FILE", default_value = ".")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// What `kubectl get namespaces -o yaml` (or `json`) prints of the cluster.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// How diagnostics are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// What to compile to, separated by commas. Default: `targets` in npc.toml, or `kyverno`.
+    #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
+    pub(crate) target: Vec<Target>,
+    /// The folder for the output, or `-` for standard output (one target only).
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+    /// Print the NetworkPolicies that Kyverno will make in the cluster given, by evaluating the
+    /// policies, and write nothing.
+    #[arg(long, requires = "cluster")]
+    pub(crate) expand: bool,
+    /// The version of Kyverno that the output is for. Default: npc.toml, or 1.19.1.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kyverno_version: Option<KyvernoVersion>,
+    /// Compile again whenever a source changes, until interrupted.
+    #[arg(long, conflicts_with = "expand")]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Also check that these targets can express the program. Default: `targets` in npc.toml.
+    #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
+    pub(crate) target: Vec<Target>,
+    /// The version of Kyverno for `--target`. Default: npc.toml, or 1.19.1.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kyverno_version: Option<KyvernoVersion>,
+    /// Apply the repairs that need no decision.
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Show what `--fix` would change, as a diff, and change nothing.
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Exit with 1 for these too.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) deny: Option<Deny>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deny {
+    /// Warnings count as errors.
+    Warnings,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// A code such as NP0302, or its name; without one, all codes are listed.
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    Human,
+    Short,
+    Json,
+    Sarif,
+    Github,
+}
+
+impl From<Format> for npc_render::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Human => Self::Human,
+            Format::Short => Self::Short,
+            Format::Json => Self::Json,
+            Format::Sarif => Self::Sarif,
+            Format::Github => Self::Github,
+        }
+    }
+}
+
+fn target(name: &str) -> Result<Target, String> {
+    match Target::parse(name) {
+        Some(target) if target.is_available() => Ok(target),
+        Some(target) => Err(format!("this version of npc does not have the target `{target}` yet")),
+        None => {
+            let names: Vec<&str> =
+                Target::ALL.into_iter().filter(|target| target.is_available()).map(Target::as_str).collect();
+            Err(format!("the targets are {}", names.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `npc check`
+
+use std::collections::BTreeMap;
+
+use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Level};
+use npc_driver::Checked;
+use npc_render::Style;
+use npc_targets::Target;
+use similar::TextDiff;
+
+use crate::Outcome;
+use crate::arguments::{Check, Deny};
+use crate::command::compile::options;
+use crate::files::{Error, STDIN, print, write_all};
+use crate::project::{Project, read_cluster};
+use crate::report::{Reporter, line};
+
+/// How often repairs are tried: one may bring another mistake to light.
+const MAX_ROUNDS: usize = 10;
+
+pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
+    let mut reporter = Reporter {
+        format: arguments.input.format.into(),
+        style: Style { colour, prefix: String::new() },
+        is_output: true,
+    };
+    let project = match Project::find(&arguments.input)? {
+        Ok(project) => project,
+        Err(broken) => {
+            reporter.print(&broken.diagnostics, &broken.sources)?;
+            return Ok(Outcome::CouldNotRun);
+        }
+    };
+    reporter.style.prefix.clone_from(&project.prefix);
+    let cluster = match &arguments.input.cluster {
+        None => None,
+        Some(path) => match read_cluster(path)? {
+            Ok(cluster) => Some(cluster),
+            Err(diagnostic) => {
+                reporter.print(&[diagnostic], &npc_diagnostics::SourceMap::new())?;
+                return Ok(Outcome::CouldNotRun);
+            }
+        },
+    };
+    let targets =
+        if arguments.target.is_empty() { project.config.targets.clone() } else { arguments.target.clone() };
+    let options = options(&project.config, arguments.kyverno_version);
+    let check = || {
+        let mut checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
+        let found = of_targets(&checked, &targets, &options, cluster.as_ref());
+        checked.report.diagnostics.extend(found);
+        checked.report.sort();
+        checked
+    };
+    let mut checked = check();
+    if arguments.diff {
+        let changes = repaired(&checked);
+        for (file, text) in &changes {
+            let file = checked.sources().file(*file);
+            let name = format!("{}{}", project.prefix, file.name());
+            let diff = TextDiff::from_lines(file.text(), text);
+            print(&diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string())?;
+        }
+        return Ok(if changes.is_empty() { Outcome::Fine } else { Outcome::Found });
+    }
+    if arguments.fix {
+        let mut repairs = 0;
+        for _ in 0..MAX_ROUNDS {
+            let changes = repaired(&checked);
+            if changes.is_empty() {
+                break;
+            }
+            repairs += apply(&checked, &project, &changes)?;
+            checked = check();
+        }
+        if repairs > 0 {
+            line(&format!("repaired {repairs} {}", if repairs == 1 { "file" } else { "files" }));
+        }
+    }
+    reporter.print(&checked.report.diagnostics, checked.sources())?;
+    let unread = checked.report.diagnostics.iter().any(|d| d.code.id == "NP0208" && d.labels.is_empty());
+    let denied = arguments.deny == Some(Deny::Warnings) && checked.report.count(Level::Warning) > 0;
+    Ok(if unread {
+        Outcome::CouldNotRun
+    } else if checked.report.has_errors() || denied {
+        Outcome::Found
+    } else {
+        Outcome::Fine
+    })
+}
+
+/// What the targets have to say, where the program itself is fine.
+fn of_targets(
+    checked: &Checked,
+    targets: &[Target],
+    options: &npc_targets::Options,
+    cluster: Option<&npc_cluster::Cluster>,
+) -> Vec<Diagnostic> {
+    if checked.report.has_errors() {
+        return Vec::new();
+    }
+    let outputs = npc_driver::compile(checked, targets, options, cluster);
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for diagnostic in outputs.into_iter().flat_map(|output| output.diagnostics) {
+        if !found.contains(&diagnostic) {
+            found.push(diagnostic);
+        }
+    }
+    found
+}
+
+/// The texts of the files that automatic repairs change.
+fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
+    let mut edits: BTreeMap<FileId, Vec<&Edit>> = BTreeMap::new();
+    for diagnostic in &checked.report.diagnostics {
+        let fix = diagnostic.fixes.iter().find(|fix| fix.applicability == Applicability::Automatic);
+        let Some(fix) = fix else { continue };
+        let clashes = fix.edits.iter().any(|edit| {
+            edits.get(&edit.location.file).into_iter().flatten().any(|other| {
+                let (a, b) = (edit.location.span, other.location.span);
+                a.start < b.end && b.start < a.end || a == b
+            })
+        });
+        // Of two repairs of one place the first is made; the next round sees what is left.
+        if !clashes {
+            for edit in &fix.edits {
+                edits.entry(edit.location.file).or_default().push(edit);
+            }
+        }
+    }
+    edits
+        .into_iter()
+        .map(|(file, mut edits)| {
+            edits.sort_by_key(|edit| std::cmp::Reverse(edit.location.span));
+            let mut text = checked.sources().file(file).text().to_owned();
+            for edit in edits {
+                text.replace_range(edit.location.span.range(), &edit.text);
+            }
+            (file, text)
+        })
+        .collect()
+}
+
+fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String>) -> Result<usize, Error> {
+    let mut files = Vec::new();
+    for (file, text) in changes {
+        let name = checked.sources().file(*file).name();
+        if name == STDIN {
+            return Err(Error::new("standard input cannot be repaired in place; use `--diff`"));
+        }
+        files.push((project.disk.path(name), text.clone()));
+    }
+    write_all(&files)?;
+    Ok(files.len())
+}

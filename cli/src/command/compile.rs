@@ -1,0 +1,213 @@
+//! `npc compile`
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, Level, SourceMap};
+use npc_driver::Config;
+use npc_render::Style;
+use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
+
+use crate::Outcome;
+use crate::arguments::Compile;
+use crate::files::{Error, print, write_all};
+use crate::project::{Project, read_cluster};
+use crate::report::{Reporter, error_line, line};
+
+pub(crate) fn run(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
+    if arguments.watch { watch(arguments, colour) } else { once(arguments, colour).map(|(outcome, _)| outcome) }
+}
+
+/// The options of the targets: those of `npc.toml`, and what the command line says.
+pub(crate) fn options(config: &Config, version: Option<KyvernoVersion>) -> Options {
+    let mut options = config.options.clone();
+    if let Some(version) = version {
+        options.kyverno_version = version;
+    }
+    options
+}
+
+/// Compiles once. The second value is the folder of the project, where one was found.
+fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>), Error> {
+    let mut reporter = Reporter {
+        format: arguments.input.format.into(),
+        style: Style { colour, prefix: String::new() },
+        is_output: false,
+    };
+    let project = match Project::find(&arguments.input)? {
+        Ok(project) => project,
+        Err(broken) => {
+            reporter.print(&broken.diagnostics, &broken.sources)?;
+            return Ok((Outcome::CouldNotRun, None));
+        }
+    };
+    reporter.style.prefix.clone_from(&project.prefix);
+    let root = Some(project.root.clone());
+    let cluster = match &arguments.input.cluster {
+        None => None,
+        Some(path) => match read_cluster(path)? {
+            Ok(cluster) => Some(cluster),
+            Err(diagnostic) => {
+                reporter.print(&[diagnostic], &SourceMap::new())?;
+                return Ok((Outcome::CouldNotRun, root));
+            }
+        },
+    };
+    let targets = targets(arguments, &project.config);
+    let to_stdout = arguments.output.as_os_str() == "-";
+    if (to_stdout || arguments.expand) && targets.len() > 1 {
+        return Err(Error::new("standard output takes one target: choose it with `--target`"));
+    }
+
+    let checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
+    let mut diagnostics = checked.report.diagnostics.clone();
+    if checked.report.has_errors() {
+        reporter.print(&diagnostics, checked.sources())?;
+        let unread = diagnostics.iter().any(|d| d.code.id == "NP0208" && d.labels.is_empty());
+        return Ok((if unread { Outcome::CouldNotRun } else { Outcome::Found }, root));
+    }
+    let options = options(&project.config, arguments.kyverno_version);
+    let outputs = npc_driver::compile(&checked, &targets, &options, cluster.as_ref());
+    for diagnostic in outputs.iter().flat_map(|output| &output.diagnostics) {
+        if !diagnostics.contains(diagnostic) {
+            diagnostics.push(diagnostic.clone());
+        }
+    }
+    diagnostics.sort_by_key(Diagnostic::location);
+    reporter.print(&diagnostics, checked.sources())?;
+    if diagnostics.iter().any(|d| d.level == Level::Error) {
+        return Ok((Outcome::Found, root));
+    }
+    if arguments.expand {
+        expand(&outputs, cluster.as_ref(), &options)?;
+    } else if to_stdout {
+        for output in &outputs {
+            print(&output.text)?;
+        }
+    } else {
+        write(arguments, &project, &outputs)?;
+    }
+    Ok((Outcome::Fine, root))
+}
+
+fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
+    let chosen = if arguments.target.is_empty() { &config.targets } else { &arguments.target };
+    let mut targets = Vec::new();
+    for target in chosen {
+        if !targets.contains(target) {
+            targets.push(*target);
+        }
+    }
+    if targets.is_empty() {
+        targets.push(Target::Kyverno);
+    }
+    targets
+}
+
+fn write(arguments: &Compile, project: &Project, outputs: &[Output]) -> Result<(), Error> {
+    let files: Vec<(PathBuf, String)> = outputs
+        .iter()
+        .map(|output| {
+            let name = format!("{}.{}.yaml", project.name, output.target);
+            (arguments.output.join(name), output.text.clone())
+        })
+        .collect();
+    write_all(&files)?;
+    for ((path, _), output) in files.iter().zip(outputs) {
+        let path = path.strip_prefix(".").unwrap_or(path);
+        let noun = match (output.target, output.objects) {
+            (Target::Kyverno, 1) => "ClusterPolicy",
+            (Target::Kyverno, _) => "ClusterPolicies",
+            (Target::KyvernoCel, 1) => "GeneratingPolicy",
+            (Target::KyvernoCel, _) => "GeneratingPolicies",
+            (_, 1) => "NetworkPolicy",
+            _ => "NetworkPolicies",
+        };
+        line(&format!("wrote {}: {} {noun}", path.display(), output.objects));
+    }
+    Ok(())
+}
+
+/// Prints what Kyverno will make. NetworkPolicies are what they are already.
+fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> Result<(), Error> {
+    let Some(cluster) = cluster else { return Ok(()) };
+    for output in outputs {
+        if output.target == Target::NetworkPolicy {
+            print(&output.text)?;
+            continue;
+        }
+        let generated = npc_expand::expand(&output.text, cluster)
+            .map_err(|error| Error::new(format!("the policies cannot be evaluated: {error}")))?;
+        let mut text = String::new();
+        let mut filtered: Vec<&str> = Vec::new();
+        for object in &generated.objects {
+            if options.filtered_namespaces.contains(&object.namespace) && !filtered.contains(&object.namespace.as_str()) {
+                filtered.push(&object.namespace);
+            }
+            text.push_str("---\n");
+            yaml::write_to(&mut text, &object.value).map_err(|error| Error::new(error.to_string()))?;
+        }
+        print(&text)?;
+        if !filtered.is_empty() {
+            line(&format!(
+                "note: what is for {} will not be made while Kyverno's configuration leaves out these namespaces (npc explain NP0606)",
+                filtered.join(", ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Compiles whenever something in the project's folder changes.
+fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
+    use notify::{EventKind, RecursiveMode, Watcher as _};
+
+    if arguments.input.inputs.iter().any(|input| input.as_os_str() == "-") {
+        return Err(Error::new("standard input cannot be watched"));
+    }
+    let (sender, receiver) = mpsc::channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // What this command writes itself is no reason to compile again.
+        let relevant = |event: &notify::Event| {
+            !matches!(event.kind, EventKind::Access(_))
+                && event.paths.iter().any(|path| {
+                    path.extension().is_some_and(|extension| extension == "np")
+                        || path.file_name().is_some_and(|name| name == "npc.toml")
+                })
+        };
+        if event.is_ok_and(|event| relevant(&event)) {
+            // The receiver lives as long as the program.
+            let _ = sender.send(());
+        }
+    })
+    .map_err(|error| Error::new(format!("cannot watch: {error}")))?;
+
+    let mut watched: Option<PathBuf> = None;
+    loop {
+        let root = match once(arguments, colour) {
+            Ok((_, root)) => root,
+            Err(error) => {
+                error_line(&error.to_string());
+                None
+            }
+        };
+        if watched.is_none() {
+            let folder = match root {
+                Some(root) => root,
+                None => std::env::current_dir().map_err(|error| Error::new(error.to_string()))?,
+            };
+            watcher
+                .watch(&folder, RecursiveMode::Recursive)
+                .map_err(|error| Error::new(format!("cannot watch {}: {error}", folder.display())))?;
+            line("watching; interrupt to stop");
+            watched = Some(folder);
+        }
+        if receiver.recv().is_err() {
+            return Ok(Outcome::Fine);
+        }
+        // An editor writes a file in several steps: wait until it is quiet.
+        while receiver.recv_timeout(Duration::from_millis(50)).is_ok() {}
+    }
+}

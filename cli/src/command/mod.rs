@@ -1,0 +1,7 @@
+//! The subcommands, a file each.
+
+pub(crate) mod check;
+pub(crate) mod compile;
+pub(crate) mod completions;
+pub(crate) mod explain;
+pub(crate) mod man;

@@ -1,0 +1,181 @@
+//! The file system: sources in, whole files out.
+
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Component, Path, PathBuf};
+
+use npc_program::{Files, MAX_SOURCE, ReadError};
+
+/// Why the command could not run, in words.
+#[derive(Debug)]
+pub(crate) struct Error {
+    message: String,
+    kind: io::ErrorKind,
+}
+
+impl Error {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), kind: io::ErrorKind::Other }
+    }
+
+    pub(crate) fn io(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self { message: format!("cannot {what} {}: {error}", path.display()), kind: error.kind() }
+    }
+
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.kind == io::ErrorKind::BrokenPipe
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The name of standard input among the sources.
+pub(crate) const STDIN: &str = "<stdin>";
+
+/// The files of a project.
+pub(crate) struct Disk {
+    root: PathBuf,
+    stdin: Option<Vec<u8>>,
+}
+
+impl Disk {
+    /// Files below `root`, which must be canonical.
+    pub(crate) const fn new(root: PathBuf, stdin: Option<Vec<u8>>) -> Self {
+        Self { root, stdin }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        if path == STDIN
+            && let Some(stdin) = &self.stdin
+        {
+            return Ok(stdin.clone());
+        }
+        let full = self.path(path);
+        let real = match full.canonicalize() {
+            Ok(real) => real,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::NotFound(beside(&full))),
+            Err(error) => return Err(ReadError::Other(error.to_string())),
+        };
+        // A link may lead anywhere.
+        if !real.starts_with(&self.root) {
+            return Err(ReadError::Outside);
+        }
+        let other = |error: io::Error| ReadError::Other(error.to_string());
+        let file = std::fs::File::open(&real).map_err(other)?;
+        if !file.metadata().map_err(other)?.is_file() {
+            return Err(ReadError::Other("not a file".to_owned()));
+        }
+        read_bounded(file).map_err(other)
+    }
+}
+
+/// Reads at most one byte more than the largest source, so that what is too large is seen to be.
+fn read_bounded(reader: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The sources in the folder of a file that is not there.
+fn beside(path: &Path) -> Vec<String> {
+    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".np"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Standard input, as a source.
+pub(crate) fn read_stdin() -> Result<Vec<u8>, Error> {
+    read_bounded(io::stdin().lock()).map_err(|error| Error::io("read", Path::new(STDIN), &error))
+}
+
+/// Every `.np` file below a folder, in the order of their paths. Hidden folders are passed over.
+pub(crate) fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::io("read", &folder, &error))?;
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            let kind = entry.file_type().map_err(|error| Error::io("read", &entry.path(), &error))?;
+            if kind.is_dir() && !hidden {
+                folders.push(entry.path());
+            } else if entry.path().extension().is_some_and(|extension| extension == "np") && !kind.is_dir() {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The path with `/` between its parts, as sources are named everywhere.
+pub(crate) fn with_slashes(path: &Path) -> String {
+    let parts: Vec<String> = path
+        .components()
+        .filter_map(|part| match part {
+            Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
+            Component::ParentDir => Some("..".to_owned()),
+            _ => None,
+        })
+        .collect();
+    parts.join("/")
+}
+
+/// Writes files whole, or not at all: each is written beside its place and then moved there. Where
+/// one cannot be written, none is moved.
+pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
+    let mut ready = Vec::new();
+    for (path, text) in files {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, &error))?;
+        let failed = |error: io::Error| Error::io("write", path, &error);
+        let mut file = tempfile::Builder::new().prefix(".npc-").tempfile_in(folder).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        keep_mode(path, file.path());
+        ready.push((file, path));
+    }
+    for (file, path) in ready {
+        file.persist(path).map_err(|error| Error::io("write", path, &error.error))?;
+    }
+    Ok(())
+}
+
+/// A file that is replaced keeps its permissions; a new one has those that are usual, and not the
+/// private ones of a temporary file.
+fn keep_mode(path: &Path, temporary: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path).map_or(0o644, |old| old.permissions().mode() & 0o777);
+        // Worth trying; a file system without permissions is no reason to fail.
+        let _ = std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(mode));
+    }
+    #[cfg(not(unix))]
+    let _ = (path, temporary);
+}
+
+/// Prints to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::io("write to", Path::new("standard output"), &error))
+}

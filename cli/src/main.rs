@@ -1,0 +1,48 @@
+//! The command `npc`.
+
+mod arguments;
+mod command;
+mod files;
+mod project;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Fine,
+    /// Something was found that the user asked to be told.
+    Found,
+    /// The question could not be answered.
+    CouldNotRun,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let colour = arguments.colour();
+    let result = match arguments.command {
+        Command::Compile(options) => command::compile::run(&options, colour),
+        Command::Check(options) => command::check::run(&options, colour),
+        Command::Explain(options) => command::explain::run(&options),
+        Command::Completions { shell } => command::completions::run(shell),
+        Command::Man => command::man::run(),
+    };
+    let outcome = result.unwrap_or_else(|error| {
+        // A reader that went away (`npc … | head`) wants no message.
+        if !error.is_broken_pipe() {
+            report::error_line(&error.to_string());
+        }
+        Outcome::CouldNotRun
+    });
+    ExitCode::from(match outcome {
+        Outcome::Fine => 0,
+        Outcome::Found => 1,
+        Outcome::CouldNotRun => 2,
+    })
+}

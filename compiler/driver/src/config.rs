@@ -1,0 +1,202 @@
+//! `npc.toml`.
+
+use std::collections::BTreeMap;
+
+use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span, nearest};
+use npc_program::values::{address, name};
+use npc_targets::{KyvernoVersion, Options, PodBlocks, Target};
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use toml::Spanned;
+
+npc_diagnostics::codes! {
+    /// # A mistake in `npc.toml`
+    ///
+    /// The file holds what all programs below its folder share:
+    ///
+    /// ```toml
+    /// [compile]
+    /// targets = ["kyverno", "kyverno-cel"]    # what `npc compile` writes
+    ///
+    /// [kyverno]
+    /// version = "1.19.1"                      # the version in the cluster
+    /// filtered-namespaces = ["kube-system"]   # what Kyverno's configuration leaves out
+    ///
+    /// [cluster]
+    /// pod-cidrs = ["10.244.0.0/16"]           # the addresses that pods have
+    ///
+    /// [lints]
+    /// NP0210 = "error"                        # allow, note, warning or error
+    /// ```
+    BAD_CONFIG = "NP0701" "bad-config" Error;
+}
+
+/// What `npc.toml` says.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The targets of `npc compile`; none where the file does not say it.
+    pub targets: Vec<Target>,
+    /// Levels of findings.
+    pub lints: LintLevels,
+    /// Options of the targets.
+    pub options: Options,
+}
+
+/// Levels of findings that differ from the codes' own.
+#[derive(Clone, Debug, Default)]
+pub struct LintLevels {
+    levels: FxHashMap<&'static str, Level>,
+}
+
+impl LintLevels {
+    /// The level set for a code.
+    #[must_use]
+    pub fn get(&self, code: &Code) -> Option<Level> {
+        self.levels.get(code.id).copied()
+    }
+
+    /// Sets the level of a code.
+    pub fn set(&mut self, code: &'static Code, level: Level) {
+        self.levels.insert(code.id, level);
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct File {
+    compile: Compile,
+    kyverno: Kyverno,
+    cluster: ClusterSection,
+    lints: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Compile {
+    targets: Vec<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Kyverno {
+    version: Option<Spanned<String>>,
+    filtered_namespaces: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct ClusterSection {
+    pod_cidrs: Vec<Spanned<String>>,
+}
+
+impl Config {
+    /// Reads the text of an `npc.toml`. `sources` gets the file, for the diagnostics' sake.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(file_name: &str, text: &str, sources: &mut SourceMap) -> Result<Self, Vec<Diagnostic>> {
+        let id = sources.add(file_name, text);
+        let file: File = toml::from_str(text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            vec![wrong(id, span, error.message().lines().next().unwrap_or("not TOML"))]
+        })?;
+        let mut reader = Reader { id, diagnostics: Vec::new() };
+        let config = Self {
+            targets: reader.targets(&file.compile),
+            lints: reader.lints(&file.lints),
+            options: reader.options(&file),
+        };
+        if reader.diagnostics.is_empty() { Ok(config) } else { Err(reader.diagnostics) }
+    }
+}
+
+fn wrong(id: FileId, span: std::ops::Range<usize>, why: &str) -> Diagnostic {
+    let span = Span::new(span.start as u32, span.end as u32);
+    Diagnostic::new(&BAD_CONFIG, "a mistake in the configuration", Location::new(id, span), why)
+}
+
+struct Reader {
+    id: FileId,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn tell<T>(&mut self, value: &Spanned<T>, why: &str) {
+        self.diagnostics.push(wrong(self.id, value.span(), why));
+    }
+
+    fn targets(&mut self, section: &Compile) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for written in &section.targets {
+            match Target::parse(written.as_ref()) {
+                Some(target) if target.is_available() => {
+                    if !targets.contains(&target) {
+                        targets.push(target);
+                    }
+                }
+                Some(_) => self.tell(written, "this version of npc does not have this target yet"),
+                None => self.tell(written, "not a target: `kyverno`, `kyverno-cel` or `networkpolicy`"),
+            }
+        }
+        targets
+    }
+
+    fn lints(&mut self, section: &BTreeMap<Spanned<String>, Spanned<String>>) -> LintLevels {
+        let codes = crate::codes();
+        let mut levels = LintLevels::default();
+        for (key, value) in section {
+            let name: &str = key.as_ref();
+            let Some(code) = codes.iter().find(|code| code.id == name || code.name == name) else {
+                let near = nearest(name, codes.iter().flat_map(|code| [code.id, code.name]));
+                let why = match near {
+                    Some(near) => format!("there is no code `{name}`: did you mean `{near}`?"),
+                    None => format!("there is no code `{name}`"),
+                };
+                self.tell(key, &why);
+                continue;
+            };
+            let level = [Level::Allow, Level::Note, Level::Warning, Level::Error]
+                .into_iter()
+                .find(|level| level.as_str() == value.as_ref());
+            match level {
+                Some(Level::Error) => levels.set(code, Level::Error),
+                Some(_) if code.level == Level::Error => self.tell(value, "an error stays an error"),
+                Some(level) => levels.set(code, level),
+                None => self.tell(value, "a level is `allow`, `note`, `warning` or `error`"),
+            }
+        }
+        levels
+    }
+
+    fn options(&mut self, file: &File) -> Options {
+        let mut options = Options::default();
+        if let Some(version) = &file.kyverno.version {
+            match version.as_ref().parse::<KyvernoVersion>() {
+                Ok(version) => options.kyverno_version = version,
+                Err(why) => self.tell(version, &why),
+            }
+        }
+        if let Some(names) = &file.kyverno.filtered_namespaces {
+            options.filtered_namespaces = Vec::new();
+            for written in names {
+                if name::is_label(written.as_ref()) {
+                    options.filtered_namespaces.push(written.as_ref().clone());
+                } else {
+                    self.tell(written, "not the name of a namespace");
+                }
+            }
+        }
+        let mut blocks = Vec::new();
+        for written in &file.cluster.pod_cidrs {
+            let span = written.span();
+            let location = Location::new(self.id, Span::new(span.start as u32, span.end as u32));
+            match address::parse(written.as_ref(), location) {
+                Ok(block) => blocks.push(block),
+                Err(diagnostic) => self.tell(written, &diagnostic.message),
+            }
+        }
+        options.pod_blocks = PodBlocks::new(blocks);
+        options
+    }
+}

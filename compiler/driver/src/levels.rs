@@ -1,0 +1,102 @@
+//! The levels of findings: `[lints]` in `npc.toml`, and `// npc: allow(NP0210)` above an item.
+
+use npc_diagnostics::{Diagnostic, Level, Location, Report, Span, nearest};
+use npc_program::{Loaded, LoadedFile};
+use npc_syntax::CommentKind;
+use rustc_hash::FxHashMap;
+
+use crate::config::LintLevels;
+
+npc_diagnostics::codes! {
+    /// # A code that does not exist
+    ///
+    /// `// npc: allow(…)` names codes, as in `NP0210`, separated by commas.
+    ///
+    /// ```np fails
+    /// // npc: allow(NP9999)
+    /// policy p for all pods in namespace shop { isolate ingress }
+    /// ```
+    ///
+    /// ```np
+    /// // npc: allow(NP0407)
+    /// policy p for all pods in namespace shop { }
+    /// ```
+    UNKNOWN_CODE = "NP0703" "unknown-code" Warning;
+}
+
+/// The marker that makes a comment one for the compiler.
+const MARKER: &str = "npc:";
+
+/// Which findings are shown, and how much they weigh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Levels {
+    config: LintLevels,
+    /// For each code, the items in which it is allowed.
+    allowed: FxHashMap<&'static str, Vec<Location>>,
+}
+
+impl Levels {
+    /// Reads the comments of all files. The second value is what is wrong with them.
+    pub(crate) fn new(loaded: &Loaded, config: &LintLevels) -> (Self, Vec<Diagnostic>) {
+        let mut levels = Self { config: config.clone(), allowed: FxHashMap::default() };
+        let mut diagnostics = Vec::new();
+        for file in &loaded.files {
+            let text = loaded.sources.file(file.id).text();
+            for comment in &file.parsed.comments {
+                let command = comment.text(text).trim_start();
+                if comment.kind == CommentKind::Plain
+                    && let Some(command) = command.strip_prefix(MARKER)
+                {
+                    levels.comment(file, comment.span, command.trim(), &mut diagnostics);
+                }
+            }
+        }
+        (levels, diagnostics)
+    }
+
+    /// One comment: it allows codes in the item below it.
+    fn comment(&mut self, file: &LoadedFile, span: Span, command: &str, diagnostics: &mut Vec<Diagnostic>) {
+        let mut unknown = |why: String| {
+            let place = Location::new(file.id, span);
+            diagnostics.push(Diagnostic::new(&UNKNOWN_CODE, "this comment allows nothing", place, why));
+        };
+        let inner = command.strip_prefix("allow(").and_then(|rest| rest.strip_suffix(')'));
+        let Some(inner) = inner else { return unknown("expected `npc: allow(NP0000)`".to_owned()) };
+        let items = &file.parsed.tree.items;
+        let below = items.get(items.partition_point(|item| item.span.start < span.start));
+        let codes = crate::codes();
+        for name in inner.split(',').map(str::trim) {
+            let code = codes.iter().find(|code| code.id == name || code.name == name);
+            match (code, below) {
+                (Some(code), Some(item)) => {
+                    self.allowed.entry(code.id).or_default().push(Location::new(file.id, item.span));
+                }
+                (Some(_), None) => unknown("there is no item below".to_owned()),
+                (None, _) => {
+                    let near = nearest(name, codes.iter().map(|code| code.id));
+                    unknown(near.map_or_else(
+                        || format!("there is no code `{name}`"),
+                        |near| format!("there is no code `{name}`: did you mean `{near}`?"),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Gives each finding its level, and drops those that are allowed. Errors stay what they are.
+    pub(crate) fn apply(&self, report: &mut Report) {
+        report.diagnostics.retain_mut(|diagnostic| {
+            if diagnostic.code.level == Level::Error {
+                return true;
+            }
+            if let Some(level) = self.config.get(diagnostic.code) {
+                diagnostic.level = level;
+            }
+            let by_comment = diagnostic.location().is_some_and(|place| {
+                let items = self.allowed.get(diagnostic.code.id);
+                items.into_iter().flatten().any(|item| item.file == place.file && item.span.touches(place.span.start))
+            });
+            diagnostic.level != Level::Allow && !by_comment
+        });
+    }
+}

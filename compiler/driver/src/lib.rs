@@ -1,0 +1,96 @@
+//! Runs the compiler on a whole program: what the command and the language server share.
+//!
+//! Nothing here reads a disk or a clock: files come through [`Files`](npc_program::Files).
+
+mod config;
+mod levels;
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
+use npc_program::{Files, Loaded, Program, load, resolve};
+use npc_targets::{Options, Output, Target};
+
+use levels::Levels;
+
+pub use config::{Config, LintLevels};
+
+/// A program that has been checked.
+#[derive(Debug)]
+pub struct Checked {
+    /// The files.
+    pub loaded: Loaded,
+    /// What they say. Where the report has errors, it is not complete.
+    pub program: Program,
+    /// Everything that was found, sorted by place.
+    pub report: Report,
+    levels: Levels,
+}
+
+impl Checked {
+    /// The texts of the files.
+    #[must_use]
+    pub const fn sources(&self) -> &SourceMap {
+        &self.loaded.sources
+    }
+}
+
+/// Loads and checks a program: the files named and all that they import.
+pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Option<&Cluster>) -> Checked {
+    let mut loaded = load(files, roots);
+    let (program, mut found) = resolve(&loaded);
+    let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
+    diagnostics.append(&mut found);
+    let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
+    if let Some(cluster) = cluster
+        && !broken
+    {
+        diagnostics.extend(npc_lints::cluster(&program, cluster));
+    }
+    let (levels, mut found) = Levels::new(&loaded, &config.lints);
+    diagnostics.append(&mut found);
+    let mut report = Report { diagnostics };
+    levels.apply(&mut report);
+    report.sort();
+    Checked { loaded, program, report, levels }
+}
+
+/// Compiles a checked program to some targets. What they say is part of each output.
+///
+/// To be called only where the report has no errors.
+#[must_use]
+pub fn compile(
+    checked: &Checked,
+    targets: &[Target],
+    options: &Options,
+    cluster: Option<&Cluster>,
+) -> Vec<Output> {
+    let one = |target: Target| {
+        let mut output = npc_targets::compile(target, &checked.program, checked.sources(), options, cluster);
+        let mut report = Report { diagnostics: std::mem::take(&mut output.diagnostics) };
+        checked.levels.apply(&mut report);
+        report.sort();
+        output.diagnostics = report.diagnostics;
+        output
+    };
+    targets.iter().map(|target| one(*target)).collect()
+}
+
+/// Every code that the compiler has, in the order of their numbers.
+#[must_use]
+pub fn codes() -> Vec<&'static Code> {
+    let mut codes = npc_program::codes();
+    codes.extend(npc_targets::codes());
+    codes.extend(npc_lints::codes());
+    codes.extend(npc_cluster::CODES);
+    codes.extend(config::CODES);
+    codes.extend(levels::CODES);
+    codes.sort_by_key(|code| code.id);
+    codes
+}
+
+/// The diagnostic for a text that is no cluster file.
+#[must_use]
+pub fn bad_cluster(name: &str, error: &npc_cluster::Error) -> Diagnostic {
+    Diagnostic::without_place(&npc_cluster::BAD_CLUSTER, format!("{name} is not a cluster file: {error}"))
+        .help("give what `kubectl get namespaces -o yaml` prints")
+}

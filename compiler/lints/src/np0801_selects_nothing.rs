@@ -1,0 +1,69 @@
+//! A scope that no namespace of the cluster is in.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, nearest};
+use npc_program::{PodTerm, Program, Peer, ScopeBase};
+use rustc_hash::FxHashSet;
+
+use crate::holds;
+
+npc_diagnostics::codes! {
+    /// # No namespace of the cluster is meant
+    ///
+    /// The cluster given with `--cluster` has no namespace that this scope names. The policy does
+    /// nothing there, or the peer lets nobody in; perhaps a name or a label's key is misspelt.
+    ///
+    /// ```np fails cluster=shop,payments
+    /// policy p for all pods in namespace shpo { isolate ingress }
+    /// policy q for all pods in namespaces (shop, payments) { isolate ingress }
+    /// ```
+    ///
+    /// ```np cluster=shop,payments
+    /// policy p for all pods in namespace shop { isolate ingress }
+    /// policy q for all pods in namespaces (shop, payments) { isolate ingress }
+    /// ```
+    SELECTS_NOTHING = "NP0801" "selects-nothing" Warning;
+}
+
+pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen = FxHashSet::default();
+    let mut look = |pods: &PodTerm| {
+        let Some(place) = pods.scope_location else { return };
+        if seen.insert(place) && !cluster.namespaces.iter().any(|namespace| holds(&pods.scope, namespace)) {
+            diagnostics.push(tell(pods, place, cluster));
+        }
+    };
+    for policy in &program.policies {
+        policy.subjects.iter().for_each(|subject| look(subject));
+        for peer in policy.rules.iter().flat_map(|rule| &rule.peers) {
+            if let Peer::Pods(pods) = peer {
+                look(pods);
+            }
+        }
+    }
+}
+
+fn tell(pods: &PodTerm, place: npc_diagnostics::Location, cluster: &Cluster) -> Diagnostic {
+    let diagnostic =
+        Diagnostic::new(&SELECTS_NOTHING, "no namespace of the cluster is meant by this", place, "selects nothing");
+    let near = match &pods.scope.base {
+        ScopeBase::Names(names) => names
+            .iter()
+            .find_map(|name| nearest(name, cluster.namespaces.iter().map(|namespace| namespace.name.as_str()))),
+        ScopeBase::Labels(selector) => selector.requirements.iter().find_map(|requirement| {
+            let keys = || cluster.namespaces.iter().flat_map(|namespace| namespace.labels.keys());
+            if keys().any(|key| **key == *requirement.key) {
+                return None;
+            }
+            nearest(&requirement.key, keys().map(String::as_str))
+        }),
+        ScopeBase::Sharing(keys) => keys.iter().find_map(|key| {
+            nearest(key, cluster.namespaces.iter().flat_map(|namespace| namespace.labels.keys().map(String::as_str)))
+        }),
+        ScopeBase::All | ScopeBase::Same => None,
+    };
+    match near {
+        Some(near) => diagnostic.help(format!("the cluster has `{near}`: is that what is meant?")),
+        None => diagnostic,
+    }
+}

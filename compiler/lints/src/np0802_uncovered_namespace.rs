@@ -1,0 +1,48 @@
+//! Namespaces of the cluster that no policy is for.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::Diagnostic;
+use npc_program::Program;
+
+use crate::holds;
+
+npc_diagnostics::codes! {
+    /// # Namespaces that no policy is for
+    ///
+    /// In a namespace without any policy every pod may talk to every other. The system's own
+    /// namespaces, whose names begin with `kube-`, are not told.
+    ///
+    /// ```np fails cluster=shop,payments
+    /// policy p for all pods in namespace shop { isolate ingress }
+    /// ```
+    ///
+    /// ```np cluster=shop,payments
+    /// policy p for all pods in all namespaces { isolate ingress }
+    /// ```
+    UNCOVERED_NAMESPACE = "NP0802" "uncovered-namespace" Warning;
+}
+
+pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Diagnostic>) {
+    let uncovered: Vec<&str> = cluster
+        .namespaces
+        .iter()
+        .filter(|namespace| !namespace.name.starts_with("kube-"))
+        .filter(|namespace| {
+            let mut subjects =
+                program.policies.iter().filter(|policy| policy.audit.is_none()).flat_map(|policy| &policy.subjects);
+            !subjects.any(|subject| holds(&subject.scope, namespace))
+        })
+        .map(|namespace| namespace.name.as_str())
+        .collect();
+    let shown = uncovered.iter().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let message = match uncovered.len() {
+        0 => return,
+        1 => format!("no policy is for the namespace {shown}"),
+        count if count > 10 => format!("no policy is for {count} namespaces, {shown} and others"),
+        count => format!("no policy is for {count} namespaces: {shown}"),
+    };
+    diagnostics.push(
+        Diagnostic::without_place(&UNCOVERED_NAMESPACE, message)
+            .note("every pod there may talk to every other, and to the world"),
+    );
+}

@@ -1,0 +1,95 @@
+//! NetworkPolicies in the order in which people read them.
+//!
+//! The types are `k8s-openapi`'s, which writes fields in alphabetical order: the rules before the
+//! pods that they are for, and ports before peers. These views write the same fields in the order of
+//! the Kubernetes documentation.
+
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec,
+};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+/// Writes a field where it has a value.
+macro_rules! fields {
+    ($serializer:expr, $($name:literal: $value:expr),* $(,)?) => {{
+        let mut map = $serializer.serialize_map(None)?;
+        $(if let Some(value) = $value { map.serialize_entry($name, &value)?; })*
+        map.end()
+    }};
+}
+
+/// A whole object.
+pub(crate) struct Manifest<'a>(pub(crate) &'a NetworkPolicy);
+
+impl Serialize for Manifest<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let metadata = &self.0.metadata;
+        fields!(serializer,
+            "apiVersion": Some("networking.k8s.io/v1"),
+            "kind": Some("NetworkPolicy"),
+            "metadata": Some(Metadata(metadata)),
+            "spec": self.0.spec.as_ref().map(Spec),
+        )
+    }
+}
+
+struct Metadata<'a>(&'a k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fields!(serializer,
+            "name": self.0.name.as_ref(),
+            "namespace": self.0.namespace.as_ref(),
+            "annotations": self.0.annotations.as_ref(),
+        )
+    }
+}
+
+/// A specification.
+pub(crate) struct Spec<'a>(pub(crate) &'a NetworkPolicySpec);
+
+impl Serialize for Spec<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn all<'a, T, V>(list: &'a Option<Vec<T>>, view: fn(&'a T) -> V) -> Option<Vec<V>> {
+            list.as_ref().map(|list| list.iter().map(view).collect())
+        }
+        fields!(serializer,
+            "podSelector": self.0.pod_selector.as_ref(),
+            "policyTypes": self.0.policy_types.as_ref(),
+            "ingress": all(&self.0.ingress, Ingress),
+            "egress": all(&self.0.egress, Egress),
+        )
+    }
+}
+
+struct Ingress<'a>(&'a NetworkPolicyIngressRule);
+
+impl Serialize for Ingress<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fields!(serializer, "from": self.0.from.as_ref(), "ports": ports(&self.0.ports))
+    }
+}
+
+struct Egress<'a>(&'a NetworkPolicyEgressRule);
+
+impl Serialize for Egress<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fields!(serializer, "to": self.0.to.as_ref(), "ports": ports(&self.0.ports))
+    }
+}
+
+fn ports(ports: &Option<Vec<NetworkPolicyPort>>) -> Option<Vec<Port<'_>>> {
+    ports.as_ref().map(|ports| ports.iter().map(Port).collect())
+}
+
+struct Port<'a>(&'a NetworkPolicyPort);
+
+impl Serialize for Port<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fields!(serializer,
+            "protocol": self.0.protocol.as_ref(),
+            "port": self.0.port.as_ref(),
+            "endPort": self.0.end_port.as_ref(),
+        )
+    }
+}
