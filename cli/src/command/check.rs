@@ -99,14 +99,7 @@ fn of_targets(
     if checked.report.has_errors() {
         return Vec::new();
     }
-    let outputs = npc_driver::compile(checked, targets, options, cluster);
-    let mut found: Vec<Diagnostic> = Vec::new();
-    for diagnostic in outputs.into_iter().flat_map(|output| output.diagnostics) {
-        if !found.contains(&diagnostic) {
-            found.push(diagnostic);
-        }
-    }
-    found
+    npc_driver::of_targets(&npc_driver::compile(checked, targets, options, cluster))
 }
 
 /// The texts of the files that automatic repairs change.

@@ -70,11 +70,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     }
     let options = options(&project.config, arguments.kyverno_version);
     let outputs = npc_driver::compile(&checked, &targets, &options, cluster.as_ref());
-    for diagnostic in outputs.iter().flat_map(|output| &output.diagnostics) {
-        if !diagnostics.contains(diagnostic) {
-            diagnostics.push(diagnostic.clone());
-        }
-    }
+    diagnostics.extend(npc_driver::of_targets(&outputs));
     diagnostics.sort_by_key(Diagnostic::location);
     reporter.print(&diagnostics, checked.sources())?;
     if diagnostics.iter().any(|d| d.level == Level::Error) {

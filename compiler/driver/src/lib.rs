@@ -75,6 +75,23 @@ pub fn compile(
     targets.iter().map(|target| one(*target)).collect()
 }
 
+/// What all outputs have to say. What two targets say of one place, with one code, is told once.
+#[must_use]
+pub fn of_targets(outputs: &[Output]) -> Vec<Diagnostic> {
+    let mut first = rustc_hash::FxHashMap::default();
+    let mut found = Vec::new();
+    for output in outputs {
+        for diagnostic in &output.diagnostics {
+            // One target may say several things of one place; another does not say them again.
+            let target = *first.entry((diagnostic.code.id, diagnostic.location())).or_insert(output.target);
+            if target == output.target {
+                found.push(diagnostic.clone());
+            }
+        }
+    }
+    found
+}
+
 /// Every code that the compiler has, in the order of their numbers.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {

@@ -32,7 +32,20 @@ pub(crate) fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: &St
     }
     let text = String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     // The drawing pads lines; nobody wants trailing spaces in a log.
-    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    let text: String = text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    if style.colour { text } else { without_colours(&text) }
+}
+
+/// The text without the escapes that colour it: the drawing library colours the word `Note` even
+/// where it is told not to.
+fn without_colours(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\u{1b}[") {
+        out.push_str(before);
+        rest = behind.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    out + rest
 }
 
 fn draw(out: &mut Vec<u8>, diagnostic: &Diagnostic, cache: &mut Files<'_>) -> bool {

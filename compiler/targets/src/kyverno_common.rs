@@ -280,11 +280,13 @@ pub(crate) fn collision<'a>(
 struct Filtered<'a> {
     names: &'a [String],
     found: Vec<(Location, Vec<&'a str>)>,
+    /// Whether each of those names the namespace itself, so that leaving it out is no repair.
+    fixed: bool,
 }
 
 impl<'a> Filtered<'a> {
     fn new(options: &'a Options) -> Self {
-        Self { names: &options.filtered_namespaces, found: Vec::new() }
+        Self { names: &options.filtered_namespaces, found: Vec::new(), fixed: true }
     }
 
     fn look_at(&mut self, policy: &Policy) {
@@ -306,6 +308,7 @@ impl<'a> Filtered<'a> {
                 })
                 .collect();
             if !meant.is_empty() {
+                self.fixed &= matches!(&subject.scope.base, ScopeBase::Names(list) if meant.iter().all(|name| list.iter().any(|listed| **listed == **name)));
                 self.found.push((subject.scope_location.unwrap_or(subject.location), meant));
                 break;
             }
@@ -330,10 +333,14 @@ impl<'a> Filtered<'a> {
         if others.len() > 3 {
             diagnostic = diagnostic.note(format!("{} more policies mean them", others.len() - 3));
         }
+        let diagnostic = if self.fixed {
+            diagnostic
+        } else {
+            diagnostic.help(format!("or leave them out here: `except ({})`", all.join(", ")))
+        };
         Some(
             diagnostic
-                .note("in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml")
-                .help(format!("or leave them out here: `except ({})`", all.join(", "))),
+                .note("in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml"),
         )
     }
 }

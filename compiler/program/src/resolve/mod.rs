@@ -8,7 +8,7 @@ mod test;
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Code, Diagnostic, FileId, Location, SourceMap, Span};
+use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span};
 use npc_syntax::ast::{Item, ItemKind, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -57,8 +57,12 @@ pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
             }
         }
     }
-    sets.unused(&mut cx);
     policy::priorities(&program, &mut cx);
+    // Where something is broken, what is missing may be the use of a set.
+    let is_error = |diagnostic: &Diagnostic| diagnostic.level == Level::Error;
+    if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {
+        sets.unused(&mut cx);
+    }
     (program, cx.diagnostics)
 }
 

@@ -141,13 +141,15 @@ impl Kind for GeneratingPolicies {
                 ));
             }
         }
-        if !template.reads.is_empty() && settings.synchronize {
+        let place = template.policy.location;
+        let told = diagnostics.iter().any(|d| d.code == &VALUE_IN_NAME && d.location() == Some(place));
+        if !template.reads.is_empty() && settings.synchronize && !told {
             let keys: Vec<String> = template.reads.iter().map(|key| format!("`{key}`")).collect();
             diagnostics.push(
                 Diagnostic::new(
                     &VALUE_IN_NAME,
                     format!("the NetworkPolicies of `{}` have the value of {} in their names", template.policy.name, keys.join(", ")),
-                    template.policy.location,
+                    place,
                     format!("named `{}-VALUE`", template.name),
                 )
                 .note("Kyverno may put an old value back for good where the name stays the same"),

@@ -1,0 +1,23 @@
+//! What the tests of the whole share.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and print what they counted"
+)]
+
+pub mod memory;
+pub mod namespaces;
+pub mod random;
+pub mod tools;
+
+use std::path::PathBuf;
+
+/// The folder of the checkout.
+#[must_use]
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout").to_owned()
+}

@@ -1,0 +1,59 @@
+//! A cluster of odd namespaces.
+
+use std::collections::BTreeMap;
+
+use npc_cluster::{Cluster, NAMESPACE_NAME, Namespace};
+use serde_json::{Value, json};
+
+/// The keys and values that namespaces have; `None` is a label that is not there.
+pub const LABELS: [(&str, &[Option<&str>]); 6] = [
+    ("tenant", &[Some("red"), Some("Blue_1"), Some(""), Some("no"), Some("1e3"), None, None]),
+    ("env", &[Some("prod"), Some("test"), Some("y"), None]),
+    ("stage.example.com/level-1", &[Some("true"), Some("0x1F"), None]),
+    ("legacy", &[Some(""), Some("true"), None, None]),
+    ("a_b", &[Some("~"), Some("v1.2"), None]),
+    ("1st", &[Some("null"), Some("x"), None]),
+];
+
+/// Names that YAML's readers take for something else, and others.
+pub const NAMES: [&str; 24] = [
+    "default", "shop", "payments", "blog", "team-a", "team-b", "team-c-1", "y", "n", "no", "on", "off", "null",
+    "true", "1e3", "010", "0x1f", "1-000", "a", "z9", "prod-eu", "eu-prod", "abc", "x1y",
+];
+
+/// A cluster with every name, and labels chosen by a seed.
+#[must_use]
+pub fn cluster(seed: u64) -> Cluster {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let namespaces = NAMES
+        .iter()
+        .map(|name| {
+            let mut labels = BTreeMap::from([(NAMESPACE_NAME.to_owned(), (*name).to_owned())]);
+            for (key, values) in LABELS {
+                // A tilde is no label's value; it stands for another odd one.
+                if let Some(value) = values[random.usize(..values.len())].filter(|value| *value != "~") {
+                    labels.insert(key.to_owned(), value.to_owned());
+                }
+            }
+            Namespace { name: (*name).to_owned(), labels }
+        })
+        .collect();
+    Cluster { namespaces }
+}
+
+/// The objects of the namespaces.
+pub fn objects(cluster: &Cluster) -> impl Iterator<Item = Value> {
+    cluster.namespaces.iter().map(|namespace| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": namespace.name, "labels": namespace.labels},
+        })
+    })
+}
+
+/// The namespaces as a stream of documents, every scalar in quotes.
+#[must_use]
+pub fn stream(cluster: &Cluster) -> String {
+    objects(cluster).map(|object| format!("---\n{object}\n")).collect()
+}

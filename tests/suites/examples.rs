@@ -1,0 +1,81 @@
+//! The examples: what is committed beside them is what they become.
+//!
+//! `UPDATE=1 cargo test -p npc-tests --test examples` writes it anew.
+
+use std::path::Path;
+use std::process::Command;
+
+use npc_cluster::Cluster;
+use npc_targets::Target;
+use npc_tests::memory::{Memory, compiled};
+use npc_tests::tools::{examples, sources};
+use npc_tests::{root, tools};
+
+fn compare(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, text).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == text, "{} is not what the example becomes; run with UPDATE=1", path.display());
+}
+
+#[test]
+fn committed_output_is_current() {
+    let cluster = Cluster::parse(&std::fs::read_to_string(root().join("examples/cluster.yaml")).unwrap()).unwrap();
+    let mut written = 0;
+    for (name, folder) in examples() {
+        let sources = sources(&folder);
+        let roots: Vec<String> = sources.iter().map(|(name, _)| name.clone()).collect();
+        let files = Memory::new(sources);
+        let checked = npc_driver::check(&files, &roots, &npc_driver::Config::default(), None);
+        let found: Vec<&str> = checked.report.diagnostics.iter().map(|d| d.code.id).collect();
+        assert!(found.is_empty(), "{name}: {found:?}");
+        if name == "tiers" {
+            for target in [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy] {
+                let errors = compiled(&files, target, Some(&cluster)).unwrap_err();
+                assert_eq!(errors, ["NP0601"; 3], "{target}");
+            }
+            continue;
+        }
+        for target in [Target::Kyverno, Target::KyvernoCel] {
+            let options = npc_targets::Options::default();
+            let output = npc_driver::compile(&checked, &[target], &options, None).remove(0);
+            assert!(!output.text.is_empty(), "{name}");
+            compare(&folder.join(format!("{name}.{target}.yaml")), &output.text);
+            let mut text = String::new();
+            for object in npc_expand::expand(&output.text, &cluster).unwrap().objects {
+                text.push_str("---\n");
+                npc_targets::yaml::write_to(&mut text, &object.value).unwrap();
+            }
+            compare(&folder.join(format!("{name}.{target}.expanded.yaml")), &text);
+            written += 2;
+        }
+    }
+    println!("{written} files compared");
+    assert!(written >= 32);
+}
+
+/// The library's way and the command's are one.
+#[test]
+fn the_command_writes_the_same() {
+    let npc = root().join("target/debug/npc");
+    tools::succeed(Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "npc"]).current_dir(root()));
+    for (name, folder) in examples() {
+        if name == "tiers" {
+            continue;
+        }
+        let output = tempfile::tempdir().unwrap();
+        tools::succeed(
+            Command::new(&npc)
+                .args(["compile", "--target", "kyverno,kyverno-cel", "-o"])
+                .arg(output.path())
+                .arg(&folder)
+                .current_dir(root()),
+        );
+        for target in ["kyverno", "kyverno-cel"] {
+            let file = format!("{name}.{target}.yaml");
+            let written = std::fs::read_to_string(output.path().join(&file)).unwrap();
+            assert_eq!(written, std::fs::read_to_string(folder.join(&file)).unwrap(), "{file}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The pages of the codes: what they show as broken is broken in just that way, and what they show as
+//! repaired is fine.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::Code;
+use npc_driver::{codes, compile};
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+
+/// An example on a page: the words on its fence, and its text.
+struct Example {
+    words: Vec<String>,
+    text: String,
+}
+
+impl Example {
+    fn word(&self, key: &str) -> Option<&str> {
+        self.words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    fn fails(&self) -> bool {
+        self.words.iter().any(|word| word == "fails")
+    }
+}
+
+fn examples(code: &Code) -> Vec<Example> {
+    let mut found = Vec::new();
+    let mut open: Option<Example> = None;
+    for line in code.page.lines() {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(words)) if words.starts_with("np") => {
+                let words = words.split_whitespace().skip(1).map(str::to_owned).collect();
+                open = Some(Example { words, text: String::new() });
+            }
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(example), None) => {
+                example.text.push_str(line);
+                example.text.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+/// Every code that checking and compiling the example reports, without the lints that are about a
+/// whole program and not about what the page shows.
+fn found(files: &Memory, example: &Example) -> Vec<&'static str> {
+    let cluster = example.word("cluster").map(|names| {
+        let text: String = names.split(',').map(|name| format!("---\nkind: Namespace\nmetadata: {{name: {name}}}\n")).collect();
+        Cluster::parse(&text).unwrap()
+    });
+    let checked = files.check(cluster.as_ref());
+    let mut found: Vec<&str> = checked.report.diagnostics.iter().map(|d| d.code.id).collect();
+    if let Some(target) = example.word("target")
+        && !checked.report.has_errors()
+    {
+        let target = Target::parse(target).unwrap();
+        let output = compile(&checked, &[target], &Options::default(), cluster.as_ref()).remove(0);
+        found.extend(output.diagnostics.iter().map(|d| d.code.id));
+    }
+    found
+}
+
+#[test]
+fn examples_are_what_they_say() {
+    let mut run = 0;
+    for code in codes() {
+        let examples = examples(code);
+        // Files of a name belong together; the others are programs of their own.
+        let named: Vec<(String, String)> = examples
+            .iter()
+            .filter_map(|example| Some((example.word("file")?.to_owned(), example.text.clone())))
+            .collect();
+        for example in &examples {
+            if example.word("file").is_some() && !example.fails() {
+                continue;
+            }
+            let files = if named.is_empty() { Memory::one(&example.text) } else { Memory::new(named.clone()) };
+            let found = found(&files, example);
+            if example.fails() {
+                assert_eq!(found, [code.id], "{}: an example that fails\n{}", code.id, example.text);
+            } else {
+                assert!(found.is_empty(), "{}: a repaired example reports {found:?}\n{}", code.id, example.text);
+            }
+            run += 1;
+        }
+    }
+    println!("{run} examples of {} codes", codes().len());
+    assert!(run > 60, "the examples are not found: {run}");
+}
+
+#[test]
+fn every_code_is_unique_and_has_a_page() {
+    let codes = codes();
+    for (index, code) in codes.iter().enumerate() {
+        assert!(code.id.len() == 6 && code.id.starts_with("NP"), "{}", code.id);
+        assert!(code.page.trim_start().starts_with("# "), "{} has no heading", code.id);
+        assert!(code.page.lines().count() > 2, "{} has no text", code.id);
+        let twice = |other: &&Code| other.id == code.id || other.name == code.name;
+        assert!(!codes.iter().skip(index + 1).any(|other| twice(other)), "{} or its name is there twice", code.id);
+    }
+}
