@@ -1,1 +1,153 @@
-fn main() {}
+//! What the real `kyverno apply` makes of generated policies is, object for object, what the
+//! expansion says: for every example and for random programs, for both kinds.
+//!
+//! `NPC_TEST_SEED` repeats a run; `NPC_TEST_PROGRAMS` says how many random programs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use npc_cluster::Cluster;
+use npc_targets::Target;
+use npc_tests::memory::{Memory, compiled};
+use npc_tests::namespaces::{cluster, stream};
+use npc_tests::random::program;
+use npc_tests::tools::{examples, run, sources, tools};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+/// How many programs go into one run of the command, which takes a second to start.
+const BATCH: usize = 12;
+
+struct Program {
+    name: String,
+    files: Memory,
+    text: String,
+}
+
+fn main() {
+    let Some(tools) = tools("kyverno_cli", "Kyverno's command line") else { return };
+    let kyverno = tools.join("kyverno/kubectl-kyverno");
+    let seed = std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let count: usize = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    println!("kyverno_cli: seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
+    let cluster = cluster(seed);
+
+    let mut programs: Vec<Program> = examples()
+        .into_iter()
+        .filter(|(name, _)| name != "tiers")
+        .map(|(name, folder)| {
+            // Sets come last in the alphabet only by chance: what is compiled is the program's file.
+            let mut files = sources(&folder);
+            let text = files.iter().map(|(_, text)| text.as_str()).collect();
+            files.retain(|(file, _)| *file != format!("{name}.np"));
+            let main = std::fs::read_to_string(folder.join(format!("{name}.np"))).unwrap();
+            files.push((format!("!{name}.np"), main));
+            Program { name, files: Memory::new(files), text }
+        })
+        .collect();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut made, mut refused) = (0, 0);
+    while made < count {
+        let name = format!("p{made}");
+        let text = program(&mut random, &name);
+        let files = Memory::new([(format!("{name}.np"), text.clone())]);
+        match compiled(&files, Target::Kyverno, None) {
+            Ok(_) => {
+                programs.push(Program { name, files, text });
+                made += 1;
+            }
+            // A selector that nothing can satisfy, or namespaces of which none is left.
+            Err(codes) if codes.iter().all(|code| ["NP0310", "NP0311"].contains(code)) => refused += 1,
+            Err(codes) => panic!("a random program is refused: {codes:?}\n{text}"),
+        }
+    }
+
+    // The command is slow and uses one core: the kinds run side by side.
+    let different: usize = std::thread::scope(|scope| {
+        let judge = |target| {
+            let (programs, kyverno, cluster) = (&programs, &kyverno, &cluster);
+            scope.spawn(move || {
+                let (mut objects, mut policies, mut different) = (0, 0, 0);
+                // The examples have policies of one name, so each is a run of its own.
+                let (examples, random) = programs.split_at(programs.len() - made);
+                for batch in examples.chunks(1).chain(random.chunks(BATCH)) {
+                    let (compared, written, wrong) = compare(kyverno, target, batch, cluster);
+                    objects += compared;
+                    policies += written;
+                    different += wrong;
+                }
+                println!(
+                    "kyverno_cli: {target}: {} programs ({made} random; {refused} more cannot hold), {policies} policies, {} namespaces, {objects} objects compared, {different} different",
+                    programs.len(),
+                    cluster.namespaces.len(),
+                );
+                assert!(objects > 100, "too few objects to mean anything");
+                different
+            })
+        };
+        let threads = [judge(Target::Kyverno), judge(Target::KyvernoCel)];
+        threads.into_iter().map(|thread| thread.join().expect("the comparison ends")).sum()
+    });
+    assert_eq!(different, 0, "Kyverno makes something else than the expansion says");
+}
+
+/// Compares one batch. Gives the number of objects, of policies and of differences.
+fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster) -> (usize, usize, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(kyverno);
+    command.arg("apply");
+    let (mut expected, mut policies) = (BTreeMap::new(), 0);
+    for program in batch {
+        let output = compiled(&program.files, target, None).unwrap();
+        policies += output.objects;
+        let path = folder.path().join(format!("{}.yaml", program.name));
+        std::fs::write(&path, &output.text).unwrap();
+        command.arg(path);
+        let generated = npc_expand::expand(&output.text, cluster)
+            .unwrap_or_else(|error| panic!("{error}\n{}\n{}", program.text, output.text));
+        for object in generated.objects {
+            let key = (object.namespace.clone(), object.name.clone(), program.name.clone());
+            assert!(expected.insert(key, object.value).is_none(), "one object twice: {}", object.name);
+        }
+    }
+    let namespaces = folder.path().join("namespaces.yaml");
+    std::fs::write(&namespaces, stream(cluster)).unwrap();
+    let out = folder.path().join("out.yaml");
+    let ran = run(command.arg("--resource").arg(&namespaces).arg("-o").arg(&out));
+    if !ran.status.success() {
+        let printed = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        // It prints two lines for each object that it makes.
+        let told = printed.lines().filter(|line| !line.is_empty() && !line.starts_with("Generat") && !line.starts_with("Warning"));
+        panic!("{}\n{}", ran.status, told.collect::<Vec<_>>().join("\n"));
+    }
+    let mut found = BTreeMap::new();
+    let text = std::fs::read_to_string(&out).unwrap_or_default();
+    for document in serde_yaml::Deserializer::from_str(&text) {
+        let Some(mut object) = Option::<Value>::deserialize(document).unwrap() else { continue };
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        // Kyverno's own labels, by which it knows what it made.
+        metadata.remove("labels");
+        let text = |key: &str| metadata[key].as_str().unwrap_or_else(|| panic!("{key} is no string")).to_owned();
+        let source = metadata["annotations"]["npc/source"].as_str().unwrap_or_default();
+        let program = source.trim_start_matches('!').split_once(".np:").map_or("", |(name, _)| name);
+        let key = (text("namespace"), text("name"), program.to_owned());
+        assert!(found.insert(key.clone(), object).is_none(), "Kyverno makes one object twice: {key:?}");
+    }
+    let mut wrong = 0;
+    let keys: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    for key in &keys {
+        let (says, makes) = (expected.get(key), found.get(key));
+        if says != makes {
+            wrong += 1;
+            if wrong <= 3 {
+                let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+                let text = batch.iter().find(|program| program.name == key.2).map_or("", |program| &program.text);
+                println!("DIFFERENT {key:?}\n the expansion says {}\n Kyverno makes      {}\n{text}", show(says), show(makes));
+            }
+        }
+    }
+    (keys.len(), policies, wrong)
+}

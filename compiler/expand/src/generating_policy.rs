@@ -3,7 +3,7 @@
 mod placeholder;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cel::{Context, Env, Program};
 use npc_cluster::Namespace;
@@ -92,12 +92,20 @@ pub(crate) struct GeneratingPolicy {
     conditions: Vec<(String, Program)>,
     variables: Vec<(String, Program)>,
     templates: Vec<Value>,
+    /// The expressions in the templates, compiled once.
+    placeholders: BTreeMap<String, Program>,
+}
+
+/// The functions that expressions may use; made once, since it is large.
+fn environment() -> Arc<Env> {
+    static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
+    Arc::clone(ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib())))
 }
 
 impl GeneratingPolicy {
     pub(crate) fn parse(document: Value) -> Result<Self, String> {
         let document: Document = serde_json::from_value(document).map_err(|error| error.to_string())?;
-        let env = Arc::new(Env::stdlib());
+        let env = environment();
         let spec = document.spec;
         let compile = |named: Vec<Named>| {
             named
@@ -123,8 +131,26 @@ impl GeneratingPolicy {
                 }
             }
         }
+        let mut placeholders = BTreeMap::new();
+        for template in &templates {
+            map_strings(
+                template,
+                &mut |text| {
+                    for segment in scan(text)? {
+                        if let Segment::Expression(expression) = segment {
+                            let program = env
+                                .compile(&expression)
+                                .map_err(|error| format!("(( {expression} )): {error}"))?;
+                            placeholders.insert(expression, program);
+                        }
+                    }
+                    Ok(Value::Null)
+                },
+                false,
+            )?;
+        }
         let matches = spec.match_constraints.resource_rules.iter().any(ResourceRule::takes_namespaces);
-        Ok(Self { env, matches, conditions, variables, templates })
+        Ok(Self { env, matches, conditions, variables, templates, placeholders })
     }
 
     fn context(&self, namespace: &Namespace) -> Result<Context<'static, 'static>, String> {
@@ -187,7 +213,10 @@ impl GeneratingPolicy {
     fn render(&self, text: &str, context: &Context<'_, '_>) -> Result<Value, String> {
         let segments = scan(text)?;
         let evaluate = |expression: &str| {
-            let program = self.env.compile(expression).map_err(|error| format!("(( {expression} )): {error}"))?;
+            let program = self
+                .placeholders
+                .get(expression)
+                .ok_or_else(|| format!("(( {expression} )) is not compiled"))?;
             let value = program.execute(context).map_err(|error| format!("(( {expression} )): {error}"))?;
             native(&value)
         };

@@ -18,7 +18,7 @@ use npc_program::values::address::{Block, IpNet, subtract};
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::port::{Port, Which};
 use npc_program::{
-    Direction, Operator, Peer, PodTerm, Policy, Requirement, Rule, Scope, ScopeBase, Selector,
+    Direction, Operator, Peer, PodTerm, Policy, Requirement, Rule, Scope, ScopeBase, Selector, scopes_overlap,
 };
 use sha2::{Digest, Sha256};
 
@@ -114,10 +114,29 @@ pub(crate) fn templates<'a, N: Names>(
                 })
                 .collect();
             let name = format!("{name}-sharing-{}", sharing_suffix(&keys));
-            templates.push(make(name, rules, keys.clone(), keys, types));
+            let mut template = make(name, rules, keys.clone(), keys, types);
+            // No namespace of some scopes can have the labels; Kyverno refuses a rule without any.
+            let has_labels = with_labels(&template.requires);
+            template.scopes.retain(|subject| scopes_overlap(&[&subject.scope, &has_labels]));
+            if !template.scopes.is_empty() {
+                templates.push(template);
+            }
         }
     }
     templates
+}
+
+/// The namespaces that have all of the labels.
+fn with_labels(keys: &[Arc<str>]) -> Scope {
+    let requirements = keys
+        .iter()
+        .map(|key| Requirement { key: Arc::clone(key), operator: Operator::Exists, values: Vec::new() })
+        .collect();
+    Scope {
+        base: ScopeBase::Labels(Selector { requirements }),
+        except_names: Vec::new(),
+        except_labels: None,
+    }
 }
 
 /// The subjects, grouped by what an object must have in common: the pods, and what is left out.

@@ -1,0 +1,36 @@
+# Sourced by the scripts here: where things are, and how processes are started and stopped.
+set -euo pipefail
+KUBERNETES_VERSION=${KUBERNETES_VERSION:-1.35.4}
+KYVERNO_VERSION=${KYVERNO_VERSION:-1.19.1}
+# Slow builds stay outside the checkout.
+CACHE=${NPC_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/npc}
+TOOLS=$CACHE/bin
+# What a run of the cluster leaves behind.
+STATE=$CACHE/cluster
+mkdir -p "$TOOLS" "$STATE"
+export KUBECONFIG=$STATE/kubeconfig
+export PATH=$TOOLS:$PATH
+
+# start NAME COMMAND...: in the background, with its log and process id in $STATE.
+start() {
+  local name=$1; shift
+  "$@" >"$STATE/$name.log" 2>&1 </dev/null &
+  echo $! >"$STATE/$name.pid"
+}
+
+# stop NAME: asks, waits five seconds, insists.
+stop() {
+  local pid
+  pid=$(cat "$STATE/$1.pid" 2>/dev/null) || return 0
+  kill "$pid" 2>/dev/null || true
+  for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null || true
+  rm -f "$STATE/$1.pid"
+}
+
+# until_ready SECONDS COMMAND...: waits until the command succeeds.
+until_ready() {
+  local seconds=$1; shift
+  for _ in $(seq "$((seconds * 2))"); do "$@" >/dev/null 2>&1 && return 0; sleep 0.5; done
+  return 1
+}
