@@ -1,1 +1,70 @@
-fn main() {}
+//! The real API server: every generated policy is created with strict field validation against
+//! Kyverno's own definitions and webhooks, and every expanded NetworkPolicy is admitted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use npc_targets::Target;
+use npc_tests::live::try_kubectl;
+use npc_tests::memory::{Memory, compiled};
+use npc_tests::namespaces::{cluster, objects};
+use npc_tests::random::program;
+use npc_tests::tools::{examples, sources, tools};
+
+/// How many random programs are tried; the server takes some milliseconds for each object.
+const PROGRAMS: usize = 40;
+
+fn main() {
+    if tools("api_server", "a running API server with Kyverno").is_none() {
+        return;
+    }
+    let seed = std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("api_server: seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
+    let cluster = cluster(seed);
+    let mut stream: String = objects(&cluster).map(|object| format!("---\n{object}\n")).collect();
+    for name in ["kube-system", "payments", "shop"] {
+        stream.push_str(&format!("---\nkind: Namespace\napiVersion: v1\nmetadata: {{name: {name}}}\n"));
+    }
+    try_kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &stream).unwrap();
+
+    let mut programs: Vec<Memory> = examples()
+        .into_iter()
+        .filter(|(name, _)| name != "tiers")
+        .map(|(name, folder)| {
+            let main = format!("{name}.np");
+            // What is compiled is the first file; sets are imported by it.
+            Memory::new(sources(&folder).into_iter().map(|(file, text)| if file == main { (format!("!{file}"), text) } else { (file, text) }))
+        })
+        .collect();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut made = 0;
+    while made < PROGRAMS {
+        let files = Memory::one(&program(&mut random, &format!("p{made}")));
+        if compiled(&files, Target::Kyverno, None).is_ok() {
+            programs.push(files);
+            made += 1;
+        }
+    }
+
+    for target in [Target::Kyverno, Target::KyvernoCel] {
+        let (mut policies, mut objects) = (0, 0);
+        for files in &programs {
+            let output = compiled(files, target, None).unwrap();
+            policies += output.objects;
+            let create = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+            try_kubectl(&create, &output.text).unwrap_or_else(|error| panic!("{target}: {error}\n{}", output.text));
+            let mut text = String::new();
+            for object in npc_expand::expand(&output.text, &cluster).unwrap().objects {
+                text.push_str("---\n");
+                npc_targets::yaml::write_to(&mut text, &object.value).unwrap();
+                objects += 1;
+            }
+            if !text.is_empty() {
+                try_kubectl(&create, &text).unwrap_or_else(|error| panic!("{target}: {error}"));
+            }
+        }
+        println!(
+            "api_server: {target}: {} programs, {policies} policies created, {objects} NetworkPolicies admitted, 0 refused",
+            programs.len()
+        );
+    }
+}

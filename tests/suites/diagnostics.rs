@@ -1,1 +1,57 @@
-fn main() {}
+//! Broken programs, and what a user reads about them: a snapshot for each file of `tests/broken`.
+//!
+//! A line `//// NAME` begins another file of the same program. `INSTA_UPDATE=always` writes the
+//! snapshots anew: read each as a user would.
+
+use npc_diagnostics::Diagnostic;
+use npc_driver::{codes, compile, of_targets};
+use npc_render::{Format, Style, render};
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+use npc_tests::root;
+
+fn files(name: &str, text: &str) -> Memory {
+    let mut files = vec![("a.np".to_owned(), String::new())];
+    for line in text.split_inclusive('\n') {
+        match line.trim_end().strip_prefix("//// ") {
+            Some(other) => files.push((other.to_owned(), String::new())),
+            None => files.last_mut().unwrap_or_else(|| panic!("{name}")).1.push_str(line),
+        }
+    }
+    Memory::new(files)
+}
+
+#[test]
+fn broken_programs() {
+    let folder = root().join("tests/broken");
+    let mut names = Vec::new();
+    let mut folders = vec![folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { names.push(path) }
+        }
+    }
+    names.sort();
+    for path in &names {
+        let name = path.strip_prefix(&folder).unwrap().with_extension("").to_string_lossy().replace(['/', '\\'], "__");
+        let text = std::fs::read_to_string(path).unwrap();
+        let checked = files(&name, &text).check(None);
+        let mut found: Vec<Diagnostic> = checked.report.diagnostics.clone();
+        if name.starts_with("targets") {
+            found.extend(of_targets(&compile(&checked, &[Target::Kyverno], &Options::default(), None)));
+        }
+        assert!(!found.is_empty(), "{name} is not broken");
+        if name == "ten-mistakes" {
+            assert_eq!(found.len(), 10, "ten mistakes give ten diagnostics");
+        } else {
+            assert_eq!(found.len(), 1, "{name}: one mistake gives one diagnostic: {found:#?}");
+        }
+        let human = render(Format::Human, &found, checked.sources(), &codes(), &Style::default());
+        insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name, human);
+        });
+    }
+    println!("{} broken programs", names.len());
+    assert!(names.len() >= 80);
+}

@@ -179,7 +179,14 @@ impl Run {
 
         // Removed.
         kubectl(&["delete", "-f", "-"], &changed);
-        std::thread::sleep(Duration::from_millis(200));
         self.settle(&what("removed"), "", true);
+        // What Kyverno still has to do for the policies that are gone would hit those of the same
+        // name that come next (docs/kyverno.md, "From one kind to the other").
+        for _ in 0..PATIENCE * 5 {
+            if kubectl(&["-n", "kyverno", "get", "updaterequests.kyverno.io", "-o", "name"], "").is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 }

@@ -17,10 +17,18 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit && *candidate != word)
         .filter_map(|candidate| {
             let distance = distance(word, candidate, limit)?;
-            Some((distance, candidate))
+            // Of equally near ones, the one that begins and ends more alike.
+            Some((distance, usize::MAX - alike(word, candidate), candidate))
         })
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, _, candidate)| candidate)
+}
+
+/// How many characters two words share at their starts and at their ends.
+fn alike(a: &str, b: &str) -> usize {
+    let starts = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let ends = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
+    starts + ends
 }
 
 /// The distance of two words, or `None` beyond `limit`.
@@ -61,6 +69,7 @@ mod tests {
         assert_eq!(nearest("kubedns", names), Some("kube-dns"));
         assert_eq!(nearest("dsn", names), Some("dns"));
         assert_eq!(nearest("Metadata", names), Some("metadata"));
+        assert_eq!(nearest("namespacs", ["namespace", "namespaces"]), Some("namespaces"));
         assert_eq!(nearest("postgres", names), None);
         assert_eq!(nearest("", names), None);
         assert_eq!(nearest(&"m".repeat(100), names), None);

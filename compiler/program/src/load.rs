@@ -82,6 +82,8 @@ pub struct LoadedFile {
     pub parsed: Parsed,
     /// The files that it imports, by index, each with the place of the path.
     pub imports: Vec<(usize, Location)>,
+    /// Whether an import of it failed.
+    pub incomplete: bool,
 }
 
 /// All files of a program: those named, and those that they import.
@@ -156,7 +158,7 @@ impl<F: Files> Loader<'_, F> {
         let mut parsed = parse(id, &text);
         self.loaded.diagnostics.append(&mut parsed.diagnostics);
         let index = self.loaded.files.len();
-        self.loaded.files.push(LoadedFile { id, path: Arc::clone(&path), parsed, imports: Vec::new() });
+        self.loaded.files.push(LoadedFile { id, path: Arc::clone(&path), parsed, imports: Vec::new(), incomplete: false });
         self.by_path.insert(path, Some(index));
         Some(index)
     }
@@ -219,6 +221,9 @@ impl<F: Files> Loader<'_, F> {
             let written = word.text(self.loaded.sources.file(id).text()).into_owned();
             let Some(path) = join(&from, &written) else {
                 self.loaded.diagnostics.push(outside(location));
+                if let Some(file) = self.loaded.files.get_mut(index) {
+                    file.incomplete = true;
+                }
                 continue;
             };
             let known = self.by_path.get(path.as_str()).copied();
@@ -226,10 +231,10 @@ impl<F: Files> Loader<'_, F> {
                 Some(known) => known,
                 None => self.add(&path, Some(location)),
             };
-            if let Some(target) = target
-                && let Some(file) = self.loaded.files.get_mut(index)
-            {
-                file.imports.push((target, location));
+            let Some(file) = self.loaded.files.get_mut(index) else { continue };
+            match target {
+                Some(target) => file.imports.push((target, location)),
+                None => file.incomplete = true,
             }
         }
     }

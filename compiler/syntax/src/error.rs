@@ -227,8 +227,13 @@ fn unexpected(
     source: &str,
     span: Span,
     found: Option<TokenKind>,
-    expected: ExpectedSet,
+    mut expected: ExpectedSet,
 ) -> Diagnostic {
+    // The grammar takes both prepositions, to tell the wrong one better; only one is right.
+    if expected.has_token(TokenKind::From) && expected.has_token(TokenKind::To) {
+        let wrong = if before(source, span).ends_with("egress") { TokenKind::From } else { TokenKind::To };
+        expected.0 &= !(1 << wrong as u8);
+    }
     let location = Location::new(file, span);
     let text = span.of(source);
     let what_found = match found {
@@ -264,6 +269,11 @@ fn unexpected(
     hint(diagnostic, source, location, found, expected)
 }
 
+/// The source before a place, without white space at its end.
+fn before(source: &str, span: Span) -> &str {
+    source.get(..span.start as usize).unwrap_or("").trim_end()
+}
+
 /// Adds what usually lies behind a mistake of this shape.
 fn hint(
     diagnostic: Diagnostic,
@@ -291,6 +301,16 @@ fn hint(
         return diagnostic
             .help("say the direction: `allow ingress from …`, `allow egress to …`, `isolate ingress, egress`");
     }
+    let ahead = before(source, location.span);
+    if ahead.ends_with(':') && (expected.has_token(TokenKind::Eq) || expected.has_token(TokenKind::Comma)) {
+        let colon = Span::new(ahead.len() as u32 - 1, ahead.len() as u32);
+        return diagnostic.help("write `=`, not `:`").fix(
+            Applicability::Automatic,
+            "write `=`",
+            Location::new(location.file, colon),
+            " =",
+        );
+    }
     if expected.has(Expected::LabelKey) && text == "," {
         return diagnostic.fix(Applicability::Automatic, "remove the comma", location, "");
     }
@@ -298,11 +318,8 @@ fn hint(
         && expected.has_token(TokenKind::RBrace)
         && found.is_some_and(TokenKind::is_word)
     {
-        return diagnostic.help(if text.contains(':') || text.ends_with(':') {
-            "labels are written `key = value`"
-        } else {
-            "requirements are separated by commas, as in `{ app = web, tier in (a, b), !legacy }`"
-        });
+        return diagnostic
+            .help("requirements are separated by commas, as in `{ app = web, tier in (a, b), !legacy }`");
     }
     if found.is_none() && expected.has_token(TokenKind::RBrace) {
         return diagnostic.help("close the block with `}`");

@@ -339,6 +339,12 @@ pub(crate) struct PolicyHeader {
     pub(crate) subject: Vec<Term>,
 }
 
+/// A policy's name. Where `for` stands in its place, the name was forgotten.
+fn policy_name<'a>() -> impl Grammar<'a, Word> {
+    let forgotten = just(T::For).then(one_of([T::For, T::Priority]).not());
+    word().and_is(forgotten.not()).labelled(Expected::Name)
+}
+
 fn policy_header<'a>() -> impl Grammar<'a, PolicyHeader> {
     let tier = choice((
         just(T::Admin).to(Tier::Admin),
@@ -352,7 +358,7 @@ fn policy_header<'a>() -> impl Grammar<'a, PolicyHeader> {
         .or_not()
         .then(tier)
         .then_ignore(just(T::Policy))
-        .then(name())
+        .then(policy_name())
         .then(just(T::Priority).ignore_then(word().labelled(Expected::Value)).or_not())
         .then_ignore(just(T::For))
         .then(subject)

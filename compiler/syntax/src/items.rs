@@ -42,20 +42,38 @@ pub fn parse(file: FileId, source: &str) -> Parsed {
     let mut out = Output { file, source, diagnostics: Vec::new() };
     let chunks = split(&mut tokens, &mut out);
     let mut tree = Tree::default();
+    // Items with bad characters are parsed as if those were not there.
+    let cleaned: Vec<(Vec<Token>, Vec<Span>)> = chunks
+        .iter()
+        .map(|chunk| {
+            let all = tokens.get(chunk.start..chunk.end).filter(|_| chunk.bad).unwrap_or_default();
+            let is_bad = |token: &&Token| token.kind == T::Bad;
+            let bad = all.iter().filter(is_bad).map(|token| token.span.0).collect();
+            (all.iter().filter(|token| !is_bad(token)).copied().collect(), bad)
+        })
+        .collect();
     {
         let parsers = Parsers::new();
         let mut docs = Docs::new(&comments, &mut tree.docs);
         let mut before = 0;
-        for chunk in &chunks {
-            let chunk_tokens = tokens.get(chunk.start..chunk.end).unwrap_or_default();
+        for (chunk, (clean, bad)) in chunks.iter().zip(&cleaned) {
+            let chunk_tokens = if chunk.bad {
+                clean.as_slice()
+            } else {
+                tokens.get(chunk.start..chunk.end).unwrap_or_default()
+            };
             let Some((first, last)) = chunk_tokens.first().zip(chunk_tokens.last()) else {
                 continue;
             };
             let span = first.span.0.to(last.span.0);
             let docs = docs.above(before, span, &mut out);
             before = span.end;
+            let told = out.diagnostics.len();
             if let Some(kind) = item(&parsers, chunk, chunk_tokens, span, &mut out) {
                 tree.items.push(Item { span, docs, kind });
+            }
+            if !bad.is_empty() {
+                out.forget_beside(told, bad);
             }
         }
         docs.rest(&mut out);
@@ -95,17 +113,44 @@ impl Output<'_> {
     fn syntax(&mut self, error: SyntaxError) {
         self.diagnostics.push(error.diagnostic(self.file, self.source));
     }
+
+    fn open_string(&mut self, span: Span) {
+        self.diagnostics.push(
+            Diagnostic::new(
+                &UNTERMINATED_STRING,
+                "this string has no closing quote",
+                self.at(span),
+                "the string begins here and must end in this line",
+            )
+            .fix(Applicability::Maybe, "close the string", self.at(span.at_end()), "\""),
+        );
+    }
+
+    /// Forgets what was told since `before` of places in a line with a bad character: it most likely
+    /// follows from that.
+    fn forget_beside(&mut self, before: usize, bad: &[Span]) {
+        let line = |at: u32| self.source.get(..at as usize).map(|text| text.matches('\n').count());
+        let lines: Vec<_> = bad.iter().map(|span| line(span.start)).collect();
+        let new = self.diagnostics.split_off(before);
+        let kept = new.into_iter().filter(|d| {
+            d.location().is_none_or(|place| !lines.contains(&line(place.span.start)))
+        });
+        let kept: Vec<Diagnostic> = kept.collect();
+        self.diagnostics.extend(kept);
+    }
 }
 
 /// The tokens of an item, by index.
 struct Chunk {
     start: usize,
     end: usize,
-    /// The index of the brace that opens the body, behind `start`; policies only.
-    body: Option<usize>,
+    /// Where the brace stands that opens the body, in bytes; policies only.
+    body: Option<u32>,
     /// Whether the tokens may be parsed: not where they are nested too deeply, hold a bad token, or
     /// begin no item.
     parse: bool,
+    /// Whether a token in it has no meaning; it is parsed as if that were not there.
+    bad: bool,
 }
 
 fn kind_at(tokens: &[Token], index: usize) -> Option<T> {
@@ -191,6 +236,11 @@ fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static st
 
 /// Whether the brace at `open` opens a selector and not a body.
 fn opens_selector(tokens: &[Token], open: usize) -> bool {
+    let before = open.checked_sub(1).and_then(|before| kind_at(tokens, before));
+    let all = open.checked_sub(2).and_then(|before| kind_at(tokens, before)) == Some(T::All);
+    if matches!(before, Some(T::Pods | T::Namespaces)) && !all || before == Some(T::Except) {
+        return true;
+    }
     match kind_at(tokens, open + 1) {
         Some(T::Not | T::Str) => true,
         Some(kind) if kind.is_word() => matches!(
@@ -247,7 +297,7 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             starts = true;
         }
         if starts || complete {
-            chunks.push(Chunk { start: index, end: index, body: None, parse: starts });
+            chunks.push(Chunk { start: index, end: index, body: None, parse: starts, bad: false });
             depth = 0;
             complete = false;
         }
@@ -262,7 +312,7 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                     open = index;
                     let brace = token.kind == T::LBrace;
                     if brace && is_policy && chunk.body.is_none() && !opens_selector(tokens, index) {
-                        chunk.body = Some(index - chunk.start);
+                        chunk.body = Some(token.span.0.start);
                     }
                 }
                 depth += 1;
@@ -283,10 +333,15 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                 depth = depth.saturating_sub(1);
                 let block = matches!(kind_at(tokens, chunk.start), Some(T::Kyverno | T::Test));
                 complete = depth == 0
-                    && (block || chunk.body.is_some_and(|body| chunk.start + body == open));
+                    && (block || chunk.body.is_some_and(|body| tokens.get(open).is_some_and(|t| t.span.0.start == body)));
             }
-            T::Bad | T::OpenStr => {
-                chunk.parse &= !bad_token(token, out);
+            T::Bad => {
+                bad_character(token, chunk.bad, out);
+                chunk.bad = true;
+            }
+            T::OpenStr => {
+                chunk.parse = false;
+                out.open_string(token.span.0);
             }
             _ => {}
         }
@@ -304,35 +359,20 @@ const fn begins_item(kind: T) -> bool {
     )
 }
 
-/// Tells a token that cannot be read. Gives whether it was told.
-fn bad_token(token: Token, out: &mut Output<'_>) -> bool {
+/// Tells characters that have no meaning. `again` says that the item had such before.
+fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let location = out.at(token.span.0);
     let text = out.text(token.span.0);
-    let diagnostic = if token.kind == T::OpenStr {
-        Diagnostic::new(
-            &UNTERMINATED_STRING,
-            "this string has no closing quote",
-            location,
-            "the string begins here and must end in this line",
-        )
-        .fix(
-            Applicability::Maybe,
-            "close the string",
-            Location::new(out.file, token.span.0.at_end()),
-            "\"",
-        )
-    } else {
-        bad_character(text, location)
-    };
-    out.diagnostics.push(diagnostic);
-    true
-}
-
-fn bad_character(text: &str, location: Location) -> Diagnostic {
-    let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    const CURLY: [char; 3] = ['\u{201c}', '\u{201d}', '\u{201e}'];
+    // Of a pair of quotes the first is told.
+    if again && text.chars().all(|c| CURLY.contains(&c) || c == '\'') {
+        return;
+    }
+    let shown: String =
+        text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let message = format!("`{shown}` has no meaning in this language");
     let plain = |label: &str| Diagnostic::new(&BAD_CHARACTER, message.clone(), location, label);
-    match text {
+    let diagnostic = match text {
         ";" => plain("statements need no terminator").fix(
             Applicability::Automatic,
             "remove the semicolon",
@@ -340,18 +380,19 @@ fn bad_character(text: &str, location: Location) -> Diagnostic {
             "",
         ),
         "'" => plain("strings are written in double quotes"),
-        "&" | "&&" | "|" | "||" => plain("requirements are separated by commas, and all of them must hold"),
+        "&" | "&&" | "|" | "||" => {
+            plain("requirements are separated by commas, and all of them must hold")
+        }
         "#" => plain("comments begin with `//`").fix(Applicability::Automatic, "write `//`", location, "//"),
         "-" => plain("a word does not end in `-`"),
         "/" => plain("something is missing behind `/`"),
-        _ if text.contains(['\u{201c}', '\u{201d}', '\u{201e}']) => {
-            plain("strings are written in straight double quotes")
-        }
+        _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
         _ if text.chars().any(|c| !c.is_ascii()) => {
             plain("names, labels and ports are written in ASCII; other characters stand only in strings and comments")
         }
         _ => plain("not part of any word or mark"),
-    }
+    };
+    out.diagnostics.push(diagnostic);
 }
 
 /// Parses the tokens of one item.
@@ -372,7 +413,7 @@ fn item<'a>(
         if !told {
             junk(first, out);
         }
-        return fragment(chunk_tokens);
+        return fragment(chunk_tokens, out);
     }
     let mut run = |parser: &Built<'a, ItemKind>| {
         let (kind, errors) = parser.parse(tokens(chunk_tokens, span)).into_output_errors();
@@ -389,7 +430,7 @@ fn item<'a>(
         T::Assert => run(&parsers.assert),
         _ => return policy(parsers, chunk, chunk_tokens, span, out).map(ItemKind::Policy),
     };
-    kind.or_else(|| fragment(chunk_tokens))
+    kind.or_else(|| fragment(chunk_tokens, out))
 }
 
 /// Parses a policy: its header and its body, each with its own mistakes.
@@ -400,7 +441,10 @@ fn policy<'a>(
     span: Span,
     out: &mut Output<'_>,
 ) -> Option<Policy> {
-    let split = chunk.body.unwrap_or(chunk_tokens.len());
+    let split = chunk
+        .body
+        .map(|body| chunk_tokens.partition_point(|token| token.span.0.start < body))
+        .unwrap_or(chunk_tokens.len());
     // The header's parser asks for the brace too, so that its messages can name it.
     let header_tokens = chunk_tokens.get(..=split).unwrap_or(chunk_tokens);
     let header_end = header_tokens.last().map_or(span, |token| token.span.0);
@@ -457,11 +501,15 @@ fn policy<'a>(
 
 /// What can be known of an item that could not be parsed: the name of a set, so that its uses are
 /// not told as mistakes too.
-fn fragment(chunk_tokens: &[Token]) -> Option<ItemKind> {
+fn fragment(chunk_tokens: &[Token], out: &Output<'_>) -> Option<ItemKind> {
     let name = chunk_tokens
         .get(1)
         .filter(|name| name.kind.is_word() && kind_at(chunk_tokens, 0) == Some(T::Let))?;
-    Some(ItemKind::Let(Let { name: Word { span: name.span.0 }, terms: None }))
+    let mut span = name.span.0;
+    if out.text(span).ends_with(':') {
+        span.end -= 1;
+    }
+    Some(ItemKind::Let(Let { name: Word { span }, terms: None }))
 }
 
 /// Tells tokens that begin no item.

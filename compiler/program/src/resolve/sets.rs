@@ -176,6 +176,8 @@ pub(super) struct Sets<'a> {
     paths: Vec<Arc<str>>,
     /// Whether each file holds nothing but sets and imports.
     libraries: Vec<bool>,
+    /// Whether an import of each file failed, so that names may be missing for that reason.
+    incomplete: Vec<bool>,
 }
 
 impl<'a> Sets<'a> {
@@ -192,7 +194,9 @@ impl<'a> Sets<'a> {
                 let ItemKind::Let(item) = &item.kind else { continue };
                 let name = cx.name(file.id, item.name);
                 let location = at(file.id, item.name.span);
-                check_set_name(&name, location, cx);
+                if item.terms.is_some() {
+                    check_set_name(&name, location, cx);
+                }
                 match names.entry(Arc::clone(&name)) {
                     std::collections::hash_map::Entry::Occupied(first) => {
                         let first: &usize = first.get();
@@ -261,7 +265,8 @@ impl<'a> Sets<'a> {
             scopes.push(scope);
         }
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
-        Self { sets, scopes, paths, libraries }
+        let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
+        Self { sets, scopes, paths, libraries, incomplete }
     }
 
     /// Evaluates every set. Sets may name others in any order and to any depth, so the work is a
@@ -502,10 +507,13 @@ impl View<'_, '_> {
     }
 
     fn tell_unknown(&self, name: &str, location: Location, cx: &mut Context<'_>) {
+        if self.sets.incomplete.get(self.file) == Some(&true) {
+            return;
+        }
         let scope = self.sets.scopes.get(self.file);
         let diagnostic =
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
-        let near = scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name)));
+        let near = scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name).chain(["anywhere"])));
         let diagnostic = if let Some(near) = near {
             diagnostic
                 .help(format!("did you mean `{near}`?"))

@@ -148,7 +148,7 @@ impl Context<'_> {
                 TestEntry::Expect(_) => {}
             }
         }
-        let fixtures = Fixtures::new(&test);
+        let fixtures = Fixtures::new(&test, tree.broken);
         if fixtures.closed {
             for (pod, tree) in test.pods.iter().zip(pods_of(tree)) {
                 if !fixtures.namespaces.contains(&pod.namespace) {
@@ -353,16 +353,16 @@ fn pods_of(tree: &ast::Test) -> impl Iterator<Item = &ast::TestPod> {
 struct Fixtures {
     namespaces: FxHashSet<Arc<str>>,
     pods: FxHashSet<String>,
-    /// Whether there is nothing beyond: no `cluster` file.
+    /// Whether there is nothing beyond: no `cluster` file, and no fixture that could not be read.
     closed: bool,
 }
 
 impl Fixtures {
-    fn new(test: &Test) -> Self {
+    fn new(test: &Test, broken: bool) -> Self {
         Self {
             namespaces: test.namespaces.iter().map(|namespace| Arc::clone(&namespace.name)).collect(),
             pods: test.pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect(),
-            closed: test.clusters.is_empty(),
+            closed: test.clusters.is_empty() && !broken,
         }
     }
 
