@@ -65,7 +65,9 @@ impl Files for Disk {
         let full = self.path(path);
         let real = match full.canonicalize() {
             Ok(real) => real,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::NotFound(beside(&full))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ReadError::NotFound(beside(&full)));
+            }
             Err(error) => return Err(ReadError::Other(error.to_string())),
         };
         // A link may lead anywhere.
@@ -148,7 +150,6 @@ pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
         let failed = |error: io::Error| Error::io("write", path, &error);
         let mut file = tempfile::Builder::new().prefix(".npc-").tempfile_in(folder).map_err(failed)?;
         file.write_all(text.as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
         keep_mode(path, file.path());
         ready.push((file, path));
     }

@@ -66,14 +66,16 @@ impl Project {
             } else {
                 name.get_or_insert_with(|| file_name(&real.with_extension("")));
                 // The folder of the name given, not of where a link leads.
-                let parent = given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let parent =
+                    given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let parent = parent.canonicalize().map_err(|error| Error::io("read", given, &error))?;
                 sources.push(parent.join(given.file_name().unwrap_or_default()));
                 folders.push(parent);
             }
         }
         let common = common_folder(&folders).unwrap_or_else(|| here.clone());
-        let root = common.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(&common).to_owned();
+        let root =
+            common.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(&common).to_owned();
         let mut roots = Vec::new();
         for source in sources {
             let relative = source

@@ -13,6 +13,7 @@ pub mod live;
 pub mod memory;
 pub mod namespaces;
 pub mod random;
+pub mod to_np;
 pub mod tools;
 
 use std::path::PathBuf;

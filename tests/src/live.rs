@@ -157,7 +157,8 @@ impl Drop for Watch {
 impl Seen {
     fn take(&mut self, event: &Value) {
         let object = &event["object"];
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let namespace = text("/metadata/namespace");
         let key = (namespace.clone(), text("/metadata/name"));
         let policy = (namespace, text("/metadata/annotations/npc~1policy"));
@@ -200,7 +201,12 @@ pub fn difference(expected: &BTreeMap<Key, Value>, found: &BTreeMap<Key, Value>)
             Some(_) => {}
         }
     }
-    lines.extend(found.keys().filter(|key| !expected.contains_key(*key)).map(|key| format!("{}/{} is too many", key.0, key.1)));
+    lines.extend(
+        found
+            .keys()
+            .filter(|key| !expected.contains_key(*key))
+            .map(|key| format!("{}/{} is too many", key.0, key.1)),
+    );
     lines.truncate(8);
     lines.join("\n")
 }

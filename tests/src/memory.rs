@@ -37,7 +37,10 @@ impl Memory {
 impl Files for Memory {
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
         let beside = || self.files.keys().cloned().collect();
-        self.files.get(path).map(|text| text.clone().into_bytes()).ok_or_else(|| ReadError::NotFound(beside()))
+        self.files
+            .get(path)
+            .map(|text| text.clone().into_bytes())
+            .ok_or_else(|| ReadError::NotFound(beside()))
     }
 }
 
@@ -46,7 +49,11 @@ impl Files for Memory {
 /// # Errors
 ///
 /// The codes of all errors.
-pub fn compiled(files: &Memory, target: Target, cluster: Option<&Cluster>) -> Result<Output, Vec<&'static str>> {
+pub fn compiled(
+    files: &Memory,
+    target: Target,
+    cluster: Option<&Cluster>,
+) -> Result<Output, Vec<&'static str>> {
     let checked = files.check(None);
     let errors = |list: &[npc_diagnostics::Diagnostic]| -> Vec<&'static str> {
         list.iter().filter(|d| d.level == Level::Error).map(|d| d.code.id).collect()

@@ -17,8 +17,8 @@ pub const LABELS: [(&str, &[Option<&str>]); 6] = [
 
 /// Names that YAML's readers take for something else, and others.
 pub const NAMES: [&str; 24] = [
-    "default", "shop", "payments", "blog", "team-a", "team-b", "team-c-1", "y", "n", "no", "on", "off", "null",
-    "true", "1e3", "010", "0x1f", "1-000", "a", "z9", "prod-eu", "eu-prod", "abc", "x1y",
+    "default", "shop", "payments", "blog", "team-a", "team-b", "team-c-1", "y", "n", "no", "on", "off",
+    "null", "true", "1e3", "010", "0x1f", "1-000", "a", "z9", "prod-eu", "eu-prod", "abc", "x1y",
 ];
 
 /// A cluster with every name, and labels chosen by a seed.

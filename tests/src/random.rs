@@ -57,7 +57,8 @@ impl Maker<'_> {
             let _ = writeln!(out, "  {statement}");
         }
         if self.random.u8(..6) == 0 {
-            let setting = self.one(&["synchronize = false", "webhook-timeout = 10s", "orphan-on-delete = true"]);
+            let setting =
+                self.one(&["synchronize = false", "webhook-timeout = 10s", "orphan-on-delete = true"]);
             let _ = writeln!(out, "  kyverno {{ {setting} }}");
         }
         out.push_str("}\n");
@@ -75,8 +76,17 @@ impl Maker<'_> {
         };
         let ports = if self.random.bool() {
             let ports = self.some(1, 3, |this| {
-                this.one(&["tcp/80", "udp/53", "sctp/9", "tcp/8000-8100", "tcp/http", "udp", "dns", "tcp/65535"])
-                    .to_owned()
+                this.one(&[
+                    "tcp/80",
+                    "udp/53",
+                    "sctp/9",
+                    "tcp/8000-8100",
+                    "tcp/http",
+                    "udp",
+                    "dns",
+                    "tcp/65535",
+                ])
+                .to_owned()
             });
             format!(" on {ports}")
         } else {

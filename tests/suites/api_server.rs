@@ -1,7 +1,13 @@
 //! The real API server: every generated policy is created with strict field validation against
 //! Kyverno's own definitions and webhooks, and every expanded NetworkPolicy is admitted.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use npc_targets::Target;
 use npc_tests::live::try_kubectl;
@@ -17,7 +23,10 @@ fn main() {
     if tools("api_server", "a running API server with Kyverno").is_none() {
         return;
     }
-    let seed = std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("NPC_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("api_server: seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
     let cluster = cluster(seed);
     let mut stream: String = objects(&cluster).map(|object| format!("---\n{object}\n")).collect();
@@ -32,7 +41,11 @@ fn main() {
         .map(|(name, folder)| {
             let main = format!("{name}.np");
             // What is compiled is the first file; sets are imported by it.
-            Memory::new(sources(&folder).into_iter().map(|(file, text)| if file == main { (format!("!{file}"), text) } else { (file, text) }))
+            Memory::new(
+                sources(&folder)
+                    .into_iter()
+                    .map(|(file, text)| if file == main { (format!("!{file}"), text) } else { (file, text) }),
+            )
         })
         .collect();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -51,7 +64,8 @@ fn main() {
             let output = compiled(files, target, None).unwrap();
             policies += output.objects;
             let create = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
-            try_kubectl(&create, &output.text).unwrap_or_else(|error| panic!("{target}: {error}\n{}", output.text));
+            try_kubectl(&create, &output.text)
+                .unwrap_or_else(|error| panic!("{target}: {error}\n{}", output.text));
             let mut text = String::new();
             for object in npc_expand::expand(&output.text, &cluster).unwrap().objects {
                 text.push_str("---\n");

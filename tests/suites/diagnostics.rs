@@ -3,6 +3,8 @@
 //! A line `//// NAME` begins another file of the same program. `INSTA_UPDATE=always` writes the
 //! snapshots anew: read each as a user would.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
 use npc_diagnostics::Diagnostic;
 use npc_driver::{codes, compile, of_targets};
 use npc_render::{Format, Style, render};
@@ -34,7 +36,12 @@ fn broken_programs() {
     }
     names.sort();
     for path in &names {
-        let name = path.strip_prefix(&folder).unwrap().with_extension("").to_string_lossy().replace(['/', '\\'], "__");
+        let name = path
+            .strip_prefix(&folder)
+            .unwrap()
+            .with_extension("")
+            .to_string_lossy()
+            .replace(['/', '\\'], "__");
         let text = std::fs::read_to_string(path).unwrap();
         let checked = files(&name, &text).check(None);
         let mut found: Vec<Diagnostic> = checked.report.diagnostics.clone();

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo test -p npc-tests --test examples` writes it anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -21,7 +23,8 @@ fn compare(path: &Path, text: &str) {
 
 #[test]
 fn committed_output_is_current() {
-    let cluster = Cluster::parse(&std::fs::read_to_string(root().join("examples/cluster.yaml")).unwrap()).unwrap();
+    let cluster =
+        Cluster::parse(&std::fs::read_to_string(root().join("examples/cluster.yaml")).unwrap()).unwrap();
     let mut written = 0;
     for (name, folder) in examples() {
         let sources = sources(&folder);

@@ -3,7 +3,13 @@
 //!
 //! `NPC_TEST_SEED` repeats a run; `NPC_TEST_PROGRAMS` says how many random programs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +36,10 @@ struct Program {
 fn main() {
     let Some(tools) = tools("kyverno_cli", "Kyverno's command line") else { return };
     let kyverno = tools.join("kyverno/kubectl-kyverno");
-    let seed = std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("NPC_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     let count: usize = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     println!("kyverno_cli: seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
     let cluster = cluster(seed);
@@ -118,9 +127,12 @@ fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster)
     let out = folder.path().join("out.yaml");
     let ran = run(command.arg("--resource").arg(&namespaces).arg("-o").arg(&out));
     if !ran.status.success() {
-        let printed = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        let printed =
+            [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         // It prints two lines for each object that it makes.
-        let told = printed.lines().filter(|line| !line.is_empty() && !line.starts_with("Generat") && !line.starts_with("Warning"));
+        let told = printed
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with("Generat") && !line.starts_with("Warning"));
         panic!("{}\n{}", ran.status, told.collect::<Vec<_>>().join("\n"));
     }
     let mut found = BTreeMap::new();
@@ -130,7 +142,8 @@ fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster)
         let metadata = object["metadata"].as_object_mut().unwrap();
         // Kyverno's own labels, by which it knows what it made.
         metadata.remove("labels");
-        let text = |key: &str| metadata[key].as_str().unwrap_or_else(|| panic!("{key} is no string")).to_owned();
+        let text =
+            |key: &str| metadata[key].as_str().unwrap_or_else(|| panic!("{key} is no string")).to_owned();
         let source = metadata["annotations"]["npc/source"].as_str().unwrap_or_default();
         let program = source.trim_start_matches('!').split_once(".np:").map_or("", |(name, _)| name);
         let key = (text("namespace"), text("name"), program.to_owned());
@@ -144,8 +157,13 @@ fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster)
             wrong += 1;
             if wrong <= 3 {
                 let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-                let text = batch.iter().find(|program| program.name == key.2).map_or("", |program| &program.text);
-                println!("DIFFERENT {key:?}\n the expansion says {}\n Kyverno makes      {}\n{text}", show(says), show(makes));
+                let text =
+                    batch.iter().find(|program| program.name == key.2).map_or("", |program| &program.text);
+                println!(
+                    "DIFFERENT {key:?}\n the expansion says {}\n Kyverno makes      {}\n{text}",
+                    show(says),
+                    show(makes)
+                );
             }
         }
     }

@@ -1,7 +1,13 @@
 //! The real Kyverno, running: after each step of a policy's life the NetworkPolicies in the cluster
 //! are what the expansion says, and no namespace that keeps its policy is without it for a moment.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -107,7 +113,9 @@ impl Run {
             .gaps()
             .into_iter()
             .filter(|(namespace, policy)| {
-                expected.values().any(|o| o["namespace"] == **namespace && o["annotations"]["npc/policy"] == **policy)
+                expected
+                    .values()
+                    .any(|o| o["namespace"] == **namespace && o["annotations"]["npc/policy"] == **policy)
             })
             .collect();
         assert!(gaps || kept.is_empty(), "{what}: for a moment without their policy: {kept:?}");
@@ -116,7 +124,8 @@ impl Run {
     }
 
     fn namespace(&mut self, name: &str, labels: &Value) {
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         kubectl(&["apply", "-f", "-"], &object.to_string());
     }
 

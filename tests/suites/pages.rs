@@ -1,6 +1,8 @@
 //! The pages of the codes: what they show as broken is broken in just that way, and what they show as
 //! repaired is fine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
 use npc_cluster::Cluster;
 use npc_diagnostics::Code;
 use npc_driver::{codes, compile};
@@ -48,7 +50,10 @@ fn examples(code: &Code) -> Vec<Example> {
 /// whole program and not about what the page shows.
 fn found(files: &Memory, example: &Example) -> Vec<&'static str> {
     let cluster = example.word("cluster").map(|names| {
-        let text: String = names.split(',').map(|name| format!("---\nkind: Namespace\nmetadata: {{name: {name}}}\n")).collect();
+        let text: String = names
+            .split(',')
+            .map(|name| format!("---\nkind: Namespace\nmetadata: {{name: {name}}}\n"))
+            .collect();
         Cluster::parse(&text).unwrap()
     });
     let checked = files.check(cluster.as_ref());
@@ -77,12 +82,18 @@ fn examples_are_what_they_say() {
             if example.word("file").is_some() && !example.fails() {
                 continue;
             }
-            let files = if named.is_empty() { Memory::one(&example.text) } else { Memory::new(named.clone()) };
+            let files =
+                if named.is_empty() { Memory::one(&example.text) } else { Memory::new(named.clone()) };
             let found = found(&files, example);
             if example.fails() {
                 assert_eq!(found, [code.id], "{}: an example that fails\n{}", code.id, example.text);
             } else {
-                assert!(found.is_empty(), "{}: a repaired example reports {found:?}\n{}", code.id, example.text);
+                assert!(
+                    found.is_empty(),
+                    "{}: a repaired example reports {found:?}\n{}",
+                    code.id,
+                    example.text
+                );
             }
             run += 1;
         }
@@ -99,6 +110,10 @@ fn every_code_is_unique_and_has_a_page() {
         assert!(code.page.trim_start().starts_with("# "), "{} has no heading", code.id);
         assert!(code.page.lines().count() > 2, "{} has no text", code.id);
         let twice = |other: &&Code| other.id == code.id || other.name == code.name;
-        assert!(!codes.iter().skip(index + 1).any(|other| twice(other)), "{} or its name is there twice", code.id);
+        assert!(
+            !codes.iter().skip(index + 1).any(twice),
+            "{} or its name is there twice",
+            code.id
+        );
     }
 }

@@ -1,1 +1,86 @@
-fn main() {}
+//! Vectors made by others: what the API server says of manifests, and how kubectl reads scalars.
+//!
+//! They are read where they lie, beside the checkout; without them the tests say so.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use npc_targets::{Target, yaml};
+use npc_tests::memory::{Memory, compiled};
+use npc_tests::{root, to_np};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+fn vectors(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
+    if !folder.is_dir() {
+        // Straight to the terminal: a test's own output is swallowed.
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "LEFT OUT: {test} reads vectors from {}, which is not there", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// Kubernetes' own judgement of manifests is the compiler's, for what a program can say of them; and
+/// what is admitted comes out as it went in.
+#[test]
+fn checks_agree_with_the_api_server() {
+    let Some(folder) = vectors("checks_agree_with_the_api_server") else { return };
+    let text = std::fs::read_to_string(folder.join("setV.jsonl")).unwrap();
+    let (mut agreed, mut beyond) = (0, BTreeMap::<&str, usize>::new());
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let manifest = &case["manifest"];
+        if manifest["kind"] != "NetworkPolicy" {
+            *beyond.entry("another kind").or_default() += 1;
+            continue;
+        }
+        let source = match to_np::program(manifest) {
+            Ok(source) => source,
+            Err(why) => {
+                *beyond.entry(why).or_default() += 1;
+                continue;
+            }
+        };
+        let id = case["id"].as_str().unwrap();
+        let result = compiled(&Memory::one(&source), Target::NetworkPolicy, None);
+        // What the API takes and nothing can satisfy, a program may not say.
+        let contradiction = matches!(&result, Err(codes) if codes == &["NP0310"]);
+        if contradiction && case["admitted"] == true {
+            *beyond.entry("a selector that nothing can satisfy").or_default() += 1;
+            continue;
+        }
+        assert_eq!(
+            result.is_ok(),
+            case["admitted"].as_bool().unwrap(),
+            "{id} ({}): {:?}\n{source}",
+            case["about"],
+            result.map(|output| output.text)
+        );
+        agreed += 1;
+    }
+    println!("setV: {agreed} agree with the API server, 0 do not; not for a program to say: {beyond:?}");
+    assert!(agreed >= 70, "{agreed}");
+}
+
+/// Whatever kubectl's reader takes for something else than a string is written in quotes.
+#[test]
+fn scalars_are_quoted_for_kubectl() {
+    let Some(folder) = vectors("scalars_are_quoted_for_kubectl") else { return };
+    let table = std::fs::read_to_string(folder.join("yaml-scalars.tsv")).unwrap();
+    let mut plain = 0;
+    for line in table.lines() {
+        let (scalar, read) = line.split_once('\t').unwrap();
+        let written = yaml::to_string(scalar).unwrap();
+        let is_string = serde_json::from_str::<Value>(read).is_ok_and(|value| value == scalar);
+        let quoted = written.starts_with(['\'', '"']);
+        assert!(is_string || quoted, "{scalar} is read as {read} and is written as it is");
+        let document = serde_yaml::Deserializer::from_str(&written);
+        assert_eq!(Value::deserialize(document).unwrap(), scalar);
+        plain += usize::from(!quoted);
+    }
+    println!("{} scalars, {plain} of them need no quotes", table.lines().count());
+}

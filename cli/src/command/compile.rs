@@ -17,7 +17,11 @@ use crate::project::{Project, read_cluster};
 use crate::report::{Reporter, error_line, line};
 
 pub(crate) fn run(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
-    if arguments.watch { watch(arguments, colour) } else { once(arguments, colour).map(|(outcome, _)| outcome) }
+    if arguments.watch {
+        watch(arguments, colour)
+    } else {
+        once(arguments, colour).map(|(outcome, _)| outcome)
+    }
 }
 
 /// The options of the targets: those of `npc.toml`, and what the command line says.
@@ -139,7 +143,9 @@ fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> R
         let mut text = String::new();
         let mut filtered: Vec<&str> = Vec::new();
         for object in &generated.objects {
-            if options.filtered_namespaces.contains(&object.namespace) && !filtered.contains(&object.namespace.as_str()) {
+            if options.filtered_namespaces.contains(&object.namespace)
+                && !filtered.contains(&object.namespace.as_str())
+            {
                 filtered.push(&object.namespace);
             }
             text.push_str("---\n");

@@ -12,7 +12,9 @@ pub(crate) fn run(options: &Explain) -> Result<Outcome, Error> {
     let Some(asked) = &options.code else {
         let lines: String = codes
             .iter()
-            .map(|code| format!("{}  {:7}  {:20}  {}\n", code.id, code.level.as_str(), code.name, code.title()))
+            .map(|code| {
+                format!("{}  {:7}  {:20}  {}\n", code.id, code.level.as_str(), code.name, code.title())
+            })
             .collect();
         print(&lines)?;
         return Ok(Outcome::Fine);

@@ -106,7 +106,8 @@ impl Cluster {
             collect(object, &mut namespaces)?;
         } else {
             for document in serde_yaml::Deserializer::from_str(text) {
-                let object = Option::<Object>::deserialize(document).map_err(|error| Error(error.to_string()))?;
+                let object =
+                    Option::<Object>::deserialize(document).map_err(|error| Error(error.to_string()))?;
                 if let Some(object) = object {
                     collect(object, &mut namespaces)?;
                 }
@@ -160,7 +161,8 @@ mod tests {
         assert_eq!(cluster.namespaces[1].labels["x"], "");
         assert_eq!(cluster.namespaces[1].labels[NAMESPACE_NAME], "b");
 
-        let stream = "---\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\nmetadata: {name: 'no'}\n---\n";
+        let stream =
+            "---\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\nmetadata: {name: 'no'}\n---\n";
         assert_eq!(Cluster::parse(stream).unwrap().namespaces.len(), 2);
         let json = r#"{"kind":"List","items":[{"kind":"Namespace","metadata":{"name":"a"}}]}"#;
         assert_eq!(Cluster::parse(json).unwrap().namespaces.len(), 1);

@@ -94,7 +94,10 @@ impl Levels {
             }
             let by_comment = diagnostic.location().is_some_and(|place| {
                 let items = self.allowed.get(diagnostic.code.id);
-                items.into_iter().flatten().any(|item| item.file == place.file && item.span.touches(place.span.start))
+                items
+                    .into_iter()
+                    .flatten()
+                    .any(|item| item.file == place.file && item.span.touches(place.span.start))
             });
             diagnostic.level != Level::Allow && !by_comment
         });

@@ -17,7 +17,10 @@ use placeholder::{Segment, scan};
 /// A policy, as far as it is evaluated. A field that is not listed is refused by its name.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code, reason = "fields that change nothing of what is generated are listed, so that they are not refused")]
+#[allow(
+    dead_code,
+    reason = "fields that change nothing of what is generated are listed, so that they are not refused"
+)]
 struct Document {
     api_version: String,
     kind: String,
@@ -194,7 +197,8 @@ impl crate::Policy for GeneratingPolicy {
         }
         let mut variables = BTreeMap::new();
         for (name, program) in &self.variables {
-            let value = program.execute(&context).map_err(|error| format!("the variable `{name}`: {error}"))?;
+            let value =
+                program.execute(&context).map_err(|error| format!("the variable `{name}`: {error}"))?;
             variables.insert(name.clone(), native(&value)?);
         }
         context.add_variable("variables", variables).map_err(|error| error.to_string())?;

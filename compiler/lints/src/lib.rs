@@ -20,7 +20,11 @@ pub fn cluster(program: &Program, cluster: &Cluster) -> Vec<Diagnostic> {
 /// Every code of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
-    [np0801_selects_nothing::CODES, np0802_uncovered_namespace::CODES].into_iter().flatten().copied().collect()
+    [np0801_selects_nothing::CODES, np0802_uncovered_namespace::CODES]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect()
 }
 
 /// Whether a scope that does not depend on a subject holds the namespace.

@@ -2,7 +2,7 @@
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, nearest};
-use npc_program::{PodTerm, Program, Peer, ScopeBase};
+use npc_program::{Peer, PodTerm, Program, ScopeBase};
 use rustc_hash::FxHashSet;
 
 use crate::holds;
@@ -44,12 +44,16 @@ pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Di
 }
 
 fn tell(pods: &PodTerm, place: npc_diagnostics::Location, cluster: &Cluster) -> Diagnostic {
-    let diagnostic =
-        Diagnostic::new(&SELECTS_NOTHING, "no namespace of the cluster is meant by this", place, "selects nothing");
+    let diagnostic = Diagnostic::new(
+        &SELECTS_NOTHING,
+        "no namespace of the cluster is meant by this",
+        place,
+        "selects nothing",
+    );
     let near = match &pods.scope.base {
-        ScopeBase::Names(names) => names
-            .iter()
-            .find_map(|name| nearest(name, cluster.namespaces.iter().map(|namespace| namespace.name.as_str()))),
+        ScopeBase::Names(names) => names.iter().find_map(|name| {
+            nearest(name, cluster.namespaces.iter().map(|namespace| namespace.name.as_str()))
+        }),
         ScopeBase::Labels(selector) => selector.requirements.iter().find_map(|requirement| {
             let keys = || cluster.namespaces.iter().flat_map(|namespace| namespace.labels.keys());
             if keys().any(|key| **key == *requirement.key) {
@@ -58,7 +62,10 @@ fn tell(pods: &PodTerm, place: npc_diagnostics::Location, cluster: &Cluster) -> 
             nearest(&requirement.key, keys().map(String::as_str))
         }),
         ScopeBase::Sharing(keys) => keys.iter().find_map(|key| {
-            nearest(key, cluster.namespaces.iter().flat_map(|namespace| namespace.labels.keys().map(String::as_str)))
+            nearest(
+                key,
+                cluster.namespaces.iter().flat_map(|namespace| namespace.labels.keys().map(String::as_str)),
+            )
         }),
         ScopeBase::All | ScopeBase::Same => None,
     };

@@ -28,8 +28,11 @@ pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Di
         .iter()
         .filter(|namespace| !namespace.name.starts_with("kube-"))
         .filter(|namespace| {
-            let mut subjects =
-                program.policies.iter().filter(|policy| policy.audit.is_none()).flat_map(|policy| &policy.subjects);
+            let mut subjects = program
+                .policies
+                .iter()
+                .filter(|policy| policy.audit.is_none())
+                .flat_map(|policy| &policy.subjects);
             !subjects.any(|subject| holds(&subject.scope, namespace))
         })
         .map(|namespace| namespace.name.as_str())

@@ -126,9 +126,10 @@ struct Loader<'a, F> {
 impl<F: Files> Loader<'_, F> {
     fn add(&mut self, path: &str, importer: Option<Location>) -> Option<usize> {
         let path: Arc<str> = path.into();
-        let read = self.files.read(&path).and_then(|bytes| {
-            if bytes.len() > MAX_SOURCE { Err(ReadError::TooLarge) } else { Ok(bytes) }
-        });
+        let read = self
+            .files
+            .read(&path)
+            .and_then(|bytes| if bytes.len() > MAX_SOURCE { Err(ReadError::TooLarge) } else { Ok(bytes) });
         let text = match read {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => text,
@@ -146,7 +147,9 @@ impl<F: Files> Loader<'_, F> {
                         self.import_error(&path, &error, location);
                     }
                     (ReadError::NotFound(_), None) => self.unreadable(&path, None, "there is no such file"),
-                    (ReadError::Outside, None) => self.unreadable(&path, None, "it lies outside the project's folder"),
+                    (ReadError::Outside, None) => {
+                        self.unreadable(&path, None, "it lies outside the project's folder");
+                    }
                     (ReadError::TooLarge, _) => self.unreadable(&path, importer, "it is larger than 64 MiB"),
                     (ReadError::Other(why), _) => self.unreadable(&path, importer, why),
                 }
@@ -158,7 +161,13 @@ impl<F: Files> Loader<'_, F> {
         let mut parsed = parse(id, &text);
         self.loaded.diagnostics.append(&mut parsed.diagnostics);
         let index = self.loaded.files.len();
-        self.loaded.files.push(LoadedFile { id, path: Arc::clone(&path), parsed, imports: Vec::new(), incomplete: false });
+        self.loaded.files.push(LoadedFile {
+            id,
+            path: Arc::clone(&path),
+            parsed,
+            imports: Vec::new(),
+            incomplete: false,
+        });
         self.by_path.insert(path, Some(index));
         Some(index)
     }

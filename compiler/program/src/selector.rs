@@ -54,12 +54,12 @@ impl Selector {
         for (index, last) in self.requirements.iter().enumerate() {
             let upto = self.requirements.get(..=index).unwrap_or_default();
             let same = || upto.iter().filter(|r| r.key == last.key);
-            if satisfiable(same()) {
+            if satisfiable(&same()) {
                 continue;
             }
             let with = upto
                 .iter()
-                .position(|other| other.key == last.key && !satisfiable([other, last].into_iter()))
+                .position(|other| other.key == last.key && !satisfiable(&[other, last].into_iter()))
                 .or_else(|| upto.iter().position(|other| other.key == last.key));
             return Some((with.unwrap_or(index), index));
         }
@@ -68,7 +68,7 @@ impl Selector {
 }
 
 /// Whether some value of a label, or its absence, satisfies all requirements, which are of one key.
-fn satisfiable<'a>(requirements: impl Iterator<Item = &'a Requirement> + Clone) -> bool {
+fn satisfiable<'a>(requirements: &(impl Iterator<Item = &'a Requirement> + Clone)) -> bool {
     // The values that a requirement names decide; beyond them, absence and one fresh value do.
     let matches = |value: Option<&str>| requirements.clone().all(|r| r.matches(value));
     matches(None)
@@ -77,17 +77,14 @@ fn satisfiable<'a>(requirements: impl Iterator<Item = &'a Requirement> + Clone) 
 }
 
 /// Whether some set of labels satisfies all requirements.
-fn together<'a>(requirements: &[&'a Requirement]) -> bool {
-    requirements.iter().all(|one| {
-        satisfiable(requirements.iter().copied().filter(|r| r.key == one.key))
-    })
+fn together(requirements: &[&Requirement]) -> bool {
+    requirements.iter().all(|one| satisfiable(&requirements.iter().copied().filter(|r| r.key == one.key)))
 }
 
 /// Whether some pod of some cluster is selected by both.
 #[must_use]
 pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
-    let pods: Vec<&Requirement> =
-        a.selector.requirements.iter().chain(&b.selector.requirements).collect();
+    let pods: Vec<&Requirement> = a.selector.requirements.iter().chain(&b.selector.requirements).collect();
     together(&pods) && scopes_overlap(&[&a.scope, &b.scope])
 }
 
@@ -196,9 +193,7 @@ mod tests {
     }
 
     fn selector(text: &str) -> Selector {
-        Selector {
-            requirements: text.split(',').filter(|t| !t.is_empty()).map(requirement).collect(),
-        }
+        Selector { requirements: text.split(',').filter(|t| !t.is_empty()).map(requirement).collect() }
     }
 
     fn scope(base: ScopeBase, names: &[&str], labels: Option<&str>) -> Scope {
@@ -247,6 +242,10 @@ mod tests {
         assert!(scopes_overlap(&[&by_label, &teams]));
         assert!(!scopes_overlap(&[&by_label, &not_teams]));
         assert!(!scopes_overlap(&[&scope(names(&["a"]), &["a"], None)]));
-        assert!(!scopes_overlap(&[&scope(ScopeBase::Labels(selector("!kubernetes.io/metadata.name")), &[], None)]));
+        assert!(!scopes_overlap(&[&scope(
+            ScopeBase::Labels(selector("!kubernetes.io/metadata.name")),
+            &[],
+            None
+        )]));
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: &St
                 properties.push(format!("col={},endColumn={}", start.column, end.column));
             }
         }
-        properties.push(format!("title={}", property(&format!("{} {}", diagnostic.code.id, diagnostic.code.name))));
+        properties
+            .push(format!("title={}", property(&format!("{} {}", diagnostic.code.id, diagnostic.code.name))));
         let mut message = diagnostic.message.clone();
         if let Some(label) = diagnostic.labels.first().filter(|label| !label.text.is_empty()) {
             let _ = write!(message, ": {}", label.text);

@@ -30,7 +30,8 @@ pub(crate) fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: &St
             out.extend_from_slice(text.as_bytes());
         }
     }
-    let text = String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let text =
+        String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     // The drawing pads lines; nobody wants trailing spaces in a log.
     let text: String = text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     if style.colour { text } else { without_colours(&text) }
@@ -121,4 +122,3 @@ impl Cache<FileId> for &mut Files<'_> {
         Some(self.style.path(self.sources.file(*id).name()))
     }
 }
-

@@ -36,7 +36,10 @@ pub(crate) fn render(
             result.insert("level".to_owned(), json!(level(diagnostic.level)));
             result.insert("message".to_owned(), json!({"text": message(diagnostic)}));
             if let Some(first) = diagnostic.labels.first() {
-                result.insert("locations".to_owned(), json!([location(first.location, &first.text, sources, style)]));
+                result.insert(
+                    "locations".to_owned(),
+                    json!([location(first.location, &first.text, sources, style)]),
+                );
             }
             let related: Vec<Value> = diagnostic
                 .labels
@@ -117,7 +120,9 @@ fn artifact(place: Location, sources: &SourceMap, style: &Style) -> Value {
     let uri: String = path
         .bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect();

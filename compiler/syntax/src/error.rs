@@ -91,14 +91,20 @@ impl ExpectedSet {
     fn tokens(self) -> impl Iterator<Item = TokenKind> {
         use TokenKind as T;
         let marks = [
-            T::Word, T::Str, T::LBrace, T::RBrace, T::LParen, T::RParen, T::Comma, T::Eq, T::EqEq,
-            T::NotEq, T::Not, T::Arrow,
+            T::Word,
+            T::Str,
+            T::LBrace,
+            T::RBrace,
+            T::LParen,
+            T::RParen,
+            T::Comma,
+            T::Eq,
+            T::EqEq,
+            T::NotEq,
+            T::Not,
+            T::Arrow,
         ];
-        T::KEYWORDS
-            .into_iter()
-            .map(|(_, kind)| kind)
-            .chain(marks)
-            .filter(move |kind| self.has_token(*kind))
+        T::KEYWORDS.into_iter().map(|(_, kind)| kind).chain(marks).filter(move |kind| self.has_token(*kind))
     }
 
     fn labels(self) -> impl Iterator<Item = (Expected, &'static str)> {
@@ -110,11 +116,7 @@ impl ExpectedSet {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum SyntaxError {
     /// Something else was expected at the place.
-    Unexpected {
-        span: Span,
-        found: Option<TokenKind>,
-        expected: ExpectedSet,
-    },
+    Unexpected { span: Span, found: Option<TokenKind>, expected: ExpectedSet },
     /// `ingress to` or `egress from`.
     WrongPreposition { span: Span, ingress: bool },
     /// A `{` without its `}`.
@@ -127,10 +129,9 @@ where
 {
     fn merge(self, other: Self) -> Self {
         match (self, other) {
-            (
-                Self::Unexpected { span, found, expected: a },
-                Self::Unexpected { expected: b, .. },
-            ) => Self::Unexpected { span, found, expected: ExpectedSet(a.0 | b.0) },
+            (Self::Unexpected { span, found, expected: a }, Self::Unexpected { expected: b, .. }) => {
+                Self::Unexpected { span, found, expected: ExpectedSet(a.0 | b.0) }
+            }
             (Self::Unexpected { .. }, other) => other,
             (this, _) => this,
         }
@@ -154,11 +155,7 @@ where
                 _ => 0,
             };
         }
-        Self::Unexpected {
-            span: span.0,
-            found: found.as_deref().copied(),
-            expected: ExpectedSet(set),
-        }
+        Self::Unexpected { span: span.0, found: found.as_deref().copied(), expected: ExpectedSet(set) }
     }
 }
 
@@ -172,11 +169,7 @@ where
         span: TokenSpan,
     ) -> Self {
         let set = expected.into_iter().fold(0, |set, label| set | label.bit());
-        Self::Unexpected {
-            span: span.0,
-            found: found.as_deref().copied(),
-            expected: ExpectedSet(set),
-        }
+        Self::Unexpected { span: span.0, found: found.as_deref().copied(), expected: ExpectedSet(set) }
     }
 
     fn label_with(&mut self, label: Expected) {
@@ -190,9 +183,7 @@ impl SyntaxError {
     /// The diagnostic for users.
     pub(crate) fn diagnostic(self, file: FileId, source: &str) -> Diagnostic {
         match self {
-            Self::Unexpected { span, found, expected } => {
-                unexpected(file, source, span, found, expected)
-            }
+            Self::Unexpected { span, found, expected } => unexpected(file, source, span, found, expected),
             Self::WrongPreposition { span, ingress } => {
                 let (direction, right, wrong) =
                     if ingress { ("ingress", "from", "to") } else { ("egress", "to", "from") };
@@ -260,12 +251,8 @@ fn unexpected(
         .fix(Applicability::Automatic, format!("write `{meant}`"), location, meant);
     }
 
-    let diagnostic = Diagnostic::new(
-        &SYNTAX,
-        format!("expected {}", expectation(expected)),
-        location,
-        what_found,
-    );
+    let diagnostic =
+        Diagnostic::new(&SYNTAX, format!("expected {}", expectation(expected)), location, what_found);
     hint(diagnostic, source, location, found, expected)
 }
 
@@ -298,8 +285,9 @@ fn hint(
         );
     }
     if expected.has_token(TokenKind::Ingress) && expected.has_token(TokenKind::Egress) {
-        return diagnostic
-            .help("say the direction: `allow ingress from …`, `allow egress to …`, `isolate ingress, egress`");
+        return diagnostic.help(
+            "say the direction: `allow ingress from …`, `allow egress to …`, `isolate ingress, egress`",
+        );
     }
     let ahead = before(source, location.span);
     if ahead.ends_with(':') && (expected.has_token(TokenKind::Eq) || expected.has_token(TokenKind::Comma)) {
@@ -329,11 +317,12 @@ fn hint(
 
 /// "`from`", "`a` or `b`", "`a`, `b` or `c`".
 fn expectation(expected: ExpectedSet) -> String {
-    let mut words: Vec<String> =
-        expected.labels().map(|(_, text)| text.to_owned()).collect();
-    words.extend(expected.tokens().map(|kind| {
-        kind.keyword().map_or_else(|| kind.describe().to_owned(), |word| format!("`{word}`"))
-    }));
+    let mut words: Vec<String> = expected.labels().map(|(_, text)| text.to_owned()).collect();
+    words.extend(
+        expected.tokens().map(|kind| {
+            kind.keyword().map_or_else(|| kind.describe().to_owned(), |word| format!("`{word}`"))
+        }),
+    );
     match words.split_last() {
         None => "something else".to_owned(),
         Some((last, [])) => last.clone(),

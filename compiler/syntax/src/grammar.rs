@@ -9,9 +9,9 @@ use chumsky::input::{Input, MapExtra, MappedInput};
 use chumsky::prelude::*;
 
 use crate::ast::{
-    Action, Address, Assert, Direction, Expect, Import, Isolate, ItemKind, Let, Operator, Peer,
-    Pods, Requirement, Rule, Scope, ScopeBase, ScopeExcept, Selector, Settings, Statement,
-    Term, Test, TestEntry, TestPod, Tier, Word, WordTerm,
+    Action, Address, Assert, Direction, Expect, Import, Isolate, ItemKind, Let, Operator, Peer, Pods,
+    Requirement, Rule, Scope, ScopeBase, ScopeExcept, Selector, Settings, Statement, Term, Test, TestEntry,
+    TestPod, Tier, Word, WordTerm,
 };
 use crate::error::{Expected, SyntaxError};
 use crate::token::{Token, TokenKind as T, TokenSpan};
@@ -91,12 +91,7 @@ fn selector<'a>() -> impl Grammar<'a, Selector> {
             None => (key, Operator::Exists, Vec::new()),
         }),
     ))
-    .map_with(|(key, operator, values), e| Requirement {
-        span: span(e),
-        key,
-        operator,
-        values,
-    });
+    .map_with(|(key, operator, values), e| Requirement { span: span(e), key, operator, values });
     requirement
         .separated_by(just(T::Comma))
         .allow_trailing()
@@ -114,9 +109,7 @@ fn scope<'a>() -> impl Grammar<'a, Scope> {
         just(T::Namespace).ignore_then(word_or_string().labelled(Expected::Name)).map(ScopeBase::Name),
         just(T::Namespaces).ignore_then(choice((
             selector().map(ScopeBase::Selector),
-            comma_separated(glob())
-                .delimited_by(just(T::LParen), just(T::RParen))
-                .map(ScopeBase::Globs),
+            comma_separated(glob()).delimited_by(just(T::LParen), just(T::RParen)).map(ScopeBase::Globs),
             just(T::Sharing)
                 .ignore_then(one_or_many(word_or_string().labelled(Expected::LabelKey)))
                 .map(ScopeBase::Sharing),
@@ -128,20 +121,15 @@ fn scope<'a>() -> impl Grammar<'a, Scope> {
         selector().map(ScopeExcept::Selector),
         one_or_many(glob()).map(ScopeExcept::Globs),
     )));
-    base.then(except.or_not())
-        .map_with(|(base, except), e| Scope { span: span(e), base, except })
-        .boxed()
+    base.then(except.or_not()).map_with(|(base, except), e| Scope { span: span(e), base, except }).boxed()
 }
 
 /// `all pods in …`, `pods { … } in …`
 fn pods<'a>() -> impl Grammar<'a, Pods> {
-    choice((
-        just([T::All, T::Pods]).to(None),
-        just(T::Pods).ignore_then(selector()).map(Some),
-    ))
-    .then(just(T::In).ignore_then(scope()).or_not())
-    .map_with(|(selector, scope), e| Pods { span: span(e), selector, scope })
-    .boxed()
+    choice((just([T::All, T::Pods]).to(None), just(T::Pods).ignore_then(selector()).map(Some)))
+        .then(just(T::In).ignore_then(scope()).or_not())
+        .map_with(|(selector, scope), e| Pods { span: span(e), selector, scope })
+        .boxed()
 }
 
 /// What follows `except` behind addresses.
@@ -150,10 +138,7 @@ fn except<'a>(address: impl Grammar<'a, Address>) -> impl Grammar<'a, Vec<Addres
         .map_with(|word, e| vec![Address { span: span(e), word, except: Vec::new() }])
         .labelled(Expected::Address);
     just(T::Except)
-        .ignore_then(choice((
-            comma_separated(address).delimited_by(just(T::LParen), just(T::RParen)),
-            alone,
-        )))
+        .ignore_then(choice((comma_separated(address).delimited_by(just(T::LParen), just(T::RParen)), alone)))
         .or_not()
         .map(Option::unwrap_or_default)
 }
@@ -172,12 +157,9 @@ fn address<'a>() -> impl Grammar<'a, Address> {
 fn term<'a>() -> impl Grammar<'a, Term> {
     choice((
         pods().map(Term::Pods),
-        set_word()
-            .then(just(T::In).ignore_then(scope()).or_not())
-            .then(except(address()))
-            .map_with(|((word, scope), except), e| {
-                Term::Word(WordTerm { span: span(e), word, scope, except })
-            }),
+        set_word().then(just(T::In).ignore_then(scope()).or_not()).then(except(address())).map_with(
+            |((word, scope), except), e| Term::Word(WordTerm { span: span(e), word, scope, except }),
+        ),
     ))
     .boxed()
 }
@@ -190,11 +172,8 @@ fn on_ports<'a>() -> impl Grammar<'a, Vec<Word>> {
 }
 
 fn direction<'a>() -> impl Grammar<'a, (Direction, Span)> {
-    choice((
-        just(T::Ingress).to(Direction::Ingress),
-        just(T::Egress).to(Direction::Egress),
-    ))
-    .map_with(|direction, e| (direction, span(e)))
+    choice((just(T::Ingress).to(Direction::Ingress), just(T::Egress).to(Direction::Egress)))
+        .map_with(|direction, e| (direction, span(e)))
 }
 
 /// What `from` or `to` names.
@@ -212,12 +191,12 @@ fn rule<'a>() -> impl Grammar<'a, Rule> {
         just(T::Pass).to(Action::Pass),
     ))
     .map_with(|action, e| (action, span(e)));
-    let from = just(T::Ingress).map_with(|_, e| (Direction::Ingress, span(e))).then(
-        choice((just(T::From).to(true), just(T::To).to(false))).map_with(|ok, e| (ok, span(e))),
-    );
-    let to = just(T::Egress).map_with(|_, e| (Direction::Egress, span(e))).then(
-        choice((just(T::To).to(true), just(T::From).to(false))).map_with(|ok, e| (ok, span(e))),
-    );
+    let from = just(T::Ingress)
+        .map_with(|_, e| (Direction::Ingress, span(e)))
+        .then(choice((just(T::From).to(true), just(T::To).to(false))).map_with(|ok, e| (ok, span(e))));
+    let to = just(T::Egress)
+        .map_with(|_, e| (Direction::Egress, span(e)))
+        .then(choice((just(T::To).to(true), just(T::From).to(false))).map_with(|ok, e| (ok, span(e))));
     let towards = choice((from, to)).validate(|((direction, at), (right, span)), _, emitter| {
         if !right {
             let ingress = direction == Direction::Ingress;
@@ -264,10 +243,7 @@ fn block<'a, O: 'a>(
 ) -> impl Grammar<'a, (Vec<O>, bool)> {
     let close = just(T::RBrace).ignored();
     let entry = entry.map(Some).recover_with(via_parser(skip(starts_entry).map(|()| None)));
-    let entries = entry
-        .and_is(close.then(end()).not())
-        .repeated()
-        .collect::<Vec<Option<O>>>();
+    let entries = entry.and_is(close.then(end()).not()).repeated().collect::<Vec<Option<O>>>();
     let open = just(T::LBrace).map_with(|_, e| span(e));
     open.then(entries)
         .then(choice((close.to(true), end().to(false))))
@@ -304,9 +280,7 @@ fn settings<'a>() -> impl Grammar<'a, Settings> {
 /// `kyverno { … }` in a policy. Where it is broken, the policy's own recovery skips it.
 fn nested_settings<'a>() -> impl Grammar<'a, Settings> {
     just(T::Kyverno)
-        .ignore_then(
-            setting().repeated().collect().delimited_by(just(T::LBrace), just(T::RBrace)),
-        )
+        .ignore_then(setting().repeated().collect().delimited_by(just(T::LBrace), just(T::RBrace)))
         .map_with(|entries, e| Settings { span: span(e), entries })
 }
 
@@ -319,13 +293,19 @@ fn policy_body<'a>() -> impl Grammar<'a, (Vec<PolicyEntry>, bool)> {
     .labelled(Expected::Statement);
     let keyword = one_of([T::Allow, T::Deny, T::Pass, T::Isolate]);
     let continues = one_of([
-        T::Eq, T::EqEq, T::NotEq, T::Comma, T::RBrace, T::RParen, T::In, T::Notin, T::On, T::Log,
+        T::Eq,
+        T::EqEq,
+        T::NotEq,
+        T::Comma,
+        T::RBrace,
+        T::RParen,
+        T::In,
+        T::Notin,
+        T::On,
+        T::Log,
         T::Except,
     ]);
-    let starts = choice((
-        keyword.then(continues.not()).ignored(),
-        just([T::Kyverno, T::LBrace]).ignored(),
-    ));
+    let starts = choice((keyword.then(continues.not()).ignored(), just([T::Kyverno, T::LBrace]).ignored()));
     block(entry, starts)
 }
 
@@ -346,12 +326,9 @@ fn policy_name<'a>() -> impl Grammar<'a, Word> {
 }
 
 fn policy_header<'a>() -> impl Grammar<'a, PolicyHeader> {
-    let tier = choice((
-        just(T::Admin).to(Tier::Admin),
-        just(T::Baseline).to(Tier::Baseline),
-    ))
-    .map_with(|tier, e| (tier, span(e)))
-    .or_not();
+    let tier = choice((just(T::Admin).to(Tier::Admin), just(T::Baseline).to(Tier::Baseline)))
+        .map_with(|tier, e| (tier, span(e)))
+        .or_not();
     let subject = comma_separated(term().labelled(Expected::Pods));
     just(T::Audit)
         .map_with(|_, e| span(e))
@@ -395,12 +372,7 @@ fn assert<'a>() -> impl Grammar<'a, Assert> {
         .then_ignore(just(T::Arrow))
         .then(term().labelled(Expected::Peers))
         .then(on_ports())
-        .map(|(((allowed, source), destination), ports)| Assert {
-            allowed,
-            source,
-            destination,
-            ports,
-        })
+        .map(|(((allowed, source), destination), ports)| Assert { allowed, source, destination, ports })
 }
 
 fn test_entry<'a>() -> impl Grammar<'a, TestEntry> {
@@ -429,15 +401,12 @@ fn test_entry<'a>() -> impl Grammar<'a, TestEntry> {
             TestEntry::Pod(Box::new(TestPod { name, namespace, labels, addresses, ports }))
         });
     let end = || word().labelled(Expected::Endpoint);
-    let expect = allowed()
-        .then(end())
-        .then_ignore(just(T::Arrow))
-        .then(end())
-        .then(on_ports())
-        .map_with(|(((allowed, source), destination), ports), e| {
+    let expect = allowed().then(end()).then_ignore(just(T::Arrow)).then(end()).then(on_ports()).map_with(
+        |(((allowed, source), destination), ports), e| {
             let span = span(e);
             TestEntry::Expect(Box::new(Expect { span, allowed, source, destination, ports }))
-        });
+        },
+    );
     choice((
         just(T::Cluster).ignore_then(string()).map(TestEntry::Cluster),
         just(T::Namespace)
@@ -483,10 +452,7 @@ impl Parsers<'_> {
             policy_body: policy_body().then_ignore(end()).boxed(),
             import: import().map(ItemKind::Import).then_ignore(end()).boxed(),
             set: set().map(ItemKind::Let).then_ignore(end()).boxed(),
-            kyverno: settings()
-                .map(ItemKind::Kyverno)
-                .then_ignore(end())
-                .boxed(),
+            kyverno: settings().map(ItemKind::Kyverno).then_ignore(end()).boxed(),
             test: test().map(ItemKind::Test).then_ignore(end()).boxed(),
             assert: assert().map(ItemKind::Assert).then_ignore(end()).boxed(),
         }

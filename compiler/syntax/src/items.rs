@@ -10,8 +10,7 @@ use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span, nearest
 
 use crate::ast::{Item, ItemKind, Let, Policy, Tier, Tree, Word};
 use crate::codes::{
-    BAD_CHARACTER, MISPLACED_DOC, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX, TOO_MANY,
-    UNTERMINATED_STRING,
+    BAD_CHARACTER, MISPLACED_DOC, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX, TOO_MANY, UNTERMINATED_STRING,
 };
 use crate::error::SyntaxError;
 use crate::grammar::{Built, Parsers, PolicyEntry, PolicyHeader, tokens};
@@ -132,9 +131,9 @@ impl Output<'_> {
         let line = |at: u32| self.source.get(..at as usize).map(|text| text.matches('\n').count());
         let lines: Vec<_> = bad.iter().map(|span| line(span.start)).collect();
         let new = self.diagnostics.split_off(before);
-        let kept = new.into_iter().filter(|d| {
-            d.location().is_none_or(|place| !lines.contains(&line(place.span.start)))
-        });
+        let kept = new
+            .into_iter()
+            .filter(|d| d.location().is_none_or(|place| !lines.contains(&line(place.span.start))));
         let kept: Vec<Diagnostic> = kept.collect();
         self.diagnostics.extend(kept);
     }
@@ -193,8 +192,21 @@ fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> 
     let continues = matches!(
         preceded,
         Some(
-            T::Namespace | T::Pod | T::In | T::Notin | T::Comma | T::Eq | T::EqEq | T::NotEq | T::Not
-                | T::LParen | T::LBrace | T::Sharing | T::Arrow | T::Allow | T::Deny
+            T::Namespace
+                | T::Pod
+                | T::In
+                | T::Notin
+                | T::Comma
+                | T::Eq
+                | T::EqEq
+                | T::NotEq
+                | T::Not
+                | T::LParen
+                | T::LBrace
+                | T::Sharing
+                | T::Arrow
+                | T::Allow
+                | T::Deny
         )
     );
     if follows || continues {
@@ -273,7 +285,8 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
         let mut starts = !modified
             && (surely_starts(tokens, index)
                 || depth == 0 && token.kind == T::Kyverno && kind_at(tokens, index + 1) == Some(T::LBrace)
-                || (complete || depth > 0 || index > item) && seems_to_start(tokens, index, item, out.source)
+                || (complete || depth > 0 || index > item)
+                    && seems_to_start(tokens, index, item, out.source)
                 || complete && begins_item(token.kind));
         if !starts
             && !modified
@@ -302,10 +315,8 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             complete = false;
         }
         let Some(chunk) = chunks.last_mut() else { break };
-        let is_policy = matches!(
-            kind_at(tokens, chunk.start),
-            Some(T::Policy | T::Audit | T::Admin | T::Baseline)
-        );
+        let is_policy =
+            matches!(kind_at(tokens, chunk.start), Some(T::Policy | T::Audit | T::Admin | T::Baseline));
         match token.kind {
             T::LBrace | T::LParen => {
                 if depth == 0 {
@@ -333,7 +344,10 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                 depth = depth.saturating_sub(1);
                 let block = matches!(kind_at(tokens, chunk.start), Some(T::Kyverno | T::Test));
                 complete = depth == 0
-                    && (block || chunk.body.is_some_and(|body| tokens.get(open).is_some_and(|t| t.span.0.start == body)));
+                    && (block
+                        || chunk
+                            .body
+                            .is_some_and(|body| tokens.get(open).is_some_and(|t| t.span.0.start == body)));
             }
             T::Bad => {
                 bad_character(token, chunk.bad, out);
@@ -368,8 +382,7 @@ fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     if again && text.chars().all(|c| CURLY.contains(&c) || c == '\'') {
         return;
     }
-    let shown: String =
-        text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let message = format!("`{shown}` has no meaning in this language");
     let plain = |label: &str| Diagnostic::new(&BAD_CHARACTER, message.clone(), location, label);
     let diagnostic = match text {
@@ -380,16 +393,14 @@ fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             "",
         ),
         "'" => plain("strings are written in double quotes"),
-        "&" | "&&" | "|" | "||" => {
-            plain("requirements are separated by commas, and all of them must hold")
-        }
+        "&" | "&&" | "|" | "||" => plain("requirements are separated by commas, and all of them must hold"),
         "#" => plain("comments begin with `//`").fix(Applicability::Automatic, "write `//`", location, "//"),
         "-" => plain("a word does not end in `-`"),
         "/" => plain("something is missing behind `/`"),
         _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
-        _ if text.chars().any(|c| !c.is_ascii()) => {
-            plain("names, labels and ports are written in ASCII; other characters stand only in strings and comments")
-        }
+        _ if !text.is_ascii() => plain(
+            "names, labels and ports are written in ASCII; other characters stand only in strings and comments",
+        ),
         _ => plain("not part of any word or mark"),
     };
     out.diagnostics.push(diagnostic);
@@ -405,11 +416,8 @@ fn item<'a>(
 ) -> Option<ItemKind> {
     let first = chunk_tokens.first()?;
     if !chunk.parse {
-        let told = out
-            .diagnostics
-            .iter()
-            .rev()
-            .any(|d| d.location().is_some_and(|at| span.touches(at.span.start)));
+        let told =
+            out.diagnostics.iter().rev().any(|d| d.location().is_some_and(|at| span.touches(at.span.start)));
         if !told {
             junk(first, out);
         }
@@ -448,7 +456,8 @@ fn policy<'a>(
     // The header's parser asks for the brace too, so that its messages can name it.
     let header_tokens = chunk_tokens.get(..=split).unwrap_or(chunk_tokens);
     let header_end = header_tokens.last().map_or(span, |token| token.span.0);
-    let (header, errors) = parsers.policy_header.parse(tokens(header_tokens, header_end)).into_output_errors();
+    let (header, errors) =
+        parsers.policy_header.parse(tokens(header_tokens, header_end)).into_output_errors();
     for error in errors {
         out.syntax(error);
     }
@@ -502,9 +511,8 @@ fn policy<'a>(
 /// What can be known of an item that could not be parsed: the name of a set, so that its uses are
 /// not told as mistakes too.
 fn fragment(chunk_tokens: &[Token], out: &Output<'_>) -> Option<ItemKind> {
-    let name = chunk_tokens
-        .get(1)
-        .filter(|name| name.kind.is_word() && kind_at(chunk_tokens, 0) == Some(T::Let))?;
+    let name =
+        chunk_tokens.get(1).filter(|name| name.kind.is_word() && kind_at(chunk_tokens, 0) == Some(T::Let))?;
     let mut span = name.span.0;
     if out.text(span).ends_with(':') {
         span.end -= 1;
@@ -517,13 +525,8 @@ fn junk(first: &Token, out: &mut Output<'_>) {
     let text = out.text(first.span.0).to_owned();
     let location = out.at(first.span.0);
     let diagnostic = match first.kind {
-        T::RBrace => Diagnostic::new(
-            &SYNTAX,
-            "this `}` closes nothing",
-            location,
-            "no `{` is open here",
-        )
-        .fix(Applicability::Maybe, "remove it", location, ""),
+        T::RBrace => Diagnostic::new(&SYNTAX, "this `}` closes nothing", location, "no `{` is open here")
+            .fix(Applicability::Maybe, "remove it", location, ""),
         T::Allow | T::Deny | T::Pass | T::Isolate => Diagnostic::new(
             &SYNTAX,
             format!("`{text}` stands outside a policy"),
@@ -535,13 +538,19 @@ fn junk(first: &Token, out: &mut Output<'_>) {
                 &SYNTAX,
                 "expected `import`, `let`, `policy`, `kyverno`, `test` or `assert`",
                 location,
-                format!("found {}", if kind.is_word() { format!("`{text}`") } else { kind.describe().to_owned() }),
+                format!(
+                    "found {}",
+                    if kind.is_word() { format!("`{text}`") } else { kind.describe().to_owned() }
+                ),
             );
             let items = T::KEYWORDS.iter().filter(|(_, kind)| begins_item(*kind)).map(|(word, _)| *word);
             match nearest(&text, items) {
-                Some(word) if kind.is_word() => diagnostic
-                    .help(format!("did you mean `{word}`?"))
-                    .fix(Applicability::Maybe, format!("write `{word}`"), location, word),
+                Some(word) if kind.is_word() => diagnostic.help(format!("did you mean `{word}`?")).fix(
+                    Applicability::Maybe,
+                    format!("write `{word}`"),
+                    location,
+                    word,
+                ),
                 _ => diagnostic,
             }
         }

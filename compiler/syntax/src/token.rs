@@ -386,12 +386,7 @@ mod tests {
     fn bad_characters_are_kept_together() {
         assert_eq!(
             kinds("a §§ \0; b"),
-            [
-                (TokenKind::Word, "a"),
-                (TokenKind::Bad, "§§"),
-                (TokenKind::Bad, "\0;"),
-                (TokenKind::Word, "b"),
-            ]
+            [(TokenKind::Word, "a"), (TokenKind::Bad, "§§"), (TokenKind::Bad, "\0;"), (TokenKind::Word, "b"),]
         );
     }
 

@@ -202,18 +202,19 @@ pub(crate) fn compile<K: Kind>(
 /// Whether a policy is one that a NetworkPolicy can carry. Tells why where it is not.
 pub(crate) fn belongs(policy: &Policy, target: Target, diagnostics: &mut Vec<Diagnostic>) -> bool {
     if let Some(audit) = policy.audit {
-        diagnostics.push(
-            Diagnostic::new(
-                &AUDIT_LEFT_OUT,
-                format!("target `{target}` leaves out the audit policy `{}`", policy.name),
-                audit,
-                "decides nothing, and a NetworkPolicy cannot report",
-            ),
-        );
+        diagnostics.push(Diagnostic::new(
+            &AUDIT_LEFT_OUT,
+            format!("target `{target}` leaves out the audit policy `{}`", policy.name),
+            audit,
+            "decides nothing, and a NetworkPolicy cannot report",
+        ));
         return false;
     }
     let tier = match policy.tier {
-        Tier::Namespaced => return policy.speaks_of(npc_program::Direction::Ingress) || policy.speaks_of(npc_program::Direction::Egress),
+        Tier::Namespaced => {
+            return policy.speaks_of(npc_program::Direction::Ingress)
+                || policy.speaks_of(npc_program::Direction::Egress);
+        }
         Tier::Admin => "an admin policy",
         Tier::Baseline => "a baseline policy",
     };
@@ -303,8 +304,11 @@ impl<'a> Filtered<'a> {
                     };
                     // What a namespace's labels are is not known: a scope by labels is not told,
                     // unless it asks for nothing or names them.
-                    let by_label = matches!(&subject.scope.base, ScopeBase::Labels(s) if !s.requirements.is_empty());
-                    !by_label && subject.scope.except_labels.is_none() && scopes_overlap(&[&subject.scope, &only])
+                    let by_label =
+                        matches!(&subject.scope.base, ScopeBase::Labels(s) if !s.requirements.is_empty());
+                    !by_label
+                        && subject.scope.except_labels.is_none()
+                        && scopes_overlap(&[&subject.scope, &only])
                 })
                 .collect();
             if !meant.is_empty() {

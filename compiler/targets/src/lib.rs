@@ -64,8 +64,11 @@ pub fn compile(
 /// Every code of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
-    let mut codes: Vec<&Code> =
-        [target::CODES, kyverno_common::CODES, kyverno::CODES, kyverno_cel::CODES].into_iter().flatten().copied().collect();
+    let mut codes: Vec<&Code> = [target::CODES, kyverno_common::CODES, kyverno::CODES, kyverno_cel::CODES]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
     codes.sort_by_key(|code| code.id);
     codes
 }

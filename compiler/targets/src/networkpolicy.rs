@@ -113,16 +113,23 @@ fn namespaces(
         return Some(names.into_iter().map(bare).collect());
     }
     let (why, place) = match template.scopes.first() {
-        Some(subject) if !template.reads.is_empty() => {
-            ("a rule of it compares a label of the subject's namespace", subject.scope_location.unwrap_or(subject.location))
+        Some(subject) if !template.reads.is_empty() => (
+            "a rule of it compares a label of the subject's namespace",
+            subject.scope_location.unwrap_or(subject.location),
+        ),
+        Some(subject) => {
+            ("these namespaces are not fixed by name", subject.scope_location.unwrap_or(subject.location))
         }
-        Some(subject) => ("these namespaces are not fixed by name", subject.scope_location.unwrap_or(subject.location)),
         None => return Some(Vec::new()),
     };
     diagnostics.push(
         Diagnostic::new(
             &NEEDS_CLUSTER,
-            format!("target `{}` has to know the cluster's namespaces for `{}`", Target::NetworkPolicy, template.policy.name),
+            format!(
+                "target `{}` has to know the cluster's namespaces for `{}`",
+                Target::NetworkPolicy,
+                template.policy.name
+            ),
             place,
             why,
         )
@@ -187,7 +194,8 @@ fn fill(spec: &NetworkPolicySpec, namespace: &Namespace) -> NetworkPolicySpec {
 fn fill_peer(peer: &mut NetworkPolicyPeer, namespace: &Namespace) {
     let Some(selector) = &mut peer.namespace_selector else { return };
     let labels = selector.match_labels.iter_mut().flat_map(BTreeMap::values_mut);
-    let expressions = selector.match_expressions.iter_mut().flatten().filter_map(|one| one.values.as_mut()).flatten();
+    let expressions =
+        selector.match_expressions.iter_mut().flatten().filter_map(|one| one.values.as_mut()).flatten();
     for value in labels.chain(expressions) {
         if value == OWN_NAME {
             value.clone_from(&namespace.name);

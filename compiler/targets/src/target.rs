@@ -137,13 +137,9 @@ pub(crate) fn cannot(
     let (last, rest) = names.split_last().map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
     let list = if rest.is_empty() { last.to_owned() } else { format!("{} and {last}", rest.join(", ")) };
     let able = if names.len() == 1 { "the target that can is" } else { "the targets that can are" };
-    let diagnostic = Diagnostic::new(
-        &CANNOT_EXPRESS,
-        format!("target `{target}` cannot express {what}"),
-        place,
-        why,
-    )
-    .note(format!("{able} {list}"));
+    let diagnostic =
+        Diagnostic::new(&CANNOT_EXPRESS, format!("target `{target}` cannot express {what}"), place, why)
+            .note(format!("{able} {list}"));
     if others.iter().any(|other| other.is_available()) {
         diagnostic
     } else {

@@ -79,9 +79,9 @@ pub(crate) fn templates<'a, N: Names>(
     for (index, group) in group(policy).into_iter().enumerate() {
         let Some(first) = group.first() else { continue };
         let implied = |key: &str| {
-            group.iter().all(|subject| {
-                matches!(&subject.scope.base, ScopeBase::Labels(selector) if selector.implies(key))
-            })
+            group.iter().all(
+                |subject| matches!(&subject.scope.base, ScopeBase::Labels(selector) if selector.implies(key)),
+            )
         };
         let name = if index == 0 {
             policy.name.to_string()
@@ -93,7 +93,11 @@ pub(crate) fn templates<'a, N: Names>(
             lower.rule(rule, &implied, &mut parts);
         }
         let base_reads = std::mem::take(&mut parts.reads);
-        let make = |name: String, rules: Rules, requires: Vec<Arc<str>>, reads: Vec<Arc<str>>, types: Vec<Direction>| Template {
+        let make = |name: String,
+                    rules: Rules,
+                    requires: Vec<Arc<str>>,
+                    reads: Vec<Arc<str>>,
+                    types: Vec<Direction>| Template {
             policy,
             name,
             scopes: group.clone(),
@@ -181,7 +185,12 @@ struct Rules {
 }
 
 impl Rules {
-    fn add(&mut self, direction: Direction, peers: Option<Vec<NetworkPolicyPeer>>, ports: Option<Vec<NetworkPolicyPort>>) {
+    fn add(
+        &mut self,
+        direction: Direction,
+        peers: Option<Vec<NetworkPolicyPeer>>,
+        ports: Option<Vec<NetworkPolicyPort>>,
+    ) {
         match direction {
             Direction::Ingress => self.ingress.push(NetworkPolicyIngressRule { from: peers, ports }),
             Direction::Egress => self.egress.push(NetworkPolicyEgressRule { to: peers, ports }),
@@ -207,7 +216,13 @@ impl<N: Names> Lower<'_, N> {
     fn refuse(&mut self, policy: &Policy) {
         for rule in &policy.rules {
             if let Some(log) = rule.log {
-                self.diagnostics.push(cannot(N::TARGET, "`log`", log, "a NetworkPolicy cannot log", &[Target::Ebpf]));
+                self.diagnostics.push(cannot(
+                    N::TARGET,
+                    "`log`",
+                    log,
+                    "a NetworkPolicy cannot log",
+                    &[Target::Ebpf],
+                ));
             }
         }
     }
@@ -261,7 +276,10 @@ impl<N: Names> Lower<'_, N> {
         if except.iter().all(|taken| self.pod_blocks.never_a_pod(&taken.net)) {
             add(
                 peers,
-                NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..Default::default() },
+                NetworkPolicyPeer {
+                    namespace_selector: Some(LabelSelector::default()),
+                    ..Default::default()
+                },
             );
         }
     }
@@ -272,8 +290,7 @@ impl<N: Names> Lower<'_, N> {
         let scope = &pods.scope;
         let place = pods.scope_location.unwrap_or(pods.location);
         let plain = scope.except_names.is_empty() && scope.except_labels.is_none();
-        let pod_selector =
-            (!pods.selector.requirements.is_empty()).then(|| label_selector(&pods.selector));
+        let pod_selector = (!pods.selector.requirements.is_empty()).then(|| label_selector(&pods.selector));
         let mut namespaces = LabelSelector::default();
         match &scope.base {
             ScopeBase::All => {}
@@ -338,7 +355,9 @@ impl<N: Names> Lower<'_, N> {
                     N::TARGET,
                     "a pattern of names in a peer",
                     place,
-                    &format!("a NetworkPolicy selects namespaces by their labels, and `{glob}` is no label's value"),
+                    &format!(
+                        "a NetworkPolicy selects namespaces by their labels, and `{glob}` is no label's value"
+                    ),
                     &[Target::Ebpf],
                 );
                 diagnostic = diagnostic.help(if N::TARGET == Target::NetworkPolicy {

@@ -62,7 +62,10 @@ impl Resources {
     fn matches(&self, namespace: &Namespace) -> bool {
         let kind = |kind: &String| matches!(kind.as_str(), "Namespace" | "v1/Namespace");
         self.kinds.iter().any(kind)
-            && self.names.as_ref().is_none_or(|names| names.iter().any(|glob| wildcard(glob, &namespace.name)))
+            && self
+                .names
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|glob| wildcard(glob, &namespace.name)))
             && self.selector.as_ref().is_none_or(|selector| selector.matches(namespace))
     }
 }

@@ -15,7 +15,10 @@ use variables::substitute;
 /// A policy, as far as it is evaluated. A field that is not listed is refused by its name.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code, reason = "fields that change nothing of what is generated are listed, so that they are not refused")]
+#[allow(
+    dead_code,
+    reason = "fields that change nothing of what is generated are listed, so that they are not refused"
+)]
 struct Document {
     api_version: String,
     kind: String,
@@ -91,7 +94,9 @@ impl crate::Policy for ClusterPolicy {
             fields.insert("apiVersion".to_owned(), text(&generate.api_version)?.into());
             fields.entry("kind").or_insert(text(&generate.kind)?.into());
             let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-            let Value::Object(metadata) = metadata else { return Err("`data.metadata` is no object".to_owned()) };
+            let Value::Object(metadata) = metadata else {
+                return Err("`data.metadata` is no object".to_owned());
+            };
             metadata.insert("name".to_owned(), name.into());
             metadata.insert("namespace".to_owned(), own.into());
             objects.push(Object::new(object)?);

@@ -14,8 +14,7 @@ static VARIABLE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(^|[^\\])(\{\{(?:\{[^{}]*\}|[^{}])*\}\})").ok());
 static REFERENCE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^\$\(.[^\ ]*\)|[^\\]\$\(.[^\ ]*\)").ok());
-static ESCAPED_REFERENCE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\\\$\(.[^\ \)]*\)").ok());
+static ESCAPED_REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\\$\(.[^\ \)]*\)").ok());
 
 /// The value with every variable in it replaced, keys included.
 pub(super) fn substitute(value: &Value, context: &Value) -> Result<Value, String> {
@@ -23,7 +22,8 @@ pub(super) fn substitute(value: &Value, context: &Value) -> Result<Value, String
 }
 
 fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
-    let (Some(variable), Some(reference), Some(escaped)) = (&*VARIABLE, &*REFERENCE, &*ESCAPED_REFERENCE) else {
+    let (Some(variable), Some(reference), Some(escaped)) = (&*VARIABLE, &*REFERENCE, &*ESCAPED_REFERENCE)
+    else {
         return Err("an expression for variables does not compile".to_owned());
     };
     // References are resolved before variables.
@@ -78,7 +78,10 @@ mod tests {
         assert_eq!(run("{{ request.object.metadata.labels.other || '' }}"), Ok(json!("")));
         assert_eq!(run("{{ request.object.metadata.labels.empty || '' }}"), Ok(json!("")));
         assert!(run("{{ request.object.metadata.labels.other }}").is_err());
-        assert_eq!(run("{{ request.object.metadata.labels }}").map(|v| v["tenant"].clone()), Ok(json!("red")));
+        assert_eq!(
+            run("{{ request.object.metadata.labels }}").map(|v| v["tenant"].clone()),
+            Ok(json!("red"))
+        );
     }
 
     #[test]

@@ -16,7 +16,6 @@ use crate::ir::Program;
 use crate::load::Loaded;
 use sets::Sets;
 
-
 /// The codes of this module, by file.
 pub(crate) static CODES: [&[&Code]; 5] =
     [policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
@@ -27,11 +26,8 @@ pub(crate) static CODES: [&[&Code]; 5] =
 /// it is told again.
 #[must_use]
 pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
-    let mut cx = Context {
-        sources: &loaded.sources,
-        diagnostics: Vec::new(),
-        interned: FxHashSet::default(),
-    };
+    let mut cx =
+        Context { sources: &loaded.sources, diagnostics: Vec::new(), interned: FxHashSet::default() };
     let mut sets = Sets::collect(loaded, &mut cx);
     sets.evaluate(&mut cx);
 

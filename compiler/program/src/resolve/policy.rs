@@ -8,9 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::sets::{Value, View, WRONG_KIND};
 use super::{Context, at};
-use crate::ir::{
-    Isolation, LAST_PRIORITY, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Settings,
-};
+use crate::ir::{Isolation, LAST_PRIORITY, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Settings};
 use crate::selector::overlap;
 use crate::values::address::{Block, subtract};
 use crate::values::name::check_name;
@@ -429,7 +427,8 @@ impl Context<'_> {
         tree: &ast::Assert,
         view: &mut View<'_, '_>,
     ) -> Option<crate::ir::Assertion> {
-        let sources = view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);
+        let sources =
+            view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);
         let destination = PeerTree::Term(tree.destination.clone());
         let destinations = self.peers(file, std::slice::from_ref(&destination), view);
         let ports = view.ports(file, &tree.ports, self);
@@ -552,15 +551,17 @@ pub(super) fn priorities(program: &Program, cx: &mut Context<'_>) {
     }
 }
 
+/// One subject of a policy.
+type Entry<'a> = (&'a Policy, &'a PodTerm);
+
 /// Policies by what their subjects surely need: a namespace's name, or a label with a value.
 #[derive(Default)]
 struct Buckets<'a> {
     /// Subjects that need one of few names.
-    by_name: FxHashMap<Arc<str>, Vec<(&'a Policy, &'a PodTerm)>>,
+    by_name: FxHashMap<Arc<str>, Vec<Entry<'a>>>,
     /// Other subjects that need one of few values of a pod's label.
-    by_label: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<(&'a Policy, &'a PodTerm)>>>,
-    rest: Vec<(&'a Policy, &'a PodTerm)>,
-    all: Vec<(&'a Policy, &'a PodTerm)>,
+    by_label: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<Entry<'a>>>>,
+    rest: Vec<Entry<'a>>,
 }
 
 impl<'a> Buckets<'a> {
@@ -574,7 +575,6 @@ impl<'a> Buckets<'a> {
     fn add(&mut self, policy: &'a Policy) {
         for subject in &policy.subjects {
             let entry = (policy, &**subject);
-            self.all.push(entry);
             if let Some(names) = Self::names(&subject.scope) {
                 for name in names {
                     self.by_name.entry(Arc::clone(name)).or_default().push(entry);
@@ -606,7 +606,10 @@ impl<'a> Buckets<'a> {
     }
 
     /// Those without names that the subject's labels do not rule out.
-    fn not_by_name<'s>(&'s self, subject: &'s PodTerm) -> impl Iterator<Item = &'s (&'a Policy, &'a PodTerm)> {
+    fn not_by_name<'s>(
+        &'s self,
+        subject: &'s PodTerm,
+    ) -> impl Iterator<Item = &'s (&'a Policy, &'a PodTerm)> {
         let by_label = self.by_label.iter().flat_map(move |(key, values)| {
             let listed = subject
                 .selector
@@ -614,7 +617,9 @@ impl<'a> Buckets<'a> {
                 .iter()
                 .find(|r| r.key == *key && r.operator == ast::Operator::In);
             let chosen: Vec<_> = match listed {
-                Some(requirement) => requirement.values.iter().filter_map(|value| values.get(value)).collect(),
+                Some(requirement) => {
+                    requirement.values.iter().filter_map(|value| values.get(value)).collect()
+                }
                 None => values.values().collect(),
             };
             chosen.into_iter().flatten()
@@ -639,4 +644,3 @@ fn tell_overlap(policy: &Policy, other: &Policy) -> Diagnostic {
     .label(other.priority_location.unwrap_or(other.location), said(other))
     .help("give one of them another priority; the lower is asked first")
 }
-

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
-use npc_syntax::ast::{Operator, Pods, Scope as ScopeTree, ScopeBase as BaseTree, ScopeExcept, Selector as SelectorTree, Word};
+use npc_syntax::ast::{
+    Operator, Pods, Scope as ScopeTree, ScopeBase as BaseTree, ScopeExcept, Selector as SelectorTree, Word,
+};
 
 use super::sets::{Value, WRONG_KIND};
 use super::{Context, at};
@@ -180,14 +182,12 @@ impl Context<'_> {
         }
         let scope = Scope { base, except_names, except_labels };
         if !scopes_overlap(&[&scope]) {
-            self.tell(
-                Diagnostic::new(
-                    &EMPTY_SCOPE,
-                    "no namespace can be meant by this",
-                    at(file, tree.span),
-                    "what is left out is everything there is",
-                ),
-            );
+            self.tell(Diagnostic::new(
+                &EMPTY_SCOPE,
+                "no namespace can be meant by this",
+                at(file, tree.span),
+                "what is left out is everything there is",
+            ));
             return None;
         }
         Some(scope)

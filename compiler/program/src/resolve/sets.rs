@@ -189,7 +189,8 @@ impl<'a> Sets<'a> {
         for (index, file) in loaded.files.iter().enumerate() {
             let mut names = FxHashMap::default();
             let items = &file.parsed.tree.items;
-            libraries.push(items.iter().all(|item| matches!(item.kind, ItemKind::Let(_) | ItemKind::Import(_))));
+            libraries
+                .push(items.iter().all(|item| matches!(item.kind, ItemKind::Let(_) | ItemKind::Import(_))));
             for item in items {
                 let ItemKind::Let(item) = &item.kind else { continue };
                 let name = cx.name(file.id, item.name);
@@ -407,7 +408,9 @@ impl<'a> Sets<'a> {
             match &value {
                 Value::Addresses(list) => list.iter().for_each(|b| blocks.add(&b.block, b)),
                 Value::Ports(list) => list.iter().for_each(|p| ports.add(&p.port, p)),
-                Value::Pods(list) => list.iter().for_each(|p| pods.add(&(p.selector.clone(), p.scope.clone()), p)),
+                Value::Pods(list) => {
+                    list.iter().for_each(|p| pods.add(&(p.selector.clone(), p.scope.clone()), p));
+                }
                 Value::Broken => {}
             }
             kind.get_or_insert((value, location));
@@ -513,11 +516,15 @@ impl View<'_, '_> {
         let scope = self.sets.scopes.get(self.file);
         let diagnostic =
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
-        let near = scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name).chain(["anywhere"])));
+        let near =
+            scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name).chain(["anywhere"])));
         let diagnostic = if let Some(near) = near {
-            diagnostic
-                .help(format!("did you mean `{near}`?"))
-                .fix(Applicability::Automatic, format!("write `{near}`"), location, near)
+            diagnostic.help(format!("did you mean `{near}`?")).fix(
+                Applicability::Automatic,
+                format!("write `{near}`"),
+                location,
+                near,
+            )
         } else if let Some(elsewhere) = self.sets.sets.iter().find(|set| *set.name == *name) {
             let path = self.sets.paths.get(elsewhere.file).map_or("", |path| &**path);
             diagnostic
@@ -545,9 +552,7 @@ impl View<'_, '_> {
         let location = at(file, term.word.span);
         let value = if address::looks_like_address(&text) {
             match cx.ok(address::parse(&text, location)) {
-                Some(net) => {
-                    Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into())
-                }
+                Some(net) => Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into()),
                 None => Value::Broken,
             }
         } else if port::looks_like_port(&text) {
@@ -577,14 +582,15 @@ impl View<'_, '_> {
                 Value::Broken
             }
             other => {
-                cx.tell(
-                    Diagnostic::new(
-                        &WRONG_KIND,
-                        format!("`except` takes addresses away from addresses, and `{text}` holds {}", other.kind()),
-                        location,
-                        format!("this holds {}", other.kind()),
+                cx.tell(Diagnostic::new(
+                    &WRONG_KIND,
+                    format!(
+                        "`except` takes addresses away from addresses, and `{text}` holds {}",
+                        other.kind()
                     ),
-                );
+                    location,
+                    format!("this holds {}", other.kind()),
+                ));
                 Value::Broken
             }
         }
@@ -594,7 +600,8 @@ impl View<'_, '_> {
     fn mark_used(&mut self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(file, one.word).into_owned();
-            if let Some(Target::Set(index)) = self.sets.scopes.get(self.file).and_then(|s| s.get(name.as_str()))
+            if let Some(Target::Set(index)) =
+                self.sets.scopes.get(self.file).and_then(|s| s.get(name.as_str()))
                 && let Some(set) = self.sets.sets.get_mut(*index)
             {
                 set.used = true;
@@ -714,7 +721,12 @@ impl View<'_, '_> {
     }
 
     /// The ports that words name.
-    pub(super) fn ports(&mut self, file: FileId, words: &[Word], cx: &mut Context<'_>) -> Option<Vec<PortTerm>> {
+    pub(super) fn ports(
+        &mut self,
+        file: FileId,
+        words: &[Word],
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<PortTerm>> {
         let mut out = Unique::default();
         let mut complete = true;
         for word in words {

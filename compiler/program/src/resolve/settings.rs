@@ -78,9 +78,12 @@ impl Context<'_> {
                         "unknown",
                     );
                     Err(Box::new(match nearest(&name, NAMES) {
-                        Some(near) => diagnostic
-                            .help(format!("did you mean `{near}`?"))
-                            .fix(Applicability::Automatic, format!("write `{near}`"), place, near),
+                        Some(near) => diagnostic.help(format!("did you mean `{near}`?")).fix(
+                            Applicability::Automatic,
+                            format!("write `{near}`"),
+                            place,
+                            near,
+                        ),
                         None => diagnostic.help(format!("the settings are {}", NAMES.join(", "))),
                     }))
                 }

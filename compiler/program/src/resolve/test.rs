@@ -192,7 +192,13 @@ impl Context<'_> {
     }
 
     /// Tells a name that is there already.
-    fn once(&mut self, known: &mut FxHashMap<String, Location>, name: String, location: Location, what: &str) {
+    fn once(
+        &mut self,
+        known: &mut FxHashMap<String, Location>,
+        name: String,
+        location: Location,
+        what: &str,
+    ) {
         match known.entry(name) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let diagnostic = Diagnostic::new(
@@ -292,13 +298,7 @@ impl Context<'_> {
         labels
     }
 
-    fn end(
-        &mut self,
-        file: FileId,
-        word: Word,
-        fixtures: &Fixtures,
-        view: &mut View<'_, '_>,
-    ) -> Option<End> {
+    fn end(&mut self, file: FileId, word: Word, fixtures: &Fixtures, view: &mut View<'_, '_>) -> Option<End> {
         let text = self.text(file, word).into_owned();
         let location = at(file, word.span);
         if let Some((namespace, name)) = text.split_once('/')
@@ -379,9 +379,12 @@ impl Fixtures {
             nearest(name, self.namespaces.iter().map(|name| &**name))
         };
         match near {
-            Some(near) => diagnostic
-                .help(format!("did you mean `{near}`?"))
-                .fix(Applicability::Automatic, format!("write `{near}`"), location, near),
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")).fix(
+                Applicability::Automatic,
+                format!("write `{near}`"),
+                location,
+                near,
+            ),
             None if what == "pod" => {
                 let (namespace, pod) = name.split_once('/').unwrap_or(("", name));
                 diagnostic.help(format!("add it: `pod {pod} in {namespace} {{ … }}`"))

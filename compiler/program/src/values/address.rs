@@ -60,8 +60,8 @@ pub fn looks_like_address(word: &str) -> bool {
     let (address, length) = word.split_once('/').map_or((word, None), |(a, l)| (a, Some(l)));
     let v4 = address.bytes().all(|b| b.is_ascii_digit() || b == b'.')
         && (address.contains('.') || length.is_some());
-    let v6 = address.contains(':')
-        && address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+    let v6 =
+        address.contains(':') && address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
     v4 || v6
 }
 
@@ -99,9 +99,10 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
     let length = match length {
         None => bits,
         Some(text) => {
-            let length = text.parse::<u8>().ok().filter(|length| {
-                *length <= bits && text.bytes().all(|b| b.is_ascii_digit())
-            });
+            let length = text
+                .parse::<u8>()
+                .ok()
+                .filter(|length| *length <= bits && text.bytes().all(|b| b.is_ascii_digit()));
             let Some(length) = length else {
                 return Err(wrong(format!("the prefix length is a number from 0 to {bits}")));
             };
@@ -139,9 +140,8 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
     let octets: Vec<&str> = address.split('.').collect();
     let numbers: Option<Vec<u32>> = octets.iter().map(|octet| octet.parse().ok()).collect();
     let suffix = word.split_once('/').map_or(String::new(), |(_, length)| format!("/{length}"));
-    let wrong = |why: &str| {
-        Diagnostic::new(&NOT_AN_ADDRESS, format!("`{word}` is not an address"), location, why)
-    };
+    let wrong =
+        |why: &str| Diagnostic::new(&NOT_AN_ADDRESS, format!("`{word}` is not an address"), location, why);
     Box::new(match numbers {
         Some(numbers) if numbers.len() == 4 && numbers.iter().all(|n| *n < 256) => {
             let fixed = numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(".") + &suffix;
@@ -258,8 +258,19 @@ mod tests {
             assert!(parse(good, here()).is_ok(), "{good}");
         }
         for bad in [
-            "010.0.0.0/8", "10.0.0.0/08", "10.0.0/8", "256.0.0.1", "10.0.0.0/33", "::/129", "10.0.0.0/+8",
-            "::ffff:10.0.0.0/104", "10.1.2.3/8", "2001:db8::1/32", "10.0.0.0/", "1.2.3.4.5", "fe80::1::2",
+            "010.0.0.0/8",
+            "10.0.0.0/08",
+            "10.0.0/8",
+            "256.0.0.1",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "::ffff:10.0.0.0/104",
+            "10.1.2.3/8",
+            "2001:db8::1/32",
+            "10.0.0.0/",
+            "1.2.3.4.5",
+            "fe80::1::2",
         ] {
             assert!(looks_like_address(bad), "{bad}");
             assert!(parse(bad, here()).is_err(), "{bad}");
@@ -288,10 +299,7 @@ mod tests {
             subtract(&ten, &[block("10.1.0.0/16", &["10.1.2.0/24"]), block("10.1.2.0/28", &[])]),
             [block("10.1.2.0/24", &["10.1.2.0/28"]), block("10.0.0.0/8", &["10.1.0.0/16"])]
         );
-        assert_eq!(
-            subtract(&ten, &[block("0.0.0.0/0", &["10.0.0.0/7"])]),
-            [block("10.0.0.0/8", &[])]
-        );
+        assert_eq!(subtract(&ten, &[block("0.0.0.0/0", &["10.0.0.0/7"])]), [block("10.0.0.0/8", &[])]);
         assert_eq!(
             subtract(&ten, &[block("10.1.2.0/24", &[]), block("10.1.0.0/16", &[])]),
             [block("10.0.0.0/8", &["10.1.0.0/16"])]

@@ -104,10 +104,5 @@ pub fn check_value(value: &str, location: Location) -> Result<(), Box<Diagnostic
             Err(why) => why,
         }
     };
-    Err(Box::new(Diagnostic::new(
-        &LABEL_VALUE,
-        format!("`{value}` is not a label's value"),
-        location,
-        why,
-    )))
+    Err(Box::new(Diagnostic::new(&LABEL_VALUE, format!("`{value}` is not a label's value"), location, why)))
 }

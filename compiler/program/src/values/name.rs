@@ -182,8 +182,7 @@ pub fn some_name_matches(wanted: &[&str], unwanted: &[&str]) -> bool {
     }
     // `-` cannot end a name, so each letter needs one beside it: `z` or `9` stand for the letters
     // that no glob names.
-    let named: FxHashSet<u8> =
-        wanted.iter().chain(unwanted).flat_map(|glob| glob.bytes()).collect();
+    let named: FxHashSet<u8> = wanted.iter().chain(unwanted).flat_map(|glob| glob.bytes()).collect();
     let is_inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
     let other = (b'a'..=b'z').chain(b'0'..=b'9').find(|b| !named.contains(b));
     let alphabet: Vec<u8> = named.iter().copied().filter(is_inner).chain(other).collect();

@@ -124,9 +124,7 @@ pub fn looks_like_port(word: &str) -> bool {
 ///
 /// What is wrong with it, as a diagnostic at `location`.
 pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
-    let wrong = |why: &str| {
-        Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, why)
-    };
+    let wrong = |why: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, why);
     if word.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
         let diagnostic = wrong("the protocol is missing");
         return Err(Box::new(Protocol::ALL.into_iter().take(2).fold(diagnostic, |diagnostic, protocol| {
@@ -212,8 +210,20 @@ mod tests {
             assert_eq!(port.to_string(), good.strip_suffix("-8000").unwrap_or(good));
         }
         for bad in [
-            "tcp/0", "tcp/65536", "tcp/2-1", "tcp/0-4", "icmp", "80", "80-90", "http/80", "tcp/1-2-3", "tcp/HTTP",
-            "tcp/a--b", "tcp/1234567890abcdef", "TCP/80", "tcp/99999999999999999999",
+            "tcp/0",
+            "tcp/65536",
+            "tcp/2-1",
+            "tcp/0-4",
+            "icmp",
+            "80",
+            "80-90",
+            "http/80",
+            "tcp/1-2-3",
+            "tcp/HTTP",
+            "tcp/a--b",
+            "tcp/1234567890abcdef",
+            "TCP/80",
+            "tcp/99999999999999999999",
         ] {
             assert!(parse(bad, here).is_err(), "{bad}");
         }

@@ -108,8 +108,7 @@ fn escape(text: &str) -> Option<String> {
 /// no line break, then no space up to a `)`.
 fn is_reference(text: &str) -> bool {
     let mut inner = text.chars().skip(2);
-    inner.next().is_some_and(|first| first != '\n')
-        && inner.find(|c| matches!(c, ' ' | ')')) == Some(')')
+    inner.next().is_some_and(|first| first != '\n') && inner.find(|c| matches!(c, ' ' | ')')) == Some(')')
 }
 
 pub(crate) struct ClusterPolicies;
@@ -153,7 +152,8 @@ impl Kind for ClusterPolicies {
         }
         let policy = template.policy;
         if policy.docs.iter().any(|line| line.contains("{{{")) {
-            let told = diagnostics.iter().any(|d| d.code == &TEXT_LEFT_OUT && d.location() == Some(policy.location));
+            let told =
+                diagnostics.iter().any(|d| d.code == &TEXT_LEFT_OUT && d.location() == Some(policy.location));
             if !told {
                 diagnostics.push(
                     Diagnostic::new(
@@ -223,7 +223,9 @@ fn matched(template: &Template<'_>) -> Vec<ResourcesOf> {
     let mut any = Vec::new();
     for subject in &template.scopes {
         let (names, mut selector) = match &subject.scope.base {
-            ScopeBase::Names(names) => (Some(names.iter().map(ToString::to_string).collect()), Selector::default()),
+            ScopeBase::Names(names) => {
+                (Some(names.iter().map(ToString::to_string).collect()), Selector::default())
+            }
             ScopeBase::Labels(selector) => (None, selector.clone()),
             // A subject's scope is never relative to itself; the checks refuse that.
             ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => (None, Selector::default()),

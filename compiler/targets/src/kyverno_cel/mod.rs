@@ -111,10 +111,16 @@ impl Kind for GeneratingPolicies {
                 variables: template
                     .reads
                     .iter()
-                    .map(|key| Named { name: variable(key), expression: format!("{}.orValue('')", label(key)) })
+                    .map(|key| Named {
+                        name: variable(key),
+                        expression: format!("{}.orValue('')", label(key)),
+                    })
                     .collect(),
                 generate: [Generation {
-                    template: types::Template { interpolate: "cel", value: value(template, settings, source) },
+                    template: types::Template {
+                        interpolate: "cel",
+                        value: value(template, settings, source),
+                    },
                 }],
             },
         }
@@ -148,7 +154,11 @@ impl Kind for GeneratingPolicies {
             diagnostics.push(
                 Diagnostic::new(
                     &VALUE_IN_NAME,
-                    format!("the NetworkPolicies of `{}` have the value of {} in their names", template.policy.name, keys.join(", ")),
+                    format!(
+                        "the NetworkPolicies of `{}` have the value of {} in their names",
+                        template.policy.name,
+                        keys.join(", ")
+                    ),
                     place,
                     format!("named `{}-VALUE`", template.name),
                 )

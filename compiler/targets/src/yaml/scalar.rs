@@ -34,36 +34,65 @@ pub(super) fn is_block(text: &str) -> bool {
         && !text.lines().any(|line| line.ends_with(' '))
 }
 
+/// What a byte may be in a plain scalar.
+#[derive(Clone, Copy, PartialEq)]
+enum Byte {
+    /// Not in a plain scalar.
+    No,
+    /// Anywhere but at its start.
+    Inside,
+    /// Anywhere.
+    Letter,
+}
+
+/// For each byte, what it may be.
+const BYTES: [Byte; 256] = {
+    let mut table = [Byte::No; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'/' => Byte::Letter,
+            b' ' | b'_' | b'-' | b'.' | b':' | b',' | b';' | b'(' | b')' | b'\'' | b'+' | b'*' | b'<' | b'>' => Byte::Inside,
+            _ => Byte::No,
+        };
+        byte += 1;
+    }
+    table
+};
+
 /// Whether every YAML reader takes the bare text for a string, and for this one.
 ///
 /// Readers differ in what they take for a number, a truth value, a date or nothing: those that
 /// follow YAML 1.1 read `no`, `1_000`, `0o10` and `12:30` as something else than those that follow
 /// 1.2. So whatever any of them may read as anything but a string is not plain.
 fn is_plain(text: &str) -> bool {
-    let (Some(first), Some(last)) = (text.bytes().next(), text.bytes().last()) else { return false };
-    if !(first.is_ascii_alphanumeric() || first == b'/') || last == b' ' || last == b':' {
+    let bytes = text.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let class = |byte: &u8| BYTES.get(usize::from(*byte)).copied().unwrap_or(Byte::No);
+    if matches!(class(first), Byte::No | Byte::Inside) || matches!(last, b' ' | b':') {
         return false;
     }
-    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b" _-./:,;()'+*<>".contains(&b)) {
-        return false;
+    let mut before = b' ';
+    for byte in bytes {
+        if class(byte) == Byte::No || *byte == b' ' && before == b':' {
+            return false;
+        }
+        before = *byte;
     }
-    if text.contains(": ") {
-        return false;
-    }
-    !is_word_with_meaning(text) && !may_be_number(text)
+    !(bytes.len() <= 5 && is_word_with_meaning(text)) && !(first.is_ascii_digit() && may_be_number(text))
 }
 
 fn is_word_with_meaning(text: &str) -> bool {
     const WORDS: [&str; 12] =
         ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nil", "none", "nan"];
-    text.len() <= 5 && WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
+    WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// Whether the text may be a number or a date to some reader: it begins with a digit and goes on
-/// with nothing but what numbers and dates are made of.
+/// Whether a text that begins with a digit may be a number or a date to some reader: it goes on with
+/// nothing but what numbers and dates are made of.
 fn may_be_number(text: &str) -> bool {
     let part = |b: u8| b.is_ascii_hexdigit() || b"xXoOtTzZ_.:+- ".contains(&b);
-    text.bytes().next().is_some_and(|b| b.is_ascii_digit()) && text.bytes().all(part)
+    text.bytes().all(part)
 }
 
 /// Whether YAML allows the character in a quoted scalar as it is.

@@ -24,27 +24,76 @@ fn block_style() {
 #[test]
 fn what_a_reader_takes_for_something_else_is_quoted() {
     for text in [
-        "y", "Y", "n", "no", "No", "on", "OFF", "true", "False", "null", "NULL", "~", "", "1", "010", "0o10",
-        "08", "0x1F", "0b11", "1_000", "1e3", "1.", ".5", ".inf", ".nan", "+1", "-1", "12:30", "2024-01-01",
-        "2024-01-01T00:00:00Z", "=", "a: b", "a #b", "-a", "- a", "!a", "&a", "*a", "|", ">", "%a", "@a", "`a",
-        "{a}", "[a]", "a:", "a ", " a", "#a", "'a'", "\"a\"", "{{ x }}", "::/0", "<<", "---", "...",
+        "y",
+        "Y",
+        "n",
+        "no",
+        "No",
+        "on",
+        "OFF",
+        "true",
+        "False",
+        "null",
+        "NULL",
+        "~",
+        "",
+        "1",
+        "010",
+        "0o10",
+        "08",
+        "0x1F",
+        "0b11",
+        "1_000",
+        "1e3",
+        "1.",
+        ".5",
+        ".inf",
+        ".nan",
+        "+1",
+        "-1",
+        "12:30",
+        "2024-01-01",
+        "2024-01-01T00:00:00Z",
+        "=",
+        "a: b",
+        "a #b",
+        "-a",
+        "- a",
+        "!a",
+        "&a",
+        "*a",
+        "|",
+        ">",
+        "%a",
+        "@a",
+        "`a",
+        "{a}",
+        "[a]",
+        "a:",
+        "a ",
+        " a",
+        "#a",
+        "'a'",
+        "\"a\"",
+        "{{ x }}",
+        "::/0",
+        "<<",
+        "---",
+        "...",
     ] {
         let written = to_string(text).unwrap();
         assert!(written.starts_with(['\'', '"']), "{written}");
         assert_eq!(read(&written), json!(text));
     }
-    for text in ["a", "app.kubernetes.io/name", "10.0.0.0/8", "v1.2", "it's plain, really", "e1", "kube-system"] {
+    for text in
+        ["a", "app.kubernetes.io/name", "10.0.0.0/8", "v1.2", "it's plain, really", "e1", "kube-system"]
+    {
         assert_eq!(to_string(text).unwrap(), format!("{text}\n"));
     }
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let text = prop_oneof![
-        any::<String>(),
-        "[ -~\n]{0,12}",
-        "[-+.0-9xoe_:]{1,6}",
-        Just("no".to_owned()),
-    ];
+    let text = prop_oneof![any::<String>(), "[ -~\n]{0,12}", "[-+.0-9xoe_:]{1,6}", Just("no".to_owned()),];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

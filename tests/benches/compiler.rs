@@ -1,0 +1,84 @@
+//! How long the compiler takes, step by step, and how it grows: `cargo bench -p npc-tests`.
+//!
+//! Every figure is the best of several runs; ratios are within one run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use npc_diagnostics::FileId;
+use npc_driver::{Config, check, compile};
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+
+/// A program of policies as people write them: 220 bytes each.
+fn program(policies: usize) -> String {
+    let mut out = String::from(
+        "let dns = udp/53, tcp/53\nlet kube-dns = pods { k8s-app = kube-dns } in namespace kube-system\n",
+    );
+    for i in 0..policies {
+        let _ = write!(
+            out,
+            "policy app-{i} for pods {{ app = app-{i}, tier in (web, api) }} in namespaces {{ team = team-{} }} {{
+  allow ingress from pods {{ app = front-{i} }} in namespaces {{ env = prod }} on tcp/{}
+  allow egress to kube-dns on dns
+}}
+",
+            i % 500,
+            1000 + i % 60_000
+        );
+    }
+    out
+}
+
+fn best<T>(runs: usize, mut run: impl FnMut() -> T) -> Duration {
+    let once = |run: &mut dyn FnMut() -> T| {
+        let start = Instant::now();
+        let result = black_box(run());
+        let taken = start.elapsed();
+        drop(result);
+        taken
+    };
+    (0..runs).map(|_| once(&mut run)).min().unwrap()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn main() {
+    let mut before: Option<(usize, f64)> = None;
+    for policies in [1_000, 10_000] {
+        let text = program(policies);
+        let megabytes = text.len() as f64 / 1e6;
+        let runs = if policies > 10_000 { 3 } else { 10 };
+        let parse = best(runs, || npc_syntax::parse(FileId(0), &text));
+        let files = Memory::one(&text);
+        let roots = ["policies.np".to_owned()];
+        let config = Config::default();
+        let checking = best(runs, || check(&files, &roots, &config, None));
+        let checked = check(&files, &roots, &config, None);
+        assert!(!checked.report.has_errors());
+        let options = Options::default();
+        let target = |target| best(runs, || compile(&checked, &[target], &options, None));
+        let (kyverno, cel) = (target(Target::Kyverno), target(Target::KyvernoCel));
+        let both = [Target::Kyverno, Target::KyvernoCel];
+        let side_by_side = best(runs, || compile(&checked, &both, &options, None));
+        let total = milliseconds(checking + side_by_side);
+        let parsing = milliseconds(parse);
+        println!("{policies} policies, {megabytes:.1} MB");
+        println!("  lex and parse      {parsing:9.1} ms  {:6.1} MB/s", megabytes / parsing * 1e3);
+        println!("  check (with parse) {:9.1} ms", milliseconds(checking));
+        println!("  kyverno            {:9.1} ms", milliseconds(kyverno));
+        println!("  kyverno-cel        {:9.1} ms", milliseconds(cel));
+        println!("  both               {:9.1} ms", milliseconds(side_by_side));
+        println!("  check and both     {total:9.1} ms");
+        if let Some((fewer, time)) = before {
+            let (times, growth) = (policies as f64 / fewer as f64, total / time);
+            println!("  {times:.0} times the policies take {growth:.1} times as long as the line above");
+        }
+        before = Some((policies, total));
+    }
+}
