@@ -129,6 +129,16 @@ impl Run {
         kubectl(&["apply", "-f", "-"], &object.to_string());
     }
 
+    /// Waits until Kyverno has no update requests left.
+    fn idle() {
+        for _ in 0..PATIENCE * 5 {
+            if kubectl(&["-n", "kyverno", "get", "updaterequests.kyverno.io", "-o", "name"], "").is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     fn label(name: &str, labels: &[&str]) {
         kubectl(&[&["label", "--overwrite", "namespace", name], labels].concat(), "");
     }
@@ -186,16 +196,12 @@ impl Run {
         kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &changed);
         self.settle(&what("edited and applied again"), &changed, false);
 
-        // Removed.
+        // Removed, once Kyverno has nothing left to do: what it still does for a policy that is gone
+        // makes objects that nothing cleans up, and hits policies of the same name that come next
+        // (docs/kyverno.md, "Removing a policy").
+        Self::idle();
         kubectl(&["delete", "-f", "-"], &changed);
         self.settle(&what("removed"), "", true);
-        // What Kyverno still has to do for the policies that are gone would hit those of the same
-        // name that come next (docs/kyverno.md, "From one kind to the other").
-        for _ in 0..PATIENCE * 5 {
-            if kubectl(&["-n", "kyverno", "get", "updaterequests.kyverno.io", "-o", "name"], "").is_empty() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        Self::idle();
     }
 }

@@ -117,3 +117,39 @@ fn every_code_is_unique_and_has_a_page() {
         );
     }
 }
+
+/// `docs/codes.md` is made of the pages; `UPDATE=1` writes it anew.
+#[test]
+fn the_list_of_codes_is_current() {
+    let mut text = String::from("# Diagnostics\n\nEvery code, as `npc explain` prints it. Made from the pages beside the checks.\n");
+    for code in codes() {
+        text.push_str(&format!("\n## {}: {}\n\nLevel: {}. Name: `{}`.\n", code.id, code.title(), code.level, code.name));
+        for line in code.page.lines().skip(1) {
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            text.push_str(if line.starts_with("```np") { "```np" } else { line });
+            text.push('\n');
+        }
+    }
+    let path = npc_tests::root().join("docs/codes.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap_or_default() == text, "docs/codes.md is old; run with UPDATE=1");
+}
+
+/// What the documents show as programs are programs.
+#[test]
+fn programs_in_the_documents_are_correct() {
+    let mut run = 0;
+    for name in ["README.md", "docs/language.md"] {
+        let text = std::fs::read_to_string(npc_tests::root().join(name)).unwrap();
+        for part in text.split("```np\n").skip(1) {
+            let program = part.split("```").next().unwrap();
+            let checked = Memory::one(program).check(None);
+            let errors: Vec<_> = checked.report.diagnostics.iter().filter(|d| d.level == npc_diagnostics::Level::Error).collect();
+            assert!(errors.is_empty(), "{name}: {errors:#?}\n{program}");
+            run += 1;
+        }
+    }
+    assert!(run >= 5, "{run}");
+}
