@@ -170,7 +170,8 @@ pub(crate) fn compile<K: Kind>(
     options: &Options,
 ) -> (String, usize, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
-    let mut text = String::new();
+    // What a usual policy becomes; growing by doubling would copy megabytes.
+    let mut text = String::with_capacity(program.policies.len() * 2_000);
     let mut objects = 0;
     let mut filtered = Filtered::new(options);
     let mut taken: FxHashMap<String, &Policy> = FxHashMap::default();
