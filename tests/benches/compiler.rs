@@ -2,7 +2,13 @@
 //!
 //! Every figure is the best of several runs; ratios are within one run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

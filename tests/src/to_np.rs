@@ -30,7 +30,9 @@ pub fn program(manifest: &Value) -> Result<String, &'static str> {
     let types = types(&spec)?;
     let pods = pods(&spec["podSelector"])?;
     let mut out = format!("policy {name} for {pods} in namespace {namespace} {{\n");
-    for (kind, direction, peers, word) in [("Ingress", "ingress", "from", "from"), ("Egress", "egress", "to", "to")] {
+    for (kind, direction, peers, word) in
+        [("Ingress", "ingress", "from", "from"), ("Egress", "egress", "to", "to")]
+    {
         let rules = &spec[direction];
         if !types.contains(&kind) {
             if !rules.is_null() {
@@ -57,7 +59,11 @@ pub fn program(manifest: &Value) -> Result<String, &'static str> {
 
 fn is_word(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || "_.:*?-/".contains(c);
-    !text.is_empty() && text.chars().all(inner) && !text.contains("//") && !text.starts_with(['-', '/']) && !text.ends_with(['-', '/'])
+    !text.is_empty()
+        && text.chars().all(inner)
+        && !text.contains("//")
+        && !text.starts_with(['-', '/'])
+        && !text.ends_with(['-', '/'])
 }
 
 fn known(value: &Value, fields: &[&str]) -> Result<(), &'static str> {
@@ -172,7 +178,9 @@ fn port(port: &&Value) -> Result<String, &'static str> {
     match (&port["port"], &port["endPort"]) {
         (Value::Null, Value::Null) => Ok(protocol.to_owned()),
         (Value::Number(number), Value::Null) if number.is_u64() => Ok(format!("{protocol}/{number}")),
-        (Value::Number(number), Value::Number(end)) if number.is_u64() && end.is_u64() => Ok(format!("{protocol}/{number}-{end}")),
+        (Value::Number(number), Value::Number(end)) if number.is_u64() && end.is_u64() => {
+            Ok(format!("{protocol}/{number}-{end}"))
+        }
         // A number in quotes is a name without a letter; in the language it is a number.
         (Value::String(name), Value::Null) if is_word(name) && !name.bytes().all(|b| b.is_ascii_digit()) => {
             Ok(format!("{protocol}/{name}"))

@@ -3,7 +3,13 @@
 //! A line `//// NAME` begins another file of the same program. `INSTA_UPDATE=always` writes the
 //! snapshots anew: read each as a user would.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use npc_diagnostics::Diagnostic;
 use npc_driver::{codes, compile, of_targets};

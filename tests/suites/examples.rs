@@ -2,7 +2,13 @@
 //!
 //! `UPDATE=1 cargo test -p npc-tests --test examples` writes it anew.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,13 @@
 //! The pages of the codes: what they show as broken is broken in just that way, and what they show as
 //! repaired is fine.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Code;
@@ -110,20 +116,24 @@ fn every_code_is_unique_and_has_a_page() {
         assert!(code.page.trim_start().starts_with("# "), "{} has no heading", code.id);
         assert!(code.page.lines().count() > 2, "{} has no text", code.id);
         let twice = |other: &&Code| other.id == code.id || other.name == code.name;
-        assert!(
-            !codes.iter().skip(index + 1).any(twice),
-            "{} or its name is there twice",
-            code.id
-        );
+        assert!(!codes.iter().skip(index + 1).any(twice), "{} or its name is there twice", code.id);
     }
 }
 
 /// `docs/codes.md` is made of the pages; `UPDATE=1` writes it anew.
 #[test]
 fn the_list_of_codes_is_current() {
-    let mut text = String::from("# Diagnostics\n\nEvery code, as `npc explain` prints it. Made from the pages beside the checks.\n");
+    let mut text = String::from(
+        "# Diagnostics\n\nEvery code, as `npc explain` prints it. Made from the pages beside the checks.\n",
+    );
     for code in codes() {
-        text.push_str(&format!("\n## {}: {}\n\nLevel: {}. Name: `{}`.\n", code.id, code.title(), code.level, code.name));
+        text.push_str(&format!(
+            "\n## {}: {}\n\nLevel: {}. Name: `{}`.\n",
+            code.id,
+            code.title(),
+            code.level,
+            code.name
+        ));
         for line in code.page.lines().skip(1) {
             let line = line.strip_prefix(' ').unwrap_or(line);
             text.push_str(if line.starts_with("```np") { "```np" } else { line });
@@ -134,7 +144,10 @@ fn the_list_of_codes_is_current() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
-    assert!(std::fs::read_to_string(path).unwrap_or_default() == text, "docs/codes.md is old; run with UPDATE=1");
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == text,
+        "docs/codes.md is old; run with UPDATE=1"
+    );
 }
 
 /// What the documents show as programs are programs.
@@ -146,7 +159,12 @@ fn programs_in_the_documents_are_correct() {
         for part in text.split("```np\n").skip(1) {
             let program = part.split("```").next().unwrap();
             let checked = Memory::one(program).check(None);
-            let errors: Vec<_> = checked.report.diagnostics.iter().filter(|d| d.level == npc_diagnostics::Level::Error).collect();
+            let errors: Vec<_> = checked
+                .report
+                .diagnostics
+                .iter()
+                .filter(|d| d.level == npc_diagnostics::Level::Error)
+                .collect();
             assert!(errors.is_empty(), "{name}: {errors:#?}\n{program}");
             run += 1;
         }

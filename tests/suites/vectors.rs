@@ -2,7 +2,13 @@
 //!
 //! They are read where they lie, beside the checkout; without them the tests say so.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,11 +20,16 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 fn vectors(test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
+    let folder =
+        std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
     if !folder.is_dir() {
         // Straight to the terminal: a test's own output is swallowed.
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "LEFT OUT: {test} reads vectors from {}, which is not there", folder.display());
+        let _ = writeln!(
+            std::io::stderr(),
+            "LEFT OUT: {test} reads vectors from {}, which is not there",
+            folder.display()
+        );
         return None;
     }
     Some(folder)

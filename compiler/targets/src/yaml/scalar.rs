@@ -46,13 +46,15 @@ enum Byte {
 }
 
 /// For each byte, what it may be.
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
 const BYTES: [Byte; 256] = {
     let mut table = [Byte::No; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'/' => Byte::Letter,
-            b' ' | b'_' | b'-' | b'.' | b':' | b',' | b';' | b'(' | b')' | b'\'' | b'+' | b'*' | b'<' | b'>' => Byte::Inside,
+            b' ' | b'_' | b'-' | b'.' | b':' | b',' | b';' | b'(' | b')' | b'\'' | b'+' | b'*' | b'<'
+            | b'>' => Byte::Inside,
             _ => Byte::No,
         };
         byte += 1;
@@ -79,7 +81,9 @@ fn is_plain(text: &str) -> bool {
         }
         before = *byte;
     }
-    !(bytes.len() <= 5 && is_word_with_meaning(text)) && !(first.is_ascii_digit() && may_be_number(text))
+    let has_meaning =
+        bytes.len() <= 5 && is_word_with_meaning(text) || first.is_ascii_digit() && may_be_number(text);
+    !has_meaning
 }
 
 fn is_word_with_meaning(text: &str) -> bool {

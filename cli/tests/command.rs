@@ -1,0 +1,371 @@
+//! The command, as a user runs it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const POLICY: &str = "policy p for all pods in namespace shop { isolate ingress }\n";
+const NAMESPACES: &str = "kind: Namespace\nmetadata: {name: shop}\n";
+
+fn npc(folder: &Path, arguments: &[&str]) -> Output {
+    npc_with(folder, arguments, b"")
+}
+
+fn npc_with(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_npc"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || {
+        // It may not read to the end.
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+#[test]
+fn compiles_files_folders_and_standard_input() {
+    let place =
+        folder(&[("policies.np", POLICY), ("net/a.np", POLICY), ("net/deep/b.np", "let x = udp/1\n")]);
+    let here = place.path();
+    let output = npc(here, &["compile", "policies.np"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(err(&output), "wrote policies.kyverno.yaml: 1 ClusterPolicy\n");
+    let written = std::fs::read_to_string(here.join("policies.kyverno.yaml")).unwrap();
+    let output = npc(here, &["compile", "policies.np", "-o", "-"]);
+    assert_eq!(out(&output), written);
+
+    let output = npc(here, &["compile", "net", "-t", "networkpolicy,kyverno-cel", "-o", "made/here"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(here.join("made/here/net.networkpolicy.yaml").is_file());
+    assert!(here.join("made/here/net.kyverno-cel.yaml").is_file());
+
+    let output = npc_with(here, &["compile", "-", "-o", "-"], POLICY.as_bytes());
+    assert_eq!(out(&output), written.replace("policies.np:1", "'<stdin>:1'"));
+    let output = npc(here, &["compile", "policies.np", "-t", "kyverno,kyverno-cel", "-o", "-"]);
+    assert_eq!(output.status.code(), Some(2), "one target only");
+}
+
+#[test]
+fn the_same_bytes_from_anywhere() {
+    let place = folder(&[("a/policies.np", POLICY), ("b/deeper/policies.np", POLICY)]);
+    let one = npc(place.path(), &["compile", "a/policies.np", "-o", "-"]);
+    let other = npc(&place.path().join("b"), &["compile", "deeper/policies.np", "-o", "-"]);
+    assert_eq!(one.stdout, other.stdout);
+}
+
+#[test]
+fn exit_codes() {
+    let place = folder(&[
+        ("good.np", POLICY),
+        ("bad.np", "policy"),
+        ("warns.np", "policy p for all pods in namespace shop { }\n"),
+        ("bad/npc.toml", "[kyverno]\nversion = \"2\"\n"),
+        ("bad/a.np", POLICY),
+    ]);
+    for (arguments, code) in [
+        (&["check", "good.np"][..], 0),
+        (&["check", "bad.np"], 1),
+        (&["check", "warns.np"], 0),
+        (&["check", "warns.np", "--deny", "warnings"], 1),
+        (&["check", "nowhere.np"], 2),
+        (&["compile", "bad.np"], 1),
+        (&["compile", "bad/a.np"], 2),
+        (&["compile", "good.np", "-t", "ebpf"], 2),
+        (&["compile", "good.np", "--expand"], 2),
+        (&["explain", "NP0302"], 0),
+        (&["explain", "NP0000"], 2),
+        (&["explain"], 0),
+        (&["completions", "bash"], 0),
+        (&["man"], 0),
+    ] {
+        let output = npc(place.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{}", err(&output));
+        assert!(
+            code == 0 || !err(&output).is_empty() || !out(&output).is_empty(),
+            "{arguments:?} says nothing"
+        );
+    }
+}
+
+#[test]
+fn formats() {
+    let place = folder(&[("a.np", "let x = 10.1.2.3/8\n"), ("b, c.np", "policy p\n")]);
+    let check = |format: &str| npc(place.path(), &["check", ".", "--format", format]);
+    let short = err(&check("short"));
+    assert!(short.starts_with("a.np:1:9: error[NP0302]: `10.1.2.3/8` has host bits set"), "{short}");
+
+    let json: Value = serde_json::from_str(&out(&check("json"))).unwrap();
+    assert_eq!(json["diagnostics"][0]["code"], "NP0302");
+    assert_eq!(json["diagnostics"][0]["labels"][0]["place"]["start"]["column"], 9);
+    assert_eq!(json["diagnostics"][0]["fixes"][0]["edits"][0]["text"], "10.0.0.0/8");
+
+    let github = out(&check("github"));
+    assert!(
+        github.starts_with("::error file=a.np,line=1,endLine=1,col=9,endColumn=19,title=NP0302 host-bits::"),
+        "{github}"
+    );
+    assert!(github.contains("file=b%2C c.np"), "{github}");
+
+    let sarif: Value = serde_json::from_str(&out(&check("sarif"))).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "NP0302");
+    let uri = &sarif["runs"][0]["results"][1]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert_eq!(uri, "b%2C%20c.np");
+}
+
+#[test]
+fn repairs() {
+    let broken = "polcy p for all pods in namespace shop {\n  allw ingress to anywhere;\n}\n";
+    let place = folder(&[("a.np", broken)]);
+    let output = npc(place.path(), &["check", "a.np", "--diff"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).contains("+policy p for all pods"), "{}", out(&output));
+    assert_eq!(std::fs::read_to_string(place.path().join("a.np")).unwrap(), broken);
+    let output = npc(place.path(), &["check", "a.np", "--fix"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let repaired = std::fs::read_to_string(place.path().join("a.np")).unwrap();
+    assert_eq!(repaired, "policy p for all pods in namespace shop {\n  allow ingress from anywhere\n}\n");
+}
+
+#[test]
+fn expands() {
+    let place = folder(&[("a.np", POLICY), ("namespaces.yaml", NAMESPACES)]);
+    for target in ["kyverno", "kyverno-cel", "networkpolicy"] {
+        let output =
+            npc(place.path(), &["compile", "a.np", "-t", target, "--expand", "--cluster", "namespaces.yaml"]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert!(out(&output).contains("namespace: shop"), "{target}: {}", out(&output));
+        assert!(!place.path().join("a.kyverno.yaml").exists(), "nothing is written");
+    }
+}
+
+/// Old output stands whole where the new cannot be written.
+#[test]
+fn output_is_whole_or_not_at_all() {
+    let place = folder(&[("a.np", POLICY), ("out/a.kyverno.yaml", "old\n")]);
+    // The second file cannot be written: a folder has its name. Then the first is not either.
+    std::fs::create_dir(place.path().join("out/a.kyverno-cel.yaml")).unwrap();
+    let output = npc(place.path(), &["compile", "a.np", "-t", "kyverno-cel,kyverno", "-o", "out"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(place.path().join("out/a.kyverno.yaml")).unwrap(), "old\n");
+    let left: Vec<_> = std::fs::read_dir(place.path().join("out")).unwrap().collect();
+    assert_eq!(left.len(), 2, "nothing half-written is left: {left:?}");
+    // A full disk.
+    if Path::new("/dev/full").exists() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = Command::new(env!("CARGO_BIN_EXE_npc"))
+            .args(["compile", "a.np", "-o", "-"])
+            .current_dir(place.path())
+            .stdout(full)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(2));
+    }
+}
+
+/// Whatever comes in, an error comes out, soon.
+#[test]
+fn hostile_input() {
+    let mut noise = Vec::new();
+    let mut state = 1u32;
+    while noise.len() < 100 << 20 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        noise.extend_from_slice(&state.to_le_bytes());
+    }
+    let printable: Vec<u8> = noise.iter().take(16 << 20).map(|byte| b' ' + byte % 95).collect();
+    let chain: String = (0..50_000).map(|i| format!("let s{i} = s{}\n", i + 1)).collect();
+    let doubled: String = (1..60).map(|i| format!("let s{i} = s{0}, s{0}\n", i - 1)).collect();
+    let cases: [(&str, Vec<u8>); 12] = [
+        ("100 MB of noise", noise),
+        ("16 MB of printable noise", printable),
+        ("a million braces", "{".repeat(1_000_000).into_bytes()),
+        ("nested braces in a policy", format!("policy p for {}", "pods { ".repeat(300_000)).into_bytes()),
+        ("nested exceptions", format!("let a = {}", "10.0.0.0/8 except (".repeat(300_000)).into_bytes()),
+        ("invalid UTF-8", b"let a = \xff\xfe\n".to_vec()),
+        ("NUL", b"let a = \0\n".to_vec()),
+        ("a chain of sets", format!("{chain}let s50000 = s0\n").into_bytes()),
+        ("sets that double", format!("let s0 = 10.0.0.0/8, tcp\n{doubled}").into_bytes()),
+        ("one long line", vec![b'a'; 8 << 20]),
+        ("a long string", [b"test \"".to_vec(), vec![b'a'; 8 << 20]].concat()),
+        (
+            "many globs",
+            format!(
+                "policy p for all pods in namespaces ({}) except ({}) {{ }}",
+                "*a*b*c*d?*, ".repeat(40),
+                "*d*c*b*a?*, ".repeat(40)
+            )
+            .into_bytes(),
+        ),
+    ];
+    let place = folder(&[]);
+    for (name, bytes) in cases {
+        let path = place.path().join("a.np");
+        std::fs::write(&path, bytes).unwrap();
+        let start = Instant::now();
+        let output = npc(place.path(), &["check", "a.np"]);
+        let taken = start.elapsed();
+        assert!(
+            matches!(output.status.code(), Some(0..=2)),
+            "{name}: {:?}\n{:.300}",
+            output.status,
+            err(&output)
+        );
+        assert!(name == "many globs" || output.status.code() != Some(0), "{name} is taken for a program");
+        // This is a debug build; the bound is against what never ends.
+        assert!(taken < Duration::from_secs(120), "{name}: {taken:?}");
+    }
+    // A byte order mark, and lines that end as on Windows, are fine.
+    std::fs::write(
+        place.path().join("a.np"),
+        "\u{feff}policy p for all pods\r\n in namespace shop {\r\n isolate ingress }\r\n",
+    )
+    .unwrap();
+    assert_eq!(npc(place.path(), &["check", "a.np"]).status.code(), Some(0));
+}
+
+#[test]
+fn hostile_cluster_files() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..30 {
+        bomb.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            vec![format!("*a{}", level - 1); 10].join(", ")
+        ));
+    }
+    bomb.push_str("kind: Pod\n");
+    let place = folder(&[("a.np", POLICY)]);
+    for (name, text) in [
+        ("not YAML", "a: [".to_owned()),
+        ("not a cluster", "hello".to_owned()),
+        ("empty", String::new()),
+        ("aliases that explode", bomb),
+        ("nested", "[".repeat(100_000)),
+        ("JSON, nested", format!("{{\"items\":{}", "[".repeat(100_000))),
+    ] {
+        std::fs::write(place.path().join("cluster.yaml"), text).unwrap();
+        let start = Instant::now();
+        let output = npc(place.path(), &["compile", "a.np", "--expand", "--cluster", "cluster.yaml"]);
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", err(&output));
+        assert!(err(&output).contains("is not a cluster file"), "{name}: {}", err(&output));
+        assert!(start.elapsed() < Duration::from_secs(20), "{name}");
+    }
+}
+
+/// The link leads out of the project: its target is not read.
+#[cfg(unix)]
+#[test]
+fn links_do_not_lead_out_of_the_project() {
+    let outside = folder(&[("secret.np", "let secret = 10.0.0.0/8\n")]);
+    let place = folder(&[("a.np", "import \"link.np\"\n")]);
+    std::os::unix::fs::symlink(outside.path().join("secret.np"), place.path().join("link.np")).unwrap();
+    let output = npc(place.path(), &["check", "a.np"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("NP0207"), "{}", err(&output));
+}
+
+#[test]
+fn watches() {
+    let place = folder(&[("a.np", POLICY)]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_npc"))
+        .args(["compile", "a.np", "--watch"])
+        .current_dir(place.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let written = place.path().join("a.kyverno.yaml");
+    let until = |text: &str| {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            if std::fs::read_to_string(&written).is_ok_and(|found| found.contains(text)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    };
+    let first = until("- shop");
+    // The watch begins after the first output.
+    std::thread::sleep(Duration::from_millis(500));
+    std::fs::write(place.path().join("a.np"), POLICY.replace("shop", "blog")).unwrap();
+    let second = until("- blog");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first && second, "{first} {second}");
+}
+
+/// The GitHub action's own step, with the variables that GitHub sets.
+#[cfg(unix)]
+#[test]
+fn the_action_checks() {
+    let text = std::fs::read_to_string(root().join("action.yml")).unwrap();
+    let action: Value = serde_yaml::from_str(&text).unwrap();
+    let step =
+        action["runs"]["steps"].as_array().unwrap().iter().find(|step| step["name"] == "Check").unwrap();
+    let place = folder(&[("bad.np", "policy p\n"), ("good.np", POLICY)]);
+    // The step before has built the command where this one looks for it.
+    std::fs::create_dir_all(place.path().join("action/target/release")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_npc"), place.path().join("action/target/release/npc"))
+        .unwrap();
+    for (file, code, says) in [("bad.np", 1, "::error file=bad.np,line=1"), ("good.np", 0, "")] {
+        let output = Command::new("bash")
+            .args(["-e", "-o", "pipefail", "-c", step["run"].as_str().unwrap()])
+            .current_dir(place.path())
+            .env("GITHUB_ACTION_PATH", place.path().join("action"))
+            .env("FILES", file)
+            .env("ARGUMENTS", "")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", err(&output));
+        assert!(out(&output).starts_with(says), "{}", out(&output));
+    }
+}
+
+/// The hook's command, as pre-commit calls it: with the names of the files that change.
+#[test]
+fn the_hook_checks() {
+    let text = std::fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
+    let hooks: Value = serde_yaml::from_str(&text).unwrap();
+    let entry = hooks[0]["entry"].as_str().unwrap();
+    let mut words = entry.split(' ').skip(1).collect::<Vec<_>>();
+    words.push("bad.np");
+    let place = folder(&[("bad.np", "policy p\n")]);
+    let output = npc(place.path(), &words);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).starts_with("bad.np:1:9: error[NP0101]"), "{}", err(&output));
+}
