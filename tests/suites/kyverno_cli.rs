@@ -22,7 +22,7 @@ use npc_tests::namespaces::{cluster, stream};
 use npc_tests::random::program;
 use npc_tests::tools::{examples, run, sources, tools};
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How many programs go into one run of the command, which takes a second to start.
 const BATCH: usize = 12;
@@ -74,6 +74,8 @@ fn main() {
         }
     }
 
+    jmespath(&kyverno);
+
     // The command is slow and uses one core: the kinds run side by side.
     let different: usize = std::thread::scope(|scope| {
         let judge = |target| {
@@ -101,6 +103,41 @@ fn main() {
         threads.into_iter().map(|thread| thread.join().expect("the comparison ends")).sum()
     });
     assert_eq!(different, 0, "Kyverno makes something else than the expansion says");
+}
+
+/// Every expression that the compiler can write has the value that Kyverno's own engine gives it, on
+/// labels that are there, missing, empty and odd.
+fn jmespath(kyverno: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data.json");
+    let objects = [
+        json!({"metadata": {"name": "shop", "labels": {"tenant": "red", "a.b/c-d": "", "_x": "no", "1st": "{{ x }}", "A": "1e3"}}}),
+        json!({"metadata": {"name": "null", "labels": {}}}),
+        json!({"metadata": {"name": "1e3"}}),
+        json!({"metadata": {"name": "y", "labels": null}}),
+    ];
+    let keys = ["tenant", "\"a.b/c-d\"", "_x", "\"1st\"", "A", "missing", "\"miss.ing/x\""];
+    let mut expressions = vec!["request.object.metadata.name".to_owned()];
+    for key in keys {
+        expressions.push(format!("request.object.metadata.labels.{key} || ''"));
+        // Without its default the compiler writes none; that it is an error is why.
+        expressions.push(format!("request.object.metadata.labels.{key}"));
+    }
+    let mut compared = 0;
+    for object in objects {
+        let data = json!({"request": {"object": object}});
+        std::fs::write(&file, data.to_string()).unwrap();
+        for expression in &expressions {
+            let ran = run(Command::new(kyverno).args(["jp", "query", "-i"]).arg(&file).arg(expression));
+            let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+            let value = printed.lines().skip(1).collect::<String>();
+            let theirs = ran.status.success().then(|| serde_json::from_str::<Value>(&value).unwrap());
+            let ours = npc_expand::evaluate_jmespath(expression, &data).ok();
+            assert_eq!(ours, theirs, "{expression} on {data}");
+            compared += 1;
+        }
+    }
+    println!("kyverno_cli: {compared} JMESPath values compared, 0 different");
 }
 
 /// Compares one batch. Gives the number of objects, of policies and of differences.
