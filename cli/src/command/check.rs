@@ -78,9 +78,8 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         }
     }
     reporter.print(&checked.report.diagnostics, checked.sources())?;
-    let unread = checked.report.diagnostics.iter().any(|d| d.code.id == "NP0208" && d.labels.is_empty());
     let denied = arguments.deny == Some(Deny::Warnings) && checked.report.count(Level::Warning) > 0;
-    Ok(if unread {
+    Ok(if checked.is_unread() {
         Outcome::CouldNotRun
     } else if checked.report.has_errors() || denied {
         Outcome::Found

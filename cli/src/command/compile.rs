@@ -69,8 +69,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     let mut diagnostics = checked.report.diagnostics.clone();
     if checked.report.has_errors() {
         reporter.print(&diagnostics, checked.sources())?;
-        let unread = diagnostics.iter().any(|d| d.code.id == "NP0208" && d.labels.is_empty());
-        return Ok((if unread { Outcome::CouldNotRun } else { Outcome::Found }, root));
+        return Ok((if checked.is_unread() { Outcome::CouldNotRun } else { Outcome::Found }, root));
     }
     let options = options(&project.config, arguments.kyverno_version);
     let outputs = npc_driver::compile(&checked, &targets, &options, cluster.as_ref());

@@ -27,6 +27,12 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Whether a file that was named could not be read, so that nothing is known of the program.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.report.diagnostics.iter().any(|d| d.code == &npc_program::UNREADABLE && d.labels.is_empty())
+    }
+
     /// The texts of the files.
     #[must_use]
     pub const fn sources(&self) -> &SourceMap {

@@ -30,7 +30,7 @@ pub use ir::{
     Labels, Operator, Peer, PodTerm, Policy, PortTerm, Program, Requirement, Rule, Scope, ScopeBase,
     Selector, Settings, Test, TestNamespace, TestPod, Tier,
 };
-pub use load::{Files, Loaded, LoadedFile, MAX_SOURCE, ReadError, load};
+pub use load::{Files, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
 pub use resolve::resolve;
 pub use selector::{overlap, scopes_overlap};
 
