@@ -1,0 +1,344 @@
+//! The sets as one file sees them, and what terms made of them hold.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
+use npc_syntax::ast::{Address, Term, Word, WordTerm};
+
+use super::{AMBIGUOUS_NAME, Sets, State, Target, UNKNOWN_NAME, Unique, Value, WRONG_KIND};
+use crate::ir::{BlockTerm, PodTerm, PortTerm};
+use crate::resolve::{Context, at};
+use crate::values::address::{self, Block, EXCEPT_OUTSIDE, subtract};
+use crate::values::port;
+
+/// The sets as one file sees them.
+pub(in crate::resolve) struct View<'s, 'a> {
+    pub(super) sets: &'s mut Sets<'a>,
+    pub(super) file: usize,
+}
+
+impl View<'_, '_> {
+    /// What a name stands for.
+    pub(in crate::resolve) fn lookup(
+        &mut self,
+        name: &str,
+        location: Location,
+        cx: &mut Context<'_>,
+    ) -> Value {
+        let scope = self.sets.scopes.get(self.file);
+        match scope.and_then(|scope| scope.get(name)).cloned() {
+            Some(Target::Set(index)) => match self.sets.sets.get_mut(index) {
+                Some(set) => {
+                    set.used = true;
+                    match &set.state {
+                        State::Done(value) => value.clone(),
+                        _ => Value::Broken,
+                    }
+                }
+                None => Value::Broken,
+            },
+            Some(Target::Ambiguous(first, second)) => {
+                let mut diagnostic = Diagnostic::new(
+                    &AMBIGUOUS_NAME,
+                    format!("`{name}` is defined by two imported files"),
+                    location,
+                    "which of them?",
+                );
+                for index in [first, second] {
+                    if let Some(set) = self.sets.sets.get_mut(index) {
+                        set.used = true;
+                        diagnostic = diagnostic.label(set.location, "defined here");
+                    }
+                }
+                cx.tell(diagnostic.help(format!("rename one, or define `{name}` in this file")));
+                Value::Broken
+            }
+            None => {
+                self.tell_unknown(name, location, cx);
+                Value::Broken
+            }
+        }
+    }
+
+    fn tell_unknown(&self, name: &str, location: Location, cx: &mut Context<'_>) {
+        if self.sets.incomplete.get(self.file) == Some(&true) {
+            return;
+        }
+        let scope = self.sets.scopes.get(self.file);
+        let diagnostic =
+            Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
+        let near =
+            scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name).chain(["anywhere"])));
+        let diagnostic = if let Some(near) = near {
+            diagnostic.help(format!("did you mean `{near}`?")).fix(
+                Applicability::Automatic,
+                format!("write `{near}`"),
+                location,
+                near,
+            )
+        } else if let Some(elsewhere) = self.sets.sets.iter().find(|set| *set.name == *name) {
+            let path = self.sets.paths.get(elsewhere.file).map_or("", |path| &**path);
+            diagnostic
+                .label(elsewhere.location, "defined in this file, which is not imported")
+                .help(format!("import `{path}`"))
+        } else {
+            diagnostic.help(format!("define it: `let {name} = …`"))
+        };
+        cx.tell(diagnostic);
+    }
+
+    /// What a term holds.
+    pub(in crate::resolve) fn term(&mut self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Value {
+        match term {
+            Term::Pods(pods) => match cx.pods(file, pods) {
+                Some(pods) => Value::Pods([Arc::new(pods)].into()),
+                None => Value::Broken,
+            },
+            Term::Word(term) => self.word(file, term, cx),
+        }
+    }
+
+    fn word(&mut self, file: FileId, term: &WordTerm, cx: &mut Context<'_>) -> Value {
+        let text = cx.text(file, term.word).into_owned();
+        let location = at(file, term.word.span);
+        let value = if address::looks_like_address(&text) {
+            match cx.ok(address::parse(&text, location)) {
+                Some(net) => Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into()),
+                None => Value::Broken,
+            }
+        } else if port::looks_like_port(&text) {
+            match cx.ok(port::parse(&text, location)) {
+                Some(port) => Value::Ports([PortTerm { port, location }].into()),
+                None => Value::Broken,
+            }
+        } else {
+            self.lookup(&text, location, cx)
+        };
+        let value = match &term.scope {
+            None => value,
+            Some(scope) => {
+                let resolved = cx.scope(file, scope);
+                cx.narrow(&text, value, resolved, at(file, scope.span), location)
+            }
+        };
+        if term.except.is_empty() {
+            return value;
+        }
+        match value {
+            Value::Addresses(blocks) => {
+                self.except(file, &blocks, &term.except, location, cx).map_or(Value::Broken, Value::Addresses)
+            }
+            Value::Broken => {
+                self.mark_used(file, &term.except, cx);
+                Value::Broken
+            }
+            other => {
+                cx.tell(Diagnostic::new(
+                    &WRONG_KIND,
+                    format!(
+                        "`except` takes addresses away from addresses, and `{text}` holds {}",
+                        other.kind()
+                    ),
+                    location,
+                    format!("this holds {}", other.kind()),
+                ));
+                Value::Broken
+            }
+        }
+    }
+
+    /// Looks up the names behind an `except` whose block is broken, so that they count as used.
+    fn mark_used(&mut self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
+        for one in except {
+            let name = cx.text(file, one.word).into_owned();
+            if let Some(Target::Set(index)) =
+                self.sets.scopes.get(self.file).and_then(|s| s.get(name.as_str()))
+                && let Some(set) = self.sets.sets.get_mut(*index)
+            {
+                set.used = true;
+            }
+            self.mark_used(file, &one.except, cx);
+        }
+    }
+
+    /// The addresses of `except`, for `anywhere`.
+    pub(in crate::resolve) fn addresses(
+        &mut self,
+        file: FileId,
+        list: &[Address],
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<Block>> {
+        let mut out = Vec::new();
+        let mut complete = true;
+        for one in list {
+            match self.address(file, one, cx) {
+                Some(blocks) => out.extend(blocks.iter().map(|term| term.block.clone())),
+                None => complete = false,
+            }
+        }
+        complete.then_some(out)
+    }
+
+    fn address(
+        &mut self,
+        file: FileId,
+        one: &Address,
+        cx: &mut Context<'_>,
+    ) -> Option<Arc<[Arc<BlockTerm>]>> {
+        let term = WordTerm { span: one.span, word: one.word, scope: None, except: one.except.clone() };
+        match self.word(file, &term, cx) {
+            Value::Addresses(blocks) => Some(blocks),
+            Value::Broken => None,
+            other => {
+                let text = cx.text(file, one.word).into_owned();
+                cx.tell(Diagnostic::new(
+                    &WRONG_KIND,
+                    format!("expected addresses, and `{text}` holds {}", other.kind()),
+                    at(file, one.word.span),
+                    format!("this holds {}", other.kind()),
+                ));
+                None
+            }
+        }
+    }
+
+    /// `blocks` without what `except` names.
+    fn except(
+        &mut self,
+        file: FileId,
+        blocks: &[Arc<BlockTerm>],
+        except: &[Address],
+        base: Location,
+        cx: &mut Context<'_>,
+    ) -> Option<Arc<[Arc<BlockTerm>]>> {
+        let mut taken = Vec::new();
+        let mut fine = true;
+        for one in except {
+            let Some(list) = self.address(file, one, cx) else {
+                fine = false;
+                continue;
+            };
+            for term in list.iter() {
+                let net = term.block.net;
+                let inside = blocks.iter().any(|b| b.block.net.contains(&net) && b.block.net != net);
+                let covers = blocks.iter().filter(|b| net.contains(&b.block.net)).count();
+                if inside || covers > 0 && covers < blocks.len() {
+                    taken.push(term.block.clone());
+                    continue;
+                }
+                fine = false;
+                let place = at(file, one.word.span);
+                cx.tell(if covers > 0 {
+                    Diagnostic::new(
+                        &EXCEPT_OUTSIDE,
+                        format!("`except {net}` leaves nothing"),
+                        place,
+                        "as large as what it is taken from, or larger",
+                    )
+                    .label(base, "nothing of this is left")
+                } else {
+                    Diagnostic::new(
+                        &EXCEPT_OUTSIDE,
+                        format!("`except {net}` takes nothing away"),
+                        place,
+                        "lies outside",
+                    )
+                    .label(base, "of this block")
+                });
+            }
+        }
+        if !fine {
+            return None;
+        }
+        let left: Vec<Arc<BlockTerm>> = blocks
+            .iter()
+            .flat_map(|term| {
+                let location = term.location;
+                subtract(std::slice::from_ref(&term.block), &taken)
+                    .into_iter()
+                    .map(move |block| Arc::new(BlockTerm { block, location }))
+            })
+            .collect();
+        if left.is_empty() {
+            cx.tell(Diagnostic::new(
+                &EXCEPT_OUTSIDE,
+                "nothing is left of these addresses",
+                base,
+                "all of them are taken away again",
+            ));
+            return None;
+        }
+        Some(left.into())
+    }
+
+    /// The ports that words name.
+    pub(in crate::resolve) fn ports(
+        &mut self,
+        file: FileId,
+        words: &[Word],
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<PortTerm>> {
+        let mut out = Unique::default();
+        let mut complete = true;
+        for word in words {
+            let term = WordTerm { span: word.span, word: *word, scope: None, except: Vec::new() };
+            match self.word(file, &term, cx) {
+                Value::Ports(list) => {
+                    for one in list.iter() {
+                        out.add(&one.port, one);
+                    }
+                }
+                Value::Broken => complete = false,
+                other => {
+                    complete = false;
+                    let text = cx.text(file, *word).into_owned();
+                    cx.tell(
+                        Diagnostic::new(
+                            &WRONG_KIND,
+                            format!("`on` takes ports, and `{text}` holds {}", other.kind()),
+                            at(file, word.span),
+                            format!("this holds {}", other.kind()),
+                        )
+                        .help("ports are written `tcp/443`, or as a set of them"),
+                    );
+                }
+            }
+        }
+        complete.then_some(out.list)
+    }
+
+    /// The pods that terms name, where only pods may stand.
+    pub(in crate::resolve) fn pods(
+        &mut self,
+        file: FileId,
+        terms: &[Term],
+        what: &str,
+        cx: &mut Context<'_>,
+    ) -> Option<Vec<Arc<PodTerm>>> {
+        let mut out = Unique::default();
+        let mut complete = true;
+        for term in terms {
+            match self.term(file, term, cx) {
+                Value::Pods(list) => {
+                    for one in list.iter() {
+                        out.add(&(one.selector.clone(), one.scope.clone()), one);
+                    }
+                }
+                Value::Broken => complete = false,
+                other => {
+                    complete = false;
+                    cx.tell(
+                        Diagnostic::new(
+                            &WRONG_KIND,
+                            format!("{what} pods, and this is {}", other.kind()),
+                            at(file, term.span()),
+                            format!("this is {}", other.kind()),
+                        )
+                        .help("pods are written `all pods in …` or `pods { app = web } in …`"),
+                    );
+                }
+            }
+        }
+        complete.then_some(out.list)
+    }
+}
