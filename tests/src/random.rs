@@ -6,6 +6,12 @@ use fastrand::Rng;
 
 use crate::namespaces::{LABELS, NAMES};
 
+/// The seed of a run: `NPC_TEST_SEED`, or always the same, so that a change is judged by itself.
+#[must_use]
+pub fn seed() -> u64 {
+    std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_123)
+}
+
 /// A program whose policies' names begin with `prefix`. Most are correct; some say something that
 /// cannot hold, and are refused.
 #[must_use]
