@@ -13,7 +13,7 @@ use npc_targets::Target;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{NAMES, cluster, objects};
-use npc_tests::random::program;
+use npc_tests::random::{program, seed};
 use npc_tests::tools::{examples, sources, tools};
 
 /// How many random programs are tried; the server takes some milliseconds for each object.
@@ -23,11 +23,8 @@ fn main() {
     if tools("api_server", "a running API server with Kyverno").is_none() {
         return;
     }
-    let seed = std::env::var("NPC_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
-    println!("api_server: seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
+    let seed = seed();
+    println!("api_server: seed {seed} (NPC_TEST_SEED chooses another)");
     let cluster = cluster(seed);
     let stream: String = objects(&cluster).map(|object| format!("---\n{object}\n")).collect();
     try_kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &stream).unwrap();

@@ -1,7 +1,7 @@
 //! What the real `kyverno apply` makes of generated policies is, object for object, what the
 //! expansion says: for every example and for random programs, for both kinds.
 //!
-//! `NPC_TEST_SEED` repeats a run; `NPC_TEST_PROGRAMS` says how many random programs.
+//! `NPC_TEST_SEED` chooses other programs, `NPC_TEST_PROGRAMS` how many.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use npc_cluster::Cluster;
 use npc_targets::Target;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{cluster, stream};
-use npc_tests::random::program;
+use npc_tests::random::{program, seed};
 use npc_tests::tools::{examples, run, sources, tools};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -36,12 +36,9 @@ struct Program {
 fn main() {
     let Some(tools) = tools("kyverno_cli", "Kyverno's command line") else { return };
     let kyverno = tools.join("kyverno/kubectl-kyverno");
-    let seed = std::env::var("NPC_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed();
     let count: usize = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
-    println!("kyverno_cli: seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
+    println!("kyverno_cli: seed {seed} (NPC_TEST_SEED chooses another)");
     let cluster = cluster(seed);
 
     let mut programs: Vec<Program> = examples()

@@ -12,7 +12,7 @@
 use npc_targets::Target;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::cluster;
-use npc_tests::random::program;
+use npc_tests::random::{program, seed};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -24,11 +24,8 @@ fn content(mut object: Value) -> String {
 
 #[test]
 fn generated_is_what_networkpolicy_writes() {
-    let seed = std::env::var("NPC_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
-    println!("seed {seed} (NPC_TEST_SEED={seed} repeats this run)");
+    let seed = seed();
+    println!("seed {seed} (NPC_TEST_SEED chooses another)");
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut programs, mut objects) = (0, 0);
     while programs < 300 {
