@@ -67,7 +67,9 @@ fn committed_output_is_current() {
 /// The library's way and the command's are one.
 #[test]
 fn the_command_writes_the_same() {
-    let npc = root().join("target/debug/npc");
+    // Beside this test, wherever the target folder is.
+    let this = std::env::current_exe().unwrap();
+    let npc = this.parent().and_then(Path::parent).unwrap().join("npc");
     tools::succeed(Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "npc"]).current_dir(root()));
     for (name, folder) in examples() {
         if name == "tiers" {
