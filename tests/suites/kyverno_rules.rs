@@ -49,9 +49,15 @@ fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, value);
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}"), visit))
+            for (key, value) in fields {
+                walk(value, &format!("{path}/{key}"), visit);
+            }
         }
-        Value::Array(items) => items.iter().for_each(|value| walk(value, path, visit)),
+        Value::Array(items) => {
+            for value in items {
+                walk(value, path, visit);
+            }
+        }
         _ => {}
     }
 }
