@@ -239,7 +239,7 @@ impl<N: Names> Lower<'_, N> {
         let mut sharing: BTreeMap<Vec<Arc<str>>, Vec<NetworkPolicyPeer>> = BTreeMap::new();
         for peer in &rule.peers {
             match peer {
-                Peer::Anywhere { except, location } => self.anywhere(except, *location, &mut peers),
+                Peer::Anywhere { except, .. } => self.anywhere(except, &mut peers),
                 Peer::Block(term) => add(&mut peers, block(&term.block)),
                 Peer::Pods(pods) => {
                     let needs: Vec<Arc<str>> = match &pods.scope.base {
@@ -269,7 +269,7 @@ impl<N: Names> Lower<'_, N> {
 
     /// `anywhere except …`: both families, and, where no pod can have one of those addresses, all
     /// pods by their namespaces too, since some networks do not match pods by address.
-    fn anywhere(&self, except: &[Block], _: Location, peers: &mut Vec<NetworkPolicyPeer>) {
+    fn anywhere(&self, except: &[Block], peers: &mut Vec<NetworkPolicyPeer>) {
         for left in subtract(&Block::everything(), except) {
             add(peers, block(&left));
         }
