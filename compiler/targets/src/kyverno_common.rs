@@ -1,13 +1,15 @@
 //! What Kyverno's two kinds of policy share: names, annotations, settings and their checks.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, Location, SourceMap};
 use npc_program::{
     FailurePolicy, Operator, Policy, Program, Requirement, ScopeBase, Selector, Tier, scopes_overlap,
 };
-use rustc_hash::FxHashMap;
+use rayon::prelude::*;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::options::Options;
@@ -110,18 +112,15 @@ impl Resolved {
     fn new(policy: &Policy, program: &Program, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let settings = policy.settings.clone().or(&program.settings);
         if let Some((false, location)) = settings.generate_existing {
-            let told = diagnostics.iter().any(|d| d.code == &NOT_EXISTING && d.location() == Some(location));
-            if !told {
-                diagnostics.push(
-                    Diagnostic::new(
-                        &NOT_EXISTING,
-                        "namespaces that exist already get nothing",
-                        location,
-                        "only namespaces made or changed later do",
-                    )
-                    .note("Kyverno repairs a namespace that it missed only with `generate-existing`"),
-                );
-            }
+            diagnostics.push(
+                Diagnostic::new(
+                    &NOT_EXISTING,
+                    "namespaces that exist already get nothing",
+                    location,
+                    "only namespaces made or changed later do",
+                )
+                .note("Kyverno repairs a namespace that it missed only with `generate-existing`"),
+            );
         }
         Self {
             synchronize: settings.synchronize.is_none_or(|(value, _)| value),
@@ -136,7 +135,7 @@ impl Resolved {
 
 /// One template, with what a kind of policy needs to write it.
 pub(crate) struct Made<'t, 'a> {
-    pub(crate) template: &'t Template<'a>,
+    pub(crate) template: Template<'a>,
     pub(crate) settings: &'t Resolved,
     /// `file:line` of the policy.
     pub(crate) source: &'t str,
@@ -145,12 +144,14 @@ pub(crate) struct Made<'t, 'a> {
 }
 
 /// One of Kyverno's kinds of policy.
-pub(crate) trait Kind {
-    type Policy<'t>: Serialize;
+///
+/// What a kind tells of one place with one code is told once, however many objects ask for it.
+pub(crate) trait Kind: Sync {
+    type Policy: Serialize;
     type Names: Names;
 
     fn names(&self) -> Self::Names;
-    fn policy<'t>(&self, made: Made<'t, '_>) -> Self::Policy<'t>;
+    fn policy(&self, made: Made<'_, '_>) -> Self::Policy;
 
     /// Tells what this kind cannot do with a policy's settings, or does in another way.
     fn check(&self, _: &Template<'_>, _: &Resolved, _: &Options, _: &mut Vec<Diagnostic>) {}
@@ -161,6 +162,17 @@ const PREFIX: &str = "netpol-";
 /// The longest name that fits a label's value.
 const MAX_NAME: usize = 63;
 
+/// What one policy of the program became.
+#[derive(Default)]
+struct Piece {
+    /// The names of its objects.
+    names: Vec<String>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// How many policies one thread takes at a time.
+const SHARE: usize = 64;
+
 /// Compiles a program to one of Kyverno's kinds. The text is complete only where no diagnostic is an
 /// error.
 pub(crate) fn compile<K: Kind>(
@@ -169,35 +181,74 @@ pub(crate) fn compile<K: Kind>(
     sources: &SourceMap,
     options: &Options,
 ) -> (String, usize, Vec<Diagnostic>) {
-    let mut diagnostics = Vec::new();
-    // What a usual policy becomes; growing by doubling would copy megabytes.
-    let mut text = String::with_capacity(program.policies.len() * 2_000);
+    // Policies have nothing to do with one another, but for the names of their objects.
+    let shares: Vec<(String, Vec<Piece>)> = program
+        .policies
+        .par_chunks(SHARE)
+        .map(|policies| {
+            // What a usual policy becomes; growing by doubling would copy megabytes.
+            let mut text = String::with_capacity(policies.len() * 2_000);
+            let pieces =
+                policies.iter().map(|policy| piece(kind, policy, program, sources, options, &mut text));
+            let pieces = pieces.collect();
+            (text, pieces)
+        })
+        .collect();
+
+    let mut text = String::with_capacity(shares.iter().map(|(share, _)| share.len()).sum());
     let mut objects = 0;
+    let mut told: FxHashSet<(&str, Option<Location>)> = FxHashSet::default();
+    let mut diagnostics = Vec::new();
     let mut filtered = Filtered::new(options);
     let mut taken: FxHashMap<String, &Policy> = FxHashMap::default();
-    let names = kind.names();
-    for policy in &program.policies {
-        if !belongs(policy, <K::Names as Names>::TARGET, &mut diagnostics) {
-            continue;
-        }
-        filtered.look_at(policy);
-        let settings = Resolved::new(policy, program, &mut diagnostics);
-        let source = sources.line_of(policy.location);
-        for template in templates(policy, &names, &options.pod_blocks, &mut diagnostics) {
-            check_name(&template, &mut taken, &mut diagnostics);
-            kind.check(&template, &settings, options, &mut diagnostics);
-            let name = format!("{PREFIX}{}", template.name);
-            let made = Made { template: &template, settings: &settings, source: &source, name };
-            text.push_str("---\n");
-            // The types written here have no value that YAML lacks.
-            if let Err(error) = yaml::write_to(&mut text, &kind.policy(made)) {
-                debug_assert!(false, "{error}");
+    let mut policies = program.policies.iter();
+    for (share, pieces) in shares {
+        text.push_str(&share);
+        for (policy, piece) in policies.by_ref().zip(pieces) {
+            if !piece.names.is_empty() {
+                filtered.look_at(policy);
             }
-            objects += 1;
+            objects += piece.names.len();
+            for name in piece.names {
+                collision(name, policy, &mut taken, &mut diagnostics);
+            }
+            diagnostics
+                .extend(piece.diagnostics.into_iter().filter(|d| told.insert((d.code.id, d.location()))));
         }
     }
     diagnostics.extend(filtered.diagnostic());
     (text, objects, diagnostics)
+}
+
+fn piece<K: Kind>(
+    kind: &K,
+    policy: &Policy,
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+    text: &mut String,
+) -> Piece {
+    let mut piece = Piece::default();
+    let diagnostics = &mut piece.diagnostics;
+    if !belongs(policy, <K::Names as Names>::TARGET, diagnostics) {
+        return piece;
+    }
+    let settings = Resolved::new(policy, program, diagnostics);
+    let source = sources.line_of(policy.location);
+    for template in templates(policy, &kind.names(), &options.pod_blocks, diagnostics) {
+        check_name(&template, diagnostics);
+        kind.check(&template, &settings, options, diagnostics);
+        piece.names.push(template.name.clone());
+        let name = format!("{PREFIX}{}", template.name);
+        text.push_str("---\n");
+        // The types written here have no value that YAML lacks.
+        if let Err(error) =
+            yaml::write_to(text, &kind.policy(Made { template, settings: &settings, source: &source, name }))
+        {
+            debug_assert!(false, "{error}");
+        }
+    }
+    piece
 }
 
 /// Whether a policy is one that a NetworkPolicy can carry. Tells why where it is not.
@@ -229,11 +280,7 @@ pub(crate) fn belongs(policy: &Policy, target: Target, diagnostics: &mut Vec<Dia
     false
 }
 
-fn check_name<'a>(
-    template: &Template<'a>,
-    taken: &mut FxHashMap<String, &'a Policy>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let policy = template.policy;
     let length = PREFIX.len() + template.name.len();
     if length > MAX_NAME {
@@ -255,26 +302,29 @@ fn check_name<'a>(
             )),
         );
     }
-    collision(template, taken, diagnostics);
 }
 
 /// Tells an object's name that another policy's object has.
 pub(crate) fn collision<'a>(
-    template: &Template<'a>,
+    name: String,
+    policy: &'a Policy,
     taken: &mut FxHashMap<String, &'a Policy>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    if let Some(other) = taken.insert(template.name.clone(), template.policy) {
-        diagnostics.push(
+    match taken.entry(name) {
+        Entry::Vacant(entry) => {
+            entry.insert(policy);
+        }
+        Entry::Occupied(other) => diagnostics.push(
             Diagnostic::new(
                 &NAME_COLLISION,
-                format!("two NetworkPolicies would have the name `{}`", template.name),
-                template.policy.location,
+                format!("two NetworkPolicies would have the name `{}`", other.key()),
+                policy.location,
                 "generated from this policy",
             )
-            .label(other.location, "and from this one")
+            .label(other.get().location, "and from this one")
             .help("rename one of the policies"),
-        );
+        ),
     }
 }
 

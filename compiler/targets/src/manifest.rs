@@ -4,6 +4,8 @@
 //! pods that they are for, and ports before peers. These views write the same fields in the order of
 //! the Kubernetes documentation.
 
+use std::borrow::Borrow;
+
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec,
 };
@@ -19,16 +21,16 @@ macro_rules! fields {
 }
 
 /// A whole object.
-pub(crate) struct Manifest<'a>(pub(crate) &'a NetworkPolicy);
+pub(crate) struct Manifest<T>(pub(crate) T);
 
-impl Serialize for Manifest<'_> {
+impl<T: Borrow<NetworkPolicy>> Serialize for Manifest<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let metadata = &self.0.metadata;
+        let object = self.0.borrow();
         fields!(serializer,
             "apiVersion": Some("networking.k8s.io/v1"),
             "kind": Some("NetworkPolicy"),
-            "metadata": Some(Metadata(metadata)),
-            "spec": self.0.spec.as_ref().map(Spec),
+            "metadata": Some(Metadata(&object.metadata)),
+            "spec": object.spec.as_ref().map(Spec),
         )
     }
 }
@@ -46,18 +48,19 @@ impl Serialize for Metadata<'_> {
 }
 
 /// A specification.
-pub(crate) struct Spec<'a>(pub(crate) &'a NetworkPolicySpec);
+pub(crate) struct Spec<T>(pub(crate) T);
 
-impl Serialize for Spec<'_> {
+impl<T: Borrow<NetworkPolicySpec>> Serialize for Spec<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         fn all<'a, T, V>(list: &'a Option<Vec<T>>, view: fn(&'a T) -> V) -> Option<Vec<V>> {
             list.as_ref().map(|list| list.iter().map(view).collect())
         }
+        let spec = self.0.borrow();
         fields!(serializer,
-            "podSelector": self.0.pod_selector.as_ref(),
-            "policyTypes": self.0.policy_types.as_ref(),
-            "ingress": all(&self.0.ingress, Ingress),
-            "egress": all(&self.0.egress, Egress),
+            "podSelector": spec.pod_selector.as_ref(),
+            "policyTypes": spec.policy_types.as_ref(),
+            "ingress": all(&spec.ingress, Ingress),
+            "egress": all(&spec.egress, Egress),
         )
     }
 }

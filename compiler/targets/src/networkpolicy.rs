@@ -61,7 +61,7 @@ pub(crate) fn compile(
         }
         let source = sources.line_of(policy.location);
         for template in templates(policy, &Later { cluster }, &options.pod_blocks, &mut diagnostics) {
-            collision(&template, &mut taken, &mut diagnostics);
+            collision(template.name.clone(), policy, &mut taken, &mut diagnostics);
             let Some(namespaces) = namespaces(&template, cluster, &mut diagnostics) else { continue };
             for namespace in namespaces {
                 let object = NetworkPolicy {

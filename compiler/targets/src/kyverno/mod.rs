@@ -114,7 +114,7 @@ fn is_reference(text: &str) -> bool {
 pub(crate) struct ClusterPolicies;
 
 impl Kind for ClusterPolicies {
-    type Policy<'t> = ClusterPolicy<'t>;
+    type Policy = ClusterPolicy;
     type Names = JmesPath;
 
     fn names(&self) -> JmesPath {
@@ -128,9 +128,8 @@ impl Kind for ClusterPolicies {
         options: &Options,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
-        let once = |code, diagnostics: &[Diagnostic]| !diagnostics.iter().any(|d| d.code == code);
         let version = options.kyverno_version;
-        if version < FIRST && once(&VERSION_TOO_OLD, diagnostics) {
+        if version < FIRST {
             diagnostics.push(
                 Diagnostic::without_place(
                     &VERSION_TOO_OLD,
@@ -140,7 +139,7 @@ impl Kind for ClusterPolicies {
                 .help(format!("use Kyverno {FIRST} or later")),
             );
         }
-        if version >= REMOVAL && once(&VERSION_REMOVES, diagnostics) {
+        if version >= REMOVAL {
             diagnostics.push(
                 Diagnostic::without_place(
                     &VERSION_REMOVES,
@@ -152,24 +151,22 @@ impl Kind for ClusterPolicies {
         }
         let policy = template.policy;
         if policy.docs.iter().any(|line| line.contains("{{{")) {
-            let told =
-                diagnostics.iter().any(|d| d.code == &TEXT_LEFT_OUT && d.location() == Some(policy.location));
-            if !told {
-                diagnostics.push(
-                    Diagnostic::new(
-                        &TEXT_LEFT_OUT,
-                        format!("the NetworkPolicies of `{}` go without their description", policy.name),
-                        policy.location,
-                        "its documentation holds `{{{`, which Kyverno would read as a variable",
-                    )
-                    .help("write it in another way"),
-                );
-            }
+            diagnostics.push(
+                Diagnostic::new(
+                    &TEXT_LEFT_OUT,
+                    format!("the NetworkPolicies of `{}` go without their description", policy.name),
+                    policy.location,
+                    "its documentation holds `{{{`, which Kyverno would read as a variable",
+                )
+                .help("write it in another way"),
+            );
         }
     }
 
-    fn policy<'t>(&self, made: Made<'t, '_>) -> ClusterPolicy<'t> {
+    fn policy(&self, made: Made<'_, '_>) -> ClusterPolicy {
         let Made { template, settings, source, name } = made;
+        let matched = matched(&template);
+        let annotations_of_data = data_annotations(&template, source);
         ClusterPolicy {
             api_version: "kyverno.io/v1",
             kind: "ClusterPolicy",
@@ -184,7 +181,7 @@ impl Kind for ClusterPolicies {
                 },
                 rules: vec![Rule {
                     name: template.name.clone(),
-                    r#match: Any { any: matched(template) },
+                    r#match: Any { any: matched },
                     exclude: excluded(template.except),
                     generate: Generate {
                         generate_existing: settings.generate_existing,
@@ -192,11 +189,11 @@ impl Kind for ClusterPolicies {
                         orphan_downstream_on_policy_delete: settings.orphan_on_delete.then_some(true),
                         api_version: "networking.k8s.io/v1",
                         kind: "NetworkPolicy",
-                        name: template.name.clone(),
+                        name: template.name,
                         namespace: "{{request.object.metadata.name}}",
                         data: Data {
-                            metadata: DataMetadata { annotations: data_annotations(template, source) },
-                            spec: manifest::Spec(&template.spec),
+                            metadata: DataMetadata { annotations: annotations_of_data },
+                            spec: manifest::Spec(template.spec),
                         },
                     },
                 }],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 
@@ -9,11 +10,11 @@ use crate::manifest;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ClusterPolicy<'a> {
+pub(crate) struct ClusterPolicy {
     pub(super) api_version: &'static str,
     pub(super) kind: &'static str,
     pub(super) metadata: Metadata,
-    pub(super) spec: Spec<'a>,
+    pub(super) spec: Spec,
 }
 
 #[derive(Serialize)]
@@ -24,9 +25,9 @@ pub(super) struct Metadata {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Spec<'a> {
+pub(super) struct Spec {
     pub(super) webhook_configuration: WebhookConfiguration,
-    pub(super) rules: Vec<Rule<'a>>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Serialize)]
@@ -37,12 +38,12 @@ pub(super) struct WebhookConfiguration {
 }
 
 #[derive(Serialize)]
-pub(super) struct Rule<'a> {
+pub(super) struct Rule {
     pub(super) name: String,
     pub(super) r#match: Any,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exclude: Option<Any>,
-    pub(super) generate: Generate<'a>,
+    pub(super) generate: Generate,
 }
 
 #[derive(Serialize)]
@@ -66,7 +67,7 @@ pub(super) struct Resources {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Generate<'a> {
+pub(super) struct Generate {
     pub(super) generate_existing: bool,
     pub(super) synchronize: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,13 +76,13 @@ pub(super) struct Generate<'a> {
     pub(super) kind: &'static str,
     pub(super) name: String,
     pub(super) namespace: &'static str,
-    pub(super) data: Data<'a>,
+    pub(super) data: Data,
 }
 
 #[derive(Serialize)]
-pub(super) struct Data<'a> {
+pub(super) struct Data {
     pub(super) metadata: DataMetadata,
-    pub(super) spec: manifest::Spec<'a>,
+    pub(super) spec: manifest::Spec<NetworkPolicySpec>,
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
+
+use crate::manifest::Manifest;
+use crate::yaml::Embedded;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,5 +87,5 @@ pub(super) struct Generation {
 pub(super) struct Template {
     pub(super) interpolate: &'static str,
     /// A NetworkPolicy as YAML, with `(( … ))` where an expression's value is to stand.
-    pub(super) value: String,
+    pub(super) value: Embedded<Manifest<NetworkPolicy>>,
 }

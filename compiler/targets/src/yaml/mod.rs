@@ -32,6 +32,22 @@ pub fn write_to<T: Serialize + ?Sized>(out: &mut String, value: &T) -> Result<()
     value.serialize(Writer { out, indent: 0, place: Place::Line })
 }
 
+/// A document within a document: the value's YAML, as the text of a literal block.
+///
+/// Writing it so costs one pass, where a string made before would be copied line by line. Only this
+/// writer knows of it; others write the value itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedded<T>(pub T);
+
+/// The name by which the writer knows an [`Embedded`] value.
+const EMBEDDED: &str = "npc::yaml::Embedded";
+
+impl<T: Serialize> Serialize for Embedded<T> {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(EMBEDDED, &self.0)
+    }
+}
+
 /// A value that has no form in a Kubernetes manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
@@ -75,11 +91,18 @@ impl Writer<'_> {
         if self.place == Place::Name { Err(ser::Error::custom("a key that is not a string")) } else { Ok(()) }
     }
 
-    fn scalar(self, text: impl Display) -> Result<(), Error> {
-        self.not_a_key()?;
-        if self.place == Place::Key {
-            self.out.push(' ');
+    /// Goes to where a value on one line is written.
+    fn before(&mut self) {
+        match self.place {
+            Place::Line => pad(self.out, self.indent),
+            Place::Key => self.out.push(' '),
+            Place::Dash | Place::Name => {}
         }
+    }
+
+    fn scalar(mut self, text: impl Display) -> Result<(), Error> {
+        self.not_a_key()?;
+        self.before();
         writeln!(self.out, "{text}").map_err(|_| ser::Error::custom("out of memory"))
     }
 }
@@ -141,14 +164,12 @@ impl<'a> ser::Serializer for Writer<'a> {
     fn serialize_char(self, v: char) -> Result<(), Error> {
         self.serialize_str(v.encode_utf8(&mut [0; 4]))
     }
-    fn serialize_str(self, text: &str) -> Result<(), Error> {
+    fn serialize_str(mut self, text: &str) -> Result<(), Error> {
         if self.place == Place::Name {
             scalar::write(self.out, text);
             return Ok(());
         }
-        if self.place == Place::Key {
-            self.out.push(' ');
-        }
+        self.before();
         if !scalar::is_block(text) {
             scalar::write(self.out, text);
             self.out.push('\n');
@@ -183,10 +204,16 @@ impl<'a> ser::Serializer for Writer<'a> {
         self.serialize_str(variant)
     }
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
+        mut self,
+        name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
+        if name == EMBEDDED {
+            self.not_a_key()?;
+            self.before();
+            self.out.push_str("|\n");
+            return value.serialize(Writer { out: self.out, indent: self.indent + 2, place: Place::Line });
+        }
         value.serialize(self)
     }
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -235,6 +262,12 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 }
 
+/// Writes what stands for a sequence or a mapping without anything in it.
+fn empty(out: &mut String, indent: usize, place: Place, text: &str) {
+    Writer { out, indent, place }.before();
+    out.push_str(text);
+}
+
 /// Writes a sequence; its first element decides where it stands.
 struct Sequence<'a> {
     out: &'a mut String,
@@ -260,7 +293,7 @@ impl Sequence<'_> {
 
     fn finish(self) {
         if self.empty {
-            self.out.push_str(if self.place == Place::Key { " []\n" } else { "[]\n" });
+            empty(self.out, self.indent, self.place, "[]\n");
         }
     }
 }
@@ -334,7 +367,7 @@ impl Mapping<'_> {
 
     fn finish(self) {
         if self.empty {
-            self.out.push_str(if self.place == Place::Key { " {}\n" } else { "{}\n" });
+            empty(self.out, self.indent, self.place, "{}\n");
         }
     }
 }

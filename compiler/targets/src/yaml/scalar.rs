@@ -27,7 +27,7 @@ pub(super) fn write(out: &mut String, text: &str) {
 
 /// Whether a text of several lines can be written as a literal block.
 pub(super) fn is_block(text: &str) -> bool {
-    text.contains('\n')
+    text.as_bytes().contains(&b'\n')
         && !text.starts_with(['\n', ' '])
         && text.chars().all(|c| c == '\n' || is_printable(c))
         && !text.ends_with("\n\n")
@@ -87,6 +87,9 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn is_word_with_meaning(text: &str) -> bool {
+    if !text.starts_with(['y', 'Y', 'n', 'N', 'o', 'O', 't', 'T', 'f', 'F']) {
+        return false;
+    }
     const WORDS: [&str; 12] =
         ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nil", "none", "nan"];
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))

@@ -115,4 +115,16 @@ proptest! {
         let text = to_string(&value).unwrap();
         prop_assert_eq!(read(&text), value);
     }
+
+    #[test]
+    fn documents_within_documents(inner in value()) {
+        let outer = std::collections::BTreeMap::from([("value", super::Embedded(&inner))]);
+        let at_key = read(&to_string(&outer).unwrap());
+        let in_list = read(&to_string(&[&outer]).unwrap());
+        for text in [&at_key["value"], &in_list[0]["value"]] {
+            let text = text.as_str().unwrap();
+            prop_assert_eq!(text, to_string(&inner).unwrap());
+            prop_assert_eq!(&read(text), &inner);
+        }
+    }
 }
