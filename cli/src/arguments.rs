@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use npc_program::FailurePolicy;
 use npc_targets::{KyvernoVersion, Target};
 
 /// Network policy for Kubernetes: a small language, compiled to Kyverno policies and
@@ -89,6 +90,11 @@ pub(crate) struct Compile {
     /// The version of Kyverno that the output is for. Default: npc.toml, or 1.19.1.
     #[arg(long, value_name = "VERSION")]
     pub(crate) kyverno_version: Option<KyvernoVersion>,
+    /// Also write guards: policies that refuse NetworkPolicies which allow what the program denies
+    /// with `anywhere except`. While Kyverno is away the API server refuses (`fail`) or admits
+    /// (`ignore`) every NetworkPolicy. Default: `guard` in npc.toml, or none.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "fail")]
+    pub(crate) with_guard: Option<Guard>,
     /// Compile again whenever a source changes, until interrupted.
     #[arg(long, conflicts_with = "expand")]
     pub(crate) watch: bool,
@@ -104,6 +110,9 @@ pub(crate) struct Check {
     /// The version of Kyverno for `--target`. Default: npc.toml, or 1.19.1.
     #[arg(long, value_name = "VERSION")]
     pub(crate) kyverno_version: Option<KyvernoVersion>,
+    /// Also check that guards can be written, as with `npc compile --with-guard`.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "fail")]
+    pub(crate) with_guard: Option<Guard>,
     /// Apply the repairs that need no decision.
     #[arg(long)]
     pub(crate) fix: bool,
@@ -119,6 +128,24 @@ pub(crate) struct Check {
 pub(crate) enum Deny {
     /// Warnings count as errors.
     Warnings,
+}
+
+/// What the API server does with NetworkPolicies while Kyverno does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Guard {
+    /// It refuses them.
+    Fail,
+    /// It admits them.
+    Ignore,
+}
+
+impl From<Guard> for FailurePolicy {
+    fn from(guard: Guard) -> Self {
+        match guard {
+            Guard::Fail => Self::Fail,
+            Guard::Ignore => Self::Ignore,
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -12,6 +12,7 @@
 use npc_cluster::Cluster;
 use npc_diagnostics::Code;
 use npc_driver::{codes, compile};
+use npc_program::FailurePolicy;
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 
@@ -68,7 +69,9 @@ fn found(files: &Memory, example: &Example) -> Vec<&'static str> {
         && !checked.report.has_errors()
     {
         let target = Target::parse(target).unwrap();
-        let output = compile(&checked, &[target], &Options::default(), cluster.as_ref()).remove(0);
+        let guard = example.words.iter().any(|word| word == "guard").then_some(FailurePolicy::Fail);
+        let options = Options { guard, ..Options::default() };
+        let output = compile(&checked, &[target], &options, cluster.as_ref()).remove(0);
         found.extend(output.diagnostics.iter().map(|d| d.code.id));
     }
     found

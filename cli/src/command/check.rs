@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     };
     let targets =
         if arguments.target.is_empty() { project.config.targets.clone() } else { arguments.target.clone() };
-    let options = options(&project.config, arguments.kyverno_version);
+    let options = options(&project.config, arguments.kyverno_version, arguments.with_guard, &targets)?;
     let check = || {
         let mut checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
         let found = of_targets(&checked, &targets, &options, cluster.as_ref());

@@ -11,7 +11,7 @@ use npc_render::Style;
 use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
 
 use crate::Outcome;
-use crate::arguments::Compile;
+use crate::arguments::{Compile, Guard};
 use crate::files::{Error, print, write_all};
 use crate::project::{Project, read_cluster};
 use crate::report::{Reporter, error_line, line};
@@ -25,12 +25,23 @@ pub(crate) fn run(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
 }
 
 /// The options of the targets: those of `npc.toml`, and what the command line says.
-pub(crate) fn options(config: &Config, version: Option<KyvernoVersion>) -> Options {
+pub(crate) fn options(
+    config: &Config,
+    version: Option<KyvernoVersion>,
+    guard: Option<Guard>,
+    targets: &[Target],
+) -> Result<Options, Error> {
     let mut options = config.options.clone();
     if let Some(version) = version {
         options.kyverno_version = version;
     }
-    options
+    if let Some(guard) = guard {
+        if !targets.iter().any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel)) {
+            return Err(Error::new("`--with-guard` is for the targets `kyverno` and `kyverno-cel`"));
+        }
+        options.guard = Some(guard.into());
+    }
+    Ok(options)
 }
 
 /// Compiles once. The second value is the folder of the project, where one was found.
@@ -71,7 +82,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         reporter.print(&diagnostics, checked.sources())?;
         return Ok((if checked.is_unread() { Outcome::CouldNotRun } else { Outcome::Found }, root));
     }
-    let options = options(&project.config, arguments.kyverno_version);
+    let options = options(&project.config, arguments.kyverno_version, arguments.with_guard, &targets)?;
     let outputs = npc_driver::compile(&checked, &targets, &options, cluster.as_ref());
     diagnostics.extend(npc_driver::of_targets(&outputs));
     diagnostics.sort_by_key(Diagnostic::location);
@@ -86,7 +97,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
             print(&output.text)?;
         }
     } else {
-        write(arguments, &project, &outputs)?;
+        write(arguments, &project, &outputs, options.guard.is_some())?;
     }
     Ok((Outcome::Fine, root))
 }
@@ -105,7 +116,7 @@ fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
     targets
 }
 
-fn write(arguments: &Compile, project: &Project, outputs: &[Output]) -> Result<(), Error> {
+fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool) -> Result<(), Error> {
     let files: Vec<(PathBuf, String)> = outputs
         .iter()
         .map(|output| {
@@ -124,7 +135,14 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output]) -> Result<(
             (_, 1) => "NetworkPolicy",
             _ => "NetworkPolicies",
         };
-        line(&format!("wrote {}: {} {noun}", path.display(), output.objects));
+        let guards = match (guard, output.guards) {
+            _ if output.target == Target::NetworkPolicy => String::new(),
+            (false, _) => String::new(),
+            (true, 0) => ", and no guard: there is no denial that one could keep".to_owned(),
+            (true, 1) => " and 1 guard".to_owned(),
+            (true, guards) => format!(" and {guards} guards"),
+        };
+        line(&format!("wrote {}: {} {noun}{guards}", path.display(), output.objects));
     }
     Ok(())
 }

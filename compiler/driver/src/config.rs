@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span, nearest};
+use npc_program::FailurePolicy;
 use npc_program::values::{address, name};
 use npc_targets::{KyvernoVersion, Options, PodBlocks, Target};
 use rustc_hash::FxHashMap;
@@ -21,6 +22,7 @@ npc_diagnostics::codes! {
     /// [kyverno]
     /// version = "1.19.1"                      # the version in the cluster
     /// filtered-namespaces = ["kube-system"]   # what Kyverno's configuration leaves out
+    /// guard = "fail"                          # as with `--with-guard=fail`
     ///
     /// [cluster]
     /// pod-cidrs = ["10.244.0.0/16"]           # the addresses that pods have
@@ -81,6 +83,7 @@ struct Compile {
 struct Kyverno {
     version: Option<Spanned<String>>,
     filtered_namespaces: Option<Vec<Spanned<String>>>,
+    guard: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -185,6 +188,15 @@ impl Reader {
                 } else {
                     self.tell(written, "not the name of a namespace");
                 }
+            }
+        }
+        if let Some(written) = &file.kyverno.guard {
+            options.guard = FailurePolicy::parse(written.as_ref());
+            if options.guard.is_none() {
+                self.tell(
+                    written,
+                    "`fail` or `ignore`: what happens to NetworkPolicies while Kyverno is away",
+                );
             }
         }
         let mut blocks = Vec::new();

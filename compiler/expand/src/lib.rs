@@ -71,6 +71,15 @@ pub fn expand(policies: &str, cluster: &Cluster) -> Result<Generated, Error> {
     Ok(Generated { objects })
 }
 
+/// A policy that generates nothing.
+struct Nothing;
+
+impl Policy for Nothing {
+    fn generate(&self, _: &Namespace) -> Result<Vec<Object>, String> {
+        Ok(Vec::new())
+    }
+}
+
 fn parse(document: Value) -> Result<Box<dyn Policy>, String> {
     let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     match (text("apiVersion").as_str(), text("kind").as_str()) {
@@ -78,6 +87,8 @@ fn parse(document: Value) -> Result<Box<dyn Policy>, String> {
         ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "GeneratingPolicy") => {
             Ok(Box::new(generating_policy::GeneratingPolicy::parse(document)?))
         }
+        // It judges what others make, and makes nothing.
+        ("policies.kyverno.io/v1", "ValidatingPolicy") => Ok(Box::new(Nothing)),
         (version, kind) => Err(format!("{version} {kind} is not a policy that generates")),
     }
 }

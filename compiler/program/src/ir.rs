@@ -237,6 +237,18 @@ pub enum FailurePolicy {
     Fail,
 }
 
+impl FailurePolicy {
+    /// The policy of that name in a program, in `npc.toml` and on the command line.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "ignore" => Some(Self::Ignore),
+            "fail" => Some(Self::Fail),
+            _ => None,
+        }
+    }
+}
+
 /// A test.
 #[derive(Clone, Debug)]
 pub struct Test {

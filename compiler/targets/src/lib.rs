@@ -5,6 +5,7 @@
 //! [`template`]; each lives in a file or folder of its own, and [`compile`] is the one place that
 //! lists them.
 
+mod guard;
 mod kyverno;
 mod kyverno_cel;
 mod kyverno_common;
@@ -29,8 +30,10 @@ pub struct Output {
     pub target: Target,
     /// Its text: YAML documents, each behind `---`. Empty where there is nothing to write.
     pub text: String,
-    /// How many objects are in it.
+    /// How many objects of the target's kind are in it.
     pub objects: usize,
+    /// How many guards are in it.
+    pub guards: usize,
     /// What the target has to say. Where one is an error, the text is not to be used.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -50,7 +53,7 @@ pub fn compile(
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Output {
-    let (text, objects, diagnostics) = match target {
+    let (mut text, objects, mut diagnostics) = match target {
         Target::Kyverno => kyverno_common::compile(&kyverno::ClusterPolicies, program, sources, options),
         Target::KyvernoCel => {
             kyverno_common::compile(&kyverno_cel::GeneratingPolicies, program, sources, options)
@@ -58,17 +61,24 @@ pub fn compile(
         Target::NetworkPolicy => networkpolicy::compile(program, sources, options, cluster),
         Target::ClusterNetworkPolicy | Target::Ebpf => (String::new(), 0, Vec::new()),
     };
-    Output { target, text, objects, diagnostics }
+    let mut guards = 0;
+    if let (Target::Kyverno | Target::KyvernoCel, Some(failure_policy)) = (target, options.guard) {
+        let documents;
+        (documents, guards) = guard::compile(program, sources, options, failure_policy, &mut diagnostics);
+        text.push_str(&documents);
+    }
+    Output { target, text, objects, guards, diagnostics }
 }
 
 /// Every code of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
-    let mut codes: Vec<&Code> = [target::CODES, kyverno_common::CODES, kyverno::CODES, kyverno_cel::CODES]
-        .into_iter()
-        .flatten()
-        .copied()
-        .collect();
+    let mut codes: Vec<&Code> =
+        [target::CODES, kyverno_common::CODES, kyverno::CODES, kyverno_cel::CODES, guard::CODES]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
     codes.sort_by_key(|code| code.id);
     codes
 }

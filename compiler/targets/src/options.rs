@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use npc_program::FailurePolicy;
+
 pub use crate::template::PodBlocks;
 
 /// Options of the targets.
@@ -14,6 +16,9 @@ pub struct Options {
     pub filtered_namespaces: Vec<String>,
     /// The addresses that pods may have.
     pub pod_blocks: PodBlocks,
+    /// Whether guards are written, and what the API server does with NetworkPolicies while
+    /// Kyverno does not answer.
+    pub guard: Option<FailurePolicy>,
 }
 
 impl Default for Options {
@@ -24,6 +29,7 @@ impl Default for Options {
                 .map(str::to_owned)
                 .to_vec(),
             pod_blocks: PodBlocks::default(),
+            guard: None,
         }
     }
 }

@@ -390,7 +390,7 @@ impl PodBlocks {
 
     /// Whether no pod can have an address in the block: it is link-local, loopback or multicast
     /// (RFC 3927, 4291, 5771, 6890), or lies outside the blocks of pods.
-    fn never_a_pod(&self, net: &IpNet) -> bool {
+    pub(crate) fn never_a_pod(&self, net: &IpNet) -> bool {
         let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
         if !self.blocks.is_empty() && self.blocks.iter().all(disjoint) {
             return true;

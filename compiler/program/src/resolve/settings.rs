@@ -144,10 +144,6 @@ impl Value<'_> {
     }
 
     fn failure_policy(&self) -> Result<FailurePolicy, Box<Diagnostic>> {
-        match self.text {
-            "ignore" => Ok(FailurePolicy::Ignore),
-            "fail" => Ok(FailurePolicy::Fail),
-            _ => Err(self.wrong("`ignore` or `fail`")),
-        }
+        FailurePolicy::parse(self.text).ok_or_else(|| self.wrong("`ignore` or `fail`"))
     }
 }

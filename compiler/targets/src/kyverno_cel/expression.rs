@@ -1,4 +1,5 @@
-//! CEL expressions on a namespace.
+//! CEL expressions on a namespace: on `object`, where it is what is looked at, or on the
+//! `namespaceObject` of an object in it.
 
 use std::sync::Arc;
 
@@ -7,9 +8,14 @@ use npc_program::{Operator, Requirement, Scope, ScopeBase, Selector};
 use super::types::Named;
 use crate::template::Template;
 
+/// The namespace, where it is what is looked at.
+pub(super) const OBJECT: &str = "object";
+/// The namespace of what is looked at.
+pub(crate) const NAMESPACE_OBJECT: &str = "namespaceObject";
+
 /// A label of the namespace, as an optional value.
-pub(super) fn label(key: &str) -> String {
-    format!("object.metadata.?labels[?{}]", string(key))
+pub(super) fn label(namespace: &str, key: &str) -> String {
+    format!("{namespace}.metadata.?labels[?{}]", string(key))
 }
 
 /// The variable that holds a label's value.
@@ -50,52 +56,74 @@ pub(super) fn conditions(template: &Template<'_>) -> Vec<Named> {
     let mut add = |name: &str, expression: String| {
         conditions.push(Named { name: name.to_owned(), expression });
     };
-    let scopes: Option<Vec<String>> = template.scopes.iter().map(|subject| scope(&subject.scope)).collect();
-    // Without an expression for one of them, every namespace is meant.
-    if let Some(mut scopes) = scopes {
-        scopes.dedup();
-        if let [one] = scopes.as_slice() {
-            add("scope", one.clone());
-        } else {
-            let scopes: Vec<String> = scopes.iter().map(|scope| format!("({scope})")).collect();
-            add("scope", scopes.join(" || "));
-        }
+    let scopes = template.scopes.iter().map(|subject| base(OBJECT, &subject.scope));
+    if let Some(scope) = any(scopes) {
+        add("scope", scope);
     }
     if !template.except.except_names.is_empty() {
-        add("except-names", format!("!({})", names(&template.except.except_names)));
+        add("except-names", format!("!({})", names(OBJECT, &template.except.except_names)));
     }
     if let Some(except) = &template.except.except_labels {
-        add("except-labels", format!("!({})", selector(except).unwrap_or_else(|| "true".to_owned())));
+        add("except-labels", not_selected(OBJECT, except));
     }
     if !template.requires.is_empty() {
         let labels: Vec<String> =
-            template.requires.iter().map(|key| format!("{}.hasValue()", label(key))).collect();
+            template.requires.iter().map(|key| format!("{}.hasValue()", label(OBJECT, key))).collect();
         add("has-label", labels.join(" && "));
     }
     conditions
 }
 
-fn scope(scope: &Scope) -> Option<String> {
+/// That the namespace is in one of the scopes; `None` where every one is.
+pub(crate) fn in_scopes<'a>(namespace: &str, scopes: impl Iterator<Item = &'a Scope>) -> Option<String> {
+    any(scopes.map(|scope| {
+        let mut parts: Vec<String> =
+            base(namespace, scope).into_iter().map(|one| format!("({one})")).collect();
+        if !scope.except_names.is_empty() {
+            parts.push(format!("!({})", names(namespace, &scope.except_names)));
+        }
+        parts.extend(scope.except_labels.as_ref().map(|except| not_selected(namespace, except)));
+        (!parts.is_empty()).then(|| parts.join(" && "))
+    }))
+}
+
+/// That one of the expressions holds; `None` where one is none, which always holds.
+fn any(expressions: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let mut expressions: Vec<String> = expressions.collect::<Option<_>>()?;
+    expressions.dedup();
+    if let [one] = expressions.as_slice() {
+        return Some(one.clone());
+    }
+    let expressions: Vec<String> = expressions.iter().map(|one| format!("({one})")).collect();
+    Some(expressions.join(" || "))
+}
+
+/// A scope, without what it leaves out.
+fn base(namespace: &str, scope: &Scope) -> Option<String> {
     match &scope.base {
-        ScopeBase::Names(list) => Some(names(list)),
-        ScopeBase::Labels(labels) => selector(labels),
+        ScopeBase::Names(list) => Some(names(namespace, list)),
+        ScopeBase::Labels(labels) => selector(namespace, labels),
         // A subject's scope is never relative to itself; the checks refuse that.
         ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => None,
     }
 }
 
+fn not_selected(namespace: &str, except: &Selector) -> String {
+    format!("!({})", selector(namespace, except).unwrap_or_else(|| "true".to_owned()))
+}
+
 /// That the namespace's name is one of these, or matches one of the patterns.
-fn names(list: &[Arc<str>]) -> String {
-    const NAME: &str = "object.metadata.name";
+fn names(namespace: &str, list: &[Arc<str>]) -> String {
+    let name = format!("{namespace}.metadata.name");
     let (globs, plain): (Vec<&Arc<str>>, Vec<&Arc<str>>) =
         list.iter().partition(|name| name.contains(['*', '?']));
     let mut parts = Vec::new();
     match plain.as_slice() {
         [] => {}
-        [one] => parts.push(format!("{NAME} == {}", string(one))),
+        [one] => parts.push(format!("{name} == {}", string(one))),
         several => {
-            let names: Vec<String> = several.iter().map(|name| string(name)).collect();
-            parts.push(format!("{NAME} in [{}]", names.join(", ")));
+            let names: Vec<String> = several.iter().map(|one| string(one)).collect();
+            parts.push(format!("{name} in [{}]", names.join(", ")));
         }
     }
     for glob in globs {
@@ -103,12 +131,12 @@ fn names(list: &[Arc<str>]) -> String {
         let wild = inner.contains(['*', '?']);
         parts.push(match (glob.starts_with('*'), glob.ends_with('*')) {
             _ if inner.is_empty() && !wild => "true".to_owned(),
-            (false, true) if !wild => format!("{NAME}.startsWith({})", string(inner)),
-            (true, false) if !wild => format!("{NAME}.endsWith({})", string(inner)),
+            (false, true) if !wild => format!("{name}.startsWith({})", string(inner)),
+            (true, false) if !wild => format!("{name}.endsWith({})", string(inner)),
             _ => {
                 // Names of namespaces have no character with a meaning in a regular expression.
                 let pattern = glob.replace('*', ".*").replace('?', ".");
-                format!("{NAME}.matches({})", string(&format!("^{pattern}$")))
+                format!("{name}.matches({})", string(&format!("^{pattern}$")))
             }
         });
     }
@@ -116,13 +144,13 @@ fn names(list: &[Arc<str>]) -> String {
 }
 
 /// A selector on the namespace's labels; `None` for one that matches everything.
-fn selector(selector: &Selector) -> Option<String> {
-    let parts: Vec<String> = selector.requirements.iter().map(requirement).collect();
+fn selector(namespace: &str, selector: &Selector) -> Option<String> {
+    let parts: Vec<String> = selector.requirements.iter().map(|one| requirement(namespace, one)).collect();
     (!parts.is_empty()).then(|| parts.join(" && "))
 }
 
-fn requirement(requirement: &Requirement) -> String {
-    let label = label(&requirement.key);
+fn requirement(namespace: &str, requirement: &Requirement) -> String {
+    let label = label(namespace, &requirement.key);
     // A label that is missing reads as a value that no label can have, so that it is told from an
     // empty one.
     let value = format!("{label}.orValue('/')");
@@ -138,6 +166,6 @@ fn requirement(requirement: &Requirement) -> String {
 }
 
 /// A string literal. Names and labels have no character that needs an escape.
-fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     format!("'{text}'")
 }

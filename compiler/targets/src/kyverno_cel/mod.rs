@@ -1,6 +1,6 @@
 //! Target `kyverno-cel`: `policies.kyverno.io/v1` GeneratingPolicy.
 
-mod expression;
+pub(crate) mod expression;
 mod types;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -14,7 +14,7 @@ use crate::options::{KyvernoVersion, Options};
 use crate::target::{Target, cannot};
 use crate::template::{Names, Template};
 use crate::yaml;
-use expression::{conditions, label, variable};
+use expression::{OBJECT, conditions, label, variable};
 use types::{
     Enabled, Evaluation, GeneratingPolicy, Generation, MatchConstraints, Metadata, Named, ResourceRule, Spec,
     WebhookConfiguration,
@@ -77,15 +77,16 @@ fn escape(text: &str) -> String {
 pub(crate) struct GeneratingPolicies;
 
 impl Kind for GeneratingPolicies {
-    type Policy<'t> = GeneratingPolicy;
+    type Policy = GeneratingPolicy;
     type Names = Cel;
 
     fn names(&self) -> Cel {
         Cel
     }
 
-    fn policy<'t>(&self, made: Made<'t, '_>) -> GeneratingPolicy {
+    fn policy(&self, made: Made<'_, '_>) -> GeneratingPolicy {
         let Made { template, settings, source, name } = made;
+        let match_conditions = conditions(&template);
         GeneratingPolicy {
             api_version: "policies.kyverno.io/v1",
             kind: "GeneratingPolicy",
@@ -107,19 +108,19 @@ impl Kind for GeneratingPolicies {
                         resources: ["namespaces"],
                     }],
                 },
-                match_conditions: conditions(template),
+                match_conditions,
                 variables: template
                     .reads
                     .iter()
                     .map(|key| Named {
                         name: variable(key),
-                        expression: format!("{}.orValue('')", label(key)),
+                        expression: format!("{}.orValue('')", label(OBJECT, key)),
                     })
                     .collect(),
                 generate: [Generation {
                     template: types::Template {
                         interpolate: "cel",
-                        value: value(template, settings, source),
+                        value: yaml::Embedded(Manifest(object(template, settings, source))),
                     },
                 }],
             },
@@ -136,20 +137,16 @@ impl Kind for GeneratingPolicies {
         if settings.failure_policy == FailurePolicy::Fail
             && let Some(place) = settings.failure_policy_location
         {
-            let mut told = diagnostics.iter();
-            if !told.any(|d| d.location() == Some(place)) {
-                diagnostics.push(cannot(
-                    Target::KyvernoCel,
-                    "`failure-policy = fail`",
-                    place,
-                    "a GeneratingPolicy never refuses a namespace while Kyverno is away",
-                    &[Target::Kyverno],
-                ));
-            }
+            diagnostics.push(cannot(
+                Target::KyvernoCel,
+                "`failure-policy = fail`",
+                place,
+                "a GeneratingPolicy never refuses a namespace while Kyverno is away",
+                &[Target::Kyverno],
+            ));
         }
         let place = template.policy.location;
-        let told = diagnostics.iter().any(|d| d.code == &VALUE_IN_NAME && d.location() == Some(place));
-        if !template.reads.is_empty() && settings.synchronize && !told {
+        if !template.reads.is_empty() && settings.synchronize {
             let keys: Vec<String> = template.reads.iter().map(|key| format!("`{key}`")).collect();
             diagnostics.push(
                 Diagnostic::new(
@@ -167,7 +164,7 @@ impl Kind for GeneratingPolicies {
         }
         let version = options.kyverno_version;
         let needed = KyvernoVersion { minor: 19, patch: u32::from(settings.synchronize) };
-        if version < needed && !diagnostics.iter().any(|d| d.code == &KYVERNO_TOO_OLD) {
+        if version < needed {
             let why = if version.minor < 19 {
                 "its GeneratingPolicy has no templates"
             } else {
@@ -184,9 +181,9 @@ impl Kind for GeneratingPolicies {
     }
 }
 
-/// The NetworkPolicy, as the text of a template.
-fn value(template: &Template<'_>, settings: &Resolved, source: &str) -> String {
-    let mut name = template.name.clone();
+/// The NetworkPolicy that the template holds.
+fn object(template: Template<'_>, settings: &Resolved, source: &str) -> NetworkPolicy {
+    let mut name = template.name;
     if settings.synchronize && !template.reads.is_empty() {
         name.push_str(&format!("-(( {} ))", expression::name_suffix(&template.reads)));
     }
@@ -194,15 +191,13 @@ fn value(template: &Template<'_>, settings: &Resolved, source: &str) -> String {
         .into_iter()
         .map(|(key, text)| (key.to_owned(), escape(&text)))
         .collect();
-    let object = NetworkPolicy {
+    NetworkPolicy {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some("(( object.metadata.name ))".to_owned()),
             annotations: Some(annotations),
             ..Default::default()
         },
-        spec: Some(template.spec.clone()),
-    };
-    // A NetworkPolicy has no value that YAML lacks.
-    yaml::to_string(&Manifest(&object)).unwrap_or_default()
+        spec: Some(template.spec),
+    }
 }

@@ -1,0 +1,381 @@
+//! Guards: ValidatingPolicies that refuse NetworkPolicies which undo a denial of the program.
+//!
+//! NetworkPolicies are a union, so `allow egress to anywhere except C` denies C only until someone
+//! makes a NetworkPolicy that allows it. A guard refuses that one as it is made or changed. It is
+//! written only where it gives exactly that; where it cannot, the compiler says why.
+
+use npc_diagnostics::{Diagnostic, Location, SourceMap};
+use npc_program::values::address::{Block, IpNet, subtract};
+use npc_program::{Direction, FailurePolicy, Peer, PodTerm, Policy, Program, Rule, Tier, scopes_overlap};
+use serde::Serialize;
+
+use crate::kyverno_cel::expression::{NAMESPACE_OBJECT, in_scopes, string};
+use crate::kyverno_common::annotations;
+use crate::options::{KyvernoVersion, Options};
+use crate::yaml;
+
+npc_diagnostics::codes! {
+    /// # A guard that the program itself would run into
+    ///
+    /// `--with-guard` writes a policy that refuses every NetworkPolicy which allows what the
+    /// program denies with `anywhere except`. Here another policy of the program allows it: policies
+    /// are a union, so the denial does not hold, and the guard would refuse the program's own
+    /// objects.
+    ///
+    /// ```np fails target=kyverno guard
+    /// policy no-metadata for all pods in namespaces { env = prod } {
+    ///   allow egress to anywhere except 169.254.169.254
+    /// }
+    /// policy agent for pods { app = agent } in namespaces { env = prod } {
+    ///   allow egress to 169.254.0.0/16
+    /// }
+    /// ```
+    ///
+    /// Leave out there what is denied here, or the namespaces in which it is needed:
+    ///
+    /// ```np target=kyverno guard
+    /// policy no-metadata for all pods in namespaces { env = prod } {
+    ///   allow egress to anywhere except 169.254.169.254
+    /// }
+    /// policy agent for pods { app = agent } in namespaces { env = prod } {
+    ///   allow egress to 169.254.0.0/16 except 169.254.169.254
+    /// }
+    /// ```
+    GUARD_CONFLICT = "NP0613" "guard-conflict" Error;
+
+    /// # A denial without a guard
+    ///
+    /// A guard looks at NetworkPolicies, not at pods: it can tell that one allows an address, but not
+    /// which pods have which addresses, nor which pods two selectors have in common. So it is
+    /// written for policies for all pods of their namespaces, and for addresses that no pod can
+    /// have: link-local, loopback and multicast ones, and those outside `pod-cidrs` of `npc.toml`.
+    ///
+    /// ```np fails target=kyverno guard
+    /// policy no-private for all pods in namespaces { env = prod } {
+    ///   allow egress to anywhere except 10.0.0.0/8
+    /// }
+    /// ```
+    ///
+    /// ```np target=kyverno guard
+    /// policy no-metadata for all pods in namespaces { env = prod } {
+    ///   allow egress to anywhere except 169.254.169.254
+    /// }
+    /// ```
+    NO_GUARD = "NP0614" "no-guard" Warning;
+
+    /// # This version of Kyverno has no guards
+    ///
+    /// A guard is a ValidatingPolicy, `policies.kyverno.io/v1`, as Kyverno 1.19 has it.
+    GUARD_TOO_OLD = "NP0615" "guard-too-old" Error;
+}
+
+/// The first version for which guards are written.
+const FIRST: KyvernoVersion = KyvernoVersion { minor: 19, patch: 0 };
+
+/// A guard's name begins so. It is shorter than the one of policies, so it fits where theirs does.
+const PREFIX: &str = "guard-";
+
+/// What one policy denies.
+struct Denial<'a> {
+    policy: &'a Policy,
+    direction: Direction,
+    /// The blocks, each denied as a whole.
+    blocks: Vec<IpNet>,
+    /// The subjects that it is guarded for: all pods of their namespaces.
+    subjects: Vec<&'a PodTerm>,
+    /// Where `anywhere except …` stands.
+    location: Location,
+}
+
+/// The guards of a program, as YAML documents, and how many there are.
+pub(crate) fn compile(
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+    failure_policy: FailurePolicy,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (String, usize) {
+    let plain = |policy: &&Policy| policy.audit.is_none() && policy.tier == Tier::Namespaced;
+    let mut denials = Vec::new();
+    for policy in program.policies.iter().filter(plain) {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            denials.extend(denial(policy, direction, options, diagnostics));
+        }
+    }
+    if options.kyverno_version < FIRST && !denials.is_empty() {
+        diagnostics.push(
+            Diagnostic::without_place(
+                &GUARD_TOO_OLD,
+                format!("guards are not written for Kyverno {}", options.kyverno_version),
+            )
+            .help(format!("use Kyverno {FIRST} or later, or compile without `--with-guard`")),
+        );
+    }
+    // Only rules that name addresses can undo a denial of addresses that no pod has.
+    let openings: Vec<(&Policy, &Rule, Vec<Block>)> = program
+        .policies
+        .iter()
+        .filter(plain)
+        .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule, allowed(rule))))
+        .filter(|(_, _, blocks)| !blocks.is_empty())
+        .collect();
+    for denial in &denials {
+        conflicts(denial, &openings, diagnostics);
+    }
+    let mut text = String::new();
+    let mut guards = 0;
+    let mut rest = denials.as_slice();
+    while let Some(first) = rest.first() {
+        let end = rest.iter().position(|denial| denial.policy.name != first.policy.name);
+        let (of_one, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        text.push_str("---\n");
+        // The types written here have no value that YAML lacks.
+        if let Err(error) = yaml::write_to(&mut text, &guard(first.policy, of_one, sources, failure_policy)) {
+            debug_assert!(false, "{error}");
+        }
+        guards += 1;
+        rest = behind;
+    }
+    (text, guards)
+}
+
+/// The addresses that a rule allows by address.
+fn allowed(rule: &Rule) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for peer in &rule.peers {
+        match peer {
+            Peer::Anywhere { except, .. } => blocks.extend(subtract(&Block::everything(), except)),
+            Peer::Block(term) => blocks.push(term.block.clone()),
+            Peer::Pods(_) => {}
+        }
+    }
+    blocks
+}
+
+/// Whether an object that names the block would be refused by a guard of `denied`: what
+/// [`expression`] says.
+fn undoes(block: &Block, denied: &IpNet) -> bool {
+    let overlap = block.net.contains(denied) || denied.contains(&block.net);
+    overlap && !block.except.iter().any(|except| except.contains(denied))
+}
+
+/// What a policy denies in a direction by `anywhere except …`, as far as a guard can see it.
+fn denial<'a>(
+    policy: &'a Policy,
+    direction: Direction,
+    options: &Options,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Denial<'a>> {
+    let rules = || policy.rules.iter().filter(|rule| rule.direction == direction);
+    let mut blocks = Vec::new();
+    let mut location = None;
+    for rule in rules() {
+        for peer in &rule.peers {
+            let Peer::Anywhere { except, location: place } = peer else { continue };
+            if except.is_empty() {
+                continue;
+            }
+            location.get_or_insert(*place);
+            let mut none = |why: &str, help: &str| {
+                diagnostics
+                    .push(Diagnostic::new(&NO_GUARD, "this denial gets no guard", *place, why).help(help));
+            };
+            if !rule.ports.is_empty() {
+                none(
+                    "it is for some ports only, and a guard is for an address as a whole",
+                    "write the rule without `on`, or add `isolate` and other rules for other ports",
+                );
+                continue;
+            }
+            for block in except {
+                if !block.except.is_empty() {
+                    none("an exception from the exception", "name the blocks that are denied one by one");
+                } else if !options.pod_blocks.never_a_pod(&block.net) {
+                    let why = format!(
+                        "pods may have addresses in {}, and a guard cannot see which pods a selector reaches",
+                        block.net
+                    );
+                    none(&why, "say in npc.toml which addresses pods have: `pod-cidrs` under `[cluster]`");
+                } else if !blocks.contains(&block.net) {
+                    blocks.push(block.net);
+                }
+            }
+        }
+    }
+    // What another rule of the policy allows, it does not deny.
+    let own: Vec<Block> = rules().flat_map(allowed).collect();
+    blocks.retain(|denied| !own.iter().any(|block| undoes(block, denied)));
+    let location = location.filter(|_| !blocks.is_empty())?;
+    let mut subjects = Vec::new();
+    for subject in &policy.subjects {
+        if subject.selector.requirements.is_empty() {
+            subjects.push(&**subject);
+        } else {
+            diagnostics.push(
+                Diagnostic::new(
+                    &NO_GUARD,
+                    "this denial gets no guard",
+                    subject.location,
+                    "for some pods only, and a guard cannot see which pods two selectors have in common",
+                )
+                .help("make the denial a policy for `all pods`"),
+            );
+        }
+    }
+    (!subjects.is_empty()).then_some(Denial { policy, direction, blocks, subjects, location })
+}
+
+/// Tells the rules of the program that the guard would refuse.
+fn conflicts(
+    denial: &Denial<'_>,
+    openings: &[(&Policy, &Rule, Vec<Block>)],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for (policy, rule, blocks) in openings {
+        if rule.direction != denial.direction {
+            continue;
+        }
+        let hit = denial.blocks.iter().find(|denied| blocks.iter().any(|block| undoes(block, denied)));
+        let Some(denied) = hit else { continue };
+        let meet = |other: &std::sync::Arc<PodTerm>| {
+            denial.subjects.iter().any(|subject| scopes_overlap(&[&subject.scope, &other.scope]))
+        };
+        if !policy.subjects.iter().any(meet) {
+            continue;
+        }
+        diagnostics.push(
+            Diagnostic::new(
+                &GUARD_CONFLICT,
+                format!("the guard of `{}` would refuse `{}`", denial.policy.name, policy.name),
+                rule.location,
+                format!("allows what `{}` denies: {denied}", denial.policy.name),
+            )
+            .label(denial.location, "denied here")
+            .note("policies are a union: in namespaces of both, the denial does not hold")
+            .help(format!("leave it out here, as in `except {denied}`, or separate the namespaces")),
+        );
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ValidatingPolicy {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    name: String,
+    annotations: std::collections::BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    validation_actions: [&'static str; 1],
+    failure_policy: &'static str,
+    match_constraints: MatchConstraints,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    match_conditions: Vec<MatchCondition>,
+    validations: Vec<Validation>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MatchConstraints {
+    resource_rules: [ResourceRule; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceRule {
+    api_groups: [&'static str; 1],
+    api_versions: [&'static str; 1],
+    operations: [&'static str; 2],
+    resources: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct MatchCondition {
+    name: &'static str,
+    expression: String,
+}
+
+#[derive(Serialize)]
+struct Validation {
+    message: String,
+    expression: String,
+}
+
+/// The guard of one policy.
+fn guard(
+    policy: &Policy,
+    denials: &[Denial<'_>],
+    sources: &SourceMap,
+    failure_policy: FailurePolicy,
+) -> ValidatingPolicy {
+    let source = sources.line_of(policy.location);
+    let scopes =
+        denials.iter().take(1).flat_map(|denial| denial.subjects.iter().map(|subject| &subject.scope));
+    let scope = in_scopes(NAMESPACE_OBJECT, scopes);
+    ValidatingPolicy {
+        api_version: "policies.kyverno.io/v1",
+        kind: "ValidatingPolicy",
+        metadata: Metadata {
+            name: format!("{PREFIX}{}", policy.name),
+            annotations: annotations(policy, &source),
+        },
+        spec: Spec {
+            validation_actions: ["Deny"],
+            failure_policy: match failure_policy {
+                FailurePolicy::Ignore => "Ignore",
+                FailurePolicy::Fail => "Fail",
+            },
+            match_constraints: MatchConstraints {
+                resource_rules: [ResourceRule {
+                    api_groups: ["networking.k8s.io"],
+                    api_versions: ["v1"],
+                    operations: ["CREATE", "UPDATE"],
+                    resources: ["networkpolicies"],
+                }],
+            },
+            match_conditions: scope
+                .into_iter()
+                .map(|expression| MatchCondition { name: "scope", expression })
+                .collect(),
+            validations: denials.iter().map(|denial| validation(denial, &source)).collect(),
+        },
+    }
+}
+
+fn validation(denial: &Denial<'_>, source: &str) -> Validation {
+    let blocks: Vec<String> = denial.blocks.iter().map(ToString::to_string).collect();
+    let (direction, preposition) = match denial.direction {
+        Direction::Ingress => ("ingress", "from"),
+        Direction::Egress => ("egress", "to"),
+    };
+    Validation {
+        message: format!(
+            "{direction} {preposition} {} is denied by the policy {} ({source}), and this NetworkPolicy would allow it",
+            blocks.join(", "),
+            denial.policy.name
+        ),
+        expression: expression(direction, preposition, &blocks),
+    }
+}
+
+/// That no rule of the object allows an address of the blocks: each names its peers, and each block
+/// that it names has nothing in common with what is denied, or leaves out all of it.
+fn expression(direction: &str, peers: &str, denied: &[String]) -> String {
+    let denied: Vec<String> = denied.iter().map(|block| string(block)).collect();
+    format!(
+        "object.spec.?{direction}.orValue([]).all(rule, has(rule.{peers}) && size(rule.{peers}) > 0 && \
+         rule.{peers}.all(peer, !has(peer.ipBlock) || [{}].all(denied, \
+         !cidr(peer.ipBlock.cidr).containsCIDR(denied) && !cidr(denied).containsCIDR(peer.ipBlock.cidr) || \
+         peer.ipBlock.?except.orValue([]).exists(except, cidr(except).containsCIDR(denied)))))",
+        denied.join(", ")
+    )
+}
