@@ -29,8 +29,8 @@ fn files(name: &str, text: &str) -> Memory {
     Memory::new(files)
 }
 
-#[test]
-fn broken_programs() {
+/// The broken programs: each one's name, and its text.
+fn programs() -> Vec<(String, String)> {
     let folder = root().join("tests/broken");
     let mut names = Vec::new();
     let mut folders = vec![folder.clone()];
@@ -41,15 +41,21 @@ fn broken_programs() {
         }
     }
     names.sort();
-    for path in &names {
-        let name = path
-            .strip_prefix(&folder)
-            .unwrap()
-            .with_extension("")
-            .to_string_lossy()
-            .replace(['/', '\\'], "__");
-        let text = std::fs::read_to_string(path).unwrap();
-        let checked = files(&name, &text).check(None);
+    names
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix(&folder).unwrap().with_extension("");
+            let name = name.to_string_lossy().replace(['/', '\\'], "__");
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn broken_programs() {
+    let programs = programs();
+    for (name, text) in &programs {
+        let checked = files(name, text).check(None);
         let mut found: Vec<Diagnostic> = checked.report.diagnostics.clone();
         if name.starts_with("targets") {
             found.extend(of_targets(&compile(&checked, &[Target::Kyverno], &Options::default(), None)));
@@ -62,9 +68,38 @@ fn broken_programs() {
         }
         let human = render(Format::Human, &found, checked.sources(), &codes(), &Style::default());
         insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
-            insta::assert_snapshot!(name, human);
+            insta::assert_snapshot!(name.as_str(), human);
         });
     }
-    println!("{} broken programs", names.len());
-    assert!(names.len() >= 80);
+    println!("{} broken programs", programs.len());
+    assert!(programs.len() >= 80);
+}
+
+/// What `npc check --fix` does leaves less to do, and never more.
+#[test]
+fn repairs_repair() {
+    let mut repaired_programs = 0;
+    for (name, text) in programs() {
+        let mut text = text;
+        let mut found = usize::MAX;
+        for round in 0.. {
+            let checked = files(&name, &text).check(None);
+            let left = checked.report.diagnostics.len();
+            let changes = npc_driver::repaired(&checked);
+            // The other files of a program have no mistakes that are repaired.
+            let Some(changed) = changes.into_values().next() else { break };
+            assert!(left < found, "{name}: a repair brings {left} findings where there were {found}\n{text}");
+            assert!(round < 10, "{name}: repaired again and again\n{text}");
+            found = left;
+            let others = text.find("//// ").map_or("", |at| &text[at..]).to_owned();
+            text = changed + &others;
+            repaired_programs += usize::from(round == 0);
+        }
+        if found != usize::MAX {
+            let left = files(&name, &text).check(None).report.diagnostics.len();
+            assert!(left < found, "{name}: a repair leaves {left} findings of {found}\n{text}");
+        }
+    }
+    println!("{repaired_programs} broken programs have a repair that needs no decision");
+    assert!(repaired_programs >= 20);
 }

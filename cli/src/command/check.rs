@@ -1,8 +1,8 @@
 //! `npc check`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Level};
+use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_driver::Checked;
 use npc_render::Style;
 use npc_targets::Target;
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     };
     let mut checked = check();
     if arguments.diff {
-        let changes = repaired(&checked);
+        let changes = npc_driver::repaired(&checked);
         for (file, text) in &changes {
             let file = checked.sources().file(*file);
             let name = format!("{}{}", project.prefix, file.name());
@@ -64,17 +64,20 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         return Ok(if changes.is_empty() { Outcome::Fine } else { Outcome::Found });
     }
     if arguments.fix {
-        let mut repairs = 0;
+        let mut repaired_files = BTreeSet::new();
         for _ in 0..MAX_ROUNDS {
-            let changes = repaired(&checked);
+            let changes = npc_driver::repaired(&checked);
             if changes.is_empty() {
                 break;
             }
-            repairs += apply(&checked, &project, &changes)?;
+            apply(&checked, &project, &changes)?;
+            repaired_files.extend(changes.keys().map(|file| checked.sources().file(*file).name().to_owned()));
             checked = check();
         }
-        if repairs > 0 {
-            line(&format!("repaired {repairs} {}", if repairs == 1 { "file" } else { "files" }));
+        match repaired_files.len() {
+            0 => {}
+            1 => line("repaired 1 file"),
+            files => line(&format!("repaired {files} files")),
         }
     }
     reporter.print(&checked.report.diagnostics, checked.sources())?;
@@ -101,39 +104,7 @@ fn of_targets(
     npc_driver::of_targets(&npc_driver::compile(checked, targets, options, cluster))
 }
 
-/// The texts of the files that automatic repairs change.
-fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
-    let mut edits: BTreeMap<FileId, Vec<&Edit>> = BTreeMap::new();
-    for diagnostic in &checked.report.diagnostics {
-        let fix = diagnostic.fixes.iter().find(|fix| fix.applicability == Applicability::Automatic);
-        let Some(fix) = fix else { continue };
-        let clashes = fix.edits.iter().any(|edit| {
-            edits.get(&edit.location.file).into_iter().flatten().any(|other| {
-                let (a, b) = (edit.location.span, other.location.span);
-                a.start < b.end && b.start < a.end || a == b
-            })
-        });
-        // Of two repairs of one place the first is made; the next round sees what is left.
-        if !clashes {
-            for edit in &fix.edits {
-                edits.entry(edit.location.file).or_default().push(edit);
-            }
-        }
-    }
-    edits
-        .into_iter()
-        .map(|(file, mut edits)| {
-            edits.sort_by_key(|edit| std::cmp::Reverse(edit.location.span));
-            let mut text = checked.sources().file(file).text().to_owned();
-            for edit in edits {
-                text.replace_range(edit.location.span.range(), &edit.text);
-            }
-            (file, text)
-        })
-        .collect()
-}
-
-fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String>) -> Result<usize, Error> {
+fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String>) -> Result<(), Error> {
     let mut files = Vec::new();
     for (file, text) in changes {
         let name = checked.sources().file(*file).name();
@@ -142,6 +113,5 @@ fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String
         }
         files.push((project.disk.path(name), text.clone()));
     }
-    write_all(&files)?;
-    Ok(files.len())
+    write_all(&files)
 }

@@ -3,15 +3,19 @@
 /// The candidate nearest to `word`, where one is near enough to be what was meant.
 ///
 /// Near is a Damerau-Levenshtein distance (insertion, deletion, substitution, swap of neighbours)
-/// of at most a third of the word's length, and at least one. Of equally near candidates the first
-/// in alphabetical order is taken, so that the answer does not depend on the order of the input.
+/// of at most about a third of the word's length; a word of one letter is near to nothing. Of
+/// equally near candidates the one that begins and ends more alike is taken, and then the first in
+/// alphabetical order, so that the answer does not depend on the order of the input.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A suggestion for a very long word helps nobody, and costs the square of its length.
-    if word.is_empty() || word.len() > 64 {
+    if word.len() > 64 {
         return None;
     }
-    let limit = word.chars().count().div_ceil(3);
+    let limit = (word.chars().count() + 1) / 3;
+    if limit == 0 {
+        return None;
+    }
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit && *candidate != word)
@@ -69,6 +73,8 @@ mod tests {
         assert_eq!(nearest("namespacs", ["namespace", "namespaces"]), Some("namespaces"));
         assert_eq!(nearest("postgres", names), None);
         assert_eq!(nearest("", names), None);
+        assert_eq!(nearest("pods", ["pass"]), None);
+        assert_eq!(nearest("any", ["all", "anywhere"]), None);
         assert_eq!(nearest(&"m".repeat(100), names), None);
     }
 }

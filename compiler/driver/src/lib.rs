@@ -4,6 +4,7 @@
 
 mod config;
 mod levels;
+mod repair;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
@@ -13,6 +14,7 @@ use npc_targets::{Options, Output, Target};
 use levels::Levels;
 
 pub use config::{Config, LintLevels};
+pub use repair::repaired;
 
 /// A program that has been checked.
 #[derive(Debug)]

@@ -160,13 +160,14 @@ impl<F: Files> Loader<'_, F> {
         let id = self.loaded.sources.add(Arc::clone(&path), text.as_str());
         let mut parsed = parse(id, &text);
         self.loaded.diagnostics.append(&mut parsed.diagnostics);
+        let broken_import = parsed.broken_import;
         let index = self.loaded.files.len();
         self.loaded.files.push(LoadedFile {
             id,
             path: Arc::clone(&path),
             parsed,
             imports: Vec::new(),
-            incomplete: false,
+            incomplete: broken_import,
         });
         self.by_path.insert(path, Some(index));
         Some(index)
@@ -184,13 +185,17 @@ impl<F: Files> Loader<'_, F> {
         let diagnostic = match error {
             ReadError::NotFound(beside) => {
                 let name = path.rsplit('/').next().unwrap_or(path);
+                let with_ending = beside.iter().find(|other| other.strip_suffix(".np") == Some(name));
                 let diagnostic = Diagnostic::new(
                     &IMPORT_MISSING,
                     format!("there is no file `{path}`"),
                     location,
                     "imported here",
                 );
-                match nearest(name, beside.iter().map(String::as_str)) {
+                match with_ending
+                    .map(String::as_str)
+                    .or_else(|| nearest(name, beside.iter().map(String::as_str)))
+                {
                     Some(meant) => {
                         let written = self.loaded.sources.text(location).trim_matches('"').to_owned();
                         let fixed = match written.rsplit_once('/') {

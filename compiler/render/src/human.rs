@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ariadne::{Cache, CharSet, Color, Config, IndexType, Label, Report, ReportKind, Source};
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Level, SourceMap};
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Fix, Level, SourceMap};
 use rustc_hash::FxHashMap;
 
 use crate::{Style, short};
@@ -76,9 +76,16 @@ fn draw(out: &mut Vec<u8>, diagnostic: &Diagnostic, cache: &mut Files<'_>) -> bo
         .with_config(config)
         .with_code(diagnostic.code.id)
         .with_message(&diagnostic.message);
-    for (index, label) in diagnostic.labels.iter().enumerate() {
+    // Labels of one file are drawn as one block where they come in the order of their lines.
+    let mut labels: Vec<(usize, &npc_diagnostics::Label)> = diagnostic.labels.iter().enumerate().collect();
+    labels.sort_by_key(|(index, label)| {
+        let place = label.location;
+        let last = cache.sources.file(place.file).line_column(place.span.end).line;
+        (place.file != primary.file, place.file, last, *index)
+    });
+    for (order, (index, label)) in labels.into_iter().enumerate() {
         let colour = if index == 0 { main } else { Color::Blue };
-        let mut drawn = Label::new(range(label)).with_color(colour).with_order(index as i32);
+        let mut drawn = Label::new(range(label)).with_color(colour).with_order(order as i32);
         if !label.text.is_empty() {
             drawn = drawn.with_message(&label.text);
         }
@@ -100,8 +107,20 @@ fn help(diagnostic: &Diagnostic) -> Option<String> {
         (Some(help), Some(_)) => Some(format!("{help} (`npc check --fix` does it)")),
         (None, Some(fix)) => Some(format!("{} (`npc check --fix` does it)", fix.title)),
         (Some(help), None) => Some(help.clone()),
-        (None, None) => diagnostic.fixes.first().map(|fix| fix.title.clone()),
+        (None, None) => alternatives(&diagnostic.fixes),
     }
+}
+
+/// Repairs between which only a person can choose: "write `a` or `b`".
+fn alternatives(fixes: &[Fix]) -> Option<String> {
+    let (first, rest) = fixes.split_first()?;
+    let mut text = first.title.clone();
+    for fix in rest {
+        let title = fix.title.strip_prefix("write ").filter(|_| text.starts_with("write "));
+        text.push_str(" or ");
+        text.push_str(title.unwrap_or(&fix.title));
+    }
+    Some(text)
 }
 
 struct Files<'a> {

@@ -199,6 +199,17 @@ pub enum Peer {
     Term(Term),
 }
 
+impl Peer {
+    /// The whole peer.
+    #[must_use]
+    pub const fn span(&self) -> Span {
+        match self {
+            Self::Anywhere { span, .. } => *span,
+            Self::Term(term) => term.span(),
+        }
+    }
+}
+
 /// Pods, addresses, a port or a set: which of them, a word alone does not tell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Term {
@@ -402,7 +413,7 @@ pub struct Assert {
     /// The pods that they come from.
     pub source: Term,
     /// Where they go.
-    pub destination: Term,
+    pub destination: Peer,
     /// The ports; empty for every protocol.
     pub ports: Vec<Word>,
 }

@@ -9,6 +9,7 @@ use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span, nearest
 
 use crate::TokenKind;
 use crate::codes::{SYNTAX, UNCLOSED, WRONG_PREPOSITION};
+use crate::habits::{Context, habit};
 use crate::token::TokenSpan;
 
 /// Something larger than a token that the grammar may expect.
@@ -34,26 +35,34 @@ pub(crate) enum Expected {
 }
 
 impl Expected {
-    const ALL: [(Self, &'static str); 16] = [
-        (Self::Name, "a name"),
-        (Self::Pods, "pods: `all pods`, `pods { … }` or a set"),
-        (Self::Peers, "peers: `anywhere`, pods, addresses or a set"),
+    /// Each with what a message calls it: a list, so that a message has one "or".
+    const ALL: [(Self, &'static [&'static str]); 16] = [
+        (Self::Name, &["a name"]),
+        (Self::Pods, &["`all pods`", "`pods { … }`", "a set of pods"]),
+        (Self::Peers, &["`anywhere`", "pods", "addresses", "a set of them"]),
         (
             Self::Scope,
-            "namespaces: `all namespaces`, `namespace NAME`, `namespaces (…)`, `namespaces { … }`, `same namespace` or `namespaces sharing LABEL`",
+            &[
+                "`all namespaces`",
+                "`namespace NAME`",
+                "`namespaces (…)`",
+                "`namespaces { … }`",
+                "`same namespace`",
+                "`namespaces sharing LABEL`",
+            ],
         ),
-        (Self::Address, "an address or a set of them"),
-        (Self::Port, "a port such as `tcp/443`, or a set of them"),
-        (Self::LabelKey, "a label's key"),
-        (Self::LabelValue, "a label's value"),
-        (Self::Value, "a value"),
-        (Self::Glob, "a namespace's name, which may hold `*` and `?`"),
-        (Self::Statement, "a rule (`allow`, `deny`, `pass`), `isolate` or `kyverno`"),
-        (Self::TestEntry, "`cluster`, `namespace`, `pod`, `allow` or `deny`"),
-        (Self::Setting, "a setting"),
-        (Self::End, "the end of the item"),
-        (Self::Set, "addresses, ports or pods"),
-        (Self::Endpoint, "`namespace/pod`, an address or a set of them"),
+        (Self::Address, &["an address", "a set of addresses"]),
+        (Self::Port, &["a port such as `tcp/443`", "a set of ports"]),
+        (Self::LabelKey, &["a label's key"]),
+        (Self::LabelValue, &["a label's value"]),
+        (Self::Value, &["a value"]),
+        (Self::Glob, &["a namespace's name, which may hold `*` and `?`"]),
+        (Self::Statement, &["a rule (`allow …`)", "`isolate`", "`kyverno { … }`"]),
+        (Self::TestEntry, &["`cluster`", "`namespace`", "`pod`", "`allow`", "`deny`"]),
+        (Self::Setting, &["a setting"]),
+        (Self::End, &["nothing more"]),
+        (Self::Set, &["addresses", "ports", "pods"]),
+        (Self::Endpoint, &["`namespace/pod`", "an address", "a set of addresses"]),
     ];
 
     const fn bit(self) -> u128 {
@@ -80,11 +89,11 @@ impl Expected {
 pub(crate) struct ExpectedSet(u128);
 
 impl ExpectedSet {
-    fn has(self, label: Expected) -> bool {
+    pub(crate) fn has(self, label: Expected) -> bool {
         self.0 & label.bit() != 0
     }
 
-    fn has_token(self, kind: TokenKind) -> bool {
+    pub(crate) fn has_token(self, kind: TokenKind) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
 
@@ -107,7 +116,7 @@ impl ExpectedSet {
         T::KEYWORDS.into_iter().map(|(_, kind)| kind).chain(marks).filter(move |kind| self.has_token(*kind))
     }
 
-    fn labels(self) -> impl Iterator<Item = (Expected, &'static str)> {
+    fn labels(self) -> impl Iterator<Item = (Expected, &'static [&'static str])> {
         Expected::ALL.into_iter().filter(move |(label, _)| self.has(*label))
     }
 }
@@ -222,102 +231,81 @@ fn unexpected(
 ) -> Diagnostic {
     // The grammar takes both prepositions, to tell the wrong one better; only one is right.
     if expected.has_token(TokenKind::From) && expected.has_token(TokenKind::To) {
-        let wrong = if before(source, span).ends_with("egress") { TokenKind::From } else { TokenKind::To };
+        let ahead = source.get(..span.start as usize).unwrap_or("").trim_end();
+        let wrong = if ahead.ends_with("egress") { TokenKind::From } else { TokenKind::To };
         expected.0 &= !(1 << wrong as u8);
     }
-    let location = Location::new(file, span);
+    // A plain policy has no priority.
+    if expected.has_token(TokenKind::Priority) && !is_tier(source, span) {
+        expected.0 &= !(1 << TokenKind::Priority as u8);
+    }
+    // Whatever begins the next statement may follow too, but is not what was meant here.
+    if expected.0 & !(Expected::Statement.bit() | 1 << TokenKind::RBrace as u8) != 0 {
+        expected.0 &= !Expected::Statement.bit();
+    }
     let text = span.of(source);
-    let what_found = match found {
-        None => "the item ends here".to_owned(),
-        Some(TokenKind::Str) => "found a string in quotes".to_owned(),
-        Some(TokenKind::Bad | TokenKind::OpenStr) => format!("`{text}` has no meaning here"),
-        Some(_) => format!("found `{text}`"),
-    };
-
+    let context = Context { file, source, span, text, found, expected };
+    if let Some(diagnostic) = habit(&context) {
+        return diagnostic;
+    }
+    let place = |span| Location::new(file, span);
     let words: Vec<&str> = expected
         .tokens()
         .filter_map(TokenKind::keyword)
         .chain(expected.labels().flat_map(|(label, _)| label.keywords().iter().copied()))
         .collect();
-    if found.is_some_and(TokenKind::is_word)
-        && let Some(meant) = nearest(text, words.iter().copied())
-    {
+    // A keyword is no misspelt word, but one of two may have been meant for its plural.
+    let plural = |a: &str, b: &str| a.strip_suffix('s') == Some(b) || b.strip_suffix('s') == Some(a);
+    let meant = match found {
+        Some(TokenKind::Word) => nearest(text, words.iter().copied()),
+        Some(_) => words.iter().copied().find(|word| plural(word, text)),
+        None => None,
+    };
+    if let Some(meant) = meant {
         return Diagnostic::new(
             &SYNTAX,
             format!("expected {}, found `{text}`", expectation(expected)),
-            location,
+            place(span),
             format!("did you mean `{meant}`?"),
         )
-        .fix(Applicability::Automatic, format!("write `{meant}`"), location, meant);
+        .fix(Applicability::Automatic, format!("write `{meant}`"), place(span), meant);
     }
-
-    let diagnostic =
-        Diagnostic::new(&SYNTAX, format!("expected {}", expectation(expected)), location, what_found);
-    hint(diagnostic, source, location, found, expected)
+    let message = format!("expected {}", expectation(expected));
+    // What is missing at the end of a line is shown there, and not at what the next line begins with.
+    let ahead = context.ahead();
+    let gap = source.get(ahead.len()..span.start as usize).unwrap_or("");
+    if !ahead.is_empty() && (found.is_none() || gap.contains('\n')) {
+        let end = Span::new(ahead.len() as u32, ahead.len() as u32);
+        let last = context.word_before();
+        let label =
+            if last.is_empty() { "it ends here".to_owned() } else { format!("nothing follows `{last}`") };
+        let missing = Diagnostic::new(&SYNTAX, message, place(end), label);
+        return match (found, expected.has_token(TokenKind::RBrace)) {
+            (None, true) => missing.help("close the block with `}`"),
+            _ => missing,
+        };
+    }
+    let what_found = match found {
+        None => "it ends here".to_owned(),
+        Some(TokenKind::Str) => "found a string in quotes".to_owned(),
+        Some(TokenKind::Bad | TokenKind::OpenStr) => format!("`{text}` has no meaning here"),
+        Some(_) => format!("found `{text}`"),
+    };
+    Diagnostic::new(&SYNTAX, message, place(span), what_found)
 }
 
-/// The source before a place, without white space at its end.
-fn before(source: &str, span: Span) -> &str {
-    source.get(..span.start as usize).unwrap_or("").trim_end()
-}
-
-/// Adds what usually lies behind a mistake of this shape.
-fn hint(
-    diagnostic: Diagnostic,
-    source: &str,
-    location: Location,
-    found: Option<TokenKind>,
-    expected: ExpectedSet,
-) -> Diagnostic {
-    let text = location.span.of(source);
-    if expected.has_token(TokenKind::For) && expected.has_token(TokenKind::Priority) {
-        return diagnostic.help(
-            "a policy says which pods it is for, as in `policy db for all pods in namespace payments { … }`",
-        );
-    }
-    if expected.has_token(TokenKind::From) || expected.has_token(TokenKind::To) {
-        let word = if expected.has_token(TokenKind::From) { "from" } else { "to" };
-        return diagnostic.fix(
-            Applicability::Automatic,
-            format!("insert `{word}`"),
-            Location::new(location.file, location.span.at_start()),
-            format!("{word} "),
-        );
-    }
-    if expected.has_token(TokenKind::Ingress) && expected.has_token(TokenKind::Egress) {
-        return diagnostic.help(
-            "say the direction: `allow ingress from …`, `allow egress to …`, `isolate ingress, egress`",
-        );
-    }
-    let ahead = before(source, location.span);
-    if ahead.ends_with(':') && (expected.has_token(TokenKind::Eq) || expected.has_token(TokenKind::Comma)) {
-        let colon = Span::new(ahead.len() as u32 - 1, ahead.len() as u32);
-        return diagnostic.help("write `=`, not `:`").fix(
-            Applicability::Automatic,
-            "write `=`",
-            Location::new(location.file, colon),
-            " =",
-        );
-    }
-    if expected.has(Expected::LabelKey) && text == "," {
-        return diagnostic.fix(Applicability::Automatic, "remove the comma", location, "");
-    }
-    if expected.has_token(TokenKind::Comma)
-        && expected.has_token(TokenKind::RBrace)
-        && found.is_some_and(TokenKind::is_word)
-    {
-        return diagnostic
-            .help("requirements are separated by commas, as in `{ app = web, tier in (a, b), !legacy }`");
-    }
-    if found.is_none() && expected.has_token(TokenKind::RBrace) {
-        return diagnostic.help("close the block with `}`");
-    }
-    diagnostic
+/// Whether the policy whose header holds the place is of a tier that has priorities.
+fn is_tier(source: &str, span: Span) -> bool {
+    let ahead = source.get(..span.start as usize).unwrap_or("");
+    let mut words = ahead.rsplit(|c: char| c.is_whitespace()).filter(|word| !word.is_empty());
+    words.by_ref().take(8).find(|word| *word == "policy");
+    matches!(words.next(), Some("admin" | "baseline"))
 }
 
 /// "`from`", "`a` or `b`", "`a`, `b` or `c`".
 fn expectation(expected: ExpectedSet) -> String {
-    let mut words: Vec<String> = expected.labels().map(|(_, text)| text.to_owned()).collect();
+    let mut words: Vec<String> =
+        expected.labels().flat_map(|(_, texts)| texts.iter().map(|text| (*text).to_owned())).collect();
     words.extend(
         expected.tokens().map(|kind| {
             kind.keyword().map_or_else(|| kind.describe().to_owned(), |word| format!("`{word}`"))

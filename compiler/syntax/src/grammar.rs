@@ -176,12 +176,17 @@ fn direction<'a>() -> impl Grammar<'a, (Direction, Span)> {
         .map_with(|direction, e| (direction, span(e)))
 }
 
-/// What `from` or `to` names.
-fn peers<'a>() -> impl Grammar<'a, Vec<Peer>> {
+/// `anywhere`, pods or addresses.
+fn peer<'a>() -> impl Grammar<'a, Peer> {
     let anywhere = just(T::Anywhere)
         .ignore_then(except(address()))
         .map_with(|except, e| Peer::Anywhere { span: span(e), except });
-    comma_separated(choice((anywhere, term().map(Peer::Term))).labelled(Expected::Peers)).boxed()
+    choice((anywhere, term().map(Peer::Term))).labelled(Expected::Peers)
+}
+
+/// What `from` or `to` names.
+fn peers<'a>() -> impl Grammar<'a, Vec<Peer>> {
+    comma_separated(peer()).boxed()
 }
 
 fn rule<'a>() -> impl Grammar<'a, Rule> {
@@ -306,7 +311,9 @@ fn policy_body<'a>() -> impl Grammar<'a, (Vec<PolicyEntry>, bool)> {
         T::Except,
     ]);
     let starts = choice((keyword.then(continues.not()).ignored(), just([T::Kyverno, T::LBrace]).ignored()));
-    block(entry, starts)
+    // What stands behind a rule and begins none belongs to its mistake, not to one of its own.
+    let next = choice((starts, just(T::RBrace).ignored(), end())).labelled(Expected::Statement);
+    block(entry.then_ignore(next.rewind()), starts)
 }
 
 /// What stands before the body of a policy.
@@ -370,7 +377,7 @@ fn assert<'a>() -> impl Grammar<'a, Assert> {
         .ignore_then(allowed())
         .then(term().labelled(Expected::Pods))
         .then_ignore(just(T::Arrow))
-        .then(term().labelled(Expected::Peers))
+        .then(peer())
         .then(on_ports())
         .map(|(((allowed, source), destination), ports)| Assert { allowed, source, destination, ports })
 }

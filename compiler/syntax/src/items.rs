@@ -32,6 +32,8 @@ pub struct Parsed {
     pub comments: Vec<Comment>,
     /// What could not be read.
     pub diagnostics: Vec<Diagnostic>,
+    /// Whether an import could not be read, so that names may be missing for that reason.
+    pub broken_import: bool,
 }
 
 /// Parses a file. Never fails: what cannot be read is in the diagnostics, the rest in the tree.
@@ -39,8 +41,12 @@ pub struct Parsed {
 pub fn parse(file: FileId, source: &str) -> Parsed {
     let (mut tokens, comments) = lex(source);
     let mut out = Output { file, source, diagnostics: Vec::new() };
+    if let Some(diagnostic) = manifest(&tokens, &out) {
+        return Parsed { tokens, comments, diagnostics: vec![diagnostic], ..Parsed::default() };
+    }
     let chunks = split(&mut tokens, &mut out);
     let mut tree = Tree::default();
+    let mut broken_import = false;
     // Items with bad characters are parsed as if those were not there.
     let cleaned: Vec<(Vec<Token>, Vec<Span>)> = chunks
         .iter()
@@ -68,8 +74,9 @@ pub fn parse(file: FileId, source: &str) -> Parsed {
             let docs = docs.above(before, span, &mut out);
             before = span.end;
             let told = out.diagnostics.len();
-            if let Some(kind) = item(&parsers, chunk, chunk_tokens, span, &mut out) {
-                tree.items.push(Item { span, docs, kind });
+            match item(&parsers, chunk, chunk_tokens, span, &mut out) {
+                Some(kind) => tree.items.push(Item { span, docs, kind }),
+                None => broken_import |= first.kind == T::Import,
             }
             if !bad.is_empty() {
                 out.forget_beside(told, bad);
@@ -91,7 +98,21 @@ pub fn parse(file: FileId, source: &str) -> Parsed {
             "the first of them",
         ));
     }
-    Parsed { tree, tokens, comments, diagnostics }
+    Parsed { tree, tokens, comments, diagnostics, broken_import }
+}
+
+/// Tells a file that is a Kubernetes manifest, once.
+fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic> {
+    let first = tokens.iter().find(|token| token.kind != T::Bad)?;
+    matches!(out.text(first.span.0), "apiVersion:" | "kind:" | "metadata:" | "spec:").then(|| {
+        Diagnostic::new(
+            &SYNTAX,
+            "this is a Kubernetes manifest, and not a program of this language",
+            out.at(first.span.0),
+            "YAML begins here",
+        )
+        .help("a NetworkPolicy for pods `app: web` is written `policy web for pods { app = web } in namespace shop { … }`")
+    })
 }
 
 struct Output<'a> {
@@ -255,6 +276,10 @@ fn opens_selector(tokens: &[Token], open: usize) -> bool {
     }
     match kind_at(tokens, open + 1) {
         Some(T::Not | T::Str) => true,
+        // A statement that goes no further.
+        Some(T::Allow | T::Deny | T::Pass | T::Isolate) if kind_at(tokens, open + 2) == Some(T::RBrace) => {
+            false
+        }
         Some(kind) if kind.is_word() => matches!(
             kind_at(tokens, open + 2),
             Some(T::Eq | T::EqEq | T::NotEq | T::In | T::Notin | T::Comma | T::RBrace)
@@ -284,7 +309,11 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             && matches!(kind_at(tokens, index - 1), Some(T::Audit | T::Admin | T::Baseline));
         let mut starts = !modified
             && (surely_starts(tokens, index)
-                || depth == 0 && token.kind == T::Kyverno && kind_at(tokens, index + 1) == Some(T::LBrace)
+                || depth == 0
+                    && token.kind == T::Kyverno
+                    && kind_at(tokens, index + 1) == Some(T::LBrace)
+                    // No item ends in a comma.
+                    && index.checked_sub(1).and_then(|before| kind_at(tokens, before)) != Some(T::Comma)
                 || (complete || depth > 0 || index > item)
                     && seems_to_start(tokens, index, item, out.source)
                 || complete && begins_item(token.kind));
@@ -378,13 +407,26 @@ fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let location = out.at(token.span.0);
     let text = out.text(token.span.0);
     const CURLY: [char; 3] = ['\u{201c}', '\u{201d}', '\u{201e}'];
-    // Of a pair of quotes the first is told.
-    if again && text.chars().all(|c| CURLY.contains(&c) || c == '\'') {
+    // Of a pair, of quotes or of brackets, the first is told.
+    if again && text.chars().all(|c| CURLY.contains(&c) || "'[]`/".contains(c)) {
         return;
     }
     let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let message = format!("`{shown}` has no meaning in this language");
+    let message = match text.chars().next() {
+        Some('\0') => "a NUL character (U+0000) has no meaning in this language".to_owned(),
+        Some(c)
+            if c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}') =>
+        {
+            format!("an invisible character (U+{:04X}) has no meaning in this language", c as u32)
+        }
+        _ => format!("`{shown}` has no meaning in this language"),
+    };
     let plain = |label: &str| Diagnostic::new(&BAD_CHARACTER, message.clone(), location, label);
+    let about = |message: &str, label: &str| Diagnostic::new(&BAD_CHARACTER, message, location, label);
+    let rest = out.source.get(token.span.0.end as usize..).unwrap_or("");
+    let next = rest.chars().next();
+    let joined = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let ahead = out.source.get(..token.span.0.start as usize).unwrap_or("");
     let diagnostic = match text {
         ";" => plain("statements need no terminator").fix(
             Applicability::Automatic,
@@ -393,10 +435,50 @@ fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             "",
         ),
         "'" => plain("strings are written in double quotes"),
-        "&" | "&&" | "|" | "||" => plain("requirements are separated by commas, and all of them must hold"),
-        "#" => plain("comments begin with `//`").fix(Applicability::Automatic, "write `//`", location, "//"),
-        "-" => plain("a word does not end in `-`"),
-        "/" => plain("something is missing behind `/`"),
+        "&" | "&&" | "|" | "||" => {
+            let braces = ahead.rfind('{') > ahead.rfind('}');
+            match (text.starts_with('|'), braces) {
+                (true, true) => {
+                    about("requirements are separated by commas, and all of them must hold", "no comma")
+                        .help("for either of two values write `app in (a, b)`")
+                }
+                _ => about("the members of a list are separated by commas", "no comma").fix(
+                    Applicability::Maybe,
+                    "write a comma",
+                    location,
+                    ",",
+                ),
+            }
+        }
+        "#" => about("comments begin with `//`", "no comment begins so").fix(
+            Applicability::Automatic,
+            "write `//`",
+            location,
+            "//",
+        ),
+        "[" | "]" => about("lists have no brackets", "no bracket belongs here").help(
+            "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them",
+        ),
+        "-" if next == Some('-') || ahead.ends_with('-') => {
+            about("comments begin with `//`", "not with `--`")
+        }
+        "-" if joined(rest.trim_start_matches(' ').chars().next())
+            && ahead.trim_end_matches(' ').ends_with(['\n', '{', ':']) =>
+        {
+            about("rules and values are no list items", "leave out the `-`")
+        }
+        "-" if ahead.ends_with(' ') || ahead.is_empty() => plain("no word begins with `-`"),
+        "-" => about("a word does not end in `-`", "something is missing behind it"),
+        "/" if next == Some('*') || ahead.ends_with('*') => {
+            about("comments begin with `//`", "not with `/*`")
+        }
+        "/" if ahead.ends_with(' ') && joined(next) => {
+            plain("no space stands before the length of a block, nor before a port")
+        }
+        "/" => about("a word does not end in `/`", "something is missing behind it"),
+        ">" if ahead.ends_with('=') || ahead.ends_with('-') => {
+            about("an arrow is written `->`", "this is none")
+        }
         _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
         _ if !text.is_ascii() => plain(
             "names, labels and ports are written in ASCII; other characters stand only in strings and comments",
@@ -479,10 +561,17 @@ fn policy<'a>(
     let header = header.or_else(|| {
         let at = chunk_tokens.iter().position(|token| token.kind == T::Policy)?;
         let name = chunk_tokens.get(at + 1).filter(|token| token.kind.is_word())?;
+        // The mistake is told; that this is no plain policy must not look like another.
+        let before = chunk_tokens.get(..at).unwrap_or_default();
+        let tier = before.iter().rev().find_map(|token| match token.kind {
+            T::Admin => Some((Tier::Admin, token.span.0)),
+            T::Baseline => Some((Tier::Baseline, token.span.0)),
+            _ => None,
+        });
         Some(PolicyHeader {
-            audit: None,
-            tier: Tier::Namespaced,
-            tier_span: None,
+            audit: before.iter().find(|token| token.kind == T::Audit).map(|token| token.span.0),
+            tier: tier.map_or(Tier::Namespaced, |(tier, _)| tier),
+            tier_span: tier.map(|(_, span)| span),
             name: Word { span: name.span.0 },
             priority: None,
             subject: Vec::new(),

@@ -17,6 +17,7 @@ pub mod ast;
 mod codes;
 mod error;
 mod grammar;
+mod habits;
 mod items;
 mod token;
 

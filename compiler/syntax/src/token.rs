@@ -194,6 +194,9 @@ impl TokenKind {
                 | Self::Let
                 | Self::Import
                 | Self::Assert
+                | Self::Namespace
+                | Self::Namespaces
+                | Self::Same
         )
     }
 

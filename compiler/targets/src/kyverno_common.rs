@@ -391,11 +391,14 @@ impl<'a> Filtered<'a> {
         let diagnostic = if self.fixed {
             diagnostic
         } else {
-            diagnostic.help(format!("or leave them out here: `except ({})`", all.join(", ")))
+            diagnostic.help(format!(
+                "leave them out here, with `except ({})`, or let Kyverno look at them",
+                all.join(", ")
+            ))
         };
         Some(
             diagnostic
-                .note("in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml"),
+                .note("to let Kyverno look at them: in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml"),
         )
     }
 }

@@ -136,13 +136,16 @@ pub(crate) fn cannot(
     let names: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
     let (last, rest) = names.split_last().map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
     let list = if rest.is_empty() { last.to_owned() } else { format!("{} and {last}", rest.join(", ")) };
-    let able = if names.len() == 1 { "the target that can is" } else { "the targets that can are" };
     let diagnostic =
-        Diagnostic::new(&CANNOT_EXPRESS, format!("target `{target}` cannot express {what}"), place, why)
-            .note(format!("{able} {list}"));
-    if others.iter().any(|other| other.is_available()) {
-        diagnostic
+        Diagnostic::new(&CANNOT_EXPRESS, format!("target `{target}` cannot express {what}"), place, why);
+    let (can, has) = if names.len() == 1 {
+        ("the target that can is", "which this version of npc does not have yet")
     } else {
-        diagnostic.note("this version of npc has no such target yet")
-    }
+        ("the targets that can are", "none of which this version of npc has yet")
+    };
+    diagnostic.note(if others.iter().any(|other| other.is_available()) {
+        format!("{can} {list}")
+    } else {
+        format!("{can} {list}, {has}")
+    })
 }

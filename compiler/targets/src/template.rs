@@ -13,7 +13,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use npc_diagnostics::{Diagnostic, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_program::values::address::{Block, IpNet, subtract};
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::port::{Port, Which};
@@ -216,12 +216,12 @@ impl<N: Names> Lower<'_, N> {
     fn refuse(&mut self, policy: &Policy) {
         for rule in &policy.rules {
             if let Some(log) = rule.log {
-                self.diagnostics.push(cannot(
-                    N::TARGET,
-                    "`log`",
+                let told = cannot(N::TARGET, "`log`", log, "a NetworkPolicy cannot log", &[Target::Ebpf]);
+                self.diagnostics.push(told.help("leave out `log`").fix(
+                    Applicability::Maybe,
+                    "leave out `log`",
                     log,
-                    "a NetworkPolicy cannot log",
-                    &[Target::Ebpf],
+                    "",
                 ));
             }
         }

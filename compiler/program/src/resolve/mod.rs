@@ -1,5 +1,6 @@
 //! From trees to a program: names resolved, sets typed, values checked.
 
+mod exceptions;
 mod policy;
 mod scope;
 mod sets;
@@ -17,8 +18,8 @@ use crate::load::Loaded;
 use sets::Sets;
 
 /// The codes of this module, by file.
-pub(crate) static CODES: [&[&Code]; 5] =
-    [policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
+pub(crate) static CODES: [&[&Code]; 6] =
+    [exceptions::CODES, policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
 
 /// Resolves the files of a program.
 ///

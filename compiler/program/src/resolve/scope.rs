@@ -91,12 +91,14 @@ impl Context<'_> {
         let selector = Selector { requirements };
         let Some((first, second)) = selector.contradiction() else { return Some(selector) };
         let place = |index: usize| at(file, places.get(index).copied().unwrap_or(tree.span));
-        let diagnostic =
-            Diagnostic::new(&UNSATISFIABLE, "nothing can satisfy this selector", place(second), "this");
+        let tell = |label: String| {
+            Diagnostic::new(&UNSATISFIABLE, "nothing can satisfy this selector", place(second), label)
+        };
         let mut diagnostic = if first == second {
-            diagnostic
+            tell("no label can be like this".to_owned())
         } else {
-            diagnostic.label(place(first), "and this cannot both hold")
+            let other = self.sources.text(place(first));
+            tell(format!("cannot hold together with `{other}`")).label(place(first), "asked here")
         };
         let pair = selector.requirements.get(first).zip(selector.requirements.get(second));
         if let Some((a, b)) = pair

@@ -63,7 +63,7 @@ impl Context<'_> {
             let name = self.text(file, *key).into_owned();
             let text = self.text(file, *value).into_owned();
             let place = at(file, key.span);
-            let value = Value { text: &text, location: at(file, value.span) };
+            let value = Value { setting: &name, text: &text, location: at(file, value.span) };
             let read = match name.as_str() {
                 "synchronize" => set(&mut settings.synchronize, value.truth(), &name, place),
                 "generate-existing" => set(&mut settings.generate_existing, value.truth(), &name, place),
@@ -112,6 +112,7 @@ fn set<T>(
 
 /// The text of a setting's value.
 struct Value<'a> {
+    setting: &'a str,
     text: &'a str,
     location: Location,
 }
@@ -120,7 +121,7 @@ impl Value<'_> {
     fn wrong(&self, why: &str) -> Box<Diagnostic> {
         Box::new(Diagnostic::new(
             &SETTING_VALUE,
-            format!("`{}` is not a value of this setting", self.text),
+            format!("`{}` is not a value of `{}`", self.text, self.setting),
             self.location,
             why,
         ))

@@ -81,7 +81,7 @@ npc_diagnostics::codes! {
     /// ```
     TEST_EMPTY = "NP0503" "test-empty" Warning;
 
-    /// # Labels that a fixture cannot have
+    /// # Labels that a pod of a test cannot have
     ///
     /// The labels of a pod or a namespace are `key = value`, each key once; the operators of
     /// selectors have no meaning there.
@@ -272,7 +272,7 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &FIXTURE_LABELS,
-                        "a fixture has labels, not requirements on them",
+                        "what stands in a test has labels, `key = value`, and no requirements on them",
                         location,
                         "expected `key = value`",
                     )
@@ -371,7 +371,7 @@ impl Fixtures {
             &TEST_UNKNOWN,
             format!("the test has no {what} `{name}`"),
             location,
-            "not among its fixtures",
+            "no line of the test says it",
         );
         let near = if what == "pod" {
             nearest(name, self.pods.iter().map(String::as_str))
@@ -380,7 +380,7 @@ impl Fixtures {
         };
         match near {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")).fix(
-                Applicability::Automatic,
+                Applicability::Maybe,
                 format!("write `{near}`"),
                 location,
                 near,

@@ -38,6 +38,20 @@ npc_diagnostics::codes! {
     /// ```
     HOST_BITS = "NP0302" "host-bits" Error;
 
+    /// # One address that stands for none
+    ///
+    /// `0.0.0.0` and `::` alone are single addresses, which nothing has. Every address is `anywhere`,
+    /// or `0.0.0.0/0` and `::/0`.
+    ///
+    /// ```np fails
+    /// policy p for all pods in all namespaces { allow egress to 0.0.0.0 }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in all namespaces { allow egress to 0.0.0.0/0, ::/0 }
+    /// ```
+    UNSPECIFIED = "NP0313" "unspecified-address" Warning;
+
     /// # An exception that takes nothing away, or everything
     ///
     /// `except` takes addresses away from the block before it. A block that lies outside takes
@@ -59,10 +73,25 @@ npc_diagnostics::codes! {
 pub fn looks_like_address(word: &str) -> bool {
     let (address, length) = word.split_once('/').map_or((word, None), |(a, l)| (a, Some(l)));
     let v4 = address.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-        && (address.contains('.') || length.is_some());
+        && (address.contains('.') || length.is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit())));
     let v6 =
         address.contains(':') && address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
     v4 || v6
+}
+
+/// The warning for a word that is `0.0.0.0` or `::`, without a length.
+pub(crate) fn unspecified(word: &str, net: &IpNet, location: Location) -> Option<Diagnostic> {
+    (net.addr().is_unspecified() && !word.contains('/')).then(|| {
+        let all = format!("{word}/0");
+        Diagnostic::new(
+            &UNSPECIFIED,
+            format!("`{word}` is one address, and not every address"),
+            location,
+            "nothing has it",
+        )
+        .help(format!("write `anywhere`, or `{all}` for all addresses of the family"))
+        .fix(Applicability::Maybe, format!("write `{all}`"), location, all)
+    })
 }
 
 /// Reads an address or a block. A bare address is its /32 or /128.
@@ -146,7 +175,7 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
         Some(numbers) if numbers.len() == 4 && numbers.iter().all(|n| *n < 256) => {
             let fixed = numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(".") + &suffix;
             wrong("a number with a leading zero, which some programs read as octal").fix(
-                Applicability::Automatic,
+                Applicability::Maybe,
                 format!("write `{fixed}`"),
                 location,
                 fixed,

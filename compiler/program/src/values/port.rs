@@ -134,15 +134,7 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
     }
     let (name, which) = word.split_once('/').map_or((word, None), |(p, w)| (p, Some(w)));
     let Some(protocol) = Protocol::parse(name) else {
-        let meant = nearest(name, Protocol::ALL.map(Protocol::as_str));
-        let diagnostic = wrong("protocols are `tcp`, `udp` and `sctp`");
-        return Err(Box::new(match meant {
-            Some(meant) => {
-                let fixed = which.map_or_else(|| meant.to_owned(), |which| format!("{meant}/{which}"));
-                diagnostic.fix(Applicability::Automatic, format!("write `{fixed}`"), location, fixed)
-            }
-            None => diagnostic,
-        }));
+        return Err(Box::new(not_a_protocol(word, name, which, location)));
     };
     let Some(which) = which else { return Ok(Port { protocol, which: Which::All }) };
     let out_of_range = |why: &str| {
@@ -170,10 +162,66 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
         }
         Which::Range(first, last)
     } else {
-        check_name(which).map_err(|why| Box::new(wrong(why)))?;
+        check_name(which).map_err(|why| {
+            let range = which.replace("..", "-").replace(':', "-");
+            let numbers = range.bytes().all(|b| b.is_ascii_digit() || b == b'-') && range != which;
+            Box::new(match (which, numbers) {
+                ("*", _) => wrong("every port of a protocol is written by its name alone").fix(
+                    Applicability::Automatic,
+                    format!("write `{}`", protocol.as_str()),
+                    location,
+                    protocol.as_str(),
+                ),
+                (_, true) => {
+                    let fixed = format!("{}/{range}", protocol.as_str());
+                    wrong("a range is written with a hyphen").fix(
+                        Applicability::Automatic,
+                        format!("write `{fixed}`"),
+                        location,
+                        fixed,
+                    )
+                }
+                _ => wrong(why),
+            })
+        })?;
         Which::Named(which.into())
     };
     Ok(Port { protocol, which })
+}
+
+/// The diagnostic for a port whose protocol is none.
+fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Location) -> Diagnostic {
+    let told = |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
+    let lower = name.to_ascii_lowercase();
+    if lower.starts_with("icmp") {
+        return told("ICMP has no ports").help("a rule without `on` allows every protocol");
+    }
+    // `80/tcp`, as Kubernetes' tables print it.
+    if let Some(protocol) = which.and_then(|which| Protocol::parse(&which.to_ascii_lowercase())) {
+        let fixed = format!("{}/{name}", protocol.as_str());
+        return told("the protocol stands first").fix(
+            Applicability::Automatic,
+            format!("write `{fixed}`"),
+            location,
+            fixed,
+        );
+    }
+    let written =
+        |protocol: &str| which.map_or_else(|| protocol.to_owned(), |which| format!("{protocol}/{which}"));
+    let diagnostic = told("protocols are `tcp`, `udp` and `sctp`");
+    // Another case is the same word. Anything else is a guess, and which protocol matters.
+    let (meant, sure) = match Protocol::parse(&lower) {
+        Some(protocol) => (protocol.as_str(), Applicability::Automatic),
+        None => {
+            let near = nearest(&lower, Protocol::ALL.map(Protocol::as_str));
+            (near.unwrap_or("tcp"), Applicability::Maybe)
+        }
+    };
+    if which.is_none() && sure == Applicability::Maybe && nearest(&lower, [meant]).is_none() {
+        return diagnostic;
+    }
+    let fixed = written(meant);
+    diagnostic.fix(sure, format!("write `{fixed}`"), location, fixed)
 }
 
 /// Whether Kubernetes takes the word as the name of a port (IANA service name, RFC 6335).

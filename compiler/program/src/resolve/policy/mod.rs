@@ -359,8 +359,9 @@ impl Context<'_> {
 
     fn peers(&mut self, file: FileId, trees: &[PeerTree], view: &mut View<'_, '_>) -> Option<Vec<Peer>> {
         let mut peers = Vec::with_capacity(trees.len());
-        let mut complete = true;
-        for tree in trees {
+        let upto = self.exceptions(file, trees, view);
+        let mut complete = upto == trees.len();
+        for tree in trees.iter().take(upto) {
             match tree {
                 PeerTree::Anywhere { span, except } => {
                     let location = at(file, *span);
@@ -382,7 +383,7 @@ impl Context<'_> {
                         self.tell(
                             Diagnostic::new(
                                 &WRONG_KIND,
-                                "expected pods or addresses, and this is ports",
+                                "expected pods or addresses, and these are ports",
                                 at(file, term.span()),
                                 "these are ports",
                             )
@@ -393,17 +394,20 @@ impl Context<'_> {
                 },
             }
         }
-        if let Some(PeerTree::Anywhere { span, except }) =
-            trees.iter().find(|tree| matches!(tree, PeerTree::Anywhere { .. }))
-            && except.is_empty()
-            && trees.len() > 1
+        let everything =
+            |tree: &&PeerTree| matches!(tree, PeerTree::Anywhere { except, .. } if except.is_empty());
+        if let Some(anywhere) = trees.iter().find(everything)
+            && let Some(beside) = trees.iter().find(|tree| tree.span() != anywhere.span())
         {
-            self.tell(Diagnostic::new(
-                &BESIDE_ANYWHERE,
-                "`anywhere` is every pod and every address: what stands beside it adds nothing",
-                at(file, *span),
-                "this says it all",
-            ));
+            self.tell(
+                Diagnostic::new(
+                    &BESIDE_ANYWHERE,
+                    "`anywhere` is every pod and every address: what stands beside it adds nothing",
+                    at(file, beside.span()),
+                    "adds nothing",
+                )
+                .label(at(file, anywhere.span()), "this says it all"),
+            );
         }
         complete.then_some(peers)
     }
@@ -432,11 +436,10 @@ impl Context<'_> {
     ) -> Option<crate::ir::Assertion> {
         let sources =
             view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);
-        let destination = PeerTree::Term(tree.destination.clone());
-        let destinations = self.peers(file, std::slice::from_ref(&destination), view);
+        let destinations = self.peers(file, std::slice::from_ref(&tree.destination), view);
         let ports = view.ports(file, &tree.ports, self);
         let mut complete = true;
-        for (list, term) in [(true, &tree.source), (false, &tree.destination)] {
+        for (list, span) in [(true, tree.source.span()), (false, tree.destination.span())] {
             let unscoped = if list {
                 sources.iter().flatten().any(|pods| pods.scope_location.is_none())
             } else {
@@ -447,7 +450,7 @@ impl Context<'_> {
             };
             if unscoped {
                 complete = false;
-                let place = at(file, term.span());
+                let place = at(file, span);
                 self.tell(no_scope(place, place, None));
             }
         }
@@ -465,13 +468,13 @@ impl Context<'_> {
 fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &SUBJECT_SCOPE,
-        "these pods are in no namespaces",
+        "this does not say in which namespaces the pods are",
         place,
         "say which: `in namespace NAME`, `in all namespaces`, `in namespaces { … }`",
     )
     .fix(
         Applicability::Maybe,
-        "mean every namespace",
+        "for every namespace write `in all namespaces`",
         Location::new(end.file, end.span.at_end()),
         " in all namespaces",
     );
@@ -502,18 +505,30 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
     .note("policies are a union: what one allows, another cannot take back");
     let policy_start = at(file, policy.name.span);
     let diagnostic = diagnostic.label(policy_start, format!("`{name}` is a plain policy"));
-    if rule.action == Action::Deny {
-        let only_peer = match rule.peers.as_slice() {
-            [PeerTree::Term(Term::Word(_))] if rule.ports.is_empty() => {
-                let direction =
-                    if rule.direction == Direction::Ingress { "ingress from" } else { "egress to" };
-                format!("write `allow {direction} anywhere except …`, or ")
-            }
-            _ => String::new(),
-        };
-        diagnostic.help(format!("{only_peer}make it an `admin policy`, whose denials no other policy undoes"))
-    } else {
-        diagnostic.help("make it an `admin policy`")
+    if rule.action == Action::Pass {
+        return diagnostic.help("make it an `admin policy`");
+    }
+    let ingress = rule.direction == Direction::Ingress;
+    let (direction, preposition) = if ingress { ("ingress", "from") } else { ("egress", "to") };
+    let allowed = policy.statements.iter().any(|statement| {
+        matches!(statement, Statement::Rule(other) if other.action == Action::Allow && other.direction == rule.direction)
+    });
+    let everyone = matches!(rule.peers.as_slice(), [PeerTree::Anywhere { except, .. }] if except.is_empty());
+    let addresses = matches!(rule.peers.as_slice(), [PeerTree::Term(Term::Word(_))]);
+    match (everyone, allowed, addresses && rule.ports.is_empty()) {
+        (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then refused")).fix(
+            Applicability::Maybe,
+            format!("write `isolate {direction}`"),
+            at(file, rule.span),
+            format!("isolate {direction}"),
+        ),
+        (_, true, _) => diagnostic.help("what no rule allows is refused already: leave the rule out, or take this away where it is allowed, with `except`; an `admin policy` denies what no other policy opens again"),
+        (_, _, true) => diagnostic.help(format!(
+            "write `allow {direction} {preposition} anywhere except …`, which allows everything else, or make it an `admin policy`, whose denials no other policy undoes"
+        )),
+        _ => diagnostic.help(format!(
+            "name those who may instead, with `allow {direction} {preposition} …`, or make it an `admin policy`, whose denials no other policy undoes"
+        )),
     }
 }
 

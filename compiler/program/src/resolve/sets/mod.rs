@@ -182,6 +182,8 @@ pub(super) struct Sets<'a> {
     libraries: Vec<bool>,
     /// Whether an import of each file failed, so that names may be missing for that reason.
     incomplete: Vec<bool>,
+    /// Where the names of policies stand, for those who take one for a set.
+    policies: FxHashMap<Arc<str>, Location>,
 }
 
 impl<'a> Sets<'a> {
@@ -190,12 +192,16 @@ impl<'a> Sets<'a> {
         let mut sets: Vec<Set<'a>> = Vec::new();
         let mut own: Vec<FxHashMap<Arc<str>, usize>> = Vec::with_capacity(loaded.files.len());
         let mut libraries = Vec::with_capacity(loaded.files.len());
+        let mut policies = FxHashMap::default();
         for (index, file) in loaded.files.iter().enumerate() {
             let mut names = FxHashMap::default();
             let items = &file.parsed.tree.items;
             libraries
                 .push(items.iter().all(|item| matches!(item.kind, ItemKind::Let(_) | ItemKind::Import(_))));
             for item in items {
+                if let ItemKind::Policy(policy) = &item.kind {
+                    policies.insert(cx.name(file.id, policy.name), at(file.id, policy.name.span));
+                }
                 let ItemKind::Let(item) = &item.kind else { continue };
                 let name = cx.name(file.id, item.name);
                 let location = at(file.id, item.name.span);
@@ -252,8 +258,9 @@ impl<'a> Sets<'a> {
                 }
             }
             for (name, set) in own.get(index).into_iter().flatten() {
+                // A definition that settles which of two is meant hides nothing.
                 let hidden = scope.insert(Arc::clone(name), Target::Set(*set));
-                if let Some(Target::Set(hidden) | Target::Ambiguous(hidden, _)) = hidden
+                if let Some(Target::Set(hidden)) = hidden
                     && let (Some(this), Some(hidden)) = (sets.get(*set), sets.get(hidden))
                 {
                     cx.tell(
@@ -271,7 +278,7 @@ impl<'a> Sets<'a> {
         }
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
         let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
-        Self { sets, scopes, paths, libraries, incomplete }
+        Self { sets, scopes, paths, libraries, incomplete, policies }
     }
 
     /// Evaluates every set. Sets may name others in any order and to any depth, so the work is a
@@ -390,6 +397,9 @@ impl<'a> Sets<'a> {
         let mut blocks = Unique::default();
         let mut ports = Unique::default();
         let mut pods = Unique::default();
+        if cx.exceptions(file_id, terms, &view) < terms.len() {
+            return Value::Broken;
+        }
         for term in terms {
             let location = at(file_id, term.span());
             let value = view.term(file_id, term, cx);
@@ -401,9 +411,9 @@ impl<'a> Sets<'a> {
                             &WRONG_KIND,
                             format!("a set holds {} or {}, not both", first.kind(), value.kind()),
                             location,
-                            format!("this is {}", value.kind()),
+                            format!("these are {}", value.kind()),
                         )
-                        .label(*place, format!("this is {}", first.kind())),
+                        .label(*place, format!("these are {}", first.kind())),
                     );
                     return Value::Broken;
                 }

@@ -60,6 +60,17 @@ impl View<'_, '_> {
         }
     }
 
+    /// What a name stands for, without a word where it stands for nothing.
+    pub(in crate::resolve) fn known(&self, name: &str) -> Option<&Value> {
+        match self.sets.scopes.get(self.file)?.get(name)? {
+            Target::Set(index) => match &self.sets.sets.get(*index)?.state {
+                State::Done(value) => Some(value),
+                _ => Some(&Value::Broken),
+            },
+            Target::Ambiguous(..) => Some(&Value::Broken),
+        }
+    }
+
     fn tell_unknown(&self, name: &str, location: Location, cx: &mut Context<'_>) {
         if self.sets.incomplete.get(self.file) == Some(&true) {
             return;
@@ -69,9 +80,11 @@ impl View<'_, '_> {
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
         let near =
             scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name).chain(["anywhere"])));
+        // A name that is near is most likely meant; but a machine must not take one of the user's
+        // sets for another.
         let diagnostic = if let Some(near) = near {
             diagnostic.help(format!("did you mean `{near}`?")).fix(
-                Applicability::Automatic,
+                Applicability::Maybe,
                 format!("write `{near}`"),
                 location,
                 near,
@@ -81,8 +94,12 @@ impl View<'_, '_> {
             diagnostic
                 .label(elsewhere.location, "defined in this file, which is not imported")
                 .help(format!("import `{path}`"))
+        } else if let Some(policy) = self.sets.policies.get(name) {
+            diagnostic
+                .label(*policy, "this is a policy, and not a set")
+                .help(format!("name its pods: `let {name} = pods {{ … }} in …`"))
         } else {
-            diagnostic.help(format!("define it: `let {name} = …`"))
+            advise(diagnostic, name, location)
         };
         cx.tell(diagnostic);
     }
@@ -103,7 +120,10 @@ impl View<'_, '_> {
         let location = at(file, term.word.span);
         let value = if address::looks_like_address(&text) {
             match cx.ok(address::parse(&text, location)) {
-                Some(net) => Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into()),
+                Some(net) => {
+                    address::unspecified(&text, &net, location).into_iter().for_each(|told| cx.tell(told));
+                    Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into())
+                }
                 None => Value::Broken,
             }
         } else if port::looks_like_port(&text) {
@@ -241,9 +261,9 @@ impl View<'_, '_> {
                         &EXCEPT_OUTSIDE,
                         format!("`except {net}` takes nothing away"),
                         place,
-                        "lies outside",
+                        format!("lies outside {}", cx.sources.text(base)),
                     )
-                    .label(base, "of this block")
+                    .label(base, "taken from this")
                 });
             }
         }
@@ -316,8 +336,9 @@ impl View<'_, '_> {
         cx: &mut Context<'_>,
     ) -> Option<Vec<Arc<PodTerm>>> {
         let mut out = Unique::default();
-        let mut complete = true;
-        for term in terms {
+        let upto = cx.exceptions(file, terms, self);
+        let mut complete = upto == terms.len();
+        for term in terms.iter().take(upto) {
             match self.term(file, term, cx) {
                 Value::Pods(list) => {
                     for one in list.iter() {
@@ -330,9 +351,9 @@ impl View<'_, '_> {
                     cx.tell(
                         Diagnostic::new(
                             &WRONG_KIND,
-                            format!("{what} pods, and this is {}", other.kind()),
+                            format!("{what} pods, and these are {}", other.kind()),
                             at(file, term.span()),
-                            format!("this is {}", other.kind()),
+                            format!("holds {}", other.kind()),
                         )
                         .help("pods are written `all pods in …` or `pods { app = web } in …`"),
                     );
@@ -341,4 +362,54 @@ impl View<'_, '_> {
         }
         complete.then_some(out.list)
     }
+}
+
+/// What a word that names no set may have been meant to be.
+fn advise(diagnostic: Diagnostic, name: &str, location: Location) -> Diagnostic {
+    let write = |diagnostic: Diagnostic, text: String| {
+        diagnostic.fix(Applicability::Maybe, format!("write `{text}`"), location, text)
+    };
+    let lower = name.to_ascii_lowercase();
+    let protocol = |name: &str| port::Protocol::parse(name).is_some();
+    if protocol(&lower) {
+        return write(diagnostic, lower);
+    }
+    if let Some((first, rest)) = lower.split_once(':')
+        && protocol(first)
+        && !rest.is_empty()
+    {
+        return write(diagnostic, format!("{first}/{rest}"));
+    }
+    match lower.as_str() {
+        "any" | "all" | "everyone" | "everything" | "everywhere" | "internet" | "world" | "*"
+        | "external" => {
+            return diagnostic.help(
+                "`anywhere` is every pod and every address; every port is meant where there is no `on`",
+            );
+        }
+        "icmp" | "icmpv6" => {
+            return diagnostic.help("ICMP has no ports; a rule without `on` allows every protocol");
+        }
+        "http" | "https" | "ssh" | "smtp" | "mysql" | "postgres" | "grpc" | "metrics" => {
+            return diagnostic.help(format!(
+                "the port that pods call so is `tcp/{name}`; a set is defined by `let {name} = …`"
+            ));
+        }
+        "self" | "nodes" | "node" | "host" | "service" | "serviceaccount" | "services" => {
+            return diagnostic.help("peers are pods, selected by their labels, and addresses");
+        }
+        _ => {}
+    }
+    if name.contains('.') && name.bytes().any(|b| b.is_ascii_alphabetic()) && !name.contains('/') {
+        return diagnostic.help("policies know pods and addresses, and no host names");
+    }
+    if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']) {
+        return diagnostic.help("addresses are written one by one or as blocks, as in `10.0.0.0/24`");
+    }
+    if crate::values::name::is_subdomain(name) {
+        return diagnostic.help(format!(
+            "define it: `let {name} = …`; a namespace's pods are `all pods in namespace {name}`"
+        ));
+    }
+    diagnostic
 }

@@ -1,0 +1,174 @@
+//! `except` ends at the comma.
+
+use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Location, Span};
+use npc_syntax::ast::{Address, Peer, ScopeExcept, Term, WordTerm};
+
+use super::sets::{Value, View};
+use super::{Context, at};
+use crate::values::address::{self, IpNet};
+
+npc_diagnostics::codes! {
+    /// # Not an exception: `except` ends at the comma
+    ///
+    /// Behind `except` stands one thing, or several in parentheses. What follows the comma is the
+    /// next peer, and so it is allowed.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespace shop {
+    ///   allow egress to anywhere except 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// policy p for all pods in namespace shop {
+    ///   allow egress to anywhere except (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16)
+    /// }
+    /// ```
+    EXCEPT_ENDS = "NP0409" "except-ends" Error;
+}
+
+/// A member of a list, of terms or of peers.
+#[derive(Clone, Copy)]
+pub(super) enum Member<'a> {
+    Anywhere(Span, &'a [Address]),
+    Term(&'a Term),
+}
+
+impl<'a> From<&'a Term> for Member<'a> {
+    fn from(term: &'a Term) -> Self {
+        Self::Term(term)
+    }
+}
+
+impl<'a> From<&'a Peer> for Member<'a> {
+    fn from(peer: &'a Peer) -> Self {
+        match peer {
+            Peer::Anywhere { span, except } => Self::Anywhere(*span, except),
+            Peer::Term(term) => Self::Term(term),
+        }
+    }
+}
+
+/// What a member ends with, where that is an exception without parentheses.
+enum Open {
+    /// From namespaces.
+    Names(Span),
+    /// From every address, or from those of some blocks.
+    Addresses(Span, Option<Vec<IpNet>>),
+}
+
+impl Context<'_> {
+    /// Tells members of a list that look like further exceptions of the one before them. Gives how
+    /// many members there are before the first of them; those behind are not to be looked at.
+    pub(super) fn exceptions<'a, T>(&mut self, file: FileId, list: &'a [T], view: &View<'_, '_>) -> usize
+    where
+        Member<'a>: From<&'a T>,
+    {
+        for (index, one) in list.iter().enumerate() {
+            let Some(open) = self.open(file, Member::from(one), view) else { continue };
+            let behind = list.get(index + 1..).unwrap_or_default();
+            let more: Vec<&WordTerm> = behind
+                .iter()
+                .map_while(|next| match Member::from(next) {
+                    Member::Term(Term::Word(word)) if self.goes_on(file, &open, word, view) => Some(word),
+                    _ => None,
+                })
+                .collect();
+            if let (Some(first), Some(last)) = (more.first(), more.last()) {
+                self.tell_exceptions(file, &open, first, last, more.len());
+                return index + 1;
+            }
+        }
+        list.len()
+    }
+
+    fn open(&self, file: FileId, member: Member<'_>, view: &View<'_, '_>) -> Option<Open> {
+        // What is in parentheses ends before the member does.
+        let bare = |except: &[Address], end: u32| match except {
+            [one] if one.span.end == end => Some(one.span),
+            _ => None,
+        };
+        match member {
+            Member::Anywhere(span, except) => Some(Open::Addresses(bare(except, span.end)?, None)),
+            Member::Term(Term::Word(term)) => {
+                let place = bare(&term.except, term.span.end)?;
+                Some(Open::Addresses(place, Some(self.nets(file, term, view)?)))
+            }
+            Member::Term(Term::Pods(pods)) => match pods.scope.as_ref()?.except.as_ref()? {
+                ScopeExcept::Globs(words) => match words.as_slice() {
+                    [one] if one.span.end == pods.span.end => Some(Open::Names(one.span)),
+                    _ => None,
+                },
+                ScopeExcept::Selector(_) => None,
+            },
+        }
+    }
+
+    /// The blocks that a word names, where it names addresses.
+    fn nets(&self, file: FileId, term: &WordTerm, view: &View<'_, '_>) -> Option<Vec<IpNet>> {
+        let text = self.text(file, term.word);
+        if address::looks_like_address(&text) {
+            return address::parse(&text, at(file, term.word.span)).ok().map(|net| vec![net]);
+        }
+        match view.known(&text)? {
+            Value::Addresses(list) => Some(list.iter().map(|term| term.block.net).collect()),
+            _ => None,
+        }
+    }
+
+    fn goes_on(&self, file: FileId, open: &Open, word: &WordTerm, view: &View<'_, '_>) -> bool {
+        match open {
+            Open::Names(_) => {
+                let text = self.text(file, word.word);
+                word.scope.is_none()
+                    && word.except.is_empty()
+                    && !address::looks_like_address(&text)
+                    && !crate::values::port::looks_like_port(&text)
+                    && view.known(&text).is_none()
+            }
+            Open::Addresses(_, blocks) => self.nets(file, word, view).is_some_and(|nets| {
+                let inside = |net: &IpNet| blocks.iter().flatten().any(|block| block.contains(net));
+                blocks.is_none() || nets.iter().all(inside)
+            }),
+        }
+    }
+
+    fn tell_exceptions(
+        &mut self,
+        file: FileId,
+        open: &Open,
+        first: &WordTerm,
+        last: &WordTerm,
+        count: usize,
+    ) {
+        let text = self.text(file, first.word).into_owned();
+        let (except, message, label) = match open {
+            Open::Names(span) => (
+                *span,
+                "several names behind `except` stand in parentheses".to_owned(),
+                "`except` ended at the comma, so this would be a set of pods",
+            ),
+            Open::Addresses(span, _) => (
+                *span,
+                format!("`{text}` is not left out here: `except` ends at the comma"),
+                "the next peer, and so allowed",
+            ),
+        };
+        let place = |span: Span| Location::new(file, span);
+        let whole = first.span.to(last.span);
+        let fix = if count == 1 { "leave out both" } else { "leave out all of them" };
+        self.tell(
+            Diagnostic::new(&EXCEPT_ENDS, message, place(whole), label)
+                .label(place(except), "only this is left out")
+                .help("to leave out all of them write `except (…, …)`")
+                .fix_edits(
+                    Applicability::Maybe,
+                    fix,
+                    vec![
+                        Edit { location: place(except.at_start()), text: "(".to_owned() },
+                        Edit { location: place(last.span.at_end()), text: ")".to_owned() },
+                    ],
+                ),
+        );
+    }
+}
