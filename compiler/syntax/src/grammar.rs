@@ -186,7 +186,8 @@ fn peer<'a>() -> impl Grammar<'a, Peer> {
 
 /// What `from` or `to` names.
 fn peers<'a>() -> impl Grammar<'a, Vec<Peer>> {
-    comma_separated(peer()).boxed()
+    // Behind a comma that ends the list, settings may begin.
+    comma_separated(peer().and_is(just([T::Kyverno, T::LBrace]).not())).boxed()
 }
 
 fn rule<'a>() -> impl Grammar<'a, Rule> {

@@ -149,12 +149,21 @@ impl Output<'_> {
     /// Forgets what was told since `before` of places in a line with a bad character: it most likely
     /// follows from that.
     fn forget_beside(&mut self, before: usize, bad: &[Span]) {
-        let line = |at: u32| self.source.get(..at as usize).map(|text| text.matches('\n').count());
-        let lines: Vec<_> = bad.iter().map(|span| line(span.start)).collect();
+        let line = |span: &Span| {
+            let (ahead, behind) = self.source.split_at(self.source.floor_char_boundary(span.start as usize));
+            let start = ahead.rfind('\n').map_or(0, |at| at + 1);
+            let end = behind.find('\n').map_or(self.source.len(), |at| ahead.len() + at);
+            start..=end
+        };
+        let lines: Vec<_> = bad.iter().map(line).collect();
         let new = self.diagnostics.split_off(before);
-        let kept = new
-            .into_iter()
-            .filter(|d| d.location().is_none_or(|place| !lines.contains(&line(place.span.start))));
+        let beside = |at: usize| {
+            // In the order of the source, as the bad characters are.
+            let behind = lines.partition_point(|line| *line.end() < at);
+            lines.get(behind).is_some_and(|line| line.contains(&at))
+        };
+        let kept =
+            new.into_iter().filter(|d| d.location().is_none_or(|place| !beside(place.span.start as usize)));
         let kept: Vec<Diagnostic> = kept.collect();
         self.diagnostics.extend(kept);
     }
@@ -192,6 +201,47 @@ fn surely_starts(tokens: &[Token], index: usize) -> bool {
         Some(T::Admin | T::Baseline) => next == Some(T::Policy),
         Some(T::Assert) => matches!(next, Some(T::Allow | T::Deny)),
         _ => false,
+    }
+}
+
+/// Whether the word at `index` is what the token before it asks for, so that it begins nothing:
+/// namespaces, sets, labels and tests may be called `audit`, `admin`, `kyverno`.
+///
+/// `nested` says that it stands in parentheses or in a selector. A keyword that is the first of its
+/// line, no further right than the item, begins an item all the same: the line above is broken.
+fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, source: &str) -> bool {
+    let kind = |at: usize| kind_at(tokens, at);
+    let (Some(this), Some(before)) = (kind(index), index.checked_sub(1).and_then(kind)) else { return false };
+    let asked = match before {
+        // Behind these stands a name of the user's, whatever it is.
+        T::Namespace | T::Sharing | T::Pod | T::Policy => true,
+        T::Except => kind(index.wrapping_sub(2)) != Some(T::Namespace),
+        T::In => index >= 3 && kind(index - 3) == Some(T::Pod),
+        T::Comma | T::Eq | T::LParen | T::From | T::To | T::On | T::For | T::Arrow => {
+            nested || !this.is_reserved()
+        }
+        T::EqEq | T::NotEq | T::Not | T::Notin | T::LBrace => nested,
+        _ => false,
+    };
+    if !asked {
+        return false;
+    }
+    let own_line = |index: usize| {
+        let start = tokens.get(index)?.span.0.start as usize;
+        let line = source.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
+        let indent = source.get(line..start)?;
+        Some((indent.chars().count(), indent.trim().is_empty(), start - line))
+    };
+    let same_line = |a: usize, b: usize| {
+        let (a, b) = (tokens.get(a)?.span.0.end as usize, tokens.get(b)?.span.0.start as usize);
+        Some(!source.get(a..b)?.contains('\n'))
+    };
+    match (own_line(index), own_line(item)) {
+        // `audit` alone in its line, behind a comma, is the last of a list.
+        (Some((at, true, _)), Some((above, ..))) if at <= above => {
+            before == T::Comma && same_line(index, index + 1) != Some(true)
+        }
+        _ => true,
     }
 }
 
@@ -270,8 +320,10 @@ fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static st
 /// Whether the brace at `open` opens a selector and not a body.
 fn opens_selector(tokens: &[Token], open: usize) -> bool {
     let before = open.checked_sub(1).and_then(|before| kind_at(tokens, before));
-    let all = open.checked_sub(2).and_then(|before| kind_at(tokens, before)) == Some(T::All);
-    if matches!(before, Some(T::Pods | T::Namespaces)) && !all || before == Some(T::Except) {
+    let second = open.checked_sub(2).and_then(|before| kind_at(tokens, before));
+    // `all pods {` opens a body, and so does `namespace pods {`, of a namespace of that name.
+    let other = matches!(second, Some(T::All | T::Namespace | T::Except));
+    if matches!(before, Some(T::Pods | T::Namespaces | T::Except)) && !other {
         return true;
     }
     match kind_at(tokens, open + 1) {
@@ -297,6 +349,8 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
     let mut depth = 0usize;
     // The brace that opened the current block at depth zero.
     let mut open = 0usize;
+    // For each brace or parenthesis that is open, whether names and labels stand in it.
+    let mut nested: Vec<bool> = Vec::new();
     // Whether the item that began last is complete, so that what follows must begin another.
     let mut complete = true;
     let mut index = 0;
@@ -307,18 +361,18 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             && index > 0
             && index <= item + 2
             && matches!(kind_at(tokens, index - 1), Some(T::Audit | T::Admin | T::Baseline));
+        let asked_for =
+            !complete && is_asked_for(tokens, index, item, nested.last() == Some(&true), out.source);
         let mut starts = !modified
+            && !asked_for
             && (surely_starts(tokens, index)
-                || depth == 0
-                    && token.kind == T::Kyverno
-                    && kind_at(tokens, index + 1) == Some(T::LBrace)
-                    // No item ends in a comma.
-                    && index.checked_sub(1).and_then(|before| kind_at(tokens, before)) != Some(T::Comma)
+                || depth == 0 && token.kind == T::Kyverno && kind_at(tokens, index + 1) == Some(T::LBrace)
                 || (complete || depth > 0 || index > item)
                     && seems_to_start(tokens, index, item, out.source)
                 || complete && begins_item(token.kind));
         if !starts
             && !modified
+            && !asked_for
             && depth == 0
             && let Some((word, kind)) = misspelt(tokens, index, out.source)
         {
@@ -341,6 +395,7 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
         if starts || complete {
             chunks.push(Chunk { start: index, end: index, body: None, parse: starts, bad: false });
             depth = 0;
+            nested.clear();
             complete = false;
         }
         let Some(chunk) = chunks.last_mut() else { break };
@@ -355,6 +410,8 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                         chunk.body = Some(token.span.0.start);
                     }
                 }
+                let selector = token.kind == T::LParen || opens_selector(tokens, index);
+                nested.push(selector);
                 depth += 1;
                 if depth == MAX_DEPTH && chunk.parse {
                     chunk.parse = false;
@@ -371,6 +428,7 @@ fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             }
             T::RBrace | T::RParen => {
                 depth = depth.saturating_sub(1);
+                nested.pop();
                 let block = matches!(kind_at(tokens, chunk.start), Some(T::Kyverno | T::Test));
                 complete = depth == 0
                     && (block
@@ -428,12 +486,15 @@ fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let joined = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let ahead = out.source.get(..token.span.0.start as usize).unwrap_or("");
     let diagnostic = match text {
-        ";" => plain("statements need no terminator").fix(
-            Applicability::Automatic,
-            "remove the semicolon",
-            location,
-            "",
-        ),
+        ";" => {
+            // Between two members of a list, and in what was meant as a comment, it stands for more.
+            let line = ahead.rsplit('\n').next().unwrap_or(ahead);
+            let ends = rest.trim_start_matches([' ', '\t', ';']).starts_with(['\n', '\r', '}', '/'])
+                || rest.trim().is_empty();
+            let sure =
+                if ends && !line.contains('#') { Applicability::Automatic } else { Applicability::Maybe };
+            plain("statements need no terminator").fix(sure, "remove the semicolon", location, "")
+        }
         "'" => plain("strings are written in double quotes"),
         "&" | "&&" | "|" | "||" => {
             let braces = ahead.rfind('{') > ahead.rfind('}');

@@ -87,7 +87,7 @@ pub enum TokenKind {
 
     #[regex(r"[A-Za-z0-9_.:*?]+((-+|/)[A-Za-z0-9_.:*?]+)*")]
     Word,
-    #[regex(r#""([^"\\\n]|\\[^\n])*""#)]
+    #[regex(r#""([^"\\\r\n]|\\[^\r\n])*""#)]
     Str,
 
     #[token("{")]
@@ -111,10 +111,10 @@ pub enum TokenKind {
     #[token("->")]
     Arrow,
 
-    #[regex(r"//[^\n]*", allow_greedy = true)]
+    #[regex(r"//[^\r\n]*", allow_greedy = true)]
     Comment,
     /// A string without its closing quote; it ends with the line.
-    #[regex(r#""([^"\\\n]|\\[^\n])*\\?"#)]
+    #[regex(r#""([^"\\\r\n]|\\[^\r\n])*\\?"#)]
     OpenStr,
     /// Characters that begin no token.
     Bad,
@@ -376,6 +376,12 @@ mod tests {
         );
         assert_eq!(kinds("a-"), [(TokenKind::Word, "a"), (TokenKind::Bad, "-")]);
         assert_eq!(kinds("tcp/"), [(TokenKind::Word, "tcp"), (TokenKind::Bad, "/")]);
+    }
+
+    #[test]
+    fn lines_end_with_a_carriage_return_too() {
+        assert_eq!(kinds("// note\rlet"), [(TokenKind::Let, "let")]);
+        assert_eq!(kinds("\"a\rlet"), [(TokenKind::OpenStr, "\"a"), (TokenKind::Let, "let")]);
     }
 
     #[test]
