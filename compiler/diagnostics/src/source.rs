@@ -120,13 +120,19 @@ impl SourceFile {
         self.line_starts.len() as u32
     }
 
+    /// The line of a byte offset, counted from one. An offset behind the end gives the last.
+    #[must_use]
+    pub fn line_number(&self, offset: u32) -> u32 {
+        self.line_starts.partition_point(|start| *start <= offset).max(1) as u32
+    }
+
     /// The line and column of a byte offset. An offset behind the end gives the end.
     #[must_use]
     pub fn line_column(&self, offset: u32) -> LineColumn {
-        let index = self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1);
-        let start = self.line_starts.get(index).copied().unwrap_or(0);
+        let line = self.line_number(offset);
+        let start = self.line_starts.get(line as usize - 1).copied().unwrap_or(0);
         let before = self.text.get(start as usize..offset as usize).unwrap_or("");
-        LineColumn { line: index as u32 + 1, column: before.chars().count() as u32 + 1 }
+        LineColumn { line, column: before.chars().count() as u32 + 1 }
     }
 
     /// The text of a line, counted from one, without its line break.
@@ -179,7 +185,7 @@ impl SourceMap {
     #[must_use]
     pub fn line_of(&self, location: Location) -> String {
         let file = self.file(location.file);
-        format!("{}:{}", file.name(), file.line_column(location.span.start).line)
+        format!("{}:{}", file.name(), file.line_number(location.span.start))
     }
 
     /// Every file with its id, in the order of being added.

@@ -1,6 +1,6 @@
 //! The levels of findings: `[lints]` in `npc.toml`, and `// npc: allow(NP0210)` above an item.
 
-use npc_diagnostics::{Diagnostic, Level, Location, Report, Span, nearest};
+use npc_diagnostics::{Code, Diagnostic, Level, Location, Report, Span, nearest};
 use npc_program::{Loaded, LoadedFile};
 use npc_syntax::CommentKind;
 use rustc_hash::FxHashMap;
@@ -31,7 +31,7 @@ const MARKER: &str = "npc:";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Levels {
     config: LintLevels,
-    /// For each code, the items in which it is allowed.
+    /// For each code, the items in which it is allowed, in order.
     allowed: FxHashMap<&'static str, Vec<Location>>,
 }
 
@@ -40,6 +40,7 @@ impl Levels {
     pub(crate) fn new(loaded: &Loaded, config: &LintLevels) -> (Self, Vec<Diagnostic>) {
         let mut levels = Self { config: config.clone(), allowed: FxHashMap::default() };
         let mut diagnostics = Vec::new();
+        let codes = crate::codes();
         for file in &loaded.files {
             let text = loaded.sources.file(file.id).text();
             for comment in &file.parsed.comments {
@@ -47,15 +48,25 @@ impl Levels {
                 if comment.kind == CommentKind::Plain
                     && let Some(command) = command.strip_prefix(MARKER)
                 {
-                    levels.comment(file, comment.span, command.trim(), &mut diagnostics);
+                    levels.comment(file, comment.span, command.trim(), &codes, &mut diagnostics);
                 }
             }
+        }
+        for places in levels.allowed.values_mut() {
+            places.sort_unstable();
         }
         (levels, diagnostics)
     }
 
     /// One comment: it allows codes in the item below it.
-    fn comment(&mut self, file: &LoadedFile, span: Span, command: &str, diagnostics: &mut Vec<Diagnostic>) {
+    fn comment(
+        &mut self,
+        file: &LoadedFile,
+        span: Span,
+        command: &str,
+        codes: &[&'static Code],
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
         let mut unknown = |why: String| {
             let place = Location::new(file.id, span);
             diagnostics.push(Diagnostic::new(&UNKNOWN_CODE, "this comment allows nothing", place, why));
@@ -64,7 +75,6 @@ impl Levels {
         let Some(inner) = inner else { return unknown("expected `npc: allow(NP0000)`".to_owned()) };
         let items = &file.parsed.tree.items;
         let below = items.get(items.partition_point(|item| item.span.start < span.start));
-        let codes = crate::codes();
         for name in inner.split(',').map(str::trim) {
             let code = codes.iter().find(|code| code.id == name || code.name == name);
             match (code, below) {
@@ -93,11 +103,13 @@ impl Levels {
                 diagnostic.level = level;
             }
             let by_comment = diagnostic.location().is_some_and(|place| {
-                let items = self.allowed.get(diagnostic.code.id);
-                items
-                    .into_iter()
-                    .flatten()
-                    .any(|item| item.file == place.file && item.span.touches(place.span.start))
+                let Some(items) = self.allowed.get(diagnostic.code.id) else { return false };
+                // Items do not overlap: only the last that begins before the place can hold it.
+                let start = place.span.start;
+                let behind =
+                    items.partition_point(|item| (item.file, item.span.start) <= (place.file, start));
+                let item = behind.checked_sub(1).and_then(|last| items.get(last));
+                item.is_some_and(|item| item.file == place.file && item.span.touches(start))
             });
             diagnostic.level != Level::Allow && !by_comment
         });

@@ -5,15 +5,16 @@ mod np0802_uncovered_namespace;
 
 use npc_cluster::{Cluster, Namespace};
 use npc_diagnostics::{Code, Diagnostic};
-use npc_program::values::name::glob_matches;
-use npc_program::{Program, Scope, ScopeBase};
+use npc_program::{Operator, Program, Scope, ScopeBase};
+use rustc_hash::FxHashMap;
 
 /// Runs the lints that need to know the cluster.
 #[must_use]
 pub fn cluster(program: &Program, cluster: &Cluster) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
-    np0801_selects_nothing::run(program, cluster, &mut diagnostics);
-    np0802_uncovered_namespace::run(program, cluster, &mut diagnostics);
+    let index = Index::new(cluster);
+    np0801_selects_nothing::run(program, cluster, &index, &mut diagnostics);
+    np0802_uncovered_namespace::run(program, &index, &mut diagnostics);
     diagnostics
 }
 
@@ -27,16 +28,52 @@ pub fn codes() -> Vec<&'static Code> {
         .collect()
 }
 
-/// Whether a scope that does not depend on a subject holds the namespace.
-fn holds(scope: &Scope, namespace: &Namespace) -> bool {
-    let label = |key: &str| namespace.labels.get(key).map(String::as_str);
-    let named = |globs: &[std::sync::Arc<str>]| globs.iter().any(|glob| glob_matches(glob, &namespace.name));
-    let base = match &scope.base {
-        ScopeBase::All | ScopeBase::Same => true,
-        ScopeBase::Names(globs) => named(globs),
-        ScopeBase::Labels(selector) => selector.matches(label),
-        ScopeBase::Sharing(keys) => keys.iter().all(|key| label(key).is_some()),
-    };
-    base && !named(&scope.except_names)
-        && !scope.except_labels.as_ref().is_some_and(|labels| labels.matches(label))
+/// The namespaces of a cluster, by what scopes ask for.
+struct Index<'a> {
+    all: Vec<&'a Namespace>,
+    by_name: FxHashMap<&'a str, &'a Namespace>,
+    by_label: FxHashMap<(&'a str, &'a str), Vec<&'a Namespace>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let mut by_label: FxHashMap<_, Vec<_>> = FxHashMap::default();
+        for namespace in &cluster.namespaces {
+            for (key, value) in &namespace.labels {
+                by_label.entry((key.as_str(), value.as_str())).or_default().push(namespace);
+            }
+        }
+        Self {
+            all: cluster.namespaces.iter().collect(),
+            by_name: cluster.namespaces.iter().map(|one| (one.name.as_str(), one)).collect(),
+            by_label,
+        }
+    }
+
+    /// The namespaces that a scope holds. One that depends on a subject holds all that it could.
+    fn held<'s>(&'s self, scope: &'s Scope) -> impl Iterator<Item = &'a Namespace> + 's {
+        let all = || -> Box<dyn Iterator<Item = &'a Namespace> + 's> { Box::new(self.all.iter().copied()) };
+        let candidates = match &scope.base {
+            ScopeBase::Names(names) if !names.iter().any(|name| name.contains(['*', '?'])) => {
+                Box::new(names.iter().filter_map(|name| self.by_name.get(&**name).copied()))
+            }
+            ScopeBase::Labels(selector) => {
+                match selector.requirements.iter().find(|one| one.operator == Operator::In) {
+                    Some(listed) => Box::new(
+                        listed
+                            .values
+                            .iter()
+                            .filter_map(|value| self.by_label.get(&(&*listed.key, &**value)))
+                            .flatten()
+                            .copied(),
+                    ),
+                    None => all(),
+                }
+            }
+            _ => all(),
+        };
+        candidates.filter(|namespace| {
+            scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
+        })
+    }
 }

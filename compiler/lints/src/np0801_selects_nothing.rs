@@ -5,7 +5,7 @@ use npc_diagnostics::{Diagnostic, nearest};
 use npc_program::{Peer, PodTerm, Program, ScopeBase};
 use rustc_hash::FxHashSet;
 
-use crate::holds;
+use crate::Index;
 
 npc_diagnostics::codes! {
     /// # No namespace of the cluster is meant
@@ -25,12 +25,31 @@ npc_diagnostics::codes! {
     SELECTS_NOTHING = "NP0801" "selects-nothing" Warning;
 }
 
-pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Diagnostic>) {
+/// How many findings get a suggestion: each is compared with every name or key of the cluster. More of
+/// them have one cause, most likely another cluster.
+const MAX_SUGGESTIONS: usize = 100;
+
+pub(crate) fn run(
+    program: &Program,
+    cluster: &Cluster,
+    index: &Index<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let mut seen = FxHashSet::default();
     let mut look = |pods: &PodTerm| {
         let Some(place) = pods.scope_location else { return };
-        if seen.insert(place) && !cluster.namespaces.iter().any(|namespace| holds(&pods.scope, namespace)) {
-            diagnostics.push(tell(pods, place, cluster));
+        if seen.insert(place) && index.held(&pods.scope).next().is_none() {
+            let near = if diagnostics.len() < MAX_SUGGESTIONS { near(pods, cluster) } else { None };
+            let diagnostic = Diagnostic::new(
+                &SELECTS_NOTHING,
+                "no namespace of the cluster is meant by this",
+                place,
+                "selects nothing",
+            );
+            diagnostics.push(match near {
+                Some(near) => diagnostic.help(format!("the cluster has `{near}`: is that what is meant?")),
+                None => diagnostic,
+            });
         }
     };
     for policy in &program.policies {
@@ -43,14 +62,9 @@ pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Di
     }
 }
 
-fn tell(pods: &PodTerm, place: npc_diagnostics::Location, cluster: &Cluster) -> Diagnostic {
-    let diagnostic = Diagnostic::new(
-        &SELECTS_NOTHING,
-        "no namespace of the cluster is meant by this",
-        place,
-        "selects nothing",
-    );
-    let near = match &pods.scope.base {
+/// The name or the label's key of the cluster that was meant, perhaps.
+fn near<'a>(pods: &PodTerm, cluster: &'a Cluster) -> Option<&'a str> {
+    match &pods.scope.base {
         ScopeBase::Names(names) => names.iter().find_map(|name| {
             nearest(name, cluster.namespaces.iter().map(|namespace| namespace.name.as_str()))
         }),
@@ -68,9 +82,5 @@ fn tell(pods: &PodTerm, place: npc_diagnostics::Location, cluster: &Cluster) -> 
             )
         }),
         ScopeBase::All | ScopeBase::Same => None,
-    };
-    match near {
-        Some(near) => diagnostic.help(format!("the cluster has `{near}`: is that what is meant?")),
-        None => diagnostic,
     }
 }

@@ -1,10 +1,10 @@
 //! Namespaces of the cluster that no policy is for.
 
-use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
 use npc_program::Program;
+use rustc_hash::FxHashSet;
 
-use crate::holds;
+use crate::Index;
 
 npc_diagnostics::codes! {
     /// # Namespaces that no policy is for
@@ -22,21 +22,19 @@ npc_diagnostics::codes! {
     UNCOVERED_NAMESPACE = "NP0802" "uncovered-namespace" Warning;
 }
 
-pub(crate) fn run(program: &Program, cluster: &Cluster, diagnostics: &mut Vec<Diagnostic>) {
-    let uncovered: Vec<&str> = cluster
-        .namespaces
-        .iter()
-        .filter(|namespace| !namespace.name.starts_with("kube-"))
-        .filter(|namespace| {
-            let mut subjects = program
-                .policies
-                .iter()
-                .filter(|policy| policy.audit.is_none())
-                .flat_map(|policy| &policy.subjects);
-            !subjects.any(|subject| holds(&subject.scope, namespace))
-        })
-        .map(|namespace| namespace.name.as_str())
-        .collect();
+pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let mut covered = FxHashSet::default();
+    let subjects =
+        program.policies.iter().filter(|policy| policy.audit.is_none()).flat_map(|policy| &policy.subjects);
+    for subject in subjects {
+        covered.extend(index.held(&subject.scope).map(|namespace| namespace.name.as_str()));
+        if covered.len() == index.all.len() {
+            return;
+        }
+    }
+    let names = index.all.iter().map(|namespace| namespace.name.as_str());
+    let uncovered: Vec<&str> =
+        names.filter(|name| !name.starts_with("kube-") && !covered.contains(name)).collect();
     let shown = uncovered.iter().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let message = match uncovered.len() {
         0 => return,

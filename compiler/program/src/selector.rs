@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use npc_syntax::ast::Operator;
+use rustc_hash::FxHashSet;
 
 use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
 use crate::values::label::NAMESPACE_NAME;
-use crate::values::name::{glob_matches, some_name_matches};
+use crate::values::name::{glob_matches, literal_prefix, prefixes_meet, some_name_matches};
 
 impl Requirement {
     /// The requirement that holds exactly where this one does not.
@@ -97,24 +98,11 @@ pub fn scopes_overlap(scopes: &[&Scope]) -> bool {
     let mut requirements: Vec<&Requirement> = Vec::new();
     let mut excluded: Vec<&Selector> = Vec::new();
     let mut shared = Vec::new();
-    // Names: one pattern of each list must match, and none of those left out.
-    let mut wanted: Vec<Vec<&str>> = vec![Vec::new()];
-    let mut unwanted: Vec<&str> = Vec::new();
+    let mut names = Names { wanted: Vec::new(), unwanted: Vec::new() };
     for scope in scopes {
         match &scope.base {
             ScopeBase::All | ScopeBase::Same => {}
-            ScopeBase::Names(names) => {
-                wanted = wanted
-                    .iter()
-                    .flat_map(|chosen| {
-                        names.iter().map(move |name| {
-                            let mut chosen = chosen.clone();
-                            chosen.push(name);
-                            chosen
-                        })
-                    })
-                    .collect();
-            }
+            ScopeBase::Names(list) => names.wanted.push(NameList::new(list)),
             ScopeBase::Labels(selector) => requirements.extend(&selector.requirements),
             ScopeBase::Sharing(keys) => shared.extend(keys.iter().map(|key| Requirement {
                 key: Arc::clone(key),
@@ -122,56 +110,127 @@ pub fn scopes_overlap(scopes: &[&Scope]) -> bool {
                 values: Vec::new(),
             })),
         }
-        unwanted.extend(scope.except_names.iter().map(|name| &**name));
+        names.unwanted.push(NameList::new(&scope.except_names));
         excluded.extend(&scope.except_labels);
     }
     requirements.extend(&shared);
-    labels_and_names(&requirements, &excluded, &wanted, &unwanted)
+    labels_and_names(&requirements, &excluded, &names)
+}
+
+impl Scope {
+    /// Whether a namespace of this name and these labels is in the scope. `same namespace` and
+    /// `sharing` depend on another namespace, and hold every one, or every one with the labels.
+    pub fn holds<'a>(&self, name: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        let named = |globs: &[Arc<str>]| globs.iter().any(|glob| glob_matches(glob, name));
+        let base = match &self.base {
+            ScopeBase::All | ScopeBase::Same => true,
+            ScopeBase::Names(globs) => named(globs),
+            ScopeBase::Labels(selector) => selector.matches(&label),
+            ScopeBase::Sharing(keys) => keys.iter().all(|key| label(key).is_some()),
+        };
+        base && !named(&self.except_names)
+            && !self.except_labels.as_ref().is_some_and(|labels| labels.matches(&label))
+    }
 }
 
 /// Takes one requirement of each excluded selector, negated, in every way.
-fn labels_and_names(
-    requirements: &[&Requirement],
-    excluded: &[&Selector],
-    wanted: &[Vec<&str>],
-    unwanted: &[&str],
-) -> bool {
+fn labels_and_names(requirements: &[&Requirement], excluded: &[&Selector], names: &Names<'_>) -> bool {
     let Some((selector, rest)) = excluded.split_first() else {
-        return together(requirements)
-            && wanted.iter().any(|wanted| name_exists(requirements, wanted, unwanted));
+        return together(requirements) && names.exists(requirements);
     };
     selector.requirements.iter().any(|requirement| {
         let negated = requirement.negated();
         let mut with = requirements.to_vec();
         with.push(&negated);
-        labels_and_names(&with, rest, wanted, unwanted)
+        labels_and_names(&with, rest, names)
     })
 }
 
-/// Whether a namespace can have a name that fits the patterns and the requirements on the label
-/// that always holds its name.
-fn name_exists(requirements: &[&Requirement], wanted: &[&str], unwanted: &[&str]) -> bool {
-    let on_name: Vec<&&Requirement> =
-        requirements.iter().filter(|requirement| *requirement.key == *NAMESPACE_NAME).collect();
-    if on_name.iter().any(|requirement| requirement.operator == Operator::DoesNotExist) {
-        return false;
+/// A list of names and patterns.
+struct NameList<'a> {
+    all: &'a [Arc<str>],
+    /// The names without wildcards, where there are so many that a search would take long.
+    plain: Option<FxHashSet<&'a str>>,
+    globs: Vec<&'a str>,
+}
+
+impl<'a> NameList<'a> {
+    fn new(all: &'a [Arc<str>]) -> Self {
+        let wild = |name: &&str| name.contains(['*', '?']);
+        let names = || all.iter().map(|name| &**name);
+        let plain = (all.len() > 16).then(|| names().filter(|name| !wild(name)).collect());
+        Self { all, plain, globs: names().filter(wild).collect() }
     }
-    let fits = |name: &str| {
-        on_name.iter().all(|requirement| requirement.matches(Some(name)))
-            && wanted.iter().all(|glob| glob_matches(glob, name))
-            && !unwanted.iter().any(|glob| glob_matches(glob, name))
+
+    /// The names without wildcards.
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.all.iter().map(|name| &**name).filter(|name| !name.contains(['*', '?']))
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        match &self.plain {
+            Some(plain) => plain.contains(name) || self.globs.iter().any(|glob| glob_matches(glob, name)),
+            None => self.all.iter().any(|glob| glob_matches(glob, name)),
+        }
+    }
+}
+
+/// What scopes say of names: each list of `wanted` holds the name, and none of `unwanted`.
+struct Names<'a> {
+    wanted: Vec<NameList<'a>>,
+    unwanted: Vec<NameList<'a>>,
+}
+
+impl Names<'_> {
+    /// Whether a namespace can have a name that fits, and fits the requirements on the label that
+    /// always holds its name.
+    fn exists(&self, requirements: &[&Requirement]) -> bool {
+        let on_name: Vec<&Requirement> =
+            requirements.iter().copied().filter(|requirement| *requirement.key == *NAMESPACE_NAME).collect();
+        if on_name.iter().any(|requirement| requirement.operator == Operator::DoesNotExist) {
+            return false;
+        }
+        let fits = |name: &str| {
+            on_name.iter().all(|requirement| requirement.matches(Some(name)))
+                && self.wanted.iter().all(|list| list.holds(name))
+                && !self.unwanted.iter().any(|list| list.holds(name))
+        };
+        if let Some(listed) = on_name.iter().find(|requirement| requirement.operator == Operator::In) {
+            return listed.values.iter().any(|name| fits(name));
+        }
+        if self.wanted.iter().flat_map(NameList::names).any(fits) {
+            return true;
+        }
+        if self.wanted.iter().any(|list| list.globs.is_empty()) {
+            return false;
+        }
+        let not: Vec<&str> = on_name
+            .iter()
+            .filter(|requirement| requirement.operator == Operator::NotIn)
+            .flat_map(|requirement| requirement.values.iter().map(|value| &**value))
+            .chain(self.unwanted.iter().flat_map(|list| list.all.iter().map(|name| &**name)))
+            .collect();
+        let mut chosen = Vec::with_capacity(self.wanted.len());
+        patterns_meet(&self.wanted, &mut chosen, &not)
+    }
+}
+
+/// Whether some name matches one pattern of each list, beside those chosen, and nothing of `not`.
+fn patterns_meet<'a>(lists: &[NameList<'a>], chosen: &mut Vec<&'a str>, not: &[&str]) -> bool {
+    let Some((list, rest)) = lists.split_first() else {
+        let all = ["*"];
+        return some_name_matches(if chosen.is_empty() { &all } else { chosen }, not);
     };
-    if let Some(listed) = on_name.iter().find(|requirement| requirement.operator == Operator::In) {
-        return listed.values.iter().any(|name| fits(name));
-    }
-    let not: Vec<&str> = on_name
-        .iter()
-        .filter(|requirement| requirement.operator == Operator::NotIn)
-        .flat_map(|requirement| requirement.values.iter().map(|value| &**value))
-        .chain(unwanted.iter().copied())
-        .collect();
-    let all = ["*"];
-    some_name_matches(if wanted.is_empty() { &all } else { wanted }, &not)
+    list.globs.iter().any(|glob| {
+        let prefix = literal_prefix(glob);
+        if !chosen.iter().all(|other| prefixes_meet(prefix, literal_prefix(other))) {
+            return false;
+        }
+        chosen.push(glob);
+        let meet = patterns_meet(rest, chosen, not);
+        chosen.pop();
+        meet
+    })
 }
 
 #[cfg(test)]

@@ -226,22 +226,29 @@ fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, sourc
     if !asked {
         return false;
     }
-    let own_line = |index: usize| {
-        let start = tokens.get(index)?.span.0.start as usize;
-        let line = source.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
-        let indent = source.get(line..start)?;
-        Some((indent.chars().count(), indent.trim().is_empty(), start - line))
+    // What stands between two tokens tells whether a line begins there; the line itself may be long.
+    let gap = |index: usize| {
+        let from = index.checked_sub(1).and_then(|before| tokens.get(before)).map_or(0, |t| t.span.0.end);
+        source.get(from as usize..tokens.get(index)?.span.0.start as usize)
     };
-    let same_line = |a: usize, b: usize| {
-        let (a, b) = (tokens.get(a)?.span.0.end as usize, tokens.get(b)?.span.0.start as usize);
-        Some(!source.get(a..b)?.contains('\n'))
-    };
-    match (own_line(index), own_line(item)) {
-        // `audit` alone in its line, behind a comma, is the last of a list.
-        (Some((at, true, _)), Some((above, ..))) if at <= above => {
-            before == T::Comma && same_line(index, index + 1) != Some(true)
-        }
-        _ => true,
+    let Some((_, indent)) = gap(index).and_then(|gap| gap.rsplit_once('\n')) else { return true };
+    if !indent.trim().is_empty() || indent.chars().count() > column(tokens, item, source) {
+        return true;
+    }
+    // `audit` alone in its line, behind a comma, is the last of a list.
+    before == T::Comma && gap(index + 1).is_none_or(|gap| gap.contains('\n'))
+}
+
+/// How many characters stand before a token in its line, or many where the line is long.
+fn column(tokens: &[Token], index: usize, source: &str) -> usize {
+    const FAR: usize = 1_000;
+    let start = tokens.get(index).map_or(0, |token| token.span.0.start as usize);
+    let near = source.floor_char_boundary(start.saturating_sub(FAR));
+    let ahead = source.get(near..start).unwrap_or("");
+    match ahead.rsplit_once('\n') {
+        Some((_, line)) => line.chars().count(),
+        None if near == 0 => ahead.chars().count(),
+        None => FAR,
     }
 }
 

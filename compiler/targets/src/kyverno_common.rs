@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, Location, SourceMap};
+use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::{
     FailurePolicy, Operator, Policy, Program, Requirement, ScopeBase, Selector, Tier, scopes_overlap,
 };
@@ -12,8 +13,9 @@ use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
+use crate::limits::{annotations_fit, name_too_long, object_fits};
 use crate::options::Options;
-use crate::target::{AUDIT_LEFT_OUT, NAME_COLLISION, NAME_TOO_LONG, Target, cannot};
+use crate::target::{AUDIT_LEFT_OUT, NAME_COLLISION, Target, cannot};
 use crate::template::{Names, Template, templates};
 use crate::yaml;
 
@@ -235,11 +237,13 @@ fn piece<K: Kind>(
     }
     let settings = Resolved::new(policy, program, diagnostics);
     let source = sources.line_of(policy.location);
+    annotations_fit(policy, &source, diagnostics);
     for template in templates(policy, &kind.names(), &options.pod_blocks, diagnostics) {
         check_name(&template, diagnostics);
         kind.check(&template, &settings, options, diagnostics);
         piece.names.push(template.name.clone());
         let name = format!("{PREFIX}{}", template.name);
+        let before = text.len();
         text.push_str("---\n");
         // The types written here have no value that YAML lacks.
         if let Err(error) =
@@ -247,6 +251,7 @@ fn piece<K: Kind>(
         {
             debug_assert!(false, "{error}");
         }
+        object_fits(policy, text.len() - before, diagnostics);
     }
     piece
 }
@@ -281,26 +286,12 @@ pub(crate) fn belongs(policy: &Policy, target: Target, diagnostics: &mut Vec<Dia
 }
 
 fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let policy = template.policy;
     let length = PREFIX.len() + template.name.len();
     if length > MAX_NAME {
-        let what = if *template.name == *policy.name {
-            format!("at most {} characters", MAX_NAME - PREFIX.len())
-        } else {
-            format!("`{}` is generated from it, and may have {}", template.name, MAX_NAME - PREFIX.len())
-        };
-        diagnostics.push(
-            Diagnostic::new(
-                &NAME_TOO_LONG,
-                format!("the name `{}` is too long for Kyverno", policy.name),
-                policy.location,
-                what,
-            )
-            .note(format!(
-                "Kyverno writes `{PREFIX}{}` into a label, which has at most {MAX_NAME} characters; this has {length}",
-                template.name
-            )),
-        );
+        diagnostics.push(name_too_long(template, MAX_NAME - PREFIX.len()).note(format!(
+            "Kyverno writes `{PREFIX}{}` into a label, which has at most {MAX_NAME} characters; this has {length}",
+            template.name
+        )));
     }
 }
 
@@ -355,8 +346,10 @@ impl<'a> Filtered<'a> {
                     };
                     // What a namespace's labels are is not known: a scope by labels is not told,
                     // unless it asks for nothing or names them.
-                    let by_label =
-                        matches!(&subject.scope.base, ScopeBase::Labels(s) if !s.requirements.is_empty());
+                    let names_it =
+                        |one: &Requirement| *one.key == *NAMESPACE_NAME && one.operator == Operator::In;
+                    let by_label = matches!(&subject.scope.base, ScopeBase::Labels(s)
+                        if !s.requirements.is_empty() && !s.requirements.iter().any(names_it));
                     !by_label
                         && subject.scope.except_labels.is_none()
                         && scopes_overlap(&[&subject.scope, &only])

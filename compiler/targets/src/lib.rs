@@ -9,6 +9,7 @@ mod guard;
 mod kyverno;
 mod kyverno_cel;
 mod kyverno_common;
+mod limits;
 mod manifest;
 mod networkpolicy;
 mod options;
@@ -73,12 +74,18 @@ pub fn compile(
 /// Every code of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
-    let mut codes: Vec<&Code> =
-        [target::CODES, kyverno_common::CODES, kyverno::CODES, kyverno_cel::CODES, guard::CODES]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+    let mut codes: Vec<&Code> = [
+        target::CODES,
+        kyverno_common::CODES,
+        kyverno::CODES,
+        kyverno_cel::CODES,
+        guard::CODES,
+        limits::CODES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+    .collect();
     codes.sort_by_key(|code| code.id);
     codes
 }

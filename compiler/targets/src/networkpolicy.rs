@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_cluster::{Cluster, Namespace};
 use npc_diagnostics::{Diagnostic, SourceMap};
 use npc_program::values::name::glob_matches;
-use npc_program::{Program, Scope, ScopeBase};
-use rustc_hash::FxHashMap;
+use npc_program::{Program, ScopeBase};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::kyverno_common::{belongs, collision, object_annotations};
+use crate::limits::{MAX_NAME, annotations_fit, name_too_long, object_fits};
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::target::{NEEDS_CLUSTER, Target};
@@ -62,6 +63,10 @@ pub(crate) fn compile(
         let source = sources.line_of(policy.location);
         for template in templates(policy, &Later { cluster }, &options.pod_blocks, &mut diagnostics) {
             collision(template.name.clone(), policy, &mut taken, &mut diagnostics);
+            if template.name.len() > MAX_NAME {
+                diagnostics.push(name_too_long(&template, MAX_NAME));
+            }
+            annotations_fit(policy, &source, &mut diagnostics);
             let Some(namespaces) = namespaces(&template, cluster, &mut diagnostics) else { continue };
             for namespace in namespaces {
                 let object = NetworkPolicy {
@@ -78,15 +83,20 @@ pub(crate) fn compile(
                     },
                     spec: Some(fill(&template.spec, &namespace)),
                 };
+                let before = text.len();
                 text.push_str("---\n");
                 // A NetworkPolicy has no value that YAML lacks.
                 if let Err(error) = yaml::write_to(&mut text, &Manifest(&object)) {
                     debug_assert!(false, "{error}");
                 }
+                object_fits(policy, text.len() - before, &mut diagnostics);
                 objects += 1;
             }
         }
     }
+    // What several objects of a policy ask for is told once.
+    let mut told = FxHashSet::default();
+    diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
     (text, objects, diagnostics)
 }
 
@@ -168,15 +178,7 @@ fn bare(name: &str) -> Namespace {
 /// Whether the object is made in the namespace.
 fn holds(template: &Template<'_>, namespace: &Namespace) -> bool {
     let label = |key: &str| namespace.labels.get(key).map(String::as_str);
-    let named = |globs: &[std::sync::Arc<str>]| globs.iter().any(|glob| glob_matches(glob, &namespace.name));
-    let scope = |scope: &Scope| match &scope.base {
-        ScopeBase::Names(globs) => named(globs),
-        ScopeBase::Labels(selector) => selector.matches(label),
-        ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => true,
-    };
-    template.scopes.iter().any(|subject| scope(&subject.scope))
-        && !named(&template.except.except_names)
-        && !template.except.except_labels.as_ref().is_some_and(|labels| labels.matches(label))
+    template.scopes.iter().any(|subject| subject.scope.holds(&namespace.name, label))
         && template.requires.iter().all(|key| label(key).is_some())
 }
 

@@ -30,12 +30,6 @@ npc_diagnostics::codes! {
     /// That denial holds only where no other policy allows what it leaves out.
     CANNOT_EXPRESS = "NP0601" "cannot-express" Error;
 
-    /// # A name too long for what is generated from it
-    ///
-    /// Kyverno writes the names of its policies and rules into labels, which have at most 63
-    /// characters. The Kyverno policy for `policy NAME` is called `netpol-NAME`.
-    NAME_TOO_LONG = "NP0602" "name-too-long" Error;
-
     /// # Two objects of one name
     ///
     /// Where a policy becomes several NetworkPolicies, their names are made from its own. One of

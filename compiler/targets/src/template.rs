@@ -16,10 +16,12 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_program::values::address::{Block, IpNet, subtract};
 use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::name::glob_matches;
 use npc_program::values::port::{Port, Which};
 use npc_program::{
     Direction, Operator, Peer, PodTerm, Policy, Requirement, Rule, Scope, ScopeBase, Selector, scopes_overlap,
 };
+use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::target::{Target, cannot};
@@ -117,7 +119,7 @@ pub(crate) fn templates<'a, N: Names>(
                     Direction::Egress => !rules.egress.is_empty(),
                 })
                 .collect();
-            let name = format!("{name}-sharing-{}", sharing_suffix(&keys));
+            let name = sharing_name(&name, &keys);
             let mut template = make(name, rules, keys.clone(), keys, types);
             // No namespace of some scopes can have the labels; Kyverno refuses a rule without any.
             let has_labels = with_labels(&template.requires);
@@ -160,10 +162,26 @@ fn group(policy: &Policy) -> Vec<Vec<&PodTerm>> {
     groups
 }
 
-/// What tells one group of subjects from another, in words that depend on nothing else.
+/// What tells one group of subjects from another, in a form that depends on nothing else: names of
+/// objects are made from it, and must not change.
 fn subject_key(subject: &PodTerm) -> String {
-    let scope = &subject.scope;
-    format!("{:?} {:?} {:?}", subject.selector, scope.except_names, scope.except_labels)
+    fn selector(out: &mut String, selector: &Selector) {
+        for one in &selector.requirements {
+            let values: Vec<&str> = one.values.iter().map(|value| &**value).collect();
+            out.push_str(&format!("{} {} {}\n", one.key, operator(one.operator), values.join(",")));
+        }
+    }
+    let mut key = String::new();
+    selector(&mut key, &subject.selector);
+    key.push('\n');
+    for name in &subject.scope.except_names {
+        key.push_str(&format!("{name}\n"));
+    }
+    key.push('\n');
+    if let Some(labels) = &subject.scope.except_labels {
+        selector(&mut key, labels);
+    }
+    key
 }
 
 /// Eight hexadecimal digits that depend on the text alone.
@@ -171,11 +189,21 @@ fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn sharing_suffix(keys: &[Arc<str>]) -> String {
-    match keys {
-        [key] if npc_program::values::name::is_subdomain(key) => key.to_string(),
-        keys => hash(&keys.join(" ")),
+/// The longest name that a Kyverno policy can be made of (see `kyverno_common`).
+const LONGEST: usize = 56;
+
+/// The name of the object for rules that compare labels: it ends in the label's key, where that can
+/// stand in a name and is short enough.
+fn sharing_name(name: &str, keys: &[Arc<str>]) -> String {
+    if let [key] = keys
+        && npc_program::values::name::is_subdomain(key)
+    {
+        let readable = format!("{name}-sharing-{key}");
+        if readable.len() <= LONGEST {
+            return readable;
+        }
     }
+    format!("{name}-sharing-{}", hash(&keys.join(" ")))
 }
 
 #[derive(Clone, Debug, Default)]
@@ -237,11 +265,20 @@ impl<N: Names> Lower<'_, N> {
         }
         let mut peers = Vec::new();
         let mut sharing: BTreeMap<Vec<Arc<str>>, Vec<NetworkPolicyPeer>> = BTreeMap::new();
+        let mut blocks: FxHashSet<&Block> = FxHashSet::default();
+        let mut terms: FxHashSet<(&Selector, &Scope)> = FxHashSet::default();
         for peer in &rule.peers {
             match peer {
                 Peer::Anywhere { except, .. } => self.anywhere(except, &mut peers),
-                Peer::Block(term) => add(&mut peers, block(&term.block)),
+                Peer::Block(term) => {
+                    if blocks.insert(&term.block) {
+                        peers.push(block(&term.block));
+                    }
+                }
                 Peer::Pods(pods) => {
+                    if !terms.insert((&pods.selector, &pods.scope)) {
+                        continue;
+                    }
                     let needs: Vec<Arc<str>> = match &pods.scope.base {
                         ScopeBase::Sharing(keys) => {
                             for key in keys.iter().filter(|key| implied(key)) {
@@ -253,7 +290,8 @@ impl<N: Names> Lower<'_, N> {
                     };
                     let list = if needs.is_empty() { &mut peers } else { sharing.entry(needs).or_default() };
                     for peer in self.pods(pods) {
-                        add(list, peer);
+                        // Two terms that become one peer are rare; in a long list they may stand.
+                        if list.len() < 64 { add(list, peer) } else { list.push(peer) }
                     }
                 }
             }
@@ -292,6 +330,7 @@ impl<N: Names> Lower<'_, N> {
         let plain = scope.except_names.is_empty() && scope.except_labels.is_none();
         let pod_selector = (!pods.selector.requirements.is_empty()).then(|| label_selector(&pods.selector));
         let mut namespaces = LabelSelector::default();
+        let mut except_names = scope.except_names.as_slice();
         match &scope.base {
             ScopeBase::All => {}
             ScopeBase::Same if plain => {
@@ -301,8 +340,13 @@ impl<N: Names> Lower<'_, N> {
                 }];
             }
             ScopeBase::Same => equal(&mut namespaces, NAMESPACE_NAME, self.names.own_name()),
+            // `*` is every name.
+            ScopeBase::Names(globs) if globs.iter().any(|glob| is_everything(glob)) => {}
             ScopeBase::Names(globs) => {
-                let Some(names) = self.expand(globs, place) else { return Vec::new() };
+                let Some(mut names) = self.expand(globs, place) else { return Vec::new() };
+                // Of names that are known, it is known which are left out.
+                names.retain(|name| !except_names.iter().any(|glob| glob_matches(glob, name)));
+                except_names = &[];
                 match names.as_slice() {
                     [name] => equal(&mut namespaces, NAMESPACE_NAME, name.clone()),
                     // A pattern that no namespace of the cluster matches names no peer.
@@ -317,16 +361,19 @@ impl<N: Names> Lower<'_, N> {
                 }
             }
         }
-        if !scope.except_names.is_empty() {
-            let Some(names) = self.expand(&scope.except_names, place) else { return Vec::new() };
+        if !except_names.is_empty() {
+            let Some(names) = self.expand(except_names, place) else { return Vec::new() };
             if !names.is_empty() {
                 expression(&mut namespaces, NAMESPACE_NAME, "NotIn", names);
             }
         }
-        let peer = |namespaces| NetworkPolicyPeer {
-            namespace_selector: Some(namespaces),
-            pod_selector: pod_selector.clone(),
-            ip_block: None,
+        let peer = |mut namespaces: LabelSelector| {
+            name_exists(&mut namespaces);
+            NetworkPolicyPeer {
+                namespace_selector: Some(namespaces),
+                pod_selector: pod_selector.clone(),
+                ip_block: None,
+            }
         };
         match &scope.except_labels {
             None => vec![peer(namespaces)],
@@ -428,23 +475,46 @@ fn equal(selector: &mut LabelSelector, key: &str, value: String) {
     }
 }
 
+/// Says of a selector that only leaves out, that it is one of namespaces: every namespace has the
+/// label of its name. Cilium otherwise takes it to match the outside world too (cilium 46949).
+fn name_exists(selector: &mut LabelSelector) {
+    let leaves_out =
+        |one: &LabelSelectorRequirement| matches!(one.operator.as_str(), "NotIn" | "DoesNotExist");
+    let only = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector
+            .match_expressions
+            .as_ref()
+            .is_some_and(|all| !all.is_empty() && all.iter().all(leaves_out));
+    if only {
+        expression(selector, NAMESPACE_NAME, "Exists", Vec::new());
+    }
+}
+
+fn is_everything(glob: &str) -> bool {
+    !glob.is_empty() && glob.bytes().all(|byte| byte == b'*')
+}
+
 fn expression(selector: &mut LabelSelector, key: &str, operator: &str, values: Vec<String>) {
     let values = (!values.is_empty()).then_some(values);
     let one = LabelSelectorRequirement { key: key.to_owned(), operator: operator.to_owned(), values };
     add(selector.match_expressions.get_or_insert_default(), one);
 }
 
-fn require(selector: &mut LabelSelector, requirement: &Requirement) {
-    let values = requirement.values.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let operator = match requirement.operator {
+/// As the API names it.
+const fn operator(operator: Operator) -> &'static str {
+    match operator {
         Operator::In => "In",
         Operator::NotIn => "NotIn",
         Operator::Exists => "Exists",
         Operator::DoesNotExist => "DoesNotExist",
-    };
+    }
+}
+
+fn require(selector: &mut LabelSelector, requirement: &Requirement) {
+    let values = requirement.values.iter().map(ToString::to_string).collect::<Vec<_>>();
     match (requirement.operator, values.as_slice()) {
         (Operator::In, [value]) => equal(selector, &requirement.key, value.clone()),
-        _ => expression(selector, &requirement.key, operator, values),
+        _ => expression(selector, &requirement.key, operator(requirement.operator), values),
     }
 }
 

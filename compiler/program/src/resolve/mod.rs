@@ -27,8 +27,12 @@ pub(crate) static CODES: [&[&Code]; 6] =
 /// it is told again.
 #[must_use]
 pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
-    let mut cx =
-        Context { sources: &loaded.sources, diagnostics: Vec::new(), interned: FxHashSet::default() };
+    let mut cx = Context {
+        sources: &loaded.sources,
+        diagnostics: Vec::new(),
+        interned: FxHashSet::default(),
+        suggested: 0,
+    };
     let mut sets = Sets::collect(loaded, &mut cx);
     sets.evaluate(&mut cx);
 
@@ -68,7 +72,13 @@ struct Context<'a> {
     sources: &'a SourceMap,
     diagnostics: Vec<Diagnostic>,
     interned: FxHashSet<Arc<str>>,
+    /// How many names were compared with all others.
+    suggested: usize,
 }
+
+/// How many unknown names of a program get a suggestion. Each is compared with every name there is;
+/// a program with more of them has another mistake.
+const MAX_SUGGESTIONS: usize = 100;
 
 impl Context<'_> {
     fn text(&self, file: FileId, word: Word) -> std::borrow::Cow<'_, str> {
@@ -84,6 +94,12 @@ impl Context<'_> {
         let name: Arc<str> = text.as_ref().into();
         self.interned.insert(Arc::clone(&name));
         name
+    }
+
+    /// Whether a name may still be compared with all others, and that it is.
+    fn may_suggest(&mut self) -> bool {
+        self.suggested += 1;
+        self.suggested <= MAX_SUGGESTIONS
     }
 
     fn tell(&mut self, diagnostic: Diagnostic) {

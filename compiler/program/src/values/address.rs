@@ -213,14 +213,12 @@ impl Block {
         ]
     }
 
-    /// Leaves out `net`, which must lie inside the block and be smaller.
-    fn leave_out(&mut self, net: IpNet) {
-        if self.except.iter().any(|other| other.contains(&net)) {
-            return;
-        }
-        self.except.retain(|other| !net.contains(other));
-        let at = self.except.partition_point(|other| *other < net);
-        self.except.insert(at, net);
+    /// Leaves out blocks that lie inside this one and are smaller.
+    fn leave_out(&mut self, nets: impl IntoIterator<Item = IpNet>) {
+        self.except.extend(nets);
+        // A block comes before those inside it: by its first address, the larger first.
+        self.except.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
+        self.except.dedup_by(|inner, outer| outer.contains(&*inner));
     }
 }
 
@@ -230,8 +228,22 @@ impl Block {
 /// 10.1.2.0/24.
 #[must_use]
 pub fn subtract(blocks: &[Block], taken: &[Block]) -> Vec<Block> {
-    let mut left: Vec<Block> = blocks.to_vec();
-    for take in taken {
+    // Blocks without an exception of their own are many where there are many: all at once.
+    let (plain, nested): (Vec<&Block>, Vec<&Block>) = taken.iter().partition(|take| take.except.is_empty());
+    let mut left: Vec<Block> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        if plain.iter().any(|take| take.net.contains(&block.net)) {
+            continue;
+        }
+        let mut block = block.clone();
+        let inside: Vec<IpNet> =
+            plain.iter().map(|take| take.net).filter(|net| block.net.contains(net)).collect();
+        if !inside.is_empty() {
+            block.leave_out(inside);
+        }
+        left.push(block);
+    }
+    for take in nested {
         let mut next = Vec::with_capacity(left.len());
         for block in left {
             if !take.net.contains(&block.net) && !block.net.contains(&take.net) {
@@ -255,7 +267,7 @@ pub fn subtract(blocks: &[Block], taken: &[Block]) -> Vec<Block> {
             }
             if !take.net.contains(&block.net) {
                 let mut block = block;
-                block.leave_out(take.net);
+                block.leave_out([take.net]);
                 next.push(block);
             }
         }

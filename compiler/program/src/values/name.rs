@@ -119,11 +119,39 @@ pub fn check_namespace(name: &str, glob: bool, location: Location) -> Result<(),
 /// Whether a glob matches a name: `*` stands for any characters, `?` for any one.
 #[must_use]
 pub fn glob_matches(glob: &str, name: &str) -> bool {
-    let mut states = start(glob);
-    for byte in name.bytes() {
-        states = step(glob, &states, byte);
+    let (glob, name) = (glob.as_bytes(), name.as_bytes());
+    let (mut g, mut n) = (0, 0);
+    // Where the last `*` stands, and how much of the name it has taken.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = name.get(n) {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g, n));
+                g += 1;
+            }
+            Some(pattern) if *pattern == b'?' || pattern == byte => (g, n) = (g + 1, n + 1),
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (g, n) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
     }
-    states.last() == Some(&true)
+    glob.iter().skip(g).all(|byte| *byte == b'*')
+}
+
+/// The part of a glob before its first wildcard: what every name that matches begins with.
+#[must_use]
+pub fn literal_prefix(glob: &str) -> &str {
+    glob.split(['*', '?']).next().unwrap_or("")
+}
+
+/// Whether a name may begin with both.
+#[must_use]
+pub fn prefixes_meet(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }
 
 /// The states of a glob's automaton that are reached before any character: state `i` is reached
@@ -175,6 +203,11 @@ fn step(glob: &str, states: &[bool], byte: u8) -> Vec<bool> {
 /// one overlap too many, never one too few.
 #[must_use]
 pub fn some_name_matches(wanted: &[&str], unwanted: &[&str]) -> bool {
+    let prefixes: Vec<&str> = wanted.iter().map(|glob| literal_prefix(glob)).collect();
+    let longest = prefixes.iter().max_by_key(|prefix| prefix.len()).copied().unwrap_or("");
+    if !prefixes.iter().all(|prefix| longest.starts_with(prefix)) {
+        return false;
+    }
     let literal = wanted.iter().find(|glob| !glob.contains(['*', '?']));
     if let Some(name) = literal {
         return wanted.iter().all(|glob| glob_matches(glob, name))

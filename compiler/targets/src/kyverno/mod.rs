@@ -34,8 +34,8 @@ npc_diagnostics::codes! {
     /// # A description that Kyverno would change
     ///
     /// Three opening braces in a row cannot be written so that Kyverno leaves them as they are: it
-    /// takes two of them for the start of a variable. The NetworkPolicies go without the
-    /// description; the ClusterPolicy has it.
+    /// takes two of them for the start of a variable. Nor can `$(a$(b)`, a reference in a
+    /// reference. The NetworkPolicies go without the description; the ClusterPolicy has it.
     ///
     /// ```np fails target=kyverno
     /// /// Written as {{{ name }}}.
@@ -47,6 +47,25 @@ npc_diagnostics::codes! {
     /// policy p for all pods in namespace shop { isolate ingress }
     /// ```
     TEXT_LEFT_OUT = "NP0612" "text-left-out" Warning;
+
+    /// # The object does not follow the namespace's label
+    ///
+    /// With `synchronize = false` Kyverno writes the label's value into the NetworkPolicy when it is
+    /// made, and never again: a namespace that moves to another tenant stays open to the old one.
+    ///
+    /// ```np fails target=kyverno
+    /// policy tenant for all pods in namespaces { tenant } {
+    ///   allow ingress from all pods in namespaces sharing tenant
+    ///   kyverno { synchronize = false }
+    /// }
+    /// ```
+    ///
+    /// ```np target=kyverno
+    /// policy tenant for all pods in namespaces { tenant } {
+    ///   allow ingress from all pods in namespaces sharing tenant
+    /// }
+    /// ```
+    STALE_LABEL = "NP0616" "stale-label" Warning;
 }
 
 /// The first version that knows every field that is written.
@@ -83,7 +102,8 @@ fn identifier(key: &str) -> String {
 ///
 /// `{{` begins a variable and is written `\{{`. With three braces, the second and third would
 /// begin one again. `$(x)` is a reference and is written `\$(x)`; only where it is one, since
-/// Kyverno leaves the backslash elsewhere (its `pkg/engine/variables/regex`).
+/// Kyverno leaves the backslash elsewhere (its `pkg/engine/variables/regex`). A reference that begins
+/// in another is escaped and read back in different ways.
 fn escape(text: &str) -> Option<String> {
     if text.contains("{{{") {
         return None;
@@ -95,6 +115,10 @@ fn escape(text: &str) -> Option<String> {
         let (before, behind) = rest.split_at(at);
         out.push_str(before);
         if is_reference(behind) {
+            let inner = behind.get(2..).unwrap_or("");
+            if inner.split([' ', ')']).next().unwrap_or("").contains("$(") {
+                return None;
+            }
             out.push('\\');
         }
         out.push_str("$(");
@@ -124,7 +148,7 @@ impl Kind for ClusterPolicies {
     fn check(
         &self,
         template: &Template<'_>,
-        _: &Resolved,
+        settings: &Resolved,
         options: &Options,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
@@ -150,13 +174,25 @@ impl Kind for ClusterPolicies {
             );
         }
         let policy = template.policy;
-        if policy.docs.iter().any(|line| line.contains("{{{")) {
+        if !template.reads.is_empty() && !settings.synchronize {
+            let keys: Vec<String> = template.reads.iter().map(|key| format!("`{key}`")).collect();
+            diagnostics.push(
+                Diagnostic::new(
+                    &STALE_LABEL,
+                    format!("the NetworkPolicies of `{}` do not follow {}", policy.name, keys.join(", ")),
+                    policy.location,
+                    "the value is read once, since `synchronize` is off",
+                )
+                .help("leave `synchronize` on, or use the target `kyverno-cel`"),
+            );
+        }
+        if policy.docs.iter().any(|line| escape(line).is_none()) {
             diagnostics.push(
                 Diagnostic::new(
                     &TEXT_LEFT_OUT,
                     format!("the NetworkPolicies of `{}` go without their description", policy.name),
                     policy.location,
-                    "its documentation holds `{{{`, which Kyverno would read as a variable",
+                    "its documentation holds `{{{` or `$(…$(`, which Kyverno would read as a variable",
                 )
                 .help("write it in another way"),
             );
@@ -275,9 +311,11 @@ mod tests {
             ("$(a b) $()) $() $", "$(a b) \\$()) $() $"),
             ("\\$(x)", "\\\\$(x)"),
             ("$$(x)", "$\\$(x)"),
+            ("$(a) $(b)$(c)", "\\$(a) \\$(b)\\$(c)"),
         ] {
             assert_eq!(escape(text).as_deref(), Some(escaped), "{text}");
         }
         assert_eq!(escape("{{{"), None);
+        assert_eq!(escape("$(a$(b)"), None);
     }
 }

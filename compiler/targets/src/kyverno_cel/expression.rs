@@ -34,20 +34,12 @@ pub(super) fn variable(key: &str) -> String {
     name
 }
 
-/// What an object's name ends in: the value of the label where it can stand in a name, and else,
-/// or where there are several, its SHA-256. Different values give different names.
+/// What an object's name ends in: the SHA-256 of the values of the labels. Different values give
+/// different names, and none that another policy's object can have: those are shorter.
 pub(super) fn name_suffix(keys: &[Arc<str>]) -> String {
-    match keys {
-        [key] => {
-            let value = format!("variables.{}", variable(key));
-            format!("{value}.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') ? {value} : sha256({value})")
-        }
-        keys => {
-            // A label's value has no slash.
-            let values: Vec<String> = keys.iter().map(|key| format!("variables.{}", variable(key))).collect();
-            format!("sha256({})", values.join(" + '/' + "))
-        }
-    }
+    // A label's value has no slash.
+    let values: Vec<String> = keys.iter().map(|key| format!("variables.{}", variable(key))).collect();
+    format!("sha256({})", values.join(" + '/' + "))
 }
 
 /// The conditions on a namespace, all of which must hold.

@@ -6,7 +6,7 @@ mod types;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_diagnostics::Diagnostic;
-use npc_program::FailurePolicy;
+use npc_program::{FailurePolicy, ScopeBase};
 
 use crate::kyverno_common::{Kind, Made, Resolved, annotations, object_annotations};
 use crate::manifest::Manifest;
@@ -28,9 +28,9 @@ npc_diagnostics::codes! {
     /// way that still undoes edits and cleans up is to have the value in the object's name: with
     /// another value, another object is made, and the old one is deleted after that.
     ///
-    /// So with `namespaces sharing LABEL` the target `kyverno-cel` names the object
-    /// `POLICY-VALUE`, or, where the value cannot stand in a name, by its SHA-256. The target
-    /// `kyverno` has no need of it. With `kyverno { synchronize = false }` the name stays plain,
+    /// So with `namespaces sharing LABEL` the target `kyverno-cel` names the object `POLICY-HASH`,
+    /// by the SHA-256 of the value: whoever may label a namespace cannot choose a name that another
+    /// policy's object has. The target `kyverno` has no need of it. With `kyverno { synchronize = false }` the name stays plain,
     /// but then Kyverno undoes no edit, and deletes nothing.
     ///
     /// ```np fails target=kyverno-cel
@@ -53,6 +53,9 @@ npc_diagnostics::codes! {
     /// policy with `synchronize` once an hour and makes it again; 1.19.1 does not.
     KYVERNO_TOO_OLD = "NP0609" "kyverno-too-old" Error;
 }
+
+/// The longest expression that Kyverno evaluates, in characters (cel-go's limit on code points).
+const MAX_EXPRESSION: usize = 100_000;
 
 /// How GeneratingPolicies say what depends on the namespace.
 pub(crate) struct Cel;
@@ -152,15 +155,36 @@ impl Kind for GeneratingPolicies {
                 Diagnostic::new(
                     &VALUE_IN_NAME,
                     format!(
-                        "the NetworkPolicies of `{}` have the value of {} in their names",
+                        "the NetworkPolicies of `{}` have a hash of {} in their names",
                         template.policy.name,
                         keys.join(", ")
                     ),
                     place,
-                    format!("named `{}-VALUE`", template.name),
+                    format!("named `{}-HASH`", template.name),
                 )
                 .note("Kyverno may put an old value back for good where the name stays the same"),
             );
+        }
+        let names = template.scopes.iter().map(|subject| match &subject.scope.base {
+            ScopeBase::Names(names) => names.len(),
+            _ => 0,
+        });
+        // Made only where it may be too long: expressions are written anew for the output.
+        if names.sum::<usize>() + template.except.except_names.len() > 1_000 {
+            let longest = conditions(template).iter().map(|one| one.expression.chars().count()).max();
+            if longest.is_some_and(|length| length > MAX_EXPRESSION) {
+                let place = template.scopes.first().and_then(|subject| subject.scope_location);
+                diagnostics.push(
+                    cannot(
+                        Target::KyvernoCel,
+                        "so many names",
+                        place.unwrap_or(template.policy.location),
+                        &format!("Kyverno evaluates expressions of {MAX_EXPRESSION} characters at most"),
+                        &[Target::Kyverno, Target::NetworkPolicy],
+                    )
+                    .help("select the namespaces by a label that they share"),
+                );
+            }
         }
         let version = options.kyverno_version;
         let needed = KyvernoVersion { minor: 19, patch: u32::from(settings.synchronize) };

@@ -7,9 +7,10 @@ use npc_syntax::ast::{self, Tier};
 use rustc_hash::FxHashMap;
 
 use super::PRIORITY_OVERLAP;
-use crate::ir::{LAST_PRIORITY, PodTerm, Policy, Program, Scope, ScopeBase};
+use crate::ir::{LAST_PRIORITY, PodTerm, Policy, Program, Requirement, Scope, ScopeBase, Selector};
 use crate::resolve::Context;
 use crate::selector::overlap;
+use crate::values::name::{literal_prefix, prefixes_meet};
 
 /// Tells pairs of admin, or of baseline, policies of one priority that can select one pod.
 ///
@@ -37,16 +38,38 @@ pub(in crate::resolve) fn priorities(program: &Program, cx: &mut Context<'_>) {
 }
 
 /// One subject of a policy.
-type Entry<'a> = (&'a Policy, &'a PodTerm);
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    policy: &'a Policy,
+    subject: &'a PodTerm,
+}
 
-/// Policies by what their subjects surely need: a namespace's name, or a label with a value.
+/// Entries by a label that they ask for, with each value that it may have.
+type ByLabel<'a> = FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<Entry<'a>>>>;
+
+/// Policies by what their subjects surely need: a namespace's name, or a label with a value. Each
+/// subject is in one place.
 #[derive(Default)]
 struct Buckets<'a> {
     /// Subjects that need one of few names.
     by_name: FxHashMap<Arc<str>, Vec<Entry<'a>>>,
+    /// Other subjects that need one of few values of a namespace's label.
+    by_namespace: ByLabel<'a>,
     /// Other subjects that need one of few values of a pod's label.
-    by_label: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<Entry<'a>>>>,
+    by_pod: ByLabel<'a>,
     rest: Vec<Entry<'a>>,
+}
+
+/// A requirement of one of some values.
+fn listed(selector: &Selector) -> Option<&Requirement> {
+    selector.requirements.iter().find(|requirement| requirement.operator == ast::Operator::In)
+}
+
+fn of_namespace(scope: &Scope) -> Option<&Selector> {
+    match &scope.base {
+        ScopeBase::Labels(selector) => Some(selector),
+        _ => None,
+    }
 }
 
 impl<'a> Buckets<'a> {
@@ -59,57 +82,68 @@ impl<'a> Buckets<'a> {
 
     fn add(&mut self, policy: &'a Policy) {
         for subject in &policy.subjects {
-            let entry = (policy, &**subject);
+            let entry = Entry { policy, subject };
             if let Some(names) = Self::names(&subject.scope) {
                 for name in names {
                     self.by_name.entry(Arc::clone(name)).or_default().push(entry);
                 }
-                continue;
-            }
-            let listed = subject.selector.requirements.iter().find(|r| r.operator == ast::Operator::In);
-            match listed {
-                Some(requirement) => {
-                    let values = self.by_label.entry(Arc::clone(&requirement.key)).or_default();
-                    for value in &requirement.values {
-                        values.entry(Arc::clone(value)).or_default().push(entry);
-                    }
-                }
-                None => self.rest.push(entry),
+            } else if let Some(requirement) = of_namespace(&subject.scope).and_then(listed) {
+                insert(&mut self.by_namespace, requirement, entry);
+            } else if let Some(requirement) = listed(&subject.selector) {
+                insert(&mut self.by_pod, requirement, entry);
+            } else {
+                self.rest.push(entry);
             }
         }
     }
 
     fn overlapping(&self, policy: &Policy) -> Option<&'a Policy> {
         policy.subjects.iter().find_map(|subject| {
-            let hit = |entry: &&(&'a Policy, &'a PodTerm)| overlap(entry.1, subject);
-            if let Some(names) = Self::names(&subject.scope) {
-                let same_name = names.iter().filter_map(|name| self.by_name.get(name)).flatten();
-                return same_name.chain(self.not_by_name(subject)).find(hit).map(|entry| entry.0);
-            }
-            self.by_name.values().flatten().chain(self.not_by_name(subject)).find(hit).map(|entry| entry.0)
+            let named: Box<dyn Iterator<Item = &Entry<'a>>> = match Self::names(&subject.scope) {
+                Some(names) => Box::new(names.iter().filter_map(|name| self.by_name.get(name)).flatten()),
+                None => Box::new(self.by_name.values().flatten()),
+            };
+            named
+                .chain(&self.rest)
+                .chain(candidates(&self.by_namespace, of_namespace(&subject.scope)))
+                .chain(candidates(&self.by_pod, Some(&subject.selector)))
+                .filter(|entry| names_may_meet(&entry.subject.scope, &subject.scope))
+                .find(|entry| overlap(entry.subject, subject))
+                .map(|entry| entry.policy)
         })
     }
+}
 
-    /// Those without names that the subject's labels do not rule out.
-    fn not_by_name<'s>(
-        &'s self,
-        subject: &'s PodTerm,
-    ) -> impl Iterator<Item = &'s (&'a Policy, &'a PodTerm)> {
-        let by_label = self.by_label.iter().flat_map(move |(key, values)| {
-            let listed = subject
-                .selector
-                .requirements
-                .iter()
-                .find(|r| r.key == *key && r.operator == ast::Operator::In);
-            let chosen: Vec<_> = match listed {
-                Some(requirement) => {
-                    requirement.values.iter().filter_map(|value| values.get(value)).collect()
-                }
-                None => values.values().collect(),
-            };
-            chosen.into_iter().flatten()
-        });
-        self.rest.iter().chain(by_label)
+fn insert<'a>(index: &mut ByLabel<'a>, requirement: &Requirement, entry: Entry<'a>) {
+    let values = index.entry(Arc::clone(&requirement.key)).or_default();
+    for value in &requirement.values {
+        values.entry(Arc::clone(value)).or_default().push(entry);
+    }
+}
+
+/// The entries that the selector's own values of a label do not rule out.
+fn candidates<'s, 'a>(
+    index: &'s ByLabel<'a>,
+    selector: Option<&'s Selector>,
+) -> impl Iterator<Item = &'s Entry<'a>> {
+    index.iter().flat_map(move |(key, values)| {
+        let same_key = |r: &&Requirement| r.key == *key && r.operator == ast::Operator::In;
+        let asked = selector.and_then(|selector| selector.requirements.iter().find(same_key));
+        let chosen: Vec<_> = match asked {
+            Some(requirement) => requirement.values.iter().filter_map(|value| values.get(value)).collect(),
+            None => values.values().collect(),
+        };
+        chosen.into_iter().flatten()
+    })
+}
+
+/// Whether two scopes may name one namespace, going by what their patterns begin with.
+fn names_may_meet(a: &Scope, b: &Scope) -> bool {
+    match (&a.base, &b.base) {
+        (ScopeBase::Names(a), ScopeBase::Names(b)) if a.len() * b.len() <= 64 => a
+            .iter()
+            .any(|one| b.iter().any(|other| prefixes_meet(literal_prefix(one), literal_prefix(other)))),
+        _ => true,
     }
 }
 

@@ -164,7 +164,7 @@ struct Set<'a> {
 }
 
 /// Where a name leads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Target {
     Set(usize),
     /// Two imported sets.
@@ -174,8 +174,10 @@ enum Target {
 /// All sets of a program.
 pub(super) struct Sets<'a> {
     sets: Vec<Set<'a>>,
-    /// For each file, the names that it sees.
-    scopes: Vec<FxHashMap<Arc<str>, Target>>,
+    /// For each file, the sets that it defines.
+    own: Vec<FxHashMap<Arc<str>, usize>>,
+    /// For each file, those that it imports, each once.
+    imports: Vec<Vec<usize>>,
     /// For each file, the name by which an error can offer to import it.
     paths: Vec<Arc<str>>,
     /// Whether each file holds nothing but sets and imports.
@@ -238,47 +240,66 @@ impl<'a> Sets<'a> {
             }
             own.push(names);
         }
-        let mut scopes = Vec::with_capacity(own.len());
-        for (index, file) in loaded.files.iter().enumerate() {
-            let mut scope: FxHashMap<Arc<str>, Target> = FxHashMap::default();
-            let mut imported: FxHashSet<usize> = FxHashSet::default();
-            for (target, _) in &file.imports {
-                if !imported.insert(*target) {
-                    continue;
-                }
-                for (name, set) in own.get(*target).into_iter().flatten() {
-                    scope
-                        .entry(Arc::clone(name))
-                        .and_modify(|other| {
-                            if let Target::Set(first) = *other {
-                                *other = Target::Ambiguous(first.min(*set), first.max(*set));
-                            }
-                        })
-                        .or_insert(Target::Set(*set));
-                }
-            }
-            for (name, set) in own.get(index).into_iter().flatten() {
-                // A definition that settles which of two is meant hides nothing.
-                let hidden = scope.insert(Arc::clone(name), Target::Set(*set));
-                if let Some(Target::Set(hidden)) = hidden
-                    && let (Some(this), Some(hidden)) = (sets.get(*set), sets.get(hidden))
-                {
-                    cx.tell(
-                        Diagnostic::new(
-                            &HIDES_IMPORTED,
-                            format!("the set `{name}` hides an imported one"),
-                            this.location,
-                            "this one is used in this file",
-                        )
-                        .label(hidden.location, "this one is imported, and hidden"),
-                    );
-                }
-            }
-            scopes.push(scope);
-        }
+        let imports = loaded
+            .files
+            .iter()
+            .map(|file| {
+                let mut once = FxHashSet::default();
+                file.imports.iter().map(|(target, _)| *target).filter(|target| once.insert(*target)).collect()
+            })
+            .collect();
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
         let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
-        Self { sets, scopes, paths, libraries, incomplete, policies }
+        let all = Self { sets, own, imports, paths, libraries, incomplete, policies };
+        all.tell_hidden(cx);
+        all
+    }
+
+    /// What a name stands for in a file: a set of its own, or one of an imported file.
+    fn find(&self, file: usize, name: &str) -> Option<Target> {
+        match self.own.get(file)?.get(name) {
+            Some(set) => Some(Target::Set(*set)),
+            None => self.find_imported(file, name),
+        }
+    }
+
+    fn find_imported(&self, file: usize, name: &str) -> Option<Target> {
+        let imports = self.imports.get(file)?.iter();
+        let mut found = imports.filter_map(|import| self.own.get(*import)?.get(name).copied());
+        let first = found.next()?;
+        Some(match found.next() {
+            None => Target::Set(first),
+            Some(second) => Target::Ambiguous(first.min(second), first.max(second)),
+        })
+    }
+
+    /// Every name that a file sees.
+    fn names(&self, file: usize) -> impl Iterator<Item = &str> {
+        let imports = self.imports.get(file).into_iter().flatten().copied();
+        imports
+            .chain([file])
+            .filter_map(|file| self.own.get(file))
+            .flat_map(|names| names.keys())
+            .map(|name| &**name)
+    }
+
+    /// Tells sets that hide imported ones. A definition that settles which of two is meant hides none.
+    fn tell_hidden(&self, cx: &mut Context<'_>) {
+        for set in &self.sets {
+            if let Some(Target::Set(hidden)) = self.find_imported(set.file, &set.name)
+                && let Some(hidden) = self.sets.get(hidden)
+            {
+                cx.tell(
+                    Diagnostic::new(
+                        &HIDES_IMPORTED,
+                        format!("the set `{}` hides an imported one", set.name),
+                        set.location,
+                        "this one is used in this file",
+                    )
+                    .label(hidden.location, "this one is imported, and hidden"),
+                );
+            }
+        }
     }
 
     /// Evaluates every set. Sets may name others in any order and to any depth, so the work is a
@@ -286,23 +307,28 @@ impl<'a> Sets<'a> {
     pub(super) fn evaluate(&mut self, cx: &mut Context<'_>) {
         let mut entries = 0usize;
         for first in 0..self.sets.len() {
-            let mut stack = vec![first];
-            while let Some(&index) = stack.last() {
-                let Some(set) = self.sets.get(index) else { break };
-                if matches!(set.state, State::Done(_)) {
+            if self.is_done(first) {
+                continue;
+            }
+            // Each set with those that it names, of which the first so many are done.
+            let mut stack = vec![(first, self.dependencies(first, cx), 0)];
+            while let Some((index, dependencies, next)) = stack.last_mut() {
+                let index = *index;
+                if self.is_done(index) {
                     stack.pop();
                     continue;
                 }
-                let pending = self.dependencies(set, cx).into_iter().find(|(dependency, _)| {
-                    self.sets.get(*dependency).is_some_and(|set| !matches!(set.state, State::Done(_)))
-                });
-                if let Some((dependency, place)) = pending {
+                while dependencies.get(*next).is_some_and(|(dependency, _)| self.is_done(*dependency)) {
+                    *next += 1;
+                }
+                if let Some(&(dependency, place)) = dependencies.get(*next) {
                     let open = self.sets.get(dependency).is_some_and(|set| matches!(set.state, State::Open))
                         || dependency == index;
                     if open {
-                        self.tell_cycle(&stack, dependency, place, cx);
+                        let members: Vec<usize> = stack.iter().map(|(member, ..)| *member).collect();
+                        self.tell_cycle(&members, dependency, place, cx);
                         // Every set of the circle is broken; what uses them is not told again.
-                        for member in stack.iter().rev() {
+                        for member in members.iter().rev() {
                             if let Some(set) = self.sets.get_mut(*member) {
                                 set.state = State::Done(Value::Broken);
                             }
@@ -315,7 +341,8 @@ impl<'a> Sets<'a> {
                     if let Some(set) = self.sets.get_mut(index) {
                         set.state = State::Open;
                     }
-                    stack.push(dependency);
+                    let further = self.dependencies(dependency, cx);
+                    stack.push((dependency, further, 0));
                     continue;
                 }
                 let value = self.evaluate_one(index, cx);
@@ -342,8 +369,13 @@ impl<'a> Sets<'a> {
         }
     }
 
+    fn is_done(&self, index: usize) -> bool {
+        self.sets.get(index).is_none_or(|set| matches!(set.state, State::Done(_)))
+    }
+
     /// The sets that a set names, with the place of each name.
-    fn dependencies(&self, set: &Set<'_>, cx: &Context<'_>) -> Vec<(usize, Location)> {
+    fn dependencies(&self, index: usize, cx: &Context<'_>) -> Vec<(usize, Location)> {
+        let Some(set) = self.sets.get(index) else { return Vec::new() };
         fn addresses(list: &[Address], words: &mut Vec<Word>) {
             for one in list {
                 words.push(one.word);
@@ -357,11 +389,10 @@ impl<'a> Sets<'a> {
                 addresses(&term.except, &mut words);
             }
         }
-        let scope = self.scopes.get(set.file);
         words
             .into_iter()
-            .filter_map(|word| match scope?.get(&*cx.text(set.file_id, word))? {
-                Target::Set(index) => Some((*index, at(set.file_id, word.span))),
+            .filter_map(|word| match self.find(set.file, &cx.text(set.file_id, word))? {
+                Target::Set(index) => Some((index, at(set.file_id, word.span))),
                 Target::Ambiguous(..) => None,
             })
             .collect()

@@ -25,8 +25,7 @@ impl View<'_, '_> {
         location: Location,
         cx: &mut Context<'_>,
     ) -> Value {
-        let scope = self.sets.scopes.get(self.file);
-        match scope.and_then(|scope| scope.get(name)).cloned() {
+        match self.sets.find(self.file, name) {
             Some(Target::Set(index)) => match self.sets.sets.get_mut(index) {
                 Some(set) => {
                     set.used = true;
@@ -62,8 +61,8 @@ impl View<'_, '_> {
 
     /// What a name stands for, without a word where it stands for nothing.
     pub(in crate::resolve) fn known(&self, name: &str) -> Option<&Value> {
-        match self.sets.scopes.get(self.file)?.get(name)? {
-            Target::Set(index) => match &self.sets.sets.get(*index)?.state {
+        match self.sets.find(self.file, name)? {
+            Target::Set(index) => match &self.sets.sets.get(index)?.state {
                 State::Done(value) => Some(value),
                 _ => Some(&Value::Broken),
             },
@@ -75,11 +74,10 @@ impl View<'_, '_> {
         if self.sets.incomplete.get(self.file) == Some(&true) {
             return;
         }
-        let scope = self.sets.scopes.get(self.file);
         let diagnostic =
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
-        let near =
-            scope.and_then(|scope| nearest(name, scope.keys().map(|name| &**name).chain(["anywhere"])));
+        let names = self.sets.names(self.file).chain(["anywhere"]);
+        let near = if cx.may_suggest() { nearest(name, names) } else { None };
         // A name that is near is most likely meant; but a machine must not take one of the user's
         // sets for another.
         let diagnostic = if let Some(near) = near {
@@ -171,9 +169,8 @@ impl View<'_, '_> {
     fn mark_used(&mut self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(file, one.word).into_owned();
-            if let Some(Target::Set(index)) =
-                self.sets.scopes.get(self.file).and_then(|s| s.get(name.as_str()))
-                && let Some(set) = self.sets.sets.get_mut(*index)
+            if let Some(Target::Set(index)) = self.sets.find(self.file, &name)
+                && let Some(set) = self.sets.sets.get_mut(index)
             {
                 set.used = true;
             }
@@ -242,7 +239,9 @@ impl View<'_, '_> {
                 let net = term.block.net;
                 let inside = blocks.iter().any(|b| b.block.net.contains(&net) && b.block.net != net);
                 let covers = blocks.iter().filter(|b| net.contains(&b.block.net)).count();
-                if inside || covers > 0 && covers < blocks.len() {
+                // What is left out of the exception stays.
+                let stays = !term.block.except.is_empty();
+                if inside || covers > 0 && (covers < blocks.len() || stays) {
                     taken.push(term.block.clone());
                     continue;
                 }
