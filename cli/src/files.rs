@@ -36,18 +36,24 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The name of standard input among the sources.
-pub(crate) const STDIN: &str = "<stdin>";
+pub(crate) const STDIN: &str = npc_render::STDIN;
 
 /// The files of a project.
 pub(crate) struct Disk {
     root: PathBuf,
-    stdin: Option<Vec<u8>>,
+    /// What was read from standard input, and its name: it lies in the folder where the command runs.
+    stdin: Option<(String, Vec<u8>)>,
 }
 
 impl Disk {
     /// Files below `root`, which must be canonical.
-    pub(crate) const fn new(root: PathBuf, stdin: Option<Vec<u8>>) -> Self {
+    pub(crate) const fn new(root: PathBuf, stdin: Option<(String, Vec<u8>)>) -> Self {
         Self { root, stdin }
+    }
+
+    /// Whether the name is the one of standard input.
+    pub(crate) fn is_stdin(&self, name: &str) -> bool {
+        self.stdin.as_ref().is_some_and(|(stdin, _)| stdin == name)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -57,8 +63,8 @@ impl Disk {
 
 impl Files for Disk {
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        if path == STDIN
-            && let Some(stdin) = &self.stdin
+        if let Some((name, stdin)) = &self.stdin
+            && name == path
         {
             return Ok(stdin.clone());
         }
@@ -141,36 +147,35 @@ pub(crate) fn with_slashes(path: &Path) -> String {
 }
 
 /// Writes files whole, or not at all: each is written beside its place and then moved there. Where
-/// one cannot be written, none is moved.
+/// one cannot be written, none is moved. A link stays: what it leads to is replaced.
 pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
     let mut ready = Vec::new();
     for (path, text) in files {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, &error))?;
         let failed = |error: io::Error| Error::io("write", path, &error);
-        let mut file = tempfile::Builder::new().prefix(".npc-").tempfile_in(folder).map_err(failed)?;
+        let old = std::fs::metadata(&place).ok();
+        if old.as_ref().is_some_and(|old| old.permissions().readonly()) {
+            return Err(Error::new(format!("cannot write {}: it may only be read", path.display())));
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".npc-");
+        // A new file has the permissions that are usual, and not the private ones of a temporary file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder).map_err(failed)?;
         file.write_all(text.as_bytes()).map_err(failed)?;
-        keep_mode(path, file.path());
-        ready.push((file, path));
+        if let Some(old) = old {
+            // Worth trying; a file system without permissions is no reason to fail.
+            let _ = std::fs::set_permissions(file.path(), old.permissions());
+        }
+        ready.push((file, place));
     }
-    for (file, path) in ready {
-        file.persist(path).map_err(|error| Error::io("write", path, &error.error))?;
+    for (file, place) in ready {
+        file.persist(&place).map_err(|error| Error::io("write", &place, &error.error))?;
     }
     Ok(())
-}
-
-/// A file that is replaced keeps its permissions; a new one has those that are usual, and not the
-/// private ones of a temporary file.
-fn keep_mode(path: &Path, temporary: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(path).map_or(0o644, |old| old.permissions().mode() & 0o777);
-        // Worth trying; a file system without permissions is no reason to fail.
-        let _ = std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(mode));
-    }
-    #[cfg(not(unix))]
-    let _ = (path, temporary);
 }
 
 /// Prints to standard output.

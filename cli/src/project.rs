@@ -30,6 +30,8 @@ pub(crate) struct Project {
 
 /// What is wrong with the project's own files, with their texts.
 pub(crate) struct Broken {
+    /// The project's folder.
+    pub(crate) root: PathBuf,
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) sources: SourceMap,
 }
@@ -83,9 +85,12 @@ impl Project {
                 .map_err(|_| Error::new(format!("{} lies outside {}", source.display(), root.display())))?;
             roots.push(with_slashes(relative));
         }
-        if stdin.is_some() {
-            roots.push(STDIN.to_owned());
-        }
+        let stdin = stdin.map(|bytes| {
+            let folder = here.strip_prefix(&root).map(with_slashes).unwrap_or_default();
+            let name = if folder.is_empty() { STDIN.to_owned() } else { format!("{folder}/{STDIN}") };
+            roots.push(name.clone());
+            (name, bytes)
+        });
         let prefix = prefix(&here, &root);
         let config = match read_config(&root, &prefix)? {
             Ok(config) => config,
@@ -106,7 +111,11 @@ fn read_config(root: &Path, prefix: &str) -> Result<Result<Config, Broken>, Erro
     let mut sources = SourceMap::new();
     // The texts are shown under the name that the user can open.
     let name = format!("{prefix}{CONFIG}");
-    Ok(Config::parse(&name, &text, &mut sources).map_err(|diagnostics| Broken { diagnostics, sources }))
+    Ok(Config::parse(&name, &text, &mut sources).map_err(|diagnostics| Broken {
+        root: root.to_owned(),
+        diagnostics,
+        sources,
+    }))
 }
 
 fn file_name(path: &Path) -> String {

@@ -11,12 +11,13 @@ use similar::TextDiff;
 use crate::Outcome;
 use crate::arguments::{Check, Deny};
 use crate::command::compile::options;
-use crate::files::{Error, STDIN, print, write_all};
+use crate::files::{Error, print, write_all};
 use crate::project::{Project, read_cluster};
 use crate::report::{Reporter, line};
 
-/// How often repairs are tried: one may bring another mistake to light.
-const MAX_ROUNDS: usize = 10;
+/// How often repairs are tried: one may bring another mistake to light, and a file tells a thousand at
+/// a time.
+const MAX_ROUNDS: usize = 1_000;
 
 pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     let mut reporter = Reporter {
@@ -53,15 +54,18 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         checked
     };
     let mut checked = check();
+    let mut changes_wanted = false;
     if arguments.diff {
         let changes = npc_driver::repaired(&checked);
+        changes_wanted = !changes.is_empty();
         for (file, text) in &changes {
             let file = checked.sources().file(*file);
             let name = format!("{}{}", project.prefix, file.name());
             let diff = TextDiff::from_lines(file.text(), text);
             print(&diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string())?;
         }
-        return Ok(if changes.is_empty() { Outcome::Fine } else { Outcome::Found });
+        // The diff is the output; what there is to say stands beside it.
+        reporter.is_output = false;
     }
     if arguments.fix {
         let mut repaired_files = BTreeSet::new();
@@ -84,7 +88,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     let denied = arguments.deny == Some(Deny::Warnings) && checked.report.count(Level::Warning) > 0;
     Ok(if checked.is_unread() {
         Outcome::CouldNotRun
-    } else if checked.report.has_errors() || denied {
+    } else if checked.report.has_errors() || denied || changes_wanted {
         Outcome::Found
     } else {
         Outcome::Fine
@@ -108,7 +112,7 @@ fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String
     let mut files = Vec::new();
     for (file, text) in changes {
         let name = checked.sources().file(*file).name();
-        if name == STDIN {
+        if project.disk.is_stdin(name) {
             return Err(Error::new("standard input cannot be repaired in place; use `--diff`"));
         }
         files.push((project.disk.path(name), text.clone()));

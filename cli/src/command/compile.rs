@@ -1,6 +1,6 @@
 //! `npc compile`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         Ok(project) => project,
         Err(broken) => {
             reporter.print(&broken.diagnostics, &broken.sources)?;
-            return Ok((Outcome::CouldNotRun, None));
+            return Ok((Outcome::CouldNotRun, Some(broken.root)));
         }
     };
     reporter.style.prefix.clone_from(&project.prefix);
@@ -179,21 +179,24 @@ fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> R
     Ok(())
 }
 
-/// Compiles whenever something in the project's folder changes.
+/// Compiles whenever something changes: a source, the configuration, the cluster's file.
 fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     use notify::{EventKind, RecursiveMode, Watcher as _};
 
     if arguments.input.inputs.iter().any(|input| input.as_os_str() == "-") {
         return Err(Error::new("standard input cannot be watched"));
     }
+    let cluster = arguments.input.cluster.as_ref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
     let (sender, receiver) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // What this command writes itself is no reason to compile again.
         let relevant = |event: &notify::Event| {
             !matches!(event.kind, EventKind::Access(_))
                 && event.paths.iter().any(|path| {
+                    let name = path.file_name();
                     path.extension().is_some_and(|extension| extension == "np")
-                        || path.file_name().is_some_and(|name| name == "npc.toml")
+                        || name.is_some_and(|name| name == "npc.toml")
+                        || name.is_some() && name == cluster.as_deref()
                 })
         };
         if event.is_ok_and(|event| relevant(&event)) {
@@ -203,7 +206,8 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     })
     .map_err(|error| Error::new(format!("cannot watch: {error}")))?;
 
-    let mut watched: Option<PathBuf> = None;
+    let mut watched: Vec<PathBuf> = Vec::new();
+    let mut said = false;
     loop {
         let root = match once(arguments, colour) {
             Ok((_, root)) => root,
@@ -212,16 +216,33 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
                 None
             }
         };
-        if watched.is_none() {
-            let folder = match root {
-                Some(root) => root,
-                None => std::env::current_dir().map_err(|error| Error::new(error.to_string()))?,
-            };
-            watcher
-                .watch(&folder, RecursiveMode::Recursive)
-                .map_err(|error| Error::new(format!("cannot watch {}: {error}", folder.display())))?;
+        // The project's folder, once there is one; until then, where it may come to be.
+        let mut wanted: Vec<(PathBuf, RecursiveMode)> = match root {
+            Some(root) => vec![(root, RecursiveMode::Recursive)],
+            None => arguments
+                .input
+                .inputs
+                .iter()
+                .map(|input| {
+                    let folder = if input.is_dir() { input } else { parent(input) };
+                    (folder.to_owned(), RecursiveMode::Recursive)
+                })
+                .collect(),
+        };
+        wanted.extend(
+            arguments.input.cluster.iter().map(|path| (parent(path).to_owned(), RecursiveMode::NonRecursive)),
+        );
+        for (folder, mode) in wanted {
+            if !watched.contains(&folder) {
+                watcher
+                    .watch(&folder, mode)
+                    .map_err(|error| Error::new(format!("cannot watch {}: {error}", folder.display())))?;
+                watched.push(folder);
+            }
+        }
+        if !said {
             line("watching; interrupt to stop");
-            watched = Some(folder);
+            said = true;
         }
         if receiver.recv().is_err() {
             return Ok(Outcome::Fine);
@@ -229,4 +250,9 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
         // An editor writes a file in several steps: wait until it is quiet.
         while receiver.recv_timeout(Duration::from_millis(50)).is_ok() {}
     }
+}
+
+/// The folder in which a path lies.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

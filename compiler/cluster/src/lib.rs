@@ -68,24 +68,47 @@ struct Metadata {
     labels: Option<BTreeMap<Text, Text>>,
 }
 
-/// A string that is one in YAML too: `12` and `true` without quotes are no names but values of
-/// another type, which the API server would refuse.
+/// A string that is one in YAML too, or nothing: `12` and `true` without quotes are values of another
+/// type, which the API server would refuse where it wants a string.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Text(String);
+struct Text(Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Strings;
-        impl Visitor<'_> for Strings {
+        impl<'de> Visitor<'de> for Strings {
             type Value = Text;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string (put it in quotes)")
+                f.write_str("a string")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
+                Ok(Text(Some(text.to_owned())))
             }
             fn visit_string<E: de::Error>(self, text: String) -> Result<Text, E> {
-                Ok(Text(text))
+                Ok(Text(Some(text)))
+            }
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
             }
         }
         deserializer.deserialize_any(Strings)
@@ -100,16 +123,17 @@ impl Cluster {
     /// Where the text is not YAML or JSON, holds something that is no object, or no Namespace.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut namespaces = BTreeMap::new();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_start().starts_with('{') {
             // What kubectl prints as JSON is one object; a hundred times as fast to read as YAML.
             let object: Object = serde_json::from_str(text).map_err(|error| Error(error.to_string()))?;
-            collect(object, &mut namespaces)?;
+            collect(object, None, &mut namespaces)?;
         } else {
             for document in serde_yaml::Deserializer::from_str(text) {
                 let object =
                     Option::<Object>::deserialize(document).map_err(|error| Error(error.to_string()))?;
                 if let Some(object) = object {
-                    collect(object, &mut namespaces)?;
+                    collect(object, None, &mut namespaces)?;
                 }
             }
         }
@@ -120,31 +144,44 @@ impl Cluster {
     }
 }
 
-fn collect(object: Object, namespaces: &mut BTreeMap<String, Namespace>) -> Result<(), Error> {
+/// Adds the namespaces of an object. In a list of one kind (`NamespaceList`) the items need not say
+/// theirs.
+fn collect(
+    object: Object,
+    list: Option<&str>,
+    namespaces: &mut BTreeMap<String, Namespace>,
+) -> Result<(), Error> {
+    let kind = object.kind.and_then(|Text(kind)| kind);
     if let Some(items) = object.items {
+        let of = kind.as_deref().and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
         for item in items {
             if item.items.is_some() {
                 return Err(Error("a list in a list".to_owned()));
             }
-            collect(item, namespaces)?;
+            collect(item, of, namespaces)?;
         }
         return Ok(());
     }
-    match object.kind {
-        Some(Text(kind)) if kind == "Namespace" => {}
+    match kind.as_deref().or(list) {
+        Some("Namespace") => {}
         Some(_) => return Ok(()),
         None => return Err(Error("a document without `kind`".to_owned())),
     }
-    let Some(Metadata { name: Some(Text(name)), labels }) = object.metadata else {
+    let Some(Metadata { name: Some(name), labels }) = object.metadata else {
         return Err(Error("a Namespace without `metadata.name`".to_owned()));
     };
-    let mut labels: BTreeMap<String, String> =
-        labels.into_iter().flatten().map(|(Text(key), Text(value))| (key, value)).collect();
-    labels.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
+    let no_string = |what: &str| Error(format!("{what} is not a string: put it in quotes"));
+    let name = name.0.ok_or_else(|| no_string("the name of a Namespace"))?;
+    let mut all = BTreeMap::new();
+    for (Text(key), Text(value)) in labels.into_iter().flatten() {
+        let what = || no_string(&format!("a label of the namespace `{name}`"));
+        all.insert(key.ok_or_else(what)?, value.ok_or_else(what)?);
+    }
+    all.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
     if namespaces.contains_key(&name) {
         return Err(Error(format!("the namespace `{name}` is there twice")));
     }
-    namespaces.insert(name.clone(), Namespace { name, labels });
+    namespaces.insert(name.clone(), Namespace { name, labels: all });
     Ok(())
 }
 
@@ -164,6 +201,8 @@ mod tests {
         let stream =
             "---\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\nmetadata: {name: 'no'}\n---\n";
         assert_eq!(Cluster::parse(stream).unwrap().namespaces.len(), 2);
+        let list = "\u{feff}apiVersion: v1\nkind: NamespaceList\nitems:\n- metadata: {name: a}\n---\nkind: Pod\nmetadata: {name: 12}\n";
+        assert_eq!(Cluster::parse(list).unwrap().namespaces.len(), 1);
         let json = r#"{"kind":"List","items":[{"kind":"Namespace","metadata":{"name":"a"}}]}"#;
         assert_eq!(Cluster::parse(json).unwrap().namespaces.len(), 1);
     }

@@ -12,4 +12,4 @@ mod suggest;
 pub use code::{Code, Level};
 pub use diagnostic::{Applicability, Diagnostic, Edit, Fix, Label, Report};
 pub use source::{FileId, LineColumn, Location, SourceFile, SourceMap, Span};
-pub use suggest::nearest;
+pub use suggest::{near, nearest};

@@ -8,6 +8,12 @@
 /// alphabetical order, so that the answer does not depend on the order of the input.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    near(word, candidates).map(|(candidate, _)| candidate)
+}
+
+/// The candidate nearest to `word`, and whether no other is as near: only then may a machine take it.
+#[must_use]
+pub fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, bool)> {
     // A suggestion for a very long word helps nobody, and costs the square of its length.
     if word.len() > 64 {
         return None;
@@ -16,16 +22,25 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if limit == 0 {
         return None;
     }
-    candidates
-        .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit && *candidate != word)
-        .filter_map(|candidate| {
-            let distance = distance(word, candidate, limit)?;
-            // Of equally near ones, the one that begins and ends more alike.
-            Some((distance, usize::MAX - alike(word, candidate), candidate))
-        })
-        .min()
-        .map(|(_, _, candidate)| candidate)
+    let mut best: Option<(usize, usize, &'a str)> = None;
+    let mut alone = true;
+    for candidate in candidates {
+        if candidate == word || candidate.len().abs_diff(word.len()) > limit {
+            continue;
+        }
+        let Some(distance) = distance(word, candidate, limit) else { continue };
+        // Of equally near ones, the one that begins and ends more alike.
+        let this = (distance, usize::MAX - alike(word, candidate), candidate);
+        match best {
+            Some(found) if found.2 == candidate => {}
+            Some(found) => {
+                alone = if this.0 == found.0 { false } else { alone || this.0 < found.0 };
+                best = Some(found.min(this));
+            }
+            None => best = Some(this),
+        }
+    }
+    best.map(|(_, _, candidate)| (candidate, alone))
 }
 
 /// How many characters two words share at their starts and at their ends.
@@ -72,6 +87,9 @@ mod tests {
         assert_eq!(nearest("Metadata", names), Some("metadata"));
         assert_eq!(nearest("namespacs", ["namespace", "namespaces"]), Some("namespaces"));
         assert_eq!(nearest("postgres", names), None);
+        assert_eq!(near("iegress", ["ingress", "egress"]).map(|(_, alone)| alone), Some(false));
+        assert_eq!(near("ingres", ["ingress", "egress"]), Some(("ingress", true)));
+        assert_eq!(near("ingres", ["egress", "ingress"]), Some(("ingress", true)));
         assert_eq!(nearest("", names), None);
         assert_eq!(nearest("pods", ["pass"]), None);
         assert_eq!(nearest("any", ["all", "anywhere"]), None);

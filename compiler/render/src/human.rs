@@ -134,7 +134,10 @@ impl Cache<FileId> for &mut Files<'_> {
 
     fn fetch(&mut self, id: &FileId) -> Result<&Source<String>, impl fmt::Debug> {
         let text = self.sources.file(*id).text();
-        Ok::<_, fmt::Error>(self.drawn.entry(*id).or_insert_with(|| Source::from(text.to_owned())))
+        // A character that commands the terminal is drawn as a blank, of one byte as it is.
+        let blank = |c: char| if c.is_ascii_control() && !matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
+        let drawn = || Source::from(text.chars().map(blank).collect::<String>());
+        Ok::<_, fmt::Error>(self.drawn.entry(*id).or_insert_with(drawn))
     }
 
     fn display<'b>(&self, id: &'b FileId) -> Option<impl fmt::Display + 'b> {

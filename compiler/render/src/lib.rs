@@ -24,6 +24,9 @@ pub enum Format {
     Github,
 }
 
+/// What standard input is called.
+pub const STDIN: &str = "<stdin>";
+
 /// Where the diagnostics are read.
 #[derive(Clone, Debug, Default)]
 pub struct Style {
@@ -35,8 +38,11 @@ pub struct Style {
 
 impl Style {
     fn path(&self, name: &str) -> String {
-        // `<stdin>` is no path.
-        if name.starts_with('<') { name.to_owned() } else { format!("{}{name}", self.prefix) }
+        // It has a folder, for what it imports, but is no path.
+        if name == STDIN || name.ends_with("/<stdin>") {
+            return STDIN.to_owned();
+        }
+        format!("{}{name}", self.prefix)
     }
 }
 

@@ -5,7 +5,7 @@ use chumsky::error::Error;
 use chumsky::input::Input;
 use chumsky::label::LabelError;
 use chumsky::util::MaybeRef;
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span, nearest};
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span, near};
 
 use crate::TokenKind;
 use crate::codes::{SYNTAX, UNCLOSED, WRONG_PREPOSITION};
@@ -257,18 +257,19 @@ fn unexpected(
     // A keyword is no misspelt word, but one of two may have been meant for its plural.
     let plural = |a: &str, b: &str| a.strip_suffix('s') == Some(b) || b.strip_suffix('s') == Some(a);
     let meant = match found {
-        Some(TokenKind::Word) => nearest(text, words.iter().copied()),
-        Some(_) => words.iter().copied().find(|word| plural(word, text)),
+        Some(TokenKind::Word) => near(text, words.iter().copied()),
+        Some(_) => words.iter().copied().find(|word| plural(word, text)).map(|word| (word, true)),
         None => None,
     };
-    if let Some(meant) = meant {
+    if let Some((meant, alone)) = meant {
+        let sure = if alone { Applicability::Automatic } else { Applicability::Maybe };
         return Diagnostic::new(
             &SYNTAX,
             format!("expected {}, found `{text}`", expectation(expected)),
             place(span),
             format!("did you mean `{meant}`?"),
         )
-        .fix(Applicability::Automatic, format!("write `{meant}`"), place(span), meant);
+        .fix(sure, format!("write `{meant}`"), place(span), meant);
     }
     let message = format!("expected {}", expectation(expected));
     // What is missing at the end of a line is shown there, and not at what the next line begins with.
