@@ -12,8 +12,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use npc_program::FailurePolicy;
 use npc_targets::{Options, Target};
-use npc_tests::live::{Key, Watch, kubectl, namespaces, normal};
+use npc_tests::live::{Key, Watch, kubectl, namespaces, normal, try_kubectl};
 use npc_tests::memory::Memory;
 use npc_tests::tools::{examples, sources, tools};
 use serde_json::{Value, json};
@@ -61,6 +62,7 @@ fn main() {
         .filter(|(name, _)| name != "tiers")
         .map(|(name, folder)| Program { name, files: sources(&folder) })
         .collect();
+    guards();
     let only = std::env::var("NPC_TEST_EXAMPLE").ok();
     let mut run = Run { watch: Watch::start(), compared: 0, steps: 0, made: 0 };
     for program in &programs {
@@ -76,6 +78,147 @@ fn main() {
         programs.len(),
         run.steps,
         run.compared
+    );
+}
+
+/// A program with denials in both directions and families, for some namespaces only.
+const GUARDED: &str = r"
+policy no-metadata for all pods in namespaces { env = prod } except (guard-free) {
+  allow egress to anywhere except (169.254.169.254, fe80::/10)
+  allow ingress from anywhere except 224.0.0.0/4
+}
+policy dns for all pods in namespaces { env = prod } {
+  allow egress to all pods in namespace kube-system on udp/53
+}
+";
+
+/// NetworkPolicies that others make, and whether the guard lets them in.
+fn shapes() -> Vec<(&'static str, Value, bool)> {
+    let egress = |rules: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": rules});
+    let ingress = |rules: Value| json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules});
+    let to = |peers: Value| egress(json!([{"to": peers}]));
+    let block = |cidr: &str, except: &[&str]| {
+        let mut block = json!({"cidr": cidr});
+        if !except.is_empty() {
+            block["except"] = json!(except);
+        }
+        json!([{"ipBlock": block}])
+    };
+    vec![
+        ("everything allowed", egress(json!([{}])), false),
+        (
+            "everything allowed on a port",
+            egress(json!([{"ports": [{"protocol": "TCP", "port": 80}]}])),
+            false,
+        ),
+        ("every address", to(block("0.0.0.0/0", &[])), false),
+        ("every address but another", to(block("0.0.0.0/0", &["169.254.169.253/32"])), false),
+        ("every address but part of it", to(block("0.0.0.0/0", &["10.0.0.0/8"])), false),
+        ("every address but it", to(block("0.0.0.0/0", &["169.254.169.254/32"])), true),
+        ("every address but a block around it", to(block("0.0.0.0/0", &["169.254.0.0/16"])), true),
+        ("a block around it", to(block("169.254.0.0/16", &[])), false),
+        ("it alone", to(block("169.254.169.254/32", &[])), false),
+        ("its neighbour", to(block("169.254.169.253/32", &[])), true),
+        ("another block", to(block("10.0.0.0/8", &[])), true),
+        ("every IPv6 address", to(block("::/0", &[])), false),
+        ("every IPv6 address but the denied block", to(block("::/0", &["fe80::/10"])), true),
+        ("every IPv6 address but half of it", to(block("::/0", &["fe80::/11"])), false),
+        ("a part of the denied block", to(block("fe80:1::/32", &[])), false),
+        ("pods", to(json!([{"podSelector": {}}])), true),
+        ("namespaces", to(json!([{"namespaceSelector": {}}])), true),
+        (
+            "pods and a block around it",
+            to(json!([{"podSelector": {}}, {"ipBlock": {"cidr": "169.254.0.0/16"}}])),
+            false,
+        ),
+        ("nothing allowed", egress(json!([])), true),
+        (
+            "ingress only, from it",
+            ingress(block("169.254.169.254/32", &[]).as_array().map(|from| json!([{"from": from}])).unwrap()),
+            true,
+        ),
+        ("ingress from everyone", ingress(json!([{}])), false),
+        (
+            "ingress from multicast",
+            ingress(json!([{"from": [{"ipBlock": {"cidr": "224.0.0.0/24"}}]}])),
+            false,
+        ),
+        ("no types, egress to everyone", json!({"podSelector": {}, "egress": [{}]}), false),
+        (
+            "for some pods only",
+            json!({"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": ["Egress"], "egress": [{}]}),
+            false,
+        ),
+    ]
+}
+
+/// What others make beside the program's policies is refused where it would undo a denial, and only
+/// there.
+fn guards() {
+    let files = Memory::one(GUARDED);
+    let checked = files.check(None);
+    let options = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
+    let output = npc_driver::compile(&checked, &[Target::KyvernoCel], &options, None).remove(0);
+    assert!(output.diagnostics.is_empty(), "{:?}", output.diagnostics);
+    assert_eq!((output.objects, output.guards), (2, 1));
+    for (name, labels) in [
+        ("guard-prod", json!({"env": "prod"})),
+        ("guard-free", json!({"env": "prod"})),
+        ("guard-test", json!({"env": "test"})),
+    ] {
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        kubectl(&["apply", "-f", "-"], &object.to_string());
+    }
+    kubectl(&["create", "--validate=strict", "-f", "-"], &output.text);
+    let attempt = |namespace: &str, spec: &Value| {
+        let object = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "other", "namespace": namespace},
+            "spec": spec,
+        });
+        try_kubectl(&["create", "--dry-run=server", "-f", "-"], &object.to_string())
+    };
+    let open = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]});
+    let begun = std::time::Instant::now();
+    while attempt("guard-prod", &open).is_ok() {
+        assert!(begun.elapsed().as_secs() < PATIENCE, "the guard does not come into force");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let mut tried = 0;
+    for (what, spec, admitted) in shapes() {
+        for namespace in ["guard-prod", "guard-free", "guard-test"] {
+            let guarded = namespace == "guard-prod" && !admitted;
+            match attempt(namespace, &spec) {
+                Ok(_) => assert!(!guarded, "{what} is admitted in {namespace}"),
+                Err(error) => {
+                    assert!(guarded, "{what} is refused in {namespace}: {error}");
+                    assert!(error.contains("is denied by the policy no-metadata"), "{error}");
+                }
+            }
+            tried += 1;
+        }
+    }
+    // Kyverno itself makes what the program says.
+    let mut made = false;
+    for _ in 0..PATIENCE * 5 {
+        made = ["no-metadata", "dns"].iter().all(|name| {
+            try_kubectl(&["-n", "guard-prod", "get", "networkpolicy", name, "-o", "name"], "").is_ok()
+        });
+        if made {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(made, "the guard keeps Kyverno from making the program's objects");
+    kubectl(&["delete", "validatingpolicies.policies.kyverno.io", "guard-no-metadata"], "");
+    Run::idle();
+    kubectl(&["delete", "generatingpolicies.policies.kyverno.io", "netpol-no-metadata", "netpol-dns"], "");
+    Run::idle();
+    println!(
+        "kyverno_live: a guard, {} shapes in 3 namespaces, {tried} attempts, 0 otherwise than expected",
+        shapes().len()
     );
 }
 
