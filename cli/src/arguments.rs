@@ -84,7 +84,7 @@ pub(crate) struct Compile {
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     pub(crate) output: PathBuf,
     /// Print the NetworkPolicies that Kyverno will make in the cluster given, by evaluating the
-    /// policies, and write nothing.
+    /// policies, and write nothing. Also takes files of Kyverno policies (.yaml) for a program.
     #[arg(long, requires = "cluster")]
     pub(crate) expand: bool,
     /// The version of Kyverno that the output is for. Default: npc.toml, or 1.19.1.

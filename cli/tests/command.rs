@@ -301,6 +301,76 @@ fn links_do_not_lead_out_of_the_project() {
     assert!(err(&output).contains("NP0207"), "{}", err(&output));
 }
 
+/// Policies that were written before are evaluated too, those of others with them.
+#[test]
+fn expands_policies_that_were_written_before() {
+    let place =
+        folder(&[("policies.np", POLICY), ("namespaces.yaml", NAMESPACES), ("no.yaml", "kind: Pod\n")]);
+    let here = place.path();
+    let direct = npc(here, &["compile", "policies.np", "--expand", "--cluster", "namespaces.yaml"]);
+    assert_eq!(npc(here, &["compile", "policies.np"]).status.code(), Some(0));
+    let written =
+        npc(here, &["compile", "policies.kyverno.yaml", "--expand", "--cluster", "namespaces.yaml"]);
+    assert_eq!(written.status.code(), Some(0), "{}", err(&written));
+    assert!(out(&direct).contains("name: p\n"), "{}", out(&direct));
+    assert_eq!(out(&direct), out(&written));
+    for (arguments, says) in [
+        (["compile", "policies.kyverno.yaml", "-o", "x"].as_slice(), "is no program"),
+        (&["compile", "policies.np", "no.yaml", "--expand", "--cluster", "namespaces.yaml"], "is no program"),
+        (&["compile", "no.yaml", "--expand", "--cluster", "namespaces.yaml"], "no.yaml cannot be evaluated"),
+        (&["compile", "policies.kyverno.yaml", "--expand", "--cluster", "no.yaml"], "not a cluster file"),
+    ] {
+        let output = npc(here, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(err(&output).contains(says), "{}", err(&output));
+    }
+}
+
+/// A repair goes through a link, and leaves what may only be read alone.
+#[cfg(unix)]
+#[test]
+fn links_stay_and_read_only_files_are_left_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let broken = "policy p for all pods in namespace shop { isolate ingress; }\n";
+    let place =
+        folder(&[("real/x.np", broken), ("prog/npc.toml", ""), ("npc.toml", ""), ("only.np", broken)]);
+    let here = place.path();
+    std::fs::remove_file(here.join("prog/npc.toml")).unwrap();
+    std::os::unix::fs::symlink("../real/x.np", here.join("prog/x.np")).unwrap();
+    let output = npc(here, &["check", "--fix", "prog"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(here.join("prog/x.np").is_symlink());
+    assert!(!std::fs::read_to_string(here.join("real/x.np")).unwrap().contains(';'));
+
+    let only = here.join("only.np");
+    std::fs::set_permissions(&only, std::fs::Permissions::from_mode(0o444)).unwrap();
+    let output = npc(here, &["check", "--fix", "only.np"]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert_eq!(std::fs::read_to_string(&only).unwrap(), broken);
+}
+
+/// A diff is not all there is to say.
+#[test]
+fn a_diff_stands_beside_what_is_found() {
+    let place =
+        folder(&[("deny.np", "policy p for all pods in namespace shop { deny ingress from anywhere }\n")]);
+    let output = npc(place.path(), &["check", "--diff", "deny.np"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).is_empty() && err(&output).contains("NP0404"), "{}", err(&output));
+}
+
+/// Imports of standard input are looked for where the command runs.
+#[test]
+fn standard_input_imports_from_here() {
+    let place = folder(&[("npc.toml", ""), ("deep/sets.np", "let dns = udp/53\n")]);
+    let text =
+        "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n";
+    let output = npc_with(&place.path().join("deep"), &["check", "-"], text.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let output = npc_with(&place.path().join("deep"), &["check", "-", "--format", "short"], b"policy p\n");
+    assert!(err(&output).starts_with("<stdin>:1:9: error"), "{}", err(&output));
+}
+
 #[test]
 fn watches() {
     let place = folder(&[("a.np", POLICY)]);

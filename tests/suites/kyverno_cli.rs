@@ -71,6 +71,7 @@ fn main() {
         }
     }
 
+    preconditions(&kyverno, &cluster);
     jmespath(&kyverno);
 
     // The command is slow and uses one core: the kinds run side by side.
@@ -134,7 +135,193 @@ fn jmespath(kyverno: &Path) {
             compared += 1;
         }
     }
+    // What policies of others hold, as far as it is evaluated; what is not, is refused by name.
+    let general = [
+        "labels.tenant && 'yes'",
+        "labels.missing && 'yes'",
+        "!labels.tenant",
+        "!(labels.missing)",
+        "labels.tenant == 'red'",
+        "labels.missing != 'red'",
+        "number > `3`",
+        "number <= `3`",
+        "labels.tenant > `3`",
+        "list[0]",
+        "list[-1]",
+        "list[9]",
+        "list[1:]",
+        "list[::-1]",
+        "list[:-1]",
+        "list[5:1:-2]",
+        "list[-9:9:2]",
+        "items[*].name",
+        "items[*].missing",
+        "items[].tags[]",
+        "items[?name == 'a']",
+        "items[?name == 'a'].tags",
+        "items[?missing == 'a']",
+        "items[?tags].name",
+        "missing[*].name",
+        "missing[]",
+        "labels | tenant",
+        "labels.missing | 'x'",
+        "labels.missing | length(@)",
+        "[labels.tenant, labels.missing]",
+        "{a: labels.tenant, b: labels.missing}",
+        "nothing.a.b",
+        "nothing || 'x'",
+        "length(list)",
+        "length(labels.tenant)",
+        "length(number)",
+        "contains(list, 'b')",
+        "contains(labels.tenant, 'e')",
+        "contains(list, `1`)",
+        "starts_with(labels.tenant, 'r')",
+        "ends_with(labels.tenant, 'r')",
+        "join('-', list)",
+        "keys(labels) | sort(@)",
+        "max(list)",
+        "min(list)",
+        "merge(labels, {x: 'y'})",
+        "not_null(labels.missing, labels.tenant)",
+        "reverse(list)",
+        "reverse(labels.tenant)",
+        "sort(list)",
+        "to_array(labels.tenant)",
+        "to_array(list)",
+        "to_number('12')",
+        "to_number('x')",
+        "to_string(labels.tenant)",
+        "type(list)",
+        "type(labels.missing)",
+        "abs(number)",
+        "split('a-b--c', '-')",
+        "split('abc', '')",
+        "split('', '-')",
+        "split(labels.tenant, 'e')[0]",
+        "split(labels.missing, 'e')",
+        "to_lower('AbC')",
+        "to_upper('AbC')",
+        "trim('xxaxx', 'x')",
+        "trim_prefix('team-a', 'team-')",
+        "replace_all('a-b-c', '-', '_')",
+        "base64_encode('hello')",
+        "base64_decode('aGVsbG8=')",
+        "base64_decode('%')",
+        "equal_fold('A', 'a')",
+        "parse_yaml('a: [1, b]')",
+        "parse_json('{\"a\": 1}')",
+        "label_match({tenant: 'red'}, labels)",
+        "label_match({tenant: 'blue'}, labels)",
+        "to_lower(number)",
+        "split('a')",
+    ];
+    let data = json!({
+        "labels": {"tenant": "red", "_x": "no"},
+        "number": 3,
+        "list": ["b", "a", "c"],
+        "items": [{"name": "a", "tags": ["x", "y"]}, {"name": "b", "tags": []}, {"name": "c"}],
+        "nothing": null,
+    });
+    std::fs::write(&file, data.to_string()).unwrap();
+    for expression in general {
+        let ran = run(Command::new(kyverno).args(["jp", "query", "-i"]).arg(&file).arg(expression));
+        let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let value = printed.lines().skip(1).collect::<String>();
+        let theirs = ran.status.success().then(|| serde_json::from_str::<Value>(&value).unwrap());
+        let ours = npc_expand::evaluate_jmespath(expression, &data);
+        // Whole numbers may be written with a fraction.
+        let plain =
+            |value: Value| -> Value { serde_json::from_str(&value.to_string().replace(".0", "")).unwrap() };
+        assert_eq!(ours.clone().ok().map(plain), theirs.map(plain), "{expression}: {ours:?}");
+        compared += 1;
+    }
     println!("kyverno_cli: {compared} JMESPath values compared, 0 different");
+}
+
+/// A policy as others write it: with preconditions, and with functions in its data.
+fn preconditions(kyverno: &Path, cluster: &Cluster) {
+    let label = |key: &str| format!("{{{{ request.object.metadata.labels.{key} || '' }}}}");
+    let condition = |key: &str, operator: &str, value: Value| json!({"key": label(key), "operator": operator, "value": value});
+    let prod = || condition("env", "Equals", json!("prod"));
+    let red = || condition("tenant", "AnyIn", json!(["red", "Blue*"]));
+    let cases = [
+        json!({"all": [prod()]}),
+        json!({"any": [prod(), red()]}),
+        json!({"all": [prod(), red()]}),
+        json!({"any": [prod()], "all": [condition("tenant", "NotEquals", json!(""))]}),
+        json!({"all": [condition("tenant", "AllNotIn", json!(["red", "no"]))]}),
+        json!({"all": [condition("tenant", "NotEquals", json!("r*"))]}),
+        json!({"all": [condition("tenant", "Equals", json!("*e*"))]}),
+        json!({"all": [condition("\"1st\"", "Equals", json!("x"))]}),
+        json!([prod(), red()]),
+        json!({"all": [{"key": ["a", "b"], "operator": "AnyIn", "value": ["b"]}]}),
+        json!({"all": [{"key": ["a", "b"], "operator": "AllIn", "value": ["b"]}]}),
+        json!({"all": [{"key": ["a", "b"], "operator": "AnyNotIn", "value": ["b"]}]}),
+        json!({"all": [{"key": true, "operator": "Equals", "value": true}]}),
+        json!({"any": []}),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let namespaces = folder.path().join("namespaces.yaml");
+    std::fs::write(&namespaces, stream(cluster)).unwrap();
+    let (mut objects, count) = (0, cases.len());
+    for (index, preconditions) in cases.into_iter().enumerate() {
+        let policy = json!({
+            "apiVersion": "kyverno.io/v1",
+            "kind": "ClusterPolicy",
+            "metadata": {"name": format!("p{index}")},
+            "spec": {"rules": [{
+                "name": "r",
+                "match": {"any": [{"resources": {"kinds": ["Namespace"]}}]},
+                "preconditions": preconditions,
+                "generate": {
+                    "generateExisting": true,
+                    "synchronize": true,
+                    "apiVersion": "networking.k8s.io/v1",
+                    "kind": "NetworkPolicy",
+                    "name": "made",
+                    "namespace": "{{request.object.metadata.name}}",
+                    "data": {"spec": {"podSelector": {"matchLabels": {
+                        "first": "{{ split(request.object.metadata.name, '-')[0] }}",
+                        "upper": "{{ to_upper(request.object.metadata.name) }}",
+                    }}, "policyTypes": ["Ingress"]}},
+                },
+            }]},
+        });
+        let path = folder.path().join("policy.yaml");
+        std::fs::write(&path, policy.to_string()).unwrap();
+        let out = folder.path().join(format!("out{index}.yaml"));
+        let ran = run(Command::new(kyverno)
+            .arg("apply")
+            .arg(&path)
+            .arg("--resource")
+            .arg(&namespaces)
+            .arg("-o")
+            .arg(&out));
+        assert!(ran.status.success(), "{policy}\n{}", String::from_utf8_lossy(&ran.stdout));
+        let mut theirs: Vec<(String, Value)> = Vec::new();
+        for document in serde_yaml::Deserializer::from_str(&std::fs::read_to_string(&out).unwrap_or_default())
+        {
+            let Some(object) = Option::<Value>::deserialize(document).unwrap() else { continue };
+            theirs
+                .push((object["metadata"]["namespace"].as_str().unwrap().to_owned(), object["spec"].clone()));
+        }
+        theirs.sort_by(|a, b| a.0.cmp(&b.0));
+        let ours: Vec<(String, Value)> = npc_expand::expand(&policy.to_string(), cluster)
+            .unwrap_or_else(|error| panic!("{error}\n{policy}"))
+            .objects
+            .into_iter()
+            .map(|object| (object.namespace, object.value["spec"].clone()))
+            .collect();
+        assert_eq!(
+            ours,
+            theirs,
+            "{preconditions}",
+            preconditions = policy["spec"]["rules"][0]["preconditions"]
+        );
+        objects += ours.len();
+    }
+    println!("kyverno_cli: {count} sets of preconditions, {objects} objects compared, 0 different");
 }
 
 /// Compares one batch. Gives the number of objects, of policies and of differences.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
 use npc_driver::Config;
+use npc_expand::Generated;
 use npc_render::Style;
 use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
 
@@ -44,6 +45,30 @@ pub(crate) fn options(
     Ok(options)
 }
 
+/// Whether the input is a file of policies, and no program.
+fn is_yaml(input: &Path) -> bool {
+    input.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|yaml| extension == *yaml))
+}
+
+/// Prints what policies that were written before, by this compiler or by hand, will generate.
+fn expand_files(arguments: &Compile, project_options: &Options) -> Result<Outcome, Error> {
+    let Some(path) = &arguments.input.cluster else { return Ok(Outcome::CouldNotRun) };
+    let cluster = match read_cluster(path)? {
+        Ok(cluster) => cluster,
+        Err(diagnostic) => return Err(Error::new(diagnostic.message)),
+    };
+    let mut generated = Generated::default();
+    for input in &arguments.input.inputs {
+        let text = std::fs::read_to_string(input).map_err(|error| Error::io("read", input, &error))?;
+        let made = npc_expand::expand(&text, &cluster)
+            .map_err(|error| Error::new(format!("{} cannot be evaluated: {error}", input.display())))?;
+        generated.objects.extend(made.objects);
+    }
+    generated.objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    print_generated(&generated, project_options)?;
+    Ok(Outcome::Fine)
+}
+
 /// Compiles once. The second value is the folder of the project, where one was found.
 fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>), Error> {
     let mut reporter = Reporter {
@@ -51,6 +76,15 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         style: Style { colour, prefix: String::new() },
         is_output: false,
     };
+    if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_yaml(input)) {
+        if !arguments.expand || !arguments.input.inputs.iter().all(|input| is_yaml(input)) {
+            return Err(Error::new(format!(
+                "{} is no program: with `--expand`, and no program beside it, Kyverno policies are evaluated",
+                yaml.display()
+            )));
+        }
+        return expand_files(arguments, &Options::default()).map(|outcome| (outcome, None));
+    }
     let project = match Project::find(&arguments.input)? {
         Ok(project) => project,
         Err(broken) => {
@@ -157,24 +191,29 @@ fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> R
         }
         let generated = npc_expand::expand(&output.text, cluster)
             .map_err(|error| Error::new(format!("the policies cannot be evaluated: {error}")))?;
-        let mut text = String::new();
-        let mut filtered: Vec<&str> = Vec::new();
-        for object in &generated.objects {
-            if options.filtered_namespaces.contains(&object.namespace)
-                && !filtered.contains(&object.namespace.as_str())
-            {
-                filtered.push(&object.namespace);
-            }
-            text.push_str("---\n");
-            yaml::write_to(&mut text, &object.value).map_err(|error| Error::new(error.to_string()))?;
+        print_generated(&generated, options)?;
+    }
+    Ok(())
+}
+
+fn print_generated(generated: &Generated, options: &Options) -> Result<(), Error> {
+    let mut text = String::new();
+    let mut filtered: Vec<&str> = Vec::new();
+    for object in &generated.objects {
+        if options.filtered_namespaces.contains(&object.namespace)
+            && !filtered.contains(&object.namespace.as_str())
+        {
+            filtered.push(&object.namespace);
         }
-        print(&text)?;
-        if !filtered.is_empty() {
-            line(&format!(
-                "note: what is for {} will not be made while Kyverno's configuration leaves out these namespaces (npc explain NP0606)",
-                filtered.join(", ")
-            ));
-        }
+        text.push_str("---\n");
+        yaml::write_to(&mut text, &object.value).map_err(|error| Error::new(error.to_string()))?;
+    }
+    print(&text)?;
+    if !filtered.is_empty() {
+        line(&format!(
+            "note: what is for {} will not be made while Kyverno's configuration leaves out these namespaces (npc explain NP0606)",
+            filtered.join(", ")
+        ));
     }
     Ok(())
 }

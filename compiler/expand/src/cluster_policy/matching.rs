@@ -85,7 +85,7 @@ impl Selector {
 }
 
 /// Kyverno's wildcards: `*` stands for any run of characters, `?` for exactly one.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);

@@ -1,5 +1,6 @@
 //! `kyverno.io/v1` ClusterPolicy with generate rules.
 
+mod conditions;
 pub(crate) mod jmespath;
 mod matching;
 mod variables;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::object::Object;
+use conditions::Conditions;
 use matching::Filters;
 use variables::substitute;
 
@@ -41,6 +43,7 @@ struct RuleDocument {
     name: String,
     r#match: Filters,
     exclude: Option<Filters>,
+    preconditions: Option<Conditions>,
     generate: Generate,
 }
 
@@ -83,6 +86,11 @@ impl crate::Policy for ClusterPolicy {
                 "kind": "Namespace",
                 "metadata": {"name": namespace.name, "labels": namespace.labels},
             }}});
+            if let Some(preconditions) = &rule.preconditions
+                && !preconditions.hold(&context)?
+            {
+                continue;
+            }
             let generate = &rule.generate;
             let mut object = substitute(&generate.data, &context)?;
             let text = |text: &str| match substitute(&Value::String(text.to_owned()), &context)? {

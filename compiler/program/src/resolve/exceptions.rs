@@ -126,10 +126,16 @@ impl Context<'_> {
                     && !crate::values::port::looks_like_port(&text)
                     && view.known(&text).is_none()
             }
-            Open::Addresses(_, blocks) => self.nets(file, word, view).is_some_and(|nets| {
-                let inside = |net: &IpNet| blocks.iter().flatten().any(|block| block.contains(net));
-                blocks.is_none() || nets.iter().all(inside)
-            }),
+            Open::Addresses(_, blocks) => {
+                // What has an exception of its own, or is as large as the block, is meant as a peer.
+                word.except.is_empty()
+                    && self.nets(file, word, view).is_some_and(|nets| {
+                        let inside = |net: &IpNet| {
+                            blocks.iter().flatten().any(|block| block.contains(net) && block != net)
+                        };
+                        blocks.is_none() || nets.iter().all(inside)
+                    })
+            }
         }
     }
 

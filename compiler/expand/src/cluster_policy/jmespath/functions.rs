@@ -1,0 +1,133 @@
+//! Functions: the standard ones that give the same in both engines, by the `jmespath` crate, and
+//! those that Kyverno adds which depend on their arguments alone (its `pkg/engine/jmespath`).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jmespath::{Context, DEFAULT_RUNTIME, Variable};
+use serde_json::Value;
+
+use super::{EvaluationError, Result};
+
+/// The standard functions that are asked of the crate. Not among them are those that take an
+/// expression, and `sum` and `values`, which give something else in Kyverno.
+const STANDARD_FUNCTIONS: [&str; 18] = [
+    "abs",
+    "ceil",
+    "contains",
+    "ends_with",
+    "floor",
+    "join",
+    "keys",
+    "length",
+    "max",
+    "merge",
+    "min",
+    "not_null",
+    "reverse",
+    "sort",
+    "starts_with",
+    "to_array",
+    "to_number",
+    "type",
+];
+
+/// Calls a function.
+pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
+    if STANDARD_FUNCTIONS.contains(&name) {
+        return standard(name, args);
+    }
+    let wrong = || EvaluationError::Function(format!("`{name}` does not take these arguments"));
+    let texts: Option<Vec<&str>> = args.iter().map(Value::as_str).collect();
+    let texts = texts.ok_or_else(wrong);
+    match name {
+        "to_string" => match args {
+            [Value::String(text)] => Ok(Value::String(text.clone())),
+            [Value::Bool(value)] => Ok(Value::String(value.to_string())),
+            // How Go writes numbers and what it escapes differs.
+            [_] => Err(EvaluationError::Unsupported("`to_string` of what is no string".to_owned())),
+            _ => Err(wrong()),
+        },
+        "to_lower" => one(&texts?, wrong, |text| text.to_lowercase()),
+        "to_upper" => one(&texts?, wrong, |text| text.to_uppercase()),
+        "base64_encode" => one(&texts?, wrong, |text| STANDARD.encode(text)),
+        "base64_decode" => match texts?.as_slice() {
+            [text] => STANDARD
+                .decode(text)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .map(Value::String)
+                .ok_or_else(|| EvaluationError::Function("not base64 of a text".to_owned())),
+            _ => Err(wrong()),
+        },
+        "split" => match texts?.as_slice() {
+            // Go splits at an empty separator into characters, without empty ends.
+            [text, ""] => Ok(text.chars().map(String::from).map(Value::String).collect()),
+            [text, separator] => {
+                Ok(text.split(separator).map(|part| Value::String(part.to_owned())).collect())
+            }
+            _ => Err(wrong()),
+        },
+        "trim" => match texts?.as_slice() {
+            [text, cut] => Ok(Value::String(text.trim_matches(|c| cut.contains(c)).to_owned())),
+            _ => Err(wrong()),
+        },
+        "trim_prefix" => match texts?.as_slice() {
+            [text, prefix] => Ok(Value::String(text.strip_prefix(prefix).unwrap_or(text).to_owned())),
+            _ => Err(wrong()),
+        },
+        "replace_all" => match texts?.as_slice() {
+            [text, old, new] => Ok(Value::String(text.replace(old, new))),
+            _ => Err(wrong()),
+        },
+        "equal_fold" => match texts?.as_slice() {
+            [a, b] if a.is_ascii() && b.is_ascii() => Ok(Value::Bool(a.eq_ignore_ascii_case(b))),
+            [_, _] => Err(EvaluationError::Unsupported("`equal_fold` beyond ASCII".to_owned())),
+            _ => Err(wrong()),
+        },
+        "parse_yaml" => match texts?.as_slice() {
+            [text] => {
+                serde_yaml::from_str(text).map_err(|error| EvaluationError::Function(error.to_string()))
+            }
+            _ => Err(wrong()),
+        },
+        "parse_json" => match texts?.as_slice() {
+            [text] => {
+                serde_json::from_str(text).map_err(|error| EvaluationError::Function(error.to_string()))
+            }
+            _ => Err(wrong()),
+        },
+        "label_match" => match args {
+            [Value::Object(wanted), Value::Object(labels)] => {
+                Ok(Value::Bool(wanted.iter().all(|(key, value)| labels.get(key) == Some(value))))
+            }
+            _ => Err(wrong()),
+        },
+        _ => Err(EvaluationError::Unsupported(format!("the function `{name}`"))),
+    }
+}
+
+fn one(
+    texts: &[&str],
+    wrong: impl Fn() -> EvaluationError,
+    function: impl Fn(&str) -> String,
+) -> Result<Value> {
+    match texts {
+        [text] => Ok(Value::String(function(text))),
+        _ => Err(wrong()),
+    }
+}
+
+fn standard(name: &str, args: &[Value]) -> Result<Value> {
+    let failed = |why: String| EvaluationError::Function(format!("`{name}`: {why}"));
+    let function = DEFAULT_RUNTIME
+        .get_function(name)
+        .ok_or_else(|| EvaluationError::Unsupported(format!("the function `{name}`")))?;
+    let args = args
+        .iter()
+        .map(|arg| Variable::from_serializable(arg).map(jmespath::Rcvar::new))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|error| failed(error.to_string()))?;
+    let mut context = Context::new(name, &DEFAULT_RUNTIME);
+    let value = function.evaluate(&args, &mut context).map_err(|error| failed(error.to_string()))?;
+    serde_json::to_value(&value).map_err(|error| failed(error.to_string()))
+}
