@@ -19,6 +19,8 @@ mod error;
 mod grammar;
 mod habits;
 mod items;
+mod split;
+mod stray;
 mod token;
 
 pub use codes::{

@@ -1,0 +1,314 @@
+//! Where items begin and end.
+//!
+//! A file is cut into items before any of them is parsed. Some pairs and triples of tokens occur
+//! in a correct program nowhere but at the start of an item (`let NAME =`, `policy NAME for`,
+//! `test "…"`), so they are taken as one whatever surrounds them: a brace that is missing above
+//! cannot swallow them.
+
+use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
+
+use crate::codes::{MISSPELT_KEYWORD, NESTED_TOO_DEEPLY};
+use crate::items::Output;
+use crate::stray::bad_character;
+use crate::token::{Token, TokenKind as T};
+
+/// How deep braces and parentheses may stand in one another.
+const MAX_DEPTH: usize = 64;
+
+/// The tokens of an item, by index.
+pub(crate) struct Chunk {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Where the brace stands that opens the body, in bytes; policies only.
+    pub(crate) body: Option<u32>,
+    /// Whether the tokens may be parsed: not where they are nested too deeply, hold a bad token, or
+    /// begin no item.
+    pub(crate) parse: bool,
+    /// Whether a token in it has no meaning; it is parsed as if that were not there.
+    pub(crate) bad: bool,
+}
+
+pub(crate) fn kind_at(tokens: &[Token], index: usize) -> Option<T> {
+    tokens.get(index).map(|token| token.kind)
+}
+
+/// Whether the tokens at `index` begin an item whatever stands before them.
+fn surely_starts(tokens: &[Token], index: usize) -> bool {
+    let next = kind_at(tokens, index + 1);
+    let after = kind_at(tokens, index + 2);
+    match kind_at(tokens, index) {
+        Some(T::Import | T::Test) => next == Some(T::Str),
+        Some(T::Let) => next.is_some_and(T::is_word) && after == Some(T::Eq),
+        Some(T::Policy) => {
+            next == Some(T::For) && after != Some(T::For)
+                || next.is_some_and(T::is_word) && matches!(after, Some(T::For | T::Priority))
+        }
+        Some(T::Audit) => matches!(next, Some(T::Policy | T::Admin | T::Baseline)),
+        Some(T::Admin | T::Baseline) => next == Some(T::Policy),
+        Some(T::Assert) => matches!(next, Some(T::Allow | T::Deny)),
+        _ => false,
+    }
+}
+
+/// Whether the word at `index` is what the token before it asks for, so that it begins nothing:
+/// namespaces, sets, labels and tests may be called `audit`, `admin`, `kyverno`.
+///
+/// `nested` says that it stands in parentheses or in a selector. A keyword that is the first of its
+/// line, no further right than the item, begins an item all the same: the line above is broken.
+fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, source: &str) -> bool {
+    let kind = |at: usize| kind_at(tokens, at);
+    let (Some(this), Some(before)) = (kind(index), index.checked_sub(1).and_then(kind)) else { return false };
+    let asked = match before {
+        // Behind these stands a name of the user's, whatever it is.
+        T::Namespace | T::Sharing | T::Pod | T::Policy => true,
+        T::Except => kind(index.wrapping_sub(2)) != Some(T::Namespace),
+        T::In => index >= 3 && kind(index - 3) == Some(T::Pod),
+        T::Comma | T::Eq | T::LParen | T::From | T::To | T::On | T::For | T::Arrow => {
+            nested || !this.is_reserved()
+        }
+        T::EqEq | T::NotEq | T::Not | T::Notin | T::LBrace => nested,
+        _ => false,
+    };
+    if !asked {
+        return false;
+    }
+    // What stands between two tokens tells whether a line begins there; the line itself may be long.
+    let gap = |index: usize| {
+        let from = index.checked_sub(1).and_then(|before| tokens.get(before)).map_or(0, |t| t.span.0.end);
+        source.get(from as usize..tokens.get(index)?.span.0.start as usize)
+    };
+    let Some((_, indent)) = gap(index).and_then(|gap| gap.rsplit_once('\n')) else { return true };
+    if !indent.trim().is_empty() || indent.chars().count() > column(tokens, item, source) {
+        return true;
+    }
+    // `audit` alone in its line, behind a comma, is the last of a list.
+    before == T::Comma && gap(index + 1).is_none_or(|gap| gap.contains('\n'))
+}
+
+/// How many characters stand before a token in its line, or many where the line is long.
+fn column(tokens: &[Token], index: usize, source: &str) -> usize {
+    const FAR: usize = 1_000;
+    let start = tokens.get(index).map_or(0, |token| token.span.0.start as usize);
+    let near = source.floor_char_boundary(start.saturating_sub(FAR));
+    let ahead = source.get(near..start).unwrap_or("");
+    match ahead.rsplit_once('\n') {
+        Some((_, line)) => line.chars().count(),
+        None if near == 0 => ahead.chars().count(),
+        None => FAR,
+    }
+}
+
+/// Whether an item that is not yet finished may begin at `index`, going by the layout: the keyword
+/// is the first of its line, no further right than the item before it, and what follows cannot
+/// continue a selector. Asked only inside braces that are still open.
+fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> bool {
+    let keyword = matches!(
+        kind_at(tokens, index),
+        Some(T::Import | T::Let | T::Policy | T::Audit | T::Admin | T::Baseline | T::Test | T::Assert)
+    );
+    if !keyword {
+        return false;
+    }
+    let follows = kind_at(tokens, index + 1).is_none_or(|next| {
+        !next.is_word() && next != T::Str && next != T::LBrace || matches!(next, T::In | T::Notin)
+    });
+    let preceded = index.checked_sub(1).and_then(|before| kind_at(tokens, before));
+    let continues = matches!(
+        preceded,
+        Some(
+            T::Namespace
+                | T::Pod
+                | T::In
+                | T::Notin
+                | T::Comma
+                | T::Eq
+                | T::EqEq
+                | T::NotEq
+                | T::Not
+                | T::LParen
+                | T::LBrace
+                | T::Sharing
+                | T::Arrow
+                | T::Allow
+                | T::Deny
+        )
+    );
+    if follows || continues {
+        return false;
+    }
+    let column = |index: usize| {
+        let start = tokens.get(index)?.span.0.start as usize;
+        let line = source.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
+        let indent = source.get(line..start)?;
+        Some((indent.chars().count(), indent.trim().is_empty()))
+    };
+    match (column(index), column(item)) {
+        (Some((at, true)), Some((above, _))) => at <= above,
+        _ => false,
+    }
+}
+
+/// An item keyword that the word at `index` was surely meant to be: the tokens behind it are those
+/// of an item.
+fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static str, T)> {
+    let token = tokens.get(index).filter(|token| token.kind == T::Word)?;
+    let next = kind_at(tokens, index + 1);
+    let after = kind_at(tokens, index + 2);
+    let meant: &[T] = match (next, after) {
+        (Some(T::Str), Some(T::LBrace)) => &[T::Test],
+        (Some(T::Str), _) => &[T::Import],
+        (Some(next), Some(T::For | T::Priority)) if next.is_word() => &[T::Policy],
+        (Some(next), Some(T::Eq)) if next.is_word() => &[T::Let],
+        (Some(T::Policy), _) => &[T::Admin, T::Baseline, T::Audit],
+        (Some(T::Admin | T::Baseline), Some(T::Policy)) => &[T::Audit],
+        (Some(T::Allow | T::Deny), _) => &[T::Assert],
+        (Some(T::LBrace), _) => &[T::Kyverno],
+        _ => return None,
+    };
+    let text = token.span.0.of(source);
+    let word = nearest(text, meant.iter().filter_map(|kind| kind.keyword()))?;
+    T::KEYWORDS.into_iter().find(|(keyword, _)| *keyword == word)
+}
+
+/// Whether the brace at `open` opens a selector and not a body.
+fn opens_selector(tokens: &[Token], open: usize) -> bool {
+    let before = open.checked_sub(1).and_then(|before| kind_at(tokens, before));
+    let second = open.checked_sub(2).and_then(|before| kind_at(tokens, before));
+    // `all pods {` opens a body, and so does `namespace pods {`, of a namespace of that name.
+    let other = matches!(second, Some(T::All | T::Namespace | T::Except));
+    if matches!(before, Some(T::Pods | T::Namespaces | T::Except)) && !other {
+        return true;
+    }
+    match kind_at(tokens, open + 1) {
+        Some(T::Not | T::Str) => true,
+        // A statement that goes no further.
+        Some(T::Allow | T::Deny | T::Pass | T::Isolate) if kind_at(tokens, open + 2) == Some(T::RBrace) => {
+            false
+        }
+        Some(kind) if kind.is_word() => matches!(
+            kind_at(tokens, open + 2),
+            Some(T::Eq | T::EqEq | T::NotEq | T::In | T::Notin | T::Comma | T::RBrace)
+        ),
+        Some(T::RBrace) => {
+            matches!(kind_at(tokens, open + 2), Some(T::In | T::Except | T::Comma | T::LBrace))
+        }
+        _ => false,
+    }
+}
+
+/// Cuts the tokens into items, repairs keywords that are misspelt, and tells bad tokens.
+pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    let mut depth = 0usize;
+    // The brace that opened the current block at depth zero.
+    let mut open = 0usize;
+    // For each brace or parenthesis that is open, whether names and labels stand in it.
+    let mut nested: Vec<bool> = Vec::new();
+    // Whether the item that began last is complete, so that what follows must begin another.
+    let mut complete = true;
+    let mut index = 0;
+    while let Some(token) = tokens.get(index).copied() {
+        let item = chunks.last().map_or(0, |chunk| chunk.start);
+        // `policy` behind `admin`, and `admin` behind `audit`, go on with the item.
+        let modified = !complete
+            && index > 0
+            && index <= item + 2
+            && matches!(kind_at(tokens, index - 1), Some(T::Audit | T::Admin | T::Baseline));
+        let asked_for =
+            !complete && is_asked_for(tokens, index, item, nested.last() == Some(&true), out.source);
+        let mut starts = !modified
+            && !asked_for
+            && (surely_starts(tokens, index)
+                || depth == 0 && token.kind == T::Kyverno && kind_at(tokens, index + 1) == Some(T::LBrace)
+                || (complete || depth > 0 || index > item)
+                    && seems_to_start(tokens, index, item, out.source)
+                || complete && begins_item(token.kind));
+        if !starts
+            && !modified
+            && !asked_for
+            && depth == 0
+            && let Some((word, kind)) = misspelt(tokens, index, out.source)
+        {
+            let location = out.at(token.span.0);
+            let text = out.text(token.span.0).to_owned();
+            out.diagnostics.push(
+                Diagnostic::new(
+                    &MISSPELT_KEYWORD,
+                    format!("unknown keyword `{text}`"),
+                    location,
+                    format!("did you mean `{word}`?"),
+                )
+                .fix(Applicability::Automatic, format!("write `{word}`"), location, word),
+            );
+            if let Some(token) = tokens.get_mut(index) {
+                token.kind = kind;
+            }
+            starts = true;
+        }
+        if starts || complete {
+            chunks.push(Chunk { start: index, end: index, body: None, parse: starts, bad: false });
+            depth = 0;
+            nested.clear();
+            complete = false;
+        }
+        let Some(chunk) = chunks.last_mut() else { break };
+        let is_policy =
+            matches!(kind_at(tokens, chunk.start), Some(T::Policy | T::Audit | T::Admin | T::Baseline));
+        match token.kind {
+            T::LBrace | T::LParen => {
+                if depth == 0 {
+                    open = index;
+                    let brace = token.kind == T::LBrace;
+                    if brace && is_policy && chunk.body.is_none() && !opens_selector(tokens, index) {
+                        chunk.body = Some(token.span.0.start);
+                    }
+                }
+                let selector = token.kind == T::LParen || opens_selector(tokens, index);
+                nested.push(selector);
+                depth += 1;
+                if depth == MAX_DEPTH && chunk.parse {
+                    chunk.parse = false;
+                    out.diagnostics.push(
+                        Diagnostic::new(
+                            &NESTED_TOO_DEEPLY,
+                            format!("braces and parentheses stand more than {MAX_DEPTH} deep"),
+                            Location::new(out.file, token.span.0),
+                            "too deep here",
+                        )
+                        .help("close the ones that are open"),
+                    );
+                }
+            }
+            T::RBrace | T::RParen => {
+                depth = depth.saturating_sub(1);
+                nested.pop();
+                let block = matches!(kind_at(tokens, chunk.start), Some(T::Kyverno | T::Test));
+                complete = depth == 0
+                    && (block
+                        || chunk
+                            .body
+                            .is_some_and(|body| tokens.get(open).is_some_and(|t| t.span.0.start == body)));
+            }
+            T::Bad => {
+                bad_character(token, chunk.bad, out);
+                chunk.bad = true;
+            }
+            T::OpenStr => {
+                chunk.parse = false;
+                out.open_string(token.span.0);
+            }
+            _ => {}
+        }
+        index += 1;
+        chunk.end = index;
+    }
+    chunks
+}
+
+/// Whether items begin with the keyword.
+pub(crate) const fn begins_item(kind: T) -> bool {
+    matches!(
+        kind,
+        T::Import | T::Let | T::Policy | T::Audit | T::Admin | T::Baseline | T::Kyverno | T::Test | T::Assert
+    )
+}

@@ -1,0 +1,164 @@
+//! What stands where nothing can stand: characters without a meaning, tokens that begin no item,
+//! documentation of nothing, other languages.
+
+use npc_diagnostics::{Applicability, Diagnostic, Span, nearest};
+
+use crate::codes::{BAD_CHARACTER, MISPLACED_DOC, SYNTAX};
+use crate::items::Output;
+use crate::split::begins_item;
+use crate::token::{Comment, Token, TokenKind as T};
+
+/// Tells a file that is a Kubernetes manifest, once.
+pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic> {
+    let first = tokens.iter().find(|token| token.kind != T::Bad)?;
+    matches!(out.text(first.span.0), "apiVersion:" | "kind:" | "metadata:" | "spec:").then(|| {
+        Diagnostic::new(
+            &SYNTAX,
+            "this is a Kubernetes manifest, and not a program of this language",
+            out.at(first.span.0),
+            "YAML begins here",
+        )
+        .help("a NetworkPolicy for pods `app: web` is written `policy web for pods { app = web } in namespace shop { … }`")
+    })
+}
+
+/// Tells characters that have no meaning. `again` says that the item had such before.
+pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
+    let location = out.at(token.span.0);
+    let text = out.text(token.span.0);
+    const CURLY: [char; 3] = ['\u{201c}', '\u{201d}', '\u{201e}'];
+    // Of a pair, of quotes or of brackets, the first is told.
+    if again && text.chars().all(|c| CURLY.contains(&c) || "'[]`/".contains(c)) {
+        return;
+    }
+    let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let message = match text.chars().next() {
+        Some('\0') => "a NUL character (U+0000) has no meaning in this language".to_owned(),
+        Some(c)
+            if c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}') =>
+        {
+            format!("an invisible character (U+{:04X}) has no meaning in this language", c as u32)
+        }
+        _ => format!("`{shown}` has no meaning in this language"),
+    };
+    let plain = |label: &str| Diagnostic::new(&BAD_CHARACTER, message.clone(), location, label);
+    let about = |message: &str, label: &str| Diagnostic::new(&BAD_CHARACTER, message, location, label);
+    let rest = out.source.get(token.span.0.end as usize..).unwrap_or("");
+    let next = rest.chars().next();
+    let joined = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let ahead = out.source.get(..token.span.0.start as usize).unwrap_or("");
+    let diagnostic = match text {
+        ";" => {
+            // Between two members of a list, and in what was meant as a comment, it stands for more.
+            let line = ahead.rsplit('\n').next().unwrap_or(ahead);
+            let ends = rest.trim_start_matches([' ', '\t', ';']).starts_with(['\n', '\r', '}', '/'])
+                || rest.trim().is_empty();
+            let sure =
+                if ends && !line.contains('#') { Applicability::Automatic } else { Applicability::Maybe };
+            plain("statements need no terminator").fix(sure, "remove the semicolon", location, "")
+        }
+        "'" => plain("strings are written in double quotes"),
+        "&" | "&&" | "|" | "||" => {
+            let braces = ahead.rfind('{') > ahead.rfind('}');
+            match (text.starts_with('|'), braces) {
+                (true, true) => {
+                    about("requirements are separated by commas, and all of them must hold", "no comma")
+                        .help("for either of two values write `app in (a, b)`")
+                }
+                _ => about("the members of a list are separated by commas", "no comma").fix(
+                    Applicability::Maybe,
+                    "write a comma",
+                    location,
+                    ",",
+                ),
+            }
+        }
+        "#" => about("comments begin with `//`", "no comment begins so").fix(
+            Applicability::Automatic,
+            "write `//`",
+            location,
+            "//",
+        ),
+        "[" | "]" => about("lists have no brackets", "no bracket belongs here").help(
+            "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them",
+        ),
+        "-" if next == Some('-') || ahead.ends_with('-') => {
+            about("comments begin with `//`", "not with `--`")
+        }
+        "-" if joined(rest.trim_start_matches(' ').chars().next())
+            && ahead.trim_end_matches(' ').ends_with(['\n', '{', ':']) =>
+        {
+            about("rules and values are no list items", "leave out the `-`")
+        }
+        "-" if ahead.ends_with(' ') || ahead.is_empty() => plain("no word begins with `-`"),
+        "-" => about("a word does not end in `-`", "something is missing behind it"),
+        "/" if next == Some('*') || ahead.ends_with('*') => {
+            about("comments begin with `//`", "not with `/*`")
+        }
+        "/" if ahead.ends_with(' ') && joined(next) => {
+            plain("no space stands before the length of a block, nor before a port")
+        }
+        "/" => about("a word does not end in `/`", "something is missing behind it"),
+        ">" if ahead.ends_with('=') || ahead.ends_with('-') => {
+            about("an arrow is written `->`", "this is none")
+        }
+        _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
+        _ if !text.is_ascii() => plain(
+            "names, labels and ports are written in ASCII; other characters stand only in strings and comments",
+        ),
+        _ => plain("not part of any word or mark"),
+    };
+    out.diagnostics.push(diagnostic);
+}
+
+/// Tells tokens that begin no item.
+pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
+    let text = out.text(first.span.0).to_owned();
+    let location = out.at(first.span.0);
+    let diagnostic = match first.kind {
+        T::RBrace => Diagnostic::new(&SYNTAX, "this `}` closes nothing", location, "no `{` is open here")
+            .fix(Applicability::Maybe, "remove it", location, ""),
+        T::Allow | T::Deny | T::Pass | T::Isolate => Diagnostic::new(
+            &SYNTAX,
+            format!("`{text}` stands outside a policy"),
+            location,
+            "statements belong between the braces of a policy",
+        ),
+        kind => {
+            let diagnostic = Diagnostic::new(
+                &SYNTAX,
+                "expected `import`, `let`, `policy`, `kyverno`, `test` or `assert`",
+                location,
+                format!(
+                    "found {}",
+                    if kind.is_word() { format!("`{text}`") } else { kind.describe().to_owned() }
+                ),
+            );
+            let items = T::KEYWORDS.iter().filter(|(_, kind)| begins_item(*kind)).map(|(word, _)| *word);
+            match nearest(&text, items) {
+                Some(word) if kind.is_word() => diagnostic.help(format!("did you mean `{word}`?")).fix(
+                    Applicability::Maybe,
+                    format!("write `{word}`"),
+                    location,
+                    word,
+                ),
+                _ => diagnostic,
+            }
+        }
+    };
+    out.diagnostics.push(diagnostic);
+}
+
+/// Tells documentation that stands above nothing.
+pub(crate) fn misplaced(comment: &Comment, out: &mut Output<'_>) {
+    let slashes = Span::new(comment.span.start, comment.span.start + 3);
+    out.diagnostics.push(
+        Diagnostic::new(
+            &MISPLACED_DOC,
+            "this comment documents nothing",
+            out.at(comment.span),
+            "`///` documents the item below it",
+        )
+        .fix(Applicability::Automatic, "make it a note", out.at(slashes), "//"),
+    );
+}

@@ -1,0 +1,39 @@
+//! A program: parsed, checked, compiled to every target, repaired, and told in every format.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use npc_cluster::Cluster;
+use npc_driver::{Config, check, codes, compile, of_targets, repaired};
+use npc_program::{Files, ReadError};
+use npc_render::{Format, Style, render};
+use npc_targets::{Options, Target};
+
+struct One<'a>(&'a [u8]);
+
+impl Files for One<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        if path == "a.np" { Ok(self.0.to_vec()) } else { Err(ReadError::NotFound(vec!["a.np".to_owned()])) }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: shop, labels: {env: prod, tenant: red}}")
+        .expect("the cluster is one");
+    let checked = check(&One(bytes), &["a.np".to_owned()], &Config::default(), Some(&cluster));
+    let mut found = checked.report.diagnostics.clone();
+    if !checked.report.has_errors() {
+        let targets = [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy];
+        let outputs = compile(&checked, &targets, &Options::default(), Some(&cluster));
+        for output in &outputs {
+            let refused = output.diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
+            if !refused && output.target != Target::NetworkPolicy {
+                npc_expand::expand(&output.text, &cluster).expect("what is written can be evaluated");
+            }
+        }
+        found.extend(of_targets(&outputs));
+    }
+    for format in [Format::Human, Format::Short, Format::Json, Format::Sarif, Format::Github] {
+        let _ = render(format, &found, checked.sources(), &codes(), &Style::default());
+    }
+    let _ = repaired(&checked);
+});
