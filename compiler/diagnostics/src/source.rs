@@ -98,7 +98,7 @@ impl SourceFile {
     fn new(name: Arc<str>, text: Arc<str>) -> Self {
         let mut line_starts = vec![0];
         // Texts are limited to 64 MiB by the loader, so offsets fit.
-        line_starts.extend(text.bytes().zip(1u32..).filter(|(byte, _)| *byte == b'\n').map(|(_, next)| next));
+        line_starts.extend(text.match_indices('\n').map(|(at, _)| at as u32 + 1));
         Self { name, text, line_starts }
     }
 

@@ -11,7 +11,7 @@ use super::sets::{Value, WRONG_KIND};
 use super::{Context, at};
 use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
 use crate::selector::scopes_overlap;
-use crate::values::label::{check_key, check_value};
+use crate::values::label::{NAMESPACE_NAME, check_key, check_value};
 use crate::values::name::check_namespace;
 
 npc_diagnostics::codes! {
@@ -183,7 +183,7 @@ impl Context<'_> {
             return None;
         }
         let scope = Scope { base, except_names, except_labels };
-        if !scopes_overlap(&[&scope]) {
+        if !is_surely_inhabited(&scope) && !scopes_overlap(&[&scope]) {
             self.tell(Diagnostic::new(
                 &EMPTY_SCOPE,
                 "no namespace can be meant by this",
@@ -260,6 +260,20 @@ impl Context<'_> {
                 .collect(),
         )
     }
+}
+
+/// Whether some namespace is in the scope, as can be seen at once: it leaves nothing out and asks for
+/// nothing of the label that holds the name.
+fn is_surely_inhabited(scope: &Scope) -> bool {
+    let plain = |selector: &Selector| selector.requirements.iter().all(|one| *one.key != *NAMESPACE_NAME);
+    scope.except_names.is_empty()
+        && scope.except_labels.is_none()
+        && match &scope.base {
+            ScopeBase::Labels(selector) => plain(selector),
+            // A pattern may ask for a name that ends in a hyphen.
+            ScopeBase::Names(names) => names.iter().any(|name| !name.contains(['*', '?'])),
+            ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => true,
+        }
 }
 
 impl Scope {

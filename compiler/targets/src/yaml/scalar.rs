@@ -34,33 +34,36 @@ pub(super) fn is_block(text: &str) -> bool {
         && !text.lines().any(|line| line.ends_with(' '))
 }
 
-/// What a byte may be in a plain scalar.
-#[derive(Clone, Copy, PartialEq)]
-enum Byte {
-    /// Not in a plain scalar.
-    No,
-    /// Anywhere but at its start.
-    Inside,
-    /// Anywhere.
-    Letter,
-}
+/// What a byte may be in a plain scalar; bits, so that those of a whole text are one number.
+const LETTER: u8 = 0;
+/// Anywhere but at its start.
+const INSIDE: u8 = 1;
+/// Not in a plain scalar.
+const NO: u8 = 2;
+const SPACE: u8 = 4;
+const COLON: u8 = 8;
 
 /// For each byte, what it may be.
 #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
-const BYTES: [Byte; 256] = {
-    let mut table = [Byte::No; 256];
+const BYTES: [u8; 256] = {
+    let mut table = [NO; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'/' => Byte::Letter,
-            b' ' | b'_' | b'-' | b'.' | b':' | b',' | b';' | b'(' | b')' | b'\'' | b'+' | b'*' | b'<'
-            | b'>' => Byte::Inside,
-            _ => Byte::No,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'/' => LETTER,
+            b' ' => INSIDE | SPACE,
+            b':' => INSIDE | COLON,
+            b'_' | b'-' | b'.' | b',' | b';' | b'(' | b')' | b'\'' | b'+' | b'*' | b'<' | b'>' => INSIDE,
+            _ => NO,
         };
         byte += 1;
     }
     table
 };
+
+fn class(byte: u8) -> u8 {
+    BYTES.get(usize::from(byte)).copied().unwrap_or(NO)
+}
 
 /// Whether every YAML reader takes the bare text for a string, and for this one.
 ///
@@ -70,16 +73,12 @@ const BYTES: [Byte; 256] = {
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
-    let class = |byte: &u8| BYTES.get(usize::from(*byte)).copied().unwrap_or(Byte::No);
-    if matches!(class(first), Byte::No | Byte::Inside) || matches!(last, b' ' | b':') {
+    if class(*first) != LETTER || matches!(last, b' ' | b':') {
         return false;
     }
-    let mut before = b' ';
-    for byte in bytes {
-        if class(byte) == Byte::No || *byte == b' ' && before == b':' {
-            return false;
-        }
-        before = *byte;
+    let all = bytes.iter().fold(LETTER, |all, byte| all | class(*byte));
+    if all & NO != 0 || all & (SPACE | COLON) == SPACE | COLON && text.contains(": ") {
+        return false;
     }
     let has_meaning =
         bytes.len() <= 5 && is_word_with_meaning(text) || first.is_ascii_digit() && may_be_number(text);

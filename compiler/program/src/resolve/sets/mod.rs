@@ -489,24 +489,38 @@ impl<'a> Sets<'a> {
     }
 }
 
+/// How many things are searched one by one before an index of them is worth it.
+const FEW: usize = 8;
+
 /// A list without repetitions, in the order of first appearance.
 struct Unique<K, T> {
+    /// The keys, as long as they are few.
+    few: Vec<K>,
     seen: FxHashSet<K>,
     list: Vec<T>,
 }
 
 impl<K, T> Default for Unique<K, T> {
     fn default() -> Self {
-        Self { seen: FxHashSet::default(), list: Vec::new() }
+        Self { few: Vec::new(), seen: FxHashSet::default(), list: Vec::new() }
     }
 }
 
 impl<K: std::hash::Hash + Eq + Clone, T: Clone> Unique<K, T> {
     /// Adds `value` unless one with the same key is there.
     fn add(&mut self, key: &K, value: &T) {
-        if self.seen.insert(key.clone()) {
-            self.list.push(value.clone());
+        if self.list.len() < FEW {
+            if self.few.contains(key) {
+                return;
+            }
+            self.few.push(key.clone());
+        } else {
+            self.seen.extend(self.few.drain(..));
+            if !self.seen.insert(key.clone()) {
+                return;
+            }
         }
+        self.list.push(value.clone());
     }
 }
 

@@ -339,6 +339,8 @@ impl View<'_, '_> {
         let mut complete = upto == terms.len();
         for term in terms.iter().take(upto) {
             match self.term(file, term, cx) {
+                // What one term holds is without repetitions.
+                Value::Pods(list) if terms.len() == 1 => out.list = list.to_vec(),
                 Value::Pods(list) => {
                     for one in list.iter() {
                         out.add(&(one.selector.clone(), one.scope.clone()), one);
