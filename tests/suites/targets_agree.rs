@@ -64,3 +64,32 @@ fn compiling_twice_gives_the_same_bytes() {
         }
     }
 }
+
+/// Policies are compiled in shares, side by side: what is told is told of the right one, and counted.
+#[test]
+fn many_policies_are_all_there() {
+    let program: String = (0..300)
+        .map(|i| format!("policy p{i} for all pods in namespace n{i} {{ isolate ingress }}\n"))
+        .chain([
+            "policy late for all pods in namespace kube-system { isolate ingress }\n".to_owned(),
+            "policy x for all pods in namespaces (a, b) { allow ingress from all pods in namespaces sharing t }\n"
+                .to_owned(),
+            "policy x-sharing-t for all pods in namespace a { isolate egress }\n".to_owned(),
+        ])
+        .collect();
+    let files = Memory::one(&program);
+    let checked = files.check(None);
+    for target in [Target::Kyverno, Target::KyvernoCel] {
+        let output =
+            npc_driver::compile(&checked, &[target], &npc_targets::Options::default(), None).remove(0);
+        assert_eq!(output.objects, 304);
+        assert_eq!(output.text.matches("\n---\n").count() + 1, 304);
+        let told: Vec<(&str, &str)> = output
+            .diagnostics
+            .iter()
+            .filter_map(|d| Some((d.code.id, checked.sources().text(d.location()?))))
+            .collect();
+        assert!(told.contains(&("NP0606", "namespace kube-system")), "{told:?}");
+        assert!(told.contains(&("NP0603", "x-sharing-t")), "{told:?}");
+    }
+}

@@ -206,7 +206,8 @@ pub(crate) fn compile<K: Kind>(
     let mut policies = program.policies.iter();
     for (share, pieces) in shares {
         text.push_str(&share);
-        for (policy, piece) in policies.by_ref().zip(pieces) {
+        // The pieces are asked first: what they have no more of must not be taken from the policies.
+        for (piece, policy) in pieces.into_iter().zip(policies.by_ref()) {
             if !piece.names.is_empty() {
                 filtered.look_at(policy);
             }
