@@ -11,6 +11,7 @@
 
 use npc_cluster::Cluster;
 use npc_driver::{Config, check, compile};
+use npc_program::FailurePolicy;
 use npc_targets::{KyvernoVersion, Options, Target};
 use npc_tests::memory::Memory;
 use serde::Deserialize as _;
@@ -300,8 +301,29 @@ fn rule_17_templates_are_interpolated_and_keys_are_not() {
 }
 
 #[test]
-fn rule_18_nothing_is_promised_of_objects_that_are_not_kyvernos() {
+fn rule_18_what_others_made_stays_and_a_guard_keeps_them_from_it() {
     // A GeneratingPolicy does not adopt what is there: documented, since nothing in the policy helps.
+    // A guard does; the running Kyverno judges it (kyverno_live).
+    let guarded = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
+    let program = "policy p for all pods in namespaces { env = prod } { allow egress to anywhere except 169.254.169.254 }";
+    for target in [Target::Kyverno, Target::KyvernoCel] {
+        let (policies, told) = documents_with(target, program, &guarded);
+        assert!(told.is_empty(), "{told:?}");
+        let guard = policies.last().unwrap();
+        assert_eq!(
+            (&guard["kind"], &guard["spec"]["failurePolicy"]),
+            (&json!("ValidatingPolicy"), &json!("Fail"))
+        );
+        assert_eq!(
+            guard["spec"]["matchConditions"][0]["expression"],
+            "namespaceObject.metadata.?labels[?'env'].orValue('/') == 'prod'"
+        );
+        assert_eq!(documents_with(target, program, &Options::default()).0.len() + 1, policies.len());
+        // It makes nothing.
+        let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: a, labels: {env: prod}}").unwrap();
+        let text: String = policies.iter().map(|policy| format!("---\n{policy}\n")).collect();
+        assert_eq!(npc_expand::expand(&text, &cluster).unwrap().objects.len(), 1);
+    }
     let text = std::fs::read_to_string(npc_tests::root().join("docs/kyverno.md")).unwrap();
     assert!(text.contains("stays, and the policy does nothing there"));
     for policy in documents(Target::KyvernoCel, EVERYTHING) {

@@ -15,6 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::Program;
 use crate::load::Loaded;
+use crate::values::label::KeysUsed;
 use sets::Sets;
 
 /// The codes of this module, by file.
@@ -32,6 +33,7 @@ pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
         diagnostics: Vec::new(),
         interned: FxHashSet::default(),
         suggested: 0,
+        keys: KeysUsed::default(),
     };
     let mut sets = Sets::collect(loaded, &mut cx);
     sets.evaluate(&mut cx);
@@ -63,6 +65,7 @@ pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
     let is_error = |diagnostic: &Diagnostic| diagnostic.level == Level::Error;
     if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {
         sets.unused(&mut cx);
+        cx.diagnostics.extend(cx.keys.misspelt());
     }
     (program, cx.diagnostics)
 }
@@ -74,6 +77,8 @@ struct Context<'a> {
     interned: FxHashSet<Arc<str>>,
     /// How many names were compared with all others.
     suggested: usize,
+    /// The keys of labels.
+    keys: KeysUsed,
 }
 
 /// How many unknown names of a program get a suggestion. Each is compared with every name there is;

@@ -71,6 +71,7 @@ impl Context<'_> {
         for one in &tree.requirements {
             let key = self.name(file, one.key);
             complete &= self.ok(check_key(&key, at(file, one.key.span))).is_some();
+            self.keys.add(&key, at(file, one.key.span));
             let mut values = Vec::with_capacity(one.values.len());
             for word in &one.values {
                 let value = self.name(file, *word);

@@ -69,13 +69,17 @@ pub(super) fn conditions(template: &Template<'_>) -> Vec<Named> {
 /// That the namespace is in one of the scopes; `None` where every one is.
 pub(crate) fn in_scopes<'a>(namespace: &str, scopes: impl Iterator<Item = &'a Scope>) -> Option<String> {
     any(scopes.map(|scope| {
-        let mut parts: Vec<String> =
-            base(namespace, scope).into_iter().map(|one| format!("({one})")).collect();
+        let mut parts: Vec<String> = base(namespace, scope).into_iter().collect();
         if !scope.except_names.is_empty() {
             parts.push(format!("!({})", names(namespace, &scope.except_names)));
         }
         parts.extend(scope.except_labels.as_ref().map(|except| not_selected(namespace, except)));
-        (!parts.is_empty()).then(|| parts.join(" && "))
+        match parts.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            // The first may be joined by "or".
+            [base, rest @ ..] => Some(format!("({base}) && {}", rest.join(" && "))),
+        }
     }))
 }
 
