@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span};
 use npc_syntax::ast::{Item, ItemKind, Word};
+use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::ir::Program;
+use crate::ir::{Policy, Program};
 use crate::load::Loaded;
 use crate::values::label::KeysUsed;
 use sets::Sets;
@@ -28,34 +29,27 @@ pub(crate) static CODES: [&[&Code]; 6] =
 /// it is told again.
 #[must_use]
 pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
-    let mut cx = Context {
-        sources: &loaded.sources,
-        diagnostics: Vec::new(),
-        interned: FxHashSet::default(),
-        suggested: 0,
-        keys: KeysUsed::default(),
-    };
+    let mut cx = Context::new(&loaded.sources, MAX_SUGGESTIONS);
     let mut sets = Sets::collect(loaded, &mut cx);
     sets.evaluate(&mut cx);
+    let sets = sets;
 
     let mut program = Program::default();
-    let mut policy_names = FxHashMap::default();
+    policies(loaded, &sets, &mut program, &mut cx);
+    let mut policy_names = policy::Names::default();
     let mut test_names = FxHashMap::default();
     for (index, file) in loaded.files.iter().enumerate() {
-        let mut view = sets.view(index);
+        let view = sets.view(index);
         for item in &file.parsed.tree.items {
             match &item.kind {
                 ItemKind::Import(_) | ItemKind::Let(_) => {}
-                ItemKind::Policy(policy) => {
-                    let resolved = cx.policy(file.id, item, policy, &mut view, &mut policy_names);
-                    program.policies.extend(resolved);
-                }
+                ItemKind::Policy(policy) => cx.policy_name(file.id, policy, &mut policy_names),
                 ItemKind::Kyverno(block) => cx.settings(file.id, block, &mut program.settings),
                 ItemKind::Test(test) => {
-                    program.tests.push(cx.test(file.id, test, &mut view, &mut test_names));
+                    program.tests.push(cx.test(file.id, test, &view, &mut test_names));
                 }
                 ItemKind::Assert(assert) => {
-                    program.asserts.extend(cx.assertion(file.id, item.span, assert, &mut view));
+                    program.asserts.extend(cx.assertion(file.id, item.span, assert, &view));
                 }
             }
         }
@@ -70,13 +64,50 @@ pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
     (program, cx.diagnostics)
 }
 
+/// How many policies one thread resolves at a time.
+const SHARE: usize = 128;
+
+/// Resolves the policies of all files, which have nothing to do with one another, side by side.
+fn policies(loaded: &Loaded, sets: &Sets<'_>, program: &mut Program, cx: &mut Context<'_>) {
+    let all: Vec<(usize, FileId, &Item, &npc_syntax::ast::Policy)> = loaded
+        .files
+        .iter()
+        .enumerate()
+        .flat_map(|(index, file)| {
+            file.parsed.tree.items.iter().filter_map(move |item| match &item.kind {
+                ItemKind::Policy(policy) => Some((index, file.id, item, policy)),
+                _ => None,
+            })
+        })
+        .collect();
+    let shares: Vec<(Vec<Policy>, Context<'_>)> = all
+        .par_chunks(SHARE)
+        .enumerate()
+        .map(|(share, policies)| {
+            // The first shares only, so that what is told does not depend on the number of threads.
+            let mut cx = Context::new(&loaded.sources, if share < 4 { MAX_SUGGESTIONS } else { 0 });
+            let resolved = policies
+                .iter()
+                .filter_map(|(index, file, item, policy)| cx.policy(*file, item, policy, &sets.view(*index)))
+                .collect();
+            (resolved, cx)
+        })
+        .collect();
+    program.policies.reserve(all.len());
+    for (policies, share) in shares {
+        program.policies.extend(policies);
+        cx.diagnostics.extend(share.diagnostics);
+        cx.keys.extend(share.keys);
+    }
+}
+
 /// What every step of resolution needs.
 struct Context<'a> {
     sources: &'a SourceMap,
     diagnostics: Vec<Diagnostic>,
     interned: FxHashSet<Arc<str>>,
-    /// How many names were compared with all others.
-    suggested: usize,
+    /// How many unknown names may still be compared with all others.
+    suggestions: usize,
     /// The keys of labels.
     keys: KeysUsed,
 }
@@ -84,6 +115,18 @@ struct Context<'a> {
 /// How many unknown names of a program get a suggestion. Each is compared with every name there is;
 /// a program with more of them has another mistake.
 const MAX_SUGGESTIONS: usize = 100;
+
+impl<'a> Context<'a> {
+    fn new(sources: &'a SourceMap, suggestions: usize) -> Self {
+        Self {
+            sources,
+            diagnostics: Vec::new(),
+            interned: FxHashSet::default(),
+            suggestions,
+            keys: KeysUsed::default(),
+        }
+    }
+}
 
 impl Context<'_> {
     fn text(&self, file: FileId, word: Word) -> std::borrow::Cow<'_, str> {
@@ -103,8 +146,9 @@ impl Context<'_> {
 
     /// Whether a name may still be compared with all others, and that it is.
     fn may_suggest(&mut self) -> bool {
-        self.suggested += 1;
-        self.suggested <= MAX_SUGGESTIONS
+        let may = self.suggestions > 0;
+        self.suggestions = self.suggestions.saturating_sub(1);
+        may
     }
 
     fn tell(&mut self, diagnostic: Diagnostic) {

@@ -110,7 +110,7 @@ impl Context<'_> {
         &mut self,
         file: FileId,
         tree: &ast::Test,
-        view: &mut View<'_, '_>,
+        view: &View<'_, '_>,
         names: &mut FxHashMap<String, Location>,
     ) -> Test {
         let name = self.text(file, tree.name).into_owned();
@@ -298,7 +298,7 @@ impl Context<'_> {
         labels
     }
 
-    fn end(&mut self, file: FileId, word: Word, fixtures: &Fixtures, view: &mut View<'_, '_>) -> Option<End> {
+    fn end(&mut self, file: FileId, word: Word, fixtures: &Fixtures, view: &View<'_, '_>) -> Option<End> {
         let text = self.text(file, word).into_owned();
         let location = at(file, word.span);
         if let Some((namespace, name)) = text.split_once('/')

@@ -92,6 +92,15 @@ impl KeysUsed {
         self.keys.entry(Arc::clone(key)).or_insert((0, location)).0 += 1;
     }
 
+    /// The uses of another part of the program.
+    pub(crate) fn extend(&mut self, other: Self) {
+        for (key, (uses, place)) in other.keys {
+            let (all, first) = self.keys.entry(key).or_insert((0, place));
+            *all += uses;
+            *first = (*first).min(place);
+        }
+    }
+
     /// The keys that may be misspelt.
     pub(crate) fn misspelt(&self) -> Vec<Diagnostic> {
         let often: Vec<&str> =

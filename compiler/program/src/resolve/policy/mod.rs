@@ -148,20 +148,14 @@ npc_diagnostics::codes! {
     BESIDE_ANYWHERE = "NP0408" "beside-anywhere" Warning;
 }
 
+/// Policies by name, with the place of the name.
+pub(super) type Names = FxHashMap<Arc<str>, Location>;
+
 impl Context<'_> {
-    /// A policy; `None` where so much of it is broken that it has no meaning.
-    pub(super) fn policy(
-        &mut self,
-        file: FileId,
-        item: &Item,
-        tree: &ast::Policy,
-        view: &mut View<'_, '_>,
-        names: &mut FxHashMap<Arc<str>, Location>,
-    ) -> Option<Policy> {
+    /// Tells a policy whose name another has.
+    pub(super) fn policy_name(&mut self, file: FileId, tree: &ast::Policy, names: &mut Names) {
         let name = self.name(file, tree.name);
         let location = at(file, tree.name.span);
-        let checked = check_name("policy", &name, location);
-        self.ok(checked);
         match names.entry(Arc::clone(&name)) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let first = *first.get();
@@ -180,6 +174,20 @@ impl Context<'_> {
                 entry.insert(location);
             }
         }
+    }
+
+    /// A policy; `None` where so much of it is broken that it has no meaning.
+    pub(super) fn policy(
+        &mut self,
+        file: FileId,
+        item: &Item,
+        tree: &ast::Policy,
+        view: &View<'_, '_>,
+    ) -> Option<Policy> {
+        let name = self.name(file, tree.name);
+        let location = at(file, tree.name.span);
+        let checked = check_name("policy", &name, location);
+        self.ok(checked);
         let priority = self.priority(file, tree);
         let subjects = self.subjects(file, tree, view);
 
@@ -277,7 +285,7 @@ impl Context<'_> {
         &mut self,
         file: FileId,
         tree: &ast::Policy,
-        view: &mut View<'_, '_>,
+        view: &View<'_, '_>,
     ) -> Option<Vec<Arc<PodTerm>>> {
         let subjects = view.pods(file, &tree.subject, "a policy is for", self);
         let mut complete = subjects.is_some() && !tree.subject.is_empty();
@@ -331,7 +339,7 @@ impl Context<'_> {
         file: FileId,
         policy: &ast::Policy,
         tree: &ast::Rule,
-        view: &mut View<'_, '_>,
+        view: &View<'_, '_>,
     ) -> Option<Rule> {
         let mut complete = true;
         let wrong_action = match (policy.tier, tree.action) {
@@ -357,7 +365,7 @@ impl Context<'_> {
         })
     }
 
-    fn peers(&mut self, file: FileId, trees: &[PeerTree], view: &mut View<'_, '_>) -> Option<Vec<Peer>> {
+    fn peers(&mut self, file: FileId, trees: &[PeerTree], view: &View<'_, '_>) -> Option<Vec<Peer>> {
         let mut peers = Vec::with_capacity(trees.len());
         let upto = self.exceptions(file, trees, view);
         let mut complete = upto == trees.len();
@@ -432,7 +440,7 @@ impl Context<'_> {
         file: FileId,
         span: npc_diagnostics::Span,
         tree: &ast::Assert,
-        view: &mut View<'_, '_>,
+        view: &View<'_, '_>,
     ) -> Option<crate::ir::Assertion> {
         let sources =
             view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);

@@ -3,6 +3,7 @@
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use npc_diagnostics::{Diagnostic, FileId, Location};
 use npc_syntax::TokenKind;
@@ -160,7 +161,14 @@ struct Set<'a> {
     name: Arc<str>,
     location: Location,
     state: State,
-    used: bool,
+    /// Files and policies are looked at side by side.
+    used: AtomicBool,
+}
+
+impl Set<'_> {
+    fn mark_used(&self) {
+        self.used.store(true, Relaxed);
+    }
 }
 
 /// Where a name leads.
@@ -235,7 +243,7 @@ impl<'a> Sets<'a> {
                     name,
                     location,
                     state: State::New,
-                    used: false,
+                    used: AtomicBool::new(false),
                 });
             }
             own.push(names);
@@ -418,12 +426,12 @@ impl<'a> Sets<'a> {
         cx.tell(diagnostic);
     }
 
-    fn evaluate_one(&mut self, index: usize, cx: &mut Context<'_>) -> Value {
+    fn evaluate_one(&self, index: usize, cx: &mut Context<'_>) -> Value {
         let Some(set) = self.sets.get(index) else { return Value::Broken };
         let (file, file_id) = (set.file, set.file_id);
         let item = set.item;
         let Some(terms) = &item.terms else { return Value::Broken };
-        let mut view = self.view(file);
+        let view = self.view(file);
         let mut kind: Option<(Value, Location)> = None;
         let mut blocks = Unique::default();
         let mut ports = Unique::default();
@@ -469,14 +477,17 @@ impl<'a> Sets<'a> {
     }
 
     /// What one file sees.
-    pub(super) fn view(&mut self, file: usize) -> View<'_, 'a> {
+    pub(super) const fn view(&self, file: usize) -> View<'_, 'a> {
         View { sets: self, file }
     }
 
     /// Tells the sets that nothing uses.
     pub(super) fn unused(&self, cx: &mut Context<'_>) {
         for set in &self.sets {
-            if set.used || self.libraries.get(set.file) == Some(&true) || set.item.terms.is_none() {
+            if set.used.load(Relaxed)
+                || self.libraries.get(set.file) == Some(&true)
+                || set.item.terms.is_none()
+            {
                 continue;
             }
             cx.tell(Diagnostic::new(

@@ -13,22 +13,17 @@ use crate::values::port;
 
 /// The sets as one file sees them.
 pub(in crate::resolve) struct View<'s, 'a> {
-    pub(super) sets: &'s mut Sets<'a>,
+    pub(super) sets: &'s Sets<'a>,
     pub(super) file: usize,
 }
 
 impl View<'_, '_> {
     /// What a name stands for.
-    pub(in crate::resolve) fn lookup(
-        &mut self,
-        name: &str,
-        location: Location,
-        cx: &mut Context<'_>,
-    ) -> Value {
+    pub(in crate::resolve) fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> Value {
         match self.sets.find(self.file, name) {
-            Some(Target::Set(index)) => match self.sets.sets.get_mut(index) {
+            Some(Target::Set(index)) => match self.sets.sets.get(index) {
                 Some(set) => {
-                    set.used = true;
+                    set.mark_used();
                     match &set.state {
                         State::Done(value) => value.clone(),
                         _ => Value::Broken,
@@ -44,8 +39,8 @@ impl View<'_, '_> {
                     "which of them?",
                 );
                 for index in [first, second] {
-                    if let Some(set) = self.sets.sets.get_mut(index) {
-                        set.used = true;
+                    if let Some(set) = self.sets.sets.get(index) {
+                        set.mark_used();
                         diagnostic = diagnostic.label(set.location, "defined here");
                     }
                 }
@@ -103,7 +98,7 @@ impl View<'_, '_> {
     }
 
     /// What a term holds.
-    pub(in crate::resolve) fn term(&mut self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Value {
+    pub(in crate::resolve) fn term(&self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Value {
         match term {
             Term::Pods(pods) => match cx.pods(file, pods) {
                 Some(pods) => Value::Pods([Arc::new(pods)].into()),
@@ -113,7 +108,7 @@ impl View<'_, '_> {
         }
     }
 
-    fn word(&mut self, file: FileId, term: &WordTerm, cx: &mut Context<'_>) -> Value {
+    fn word(&self, file: FileId, term: &WordTerm, cx: &mut Context<'_>) -> Value {
         let text = cx.text(file, term.word).into_owned();
         let location = at(file, term.word.span);
         let value = if address::looks_like_address(&text) {
@@ -166,13 +161,13 @@ impl View<'_, '_> {
     }
 
     /// Looks up the names behind an `except` whose block is broken, so that they count as used.
-    fn mark_used(&mut self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
+    fn mark_used(&self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(file, one.word).into_owned();
             if let Some(Target::Set(index)) = self.sets.find(self.file, &name)
-                && let Some(set) = self.sets.sets.get_mut(index)
+                && let Some(set) = self.sets.sets.get(index)
             {
-                set.used = true;
+                set.mark_used();
             }
             self.mark_used(file, &one.except, cx);
         }
@@ -180,7 +175,7 @@ impl View<'_, '_> {
 
     /// The addresses of `except`, for `anywhere`.
     pub(in crate::resolve) fn addresses(
-        &mut self,
+        &self,
         file: FileId,
         list: &[Address],
         cx: &mut Context<'_>,
@@ -196,12 +191,7 @@ impl View<'_, '_> {
         complete.then_some(out)
     }
 
-    fn address(
-        &mut self,
-        file: FileId,
-        one: &Address,
-        cx: &mut Context<'_>,
-    ) -> Option<Arc<[Arc<BlockTerm>]>> {
+    fn address(&self, file: FileId, one: &Address, cx: &mut Context<'_>) -> Option<Arc<[Arc<BlockTerm>]>> {
         let term = WordTerm { span: one.span, word: one.word, scope: None, except: one.except.clone() };
         match self.word(file, &term, cx) {
             Value::Addresses(blocks) => Some(blocks),
@@ -221,7 +211,7 @@ impl View<'_, '_> {
 
     /// `blocks` without what `except` names.
     fn except(
-        &mut self,
+        &self,
         file: FileId,
         blocks: &[Arc<BlockTerm>],
         except: &[Address],
@@ -292,7 +282,7 @@ impl View<'_, '_> {
 
     /// The ports that words name.
     pub(in crate::resolve) fn ports(
-        &mut self,
+        &self,
         file: FileId,
         words: &[Word],
         cx: &mut Context<'_>,
@@ -328,7 +318,7 @@ impl View<'_, '_> {
 
     /// The pods that terms name, where only pods may stand.
     pub(in crate::resolve) fn pods(
-        &mut self,
+        &self,
         file: FileId,
         terms: &[Term],
         what: &str,
