@@ -31,6 +31,9 @@ const STANDARD_FUNCTIONS: [&str; 18] = [
     "type",
 ];
 
+/// The longest text that a replacement makes, in bytes.
+const MAX_TEXT: usize = 16 << 20;
+
 /// Calls a function.
 pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
     if STANDARD_FUNCTIONS.contains(&name) {
@@ -76,7 +79,15 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
             _ => Err(wrong()),
         },
         "replace_all" => match texts?.as_slice() {
-            [text, old, new] => Ok(Value::String(text.replace(old, new))),
+            [text, old, new] => {
+                let size = text.matches(old).count().saturating_mul(new.len());
+                if size > MAX_TEXT {
+                    return Err(EvaluationError::Unsupported(format!(
+                        "a text of more than {MAX_TEXT} bytes"
+                    )));
+                }
+                Ok(Value::String(text.replace(old, new)))
+            }
             _ => Err(wrong()),
         },
         "equal_fold" => match texts?.as_slice() {
@@ -122,6 +133,11 @@ fn standard(name: &str, args: &[Value]) -> Result<Value> {
     let function = DEFAULT_RUNTIME
         .get_function(name)
         .ok_or_else(|| EvaluationError::Unsupported(format!("the function `{name}`")))?;
+    if let ("join", [Value::String(separator), Value::Array(items)]) = (name, args)
+        && separator.len().saturating_mul(items.len()) > MAX_TEXT
+    {
+        return Err(EvaluationError::Unsupported(format!("a text of more than {MAX_TEXT} bytes")));
+    }
     let args = args
         .iter()
         .map(|arg| Variable::from_serializable(arg).map(jmespath::Rcvar::new))

@@ -8,6 +8,7 @@
 
 mod functions;
 
+use std::cell::Cell;
 use std::fmt;
 
 use jmespath::ast::{Ast, Comparator};
@@ -55,11 +56,16 @@ pub fn evaluate(expression: &str, data: &Value) -> Result<Value> {
         return Err(EvaluationError::Unsupported(format!("nesting more than {MAX_DEPTH} deep")));
     }
     let ast = jmespath::parse(expression).map_err(|error| EvaluationError::Syntax(error.to_string()))?;
-    Walk { expression }.eval(&ast, data, 0)
+    Walk { expression, budget: Cell::new(BUDGET) }.eval(&ast, data, 0)
 }
+
+/// How much an expression may make, in values and in parts of texts of 64 bytes: lists of lists that
+/// are flattened grow with every step.
+const BUDGET: usize = 1 << 20;
 
 struct Walk<'a> {
     expression: &'a str,
+    budget: Cell<usize>,
 }
 
 impl Walk<'_> {
@@ -71,6 +77,28 @@ impl Walk<'_> {
         }
     }
 
+    /// A copy of a value, which has its price.
+    fn copy(&self, value: &Value) -> Result<Value> {
+        self.pay(value)?;
+        Ok(value.clone())
+    }
+
+    fn pay(&self, value: &Value) -> Result<()> {
+        let price = match value {
+            Value::String(text) => 1 + text.len() / 64,
+            _ => 1,
+        };
+        let left = self.budget.get().checked_sub(price);
+        self.budget.set(
+            left.ok_or_else(|| EvaluationError::Unsupported(format!("making more than {BUDGET} values")))?,
+        );
+        match value {
+            Value::Array(items) => items.iter().try_for_each(|item| self.pay(item)),
+            Value::Object(fields) => fields.values().try_for_each(|field| self.pay(field)),
+            _ => Ok(()),
+        }
+    }
+
     fn eval(&self, ast: &Ast, data: &Value, depth: usize) -> Result<Value> {
         if depth > MAX_DEPTH {
             return Err(EvaluationError::Unsupported(format!("nesting more than {MAX_DEPTH} deep")));
@@ -79,14 +107,15 @@ impl Walk<'_> {
         let eval = |ast: &Ast, data: &Value| self.eval(ast, data, deeper);
         let tolerant = |ast: &Ast, data: &Value| self.tolerant(ast, data, deeper);
         match ast {
-            Ast::Identity { .. } => Ok(data.clone()),
+            Ast::Identity { .. } => self.copy(data),
             Ast::Literal { value, .. } => {
                 serde_json::to_value(value).map_err(|error| EvaluationError::Syntax(error.to_string()))
             }
             Ast::Field { name, .. } => match data {
-                Value::Object(fields) => {
-                    fields.get(name).cloned().ok_or_else(|| EvaluationError::Missing(name.clone()))
-                }
+                Value::Object(fields) => match fields.get(name) {
+                    Some(value) => self.copy(value),
+                    None => Err(EvaluationError::Missing(name.clone())),
+                },
                 _ => Ok(Value::Null),
             },
             // The crate's tree does not tell a pipe from a path; the mark in the source does. Behind a
@@ -107,12 +136,15 @@ impl Walk<'_> {
             Ast::Comparison { comparator, lhs, rhs, .. } => {
                 Ok(compare(comparator, &tolerant(lhs, data)?, &tolerant(rhs, data)?))
             }
-            Ast::Index { idx, .. } => Ok(match data {
-                Value::Array(items) => at(items, *idx).cloned().unwrap_or(Value::Null),
-                _ => Value::Null,
-            }),
+            Ast::Index { idx, .. } => match data {
+                Value::Array(items) => at(items, *idx).map_or(Ok(Value::Null), |item| self.copy(item)),
+                _ => Ok(Value::Null),
+            },
             Ast::Slice { start, stop, step, .. } => match data {
-                Value::Array(items) => slice(items, *start, *stop, *step).map(Value::Array),
+                Value::Array(items) => {
+                    self.pay(data)?;
+                    slice(items, *start, *stop, *step).map(Value::Array)
+                }
                 _ => Ok(Value::Null),
             },
             Ast::Flatten { node, .. } => Ok(match self.eval(node, data, deeper) {
@@ -145,7 +177,9 @@ impl Walk<'_> {
             }
             Ast::Function { name, args, .. } => {
                 let args: Vec<Value> = args.iter().map(|arg| tolerant(arg, data)).collect::<Result<_>>()?;
-                functions::call(name, &args)
+                let value = functions::call(name, &args)?;
+                self.pay(&value)?;
+                Ok(value)
             }
             Ast::Condition { predicate, then, .. } => {
                 if truthy(&tolerant(predicate, data)?) {
@@ -298,6 +332,16 @@ mod tests {
                 "{expression}"
             );
         }
+        // Each step makes three times as much.
+        let grows = "[a, a, a][]".repeat(40);
+        let lists = format!("{}[0]", "[@, @, @] | ".repeat(40));
+        let text = format!("a{}", " | replace_all(@, 'x', 'xxxxxxxxxxxxxxxx')".repeat(20));
+        let data = json!({"a": "x"});
+        for expression in [grows.as_str(), lists.trim_end_matches(" | [0]"), &text] {
+            let value = evaluate(expression, &data);
+            assert!(!matches!(value, Err(EvaluationError::Syntax(_))), "{value:?}");
+        }
+        assert!(matches!(evaluate(&text, &data), Err(EvaluationError::Unsupported(_))));
         let deep = "(".repeat(100_000);
         assert!(matches!(evaluate(&deep, &json!({})), Err(EvaluationError::Unsupported(_))));
     }
