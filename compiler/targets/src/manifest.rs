@@ -9,14 +9,15 @@ use std::borrow::Borrow;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec,
 };
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 /// Writes a field where it has a value.
 macro_rules! fields {
     ($serializer:expr, $($name:literal: $value:expr),* $(,)?) => {{
-        let mut map = $serializer.serialize_map(None)?;
-        $(if let Some(value) = $value { map.serialize_entry($name, &value)?; })*
-        map.end()
+        // How many there are, YAML does not say.
+        let mut fields = $serializer.serialize_struct("", 0)?;
+        $(if let Some(value) = $value { fields.serialize_field($name, &value)?; })*
+        fields.end()
     }};
 }
 

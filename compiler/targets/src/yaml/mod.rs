@@ -347,7 +347,8 @@ impl Mapping<'_> {
         if self.place == Place::Line { self.indent } else { self.indent + 2 }
     }
 
-    fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+    /// Goes to where the next key is written.
+    fn before_key(&mut self) {
         if self.empty && self.place == Place::Key {
             self.out.push('\n');
         }
@@ -355,6 +356,23 @@ impl Mapping<'_> {
             pad(self.out, self.inner_indent());
         }
         self.empty = false;
+    }
+
+    /// The name of a field, which stands in a type.
+    fn field(&mut self, name: &'static str) {
+        self.before_key();
+        // No word that a reader takes for something else is as long.
+        if name.len() > 5 && name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            debug_assert!(scalar::is_plain(name), "{name}");
+            self.out.push_str(name);
+        } else {
+            scalar::write(self.out, name);
+        }
+        self.out.push(':');
+    }
+
+    fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        self.before_key();
         key.serialize(Writer { out: self.out, indent: 0, place: Place::Name })?;
         self.out.push(':');
         Ok(())
@@ -391,7 +409,7 @@ impl ser::SerializeStruct for Mapping<'_> {
     type Ok = ();
     type Error = Error;
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
-        self.key(key)?;
+        self.field(key);
         self.value(value)
     }
     fn end(self) -> Result<(), Error> {

@@ -70,7 +70,7 @@ fn class(byte: u8) -> u8 {
 /// Readers differ in what they take for a number, a truth value, a date or nothing: those that
 /// follow YAML 1.1 read `no`, `1_000`, `0o10` and `12:30` as something else than those that follow
 /// 1.2. So whatever any of them may read as anything but a string is not plain.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
     if class(*first) != LETTER || matches!(last, b' ' | b':') {
