@@ -51,7 +51,7 @@ fn is_yaml(input: &Path) -> bool {
 }
 
 /// Prints what policies that were written before, by this compiler or by hand, will generate.
-fn expand_files(arguments: &Compile, project_options: &Options) -> Result<Outcome, Error> {
+fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
     let Some(path) = &arguments.input.cluster else { return Ok(Outcome::CouldNotRun) };
     let cluster = match read_cluster(path)? {
         Ok(cluster) => cluster,
@@ -65,7 +65,7 @@ fn expand_files(arguments: &Compile, project_options: &Options) -> Result<Outcom
         generated.objects.extend(made.objects);
     }
     generated.objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    print_generated(&generated, project_options)?;
+    print_generated(&generated, &Options::default())?;
     Ok(Outcome::Fine)
 }
 
@@ -83,7 +83,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
                 yaml.display()
             )));
         }
-        return expand_files(arguments, &Options::default()).map(|outcome| (outcome, None));
+        return expand_files(arguments).map(|outcome| (outcome, None));
     }
     let project = match Project::find(&arguments.input)? {
         Ok(project) => project,
