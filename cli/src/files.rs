@@ -146,13 +146,18 @@ pub(crate) fn with_slashes(path: &Path) -> String {
     parts.join("/")
 }
 
+/// The folder in which a path lies.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes files whole, or not at all: each is written beside its place and then moved there. Where
 /// one cannot be written, none is moved. A link stays: what it leads to is replaced.
 pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
     let mut ready = Vec::new();
     for (path, text) in files {
         let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(&place);
         std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, &error))?;
         let failed = |error: io::Error| Error::io("write", path, &error);
         let old = std::fs::metadata(&place).ok();

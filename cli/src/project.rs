@@ -7,7 +7,7 @@ use npc_diagnostics::{Diagnostic, SourceMap};
 use npc_driver::Config;
 
 use crate::arguments::Input;
-use crate::files::{Disk, Error, STDIN, read_stdin, sources_in, with_slashes};
+use crate::files::{Disk, Error, STDIN, folder_of, read_stdin, sources_in, with_slashes};
 
 /// The configuration's file.
 const CONFIG: &str = "npc.toml";
@@ -68,8 +68,7 @@ impl Project {
             } else {
                 name.get_or_insert_with(|| file_name(&real.with_extension("")));
                 // The folder of the name given, not of where a link leads.
-                let parent =
-                    given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let parent = folder_of(given);
                 let parent = parent.canonicalize().map_err(|error| Error::io("read", given, &error))?;
                 sources.push(parent.join(given.file_name().unwrap_or_default()));
                 folders.push(parent);

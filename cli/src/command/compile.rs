@@ -13,7 +13,7 @@ use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
 
 use crate::Outcome;
 use crate::arguments::{Compile, Guard};
-use crate::files::{Error, print, write_all};
+use crate::files::{Error, folder_of, print, write_all};
 use crate::project::{Project, read_cluster};
 use crate::report::{Reporter, error_line, line};
 
@@ -263,13 +263,17 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
                 .inputs
                 .iter()
                 .map(|input| {
-                    let folder = if input.is_dir() { input } else { parent(input) };
+                    let folder = if input.is_dir() { input } else { folder_of(input) };
                     (folder.to_owned(), RecursiveMode::Recursive)
                 })
                 .collect(),
         };
         wanted.extend(
-            arguments.input.cluster.iter().map(|path| (parent(path).to_owned(), RecursiveMode::NonRecursive)),
+            arguments
+                .input
+                .cluster
+                .iter()
+                .map(|path| (folder_of(path).to_owned(), RecursiveMode::NonRecursive)),
         );
         for (folder, mode) in wanted {
             if !watched.contains(&folder) {
@@ -289,9 +293,4 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
         // An editor writes a file in several steps: wait until it is quiet.
         while receiver.recv_timeout(Duration::from_millis(50)).is_ok() {}
     }
-}
-
-/// The folder in which a path lies.
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -124,17 +124,14 @@ pub(crate) fn compile(
     }
     let mut text = String::new();
     let mut guards = 0;
-    let mut rest = denials.as_slice();
-    while let Some(first) = rest.first() {
-        let end = rest.iter().position(|denial| denial.policy.name != first.policy.name);
-        let (of_one, behind) = rest.split_at(end.unwrap_or(rest.len()));
+    for of_one in denials.chunk_by(|a, b| a.policy.name == b.policy.name) {
+        let Some(first) = of_one.first() else { continue };
         text.push_str("---\n");
         // The types written here have no value that YAML lacks.
         if let Err(error) = yaml::write_to(&mut text, &guard(first.policy, of_one, sources, failure_policy)) {
             debug_assert!(false, "{error}");
         }
         guards += 1;
-        rest = behind;
     }
     (text, guards)
 }

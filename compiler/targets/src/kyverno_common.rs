@@ -163,6 +163,8 @@ pub(crate) trait Kind: Sync {
 const PREFIX: &str = "netpol-";
 /// The longest name that fits a label's value.
 const MAX_NAME: usize = 63;
+/// The longest name that a Kyverno policy can be made of.
+pub(crate) const LONGEST: usize = MAX_NAME - PREFIX.len();
 
 /// What one policy of the program became.
 #[derive(Default)]
@@ -289,7 +291,7 @@ pub(crate) fn belongs(policy: &Policy, target: Target, diagnostics: &mut Vec<Dia
 fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let length = PREFIX.len() + template.name.len();
     if length > MAX_NAME {
-        diagnostics.push(name_too_long(template, MAX_NAME - PREFIX.len()).note(format!(
+        diagnostics.push(name_too_long(template, LONGEST).note(format!(
             "Kyverno writes `{PREFIX}{}` into a label, which has at most {MAX_NAME} characters; this has {length}",
             template.name
         )));

@@ -24,6 +24,7 @@ use npc_program::{
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
+use crate::kyverno_common::LONGEST;
 use crate::target::{Target, cannot};
 
 /// How a target says what depends on the namespace in which an object is made.
@@ -188,9 +189,6 @@ fn subject_key(subject: &PodTerm) -> String {
 fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// The longest name that a Kyverno policy can be made of (see `kyverno_common`).
-const LONGEST: usize = 56;
 
 /// The name of the object for rules that compare labels: it ends in the label's key, where that can
 /// stand in a name and is short enough.

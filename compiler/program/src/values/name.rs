@@ -203,11 +203,6 @@ fn step(glob: &str, states: &[bool], byte: u8) -> Vec<bool> {
 /// one overlap too many, never one too few.
 #[must_use]
 pub fn some_name_matches(wanted: &[&str], unwanted: &[&str]) -> bool {
-    let prefixes: Vec<&str> = wanted.iter().map(|glob| literal_prefix(glob)).collect();
-    let longest = prefixes.iter().max_by_key(|prefix| prefix.len()).copied().unwrap_or("");
-    if !prefixes.iter().all(|prefix| longest.starts_with(prefix)) {
-        return false;
-    }
     let literal = wanted.iter().find(|glob| !glob.contains(['*', '?']));
     if let Some(name) = literal {
         return wanted.iter().all(|glob| glob_matches(glob, name))
