@@ -145,6 +145,27 @@ npc_diagnostics::codes! {
     /// ```
     MISPLACED_DOC = "NP0108" "misplaced-doc" Warning;
 
+    /// # An item inside another
+    ///
+    /// `let`, `import`, `policy`, `test` and `assert` stand by themselves in a file, not inside the
+    /// braces of a policy or a test. A set is known in the whole program, wherever its `let` stands.
+    ///
+    /// ```np fails
+    /// policy p for all pods in namespace shop {
+    ///   let web = tcp/80, tcp/443
+    ///   allow ingress from all pods on web
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// let web = tcp/80, tcp/443
+    ///
+    /// policy p for all pods in namespace shop {
+    ///   allow ingress from all pods on web
+    /// }
+    /// ```
+    MISPLACED_ITEM = "NP0110" "misplaced-item" Error;
+
     /// # Too many mistakes in one file
     ///
     /// The parser stops telling after 1,000 findings in one file: most likely the file is no

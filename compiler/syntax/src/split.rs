@@ -7,7 +7,7 @@
 
 use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
 
-use crate::codes::{MISSPELT_KEYWORD, NESTED_TOO_DEEPLY};
+use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY};
 use crate::items::Output;
 use crate::stray::bad_character;
 use crate::token::{Token, TokenKind as T};
@@ -148,6 +148,49 @@ fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> 
     }
 }
 
+/// Where the item that is open at `index` ends, if the one that begins there was written inside it:
+/// it stands further right, and the brace that closes the outer one is there.
+fn inside(tokens: &[Token], index: usize, outer: &Chunk, depth: usize, source: &str) -> Option<usize> {
+    if depth != 1 || !surely_starts(tokens, index) {
+        return None;
+    }
+    let block = outer.body.is_some() || kind_at(tokens, outer.start) == Some(T::Test);
+    let indent = column(tokens, outer.start, source);
+    if !block || column(tokens, index, source) <= indent {
+        return None;
+    }
+    let mut depth = depth;
+    for (at, token) in tokens.iter().enumerate().skip(index) {
+        match token.kind {
+            T::LBrace | T::LParen => depth += 1,
+            T::RBrace | T::RParen => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            // Asked of keywords only: what it costs is a look at their line.
+            kind if begins_item(kind) && column(tokens, at, source) <= indent => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn misplaced_item(tokens: &[Token], index: usize, outer: usize, out: &Output<'_>) -> Diagnostic {
+    let span = |index: usize| tokens.get(index).map(|token| token.span.0).unwrap_or_default();
+    let word = out.text(span(index));
+    let kind = if kind_at(tokens, outer) == Some(T::Test) { "test" } else { "policy" };
+    Diagnostic::new(
+        &MISPLACED_ITEM,
+        format!("`{word}` cannot stand inside a {kind}"),
+        out.at(span(index)),
+        format!("write it above or below the {kind}"),
+    )
+    .label(out.at(span(outer)), format!("the {kind} begins here"))
+    .note("it then holds for the whole program, not for this one alone")
+}
+
 /// An item keyword that the word at `index` was surely meant to be: the tokens behind it are those
 /// of an item.
 fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static str, T)> {
@@ -244,6 +287,17 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                 token.kind = kind;
             }
             starts = true;
+        }
+        if starts
+            && let Some(chunk) = chunks.last_mut()
+            && let Some(end) = inside(tokens, index, chunk, depth, out.source)
+        {
+            out.diagnostics.push(misplaced_item(tokens, index, chunk.start, out));
+            chunk.parse = false;
+            chunk.end = end;
+            (index, depth, complete) = (end, 0, true);
+            nested.clear();
+            continue;
         }
         if starts || complete {
             chunks.push(Chunk { start: index, end: index, body: None, parse: starts, bad: false });
