@@ -15,6 +15,7 @@ pub mod namespaces;
 pub mod random;
 pub mod to_np;
 pub mod tools;
+pub mod vectors;
 
 use std::path::PathBuf;
 

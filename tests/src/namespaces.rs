@@ -38,7 +38,7 @@ pub fn cluster(seed: u64) -> Cluster {
             Namespace { name: (*name).to_owned(), labels }
         })
         .collect();
-    Cluster { namespaces }
+    Cluster { namespaces, pods: Vec::new() }
 }
 
 /// The objects of the namespaces.

@@ -10,36 +10,21 @@
     clippy::print_stdout
 )]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 
+use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_targets::{Target, yaml};
 use npc_tests::memory::{Memory, compiled};
-use npc_tests::{root, to_np};
+use npc_tests::to_np;
+use npc_tests::vectors::folder;
 use serde::Deserialize as _;
 use serde_json::Value;
-
-fn vectors(test: &str) -> Option<PathBuf> {
-    let folder =
-        std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
-    if !folder.is_dir() {
-        // Straight to the terminal: a test's own output is swallowed.
-        use std::io::Write as _;
-        let _ = writeln!(
-            std::io::stderr(),
-            "LEFT OUT: {test} reads vectors from {}, which is not there",
-            folder.display()
-        );
-        return None;
-    }
-    Some(folder)
-}
 
 /// Kubernetes' own judgement of manifests is the compiler's, for what a program can say of them; and
 /// what is admitted comes out as it went in.
 #[test]
 fn checks_agree_with_the_api_server() {
-    let Some(folder) = vectors("checks_agree_with_the_api_server") else { return };
+    let Some(folder) = folder("checks_agree_with_the_api_server") else { return };
     let text = std::fs::read_to_string(folder.join("setV.jsonl")).unwrap();
     let (mut agreed, mut beyond) = (0, BTreeMap::<&str, usize>::new());
     for line in text.lines() {
@@ -80,7 +65,7 @@ fn checks_agree_with_the_api_server() {
 /// Whatever kubectl's reader takes for something else than a string is written in quotes.
 #[test]
 fn scalars_are_quoted_for_kubectl() {
-    let Some(folder) = vectors("scalars_are_quoted_for_kubectl") else { return };
+    let Some(folder) = folder("scalars_are_quoted_for_kubectl") else { return };
     let table = std::fs::read_to_string(folder.join("yaml-scalars.tsv")).unwrap();
     let mut plain = 0;
     for line in table.lines() {
@@ -94,4 +79,60 @@ fn scalars_are_quoted_for_kubectl() {
         plain += usize::from(!quoted);
     }
     println!("{} scalars, {plain} of them need no quotes", table.lines().count());
+}
+
+/// Manifests are admitted or refused as the API server does, by the same fields.
+#[test]
+fn manifests_are_read_as_the_api_server_does() {
+    let Some(folder) = folder("manifests_are_read_as_the_api_server_does") else { return };
+    let text = std::fs::read_to_string(folder.join("setV.jsonl")).unwrap();
+    let (mut admitted, mut refused, mut beyond, mut wrong) = (0, 0, 0, Vec::new());
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let id = case["id"].as_str().unwrap();
+        let manifest = case["manifest"].to_string();
+        let import = npc_import::import(FileId(0), &manifest);
+        let errors: Vec<&Diagnostic> =
+            import.diagnostics.iter().filter(|found| found.level == Level::Error).collect();
+        let said: Vec<&str> = errors.iter().map(|found| found.message.as_str()).collect();
+        if case["admitted"] == true {
+            // What the experimental channel of the API adds is admitted, and no program can say it.
+            if !errors.is_empty() && errors.iter().all(|found| found.code.id == "NP0904") {
+                beyond += 1;
+            } else if errors.is_empty() && import.policies.len() == 1 {
+                admitted += 1;
+            } else {
+                wrong.push(format!("{id} is admitted: {said:?}"));
+            }
+            continue;
+        }
+        refused += 1;
+        if errors.is_empty() || !import.policies.is_empty() {
+            wrong.push(format!("{id} is refused: {said:?}"));
+        }
+        for error in case["result"]["errors"].as_array().into_iter().flatten() {
+            let field = format!("`{}`", error["field"].as_str().unwrap());
+            if !said.iter().any(|message| message.contains(&field)) {
+                wrong.push(format!("{id}: {field} is not named: {said:?}"));
+            }
+        }
+        // Nothing is told beyond that: one field, one error.
+        let fields: BTreeSet<&str> = case["result"]["errors"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|error| error["field"].as_str().unwrap())
+            .collect();
+        if !fields.is_empty()
+            && said.len() != fields.len()
+            && said.len() > case["result"]["errors"].as_array().unwrap().len()
+        {
+            wrong.push(format!("{id}: {said:?} for {fields:?}"));
+        }
+    }
+    println!(
+        "set V: {admitted} admitted, {refused} refused, {beyond} admitted and not for a program to say, {} wrong",
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

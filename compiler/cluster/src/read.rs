@@ -1,0 +1,373 @@
+//! From text to a [`Cluster`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use npc_program::values::port::Protocol;
+use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+
+use crate::{Cluster, Error, NAMESPACE_NAME, NamedPort, Namespace, Pod};
+
+/// A part of an object that is read later, once it is known what the object is.
+trait Part: DeserializeOwned {
+    fn read<T: DeserializeOwned>(self) -> Result<T, String>;
+}
+
+impl Part for Box<serde_json::value::RawValue> {
+    fn read<T: DeserializeOwned>(self) -> Result<T, String> {
+        serde_json::from_str(self.get()).map_err(|error| error.to_string())
+    }
+}
+
+impl Part for serde_yaml::Value {
+    fn read<T: DeserializeOwned>(self) -> Result<T, String> {
+        serde_yaml::from_value(self).map_err(|error| error.to_string())
+    }
+}
+
+/// Any object, or a list of them: only what is needed of it.
+#[derive(Deserialize)]
+#[serde(bound = "P: Part")]
+struct Object<P> {
+    kind: Option<Text>,
+    metadata: Option<Metadata>,
+    items: Option<Vec<Object<P>>>,
+    spec: Option<P>,
+    status: Option<P>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: Option<Text>,
+    namespace: Option<Text>,
+    labels: Option<BTreeMap<Text, Text>>,
+}
+
+/// What is needed of a pod's specification.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    host_network: Option<bool>,
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    ports: Option<Vec<ContainerPort>>,
+    restart_policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerPort {
+    name: Option<String>,
+    container_port: u16,
+    protocol: Option<String>,
+}
+
+/// What is needed of a pod's status.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatus {
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<Ip>>,
+    #[serde(rename = "hostIP")]
+    host_ip: Option<String>,
+    #[serde(rename = "hostIPs")]
+    host_ips: Option<Vec<Ip>>,
+}
+
+#[derive(Deserialize)]
+struct Ip {
+    ip: Option<String>,
+}
+
+/// A string that is one in YAML too, or nothing: `12` and `true` without quotes are values of another
+/// type, which the API server would refuse where it wants a string.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Strings;
+        impl<'de> Visitor<'de> for Strings {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Some(text.to_owned())))
+            }
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Text, E> {
+                Ok(Text(Some(text)))
+            }
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+                while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+        }
+        deserializer.deserialize_any(Strings)
+    }
+}
+
+/// A pod, with its namespace still by name.
+type Found = BTreeMap<(String, String), Pod>;
+
+impl Cluster {
+    /// Reads a cluster file.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is not YAML or JSON, holds something that is no object, no Namespace, or a Pod
+    /// whose Namespace is not there.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut objects = Objects::default();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.trim_start().starts_with('{') {
+            // What kubectl prints as JSON is one object; a hundred times as fast to read as YAML.
+            let object: Object<Box<serde_json::value::RawValue>> =
+                serde_json::from_str(text).map_err(|error| Error(error.to_string()))?;
+            objects.collect(object, None)?;
+        } else {
+            for document in serde_yaml::Deserializer::from_str(text) {
+                let object = Option::<Object<serde_yaml::Value>>::deserialize(document)
+                    .map_err(|error| Error(error.to_string()))?;
+                if let Some(object) = object {
+                    objects.collect(object, None)?;
+                }
+            }
+        }
+        objects.cluster()
+    }
+}
+
+#[derive(Default)]
+struct Objects {
+    namespaces: BTreeMap<String, Namespace>,
+    pods: Found,
+}
+
+impl Objects {
+    fn cluster(self) -> Result<Cluster, Error> {
+        if self.namespaces.is_empty() {
+            return Err(Error("it holds no Namespace".to_owned()));
+        }
+        let namespaces: Vec<Namespace> = self.namespaces.into_values().collect();
+        let mut cluster = Cluster { namespaces, pods: Vec::with_capacity(self.pods.len()) };
+        for ((namespace, name), mut pod) in self.pods {
+            let Some(place) = cluster.namespace(&namespace) else {
+                return Err(Error(format!(
+                    "the namespace `{namespace}` of the pod `{name}` is not in it: print both, with `kubectl get namespaces,pods -A -o yaml`"
+                )));
+            };
+            pod.namespace = place;
+            cluster.pods.push(pod);
+        }
+        Ok(cluster)
+    }
+
+    /// Adds an object. In a list of one kind (`NamespaceList`) the items need not say theirs.
+    fn collect<P: Part>(&mut self, object: Object<P>, list: Option<&str>) -> Result<(), Error> {
+        let kind = object.kind.and_then(|Text(kind)| kind);
+        if let Some(items) = object.items {
+            let of =
+                kind.as_deref().and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
+            for item in items {
+                if item.items.is_some() {
+                    return Err(Error("a list in a list".to_owned()));
+                }
+                self.collect(item, of)?;
+            }
+            return Ok(());
+        }
+        let kind = match kind.as_deref().or(list) {
+            Some(kind @ ("Namespace" | "Pod")) => kind,
+            Some(_) => return Ok(()),
+            None => return Err(Error("a document without `kind`".to_owned())),
+        };
+        let Some(Metadata { name: Some(name), namespace, labels }) = object.metadata else {
+            return Err(Error(format!("a {kind} without `metadata.name`")));
+        };
+        let no_string = |what: &str| Error(format!("{what} is not a string: put it in quotes"));
+        let name = name.0.ok_or_else(|| no_string(&format!("the name of a {kind}")))?;
+        let mut all = BTreeMap::new();
+        for (Text(key), Text(value)) in labels.into_iter().flatten() {
+            let what = || no_string(&format!("a label of the {} `{name}`", kind.to_lowercase()));
+            all.insert(key.ok_or_else(what)?, value.ok_or_else(what)?);
+        }
+        if kind == "Pod" {
+            let namespace = match namespace {
+                None => "default".to_owned(),
+                Some(Text(namespace)) => {
+                    namespace.ok_or_else(|| no_string(&format!("the namespace of the pod `{name}`")))?
+                }
+            };
+            return self.pod(namespace, name, all, object.spec, object.status);
+        }
+        all.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
+        if self.namespaces.contains_key(&name) {
+            return Err(Error(format!("the namespace `{name}` is there twice")));
+        }
+        self.namespaces.insert(name.clone(), Namespace { name, labels: all });
+        Ok(())
+    }
+
+    fn pod<P: Part>(
+        &mut self,
+        namespace: String,
+        name: String,
+        labels: BTreeMap<String, String>,
+        spec: Option<P>,
+        status: Option<P>,
+    ) -> Result<(), Error> {
+        let wrong = |why: String| Error(format!("the pod `{namespace}/{name}`: {why}"));
+        let spec: PodSpec = spec.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
+        let status: PodStatus = status.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return Ok(());
+        }
+        let mut ports = Vec::new();
+        // A container that starts before the others and goes on beside them has ports as they have.
+        let beside = |container: &Container| container.restart_policy.as_deref() == Some("Always");
+        let containers = spec.init_containers.into_iter().flatten().filter(beside);
+        for port in spec.containers.into_iter().flatten().chain(containers).flat_map(|c| c.ports).flatten() {
+            let Some(name) = port.name.filter(|name| !name.is_empty()) else { continue };
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let protocol = Protocol::ALL
+                .into_iter()
+                .find(|known| known.api_name() == protocol)
+                .ok_or_else(|| wrong(format!("`{protocol}` is not a protocol")))?;
+            ports.push(NamedPort { name, protocol, port: port.container_port });
+        }
+        let addresses = |one: Option<String>, all: Option<Vec<Ip>>| {
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for text in one.into_iter().chain(all.into_iter().flatten().filter_map(|ip| ip.ip)) {
+                if text.is_empty() {
+                    continue;
+                }
+                let address = text.parse().map_err(|_| wrong(format!("`{text}` is not an address")))?;
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            Ok(addresses)
+        };
+        let pod = Pod {
+            namespace: 0,
+            labels,
+            addresses: addresses(status.pod_ip, status.pod_ips)?,
+            ports,
+            host_network: spec.host_network == Some(true),
+            node_addresses: addresses(status.host_ip, status.host_ips)?,
+            name: name.clone(),
+        };
+        let key = (namespace, name);
+        if self.pods.contains_key(&key) {
+            return Err(Error(format!("the pod `{}/{}` is there twice", key.0, key.1)));
+        }
+        self.pods.insert(key, pod);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_streams_and_json() {
+        let list = "apiVersion: v1\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: b, labels: {x: ''}}\n- kind: Pod\n  metadata: {name: p, namespace: a}\n- kind: Namespace\n  metadata: {name: a}\n";
+        let cluster = Cluster::parse(list).unwrap();
+        let names: Vec<&str> = cluster.namespaces.iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(cluster.namespaces[1].labels["x"], "");
+        assert_eq!(cluster.namespaces[1].labels[NAMESPACE_NAME], "b");
+
+        let stream =
+            "---\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\nmetadata: {name: 'no'}\n---\n";
+        assert_eq!(Cluster::parse(stream).unwrap().namespaces.len(), 2);
+        let list = "\u{feff}apiVersion: v1\nkind: NamespaceList\nitems:\n- metadata: {name: a}\n---\nkind: Node\nmetadata: {name: 12}\n";
+        assert_eq!(Cluster::parse(list).unwrap().namespaces.len(), 1);
+        let json = r#"{"kind":"List","items":[{"kind":"Namespace","metadata":{"name":"a"}}]}"#;
+        assert_eq!(Cluster::parse(json).unwrap().namespaces.len(), 1);
+    }
+
+    #[test]
+    fn pods() {
+        let text = r#"{"kind":"List","items":[{"kind":"Service","metadata":{"name":"s"},"spec":7},
+            {"kind":"Namespace","metadata":{"name":"a"}},
+            {"kind":"Pod","metadata":{"name":"old","namespace":"a"},"status":{"phase":"Failed"}},
+            {"kind":"Pod","metadata":{"name":"p","namespace":"a","labels":{"app":"web"}},
+             "spec":{"hostNetwork":false,"containers":[{"ports":[{"containerPort":80,"name":"http"},{"containerPort":81}]},{}],
+              "initContainers":[{"restartPolicy":"Always","ports":[{"name":"m","containerPort":9,"protocol":"UDP"}]},{"ports":[{"name":"n","containerPort":1}]}]},
+             "status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}],"hostIP":"192.0.2.1"}}]}"#;
+        let cluster = Cluster::parse(text).unwrap();
+        assert_eq!(cluster.pods.len(), 1);
+        let pod = &cluster.pods[cluster.pod("a", "p").unwrap()];
+        assert_eq!(pod.labels["app"], "web");
+        assert_eq!(pod.addresses.len(), 2);
+        assert_eq!(pod.node_addresses.len(), 1);
+        let names: Vec<(&str, u16)> = pod.ports.iter().map(|port| (port.name.as_str(), port.port)).collect();
+        assert_eq!(names, [("http", 80), ("m", 9)]);
+        let yaml = serde_yaml::to_string(&serde_json::from_str::<serde_json::Value>(text).unwrap()).unwrap();
+        assert_eq!(Cluster::parse(&yaml), Ok(cluster));
+    }
+
+    #[test]
+    fn what_is_no_cluster_file() {
+        for bad in [
+            "",
+            "hello",
+            "- a\n- b",
+            "kind: Pod\nmetadata: {name: x}",
+            "kind: Namespace\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: {name: x, namespace: b}",
+            "kind: Namespace\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: {name: x, namespace: a}\nstatus: {podIP: 1.2.3}",
+            "kind: Namespace\nmetadata: {}",
+            "kind: Namespace\nmetadata: {name: 12}",
+            "kind: Namespace\nmetadata: {name: a, labels: {x: true}}",
+            "kind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\nmetadata: {name: a}",
+            "{\"kind\": ",
+            "metadata: {name: a}",
+        ] {
+            assert!(Cluster::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn aliases_that_explode_are_refused() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..20 {
+            let before = level - 1;
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(", ")));
+        }
+        text.push_str("kind: Namespace\nmetadata: {name: a}\n");
+        // Whether it is refused or passed over does not matter: it must be quick.
+        let _ = Cluster::parse(&text);
+    }
+}

@@ -1,0 +1,131 @@
+//! `metadata`.
+
+use npc_diagnostics::Location;
+use npc_manifest::{Fields, Path, Reader};
+use npc_program::values::label::{check_key, check_value};
+use npc_program::values::name::{is_label, is_subdomain};
+
+/// The fields of an object's metadata (`ObjectMeta`).
+const FIELDS: [&str; 16] = [
+    "name",
+    "generateName",
+    "namespace",
+    "labels",
+    "annotations",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+    "selfLink",
+    "clusterName",
+];
+
+/// Annotations that describe an object, the most telling first.
+const DESCRIPTIONS: [&str; 4] = [
+    "kubernetes.io/description",
+    "policies.kyverno.io/description",
+    "description",
+    "policies.kyverno.io/title",
+];
+
+/// What is used of an object's metadata.
+pub(crate) struct Metadata<'n> {
+    pub(crate) name: &'n str,
+    /// Where the name stands.
+    pub(crate) location: Location,
+    /// The namespace; `default` where none is given.
+    pub(crate) namespace: &'n str,
+    /// The description, line by line.
+    pub(crate) docs: Vec<String>,
+}
+
+/// Reads the metadata of an object; `namespaced` says whether it is in a namespace.
+pub(crate) fn metadata<'n>(
+    reader: &mut Reader,
+    object: &Fields<'n>,
+    namespaced: bool,
+) -> Option<Metadata<'n>> {
+    let path = Path::Root.field("metadata");
+    let name_path = path.field("name");
+    let Some(node) = object.get("metadata") else {
+        reader.require(&name_path, object.location);
+        return None;
+    };
+    let fields = reader.object(&path, node, &FIELDS)?;
+    let mut read = |key: &str| {
+        let node = fields.get(key)?;
+        Some((reader.string(&path.field(key), node)?, node.location))
+    };
+    let (name, generate, namespace) = (read("name"), read("generateName"), read("namespace"));
+    let (name, location) = match name.filter(|(name, _)| !name.is_empty()).or(generate) {
+        Some(found) => found,
+        None => {
+            reader.require(&name_path, fields.location_of("name"));
+            return None;
+        }
+    };
+    if !is_subdomain(name) {
+        let why = if name.len() > 253 {
+            "at most 253 characters"
+        } else {
+            "lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
+        };
+        reader.refuse(&name_path, location, why);
+    }
+    let namespace = match namespace.filter(|(namespace, _)| !namespace.is_empty()) {
+        None => "default",
+        Some((_, location)) if !namespaced => {
+            reader.refuse(&path.field("namespace"), location, "this kind is in no namespace");
+            ""
+        }
+        Some((namespace, location)) => {
+            if !is_label(namespace) {
+                let why = "at most 63 lower-case letters, digits and `-`, without dots";
+                reader.refuse(&path.field("namespace"), location, why);
+            }
+            namespace
+        }
+    };
+    labels(reader, &path, &fields);
+    let docs = annotations(reader, &path, &fields);
+    Some(Metadata { name, location, namespace, docs })
+}
+
+/// Checks the labels.
+fn labels(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) {
+    let path = path.field("labels");
+    let Some(labels) = fields.get("labels").and_then(|node| reader.strings(&path, node)) else { return };
+    for (entry, value) in labels {
+        let checked =
+            check_key(&entry.key, entry.location).and_then(|()| check_value(value, entry.node.location));
+        if let Err(wrong) = checked {
+            reader.refuse(&path, wrong.location().unwrap_or(entry.location), wrong.message);
+        }
+    }
+}
+
+/// Checks the annotations, and gives the description that is among them.
+fn annotations(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Vec<String> {
+    let path = path.field("annotations");
+    let Some(annotations) = fields.get("annotations").and_then(|node| reader.strings(&path, node)) else {
+        return Vec::new();
+    };
+    for (entry, _) in &annotations {
+        // Their keys are those of labels, but for capital letters in the prefix.
+        if check_key(&entry.key.to_lowercase(), entry.location).is_err() {
+            reader.refuse(&path, entry.location, format!("`{}` is not an annotation's key", entry.key));
+        }
+    }
+    let described = DESCRIPTIONS.iter().find_map(|key| {
+        annotations.iter().find(|(entry, text)| entry.key == *key && !text.trim().is_empty())
+    });
+    match described {
+        Some((_, text)) => text.trim().lines().map(|line| line.trim_end().to_owned()).collect(),
+        None => Vec::new(),
+    }
+}

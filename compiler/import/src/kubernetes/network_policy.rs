@@ -1,0 +1,454 @@
+//! `networking.k8s.io/v1` NetworkPolicy.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Diagnostic, Location};
+use npc_manifest::{Fields, Node, Path, Reader, Value};
+use npc_program::values::address::{Block, IpNet, parse as parse_address, subtract};
+use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::port::{Port, Protocol, Which, check_name};
+use npc_program::{
+    Action, BlockTerm, Direction, Isolation, LAST_PRIORITY, Operator, Peer, PodTerm, Policy, PortTerm, Rule,
+    Scope, ScopeBase, Selector, Settings, Tier,
+};
+
+use super::metadata::metadata;
+use super::selector::{Checked, selector};
+use crate::Imported;
+
+npc_diagnostics::codes! {
+    /// # Rules that decide nothing
+    ///
+    /// `policyTypes` leaves out the direction of these rules, so Kubernetes does not look at them:
+    /// they neither isolate a pod nor let anything through. Cilium (1.20) looks at them all the same
+    /// (cilium 48703), so that one cluster denies what another allows.
+    ///
+    /// Take the rules out, or name their direction in `policyTypes`.
+    LEFT_OUT_RULES = "NP0905" "left-out-rules" Warning;
+}
+
+/// What each namespace's object is imported with.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The namespaces in which the object is.
+    pub(crate) scope: Scope,
+    /// The policy's name.
+    pub(crate) name: Arc<str>,
+    /// Where it stands.
+    pub(crate) location: Location,
+    /// Its description.
+    pub(crate) docs: Vec<String>,
+}
+
+/// Reads a NetworkPolicy.
+pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Imported> {
+    let object = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
+    let metadata = metadata(reader, &object, true);
+    let place = metadata.map(|metadata| Place {
+        scope: named(metadata.namespace),
+        name: format!("{}/{}", metadata.namespace, metadata.name).into(),
+        location: metadata.location,
+        docs: metadata.docs,
+    });
+    // What is wrong with the rest is told too.
+    let null = Node { value: Value::Null, location: node.location };
+    let policy = spec(reader, object.get("spec").unwrap_or(&null), node.location, &place);
+    policy.map(|policy| Imported { policy, rule_names: Vec::new(), kind: "NetworkPolicy" })
+}
+
+/// The scope of one namespace.
+fn named(namespace: &str) -> Scope {
+    Scope { base: ScopeBase::Names(vec![namespace.into()]), except_names: Vec::new(), except_labels: None }
+}
+
+/// How the selectors of a NetworkPolicy are read. A policy that Kyverno generates may hold values
+/// of its namespace.
+pub(crate) trait Selectors {
+    /// The namespaces of a peer.
+    fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<ScopeBase>;
+}
+
+struct Plain;
+
+impl Selectors for Plain {
+    fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<ScopeBase> {
+        Some(scope_of(selector(reader, path, node, Checked::ByTheServer)?))
+    }
+}
+
+/// The scope that a selector of namespaces says.
+pub(crate) fn scope_of(selector: Selector) -> ScopeBase {
+    match selector.requirements.as_slice() {
+        [] => ScopeBase::All,
+        [only]
+            if *only.key == *NAMESPACE_NAME && only.operator == Operator::In && !only.values.is_empty() =>
+        {
+            ScopeBase::Names(only.values.clone())
+        }
+        _ => ScopeBase::Labels(selector),
+    }
+}
+
+fn spec(reader: &mut Reader, node: &Node, whole: Location, place: &Option<Place>) -> Option<Policy> {
+    spec_with(reader, &Path::Root.field("spec"), node, whole, place, &mut Plain)
+}
+
+/// Reads a specification: the policy that it is, in the namespaces of `place`.
+pub(crate) fn spec_with(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    node: &Node,
+    whole: Location,
+    place: &Option<Place>,
+    selectors: &mut impl Selectors,
+) -> Option<Policy> {
+    let fields = reader.object(path, node, &["podSelector", "policyTypes", "ingress", "egress"])?;
+    let pods = match fields.get("podSelector") {
+        Some(node) => selector(reader, &path.field("podSelector"), node, Checked::ByTheServer),
+        None => Some(Selector::default()),
+    };
+    let types = policy_types(reader, path, &fields);
+    let mut rules = Vec::new();
+    let mut isolation = Isolation::default();
+    let types_place = if fields.given("policyTypes").is_some() {
+        fields.location_of("policyTypes")
+    } else {
+        fields.location
+    };
+    let mut wrong = types.is_none();
+    let types = types.unwrap_or_default();
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let (key, word) = match direction {
+            Direction::Ingress => ("ingress", "Ingress"),
+            Direction::Egress => ("egress", "Egress"),
+        };
+        let read = rules_of(reader, &path.field(key), &fields, direction, selectors);
+        wrong |= read.is_none();
+        let read = read.unwrap_or_default();
+        if types.contains(&direction) {
+            match direction {
+                Direction::Ingress => isolation.ingress = Some(types_place),
+                Direction::Egress => isolation.egress = Some(types_place),
+            }
+            rules.extend(read);
+        } else if !read.is_empty() && !wrong {
+            reader.diagnostics.push(
+                Diagnostic::new(
+                    &LEFT_OUT_RULES,
+                    format!("these {key} rules decide nothing"),
+                    fields.location_of(key),
+                    format!("`policyTypes` does not name {word}"),
+                )
+                .label(types_place, "the types")
+                .help(format!("take the rules out, or add `{word}` to `policyTypes`")),
+            );
+        }
+    }
+    let (pods, place) = (pods?, place.as_ref()?);
+    if wrong {
+        return None;
+    }
+    let term = PodTerm {
+        selector: pods,
+        scope: place.scope.clone(),
+        location: fields.location_of("podSelector"),
+        scope_location: Some(place.location),
+    };
+    Some(Policy {
+        name: Arc::clone(&place.name),
+        location: place.location,
+        whole,
+        docs: place.docs.clone(),
+        audit: None,
+        tier: Tier::Namespaced,
+        tier_location: None,
+        priority: LAST_PRIORITY,
+        priority_location: None,
+        subjects: vec![Arc::new(term)],
+        rules,
+        isolate: isolation,
+        settings: Settings::default(),
+    })
+}
+
+/// The types, or those that the API server fills in: Ingress, and Egress where there is a rule.
+fn policy_types(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Option<Vec<Direction>> {
+    let path = path.field("policyTypes");
+    let list = match fields.get("policyTypes") {
+        Some(node) => reader.list(&path, node)?,
+        None => &[],
+    };
+    if list.is_empty() {
+        let rules = fields.get("egress").is_some_and(|node| match &node.value {
+            Value::List(rules) => !rules.is_empty(),
+            _ => false,
+        });
+        return Some(if rules {
+            vec![Direction::Ingress, Direction::Egress]
+        } else {
+            vec![Direction::Ingress]
+        });
+    }
+    if list.len() > 2 {
+        reader.refuse(&path, fields.location_of("policyTypes"), "at most two types");
+        return None;
+    }
+    let mut types = Some(Vec::new());
+    for (index, node) in list.iter().enumerate() {
+        let path = path.index(index);
+        let found = match reader.string(&path, node)? {
+            "Ingress" => Some(Direction::Ingress),
+            "Egress" => Some(Direction::Egress),
+            word => {
+                reader.refuse(&path, node.location, format!("`{word}` is neither `Ingress` nor `Egress`"));
+                None
+            }
+        };
+        types = types.zip(found).map(|(mut types, found)| {
+            types.push(found);
+            types
+        });
+    }
+    types
+}
+
+fn rules_of(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    fields: &Fields<'_>,
+    direction: Direction,
+    selectors: &mut impl Selectors,
+) -> Option<Vec<Rule>> {
+    let (key, peers_key) = match direction {
+        Direction::Ingress => ("ingress", "from"),
+        Direction::Egress => ("egress", "to"),
+    };
+    let list = match fields.get(key) {
+        Some(node) => reader.list(path, node)?,
+        None => return Some(Vec::new()),
+    };
+    let mut rules = Some(Vec::with_capacity(list.len()));
+    for (index, node) in list.iter().enumerate() {
+        let rule = rule(reader, &path.index(index), node, direction, peers_key, selectors);
+        rules = rules.zip(rule).map(|(mut rules, rule)| {
+            rules.push(rule);
+            rules
+        });
+    }
+    rules
+}
+
+fn rule(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    node: &Node,
+    direction: Direction,
+    peers_key: &str,
+    selectors: &mut impl Selectors,
+) -> Option<Rule> {
+    let fields = reader.object(path, node, &[peers_key, "ports"])?;
+    let mut peers = Some(Vec::new());
+    let peers_path = path.field(peers_key);
+    let list = match fields.get(peers_key) {
+        Some(node) => reader.list(&peers_path, node)?,
+        None => &[],
+    };
+    for (index, node) in list.iter().enumerate() {
+        let peer = peer(reader, &peers_path.index(index), node, selectors);
+        peers = peers.zip(peer).map(|(mut peers, peer)| {
+            peers.push(peer);
+            peers
+        });
+    }
+    let mut ports = Some(Vec::new());
+    let ports_path = path.field("ports");
+    let port_list = match fields.get("ports") {
+        Some(node) => reader.list(&ports_path, node)?,
+        None => &[],
+    };
+    for (index, node) in port_list.iter().enumerate() {
+        let port = port(reader, &ports_path.index(index), node);
+        ports = ports.zip(port).map(|(mut ports, port)| {
+            ports.push(port);
+            ports
+        });
+    }
+    let mut peers = peers?;
+    // An empty list of peers is everyone.
+    if peers.is_empty() {
+        let location = fields.location_of(peers_key);
+        peers.push(Peer::Anywhere { except: Vec::new(), location });
+    }
+    Some(Rule {
+        location: node.location,
+        action: Action::Allow,
+        action_location: node.location,
+        direction,
+        peers,
+        ports: ports?,
+        log: None,
+    })
+}
+
+fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl Selectors) -> Option<Peer> {
+    let fields = reader.object(path, node, &["podSelector", "namespaceSelector", "ipBlock"])?;
+    let pods_path = path.field("podSelector");
+    let pods = match fields.get("podSelector") {
+        Some(node) => Some((selector(reader, &pods_path, node, Checked::ByTheServer)?, node.location)),
+        None => None,
+    };
+    let namespaces_path = path.field("namespaceSelector");
+    let namespaces = match fields.get("namespaceSelector") {
+        Some(node) => Some((selectors.namespaces(reader, &namespaces_path, node)?, node.location)),
+        None => None,
+    };
+    let block = fields.get("ipBlock");
+    if block.is_some() && (pods.is_some() || namespaces.is_some()) {
+        reader.refuse(path, fields.location, "`ipBlock` stands alone: it cannot be joined with a selector");
+        return None;
+    }
+    if let Some(node) = block {
+        let block = ip_block(reader, &path.field("ipBlock"), node)?;
+        return Some(Peer::Block(Arc::new(BlockTerm { block, location: node.location })));
+    }
+    let (scope_base, scope_location) = match &namespaces {
+        Some((base, location)) => (base.clone(), Some(*location)),
+        None => (ScopeBase::Same, None),
+    };
+    if pods.is_none() && namespaces.is_none() {
+        reader.refuse(path, fields.location, "a peer has `podSelector`, `namespaceSelector` or `ipBlock`");
+        return None;
+    }
+    let (selector, location) = match pods {
+        Some((selector, location)) => (selector, location),
+        None => (Selector::default(), scope_location.unwrap_or(fields.location)),
+    };
+    let scope = Scope { base: scope_base, except_names: Vec::new(), except_labels: None };
+    Some(Peer::Pods(Arc::new(PodTerm { selector, scope, location, scope_location })))
+}
+
+fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> {
+    let fields = reader.object(path, node, &["cidr", "except"])?;
+    let cidr_path = path.field("cidr");
+    let cidr = match fields.get("cidr") {
+        Some(node) => Some((reader.string(&cidr_path, node)?, node.location)),
+        None => None,
+    };
+    let Some((cidr, place)) = cidr.filter(|(cidr, _)| !cidr.is_empty()) else {
+        reader.require(&cidr_path, fields.location);
+        return None;
+    };
+    let net = self::cidr(reader, &cidr_path, cidr, place);
+    let except_path = path.field("except");
+    let list = match fields.get("except") {
+        Some(node) => reader.list(&except_path, node)?,
+        None => &[],
+    };
+    let mut except = Some(Vec::new());
+    for (index, node) in list.iter().enumerate() {
+        let path = except_path.index(index);
+        let text = reader.string(&path, node)?;
+        let mut inner = self::cidr(reader, &path, text, node.location);
+        if let (Some(inside), Some(net)) = (inner, net)
+            && !(net.contains(&inside) && net.prefix_len() < inside.prefix_len())
+        {
+            reader.refuse(&path, node.location, format!("`{inside}` is not a smaller part of `{net}`"));
+            inner = None;
+        }
+        except = except.zip(inner).map(|(mut except, inner)| {
+            except.push(Block::from(inner));
+            except
+        });
+    }
+    // The exceptions are smaller than the block, so one block is left.
+    subtract(&[Block::from(net?)], &except?).into_iter().next()
+}
+
+/// An address block, in the forms that Kubernetes 1.36 takes.
+fn cidr(reader: &mut Reader, path: &Path<'_>, text: &str, place: Location) -> Option<IpNet> {
+    if !text.contains('/') {
+        reader.refuse(path, place, format!("`{text}` is not a block such as `10.0.0.0/8`"));
+        return None;
+    }
+    match parse_address(text, place) {
+        Ok(net) => Some(net),
+        Err(wrong) => {
+            let why = wrong.labels.first().map_or("", |label| label.text.as_str());
+            reader.refuse(path, place, format!("{}: {why}", wrong.message));
+            None
+        }
+    }
+}
+
+fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
+    let fields = reader.object(path, node, &["protocol", "port", "endPort"])?;
+    let protocol_path = path.field("protocol");
+    let protocol = match fields.get("protocol") {
+        None => Some(Protocol::Tcp),
+        Some(node) => {
+            let word = reader.string(&protocol_path, node)?;
+            let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
+            if known.is_none() {
+                reader.refuse(
+                    &protocol_path,
+                    node.location,
+                    format!("`{word}` is none of TCP, UDP and SCTP"),
+                );
+            }
+            known
+        }
+    };
+    let (port_path, end_path) = (path.field("port"), path.field("endPort"));
+    let end = match fields.get("endPort") {
+        Some(node) => Some((reader.integer(&end_path, node)?, node.location)),
+        None => None,
+    };
+    let number = |number: i64| u16::try_from(number).ok().filter(|number| *number > 0);
+    let which = match fields.get("port").map(|node| (&node.value, node)) {
+        None => {
+            if let Some((_, place)) = end {
+                reader.refuse(&end_path, place, "there is no `port` from which it could go on");
+                return None;
+            }
+            Some(Which::All)
+        }
+        Some((Value::Int(first), node)) => {
+            let checked = number(*first);
+            if checked.is_none() {
+                reader.refuse(&port_path, node.location, "ports go from 1 to 65535");
+            }
+            match end {
+                None => checked.map(|port| Which::Range(port, port)),
+                Some((last, place)) => {
+                    let mut fine = true;
+                    if last < *first {
+                        reader.refuse(&end_path, place, "must not be below `port`");
+                        fine = false;
+                    }
+                    if number(last).is_none() {
+                        reader.refuse(&end_path, place, "ports go from 1 to 65535");
+                        fine = false;
+                    }
+                    checked.zip(number(last)).filter(|_| fine).map(|(first, last)| Which::Range(first, last))
+                }
+            }
+        }
+        Some((Value::String(name), node)) => {
+            let mut fine = true;
+            if let Err(why) = check_name(name) {
+                reader.refuse(&port_path, node.location, format!("`{name}`: {why}"));
+                fine = false;
+            }
+            if let Some((_, place)) = end {
+                reader.refuse(&end_path, place, "a port with a name has no end");
+                fine = false;
+            }
+            fine.then(|| Which::Named(name.as_str().into()))
+        }
+        Some((other, node)) => {
+            reader.refuse(&port_path, node.location, format!("a number or a name, not {}", other.kind()));
+            None
+        }
+    };
+    Some(PortTerm { port: Port { protocol: protocol?, which: which? }, location: node.location })
+}

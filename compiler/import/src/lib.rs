@@ -1,0 +1,183 @@
+//! Reads policies of Kubernetes and of Kyverno as a program.
+//!
+//! What the API server would fill in is filled in, and what it would refuse is refused, by the same
+//! field. What a program cannot say is an error at its place; nothing is dropped.
+//!
+//! ```
+//! use npc_diagnostics::FileId;
+//!
+//! let text = "
+//! apiVersion: networking.k8s.io/v1
+//! kind: NetworkPolicy
+//! metadata: {name: web, namespace: shop}
+//! spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}
+//! ";
+//! let import = npc_import::import(FileId(0), text);
+//! assert!(import.diagnostics.is_empty());
+//! assert_eq!(&*import.policies[0].policy.name, "shop/web");
+//! ```
+
+mod kubernetes;
+
+use npc_diagnostics::{Code, Diagnostic, FileId, Level};
+use npc_manifest::{Documents, Node, Path, Reader, Value};
+use npc_program::{Policy, Program};
+
+npc_diagnostics::codes! {
+    /// # Not a kind of policy that is known
+    ///
+    /// `npc` reads NetworkPolicy (`networking.k8s.io/v1`), ClusterNetworkPolicy
+    /// (`policy.networking.k8s.io/v1alpha2`), AdminNetworkPolicy and BaselineAdminNetworkPolicy
+    /// (`policy.networking.k8s.io/v1alpha1`), Kyverno's ClusterPolicy (`kyverno.io/v1`) and
+    /// GeneratingPolicy (`policies.kyverno.io/v1`), and lists of these. Objects of other kinds are
+    /// not passed over: a policy of a CNI's own, or of another version, would be left out of every
+    /// answer.
+    UNKNOWN_KIND = "NP0903" "unknown-kind" Error;
+
+    /// # What a program cannot say
+    ///
+    /// The object is valid, and holds something for which the language has no words. It is not left
+    /// out, since that would change what the policies mean.
+    NOT_CARRIED = "NP0904" "not-carried" Error;
+}
+
+/// Policies that were read.
+#[derive(Clone, Debug, Default)]
+pub struct Import {
+    /// The policies, in the order of the text.
+    pub policies: Vec<Imported>,
+    /// What is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One policy.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The policy. The name of one that is in a namespace is `namespace/name`.
+    pub policy: Policy,
+    /// The names of its rules, where they have some.
+    pub rule_names: Vec<Option<String>>,
+    /// The kind of object that it was.
+    pub kind: &'static str,
+}
+
+/// Every code of this crate and of the manifests that it reads, in the order of their numbers.
+#[must_use]
+pub fn codes() -> Vec<&'static Code> {
+    let mut codes: Vec<&Code> =
+        [npc_manifest::CODES, CODES, kubernetes::selector::CODES, kubernetes::network_policy::CODES]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+    codes.sort_by_key(|code| code.id);
+    codes
+}
+
+/// Reads a stream of manifests, or lists of them.
+#[must_use]
+pub fn import(file: FileId, text: &str) -> Import {
+    let documents = Documents::parse(file, text);
+    let mut import = Import { policies: Vec::new(), diagnostics: documents.diagnostics };
+    for node in &documents.list {
+        import.document(node, true);
+    }
+    import.diagnostics.sort_by_key(Diagnostic::location);
+    import
+}
+
+impl Import {
+    /// The policies as a program.
+    #[must_use]
+    pub fn into_program(self) -> Program {
+        let policies = self.policies.into_iter().map(|imported| imported.policy).collect();
+        Program { policies, ..Program::default() }
+    }
+
+    fn document(&mut self, node: &Node, outer: bool) {
+        let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or("");
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        let mut reader = Reader::default();
+        let imported = match (version, kind) {
+            (_, list) if outer && list.ends_with("List") && node.get("items").is_some() => {
+                self.items(node, list.strip_suffix("List").unwrap_or(""), version);
+                return;
+            }
+            ("networking.k8s.io/v1", "NetworkPolicy") => {
+                kubernetes::network_policy::network_policy(&mut reader, node)
+            }
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy") => {
+                kubernetes::cluster_network_policy::cluster_network_policy(&mut reader, node)
+            }
+            ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy") => {
+                kubernetes::admin_network_policy::admin_network_policy(&mut reader, node)
+            }
+            ("policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicy") => {
+                kubernetes::admin_network_policy::baseline_admin_network_policy(&mut reader, node)
+            }
+            _ => {
+                reader.diagnostics.push(unknown_kind(node, version, kind));
+                None
+            }
+        };
+        // What is wrong in one field leaves nothing of the object: half a policy means another thing.
+        let broken = reader.diagnostics.iter().any(|found| found.level == Level::Error);
+        self.diagnostics.append(&mut reader.diagnostics);
+        self.policies.extend(imported.filter(|_| !broken));
+    }
+
+    /// The objects of a list. Those of a list of one kind need not say theirs.
+    fn items(&mut self, node: &Node, kind: &str, version: &str) {
+        let mut reader = Reader::default();
+        let items = node.get("items").and_then(|items| reader.list(&Path::Root.field("items"), items));
+        self.diagnostics.append(&mut reader.diagnostics);
+        for item in items.unwrap_or_default() {
+            let mut item = item.clone();
+            if let Value::Map(entries) = &mut item.value
+                && !kind.is_empty()
+            {
+                for (key, text) in [("kind", kind), ("apiVersion", version)] {
+                    if !entries.iter().any(|entry| entry.key == key) {
+                        let value = Value::String(text.to_owned());
+                        let node = Node { value, location: node.location };
+                        let location = node.location;
+                        entries.push(npc_manifest::Entry { key: key.to_owned(), location, node });
+                    }
+                }
+            }
+            self.document(&item, false);
+        }
+    }
+}
+
+/// What is told of an object of a kind that is not known.
+fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
+    const KNOWN: [(&str, &str); 4] = [
+        ("NetworkPolicy", "networking.k8s.io/v1"),
+        ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
+        ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),
+        ("BaselineAdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),
+    ];
+    let place = |key: &str| node.get(key).map_or(node.location, |node| node.location);
+    if kind.is_empty() {
+        let what = "this document is no object of Kubernetes";
+        return Diagnostic::new(&UNKNOWN_KIND, what, place("kind"), "there is no `kind`");
+    }
+    if let Some((_, known)) = KNOWN.into_iter().find(|(known, group)| {
+        *known == kind && group.split_once('/').map(|(g, _)| g) == version.split_once('/').map(|(g, _)| g)
+    }) {
+        return Diagnostic::new(
+            &UNKNOWN_KIND,
+            format!("`{version}` is not a version of {kind} that is known"),
+            place("apiVersion"),
+            format!("`{known}` is"),
+        );
+    }
+    let told = Diagnostic::new(
+        &UNKNOWN_KIND,
+        format!("`{kind}` of `{version}` is not a policy that can be read"),
+        place("kind"),
+        "not passed over, since its rules would be left out of every answer",
+    );
+    told.help("take it out of the input, if it does not matter")
+}

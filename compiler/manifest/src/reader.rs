@@ -1,0 +1,210 @@
+//! Walks a manifest by the fields of a type.
+
+use std::fmt;
+
+use npc_diagnostics::{Diagnostic, Location, nearest};
+
+use crate::{BAD_FIELD, Entry, Node, Value};
+
+/// Which field: `spec.ingress[0].from[1].ipBlock.cidr`, as the API server names it.
+#[derive(Clone, Copy, Debug)]
+pub enum Path<'a> {
+    /// The object itself.
+    Root,
+    /// A field of an object.
+    Field(&'a Path<'a>, &'a str),
+    /// An element of a list.
+    Index(&'a Path<'a>, usize),
+}
+
+impl Path<'_> {
+    /// A field of what this path names.
+    #[must_use]
+    pub const fn field<'a>(&'a self, name: &'a str) -> Path<'a> {
+        Path::Field(self, name)
+    }
+
+    /// An element of what this path names.
+    #[must_use]
+    pub const fn index(&self, index: usize) -> Path<'_> {
+        Path::Index(self, index)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Path::Root, name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// Reads nodes as what a type has at their place, and gathers what is wrong.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// What was found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The fields of an object.
+#[derive(Debug)]
+pub struct Fields<'n> {
+    entries: &'n [Entry],
+    /// Where the object stands.
+    pub location: Location,
+}
+
+impl Reader {
+    /// Tells that a field is not what the API server takes.
+    pub fn refuse(&mut self, path: &Path<'_>, location: Location, why: impl Into<String>) {
+        let message = match path {
+            Path::Root => "the API server refuses this object".to_owned(),
+            _ => format!("the API server refuses `{path}`"),
+        };
+        self.diagnostics.push(Diagnostic::new(&BAD_FIELD, message, location, why));
+    }
+
+    /// Tells that a field is missing.
+    pub fn require(&mut self, path: &Path<'_>, location: Location) {
+        self.diagnostics.push(Diagnostic::new(
+            &BAD_FIELD,
+            format!("the API server refuses an object without `{path}`"),
+            location,
+            "must be given",
+        ));
+    }
+
+    fn mistyped(&mut self, path: &Path<'_>, node: &Node, wanted: &str) {
+        let quoted = match &node.value {
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) if wanted == "a string" => ": put it in quotes",
+            _ => "",
+        };
+        self.refuse(
+            path,
+            node.location,
+            format!("{wanted} is wanted here, not {}{quoted}", node.value.kind()),
+        );
+    }
+
+    /// The fields of an object, all of which are among `known`. `null` is an object without any.
+    pub fn object<'n>(&mut self, path: &Path<'_>, node: &'n Node, known: &[&str]) -> Option<Fields<'n>> {
+        let entries: &[Entry] = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            _ => {
+                self.mistyped(path, node, "an object");
+                return None;
+            }
+        };
+        for entry in entries {
+            if known.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let field = path.field(&entry.key);
+            let mut told = Diagnostic::new(
+                &BAD_FIELD,
+                format!("the API server knows no field `{field}`"),
+                entry.location,
+                "not a field of this object",
+            );
+            if let Some(near) = nearest(&entry.key, known.iter().copied()) {
+                told = told.help(format!("did you mean `{near}`?"));
+            }
+            self.diagnostics.push(told);
+        }
+        Some(Fields { entries, location: node.location })
+    }
+
+    /// A list; `null` is an empty one.
+    pub fn list<'n>(&mut self, path: &Path<'_>, node: &'n Node) -> Option<&'n [Node]> {
+        match &node.value {
+            Value::List(list) => Some(list),
+            Value::Null => Some(&[]),
+            _ => {
+                self.mistyped(path, node, "a list");
+                None
+            }
+        }
+    }
+
+    /// A string; `null` is an empty one.
+    pub fn string<'n>(&mut self, path: &Path<'_>, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::String(text) => Some(text),
+            Value::Null => Some(""),
+            _ => {
+                self.mistyped(path, node, "a string");
+                None
+            }
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, path: &Path<'_>, node: &Node) -> Option<i64> {
+        match node.value {
+            Value::Int(number) => Some(number),
+            _ => {
+                self.mistyped(path, node, "a whole number");
+                None
+            }
+        }
+    }
+
+    /// A boolean.
+    pub fn boolean(&mut self, path: &Path<'_>, node: &Node) -> Option<bool> {
+        match node.value {
+            Value::Bool(value) => Some(value),
+            _ => {
+                self.mistyped(path, node, "a boolean");
+                None
+            }
+        }
+    }
+
+    /// A map from strings to strings, each with the place of its key.
+    pub fn strings<'n>(&mut self, path: &Path<'_>, node: &'n Node) -> Option<Vec<(&'n Entry, &'n str)>> {
+        let entries: &[Entry] = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            _ => {
+                self.mistyped(path, node, "an object");
+                return None;
+            }
+        };
+        let mut strings = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let value = self.string(&path.field(&entry.key), &entry.node)?;
+            strings.push((entry, value));
+        }
+        Some(strings)
+    }
+}
+
+impl<'n> Fields<'n> {
+    /// A field's value, where it is given and not `null`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'n Node> {
+        self.given(key).filter(|node| !node.is_null())
+    }
+
+    /// A field's value, where it is given; it may be `null`.
+    #[must_use]
+    pub fn given(&self, key: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    /// How many fields are given that are not `null`.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.iter().filter(|entry| !entry.node.is_null()).count()
+    }
+
+    /// Where a field's key stands, or else the object.
+    #[must_use]
+    pub fn location_of(&self, key: &str) -> Location {
+        self.entries.iter().find(|entry| entry.key == key).map_or(self.location, |entry| entry.location)
+    }
+}

@@ -1,0 +1,95 @@
+//! Connections, and the endpoints between which they are.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use npc_cluster::{Cluster, Namespace, Pod};
+use npc_program::values::port::Protocol;
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Endpoint<'c> {
+    /// A pod.
+    Pod {
+        /// The pod.
+        pod: &'c Pod,
+        /// Its namespace.
+        namespace: &'c Namespace,
+        /// The one of its addresses that the connection uses. A pod of which no address is known
+        /// has an ordinary one: it lies in `0.0.0.0/0` and in `::/0`, and in no smaller block.
+        address: Option<IpAddr>,
+    },
+    /// An address outside the cluster.
+    Outside(IpAddr),
+}
+
+impl<'c> Endpoint<'c> {
+    /// A pod of a cluster, by its place in [`Cluster::pods`], with an address.
+    ///
+    /// `None` where the cluster has no such pod.
+    #[must_use]
+    pub fn pod(cluster: &'c Cluster, pod: usize, address: Option<IpAddr>) -> Option<Self> {
+        let pod = cluster.pods.get(pod)?;
+        let namespace = cluster.namespaces.get(pod.namespace)?;
+        Some(Self::Pod { pod, namespace, address })
+    }
+
+    /// The address that the connection uses.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Pod { address, .. } => *address,
+            Self::Outside(address) => Some(*address),
+        }
+    }
+
+    /// Whether both are the same pod.
+    #[must_use]
+    pub fn is_same_pod(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Pod { pod: a, .. }, Self::Pod { pod: b, .. }) => {
+                (a.namespace, &a.name) == (b.namespace, &b.name)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint<'_> {
+    /// As `npc query` takes it: `namespace/pod`, or the address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { pod, namespace, .. } => write!(f, "{}/{}", namespace.name, pod.name),
+            Self::Outside(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Traffic {
+    /// A protocol with ports, to this port of the destination.
+    Port(Protocol, u16),
+    /// Any other IP protocol. No port of a rule matches it.
+    Other,
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(protocol, port) => write!(f, "{}/{port}", protocol.as_str()),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+/// A connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'c> {
+    /// Where it comes from.
+    pub source: Endpoint<'c>,
+    /// Where it goes, after services are translated.
+    pub destination: Endpoint<'c>,
+    /// What it speaks.
+    pub traffic: Traffic,
+}

@@ -1,0 +1,13 @@
+//! What a program means: the verdict on a connection, and the rule that decided.
+//!
+//! A program denotes one function, from (source, destination, protocol, port) to allow or deny.
+//! [`verdict`] is that function, on the endpoints of a [`Cluster`](npc_cluster::Cluster); all targets
+//! are held to it.
+
+mod connection;
+mod interpreter;
+mod verdict;
+
+pub use connection::{Connection, Endpoint, Traffic};
+pub use interpreter::verdict;
+pub use verdict::{Decision, Verdict};

@@ -1,0 +1,156 @@
+//! Vectors made by others: manifests, a cluster, and connections with their verdicts.
+//!
+//! They are read where they lie, beside the checkout (or in the folder that `NPC_VECTORS` names).
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use npc_cluster::Cluster;
+use npc_model::{Connection, Endpoint, Traffic};
+use npc_program::values::port::Protocol;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::root;
+
+/// The folder of vectors; where it is not there, that is said.
+#[must_use]
+pub fn folder(test: &str) -> Option<PathBuf> {
+    let folder =
+        std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
+    if !folder.is_dir() {
+        // Straight to the terminal: a test's own output is swallowed.
+        use std::io::Write as _;
+        let _ = writeln!(
+            std::io::stderr(),
+            "LEFT OUT: {test} reads vectors from {}, which is not there",
+            folder.display()
+        );
+        return None;
+    }
+    Some(folder)
+}
+
+/// A case.
+#[derive(Deserialize)]
+pub struct Case {
+    /// Its name.
+    pub id: String,
+    /// Namespaces and pods.
+    pub inventory: Value,
+    /// Manifests.
+    pub policies: Vec<Value>,
+    /// Connections.
+    pub probes: Vec<Probe>,
+}
+
+/// A connection, and whether it is allowed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// `namespace/pod`, or `external`.
+    pub src: String,
+    /// Its address.
+    #[serde(rename = "srcIP")]
+    pub src_ip: Option<IpAddr>,
+    /// `namespace/pod`, or `external`.
+    pub dst: String,
+    /// Its address.
+    #[serde(rename = "dstIP")]
+    pub dst_ip: Option<IpAddr>,
+    /// TCP, UDP or SCTP.
+    pub proto: String,
+    /// The port.
+    pub port: u16,
+    /// The verdict.
+    pub allowed: bool,
+    /// Which side denies it, where that is known.
+    pub denied_by: Option<String>,
+    /// What a CNI makes of it instead.
+    #[serde(default)]
+    pub cni: Value,
+}
+
+/// The cases of a file.
+///
+/// # Panics
+///
+/// Where the file cannot be read.
+#[must_use]
+#[allow(clippy::expect_used, reason = "a test helper")]
+pub fn cases(file: &std::path::Path) -> Vec<Case> {
+    let text = std::fs::read_to_string(file).expect("the vectors can be read");
+    text.lines().map(|line| serde_json::from_str(line).expect("a case")).collect()
+}
+
+impl Case {
+    /// The manifests as a stream.
+    #[must_use]
+    pub fn manifests(&self) -> String {
+        self.policies.iter().map(|policy| format!("---\n{policy}\n")).collect()
+    }
+
+    /// The cluster, as kubectl prints it.
+    #[must_use]
+    pub fn cluster_text(&self) -> String {
+        let list = |key: &str| self.inventory[key].as_array().cloned().unwrap_or_default();
+        let mut items: Vec<Value> = list("namespaces")
+            .into_iter()
+            .map(|one| json!({"kind": "Namespace", "metadata": {"name": one["name"], "labels": one["labels"]}}))
+            .collect();
+        for pod in list("pods") {
+            let ports: Vec<Value> = pod["ports"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|port| json!({"name": port["name"], "containerPort": port["port"], "protocol": port["protocol"]}))
+                .collect();
+            let ips: Vec<Value> =
+                pod["ips"].as_array().into_iter().flatten().map(|ip| json!({"ip": ip})).collect();
+            items.push(json!({
+                "kind": "Pod",
+                "metadata": {"name": pod["name"], "namespace": pod["namespace"], "labels": pod["labels"]},
+                "spec": {"containers": [{"ports": ports}], "hostNetwork": pod["hostNetwork"]},
+                "status": {"podIPs": ips, "phase": pod["phase"]},
+            }));
+        }
+        json!({"kind": "List", "items": items}).to_string()
+    }
+
+    /// The cluster.
+    ///
+    /// # Panics
+    ///
+    /// Where it is none.
+    #[must_use]
+    #[allow(clippy::expect_used, reason = "a test helper")]
+    pub fn cluster(&self) -> Cluster {
+        Cluster::parse(&self.cluster_text()).expect("a cluster")
+    }
+}
+
+impl Probe {
+    /// The connection.
+    ///
+    /// # Panics
+    ///
+    /// Where a pod is not in the cluster.
+    #[must_use]
+    #[allow(clippy::expect_used, clippy::panic, reason = "a test helper")]
+    pub fn connection<'c>(&self, cluster: &'c Cluster) -> Connection<'c> {
+        let end = |name: &str, address: Option<IpAddr>| match name.split_once('/') {
+            Some((namespace, pod)) => {
+                let place = cluster.pod(namespace, pod).unwrap_or_else(|| panic!("there is no {name}"));
+                Endpoint::pod(cluster, place, address).expect("its namespace")
+            }
+            None => Endpoint::Outside(address.expect("an address")),
+        };
+        let protocol =
+            Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == self.proto).expect("a protocol");
+        Connection {
+            source: end(&self.src, self.src_ip),
+            destination: end(&self.dst, self.dst_ip),
+            traffic: Traffic::Port(protocol, self.port),
+        }
+    }
+}
