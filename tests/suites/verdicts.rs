@@ -9,18 +9,37 @@
 )]
 
 use npc_cluster::Cluster;
-use npc_diagnostics::{FileId, Level};
+use npc_diagnostics::{FileId, Level, SourceMap};
+use npc_driver::through;
+use npc_import::Import;
 use npc_model::{Verdict, verdict};
 use npc_program::Program;
+use npc_targets::{Options, Target};
 use npc_tests::vectors::{Case, Probe, cases, folder};
 
 /// The policies of a case as a program.
 fn imported(case: &Case) -> Program {
+    read(case).into_program()
+}
+
+fn read(case: &Case) -> Import {
     let import = npc_import::import(FileId(0), &case.manifests());
     let errors: Vec<_> = import.diagnostics.iter().filter(|found| found.level == Level::Error).collect();
     assert!(errors.is_empty(), "{}: {errors:#?}", case.id);
     assert_eq!(import.policies.len(), case.policies.len(), "{}", case.id);
-    import.into_program()
+    import
+}
+
+/// The policies of a case as a target says them.
+fn compiled(case: &Case, cluster: &Cluster, target: Target) -> Program {
+    let mut sources = SourceMap::new();
+    sources.add("manifests.yaml", case.manifests());
+    let mut import = read(case);
+    import.rename();
+    match through(target, &import.into_program(), &sources, &Options::default(), cluster) {
+        Ok(through) => through.program,
+        Err(found) => panic!("{}: {found:#?}", case.id),
+    }
 }
 
 /// Whether the verdict is the known one; where it is known, which side denies is too.
@@ -61,4 +80,26 @@ fn ask(test: &str, sets: &str, program: impl Fn(&Case, &Cluster) -> Program) {
 #[test]
 fn of_the_program() {
     ask("of_the_program", "ACRTX", |case, _| imported(case));
+}
+
+#[test]
+fn by_network_policies() {
+    ask("by_network_policies", "AR", |case, cluster| compiled(case, cluster, Target::NetworkPolicy));
+}
+
+#[test]
+fn by_kyverno() {
+    ask("by_kyverno", "AR", |case, cluster| compiled(case, cluster, Target::Kyverno));
+}
+
+#[test]
+fn by_kyverno_cel() {
+    ask("by_kyverno_cel", "AR", |case, cluster| compiled(case, cluster, Target::KyvernoCel));
+}
+
+#[test]
+fn by_cluster_network_policies() {
+    ask("by_cluster_network_policies", "CT", |case, cluster| {
+        compiled(case, cluster, Target::ClusterNetworkPolicy)
+    });
 }

@@ -5,6 +5,7 @@
 mod config;
 mod levels;
 mod repair;
+mod through;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
@@ -15,6 +16,7 @@ use levels::Levels;
 
 pub use config::{Config, LintLevels};
 pub use repair::repaired;
+pub use through::{Through, through};
 
 /// A program that has been checked.
 #[derive(Debug)]
@@ -72,6 +74,12 @@ pub fn compile(
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Vec<Output> {
+    // Targets that have no tiers leave them to the one that has, where it is there too.
+    let tiers = targets.contains(&Target::ClusterNetworkPolicy);
+    let plain = targets
+        .iter()
+        .any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel | Target::NetworkPolicy));
+    let options = &Options { tiers_elsewhere: tiers, plain_elsewhere: plain, ..options.clone() };
     let one = |target: Target| {
         let mut output = npc_targets::compile(target, &checked.program, checked.sources(), options, cluster);
         let mut report = Report { diagnostics: std::mem::take(&mut output.diagnostics) };
@@ -124,6 +132,8 @@ pub fn codes() -> Vec<&'static Code> {
     codes.extend(npc_cluster::CODES);
     codes.extend(config::CODES);
     codes.extend(levels::CODES);
+    codes.extend(through::CODES);
+    codes.extend(npc_import::codes());
     codes.sort_by_key(|code| code.id);
     codes
 }

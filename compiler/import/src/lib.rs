@@ -19,9 +19,12 @@
 
 mod kubernetes;
 
+use std::sync::Arc;
+
 use npc_diagnostics::{Code, Diagnostic, FileId, Level};
 use npc_manifest::{Documents, Node, Path, Reader, Value};
 use npc_program::{Policy, Program};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 npc_diagnostics::codes! {
     /// # Not a kind of policy that is known
@@ -87,11 +90,42 @@ pub fn import(file: FileId, text: &str) -> Import {
 }
 
 impl Import {
-    /// The policies as a program.
+    /// The policies as a program. They keep their names, `namespace/name`, which are none of a
+    /// program's own: it is there to be asked, not to be compiled.
     #[must_use]
     pub fn into_program(self) -> Program {
         let policies = self.policies.into_iter().map(|imported| imported.policy).collect();
         Program { policies, ..Program::default() }
+    }
+
+    /// Gives each policy a name that it can have in a program: its own where no other has that one,
+    /// or else with its namespace before it.
+    pub fn rename(&mut self) {
+        let mut uses: FxHashMap<Arc<str>, usize> = FxHashMap::default();
+        let short = |name: &str| Arc::<str>::from(name.rsplit('/').next().unwrap_or(name));
+        for imported in &self.policies {
+            *uses.entry(short(&imported.policy.name)).or_default() += 1;
+        }
+        let mut taken: FxHashSet<Arc<str>> = FxHashSet::default();
+        // Those that keep their names have them first.
+        let (alone, others): (Vec<_>, Vec<_>) = self
+            .policies
+            .iter_mut()
+            .partition(|imported| uses.get(&short(&imported.policy.name)) == Some(&1));
+        for imported in alone.into_iter().chain(others) {
+            let name = short(&imported.policy.name);
+            let mut wanted = match uses.get(&name) {
+                Some(1) => name,
+                _ => imported.policy.name.replace('/', "-").into(),
+            };
+            let first = Arc::clone(&wanted);
+            let mut number = 1;
+            while !taken.insert(Arc::clone(&wanted)) {
+                number += 1;
+                wanted = format!("{first}-{number}").into();
+            }
+            imported.policy.name = wanted;
+        }
     }
 
     fn document(&mut self, node: &Node, outer: bool) {

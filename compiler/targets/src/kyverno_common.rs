@@ -235,7 +235,7 @@ fn piece<K: Kind>(
 ) -> Piece {
     let mut piece = Piece::default();
     let diagnostics = &mut piece.diagnostics;
-    if !belongs(policy, <K::Names as Names>::TARGET, diagnostics) {
+    if !belongs(policy, <K::Names as Names>::TARGET, options, diagnostics) {
         return piece;
     }
     let settings = Resolved::new(policy, program, diagnostics);
@@ -260,32 +260,47 @@ fn piece<K: Kind>(
 }
 
 /// Whether a policy is one that a NetworkPolicy can carry. Tells why where it is not.
-pub(crate) fn belongs(policy: &Policy, target: Target, diagnostics: &mut Vec<Diagnostic>) -> bool {
+pub(crate) fn belongs(
+    policy: &Policy,
+    target: Target,
+    options: &Options,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> bool {
+    let tier = match policy.tier {
+        Tier::Admin | Tier::Baseline if options.tiers_elsewhere => return false,
+        Tier::Namespaced => None,
+        Tier::Admin => Some("an admin policy"),
+        Tier::Baseline => Some("a baseline policy"),
+    };
     if let Some(audit) = policy.audit {
-        diagnostics.push(Diagnostic::new(
-            &AUDIT_LEFT_OUT,
-            format!("target `{target}` leaves out the audit policy `{}`", policy.name),
-            audit,
-            "decides nothing, and a NetworkPolicy cannot report",
-        ));
+        diagnostics.push(audit_left_out(policy, target, audit));
         return false;
     }
-    let tier = match policy.tier {
-        Tier::Namespaced => {
-            return policy.speaks_of(npc_program::Direction::Ingress)
-                || policy.speaks_of(npc_program::Direction::Egress);
-        }
-        Tier::Admin => "an admin policy",
-        Tier::Baseline => "a baseline policy",
+    let Some(tier) = tier else {
+        return policy.speaks_of(npc_program::Direction::Ingress)
+            || policy.speaks_of(npc_program::Direction::Egress);
     };
-    diagnostics.push(cannot(
-        target,
-        tier,
-        policy.tier_location.unwrap_or(policy.location),
-        "NetworkPolicies have no tiers",
-        &[Target::ClusterNetworkPolicy, Target::Ebpf],
-    ));
+    diagnostics.push(
+        cannot(
+            target,
+            tier,
+            policy.tier_location.unwrap_or(policy.location),
+            "NetworkPolicies have no tiers",
+            &[Target::ClusterNetworkPolicy, Target::Ebpf],
+        )
+        .help(format!("with `--target {target},clusternetworkpolicy` each of the two carries its part")),
+    );
     false
+}
+
+/// Says that an audit policy is left out.
+pub(crate) fn audit_left_out(policy: &Policy, target: Target, audit: Location) -> Diagnostic {
+    Diagnostic::new(
+        &AUDIT_LEFT_OUT,
+        format!("target `{target}` leaves out the audit policy `{}`", policy.name),
+        audit,
+        "decides nothing, and the API of Kubernetes cannot report",
+    )
 }
 
 fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {

@@ -5,6 +5,7 @@
 //! [`template`]; each lives in a file or folder of its own, and [`compile`] is the one place that
 //! lists them.
 
+mod cluster_network_policy;
 mod guard;
 mod kyverno;
 mod kyverno_cel;
@@ -41,8 +42,8 @@ pub struct Output {
 
 /// Compiles a program to one target.
 ///
-/// The same program gives the same bytes everywhere. `cluster` is used by the target
-/// `networkpolicy` alone.
+/// The same program gives the same bytes everywhere. `cluster` is used by the
+/// targets `networkpolicy` and `clusternetworkpolicy` alone.
 ///
 /// A target that this version does not have gives no objects and no text; the caller offers only
 /// those that [are available](Target::is_available).
@@ -60,7 +61,19 @@ pub fn compile(
             kyverno_common::compile(&kyverno_cel::GeneratingPolicies, program, sources, options)
         }
         Target::NetworkPolicy => networkpolicy::compile(program, sources, options, cluster),
-        Target::ClusterNetworkPolicy | Target::Ebpf => (String::new(), 0, Vec::new()),
+        Target::ClusterNetworkPolicy => {
+            let (mut text, mut objects, mut diagnostics) =
+                cluster_network_policy::compile(program, sources, options, cluster);
+            if !options.plain_elsewhere {
+                let options = Options { tiers_elsewhere: true, ..options.clone() };
+                let plain = networkpolicy::compile(program, sources, &options, cluster);
+                text.push_str(&plain.0);
+                objects += plain.1;
+                diagnostics.extend(plain.2);
+            }
+            (text, objects, diagnostics)
+        }
+        Target::Ebpf => (String::new(), 0, Vec::new()),
     };
     let mut guards = 0;
     if let (Target::Kyverno | Target::KyvernoCel, Some(failure_policy)) = (target, options.guard) {
@@ -80,6 +93,7 @@ pub fn codes() -> Vec<&'static Code> {
         kyverno::CODES,
         kyverno_cel::CODES,
         guard::CODES,
+        cluster_network_policy::CODES,
         limits::CODES,
     ]
     .into_iter()

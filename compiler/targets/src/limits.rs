@@ -31,13 +31,17 @@ const MAX_ANNOTATIONS: usize = 256 << 10;
 /// What etcd takes in one request is 1.5 MiB; the server adds fields of its own.
 const MAX_OBJECT: usize = 1_500_000;
 
-/// The error for a name of more than `limit` characters.
+/// The error for a template's name of more than `limit` characters.
 pub(crate) fn name_too_long(template: &Template<'_>, limit: usize) -> Diagnostic {
-    let policy = template.policy;
-    let what = if *template.name == *policy.name {
+    too_long(template.policy, &template.name, limit)
+}
+
+/// The error for an object's name of more than `limit` characters.
+pub(crate) fn too_long(policy: &Policy, name: &str, limit: usize) -> Diagnostic {
+    let what = if *name == *policy.name {
         format!("at most {limit} characters")
     } else {
-        format!("`{}` is generated from it, and may have {limit}", template.name)
+        format!("`{name}` is generated from it, and may have {limit}")
     };
     Diagnostic::new(&NAME_TOO_LONG, format!("the name `{}` is too long", policy.name), policy.location, what)
 }

@@ -57,7 +57,7 @@ pub(crate) fn compile(
     let mut objects = 0;
     let mut taken = FxHashMap::default();
     for policy in &program.policies {
-        if !belongs(policy, Target::NetworkPolicy, &mut diagnostics) {
+        if !belongs(policy, Target::NetworkPolicy, options, &mut diagnostics) {
             continue;
         }
         let source = sources.line_of(policy.location);

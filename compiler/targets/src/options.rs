@@ -19,6 +19,11 @@ pub struct Options {
     /// Whether guards are written, and what the API server does with NetworkPolicies while
     /// Kyverno does not answer.
     pub guard: Option<FailurePolicy>,
+    /// Whether another target of the same compilation carries the admin and baseline policies, so
+    /// that one which has no tiers may leave them to it.
+    pub tiers_elsewhere: bool,
+    /// Whether another target of the same compilation carries the plain policies.
+    pub plain_elsewhere: bool,
 }
 
 impl Default for Options {
@@ -30,6 +35,8 @@ impl Default for Options {
                 .to_vec(),
             pod_blocks: PodBlocks::default(),
             guard: None,
+            tiers_elsewhere: false,
+            plain_elsewhere: false,
         }
     }
 }

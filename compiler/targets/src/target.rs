@@ -103,7 +103,7 @@ impl Target {
     /// Whether this version of the compiler has it.
     #[must_use]
     pub const fn is_available(self) -> bool {
-        matches!(self, Self::Kyverno | Self::KyvernoCel | Self::NetworkPolicy)
+        !matches!(self, Self::Ebpf)
     }
 
     /// The target of that name.

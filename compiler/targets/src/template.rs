@@ -76,8 +76,8 @@ pub(crate) fn templates<'a, N: Names>(
     pod_blocks: &PodBlocks,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Template<'a>> {
+    log_refused(policy, N::TARGET, diagnostics);
     let mut lower = Lower { names, pod_blocks, diagnostics };
-    lower.refuse(policy);
     let mut templates = Vec::new();
     for (index, group) in group(policy).into_iter().enumerate() {
         let Some(first) = group.first() else { continue };
@@ -133,6 +133,18 @@ pub(crate) fn templates<'a, N: Names>(
     templates
 }
 
+/// Tells `log`, which no API of Kubernetes has.
+pub(crate) fn log_refused(policy: &Policy, target: Target, diagnostics: &mut Vec<Diagnostic>) {
+    for log in policy.rules.iter().filter_map(|rule| rule.log) {
+        let kind = match target {
+            Target::ClusterNetworkPolicy => "a ClusterNetworkPolicy cannot log",
+            _ => "a NetworkPolicy cannot log",
+        };
+        let told = cannot(target, "`log`", log, kind, &[Target::Ebpf]);
+        diagnostics.push(told.help("leave out `log`").fix(Applicability::Maybe, "leave out `log`", log, ""));
+    }
+}
+
 /// The namespaces that have all of the labels.
 fn with_labels(keys: &[Arc<str>]) -> Scope {
     let requirements = keys
@@ -165,7 +177,7 @@ fn group(policy: &Policy) -> Vec<Vec<&PodTerm>> {
 
 /// What tells one group of subjects from another, in a form that depends on nothing else: names of
 /// objects are made from it, and must not change.
-fn subject_key(subject: &PodTerm) -> String {
+pub(crate) fn subject_key(subject: &PodTerm) -> String {
     fn selector(out: &mut String, selector: &Selector) {
         for one in &selector.requirements {
             let values: Vec<&str> = one.values.iter().map(|value| &**value).collect();
@@ -186,7 +198,7 @@ fn subject_key(subject: &PodTerm) -> String {
 }
 
 /// Eight hexadecimal digits that depend on the text alone.
-fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -232,27 +244,14 @@ struct Parts {
     sharing: BTreeMap<Vec<Arc<str>>, Rules>,
 }
 
-struct Lower<'l, N> {
-    names: &'l N,
-    pod_blocks: &'l PodBlocks,
-    diagnostics: &'l mut Vec<Diagnostic>,
+/// From terms of a program to peers of the API.
+pub(crate) struct Lower<'l, N> {
+    pub(crate) names: &'l N,
+    pub(crate) pod_blocks: &'l PodBlocks,
+    pub(crate) diagnostics: &'l mut Vec<Diagnostic>,
 }
 
 impl<N: Names> Lower<'_, N> {
-    fn refuse(&mut self, policy: &Policy) {
-        for rule in &policy.rules {
-            if let Some(log) = rule.log {
-                let told = cannot(N::TARGET, "`log`", log, "a NetworkPolicy cannot log", &[Target::Ebpf]);
-                self.diagnostics.push(told.help("leave out `log`").fix(
-                    Applicability::Maybe,
-                    "leave out `log`",
-                    log,
-                    "",
-                ));
-            }
-        }
-    }
-
     fn rule(&mut self, rule: &Rule, implied: &dyn Fn(&str) -> bool, parts: &mut Parts) {
         let ports: Vec<NetworkPolicyPort> = rule.ports.iter().map(|term| port(&term.port)).collect();
         let ports = (!ports.is_empty()).then_some(ports);
@@ -322,7 +321,7 @@ impl<N: Names> Lower<'_, N> {
 
     /// The peers that a term of pods becomes: more than one where namespaces are left out by
     /// labels, since "not (a and b)" is "not a, or not b".
-    fn pods(&mut self, pods: &PodTerm) -> Vec<NetworkPolicyPeer> {
+    pub(crate) fn pods(&mut self, pods: &PodTerm) -> Vec<NetworkPolicyPeer> {
         let scope = &pods.scope;
         let place = pods.scope_location.unwrap_or(pods.location);
         let plain = scope.except_names.is_empty() && scope.except_labels.is_none();

@@ -16,7 +16,7 @@ use serde::ser::{self, Serialize};
 /// # Errors
 ///
 /// Where the value has a form that no Kubernetes object has: a map's key that is not a string, a
-/// number that is not finite, bytes, or an enum variant with data.
+/// number that is not finite, bytes, or an enum variant with several values.
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     let mut out = String::new();
     write_to(&mut out, value)?;
@@ -216,14 +216,19 @@ impl<'a> ser::Serializer for Writer<'a> {
         }
         value.serialize(self)
     }
+    // A variant with a value is an object of one field, as in JSON.
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _: &'static str,
         _: u32,
-        _: &'static str,
-        _: &T,
+        variant: &'static str,
+        value: &T,
     ) -> Result<(), Error> {
-        Err(ser::Error::custom("an enum variant with data"))
+        let mut mapping = self.serialize_map(Some(1))?;
+        mapping.field(variant);
+        mapping.value(value)?;
+        mapping.finish();
+        Ok(())
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<Sequence<'a>, Error> {
         self.not_a_key()?;
@@ -242,7 +247,7 @@ impl<'a> ser::Serializer for Writer<'a> {
         _: &'static str,
         _: usize,
     ) -> Result<Self::SerializeTupleVariant, Error> {
-        Err(ser::Error::custom("an enum variant with data"))
+        Err(ser::Error::custom("an enum variant with several values"))
     }
     fn serialize_map(self, _: Option<usize>) -> Result<Mapping<'a>, Error> {
         self.not_a_key()?;
@@ -258,7 +263,7 @@ impl<'a> ser::Serializer for Writer<'a> {
         _: &'static str,
         _: usize,
     ) -> Result<Self::SerializeStructVariant, Error> {
-        Err(ser::Error::custom("an enum variant with data"))
+        Err(ser::Error::custom("an enum variant with several values"))
     }
 }
 

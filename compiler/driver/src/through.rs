@@ -1,0 +1,61 @@
+//! A program as a target says it: compiled, and read back.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, Level, SourceMap};
+use npc_import::import;
+use npc_program::Program;
+use npc_targets::{Options, Target};
+
+npc_diagnostics::codes! {
+    /// # What a target wrote is not what it should be
+    ///
+    /// The compiler read back what it wrote and found something else. This is a fault of the
+    /// compiler: please report it, with the program.
+    READ_BACK = "NP0618" "read-back" Error;
+}
+
+/// What came out of a target, read back.
+#[derive(Debug)]
+pub struct Through {
+    /// The policies that came out.
+    pub program: Program,
+    /// The texts that they stand in.
+    pub sources: SourceMap,
+}
+
+/// Compiles a program to a target and reads back the NetworkPolicies and ClusterNetworkPolicies that
+/// the cluster will have: for Kyverno's kinds, those that it will generate there.
+///
+/// # Errors
+///
+/// What the target says where it refuses the program, with errors among it.
+pub fn through(
+    target: Target,
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+    cluster: &Cluster,
+) -> Result<Through, Vec<Diagnostic>> {
+    let output = npc_targets::compile(target, program, sources, options, Some(cluster));
+    if output.diagnostics.iter().any(|found| found.level == Level::Error) {
+        return Err(output.diagnostics);
+    }
+    let wrong = |why: String| vec![Diagnostic::without_place(&READ_BACK, why)];
+    let text = match target {
+        Target::Kyverno | Target::KyvernoCel => {
+            let generated = npc_expand::expand(&output.text, cluster).map_err(|error| {
+                wrong(format!("what target `{target}` wrote cannot be evaluated: {error}"))
+            })?;
+            let documents = generated.objects.iter().map(|object| format!("---\n{}\n", object.value));
+            documents.collect()
+        }
+        _ => output.text,
+    };
+    let mut sources = SourceMap::new();
+    let file = sources.add(format!("<{target}>").as_str(), text.as_str());
+    let import = import(file, &text);
+    match import.diagnostics.iter().find(|found| found.level == Level::Error) {
+        None => Ok(Through { program: import.into_program(), sources }),
+        Some(found) => Err(wrong(format!("what target `{target}` wrote cannot be read: {}", found.message))),
+    }
+}

@@ -1,0 +1,479 @@
+//! Target `clusternetworkpolicy`: the admin and the baseline tier as ClusterNetworkPolicies, and plain
+//! policies as NetworkPolicies, unless another target carries those.
+
+mod types;
+
+use std::sync::Arc;
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, SourceMap};
+use npc_program::values::address::{Block, IpNet, subtract};
+use npc_program::values::name::glob_matches;
+use npc_program::values::port::{Port, Protocol, Which};
+use npc_program::{
+    Action, Direction, Peer, PodTerm, Policy, PortTerm, Program, Rule, Scope, ScopeBase, Tier,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use self::types::{
+    Both, ClusterNetworkPolicy, DestinationPort, EgressRule, IngressRule, Metadata, Pods, Ports, Range, Spec,
+};
+use crate::kyverno_common::{audit_left_out, collision, object_annotations};
+use crate::limits::{MAX_NAME, annotations_fit, object_fits, too_long};
+use crate::options::Options;
+use crate::target::{Target, cannot};
+use crate::template::{Lower, Names, hash, log_refused, subject_key};
+use crate::yaml;
+
+npc_diagnostics::codes! {
+    /// # More than a ClusterNetworkPolicy holds
+    ///
+    /// A ClusterNetworkPolicy has at most 25 rules in a direction, 25 peers in a rule, 25 networks in
+    /// a peer and 25 ports in a rule. What is longer is divided into several rules where that means
+    /// the same; this policy still has too many.
+    ///
+    /// Divide the policy into two of neighbouring priorities, name larger blocks of addresses, or
+    /// select pods by a label that they share.
+    TOO_MANY = "NP0619" "too-many-rules" Error;
+}
+
+/// How many elements each list may have (`+kubebuilder:validation:MaxItems` of the API).
+const MOST: usize = 25;
+
+/// The namespace's own name is known where every subject is in one namespace.
+struct Own<'a> {
+    cluster: Option<&'a Cluster>,
+}
+
+impl Names for Own<'_> {
+    const TARGET: Target = Target::ClusterNetworkPolicy;
+
+    // Peers that depend on the subject's namespace are refused or replaced before they come here.
+    fn own_name(&self) -> String {
+        String::new()
+    }
+
+    fn own_label(&self, _: &str) -> String {
+        String::new()
+    }
+
+    fn expand(&self, glob: &str) -> Option<Vec<String>> {
+        let names = self.cluster?.namespaces.iter().map(|namespace| &namespace.name);
+        Some(names.filter(|name| glob_matches(glob, name)).cloned().collect())
+    }
+}
+
+/// Compiles the admin and baseline policies. The text is complete only where no diagnostic is an
+/// error.
+pub(crate) fn compile(
+    program: &Program,
+    sources: &SourceMap,
+    options: &Options,
+    cluster: Option<&Cluster>,
+) -> (String, usize, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let mut text = String::new();
+    let mut objects = 0;
+    let mut taken = FxHashMap::default();
+    for policy in program.policies.iter().filter(|policy| policy.tier != Tier::Namespaced) {
+        if let Some(audit) = policy.audit {
+            diagnostics.push(audit_left_out(policy, Target::ClusterNetworkPolicy, audit));
+            continue;
+        }
+        let source = sources.line_of(policy.location);
+        annotations_fit(policy, &source, &mut diagnostics);
+        log_refused(policy, Target::ClusterNetworkPolicy, &mut diagnostics);
+        let mut policies = Policies { policy, cluster, options, diagnostics: &mut diagnostics };
+        let ingress = policies.rules(Direction::Ingress, |action, from, protocols| IngressRule {
+            action,
+            from,
+            protocols,
+        });
+        let egress =
+            policies.rules(Direction::Egress, |action, to, protocols| EgressRule { action, to, protocols });
+        for (subject, name) in policies.subjects() {
+            collision(name.clone(), policy, &mut taken, &mut diagnostics);
+            if name.len() > MAX_NAME {
+                diagnostics.push(too_long(policy, &name, MAX_NAME));
+            }
+            let object = ClusterNetworkPolicy {
+                api_version: "policy.networking.k8s.io/v1alpha2",
+                kind: "ClusterNetworkPolicy",
+                metadata: Metadata { name: &name, annotations: object_annotations(policy, &source) },
+                spec: Spec {
+                    tier: if policy.tier == Tier::Admin { "Admin" } else { "Baseline" },
+                    priority: policy.priority,
+                    subject,
+                    ingress: &ingress,
+                    egress: &egress,
+                },
+            };
+            let before = text.len();
+            text.push_str("---\n");
+            // These types have no value that YAML lacks.
+            if let Err(error) = yaml::write_to(&mut text, &object) {
+                debug_assert!(false, "{error}");
+            }
+            object_fits(policy, text.len() - before, &mut diagnostics);
+            objects += 1;
+        }
+    }
+    // What several objects of a policy ask for is told once.
+    let mut told = FxHashSet::default();
+    diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
+    (text, objects, diagnostics)
+}
+
+/// One policy on its way.
+struct Policies<'a> {
+    policy: &'a Policy,
+    cluster: Option<&'a Cluster>,
+    options: &'a Options,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+/// The peers of a rule: those that may have ports with names, and those that are addresses.
+#[derive(Default)]
+struct Peers {
+    pods: Vec<types::Peer>,
+    networks: Vec<IpNet>,
+}
+
+impl Policies<'_> {
+    /// The subjects, each with the name of its object. Where two of them hold one pod, their objects
+    /// have the same rules, so that it does not matter which is asked first.
+    fn subjects(&mut self) -> Vec<(Pods, String)> {
+        let mut subjects: Vec<(Pods, String)> = Vec::new();
+        for term in &self.policy.subjects {
+            for pods in self.pods(term) {
+                if subjects.iter().any(|(other, _)| *other == pods) {
+                    continue;
+                }
+                let name = if subjects.is_empty() {
+                    self.policy.name.to_string()
+                } else {
+                    // More than one for a term that leaves out namespaces by several labels.
+                    let key = format!("{}{:?}", subject_key(term), selector_key(&pods));
+                    format!("{}-{}", self.policy.name, hash(&key))
+                };
+                subjects.push((pods, name));
+            }
+        }
+        subjects
+    }
+
+    fn pods(&mut self, term: &PodTerm) -> Vec<Pods> {
+        let mut lower = Lower {
+            names: &Own { cluster: self.cluster },
+            pod_blocks: &self.options.pod_blocks,
+            diagnostics: self.diagnostics,
+        };
+        let peers = lower.pods(term);
+        let all = term.selector.requirements.is_empty();
+        peers
+            .into_iter()
+            .map(|peer| {
+                let namespaces = peer.namespace_selector.unwrap_or_default();
+                match peer.pod_selector {
+                    Some(pod_selector) if !all => {
+                        Pods::Pods(Both { namespace_selector: namespaces, pod_selector })
+                    }
+                    _ => Pods::Namespaces(namespaces),
+                }
+            })
+            .collect()
+    }
+
+    /// The rules of a direction.
+    fn rules<R>(
+        &mut self,
+        direction: Direction,
+        make: impl Fn(&'static str, Vec<types::Peer>, Vec<types::Protocol>) -> R,
+    ) -> Vec<R> {
+        let mut rules = Vec::new();
+        let mut last = None;
+        for rule in self.policy.rules.iter().filter(|rule| rule.direction == direction) {
+            let action = match rule.action {
+                Action::Allow => "Accept",
+                Action::Deny => "Deny",
+                Action::Pass => "Pass",
+            };
+            let peers = self.peers(rule);
+            let (numbers, names) = self.protocols(rule);
+            // Ports with names are pods' alone; where they stand with addresses, the API refuses them.
+            let mut lists = Vec::new();
+            let every_port = rule.ports.is_empty();
+            if !peers.pods.is_empty() && (every_port || !numbers.is_empty() || !names.is_empty()) {
+                let mut protocols = numbers.clone();
+                protocols.extend(names);
+                lists.push((peers.pods, protocols));
+            }
+            if !peers.networks.is_empty() && (every_port || !numbers.is_empty()) {
+                let networks = peers.networks.chunks(MOST).map(|share| types::Peer::Networks {
+                    networks: share.iter().map(ToString::to_string).collect(),
+                });
+                lists.push((networks.collect(), numbers));
+            }
+            // Both lists fit one rule where they ask for the same ports.
+            if let [(_, first), (_, second)] = lists.as_slice()
+                && first == second
+                && let Some((networks, _)) = lists.pop()
+                && let Some((pods, _)) = lists.first_mut()
+            {
+                pods.extend(networks);
+            }
+            for (peers, protocols) in lists {
+                for peers in peers.chunks(MOST) {
+                    let shares: Vec<&[types::Protocol]> =
+                        if protocols.is_empty() { vec![&[]] } else { protocols.chunks(MOST).collect() };
+                    for protocols in shares {
+                        rules.push(make(action, peers.to_vec(), protocols.to_vec()));
+                        last = (rules.len() > MOST).then_some(rule).or(last);
+                    }
+                }
+            }
+        }
+        if let Some(rule) = last {
+            let word = match direction {
+                Direction::Ingress => "ingress",
+                Direction::Egress => "egress",
+            };
+            self.diagnostics.push(
+                Diagnostic::new(
+                    &TOO_MANY,
+                    format!(
+                        "`{}` needs {} {word} rules of a ClusterNetworkPolicy",
+                        self.policy.name,
+                        rules.len()
+                    ),
+                    rule.location,
+                    format!("there are at most {MOST}, with {MOST} peers, networks and ports in each"),
+                )
+                .help("divide the policy into two of neighbouring priorities, or name larger blocks")
+                .note(format!("the target that has no such limit is `{}`", Target::Ebpf)),
+            );
+        }
+        rules
+    }
+
+    fn peers(&mut self, rule: &Rule) -> Peers {
+        let mut peers = Peers::default();
+        for peer in &rule.peers {
+            let (blocks, place): (Vec<Block>, _) = match peer {
+                Peer::Pods(term) => {
+                    let Some(term) = self.absolute(term) else { continue };
+                    for pods in self.pods(&term) {
+                        let peer = types::Peer::Pods(pods);
+                        if !peers.pods.contains(&peer) {
+                            peers.pods.push(peer);
+                        }
+                    }
+                    continue;
+                }
+                Peer::Anywhere { except, location } => {
+                    // Some networks do not match pods by address.
+                    let pods = except.iter().all(|taken| self.options.pod_blocks.never_a_pod(&taken.net));
+                    if pods && rule.direction == Direction::Egress {
+                        let everyone = types::Peer::Pods(Pods::Namespaces(Default::default()));
+                        if !peers.pods.contains(&everyone) {
+                            peers.pods.push(everyone);
+                        }
+                    }
+                    (subtract(&Block::everything(), except), *location)
+                }
+                Peer::Block(term) => (vec![term.block.clone()], term.location),
+            };
+            if rule.direction == Direction::Ingress {
+                self.diagnostics.push(
+                    cannot(
+                        Target::ClusterNetworkPolicy,
+                        "addresses that traffic comes from",
+                        place,
+                        "ingress of a ClusterNetworkPolicy names pods only: traffic from outside the cluster is not judged",
+                        &[Target::Ebpf],
+                    )
+                    .help("where only pods are meant, write `all pods in all namespaces`"),
+                );
+                continue;
+            }
+            let named = rule.ports.iter().find(|term| matches!(term.port.which, Which::Named(_)));
+            if let (Some(port), Peer::Block(_)) = (named, peer) {
+                self.diagnostics.push(
+                    cannot(
+                        Target::ClusterNetworkPolicy,
+                        "a port's name with addresses",
+                        port.location,
+                        "a port with a name is a pod's, and the API refuses it beside networks",
+                        &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
+                    )
+                    .label(place, "these addresses")
+                    .help("give the port's number, or name the pods"),
+                );
+                continue;
+            }
+            peers.networks.extend(blocks.iter().flat_map(prefixes));
+        }
+        // The API refuses a network that stands twice.
+        let mut seen = FxHashSet::default();
+        peers.networks.retain(|net| seen.insert(*net));
+        peers
+    }
+
+    /// A peer that names its namespaces by themselves: one in the subject's own namespace is such a
+    /// peer where there is one subject's namespace.
+    fn absolute(&mut self, term: &Arc<PodTerm>) -> Option<Arc<PodTerm>> {
+        let place = term.scope_location.unwrap_or(term.location);
+        let what = match &term.scope.base {
+            ScopeBase::Same => "the subject's own namespace",
+            ScopeBase::Sharing(_) => "namespaces that share a label",
+            _ => return Some(Arc::clone(term)),
+        };
+        if term.scope.base == ScopeBase::Same
+            && let Some(name) = one_namespace(self.policy)
+        {
+            let scope = Scope { base: ScopeBase::Names(vec![name]), ..term.scope.clone() };
+            return Some(Arc::new(PodTerm { scope, ..PodTerm::clone(term) }));
+        }
+        self.diagnostics.push(
+            cannot(
+                Target::ClusterNetworkPolicy,
+                what,
+                place,
+                "a ClusterNetworkPolicy names namespaces by their labels, and cannot compare them with the subject's",
+                &[Target::Ebpf],
+            )
+            .help("name the namespaces, or write a policy for each"),
+        );
+        None
+    }
+
+    /// The ports of a rule: numbers, and names.
+    fn protocols(&mut self, rule: &Rule) -> (Vec<types::Protocol>, Vec<types::Protocol>) {
+        let (mut numbers, mut names) = (Vec::new(), Vec::new());
+        for term in &rule.ports {
+            let protocol = match self.protocol(term, &rule.ports) {
+                Some(protocol) => protocol,
+                None => continue,
+            };
+            let list = match protocol {
+                types::Protocol::DestinationNamedPort(_) => &mut names,
+                _ => &mut numbers,
+            };
+            if !list.contains(&protocol) {
+                list.push(protocol);
+            }
+        }
+        (numbers, names)
+    }
+
+    fn protocol(&mut self, term: &PortTerm, all: &[PortTerm]) -> Option<types::Protocol> {
+        let destination_port = match &term.port.which {
+            // "Every port of TCP" has no form of its own.
+            Which::All => DestinationPort::Range(Range { start: 1, end: u16::MAX }),
+            Which::Range(first, last) if first == last => DestinationPort::Number(*first),
+            Which::Range(first, last) => DestinationPort::Range(Range { start: *first, end: *last }),
+            Which::Named(name) => {
+                let has = |protocol: Protocol| {
+                    all.iter()
+                        .any(|other| other.port == Port { protocol, which: Which::Named(Arc::clone(name)) })
+                };
+                if !Protocol::ALL.into_iter().all(has) {
+                    let missing: Vec<String> = Protocol::ALL
+                        .into_iter()
+                        .map(|protocol| format!("{}/{name}", protocol.as_str()))
+                        .collect();
+                    self.diagnostics.push(
+                        cannot(
+                            Target::ClusterNetworkPolicy,
+                            "a port's name of one protocol",
+                            term.location,
+                            "there, a name stands for the port of that name whatever its protocol",
+                            &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
+                        )
+                        .help(format!("give the port's number, or all of {}", missing.join(", "))),
+                    );
+                    return None;
+                }
+                return Some(types::Protocol::DestinationNamedPort(name.to_string()));
+            }
+        };
+        let ports = Ports { destination_port };
+        Some(match term.port.protocol {
+            Protocol::Tcp => types::Protocol::Tcp(ports),
+            Protocol::Udp => types::Protocol::Udp(ports),
+            Protocol::Sctp => types::Protocol::Sctp(ports),
+        })
+    }
+}
+
+/// The one namespace in which all subjects are, where there is one.
+fn one_namespace(policy: &Policy) -> Option<Arc<str>> {
+    let mut names = policy.subjects.iter().map(|term| match &term.scope.base {
+        ScopeBase::Names(list) => match list.as_slice() {
+            [name] if !name.contains(['*', '?']) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    });
+    let first = names.next()??;
+    names.all(|name| name == Some(first)).then(|| Arc::clone(first))
+}
+
+/// What tells the selectors of one term from one another.
+fn selector_key(pods: &Pods) -> String {
+    let mut text = String::new();
+    // These types have no value that YAML lacks.
+    if let Err(error) = yaml::write_to(&mut text, pods) {
+        debug_assert!(false, "{error}");
+    }
+    text
+}
+
+/// A block without its exceptions, as blocks that have none.
+fn prefixes(block: &Block) -> Vec<IpNet> {
+    if block.except.is_empty() {
+        return vec![block.net];
+    }
+    let mut left = vec![block.net];
+    for except in &block.except {
+        left = left
+            .into_iter()
+            .flat_map(|net| if net.contains(except) { around(&net, except) } else { vec![net] })
+            .collect();
+    }
+    left
+}
+
+/// The blocks of `net` around one that it contains.
+fn around(net: &IpNet, hole: &IpNet) -> Vec<IpNet> {
+    let mut found = Vec::new();
+    let mut current = *net;
+    while current.prefix_len() < hole.prefix_len() {
+        let Ok(halves) = current.subnets(current.prefix_len() + 1) else { break };
+        let (mut within, mut beside) = (None, None);
+        for half in halves {
+            if half.contains(hole) { within = Some(half) } else { beside = Some(half) }
+        }
+        found.extend(beside);
+        match within {
+            Some(half) => current = half,
+            None => break,
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let block = Block { net: net("10.0.0.0/8"), except: vec![net("10.0.0.0/10"), net("10.128.0.0/9")] };
+        assert_eq!(prefixes(&block), [net("10.64.0.0/10")]);
+        let block = Block { net: net("::/0"), except: vec![net("fd00::1/128")] };
+        assert_eq!(prefixes(&block).len(), 128);
+        assert_eq!(prefixes(&Block::from(net("::/0"))), [net("::/0")]);
+    }
+}
