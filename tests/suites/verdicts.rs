@@ -15,6 +15,7 @@ use npc_import::Import;
 use npc_model::{Verdict, verdict};
 use npc_program::Program;
 use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
 use npc_tests::vectors::{Case, Probe, cases, folder};
 
 /// The policies of a case as a program.
@@ -101,5 +102,24 @@ fn by_kyverno_cel() {
 fn by_cluster_network_policies() {
     ask("by_cluster_network_policies", "CT", |case, cluster| {
         compiled(case, cluster, Target::ClusterNetworkPolicy)
+    });
+}
+
+/// Through the text that `npc import` writes, which is then a program like any other.
+#[test]
+fn by_imported_text() {
+    ask("by_imported_text", "ACRTX", |case, _| {
+        let (text, found) = read(case).to_text();
+        assert!(found.iter().all(|found| found.level != Level::Error), "{}: {found:#?}", case.id);
+        let checked = Memory::one(&text).check(None);
+        let errors: Vec<&str> = checked
+            .report
+            .diagnostics
+            .iter()
+            .filter(|found| found.level == Level::Error)
+            .map(|found| found.message.as_str())
+            .collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}\n{text}", case.id);
+        checked.program
     });
 }

@@ -18,6 +18,7 @@
 //! ```
 
 mod kubernetes;
+mod write;
 
 use std::sync::Arc;
 
@@ -42,6 +43,13 @@ npc_diagnostics::codes! {
     /// The object is valid, and holds something for which the language has no words. It is not left
     /// out, since that would change what the policies mean.
     NOT_CARRIED = "NP0904" "not-carried" Error;
+
+    /// # A part that has no effect
+    ///
+    /// Nothing can satisfy a selector of this policy (a label cannot have two values, or be there
+    /// and not be there), so the policy selects no pod, or a peer is none. In the program that
+    /// `npc import` writes a comment stands for it.
+    NO_EFFECT = "NP0907" "no-effect" Warning;
 }
 
 /// Policies that were read.
@@ -58,6 +66,8 @@ pub struct Import {
 pub struct Imported {
     /// The policy. The name of one that is in a namespace is `namespace/name`.
     pub policy: Policy,
+    /// Its name alone, without a namespace before it.
+    pub short_name: Arc<str>,
     /// The names of its rules, where they have some.
     pub rule_names: Vec<Option<String>>,
     /// The kind of object that it was.
@@ -102,18 +112,15 @@ impl Import {
     /// or else with its namespace before it.
     pub fn rename(&mut self) {
         let mut uses: FxHashMap<Arc<str>, usize> = FxHashMap::default();
-        let short = |name: &str| Arc::<str>::from(name.rsplit('/').next().unwrap_or(name));
         for imported in &self.policies {
-            *uses.entry(short(&imported.policy.name)).or_default() += 1;
+            *uses.entry(Arc::clone(&imported.short_name)).or_default() += 1;
         }
         let mut taken: FxHashSet<Arc<str>> = FxHashSet::default();
         // Those that keep their names have them first.
-        let (alone, others): (Vec<_>, Vec<_>) = self
-            .policies
-            .iter_mut()
-            .partition(|imported| uses.get(&short(&imported.policy.name)) == Some(&1));
+        let (alone, others): (Vec<_>, Vec<_>) =
+            self.policies.iter_mut().partition(|imported| uses.get(&imported.short_name) == Some(&1));
         for imported in alone.into_iter().chain(others) {
-            let name = short(&imported.policy.name);
+            let name = Arc::clone(&imported.short_name);
             let mut wanted = match uses.get(&name) {
                 Some(1) => name,
                 _ => imported.policy.name.replace('/', "-").into(),
@@ -126,6 +133,16 @@ impl Import {
             }
             imported.policy.name = wanted;
         }
+    }
+
+    /// The text of a program that says what these policies say: what stands in several places gets a
+    /// name, and one policy in many namespaces is written once. Descriptions become comments.
+    #[must_use]
+    pub fn to_text(mut self) -> (String, Vec<Diagnostic>) {
+        self.rename();
+        let mut diagnostics = Vec::new();
+        let text = write::program_text(&self, &mut diagnostics);
+        (text, diagnostics)
     }
 
     fn document(&mut self, node: &Node, outer: bool) {

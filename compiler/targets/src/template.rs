@@ -14,7 +14,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use npc_diagnostics::{Applicability, Diagnostic, Location};
-use npc_program::values::address::{Block, IpNet, subtract};
+use npc_program::values::address::{Block, IpNet, is_reserved, subtract};
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::name::glob_matches;
 use npc_program::values::port::{Port, Which};
@@ -432,27 +432,11 @@ impl PodBlocks {
         Self { blocks }
     }
 
-    /// Whether no pod can have an address in the block: it is link-local, loopback or multicast
-    /// (RFC 3927, 4291, 5771, 6890), or lies outside the blocks of pods.
+    /// Whether no pod can have an address in the block: it is reserved, or lies outside the blocks
+    /// of pods.
     pub(crate) fn never_a_pod(&self, net: &IpNet) -> bool {
         let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
-        if !self.blocks.is_empty() && self.blocks.iter().all(disjoint) {
-            return true;
-        }
-        match net {
-            IpNet::V4(v4) => {
-                let first = v4.network();
-                v4.prefix_len() >= 16 && first.is_link_local()
-                    || v4.prefix_len() >= 8 && first.is_loopback()
-                    || v4.prefix_len() >= 4 && first.is_multicast()
-            }
-            IpNet::V6(v6) => {
-                let first = v6.network();
-                v6.prefix_len() >= 10 && first.is_unicast_link_local()
-                    || v6.prefix_len() == 128 && first.is_loopback()
-                    || v6.prefix_len() >= 8 && first.is_multicast()
-            }
-        }
+        is_reserved(net) || !self.blocks.is_empty() && self.blocks.iter().all(disjoint)
     }
 }
 

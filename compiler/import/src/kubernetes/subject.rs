@@ -173,7 +173,8 @@ pub(crate) fn policy(
         isolate: Isolation::default(),
         settings: Settings::default(),
     };
-    fine.then_some(Imported { policy, rule_names, kind: version.kind })
+    let short_name = Arc::clone(&policy.name);
+    fine.then_some(Imported { policy, short_name, rule_names, kind: version.kind })
 }
 
 fn rule(

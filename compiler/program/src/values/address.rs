@@ -188,6 +188,26 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
     })
 }
 
+/// Whether no pod can have an address in the block: it is link-local, loopback or multicast
+/// (RFC 3927, 4291, 5771, 6890).
+#[must_use]
+pub fn is_reserved(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(v4) => {
+            let first = v4.network();
+            v4.prefix_len() >= 16 && first.is_link_local()
+                || v4.prefix_len() >= 8 && first.is_loopback()
+                || v4.prefix_len() >= 4 && first.is_multicast()
+        }
+        IpNet::V6(v6) => {
+            let first = v6.network();
+            v6.prefix_len() >= 10 && first.is_unicast_link_local()
+                || v6.prefix_len() == 128 && first.is_loopback()
+                || v6.prefix_len() >= 8 && first.is_multicast()
+        }
+    }
+}
+
 /// A block of addresses without some blocks inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {

@@ -1,0 +1,101 @@
+//! One policy for one that stands in many namespaces.
+
+use std::sync::Arc;
+
+use npc_program::{PodTerm, Policy, Scope, ScopeBase, Tier};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::term::{block_text, pods_text};
+use crate::Imported;
+
+/// Joins plain policies that say the same in different namespaces: a policy for several namespaces is
+/// the union of one for each, and what is meant by the subject's own namespace stays each one's own.
+///
+/// Only policies that had one name are joined; they are found by what their names were before they
+/// were made unique.
+pub(crate) fn join(policies: &[Imported]) -> Vec<Imported> {
+    let mut first: FxHashMap<String, usize> = FxHashMap::default();
+    let mut joined: Vec<Imported> = Vec::with_capacity(policies.len());
+    for imported in policies {
+        let Some((namespaces, subject)) = namespaces(&imported.policy) else {
+            joined.push(imported.clone());
+            continue;
+        };
+        let key = content(imported, subject);
+        match first.get(&key).and_then(|at| joined.get_mut(*at)) {
+            Some(other) => {
+                if let Some(term) = other.policy.subjects.first_mut() {
+                    let mut wider = PodTerm::clone(term);
+                    if let ScopeBase::Names(names) = &mut wider.scope.base {
+                        names.extend(namespaces.iter().cloned());
+                        names.sort_unstable();
+                        names.dedup();
+                    }
+                    *term = Arc::new(wider);
+                }
+                other.policy.name = Arc::clone(&imported.short_name);
+            }
+            None => {
+                first.insert(key, joined.len());
+                joined.push(imported.clone());
+            }
+        }
+    }
+    unique_names(&mut joined);
+    joined
+}
+
+/// The names of a plain policy's namespaces, where it has one subject and they are all that it says.
+fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
+    let [subject] = policy.subjects.as_slice() else { return None };
+    let Scope { base: ScopeBase::Names(names), except_names, except_labels: None } = &subject.scope else {
+        return None;
+    };
+    (policy.tier == Tier::Namespaced && except_names.is_empty()).then_some((names, subject))
+}
+
+/// What a policy says beside its namespaces, as a key.
+fn content(imported: &Imported, subject: &PodTerm) -> String {
+    let policy = &imported.policy;
+    let anywhere = PodTerm {
+        scope: Scope { base: ScopeBase::All, except_names: Vec::new(), except_labels: None },
+        ..subject.clone()
+    };
+    let mut key = format!(
+        "{}\n{}\n{:?}\n{:?} {:?}\n",
+        imported.short_name,
+        pods_text(&anywhere, true),
+        policy.docs,
+        policy.isolate.ingress.is_some(),
+        policy.isolate.egress.is_some(),
+    );
+    for rule in &policy.rules {
+        key.push_str(&format!("{:?} {:?} ", rule.action, rule.direction));
+        for peer in &rule.peers {
+            key.push_str(&match peer {
+                npc_program::Peer::Anywhere { except, .. } => super::term::anywhere_text(except),
+                npc_program::Peer::Pods(term) => pods_text(term, true),
+                npc_program::Peer::Block(term) => block_text(&term.block),
+            });
+            key.push(';');
+        }
+        for term in &rule.ports {
+            key.push_str(&format!(" {}", term.port));
+        }
+        key.push('\n');
+    }
+    key
+}
+
+/// Policies that were joined may both want the name that theirs had.
+fn unique_names(policies: &mut [Imported]) {
+    let mut taken: FxHashSet<Arc<str>> = FxHashSet::default();
+    for imported in policies {
+        let first = Arc::clone(&imported.policy.name);
+        let mut number = 1;
+        while !taken.insert(Arc::clone(&imported.policy.name)) {
+            number += 1;
+            imported.policy.name = format!("{first}-{number}").into();
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! From policies to the text of a program.
+//!
+//! The text says what the policies say and no more: policies are joined only where that changes
+//! nothing, and what has no effect (a selector that nothing can satisfy) becomes a comment.
+
+mod join;
+mod sets;
+mod term;
+
+use npc_diagnostics::Diagnostic;
+use npc_program::values::address::{Block, IpNet, is_reserved};
+use npc_program::values::port::{Which, check_name};
+use npc_program::{
+    Action, Direction, LAST_PRIORITY, Peer, PodTerm, Rule, ScopeBase, Selector, Tier, scopes_overlap,
+};
+
+use self::sets::Sets;
+use self::term::{peers_text, pods_text, ports_text};
+use crate::{Import, Imported, NO_EFFECT};
+
+/// The longest line.
+const WIDTH: usize = 100;
+
+/// The text of a program that says what the policies say. Names must be those of a program already
+/// (see [`Import::rename`]). What has no effect is told in `diagnostics`.
+pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -> String {
+    let policies = join::join(&import.policies);
+    let mut kept = Vec::with_capacity(policies.len());
+    let mut out = String::new();
+    let mut comments = Vec::new();
+    for imported in policies {
+        match without_effect(imported, diagnostics) {
+            Ok(imported) => kept.push(imported),
+            Err(comment) => comments.push(comment),
+        }
+    }
+    let sets = Sets::find(&kept);
+    sets.write(&mut out);
+    for imported in &kept {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        policy_text(&mut out, imported, &sets);
+    }
+    for comment in comments {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&comment);
+    }
+    out
+}
+
+/// Whether nothing can satisfy the selector.
+fn is_empty(selector: &Selector) -> bool {
+    selector.contradiction().is_some()
+}
+
+fn selects_nothing(term: &PodTerm) -> bool {
+    let labels = match &term.scope.base {
+        ScopeBase::Labels(selector) => is_empty(selector),
+        _ => false,
+    };
+    labels || is_empty(&term.selector) || !scopes_overlap(&[&term.scope])
+}
+
+/// The policy without what has no effect, or a comment where nothing of it has.
+fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> Result<Imported, String> {
+    let policy = &mut imported.policy;
+    let told = |what: &str, term: &PodTerm| {
+        Diagnostic::new(&NO_EFFECT, what, term.location, "nothing can satisfy this selector")
+            .note("it is left out of the program, where a comment stands for it")
+    };
+    let first = policy.subjects.first().cloned();
+    policy.subjects.retain(|term| !selects_nothing(term));
+    if policy.subjects.is_empty() {
+        if let Some(term) = first {
+            diagnostics.push(told(&format!("the policy `{}` selects no pod", policy.name), &term));
+        }
+        return Err(format!(
+            "// The policy `{}` selects no pod: nothing can satisfy its selector.\n",
+            policy.name
+        ));
+    }
+    let mut names = std::mem::take(&mut imported.rule_names);
+    names.resize(policy.rules.len(), None);
+    let mut rules = Vec::with_capacity(policy.rules.len());
+    for (mut rule, name) in std::mem::take(&mut policy.rules).into_iter().zip(names) {
+        rule.peers.retain(|peer| match peer {
+            Peer::Pods(term) if selects_nothing(term) => {
+                diagnostics.push(told(&format!("a peer of `{}` is no pod", policy.name), term));
+                false
+            }
+            _ => true,
+        });
+        // A port with a name that no pod can give matches nothing; a rule without ports, everything.
+        let on_ports = !rule.ports.is_empty();
+        rule.ports.retain(|term| match &term.port.which {
+            Which::Named(name) => {
+                let fine = check_name(name).is_ok();
+                if !fine {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            &NO_EFFECT,
+                            format!("no port can have the name `{name}`"),
+                            term.location,
+                            "matches nothing",
+                        )
+                        .note("it is left out of the program"),
+                    );
+                }
+                fine
+            }
+            _ => true,
+        });
+        if !rule.peers.is_empty() && (!rule.ports.is_empty() || !on_ports) {
+            simplify(&mut rule);
+            rules.push((rule, name));
+        } else if policy.tier == Tier::Namespaced {
+            // A rule that allows nothing isolates all the same.
+            match rule.direction {
+                Direction::Ingress => policy.isolate.ingress.get_or_insert(rule.location),
+                Direction::Egress => policy.isolate.egress.get_or_insert(rule.location),
+            };
+        }
+    }
+    (policy.rules, imported.rule_names) = rules.into_iter().unzip();
+    Ok(imported)
+}
+
+/// Every address of both families is `anywhere`, and so are all pods beside it where no pod can have
+/// an address that is left out.
+fn simplify(rule: &mut Rule) {
+    let all = Block::everything().map(|block| block.net);
+    let place = |net: IpNet| {
+        let mut found = rule.peers.iter().enumerate().filter_map(|(index, peer)| match peer {
+            Peer::Block(term) if term.block.net == net => Some((index, term)),
+            _ => None,
+        });
+        found.next().filter(|_| found.next().is_none())
+    };
+    let [Some((first, v4)), Some((second, v6))] = all.map(place) else { return };
+    let except: Vec<Block> =
+        v4.block.except.iter().chain(&v6.block.except).map(|net| Block::from(*net)).collect();
+    let location = v4.location;
+    let no_pod = except.iter().all(|block| is_reserved(&block.net));
+    let mut index = 0;
+    rule.peers.retain(|peer| {
+        index += 1;
+        let everyone = matches!(peer, Peer::Pods(term)
+            if term.selector.requirements.is_empty()
+                && term.scope.base == ScopeBase::All
+                && term.scope.except_names.is_empty()
+                && term.scope.except_labels.is_none());
+        index - 1 != first && index - 1 != second && !(everyone && no_pod)
+    });
+    rule.peers.insert(0, Peer::Anywhere { except, location });
+}
+
+fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
+    let policy = &imported.policy;
+    for line in &policy.docs {
+        let line = line.replace(['\r', '\u{b}', '\u{c}'], " ");
+        out.push_str(if line.is_empty() { "///" } else { "/// " });
+        out.push_str(&line);
+        out.push('\n');
+    }
+    let tier = match policy.tier {
+        Tier::Admin => "admin ",
+        Tier::Baseline => "baseline ",
+        Tier::Namespaced => "",
+    };
+    let priority = match policy.tier {
+        Tier::Namespaced => String::new(),
+        _ if policy.priority == LAST_PRIORITY => String::new(),
+        _ => format!(" priority {}", policy.priority),
+    };
+    let head = format!("{tier}policy {}{priority} for ", policy.name);
+    let subjects: Vec<String> = policy.subjects.iter().map(|term| pods_text(term, true)).collect();
+    out.push_str(&head);
+    list(out, &subjects, head.len(), 2);
+    out.push_str(" {\n");
+    let mut names = imported.rule_names.iter();
+    for rule in &policy.rules {
+        if let Some(Some(name)) = names.next() {
+            out.push_str(&format!("  // {}\n", name.replace(['\r', '\n'], " ")));
+        }
+        rule_text(out, rule, sets);
+    }
+    let silent = |direction: Direction| {
+        policy.isolate.of(direction).is_some() && !policy.rules.iter().any(|rule| rule.direction == direction)
+    };
+    match (silent(Direction::Ingress), silent(Direction::Egress)) {
+        (true, true) => out.push_str("  isolate ingress, egress\n"),
+        (true, false) => out.push_str("  isolate ingress\n"),
+        (false, true) => out.push_str("  isolate egress\n"),
+        (false, false) => {}
+    }
+    out.push_str("}\n");
+}
+
+fn rule_text(out: &mut String, rule: &Rule, sets: &Sets) {
+    let action = match rule.action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Pass => "pass",
+    };
+    let words = match rule.direction {
+        Direction::Ingress => "ingress from ",
+        Direction::Egress => "egress to ",
+    };
+    let head = format!("  {action} {words}");
+    let peers = peers_text(&rule.peers, sets);
+    let ports = ports_text(&rule.ports, sets);
+    let one_line = format!("{head}{}{}", peers.join(", "), on(&ports.join(", ")));
+    if one_line.chars().count() <= WIDTH {
+        out.push_str(&one_line);
+        out.push('\n');
+        return;
+    }
+    out.push_str(&head);
+    list(out, &peers, head.len(), head.len());
+    if !ports.is_empty() {
+        let indent = head.trim_end().len() - "from".len();
+        out.push_str(&format!("\n{:indent$}on ", ""));
+        list(out, &ports, indent + 3, indent + 3);
+    }
+    out.push('\n');
+}
+
+fn on(ports: &str) -> String {
+    if ports.is_empty() { String::new() } else { format!(" on {ports}") }
+}
+
+/// Writes the elements of a list, from column `at` on, and further lines from `indent` on.
+fn list(out: &mut String, elements: &[String], at: usize, indent: usize) {
+    let mut column = at;
+    for (index, element) in elements.iter().enumerate() {
+        let width = element.chars().count();
+        if index > 0 {
+            out.push(',');
+            if column + 2 + width > WIDTH {
+                out.push_str(&format!("\n{:indent$}", ""));
+                column = indent;
+            } else {
+                out.push(' ');
+                column += 2;
+            }
+        }
+        out.push_str(element);
+        column += width;
+    }
+}
