@@ -198,6 +198,10 @@ impl Maker<'_> {
         match self.random.u8(..4) {
             0 => format!(" except {}", self.names(globs)),
             1 => format!(" except {}", self.labels()),
+            2 if self.random.bool() => {
+                let name = self.one(&NAMES);
+                format!(" except ({name}, {}, {})", self.labels(), self.labels())
+            }
             _ => String::new(),
         }
     }

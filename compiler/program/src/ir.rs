@@ -157,8 +157,8 @@ pub struct Scope {
     pub base: ScopeBase,
     /// Names, and patterns of names, that are left out.
     pub except_names: Vec<Arc<str>>,
-    /// Labels of namespaces that are left out.
-    pub except_labels: Option<Selector>,
+    /// Labels of namespaces that are left out: those that any of these selects.
+    pub except_labels: Vec<Selector>,
 }
 
 /// Namespaces, before `except`.

@@ -129,7 +129,7 @@ impl Scope {
             ScopeBase::Sharing(keys) => keys.iter().all(|key| label(key).is_some()),
         };
         base && !named(&self.except_names)
-            && !self.except_labels.as_ref().is_some_and(|labels| labels.matches(&label))
+            && !self.except_labels.iter().any(|labels| labels.matches(&label))
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
         Scope {
             base,
             except_names: names.iter().map(|name| Arc::from(*name)).collect(),
-            except_labels: labels.map(selector),
+            except_labels: labels.into_iter().map(selector).collect(),
         }
     }
 

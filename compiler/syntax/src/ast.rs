@@ -272,8 +272,8 @@ pub struct Scope {
     pub span: Span,
     /// Which.
     pub base: ScopeBase,
-    /// Which not.
-    pub except: Option<ScopeExcept>,
+    /// Which not: those that any of these means.
+    pub except: Vec<ScopeExcept>,
 }
 
 /// Namespaces, before `except`.
@@ -296,9 +296,9 @@ pub enum ScopeBase {
 /// Namespaces that a scope leaves out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScopeExcept {
-    /// `except (kube-*, kyverno)`
-    Globs(Vec<Word>),
-    /// `except { env = prod }`
+    /// `kube-*`
+    Glob(Word),
+    /// `{ env = prod }`
     Selector(Selector),
 }
 

@@ -63,10 +63,10 @@ fn name<'a>() -> impl Grammar<'a, Word> {
 }
 
 /// `ONE` or `( ONE, … )`.
-fn one_or_many<'a>(one: impl Grammar<'a, Word>) -> impl Grammar<'a, Vec<Word>> {
+fn one_or_many<'a, O>(one: impl Grammar<'a, O>) -> impl Grammar<'a, Vec<O>> {
     choice((
         comma_separated(one.clone()).delimited_by(just(T::LParen), just(T::RParen)),
-        one.map(|word| vec![word]),
+        one.map(|one| vec![one]),
     ))
 }
 
@@ -117,11 +117,9 @@ fn scope<'a>() -> impl Grammar<'a, Scope> {
         just([T::Same, T::Namespace]).to(ScopeBase::Same),
     ))
     .labelled(Expected::Scope);
-    let except = just(T::Except).ignore_then(choice((
-        selector().map(ScopeExcept::Selector),
-        one_or_many(glob()).map(ScopeExcept::Globs),
-    )));
-    base.then(except.or_not()).map_with(|(base, except), e| Scope { span: span(e), base, except }).boxed()
+    let one = choice((selector().map(ScopeExcept::Selector), glob().map(ScopeExcept::Glob)));
+    let except = just(T::Except).ignore_then(one_or_many(one));
+    base.then(except.or_not().map(Option::unwrap_or_default)).map_with(|(base, except), e| Scope { span: span(e), base, except }).boxed()
 }
 
 /// `all pods in …`, `pods { … } in …`

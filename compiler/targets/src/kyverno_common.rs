@@ -360,7 +360,7 @@ impl<'a> Filtered<'a> {
                     let only = npc_program::Scope {
                         base: ScopeBase::Names(vec![Arc::from(*name)]),
                         except_names: Vec::new(),
-                        except_labels: None,
+                        except_labels: Vec::new(),
                     };
                     // What a namespace's labels are is not known: a scope by labels is not told,
                     // unless it asks for nothing or names them.
@@ -369,7 +369,7 @@ impl<'a> Filtered<'a> {
                     let by_label = matches!(&subject.scope.base, ScopeBase::Labels(s)
                         if !s.requirements.is_empty() && !s.requirements.iter().any(names_it));
                     !by_label
-                        && subject.scope.except_labels.is_none()
+                        && subject.scope.except_labels.is_empty()
                         && scopes_overlap(&[&subject.scope, &only])
                 })
                 .collect();

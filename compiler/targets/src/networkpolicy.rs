@@ -155,7 +155,7 @@ fn fixed<'t>(template: &'t Template<'_>) -> Option<Vec<&'t str>> {
     let names = |list: &'t [std::sync::Arc<str>]| {
         list.iter().map(|name| (!name.contains(['*', '?'])).then_some(&**name)).collect::<Option<Vec<&str>>>()
     };
-    if except.except_labels.is_some() || !template.requires.is_empty() || !template.reads.is_empty() {
+    if !except.except_labels.is_empty() || !template.requires.is_empty() || !template.reads.is_empty() {
         return None;
     }
     let mut all = Vec::new();

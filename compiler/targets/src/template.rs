@@ -154,7 +154,7 @@ fn with_labels(keys: &[Arc<str>]) -> Scope {
     Scope {
         base: ScopeBase::Labels(Selector { requirements }),
         except_names: Vec::new(),
-        except_labels: None,
+        except_labels: Vec::new(),
     }
 }
 
@@ -191,7 +191,10 @@ pub(crate) fn subject_key(subject: &PodTerm) -> String {
         key.push_str(&format!("{name}\n"));
     }
     key.push('\n');
-    if let Some(labels) = &subject.scope.except_labels {
+    for (index, labels) in subject.scope.except_labels.iter().enumerate() {
+        if index > 0 {
+            key.push('\n');
+        }
         selector(&mut key, labels);
     }
     key
@@ -243,6 +246,9 @@ struct Parts {
     reads: Vec<Arc<str>>,
     sharing: BTreeMap<Vec<Arc<str>>, Rules>,
 }
+
+/// How many peers one term may become.
+const MAX_PEERS: usize = 256;
 
 /// From terms of a program to peers of the API.
 pub(crate) struct Lower<'l, N> {
@@ -324,7 +330,7 @@ impl<N: Names> Lower<'_, N> {
     pub(crate) fn pods(&mut self, pods: &PodTerm) -> Vec<NetworkPolicyPeer> {
         let scope = &pods.scope;
         let place = pods.scope_location.unwrap_or(pods.location);
-        let plain = scope.except_names.is_empty() && scope.except_labels.is_none();
+        let plain = scope.except_names.is_empty() && scope.except_labels.is_empty();
         let pod_selector = (!pods.selector.requirements.is_empty()).then(|| label_selector(&pods.selector));
         let mut namespaces = LabelSelector::default();
         let mut except_names = scope.except_names.as_slice();
@@ -372,18 +378,34 @@ impl<N: Names> Lower<'_, N> {
                 ip_block: None,
             }
         };
-        match &scope.except_labels {
-            None => vec![peer(namespaces)],
-            Some(except) => except
-                .requirements
+        // One requirement of each exception is broken, in every way.
+        let mut selectors = vec![namespaces];
+        for except in &scope.except_labels {
+            selectors = selectors
                 .iter()
-                .map(|requirement| {
-                    let mut namespaces = namespaces.clone();
-                    require(&mut namespaces, &requirement.negated());
-                    peer(namespaces)
+                .flat_map(|selector| {
+                    except.requirements.iter().map(|requirement| {
+                        let mut selector = selector.clone();
+                        require(&mut selector, &requirement.negated());
+                        selector
+                    })
                 })
-                .collect(),
+                .collect();
+            if selectors.len() > MAX_PEERS {
+                self.diagnostics.push(
+                    cannot(
+                        N::TARGET,
+                        "so many exceptions by labels",
+                        place,
+                        &format!("they become {} peers", selectors.len()),
+                        &[Target::Ebpf],
+                    )
+                    .help("leave out fewer, or give the namespaces that are meant a label of their own"),
+                );
+                return Vec::new();
+            }
         }
+        selectors.into_iter().map(peer).collect()
     }
 
     /// Names that a label selector can list.

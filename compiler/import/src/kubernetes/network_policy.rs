@@ -59,7 +59,7 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Importe
 
 /// The scope of one namespace.
 fn named(namespace: &str) -> Scope {
-    Scope { base: ScopeBase::Names(vec![namespace.into()]), except_names: Vec::new(), except_labels: None }
+    Scope { base: ScopeBase::Names(vec![namespace.into()]), except_names: Vec::new(), except_labels: Vec::new() }
 }
 
 /// How the selectors of a NetworkPolicy are read. A policy that Kyverno generates may hold values
@@ -324,7 +324,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         Some((selector, location)) => (selector, location),
         None => (Selector::default(), scope_location.unwrap_or(fields.location)),
     };
-    let scope = Scope { base: scope_base, except_names: Vec::new(), except_labels: None };
+    let scope = Scope { base: scope_base, except_names: Vec::new(), except_labels: Vec::new() };
     Some(Peer::Pods(Arc::new(PodTerm { selector, scope, location, scope_location })))
 }
 

@@ -48,17 +48,17 @@ pub(crate) fn join(policies: &[Imported]) -> Vec<Imported> {
 /// The names of a plain policy's namespaces, where it has one subject and they are all that it says.
 fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
     let [subject] = policy.subjects.as_slice() else { return None };
-    let Scope { base: ScopeBase::Names(names), except_names, except_labels: None } = &subject.scope else {
+    let Scope { base: ScopeBase::Names(names), except_names, except_labels } = &subject.scope else {
         return None;
     };
-    (policy.tier == Tier::Namespaced && except_names.is_empty()).then_some((names, subject))
+    (policy.tier == Tier::Namespaced && except_names.is_empty() && except_labels.is_empty()).then_some((names, subject))
 }
 
 /// What a policy says beside its namespaces, as a key.
 fn content(imported: &Imported, subject: &PodTerm) -> String {
     let policy = &imported.policy;
     let anywhere = PodTerm {
-        scope: Scope { base: ScopeBase::All, except_names: Vec::new(), except_labels: None },
+        scope: Scope { base: ScopeBase::All, except_names: Vec::new(), except_labels: Vec::new() },
         ..subject.clone()
     };
     let mut key = format!(

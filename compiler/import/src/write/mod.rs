@@ -151,7 +151,7 @@ fn simplify(rule: &mut Rule) {
             if term.selector.requirements.is_empty()
                 && term.scope.base == ScopeBase::All
                 && term.scope.except_names.is_empty()
-                && term.scope.except_labels.is_none());
+                && term.scope.except_labels.is_empty());
         index - 1 != first && index - 1 != second && !(everyone && no_pod)
     });
     rule.peers.insert(0, Peer::Anywhere { except, location });

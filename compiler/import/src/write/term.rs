@@ -52,7 +52,7 @@ pub(crate) fn pods_text(term: &PodTerm, subject: bool) -> String {
     } else {
         format!("pods {}", selector_text(&term.selector))
     };
-    let plain = term.scope.except_names.is_empty() && term.scope.except_labels.is_none();
+    let plain = term.scope.except_names.is_empty() && term.scope.except_labels.is_empty();
     if term.scope.base == ScopeBase::Same && plain && !subject {
         return pods;
     }
@@ -77,10 +77,12 @@ pub(crate) fn scope_text(scope: &Scope) -> String {
             }
         }
     };
-    match (scope.except_names.as_slice(), &scope.except_labels) {
-        ([], None) => base,
-        ([], Some(labels)) => format!("{base} except {}", selector_text(labels)),
-        (names, _) => format!("{base} except ({})", names.join(", ")),
+    let mut except: Vec<String> = scope.except_names.iter().map(ToString::to_string).collect();
+    except.extend(scope.except_labels.iter().map(selector_text));
+    match (except.as_slice(), scope.except_names.is_empty()) {
+        ([], _) => base,
+        ([labels], true) => format!("{base} except {labels}"),
+        _ => format!("{base} except ({})", except.join(", ")),
     }
 }
 

@@ -94,12 +94,9 @@ impl Context<'_> {
                 let place = bare(&term.except, term.span.end)?;
                 Some(Open::Addresses(place, Some(self.nets(file, term, view)?)))
             }
-            Member::Term(Term::Pods(pods)) => match pods.scope.as_ref()?.except.as_ref()? {
-                ScopeExcept::Globs(words) => match words.as_slice() {
-                    [one] if one.span.end == pods.span.end => Some(Open::Names(one.span)),
-                    _ => None,
-                },
-                ScopeExcept::Selector(_) => None,
+            Member::Term(Term::Pods(pods)) => match pods.scope.as_ref()?.except.as_slice() {
+                [ScopeExcept::Glob(one)] if one.span.end == pods.span.end => Some(Open::Names(one.span)),
+                _ => None,
             },
         }
     }

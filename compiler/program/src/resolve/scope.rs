@@ -159,27 +159,33 @@ impl Context<'_> {
                 ScopeBase::Sharing(keys)
             }
         };
-        let (mut except_names, mut except_labels) = (Vec::new(), None);
-        match &tree.except {
-            None => {}
-            Some(ScopeExcept::Globs(words)) => except_names = self.globs(file, words, &mut complete),
-            Some(ScopeExcept::Selector(tree)) => {
-                let selector = self.selector(file, tree)?;
-                if selector.requirements.is_empty() {
-                    self.tell(
-                        Diagnostic::new(
-                            &EMPTY_SCOPE,
-                            "an empty selector leaves out every namespace",
-                            at(file, tree.span),
-                            "every namespace matches this",
-                        )
-                        .help("say which labels the namespaces have that are left out"),
-                    );
-                    return None;
+        let (mut except_names, mut except_labels) = (Vec::new(), Vec::new());
+        for except in &tree.except {
+            let tree = match except {
+                ScopeExcept::Glob(word) => {
+                    except_names.push(*word);
+                    continue;
                 }
-                except_labels = Some(selector);
+                ScopeExcept::Selector(tree) => tree,
+            };
+            let selector = self.selector(file, tree)?;
+            if selector.requirements.is_empty() {
+                self.tell(
+                    Diagnostic::new(
+                        &EMPTY_SCOPE,
+                        "an empty selector leaves out every namespace",
+                        at(file, tree.span),
+                        "every namespace matches this",
+                    )
+                    .help("say which labels the namespaces have that are left out"),
+                );
+                return None;
+            }
+            if !except_labels.contains(&selector) {
+                except_labels.push(selector);
             }
         }
+        let except_names = self.globs(file, &except_names, &mut complete);
         if !complete {
             return None;
         }
@@ -268,7 +274,7 @@ impl Context<'_> {
 fn is_surely_inhabited(scope: &Scope) -> bool {
     let plain = |selector: &Selector| selector.requirements.iter().all(|one| *one.key != *NAMESPACE_NAME);
     scope.except_names.is_empty()
-        && scope.except_labels.is_none()
+        && scope.except_labels.is_empty()
         && match &scope.base {
             ScopeBase::Labels(selector) => plain(selector),
             // A pattern may ask for a name that ends in a hyphen.
@@ -281,6 +287,6 @@ impl Scope {
     /// The subject's own namespace.
     #[must_use]
     pub const fn own() -> Self {
-        Self { base: ScopeBase::Same, except_names: Vec::new(), except_labels: None }
+        Self { base: ScopeBase::Same, except_names: Vec::new(), except_labels: Vec::new() }
     }
 }

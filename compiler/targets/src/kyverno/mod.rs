@@ -280,9 +280,7 @@ fn excluded(scope: &Scope) -> Option<Any> {
         let names = scope.except_names.iter().map(ToString::to_string).collect();
         any.push(namespaces(Some(names), &Selector::default()));
     }
-    if let Some(labels) = &scope.except_labels {
-        any.push(namespaces(None, labels));
-    }
+    any.extend(scope.except_labels.iter().map(|labels| namespaces(None, labels)));
     (!any.is_empty()).then_some(Any { any })
 }
 

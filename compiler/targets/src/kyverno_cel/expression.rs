@@ -55,8 +55,10 @@ pub(super) fn conditions(template: &Template<'_>) -> Vec<Named> {
     if !template.except.except_names.is_empty() {
         add("except-names", format!("!({})", names(OBJECT, &template.except.except_names)));
     }
-    if let Some(except) = &template.except.except_labels {
-        add("except-labels", not_selected(OBJECT, except));
+    let except: Vec<String> =
+        template.except.except_labels.iter().map(|except| not_selected(OBJECT, except)).collect();
+    if !except.is_empty() {
+        add("except-labels", except.join(" && "));
     }
     if !template.requires.is_empty() {
         let labels: Vec<String> =
@@ -73,7 +75,7 @@ pub(crate) fn in_scopes<'a>(namespace: &str, scopes: impl Iterator<Item = &'a Sc
         if !scope.except_names.is_empty() {
             parts.push(format!("!({})", names(namespace, &scope.except_names)));
         }
-        parts.extend(scope.except_labels.as_ref().map(|except| not_selected(namespace, except)));
+        parts.extend(scope.except_labels.iter().map(|except| not_selected(namespace, except)));
         match parts.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
