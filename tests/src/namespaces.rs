@@ -1,8 +1,10 @@
 //! A cluster of odd namespaces.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use npc_cluster::{Cluster, NAMESPACE_NAME, Namespace};
+use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
+use npc_program::values::port::Protocol;
 use serde_json::{Value, json};
 
 /// The keys and values that namespaces have; `None` is a label that is not there.
@@ -56,4 +58,56 @@ pub fn objects(cluster: &Cluster) -> impl Iterator<Item = Value> {
 #[must_use]
 pub fn stream(cluster: &Cluster) -> String {
     objects(cluster).map(|object| format!("---\n{object}\n")).collect()
+}
+
+/// The same cluster, with pods of labels, addresses and ports that the random programs speak of.
+#[must_use]
+pub fn cluster_with_pods(seed: u64, pods: usize) -> Cluster {
+    let mut cluster = cluster(seed);
+    cluster.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    let labels: [(&str, &[&str]); 5] = [
+        ("app", &["web", "api", "", "x"]),
+        ("tier", &["db", "cache", "y"]),
+        ("release", &["1"]),
+        ("legacy", &[""]),
+        ("app.kubernetes.io/name", &["no", "z"]),
+    ];
+    let ports = [
+        ("http", Protocol::Tcp, 80),
+        ("http", Protocol::Tcp, 8080),
+        ("http", Protocol::Udp, 80),
+        ("other", Protocol::Tcp, 80),
+    ];
+    for index in 0..pods {
+        let mut pod = Pod {
+            namespace: random.usize(..cluster.namespaces.len()),
+            name: format!("pod-{index:03}"),
+            ..Pod::default()
+        };
+        for (key, values) in labels {
+            if random.bool() {
+                pod.labels.insert(key.to_owned(), values[random.usize(..values.len())].to_owned());
+            }
+        }
+        let host = index + 1;
+        pod.addresses.push(IpAddr::from([
+            10,
+            random.u8(0..4),
+            random.u8(2..4),
+            u8::try_from(host).unwrap_or(1),
+        ]));
+        if random.bool() {
+            let net = if random.bool() { 0xfd00 } else { 0x2001 };
+            pod.addresses.push(IpAddr::from([net, 0xdb8, 0, 0, 0, 0, 0, u16::try_from(host).unwrap_or(1)]));
+        }
+        for (name, protocol, port) in ports {
+            if random.u8(..3) == 0 {
+                pod.ports.push(NamedPort { name: name.to_owned(), protocol, port });
+            }
+        }
+        cluster.pods.push(pod);
+    }
+    cluster.pods.sort_by(|a, b| (a.namespace, &a.name).cmp(&(b.namespace, &b.name)));
+    cluster
 }

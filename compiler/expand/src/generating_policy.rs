@@ -1,6 +1,6 @@
 //! `policies.kyverno.io/v1` GeneratingPolicy with templates.
 
-mod placeholder;
+pub mod placeholder;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use cluster_policy::jmespath::{EvaluationError, evaluate as evaluate_jmespath};
+pub use generating_policy::placeholder;
 pub use object::{Generated, Object};
 
 /// Why policies cannot be evaluated.

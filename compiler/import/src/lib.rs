@@ -18,6 +18,7 @@
 //! ```
 
 mod kubernetes;
+mod kyverno;
 mod write;
 
 use std::sync::Arc;
@@ -77,12 +78,17 @@ pub struct Imported {
 /// Every code of this crate and of the manifests that it reads, in the order of their numbers.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
-    let mut codes: Vec<&Code> =
-        [npc_manifest::CODES, CODES, kubernetes::selector::CODES, kubernetes::network_policy::CODES]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+    let mut codes: Vec<&Code> = [
+        npc_manifest::CODES,
+        CODES,
+        kubernetes::selector::CODES,
+        kubernetes::network_policy::CODES,
+        kyverno::CODES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+    .collect();
     codes.sort_by_key(|code| code.id);
     codes
 }
@@ -93,7 +99,7 @@ pub fn import(file: FileId, text: &str) -> Import {
     let documents = Documents::parse(file, text);
     let mut import = Import { policies: Vec::new(), diagnostics: documents.diagnostics };
     for node in &documents.list {
-        import.document(node, true);
+        import.document(node, text, true);
     }
     import.diagnostics.sort_by_key(Diagnostic::location);
     import
@@ -145,13 +151,13 @@ impl Import {
         (text, diagnostics)
     }
 
-    fn document(&mut self, node: &Node, outer: bool) {
+    fn document(&mut self, node: &Node, source: &str, outer: bool) {
         let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or("");
         let (version, kind) = (text("apiVersion"), text("kind"));
         let mut reader = Reader::default();
         let imported = match (version, kind) {
             (_, list) if outer && list.ends_with("List") && node.get("items").is_some() => {
-                self.items(node, list.strip_suffix("List").unwrap_or(""), version);
+                self.items(node, source, list.strip_suffix("List").unwrap_or(""), version);
                 return;
             }
             ("networking.k8s.io/v1", "NetworkPolicy") => {
@@ -166,19 +172,35 @@ impl Import {
             ("policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicy") => {
                 kubernetes::admin_network_policy::baseline_admin_network_policy(&mut reader, node)
             }
+            ("kyverno.io/v1" | "kyverno.io/v2beta1", "ClusterPolicy") => {
+                self.several(kyverno::cluster_policy::cluster_policy(&mut reader, node), reader);
+                return;
+            }
+            ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "GeneratingPolicy") => {
+                self.several(
+                    kyverno::generating_policy::generating_policy(&mut reader, node, source),
+                    reader,
+                );
+                return;
+            }
             _ => {
                 reader.diagnostics.push(unknown_kind(node, version, kind));
                 None
             }
         };
-        // What is wrong in one field leaves nothing of the object: half a policy means another thing.
+        self.several(imported.map(|one| vec![one]), reader);
+    }
+
+    /// Adds what an object became. What is wrong in one field leaves nothing of the object: half a
+    /// policy means another thing.
+    fn several(&mut self, imported: Option<Vec<Imported>>, reader: Reader) {
         let broken = reader.diagnostics.iter().any(|found| found.level == Level::Error);
-        self.diagnostics.append(&mut reader.diagnostics);
-        self.policies.extend(imported.filter(|_| !broken));
+        self.diagnostics.extend(reader.diagnostics);
+        self.policies.extend(imported.filter(|_| !broken).into_iter().flatten());
     }
 
     /// The objects of a list. Those of a list of one kind need not say theirs.
-    fn items(&mut self, node: &Node, kind: &str, version: &str) {
+    fn items(&mut self, node: &Node, source: &str, kind: &str, version: &str) {
         let mut reader = Reader::default();
         let items = node.get("items").and_then(|items| reader.list(&Path::Root.field("items"), items));
         self.diagnostics.append(&mut reader.diagnostics);
@@ -196,7 +218,7 @@ impl Import {
                     }
                 }
             }
-            self.document(&item, false);
+            self.document(&item, source, false);
         }
     }
 }

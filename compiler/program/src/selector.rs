@@ -128,8 +128,7 @@ impl Scope {
             ScopeBase::Labels(selector) => selector.matches(&label),
             ScopeBase::Sharing(keys) => keys.iter().all(|key| label(key).is_some()),
         };
-        base && !named(&self.except_names)
-            && !self.except_labels.iter().any(|labels| labels.matches(&label))
+        base && !named(&self.except_names) && !self.except_labels.iter().any(|labels| labels.matches(&label))
     }
 }
 

@@ -119,7 +119,9 @@ fn scope<'a>() -> impl Grammar<'a, Scope> {
     .labelled(Expected::Scope);
     let one = choice((selector().map(ScopeExcept::Selector), glob().map(ScopeExcept::Glob)));
     let except = just(T::Except).ignore_then(one_or_many(one));
-    base.then(except.or_not().map(Option::unwrap_or_default)).map_with(|(base, except), e| Scope { span: span(e), base, except }).boxed()
+    base.then(except.or_not().map(Option::unwrap_or_default))
+        .map_with(|(base, except), e| Scope { span: span(e), base, except })
+        .boxed()
 }
 
 /// `all pods in …`, `pods { … } in …`

@@ -2,7 +2,7 @@
 
 /// A part of a scalar.
 #[derive(Debug, PartialEq)]
-pub(super) enum Segment {
+pub enum Segment {
     /// Text that stands as it is.
     Literal(String),
     /// A CEL expression whose value is to stand here.
@@ -11,7 +11,11 @@ pub(super) enum Segment {
 
 /// Splits a scalar. `\((` is a literal `((`; parentheses and strings inside an expression are
 /// balanced.
-pub(super) fn scan(text: &str) -> Result<Vec<Segment>, String> {
+///
+/// # Errors
+///
+/// Where an expression has no end, or is empty.
+pub fn scan(text: &str) -> Result<Vec<Segment>, String> {
     let mut segments = Vec::new();
     let mut literal = String::new();
     let mut rest = text;

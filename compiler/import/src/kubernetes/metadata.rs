@@ -1,7 +1,7 @@
 //! `metadata`.
 
 use npc_diagnostics::Location;
-use npc_manifest::{Fields, Path, Reader};
+use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::label::{check_key, check_value};
 use npc_program::values::name::{is_label, is_subdomain};
 
@@ -111,10 +111,13 @@ fn labels(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) {
 
 /// Checks the annotations, and gives the description that is among them.
 fn annotations(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Vec<String> {
+    fields.get("annotations").map(|node| described(reader, path, node)).unwrap_or_default()
+}
+
+/// The description that is among annotations, line by line. `path` is that of the metadata.
+pub(crate) fn described(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Vec<String> {
     let path = path.field("annotations");
-    let Some(annotations) = fields.get("annotations").and_then(|node| reader.strings(&path, node)) else {
-        return Vec::new();
-    };
+    let Some(annotations) = reader.strings(&path, node) else { return Vec::new() };
     for (entry, _) in &annotations {
         // Their keys are those of labels, but for capital letters in the prefix.
         if check_key(&entry.key.to_lowercase(), entry.location).is_err() {

@@ -59,21 +59,26 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Importe
 
 /// The scope of one namespace.
 fn named(namespace: &str) -> Scope {
-    Scope { base: ScopeBase::Names(vec![namespace.into()]), except_names: Vec::new(), except_labels: Vec::new() }
+    Scope {
+        base: ScopeBase::Names(vec![namespace.into()]),
+        except_names: Vec::new(),
+        except_labels: Vec::new(),
+    }
 }
 
 /// How the selectors of a NetworkPolicy are read. A policy that Kyverno generates may hold values
 /// of its namespace.
 pub(crate) trait Selectors {
     /// The namespaces of a peer.
-    fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<ScopeBase>;
+    fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Scope>;
 }
 
 struct Plain;
 
 impl Selectors for Plain {
-    fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<ScopeBase> {
-        Some(scope_of(selector(reader, path, node, Checked::ByTheServer)?))
+    fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Scope> {
+        let base = scope_of(selector(reader, path, node, Checked::ByTheServer)?);
+        Some(Scope { base, except_names: Vec::new(), except_labels: Vec::new() })
     }
 }
 
@@ -312,9 +317,9 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         let block = ip_block(reader, &path.field("ipBlock"), node)?;
         return Some(Peer::Block(Arc::new(BlockTerm { block, location: node.location })));
     }
-    let (scope_base, scope_location) = match &namespaces {
-        Some((base, location)) => (base.clone(), Some(*location)),
-        None => (ScopeBase::Same, None),
+    let (scope, scope_location) = match &namespaces {
+        Some((scope, location)) => (scope.clone(), Some(*location)),
+        None => (Scope::own(), None),
     };
     if pods.is_none() && namespaces.is_none() {
         reader.refuse(path, fields.location, "a peer has `podSelector`, `namespaceSelector` or `ipBlock`");
@@ -324,7 +329,6 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         Some((selector, location)) => (selector, location),
         None => (Selector::default(), scope_location.unwrap_or(fields.location)),
     };
-    let scope = Scope { base: scope_base, except_names: Vec::new(), except_labels: Vec::new() };
     Some(Peer::Pods(Arc::new(PodTerm { selector, scope, location, scope_location })))
 }
 

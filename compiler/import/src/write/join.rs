@@ -51,7 +51,8 @@ fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
     let Scope { base: ScopeBase::Names(names), except_names, except_labels } = &subject.scope else {
         return None;
     };
-    (policy.tier == Tier::Namespaced && except_names.is_empty() && except_labels.is_empty()).then_some((names, subject))
+    (policy.tier == Tier::Namespaced && except_names.is_empty() && except_labels.is_empty())
+        .then_some((names, subject))
 }
 
 /// What a policy says beside its namespaces, as a key.

@@ -1,0 +1,161 @@
+//! Conditions on a namespace, and the scopes that they are.
+
+use std::sync::Arc;
+
+use npc_program::values::name::glob_matches;
+use npc_program::{Requirement, Scope, ScopeBase, Selector};
+
+/// A condition on a namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Condition {
+    /// Holds for every namespace, or for none.
+    Constant(bool),
+    /// Its name is one of these, or matches one of the patterns.
+    Name(Vec<Arc<str>>),
+    /// A requirement on its labels.
+    Label(Requirement),
+    Not(Box<Condition>),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+}
+
+/// One way in which a condition holds: all of these.
+#[derive(Clone, Debug, Default)]
+struct Way {
+    /// Lists of names, each of which holds the name.
+    names: Vec<Vec<Arc<str>>>,
+    except_names: Vec<Arc<str>>,
+    labels: Vec<Requirement>,
+    except_labels: Vec<Selector>,
+}
+
+/// How many ways a condition may have.
+const MAX_WAYS: usize = 1_000;
+
+impl Condition {
+    /// The condition that all of a selector's requirements hold.
+    pub(crate) fn selector(selector: &Selector) -> Self {
+        Self::All(selector.requirements.iter().cloned().map(Self::Label).collect())
+    }
+
+    /// The scopes that together hold the namespaces for which the condition holds.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no such scopes.
+    pub(crate) fn scopes(&self) -> Result<Vec<Scope>, String> {
+        self.ways(true)?.into_iter().filter_map(|way| way.scope().transpose()).collect()
+    }
+
+    /// The ways in which the condition holds, or (where `positive` is not set) does not.
+    fn ways(&self, positive: bool) -> Result<Vec<Way>, String> {
+        let one = |way: Way| Ok(vec![way]);
+        match self {
+            Self::Constant(holds) if *holds == positive => one(Way::default()),
+            Self::Constant(_) => Ok(Vec::new()),
+            Self::Name(names) if positive => one(Way { names: vec![names.clone()], ..Way::default() }),
+            Self::Name(names) => one(Way { except_names: names.clone(), ..Way::default() }),
+            Self::Label(requirement) => {
+                let requirement = if positive { requirement.clone() } else { requirement.negated() };
+                one(Way { labels: vec![requirement], ..Way::default() })
+            }
+            Self::Not(inner) => inner.ways(!positive),
+            // What is not selected by labels alone stays together: that is what `except` says.
+            Self::All(parts) if !positive && parts.len() > 1 && parts.iter().all(Self::is_label) => {
+                let requirements = parts
+                    .iter()
+                    .filter_map(|part| match part {
+                        Self::Label(requirement) => Some(requirement.clone()),
+                        _ => None,
+                    })
+                    .collect();
+                one(Way { except_labels: vec![Selector { requirements }], ..Way::default() })
+            }
+            Self::All(parts) if positive => all(parts, positive),
+            Self::Any(parts) if !positive => all(parts, positive),
+            Self::All(parts) | Self::Any(parts) => {
+                let mut ways = Vec::new();
+                for part in parts {
+                    ways.extend(part.ways(positive)?);
+                    bounded(&ways)?;
+                }
+                Ok(ways)
+            }
+        }
+    }
+
+    const fn is_label(&self) -> bool {
+        matches!(self, Self::Label(_))
+    }
+}
+
+fn bounded(ways: &[Way]) -> Result<(), String> {
+    if ways.len() > MAX_WAYS { Err("its condition holds in too many ways".to_owned()) } else { Ok(()) }
+}
+
+/// Every way of each part with every way of the others.
+fn all(parts: &[Condition], positive: bool) -> Result<Vec<Way>, String> {
+    let mut ways = vec![Way::default()];
+    for part in parts {
+        let more = part.ways(positive)?;
+        ways = ways.iter().flat_map(|way| more.iter().map(|other| way.and(other))).collect();
+        bounded(&ways)?;
+    }
+    Ok(ways)
+}
+
+impl Way {
+    fn and(&self, other: &Self) -> Self {
+        fn join<T: Clone + PartialEq>(a: &[T], b: &[T]) -> Vec<T> {
+            let mut all = a.to_vec();
+            all.extend(b.iter().filter(|one| !a.contains(one)).cloned());
+            all
+        }
+        Self {
+            names: join(&self.names, &other.names),
+            except_names: join(&self.except_names, &other.except_names),
+            labels: join(&self.labels, &other.labels),
+            except_labels: join(&self.except_labels, &other.except_labels),
+        }
+    }
+
+    /// The scope; `None` where it can hold no namespace.
+    fn scope(self) -> Result<Option<Scope>, String> {
+        let Self { names, mut except_names, mut labels, mut except_labels } = self;
+        let base = match names.as_slice() {
+            [] if labels.is_empty() => ScopeBase::All,
+            [] => ScopeBase::Labels(Selector { requirements: std::mem::take(&mut labels) }),
+            [only] => ScopeBase::Names(only.clone()),
+            [first, rest @ ..] => {
+                // Of names without wildcards it is known which lists hold them.
+                let wild = |name: &Arc<str>| name.contains(['*', '?']);
+                let plain = names.iter().find(|list| !list.iter().any(wild)).unwrap_or(first);
+                if plain.iter().any(wild) {
+                    let _ = rest;
+                    return Err("it asks for a name that matches two patterns".to_owned());
+                }
+                let holds = |name: &&Arc<str>| {
+                    names.iter().all(|list| list.iter().any(|glob| glob_matches(glob, name)))
+                };
+                let left: Vec<Arc<str>> = plain.iter().filter(holds).cloned().collect();
+                if left.is_empty() {
+                    return Ok(None);
+                }
+                ScopeBase::Names(left)
+            }
+        };
+        // Names with requirements on labels: those are left out that break one.
+        except_labels
+            .extend(labels.iter().map(|requirement| Selector { requirements: vec![requirement.negated()] }));
+        except_names.sort_unstable();
+        let base = match base {
+            ScopeBase::Names(mut names) => {
+                names.sort_unstable();
+                names.dedup();
+                ScopeBase::Names(names)
+            }
+            other => other,
+        };
+        Ok(Some(Scope { base, except_names, except_labels }))
+    }
+}

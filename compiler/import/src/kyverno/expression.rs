@@ -1,0 +1,364 @@
+//! CEL expressions on a namespace, as conditions and as values.
+
+use std::sync::Arc;
+
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::parser::Parser;
+use npc_program::{Operator, Requirement};
+
+use super::condition::Condition;
+use super::object::Read;
+
+/// The variables of a policy, by name.
+pub(crate) type Variables = Vec<(String, Expr)>;
+
+/// Parses an expression.
+///
+/// # Errors
+///
+/// What the parser says.
+pub(crate) fn parse(text: &str) -> Result<Expr, String> {
+    let parsed = Parser::new().enable_optional_syntax(true).parse(text);
+    parsed.map(|parsed| parsed.expr).map_err(|errors| errors.to_string())
+}
+
+/// What an expression reads of the namespace.
+#[derive(Clone, Debug, PartialEq)]
+enum Value {
+    Name,
+    /// A label that is there, or else an error.
+    Label(Arc<str>),
+    /// A label as an optional value.
+    Optional(Arc<str>),
+    /// A label, or what stands for it where it is missing.
+    OrElse(Arc<str>, String),
+    Labels,
+    OptionalLabels,
+    Text(String),
+}
+
+/// What the value of an expression stands for in a generated object.
+pub(crate) fn read(expr: &Expr, variables: &Variables) -> Read {
+    match value(expr, variables, 0) {
+        Some(Value::Name) => Read::Name,
+        Some(Value::Label(key)) => Read::Label { key, has_default: false },
+        Some(Value::OrElse(key, default)) if default.is_empty() => Read::Label { key, has_default: true },
+        Some(Value::Text(text)) => Read::Text(text),
+        _ => Read::Other,
+    }
+}
+
+fn value(expr: &Expr, variables: &Variables, depth: usize) -> Option<Value> {
+    // A variable may name another.
+    if depth > 16 {
+        return None;
+    }
+    let inner = |expr: &IdedExpr| value(&expr.expr, variables, depth + 1);
+    match expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(Value::Text(text.inner().to_owned())),
+        Expr::Select(select) if !select.test => {
+            let field = select.field.as_str();
+            if let Expr::Ident(root) = &select.operand.expr
+                && root == "variables"
+            {
+                let (_, named) = variables.iter().find(|(name, _)| name == field)?;
+                return value(named, variables, depth + 1);
+            }
+            if is_metadata(&select.operand.expr) {
+                return match field {
+                    "name" => Some(Value::Name),
+                    "labels" => Some(Value::Labels),
+                    _ => None,
+                };
+            }
+            match inner(&select.operand)? {
+                Value::Labels => Some(Value::Label(field.into())),
+                _ => None,
+            }
+        }
+        Expr::Call(call) => {
+            let arguments: Vec<&IdedExpr> =
+                call.target.iter().map(|target| &**target).chain(&call.args).collect();
+            match (call.func_name.as_str(), arguments.as_slice()) {
+                (operators::OPT_SELECT, [object, field]) => {
+                    let field = literal(&field.expr)?;
+                    if is_metadata(&object.expr) {
+                        return (field == "labels").then_some(Value::OptionalLabels);
+                    }
+                    match inner(object)? {
+                        Value::Labels | Value::OptionalLabels => Some(Value::Optional(field.into())),
+                        _ => None,
+                    }
+                }
+                (operators::OPT_INDEX, [object, key]) => match inner(object)? {
+                    Value::Labels | Value::OptionalLabels => {
+                        Some(Value::Optional(literal(&key.expr)?.into()))
+                    }
+                    _ => None,
+                },
+                (operators::INDEX, [object, key]) => match inner(object)? {
+                    Value::Labels => Some(Value::Label(literal(&key.expr)?.into())),
+                    // What stands behind an optional value is one.
+                    Value::OptionalLabels => Some(Value::Optional(literal(&key.expr)?.into())),
+                    _ => None,
+                },
+                ("orValue", [optional, default]) => match inner(optional)? {
+                    Value::Optional(key) => Some(Value::OrElse(key, literal(&default.expr)?.to_owned())),
+                    // Every namespace has labels.
+                    Value::OptionalLabels => Some(Value::Labels),
+                    _ => None,
+                },
+                ("value", [optional]) => match inner(optional)? {
+                    Value::Optional(key) => Some(Value::Label(key)),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
+    }
+}
+
+/// Whether the expression is `object.metadata`.
+fn is_metadata(expr: &Expr) -> bool {
+    matches!(expr, Expr::Select(select) if select.field == "metadata" && !select.test
+        && matches!(&select.operand.expr, Expr::Ident(root) if root == "object"))
+}
+
+/// The condition on a namespace that an expression is.
+///
+/// A label that is read without a default is an error where it is missing, and a policy whose
+/// condition fails passes the namespace over: so it may stand where it must hold, and not where its
+/// contrary must.
+///
+/// # Errors
+///
+/// What of it is not understood.
+pub(crate) fn condition(expr: &Expr, variables: &Variables, positive: bool) -> Result<Condition, String> {
+    let unknown = || Err("only the name and the labels of `object` are understood here".to_owned());
+    match expr {
+        Expr::Literal(LiteralValue::Boolean(value)) => Ok(Condition::Constant(*value.inner())),
+        Expr::Select(select) if select.test => {
+            // `has(object.metadata.labels.env)`
+            if is_metadata(&select.operand.expr) && select.field == "labels" {
+                return Ok(Condition::Constant(true));
+            }
+            match value(&select.operand.expr, variables, 0) {
+                Some(Value::Labels) => Ok(label(&select.field, Operator::Exists, Vec::new())),
+                _ => unknown(),
+            }
+        }
+        Expr::Call(call) => {
+            let arguments: Vec<&IdedExpr> =
+                call.target.iter().map(|target| &**target).chain(&call.args).collect();
+            let part = |expr: &IdedExpr, positive| condition(&expr.expr, variables, positive);
+            match (call.func_name.as_str(), arguments.as_slice()) {
+                (operators::LOGICAL_AND, parts) => {
+                    Ok(Condition::All(parts.iter().map(|one| part(one, positive)).collect::<Result<_, _>>()?))
+                }
+                (operators::LOGICAL_OR, parts) => {
+                    Ok(Condition::Any(parts.iter().map(|one| part(one, positive)).collect::<Result<_, _>>()?))
+                }
+                (operators::LOGICAL_NOT, [one]) => Ok(Condition::Not(Box::new(part(one, !positive)?))),
+                (operators::EQUALS, [a, b]) => equals(a, b, variables, positive),
+                (operators::NOT_EQUALS, [a, b]) => {
+                    Ok(Condition::Not(Box::new(equals(a, b, variables, !positive)?)))
+                }
+                (operators::IN, [one, list]) => is_in(one, list, variables, positive),
+                ("hasValue", [optional]) => match value(&optional.expr, variables, 0) {
+                    Some(Value::Optional(key)) => Ok(label(&key, Operator::Exists, Vec::new())),
+                    Some(Value::OptionalLabels) => Ok(Condition::Constant(true)),
+                    _ => unknown(),
+                },
+                (function, [one, text]) => name_matches(function, one, text, variables),
+                _ => unknown(),
+            }
+        }
+        _ => unknown(),
+    }
+}
+
+fn label(key: &str, operator: Operator, values: Vec<Arc<str>>) -> Condition {
+    Condition::Label(Requirement { key: key.into(), operator, values })
+}
+
+fn equals(a: &IdedExpr, b: &IdedExpr, variables: &Variables, positive: bool) -> Result<Condition, String> {
+    let (one, text) = match (value(&a.expr, variables, 0), value(&b.expr, variables, 0)) {
+        (Some(one), Some(Value::Text(text))) | (Some(Value::Text(text)), Some(one)) => (one, text),
+        _ => return Err("only the name and the labels of `object`, and strings, are compared".to_owned()),
+    };
+    one_of(&one, vec![text.into()], positive)
+}
+
+fn is_in(
+    one: &IdedExpr,
+    list: &IdedExpr,
+    variables: &Variables,
+    positive: bool,
+) -> Result<Condition, String> {
+    // `'env' in object.metadata.labels`
+    if let (Some(key), Some(Value::Labels)) = (literal(&one.expr), value(&list.expr, variables, 0)) {
+        return Ok(label(key, Operator::Exists, Vec::new()));
+    }
+    let Expr::List(elements) = &list.expr else {
+        return Err("what stands behind `in` must be a list of strings".to_owned());
+    };
+    let values: Option<Vec<Arc<str>>> =
+        elements.elements.iter().map(|element| literal(&element.expr).map(Arc::from)).collect();
+    match (value(&one.expr, variables, 0), values) {
+        (Some(one), Some(values)) => one_of(&one, values, positive),
+        _ => Err("only the name and the labels of `object` are looked up, in lists of strings".to_owned()),
+    }
+}
+
+/// That a value is one of these.
+fn one_of(value: &Value, mut texts: Vec<Arc<str>>, positive: bool) -> Result<Condition, String> {
+    texts.sort_unstable();
+    texts.dedup();
+    match value {
+        Value::Name => Ok(if texts.is_empty() { Condition::Constant(false) } else { Condition::Name(texts) }),
+        Value::Label(key) if positive => Ok(label(key, Operator::In, texts)),
+        Value::Label(key) => Err(format!(
+            "a namespace without the label `{key}` makes this fail: read it with `[?'{key}'].orValue('')`"
+        )),
+        Value::OrElse(key, default) => {
+            let listed = texts.iter().any(|text| **text == **default);
+            let is = label(key, Operator::In, texts);
+            Ok(if listed {
+                Condition::Any(vec![is, label(key, Operator::DoesNotExist, Vec::new())])
+            } else {
+                is
+            })
+        }
+        _ => Err("only the name and the labels of `object` are compared".to_owned()),
+    }
+}
+
+/// That the namespace's name has a form.
+fn name_matches(
+    function: &str,
+    one: &IdedExpr,
+    text: &IdedExpr,
+    variables: &Variables,
+) -> Result<Condition, String> {
+    let (Some(Value::Name), Some(text)) = (value(&one.expr, variables, 0), literal(&text.expr)) else {
+        return Err(format!("`{function}` is understood of the name of `object` only"));
+    };
+    let glob = match function {
+        "startsWith" => format!("{text}*"),
+        "endsWith" => format!("*{text}"),
+        "contains" => format!("*{text}*"),
+        "matches" => {
+            return match pattern(text) {
+                Some(glob) => Ok(Condition::Name(vec![glob.into()])),
+                None => Err(format!("`{text}` is more than the language's patterns say")),
+            };
+        }
+        _ => return Err(format!("the function `{function}` is not understood")),
+    };
+    if text.contains(['*', '?']) {
+        return Ok(Condition::Constant(false));
+    }
+    Ok(Condition::Name(vec![glob.into()]))
+}
+
+/// The pattern of names that a regular expression is.
+fn pattern(regex: &str) -> Option<String> {
+    let mut rest = regex;
+    let mut glob = String::new();
+    match rest.strip_prefix('^') {
+        Some(behind) => rest = behind,
+        None => glob.push('*'),
+    }
+    let anchored = rest.strip_suffix('$');
+    rest = anchored.unwrap_or(rest);
+    while let Some(c) = rest.chars().next() {
+        let (step, text) = if rest.starts_with(".*") {
+            (2, "*".to_owned())
+        } else if rest.starts_with(".+") {
+            (2, "?*".to_owned())
+        } else if c == '.' {
+            (1, "?".to_owned())
+        } else if c.is_ascii_alphanumeric() || c == '-' {
+            (1, c.to_string())
+        } else {
+            return None;
+        };
+        // A sign behind a character would say how often it stands.
+        if rest.get(step..).is_some_and(|behind| behind.starts_with(['*', '+', '?', '{'])) {
+            return None;
+        }
+        glob.push_str(&text);
+        rest = rest.get(step..)?;
+    }
+    if anchored.is_none() {
+        glob.push('*');
+    }
+    Some(glob)
+}
+
+/// Whether a call is one that makes objects (`generator.Apply`), for messages.
+pub(crate) fn applies(expr: &Expr) -> bool {
+    matches!(expr, Expr::Call(CallExpr { func_name, .. }) if func_name == "Apply")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes(text: &str) -> Result<String, String> {
+        let scopes = condition(&parse(text)?, &Vec::new(), true)?.scopes()?;
+        Ok(scopes.iter().map(crate::write::scope_text).collect::<Vec<_>>().join(" | "))
+    }
+
+    #[test]
+    fn conditions() {
+        for (text, expected) in [
+            ("true", "all namespaces"),
+            ("object.metadata.name == 'a'", "namespace a"),
+            ("'a' != object.metadata.name", "all namespaces except (a)"),
+            ("!(object.metadata.name in ['b', 'a'])", "all namespaces except (a, b)"),
+            ("object.metadata.name.startsWith('team-')", "namespaces (team-*)"),
+            ("object.metadata.name.matches('^a.b.*$')", "namespaces (a?b*)"),
+            ("has(object.metadata.labels.env)", "namespaces { env }"),
+            ("'env' in object.metadata.labels", "namespaces { env }"),
+            ("object.metadata.?labels[?'env'].orValue('') == 'prod'", "namespaces { env = prod }"),
+            ("object.metadata.labels['env'] == 'prod'", "namespaces { env = prod }"),
+            (
+                "object.metadata.labels.?env.orValue('') == ''",
+                "namespaces { env = \"\" } | namespaces { !env }",
+            ),
+            (
+                "object.metadata.?labels[?'a'].hasValue() && !object.metadata.?labels[?'b'].hasValue()",
+                "namespaces { a, !b }",
+            ),
+            (
+                "object.metadata.name.startsWith('x') && has(object.metadata.labels.a)",
+                "namespaces (x*) except { !a }",
+            ),
+            (
+                "!(object.metadata.labels.?a.orValue('/') == 'x' && has(object.metadata.labels.b))",
+                "all namespaces except { a = x, b }",
+            ),
+            ("object.metadata.name == 'a' && object.metadata.name == 'b'", ""),
+        ] {
+            assert_eq!(scopes(text).as_deref(), Ok(expected), "{text}");
+        }
+        for bad in [
+            "object.metadata.labels['env'] != 'prod'",
+            "request.operation == 'CREATE'",
+            "object.metadata.name.matches('a|b')",
+            "size(object.metadata.name) > 3",
+            "object.metadata.name ==",
+        ] {
+            assert!(scopes(bad).is_err(), "{bad}");
+        }
+    }
+}

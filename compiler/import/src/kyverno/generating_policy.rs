@@ -1,0 +1,332 @@
+//! `policies.kyverno.io` GeneratingPolicy with templates.
+
+use npc_diagnostics::{Diagnostic, FileId, Location, Span};
+use npc_expand::placeholder::{Segment, scan};
+use npc_manifest::{Documents, Fields, Node, Path, Reader, Value};
+use npc_program::Scope;
+
+use super::condition::Condition;
+use super::expression::{Variables, applies, condition, parse, read};
+use super::object::{Placeholders, Read, generated};
+use super::{OTHER_OBJECT, not_carried};
+use crate::Imported;
+use crate::kubernetes::metadata::{Metadata, described, metadata};
+use crate::kubernetes::network_policy::Place;
+
+/// Reads the NetworkPolicies that a GeneratingPolicy generates. `text` is the whole file.
+pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) -> Option<Vec<Imported>> {
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let object = reader.object(&Path::Root, node, &known)?;
+    let metadata = metadata(reader, &object, false);
+    let path = Path::Root.field("spec");
+    let Some(spec) = object.get("spec") else {
+        reader.require(&path, object.location);
+        return None;
+    };
+    let known = [
+        "evaluation",
+        "webhookConfiguration",
+        "matchConstraints",
+        "matchConditions",
+        "variables",
+        "generate",
+        "useServerSideApply",
+    ];
+    let spec = reader.object(&path, spec, &known)?;
+    let takes = takes_namespaces(reader, &path.field("matchConstraints"), &spec);
+    let variables: Variables = named(reader, &path, &spec, "variables")?
+        .into_iter()
+        .map(|(name, _, expression)| (name, expression))
+        .collect();
+    let mut conditions = Vec::new();
+    for (name, place, expression) in named(reader, &path, &spec, "matchConditions")? {
+        match condition(&expression, &variables, true) {
+            Ok(condition) => conditions.push(condition),
+            Err(why) => {
+                not_carried(reader, format!("the condition `{name}`"), place, why);
+                return None;
+            }
+        }
+    }
+    let scopes = match Condition::All(conditions).scopes() {
+        Ok(scopes) => scopes,
+        Err(why) => {
+            not_carried(reader, "these conditions", spec.location_of("matchConditions"), why);
+            return None;
+        }
+    };
+    let generate_path = path.field("generate");
+    let Some(generate) = spec.get("generate") else {
+        reader.require(&generate_path, spec.location);
+        return None;
+    };
+    let list = reader.list(&generate_path, generate)?;
+    let (metadata, _) = (metadata?, takes?);
+    let mut imported = Vec::new();
+    for (index, generation) in list.iter().enumerate() {
+        let path = generate_path.index(index);
+        let fields = reader.object(&path, generation, &["template", "expression"])?;
+        if let Some(node) = fields.get("expression") {
+            let apply = node.as_str().and_then(|text| parse(text).ok()).is_some_and(|expr| applies(&expr));
+            let why = if apply {
+                "objects that an expression makes are not read: write them as a `template`"
+            } else {
+                "only a `template` is read"
+            };
+            not_carried(reader, format!("`{}`", path.field("expression")), node.location, why);
+            return None;
+        }
+        let path = path.field("template");
+        let Some(template) = fields.get("template") else {
+            reader.require(&path, fields.location);
+            return None;
+        };
+        let template = reader.object(&path, template, &["interpolate", "value"])?;
+        let interpolate = template.get("interpolate").and_then(Node::as_str).unwrap_or("");
+        let value_path = path.field("value");
+        let Some(value) = template.get("value") else {
+            reader.require(&value_path, template.location);
+            return None;
+        };
+        let inner = reader.string(&value_path, value)?;
+        let mut documents = Documents::parse(value.location.file, inner);
+        reader
+            .diagnostics
+            .extend(documents.diagnostics.drain(..).map(|found| moved(found, value, inner, text)));
+        let placeholders = Cel { variables: &variables, interpolate: interpolate == "cel" };
+        for mut document in documents.list {
+            relocate(&mut document, value.location, inner, text);
+            imported.extend(one(reader, &document, &metadata, node, &scopes, &placeholders)?);
+        }
+    }
+    Some(imported)
+}
+
+/// Reads one object of a template; `None` within where it is of another kind.
+fn one(
+    reader: &mut Reader,
+    node: &Node,
+    policy: &Metadata<'_>,
+    whole: &Node,
+    scopes: &[Scope],
+    placeholders: &Cel<'_>,
+) -> Option<Option<Imported>> {
+    let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or("");
+    if (text("apiVersion"), text("kind")) != ("networking.k8s.io/v1", "NetworkPolicy") {
+        let place = node.get("kind").map_or(node.location, |kind| kind.location);
+        reader.diagnostics.push(Diagnostic::new(
+            &OTHER_OBJECT,
+            "this template makes no NetworkPolicy, and has no part in the program",
+            place,
+            format!("makes `{}`", text("kind")),
+        ));
+        return Some(None);
+    }
+    let fields = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
+    let metadata_path = Path::Root.field("metadata");
+    let metadata = match fields.get("metadata") {
+        Some(node) => node,
+        None => {
+            reader.require(&metadata_path.field("name"), fields.location);
+            return None;
+        }
+    };
+    let field = |key: &str| metadata.get(key).and_then(Node::as_str);
+    if field("namespace").map(|text| placeholders.read(text)) != Some(Read::Name) {
+        let place = metadata.get("namespace").map_or(metadata.location, |node| node.location);
+        let why = "it must be the namespace that is looked at, `(( object.metadata.name ))`";
+        not_carried(reader, "this namespace of a generated object", place, why);
+        return None;
+    }
+    let docs = metadata
+        .get("annotations")
+        .map(|annotations| described(reader, &metadata_path, annotations))
+        .map(|docs| docs.iter().map(|line| line.replace("\\((", "((")).collect())
+        .filter(|docs: &Vec<String>| !docs.is_empty())
+        .unwrap_or_else(|| policy.docs.clone());
+    let name = match field("name").map(|name| (name, placeholders.read(name))) {
+        Some((_, Read::Text(name))) => name,
+        // What depends on the namespace is another name in each; what stands before it is common.
+        Some((text, _)) => {
+            let common = text.split("((").next().unwrap_or("").trim_end_matches(['-', '.']);
+            if common.is_empty() { policy.name } else { common }.to_owned()
+        }
+        None => policy.name.to_owned(),
+    };
+    let null = Node { value: Value::Null, location: node.location };
+    let place = Place {
+        scope: Scope::own(),
+        name: format!("{}/{name}", policy.name).into(),
+        location: policy.location,
+        docs,
+    };
+    let spec = fields.get("spec").unwrap_or(&null);
+    let path = Path::Root.field("spec");
+    let policy = generated(reader, &path, spec, whole.location, place, scopes, placeholders)?;
+    let kind = "GeneratingPolicy";
+    Some(Some(Imported { policy, short_name: name.into(), rule_names: Vec::new(), kind }))
+}
+
+/// Checks that the policy looks at namespaces, and at nothing else that would matter.
+fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> Option<()> {
+    let Some(node) = spec.get("matchConstraints") else {
+        reader.require(path, spec.location);
+        return None;
+    };
+    let known =
+        ["resourceRules", "excludeResourceRules", "namespaceSelector", "objectSelector", "matchPolicy"];
+    let fields = reader.object(path, node, &known)?;
+    for (key, why) in [
+        ("excludeResourceRules", "say in `matchConditions` which namespaces are meant"),
+        ("namespaceSelector", "objects of a namespace that it no longer selects stay: use `matchConditions`"),
+        ("objectSelector", "objects of a namespace that it no longer selects stay: use `matchConditions`"),
+    ] {
+        let Some(node) = fields.get(key) else { continue };
+        let empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
+        if !empty {
+            not_carried(reader, format!("`{}`", path.field(key)), node.location, why);
+            return None;
+        }
+    }
+    let rules_path = path.field("resourceRules");
+    let Some(node) = fields.get("resourceRules") else {
+        reader.require(&rules_path, fields.location);
+        return None;
+    };
+    let rules = reader.list(&rules_path, node)?;
+    let has = |rule: &Node, key: &str, wanted: &str| match rule.get(key).map(|node| &node.value) {
+        Some(Value::List(list)) => {
+            list.iter().any(|one| matches!(one.as_str(), Some(text) if text == wanted || text == "*"))
+        }
+        _ => false,
+    };
+    let takes = |rule: &Node| {
+        has(rule, "apiGroups", "")
+            && has(rule, "apiVersions", "v1")
+            && has(rule, "resources", "namespaces")
+            && has(rule, "operations", "CREATE")
+            && rule.get("resourceNames").is_none()
+    };
+    if rules.iter().any(takes) {
+        return Some(());
+    }
+    let why = "a rule must take `namespaces` of the core group, version v1, as they are created";
+    not_carried(reader, "a policy that looks at other objects than namespaces", node.location, why);
+    None
+}
+
+/// Reads a list of named expressions: each one's name, its place, and itself.
+fn named(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    spec: &Fields<'_>,
+    key: &str,
+) -> Option<Vec<(String, Location, cel::common::ast::Expr)>> {
+    let path = path.field(key);
+    let list = match spec.get(key) {
+        Some(node) => reader.list(&path, node)?,
+        None => return Some(Vec::new()),
+    };
+    let mut all = Vec::with_capacity(list.len());
+    for (index, node) in list.iter().enumerate() {
+        let path = path.index(index);
+        let fields = reader.object(&path, node, &["name", "expression"])?;
+        let mut read = |key: &str| match fields.get(key) {
+            Some(node) => reader.string(&path.field(key), node).map(|text| (text.to_owned(), node.location)),
+            None => {
+                reader.require(&path.field(key), fields.location);
+                None
+            }
+        };
+        let ((name, _), (expression, place)) = (read("name")?, read("expression")?);
+        match parse(&expression) {
+            Ok(parsed) => all.push((name, place, parsed)),
+            Err(why) => {
+                let why = why.lines().next().unwrap_or_default().to_owned();
+                reader.refuse(&path.field("expression"), place, format!("not a CEL expression: {why}"));
+                return None;
+            }
+        }
+    }
+    Some(all)
+}
+
+/// `(( ))` with CEL.
+struct Cel<'v> {
+    variables: &'v Variables,
+    /// Whether the template has placeholders at all.
+    interpolate: bool,
+}
+
+impl Placeholders for Cel<'_> {
+    fn read(&self, text: &str) -> Read {
+        if !self.interpolate {
+            return Read::Text(text.to_owned());
+        }
+        match scan(text).as_deref() {
+            Ok([Segment::Literal(text)]) => Read::Text(text.clone()),
+            Ok([Segment::Expression(expression)]) => match parse(expression) {
+                Ok(parsed) => match read(&parsed, self.variables) {
+                    // An expression that is a string is one that says so.
+                    Read::Text(_) => Read::Other,
+                    other => other,
+                },
+                Err(_) => Read::Other,
+            },
+            _ => Read::Other,
+        }
+    }
+}
+
+/// Where the text of a value begins in the file, line by line: the value is a block whose lines are
+/// indented.
+fn relocate(node: &mut Node, value: Location, inner: &str, text: &str) {
+    let map = |location: Location| outer(location, value, inner, text);
+    node.location = map(node.location);
+    match &mut node.value {
+        Value::List(list) => list.iter_mut().for_each(|one| relocate(one, value, inner, text)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.location = map(entry.location);
+                relocate(&mut entry.node, value, inner, text);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A finding about the inner text, at its place in the file.
+fn moved(mut found: Diagnostic, value: &Node, inner: &str, text: &str) -> Diagnostic {
+    for label in &mut found.labels {
+        label.location = outer(label.location, value.location, inner, text);
+    }
+    found
+}
+
+/// The place in the file of a place in the inner text; the whole value, where it is no block.
+fn outer(location: Location, value: Location, inner: &str, text: &str) -> Location {
+    let file: FileId = value.file;
+    let block = text.get(value.span.range()).unwrap_or_default();
+    // Behind the mark of a block, its lines follow.
+    let Some((_, lines)) = block.split_once('\n') else { return value };
+    if !block.starts_with(['|', '>']) {
+        return value;
+    }
+    let first = lines.len() - lines.trim_start_matches([' ', '\n', '\r']).len();
+    let indent = lines.get(..first).and_then(|ahead| ahead.rsplit('\n').next()).map_or(0, str::len);
+    let begin = value.span.start as usize + (block.len() - lines.len());
+    let place = |offset: u32| {
+        let before = inner.get(..offset as usize)?;
+        let line = before.matches('\n').count();
+        let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
+        let mut start = begin;
+        for _ in 0..line {
+            start += text.get(start..)?.find('\n')? + 1;
+        }
+        Some((start + indent + column) as u32)
+    };
+    match (place(location.span.start), place(location.span.end)) {
+        (Some(start), Some(end)) if start <= end => Location::new(file, Span::new(start, end)),
+        _ => value,
+    }
+}

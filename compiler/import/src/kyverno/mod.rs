@@ -1,0 +1,39 @@
+//! Kyverno's policies that generate NetworkPolicies, as what they mean for every namespace.
+//!
+//! What they generate is not made for a cluster: the namespaces that a rule matches become the
+//! scope of a policy, and a value that is read from the namespace becomes `same namespace` or
+//! `namespaces sharing LABEL`.
+
+pub(crate) mod cluster_policy;
+mod condition;
+mod expression;
+pub(crate) mod generating_policy;
+mod object;
+
+use npc_diagnostics::{Diagnostic, Location};
+use npc_manifest::Reader;
+
+use crate::NOT_CARRIED;
+
+npc_diagnostics::codes! {
+    /// # A rule that makes no NetworkPolicy
+    ///
+    /// The rule generates objects of another kind, which decide nothing of connections. It has no
+    /// part in the program.
+    OTHER_OBJECT = "NP0908" "other-object" Note;
+}
+
+/// Tells something that a program cannot say.
+pub(crate) fn not_carried(
+    reader: &mut Reader,
+    what: impl Into<String>,
+    place: Location,
+    why: impl Into<String>,
+) {
+    reader.diagnostics.push(Diagnostic::new(
+        &NOT_CARRIED,
+        format!("a program cannot say {}", what.into()),
+        place,
+        why,
+    ));
+}

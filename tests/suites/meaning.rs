@@ -1,0 +1,104 @@
+//! One meaning: random programs have the same verdicts by whatever way they are asked.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, FileId, Level};
+use npc_driver::{compile, through};
+use npc_import::import;
+use npc_model::{Connection, Endpoint, Traffic, verdict};
+use npc_program::Program;
+use npc_program::values::port::Protocol;
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+use npc_tests::{namespaces, random};
+
+/// A connection of a cluster.
+fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
+    let outside =
+        ["10.1.2.3", "10.2.3.4", "169.254.169.254", "192.0.2.7", "8.8.8.8", "2001:db8::1", "fd00::9"];
+    let first = random.bool();
+    let mut end = |outside_allowed: bool| {
+        if outside_allowed && random.u8(..4) == 0 {
+            return Endpoint::Outside(outside[random.usize(..outside.len())].parse().unwrap());
+        }
+        let place = random.usize(..cluster.pods.len());
+        let addresses = &cluster.pods[place].addresses;
+        let address = (!addresses.is_empty()).then(|| addresses[random.usize(..addresses.len())]);
+        Endpoint::pod(cluster, place, address).unwrap()
+    };
+    let (source, destination) = if first { (end(true), end(false)) } else { (end(false), end(true)) };
+    let ports = [53, 80, 8050, 9, 65535, 8080, 1];
+    let traffic = match random.u8(..8) {
+        0 => Traffic::Other,
+        _ => Traffic::Port(Protocol::ALL[random.usize(..3)], ports[random.usize(..ports.len())]),
+    };
+    Connection { source, destination, traffic }
+}
+
+fn errors(found: &[Diagnostic]) -> Vec<&str> {
+    found.iter().filter(|found| found.level == Level::Error).map(|found| found.message.as_str()).collect()
+}
+
+#[test]
+fn every_way_gives_the_same_verdicts() {
+    let seed = random::seed();
+    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for index in 0..programs {
+        let mut random = Rng::with_seed(seed * 100_000 + index);
+        let source = random::program(&mut random, "p");
+        let checked = Memory::one(&source).check(None);
+        if checked.report.has_errors() {
+            continue;
+        }
+        let cluster = namespaces::cluster_with_pods(seed * 7 + index, 30);
+        let options = Options::default();
+        let mut ways: Vec<(String, Program)> = Vec::new();
+        for target in [Target::NetworkPolicy, Target::Kyverno, Target::KyvernoCel] {
+            // What a target cannot say, it says.
+            let outputs = compile(&checked, &[target], &options, Some(&cluster));
+            if !errors(&outputs[0].diagnostics).is_empty() {
+                continue;
+            }
+            let read = through(target, &checked.program, checked.sources(), &options, &cluster).unwrap();
+            ways.push((format!("{target}"), read.program));
+            let text = &outputs[0].text;
+            let read = import(FileId(0), text);
+            assert!(errors(&read.diagnostics).is_empty(), "{:#?}\n{text}\n{source}", read.diagnostics);
+            ways.push((format!("{target}, imported"), read.clone().into_program()));
+            let (text, found) = read.to_text();
+            assert!(errors(&found).is_empty(), "{found:#?}");
+            let again = Memory::one(&text).check(None);
+            assert!(!again.report.has_errors(), "{:#?}\n{text}\n{source}", errors(&again.report.diagnostics));
+            ways.push((format!("{target}, as text"), again.program));
+        }
+        for _ in 0..200 {
+            let connection = connection(&mut random, &cluster);
+            let expected = verdict(&checked.program, &connection);
+            for (way, program) in &ways {
+                let found = verdict(program, &connection);
+                *counts.entry(way.clone()).or_default() += 1;
+                assert_eq!(
+                    found.denied(),
+                    expected.denied(),
+                    "{way}: {} -> {} {}: {expected:?} {found:?}\n{source}",
+                    connection.source,
+                    connection.destination,
+                    connection.traffic,
+                );
+            }
+        }
+    }
+    println!("seed {seed}: {counts:?}, 0 different");
+    assert!(counts.len() == 9 && counts.values().all(|count| *count >= 1_000), "{counts:?}");
+}
