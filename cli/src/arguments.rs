@@ -47,6 +47,10 @@ pub(crate) enum Command {
     /// Checks a program and writes nothing but what it finds.
     #[command(visible_alias = "lint")]
     Check(Check),
+    /// Says whether a connection is allowed, and which rule of which policy decides it.
+    Query(Query),
+    /// Writes policies of Kubernetes and Kyverno as a program.
+    Import(Import),
     /// Prints the page of a diagnostic's code.
     Explain(Explain),
     /// Prints the completions of a shell.
@@ -146,6 +150,76 @@ impl From<Guard> for FailurePolicy {
             Guard::Ignore => Self::Ignore,
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Query {
+    /// The connection: the source and the destination, each a pod (`namespace/name`) or an address,
+    /// and the port (`tcp/5432`, `tcp/metrics`, or `other` for a protocol without ports). Then the
+    /// policies: programs, manifests of NetworkPolicy, ClusterNetworkPolicy and Kyverno, folders of
+    /// either, or `-`. Default: the current folder.
+    #[arg(value_name = "SOURCE DESTINATION PORT [FILE]")]
+    pub(crate) words: Vec<String>,
+    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// Answer the connections of a file, one a line: `{"src": "shop/web", "dst": "data/db", "proto":
+    /// "TCP", "port": 5432}`; `srcIP` and `dstIP` choose one of a pod's addresses, or are the address of
+    /// `external`. Each answer is a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) connections: Option<PathBuf>,
+    /// Ask the policies themselves, or what these targets make of them in the cluster.
+    #[arg(long, value_name = "WAYS", value_delimiter = ',', default_value = "program")]
+    pub(crate) via: Vec<Way>,
+    /// How the answer is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: AnswerFormat,
+}
+
+/// How a question is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// By the policies themselves.
+    Program,
+    /// By the NetworkPolicies that they are compiled to.
+    Networkpolicy,
+    /// By what Kyverno generates from the ClusterPolicies that they are compiled to.
+    Kyverno,
+    /// By what Kyverno generates from the GeneratingPolicies that they are compiled to.
+    KyvernoCel,
+    /// By the ClusterNetworkPolicies and NetworkPolicies that they are compiled to.
+    Clusternetworkpolicy,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Program => "program",
+            Self::Networkpolicy => "networkpolicy",
+            Self::Kyverno => "kyverno",
+            Self::KyvernoCel => "kyverno-cel",
+            Self::Clusternetworkpolicy => "clusternetworkpolicy",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnswerFormat {
+    Human,
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// Manifests, folders of them, or `-` for standard input; together they are one program.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// The file for the program, or `-` for standard output.
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// How diagnostics are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]

@@ -112,8 +112,32 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Error> {
     read_bounded(io::stdin().lock()).map_err(|error| Error::io("read", Path::new(STDIN), &error))
 }
 
+/// A file that the user names, at most one byte more than the largest source.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let bytes = read_bounded(file).map_err(|error| Error::io("read", path, &error))?;
+    if bytes.len() > MAX_SOURCE {
+        return Err(Error::new(format!("{} is larger than 64 MiB", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Whether a file holds manifests, by its name.
+pub(crate) fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|yaml| extension == *yaml))
+}
+
 /// Every `.np` file below a folder, in the order of their paths. Hidden folders are passed over.
 pub(crate) fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    below(folder, |path| path.extension().is_some_and(|extension| extension == "np"))
+}
+
+/// Every file of manifests below a folder, in the order of their paths.
+pub(crate) fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    below(folder, is_manifest)
+}
+
+fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -124,7 +148,7 @@ pub(crate) fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
             let kind = entry.file_type().map_err(|error| Error::io("read", &entry.path(), &error))?;
             if kind.is_dir() && !hidden {
                 folders.push(entry.path());
-            } else if entry.path().extension().is_some_and(|extension| extension == "np") && !kind.is_dir() {
+            } else if wanted(&entry.path()) && !kind.is_dir() {
                 found.push(entry.path());
             }
         }

@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod files;
+mod policies;
 mod project;
 mod report;
 
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Compile(options) => command::compile::run(&options, colour),
         Command::Check(options) => command::check::run(&options, colour),
+        Command::Query(options) => command::query::run(&options, colour),
+        Command::Import(options) => command::import::run(&options, colour),
         Command::Explain(options) => command::explain::run(&options),
         Command::Completions { shell } => command::completions::run(shell),
         Command::Man => command::man::run(),

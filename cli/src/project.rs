@@ -40,6 +40,14 @@ impl Project {
     /// Finds the project: the nearest folder with `npc.toml` at or above the sources, or else the
     /// folder that holds them all.
     pub(crate) fn find(input: &Input) -> Result<Result<Self, Broken>, Error> {
+        Self::find_with(input, None)
+    }
+
+    /// The same, where standard input was read before.
+    pub(crate) fn find_with(
+        input: &Input,
+        mut piped: Option<Vec<u8>>,
+    ) -> Result<Result<Self, Broken>, Error> {
         let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), &error))?;
         let here = here.canonicalize().map_err(|error| Error::io("find", &here, &error))?;
         let mut stdin = None;
@@ -51,7 +59,10 @@ impl Project {
                 if stdin.is_some() {
                     return Err(Error::new("`-` stands for standard input, which can be read once"));
                 }
-                stdin = Some(read_stdin()?);
+                stdin = Some(match piped.take() {
+                    Some(bytes) => bytes,
+                    None => read_stdin()?,
+                });
                 folders.push(here.clone());
                 name.get_or_insert_with(|| "policies".to_owned());
                 continue;

@@ -35,9 +35,9 @@ fn read(case: &Case) -> Import {
 fn compiled(case: &Case, cluster: &Cluster, target: Target) -> Program {
     let mut sources = SourceMap::new();
     sources.add("manifests.yaml", case.manifests());
-    let mut import = read(case);
-    import.rename();
-    match through(target, &import.into_program(), &sources, &Options::default(), cluster) {
+    let mut program = imported(case);
+    npc_driver::rename(&mut program);
+    match through(target, &program, &sources, &Options::default(), cluster) {
         Ok(through) => through.program,
         Err(found) => panic!("{}: {found:#?}", case.id),
     }

@@ -1,6 +1,6 @@
 //! `npc compile`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
 
 use crate::Outcome;
 use crate::arguments::{Compile, Guard};
-use crate::files::{Error, folder_of, print, write_all};
+use crate::files::{Error, folder_of, is_manifest, print, write_all};
 use crate::project::{Project, read_cluster};
 use crate::report::{Reporter, error_line, line};
 
@@ -45,11 +45,6 @@ pub(crate) fn options(
     Ok(options)
 }
 
-/// Whether the input is a file of policies, and no program.
-fn is_yaml(input: &Path) -> bool {
-    input.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|yaml| extension == *yaml))
-}
-
 /// Prints what policies that were written before, by this compiler or by hand, will generate.
 fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
     let Some(path) = &arguments.input.cluster else { return Ok(Outcome::CouldNotRun) };
@@ -76,8 +71,8 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         style: Style { colour, prefix: String::new() },
         is_output: false,
     };
-    if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_yaml(input)) {
-        if !arguments.expand || !arguments.input.inputs.iter().all(|input| is_yaml(input)) {
+    if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_manifest(input)) {
+        if !arguments.expand || !arguments.input.inputs.iter().all(|input| is_manifest(input)) {
             return Err(Error::new(format!(
                 "{} is no program: with `--expand`, and no program beside it, Kyverno policies are evaluated",
                 yaml.display()

@@ -188,6 +188,14 @@ impl SourceMap {
         format!("{}:{}", file.name(), file.line_number(location.span.start))
     }
 
+    /// Puts `prefix` before the names of all files that are paths, so that they are paths from
+    /// another folder.
+    pub fn prefix(&mut self, prefix: &str) {
+        for file in self.files.iter_mut().filter(|file| !file.name.ends_with('>')) {
+            file.name = format!("{prefix}{}", file.name).into();
+        }
+    }
+
     /// Every file with its id, in the order of being added.
     pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
         (0u32..).map(FileId).zip(&self.files)

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a disk or a clock: files come through [`Files`](npc_program::Files).
 
+mod ask;
 mod config;
 mod levels;
 mod repair;
@@ -9,11 +10,13 @@ mod through;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
+pub use npc_import::{Import, import, rename};
 use npc_program::{Files, Loaded, Program, load, resolve};
 use npc_targets::{Options, Output, Target};
 
 use levels::Levels;
 
+pub use ask::{Answer, NearestRule, PolicyReference, Question, Reason, RuleReference, Side, ask};
 pub use config::{Config, LintLevels};
 pub use repair::repaired;
 pub use through::{Through, through};

@@ -21,11 +21,13 @@ mod kubernetes;
 mod kyverno;
 mod write;
 
+pub use write::rule_text;
+
 use std::sync::Arc;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level};
 use npc_manifest::{Documents, Node, Path, Reader, Value};
-use npc_program::{Policy, Program};
+use npc_program::{PodTerm, Policy, Program, Tier, overlap};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 npc_diagnostics::codes! {
@@ -44,6 +46,13 @@ npc_diagnostics::codes! {
     /// The object is valid, and holds something for which the language has no words. It is not left
     /// out, since that would change what the policies mean.
     NOT_CARRIED = "NP0904" "not-carried" Error;
+
+    /// # Two cluster policies of one priority
+    ///
+    /// Of two cluster policies of a tier that have the same priority and can select one pod, it is
+    /// not defined which is asked first: one cluster may allow what another denies. In a program
+    /// this is an error too.
+    TIE = "NP0909" "same-priority" Error;
 
     /// # A part that has no effect
     ///
@@ -114,38 +123,47 @@ impl Import {
         Program { policies, ..Program::default() }
     }
 
-    /// Gives each policy a name that it can have in a program: its own where no other has that one,
-    /// or else with its namespace before it.
-    pub fn rename(&mut self) {
-        let mut uses: FxHashMap<Arc<str>, usize> = FxHashMap::default();
+    /// Tells cluster policies of one tier and priority that can select one pod: which of them is
+    /// asked first is not defined.
+    #[must_use]
+    pub fn ties(&self) -> Vec<Diagnostic> {
+        let mut by_rank: FxHashMap<(bool, u16), Vec<&Imported>> = FxHashMap::default();
+        let mut found = Vec::new();
         for imported in &self.policies {
-            *uses.entry(Arc::clone(&imported.short_name)).or_default() += 1;
-        }
-        let mut taken: FxHashSet<Arc<str>> = FxHashSet::default();
-        // Those that keep their names have them first.
-        let (alone, others): (Vec<_>, Vec<_>) =
-            self.policies.iter_mut().partition(|imported| uses.get(&imported.short_name) == Some(&1));
-        for imported in alone.into_iter().chain(others) {
-            let name = Arc::clone(&imported.short_name);
-            let mut wanted = match uses.get(&name) {
-                Some(1) => name,
-                _ => imported.policy.name.replace('/', "-").into(),
-            };
-            let first = Arc::clone(&wanted);
-            let mut number = 1;
-            while !taken.insert(Arc::clone(&wanted)) {
-                number += 1;
-                wanted = format!("{first}-{number}").into();
+            let policy = &imported.policy;
+            if policy.tier == Tier::Namespaced {
+                continue;
             }
-            imported.policy.name = wanted;
+            let others = by_rank.entry((policy.tier == Tier::Admin, policy.priority)).or_default();
+            let tied = others.iter().find(|other| {
+                let pairs = |a: &Arc<PodTerm>| other.policy.subjects.iter().any(|b| overlap(a, b));
+                policy.subjects.iter().any(pairs)
+            });
+            if let Some(other) = tied {
+                found.push(
+                    Diagnostic::new(
+                        &TIE,
+                        format!("`{}` and `{}` have one priority", policy.name, other.policy.name),
+                        policy.location,
+                        "can select a pod that the other one selects",
+                    )
+                    .label(other.policy.location, "the other")
+                    .help("give them different priorities"),
+                );
+            }
+            others.push(imported);
         }
+        found
     }
 
     /// The text of a program that says what these policies say: what stands in several places gets a
     /// name, and one policy in many namespaces is written once. Descriptions become comments.
     #[must_use]
     pub fn to_text(mut self) -> (String, Vec<Diagnostic>) {
-        self.rename();
+        let names: Vec<Arc<str>> = self.policies.iter().map(|one| Arc::clone(&one.policy.name)).collect();
+        for (imported, name) in self.policies.iter_mut().zip(program_names(&names)) {
+            imported.policy.name = name;
+        }
         let mut diagnostics = Vec::new();
         let text = write::program_text(&self, &mut diagnostics);
         (text, diagnostics)
@@ -221,6 +239,44 @@ impl Import {
             self.document(&item, source, false);
         }
     }
+}
+
+/// Gives each policy a name that it can have in a program: its own where no other has that one, or
+/// else with its namespace before it. Names that are none of an imported policy stay as they are.
+pub fn rename(program: &mut Program) {
+    let names: Vec<Arc<str>> = program.policies.iter().map(|policy| Arc::clone(&policy.name)).collect();
+    for (policy, name) in program.policies.iter_mut().zip(program_names(&names)) {
+        policy.name = name;
+    }
+}
+
+/// The names that policies of these names, `namespace/name` or a name alone, have in a program.
+fn program_names(names: &[Arc<str>]) -> Vec<Arc<str>> {
+    let short = |name: &str| Arc::<str>::from(name.rsplit('/').next().unwrap_or(name));
+    let mut uses: FxHashMap<Arc<str>, usize> = FxHashMap::default();
+    for name in names {
+        *uses.entry(short(name)).or_default() += 1;
+    }
+    // Those that keep their names have them first.
+    let mut taken: FxHashSet<Arc<str>> =
+        uses.iter().filter(|(_, uses)| **uses == 1).map(|(name, _)| Arc::clone(name)).collect();
+    names
+        .iter()
+        .map(|name| {
+            let alone = short(name);
+            if uses.get(&alone) == Some(&1) {
+                return alone;
+            }
+            let first = name.replace('/', "-");
+            let mut wanted: Arc<str> = first.as_str().into();
+            let mut number = 1;
+            while !taken.insert(Arc::clone(&wanted)) {
+                number += 1;
+                wanted = format!("{first}-{number}").into();
+            }
+            wanted
+        })
+        .collect()
 }
 
 /// What is told of an object of a kind that is not known.

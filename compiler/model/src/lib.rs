@@ -6,8 +6,10 @@
 
 mod connection;
 mod interpreter;
+mod nearest;
 mod verdict;
 
 pub use connection::{Connection, Endpoint, Traffic};
 pub use interpreter::verdict;
+pub use nearest::{Lack, Nearest, nearest};
 pub use verdict::{Decision, Verdict};

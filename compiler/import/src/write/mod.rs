@@ -187,7 +187,7 @@ fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
         if let Some(Some(name)) = names.next() {
             out.push_str(&format!("  // {}\n", name.replace(['\r', '\n'], " ")));
         }
-        rule_text(out, rule, sets);
+        write_rule(out, rule, sets);
     }
     let silent = |direction: Direction| {
         policy.isolate.of(direction).is_some() && !policy.rules.iter().any(|rule| rule.direction == direction)
@@ -201,7 +201,15 @@ fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
     out.push_str("}\n");
 }
 
-fn rule_text(out: &mut String, rule: &Rule, sets: &Sets) {
+/// A rule, in one line.
+#[must_use]
+pub fn rule_text(rule: &Rule) -> String {
+    let mut text = String::new();
+    write_rule(&mut text, rule, &Sets::default());
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn write_rule(out: &mut String, rule: &Rule, sets: &Sets) {
     let action = match rule.action {
         Action::Allow => "allow",
         Action::Deny => "deny",

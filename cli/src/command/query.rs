@@ -1,0 +1,347 @@
+//! `npc query`
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use npc_cluster::Cluster;
+use npc_diagnostics::SourceMap;
+use npc_driver::{Answer, Question, Reason, RuleReference, Side, ask, through};
+use npc_program::Program;
+use npc_render::Style;
+use npc_targets::Target;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::arguments::{AnswerFormat, Format, Query, Way};
+use crate::files::{Error, print};
+use crate::policies::{self, Policies};
+use crate::project::read_cluster;
+use crate::report::Reporter;
+
+pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
+    let (ends, inputs) = split(arguments)?;
+    let policies = policies::read(&inputs)?;
+    let reporter = Reporter {
+        format: Format::Human.into(),
+        style: Style { colour, prefix: String::new() },
+        is_output: false,
+    };
+    if policies.has_errors() {
+        reporter.print(&policies.diagnostics, &policies.sources)?;
+        return Ok(Outcome::CouldNotRun);
+    }
+    let cluster = match &arguments.cluster {
+        None => None,
+        Some(path) => match read_cluster(path)? {
+            Ok(cluster) => Some(cluster),
+            Err(diagnostic) => {
+                reporter.print(&[diagnostic], &SourceMap::new())?;
+                return Ok(Outcome::CouldNotRun);
+            }
+        },
+    };
+    let ways = match ways(arguments, &policies, cluster.as_ref(), &reporter)? {
+        Some(ways) => ways,
+        None => return Ok(Outcome::CouldNotRun),
+    };
+    match ends {
+        Some([source, destination, port]) => {
+            one(arguments, &ways, cluster.as_ref(), source, destination, port)
+        }
+        None => match &arguments.connections {
+            Some(file) => many(file, &ways, cluster.as_ref()),
+            None => Err(Error::new("name a connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
+        },
+    }
+}
+
+/// The words of the command line: the connection, where one is named, and the files.
+fn split(arguments: &Query) -> Result<(Option<[&str; 3]>, Vec<PathBuf>), Error> {
+    let words = &arguments.words;
+    let (ends, files) = if arguments.connections.is_some() {
+        (None, words.as_slice())
+    } else {
+        match words.as_slice() {
+            [source, destination, port, files @ ..] => (Some([source.as_str(), destination, port]), files),
+            _ => {
+                return Err(Error::new(
+                    "name the connection: `npc query SOURCE DESTINATION PORT`, as in `npc query shop/web data/db tcp/5432`",
+                ));
+            }
+        }
+    };
+    let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    Ok((ends, if files.is_empty() { vec![PathBuf::from(".")] } else { files }))
+}
+
+/// A program that is asked, and by what name.
+struct Asked<'p> {
+    way: Way,
+    program: std::borrow::Cow<'p, Program>,
+    sources: std::borrow::Cow<'p, SourceMap>,
+}
+
+/// The programs to ask: the policies as they are, or as a target says them. `None` where a target
+/// refuses them, which is told.
+fn ways<'p>(
+    arguments: &Query,
+    policies: &'p Policies,
+    cluster: Option<&Cluster>,
+    reporter: &Reporter,
+) -> Result<Option<Vec<Asked<'p>>>, Error> {
+    use std::borrow::Cow;
+    let mut ways = Vec::new();
+    for way in &arguments.via {
+        let target = match way {
+            Way::Program => {
+                ways.push(Asked {
+                    way: *way,
+                    program: Cow::Borrowed(&policies.program),
+                    sources: Cow::Borrowed(&policies.sources),
+                });
+                continue;
+            }
+            Way::Networkpolicy => Target::NetworkPolicy,
+            Way::Kyverno => Target::Kyverno,
+            Way::KyvernoCel => Target::KyvernoCel,
+            Way::Clusternetworkpolicy => Target::ClusterNetworkPolicy,
+        };
+        let Some(cluster) = cluster else {
+            return Err(Error::new(format!(
+                "to ask by way of `{target}`, give the cluster with `--cluster FILE`"
+            )));
+        };
+        // What was read from manifests has names that no program's policy has.
+        let mut program = policies.program.clone();
+        npc_driver::rename(&mut program);
+        match through(target, &program, &policies.sources, &policies.config.options, cluster) {
+            Ok(through) => ways.push(Asked {
+                way: *way,
+                program: Cow::Owned(through.program),
+                sources: Cow::Owned(through.sources),
+            }),
+            Err(found) => {
+                reporter.print(&found, &policies.sources)?;
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(ways))
+}
+
+/// Answers one connection.
+fn one(
+    arguments: &Query,
+    ways: &[Asked<'_>],
+    cluster: Option<&Cluster>,
+    source: &str,
+    destination: &str,
+    port: &str,
+) -> Result<Outcome, Error> {
+    let (protocol, port) = port.split_once('/').unwrap_or((port, ""));
+    let question =
+        Question { source, source_address: None, destination, destination_address: None, protocol, port };
+    let connection = question.connection(cluster).map_err(Error::new)?;
+    let answers: Vec<(Way, Answer)> =
+        ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect();
+    let differ = answers.windows(2).any(|pair| match pair {
+        [(_, a), (_, b)] => a.allowed != b.allowed || a.denied_by != b.denied_by,
+        _ => false,
+    });
+    match arguments.format {
+        AnswerFormat::Json => print(&format!("{}\n", to_json(&answers)))?,
+        AnswerFormat::Human => {
+            let mut out = String::new();
+            for (index, (way, answer)) in answers.iter().enumerate() {
+                if answers.len() > 1 {
+                    let gap = if index > 0 { "\n" } else { "" };
+                    let _ = writeln!(out, "{gap}by way of {way}:");
+                }
+                human(&mut out, answer);
+            }
+            if differ {
+                out.push_str(
+                    "\nthe ways give different verdicts: this is a fault of npc, please report it\n",
+                );
+            }
+            print(&out)?;
+        }
+    }
+    Ok(if differ { Outcome::Found } else { Outcome::Fine })
+}
+
+/// One answer alone, or each by its way.
+fn to_json(answers: &[(Way, Answer)]) -> Value {
+    let value = |answer: &Answer| serde_json::to_value(answer).unwrap_or_default();
+    match answers {
+        [(_, only)] => value(only),
+        [(_, first), ..] => {
+            let mut out = json!({"allowed": first.allowed});
+            if let Some(denied_by) = first.denied_by {
+                out["deniedBy"] = denied_by.into();
+            }
+            out["via"] = answers.iter().map(|(way, answer)| (way.to_string(), value(answer))).collect();
+            out
+        }
+        [] => Value::Null,
+    }
+}
+
+/// The answer, for people.
+fn human(out: &mut String, answer: &Answer) {
+    let end = |name: &str, address: Option<IpAddr>| match address {
+        Some(address) if address.to_string() != name => format!("{name} ({address})"),
+        _ => name.to_owned(),
+    };
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(
+        out,
+        "{}: {} -> {}, {}",
+        if answer.allowed { "allowed" } else { "denied" },
+        end(&answer.source, answer.source_address),
+        end(&answer.destination, answer.destination_address),
+        answer.traffic,
+    );
+    if let Some(always) = answer.always {
+        let _ = writeln!(out, "  {always}");
+    }
+    for (word, name, side) in
+        [("egress", &answer.source, &answer.egress), ("ingress", &answer.destination, &answer.ingress)]
+    {
+        if let Some(side) = side {
+            side_text(out, word, name, side);
+        }
+    }
+}
+
+fn side_text(out: &mut String, word: &str, name: &str, side: &Side) {
+    let verdict = if side.allowed { "allowed" } else { "denied" };
+    match &side.reason {
+        Reason::Outside => {
+            let _ = writeln!(out, "  {word} of {name}: not judged, it is outside the cluster");
+        }
+        Reason::HostNetwork => {
+            let _ = writeln!(out, "  {word} of {name}: not judged, it is on its node's network");
+        }
+        Reason::Default => {
+            let _ = writeln!(out, "  {word} of {name}: allowed, no policy says anything of it");
+        }
+        Reason::Rule(rule) => {
+            let _ = writeln!(out, "  {word} of {name}: {verdict} by {}", described(rule));
+            let _ = writeln!(out, "    {}", rule.text);
+        }
+        Reason::Isolated { policies } => {
+            let _ = writeln!(out, "  {word} of {name}: denied, no rule allows it of");
+            for policy in policies {
+                let _ = writeln!(out, "    policy {} ({})", policy.policy, policy.location);
+            }
+            if let Some(near) = &side.nearest {
+                let _ = writeln!(out, "    the nearest is {}", described(&near.rule));
+                let _ = writeln!(out, "      {}", near.rule.text);
+                for lack in &near.lacks {
+                    let _ = writeln!(out, "      but {lack}");
+                }
+            }
+        }
+    }
+}
+
+fn described(rule: &RuleReference) -> String {
+    let tier = match rule.policy.tier {
+        "policy" => String::new(),
+        tier => format!("{tier} "),
+    };
+    format!("rule {} of {tier}policy {} ({})", rule.rule, rule.policy.policy, rule.location)
+}
+
+/// A connection as a line of `--connections`.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    src: std::borrow::Cow<'a, str>,
+    #[serde(rename = "srcIP")]
+    src_ip: Option<IpAddr>,
+    #[serde(borrow)]
+    dst: std::borrow::Cow<'a, str>,
+    #[serde(rename = "dstIP")]
+    dst_ip: Option<IpAddr>,
+    #[serde(borrow)]
+    proto: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    port: Option<Value>,
+}
+
+/// Answers many connections, one line each, in order. A line that cannot be answered is marked.
+fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Outcome, Error> {
+    let reader: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?)
+    };
+    let mut reader = BufReader::new(reader);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let failed = |error: std::io::Error| Error::io("write to", Path::new("standard output"), &error);
+    let mut line = Vec::new();
+    let mut number = 0usize;
+    let mut bad = 0usize;
+    let mut differ = false;
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, &error))?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let answer = std::str::from_utf8(&line)
+            .map_err(|_| "not UTF-8 text".to_owned())
+            .and_then(|text| answer_line(text, ways, cluster));
+        let value = match answer {
+            Ok(answers) => {
+                differ |= answers.windows(2).any(|pair| match pair {
+                    [(_, a), (_, b)] => a.allowed != b.allowed || a.denied_by != b.denied_by,
+                    _ => false,
+                });
+                to_json(&answers)
+            }
+            Err(why) => {
+                bad += 1;
+                json!({"line": number, "error": why})
+            }
+        };
+        writeln!(out, "{value}").map_err(failed)?;
+    }
+    out.flush().map_err(failed)?;
+    if bad > 0 {
+        crate::report::error_line(&format!("{bad} of {number} lines could not be answered; each says why"));
+    }
+    Ok(if bad > 0 || differ { Outcome::Found } else { Outcome::Fine })
+}
+
+fn answer_line(
+    text: &str,
+    ways: &[Asked<'_>],
+    cluster: Option<&Cluster>,
+) -> Result<Vec<(Way, Answer)>, String> {
+    let line: Line<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let port = match &line.port {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(name)) => name.clone(),
+        Some(other) => other.to_string(),
+    };
+    let question = Question {
+        source: &line.src,
+        source_address: line.src_ip,
+        destination: &line.dst,
+        destination_address: line.dst_ip,
+        protocol: &line.proto,
+        port: &port,
+    };
+    let connection = question.connection(cluster)?;
+    Ok(ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect())
+}

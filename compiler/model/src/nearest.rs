@@ -1,0 +1,195 @@
+//! What a connection lacks that is denied: the rule that comes nearest to allowing it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use npc_program::values::port::{Port, Which};
+use npc_program::{Action, Direction, Operator, Peer, PodTerm, Policy, Requirement, Rule, ScopeBase, Tier};
+
+use crate::connection::{Connection, Endpoint, Traffic};
+use crate::interpreter::{is_peer, matches, ports_match, selects};
+
+/// A rule that would allow the connection, and what is missing for it to match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// Its policy, by its place in the program.
+    pub policy: usize,
+    /// Its place in the policy.
+    pub rule: usize,
+    /// What is missing, most telling first. Never empty.
+    pub lacks: Vec<Lack>,
+}
+
+/// What a rule asks that the connection does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A label of the pod at the other end: what is asked, and the value it has.
+    Label(Requirement, Option<String>),
+    /// A label of the namespace at the other end.
+    NamespaceLabel(Requirement, Option<String>),
+    /// Its namespace is another, or is left out.
+    Namespace(String),
+    /// Its namespace must be the subject's own.
+    SameNamespace(String),
+    /// Its namespace does not have the same value of this label as the subject's.
+    Shared(Arc<str>),
+    /// The rule names pods, and this is an address.
+    NoPod,
+    /// Its address is not in the blocks that the rule names.
+    Address,
+    /// The rule is for other ports.
+    Port,
+    /// The destination has no port of this name.
+    PortName(Port),
+    /// An admin or baseline policy denies it before.
+    Denied,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn label(
+            f: &mut fmt::Formatter<'_>,
+            whose: &str,
+            asked: &Requirement,
+            has: Option<&str>,
+        ) -> fmt::Result {
+            let has = match has {
+                Some("") => "has it empty".to_owned(),
+                Some(value) => format!("has `{value}`"),
+                None => "does not have it".to_owned(),
+            };
+            write!(f, "the {whose} must have the label {}, and {has}", Asked(asked))
+        }
+        match self {
+            Self::Label(asked, has) => label(f, "pod", asked, has.as_deref()),
+            Self::NamespaceLabel(asked, has) => label(f, "namespace", asked, has.as_deref()),
+            Self::Namespace(has) => write!(f, "the namespace `{has}` is not one that the rule names"),
+            Self::SameNamespace(has) => write!(f, "the namespace must be the policy's own, and is `{has}`"),
+            Self::Shared(key) => write!(f, "the namespaces do not have the same value of the label `{key}`"),
+            Self::NoPod => f.write_str("the rule names pods, and this is an address outside the cluster"),
+            Self::Address => f.write_str("the address is not one that the rule names"),
+            Self::Port => f.write_str("the rule is for other ports"),
+            Self::PortName(port) => write!(f, "the destination has no port `{port}` of this number"),
+            Self::Denied => f.write_str("a rule that denies it comes first"),
+        }
+    }
+}
+
+struct Asked<'a>(&'a Requirement);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Requirement { key, operator, values } = self.0;
+        let values = values.join("`, `");
+        match operator {
+            Operator::In => write!(f, "`{key}` = `{values}`"),
+            Operator::NotIn => write!(f, "`{key}` other than `{values}`"),
+            Operator::Exists => write!(f, "`{key}`"),
+            Operator::DoesNotExist => write!(f, "`{key}` not at all"),
+        }
+    }
+}
+
+/// The rule that comes nearest to allowing what `policies` isolate.
+#[must_use]
+pub fn nearest(
+    policies: &[(usize, &Policy)],
+    direction: Direction,
+    connection: &Connection<'_>,
+) -> Option<Nearest> {
+    let (subject, peer) = match direction {
+        Direction::Egress => (&connection.source, &connection.destination),
+        Direction::Ingress => (&connection.destination, &connection.source),
+    };
+    let mut best: Option<Nearest> = None;
+    for (index, policy) in policies {
+        debug_assert!(policy.tier == Tier::Namespaced);
+        for (at, rule) in policy.rules.iter().enumerate() {
+            if rule.direction != direction || rule.action != Action::Allow {
+                continue;
+            }
+            let lacks = lacks(rule, subject, peer, connection);
+            if !lacks.is_empty() && best.as_ref().is_none_or(|best| lacks.len() < best.lacks.len()) {
+                best = Some(Nearest { policy: *index, rule: at, lacks });
+            }
+        }
+    }
+    best
+}
+
+fn lacks(rule: &Rule, subject: &Endpoint<'_>, peer: &Endpoint<'_>, connection: &Connection<'_>) -> Vec<Lack> {
+    debug_assert!(!matches(rule, subject, peer, connection));
+    let mut lacks = Vec::new();
+    if !rule.peers.iter().any(|term| is_peer(term, subject, peer)) {
+        let ways = rule.peers.iter().map(|term| peer_lacks(term, subject, peer));
+        lacks.extend(ways.min_by_key(Vec::len).unwrap_or_default());
+    }
+    if !ports_match(rule, connection) {
+        lacks.push(port_lack(rule, connection));
+    }
+    lacks
+}
+
+fn peer_lacks(term: &Peer, subject: &Endpoint<'_>, peer: &Endpoint<'_>) -> Vec<Lack> {
+    match term {
+        Peer::Anywhere { .. } | Peer::Block(_) => vec![Lack::Address],
+        Peer::Pods(term) => pod_lacks(term, subject, peer),
+    }
+}
+
+fn pod_lacks(term: &PodTerm, subject: &Endpoint<'_>, peer: &Endpoint<'_>) -> Vec<Lack> {
+    debug_assert!(!selects(term, subject, peer));
+    let Endpoint::Pod { pod, namespace, .. } = peer else { return vec![Lack::NoPod] };
+    let mut lacks: Vec<Lack> = Vec::new();
+    for requirement in &term.selector.requirements {
+        let value = pod.labels.get(&*requirement.key);
+        if !requirement.matches(value.map(String::as_str)) {
+            lacks.push(Lack::Label(requirement.clone(), value.cloned()));
+        }
+    }
+    let label = |key: &str| namespace.labels.get(key).map(String::as_str);
+    let own = match subject {
+        Endpoint::Pod { namespace, .. } => Some(*namespace),
+        Endpoint::Outside(_) => None,
+    };
+    let before = lacks.len();
+    match &term.scope.base {
+        ScopeBase::Labels(selector) => {
+            lacks.extend(
+                selector
+                    .requirements
+                    .iter()
+                    .filter(|requirement| !requirement.matches(label(&requirement.key)))
+                    .map(|requirement| {
+                        let has = label(&requirement.key).map(str::to_owned);
+                        Lack::NamespaceLabel(requirement.clone(), has)
+                    }),
+            );
+        }
+        ScopeBase::Same if own.is_none_or(|own| own.name != namespace.name) => {
+            lacks.push(Lack::SameNamespace(namespace.name.clone()));
+        }
+        ScopeBase::Sharing(keys) => {
+            let same = |key: &&Arc<str>| {
+                let value = own.and_then(|own| own.labels.get(&***key));
+                value.is_none() || value.map(String::as_str) != label(key)
+            };
+            lacks.extend(keys.iter().filter(same).cloned().map(Lack::Shared));
+        }
+        ScopeBase::All | ScopeBase::Names(_) | ScopeBase::Same => {}
+    }
+    if lacks.len() == before && !term.scope.holds(&namespace.name, label) {
+        lacks.push(Lack::Namespace(namespace.name.clone()));
+    }
+    lacks
+}
+
+fn port_lack(rule: &Rule, connection: &Connection<'_>) -> Lack {
+    let Traffic::Port(protocol, _) = connection.traffic else { return Lack::Port };
+    match rule.ports.as_slice() {
+        [only] if matches!(only.port.which, Which::Named(_)) && only.port.protocol == protocol => {
+            Lack::PortName(only.port.clone())
+        }
+        _ => Lack::Port,
+    }
+}
