@@ -179,12 +179,12 @@ fn to_json(answers: &[(Way, Answer)]) -> Value {
     match answers {
         [(_, only)] => value(only),
         [(_, first), ..] => {
-            let mut out = json!({"allowed": first.allowed});
-            if let Some(denied_by) = first.denied_by {
-                out["deniedBy"] = denied_by.into();
+            let via: serde_json::Map<String, Value> =
+                answers.iter().map(|(way, answer)| (way.to_string(), value(answer))).collect();
+            match first.denied_by {
+                None => json!({"allowed": first.allowed, "via": via}),
+                Some(side) => json!({"allowed": first.allowed, "deniedBy": side, "via": via}),
             }
-            out["via"] = answers.iter().map(|(way, answer)| (way.to_string(), value(answer))).collect();
-            out
         }
         [] => Value::Null,
     }

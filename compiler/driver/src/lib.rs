@@ -7,6 +7,7 @@ mod config;
 mod levels;
 mod repair;
 mod through;
+mod validate;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
@@ -20,6 +21,7 @@ pub use ask::{Answer, NearestRule, PolicyReference, Question, Reason, RuleRefere
 pub use config::{Config, LintLevels};
 pub use repair::repaired;
 pub use through::{Through, through};
+pub use validate::validate;
 
 /// A program that has been checked.
 #[derive(Debug)]
@@ -89,6 +91,9 @@ pub fn compile(
         checked.levels.apply(&mut report);
         report.sort();
         output.diagnostics = report.diagnostics;
+        if !output.diagnostics.iter().any(|found| found.level == npc_diagnostics::Level::Error) {
+            output.diagnostics.extend(validate(&output, &checked.program, options, cluster));
+        }
         output
     };
     // Each target takes about as long as checking did; they share nothing that changes.

@@ -12,6 +12,13 @@ npc_diagnostics::codes! {
     /// The compiler read back what it wrote and found something else. This is a fault of the
     /// compiler: please report it, with the program.
     READ_BACK = "NP0618" "read-back" Error;
+
+    /// # What was written is not proved to be right
+    ///
+    /// The compiler proves of all that it writes that it means what the program means. For this
+    /// policy the proof would be too large, so that nothing is known; what was written is most likely
+    /// right.
+    NOT_PROVED = "NP0620" "not-proved" Warning;
 }
 
 /// What came out of a target, read back.

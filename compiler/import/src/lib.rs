@@ -78,6 +78,8 @@ pub struct Imported {
     pub policy: Policy,
     /// Its name alone, without a namespace before it.
     pub short_name: Arc<str>,
+    /// The policy of a program that it was compiled from, where an annotation (`npc/policy`) says so.
+    pub origin: Option<Arc<str>>,
     /// The names of its rules, where they have some.
     pub rule_names: Vec<Option<String>>,
     /// The kind of object that it was.
@@ -200,6 +202,10 @@ impl Import {
                     reader,
                 );
                 return;
+            }
+            ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "ValidatingPolicy") => {
+                reader.diagnostics.push(kyverno::validating(node));
+                None
             }
             _ => {
                 reader.diagnostics.push(unknown_kind(node, version, kind));

@@ -454,6 +454,12 @@ impl PodBlocks {
         Self { blocks }
     }
 
+    /// The blocks; none where pods may have any address that is not reserved.
+    #[must_use]
+    pub fn blocks(&self) -> &[IpNet] {
+        &self.blocks
+    }
+
     /// Whether no pod can have an address in the block: it is reserved, or lies outside the blocks
     /// of pods.
     pub(crate) fn never_a_pod(&self, net: &IpNet) -> bool {

@@ -1,5 +1,7 @@
 //! `metadata`.
 
+use std::sync::Arc;
+
 use npc_diagnostics::Location;
 use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::label::{check_key, check_value};
@@ -42,6 +44,8 @@ pub(crate) struct Metadata<'n> {
     pub(crate) namespace: &'n str,
     /// The description, line by line.
     pub(crate) docs: Vec<String>,
+    /// The policy of a program that it was compiled from, where an annotation says so.
+    pub(crate) origin: Option<Arc<str>>,
 }
 
 /// Reads the metadata of an object; `namespaced` says whether it is in a namespace.
@@ -93,7 +97,9 @@ pub(crate) fn metadata<'n>(
     };
     labels(reader, &path, &fields);
     let docs = annotations(reader, &path, &fields);
-    Some(Metadata { name, location, namespace, docs })
+    let origin = fields.get("annotations").and_then(|annotations| annotations.get("npc/policy"));
+    let origin = origin.and_then(Node::as_str).map(Arc::from);
+    Some(Metadata { name, location, namespace, docs, origin })
 }
 
 /// Checks the labels.

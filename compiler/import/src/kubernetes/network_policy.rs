@@ -45,6 +45,7 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Importe
     let object = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
     let metadata = metadata(reader, &object, true);
     let short_name: Arc<str> = metadata.as_ref().map_or("", |metadata| metadata.name).into();
+    let origin = metadata.as_ref().and_then(|metadata| metadata.origin.clone());
     let place = metadata.map(|metadata| Place {
         scope: named(metadata.namespace),
         name: format!("{}/{}", metadata.namespace, metadata.name).into(),
@@ -54,7 +55,13 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Importe
     // What is wrong with the rest is told too.
     let null = Node { value: Value::Null, location: node.location };
     let policy = spec(reader, object.get("spec").unwrap_or(&null), node.location, &place);
-    policy.map(|policy| Imported { policy, short_name, rule_names: Vec::new(), kind: "NetworkPolicy" })
+    policy.map(|policy| Imported {
+        policy,
+        short_name,
+        origin,
+        rule_names: Vec::new(),
+        kind: "NetworkPolicy",
+    })
 }
 
 /// The scope of one namespace.

@@ -147,7 +147,7 @@ fn rule(
     if (version, kind) != ("networking.k8s.io/v1", "NetworkPolicy") {
         reader.diagnostics.push(Diagnostic::new(
             &OTHER_OBJECT,
-            format!("this rule makes no NetworkPolicy, and has no part in the program"),
+            "this rule makes no NetworkPolicy, and has no part in the program",
             generate.location_of("kind"),
             format!("makes `{kind}`"),
         ));
@@ -206,8 +206,10 @@ fn rule(
     };
     let spec = data.get("spec").unwrap_or(&null);
     let spec_path = data_path.field("spec");
+    let origin = policy.origin.clone();
     let policy = generated(reader, &spec_path, spec, whole.location, place, &scopes, &JmesPath)?;
-    Some(vec![Imported { policy, short_name: name.into(), rule_names: Vec::new(), kind: "ClusterPolicy" }])
+    let (short_name, rule_names) = (name.into(), Vec::new());
+    Some(vec![Imported { policy, short_name, origin, rule_names, kind: "ClusterPolicy" }])
 }
 
 /// Text of a value that was escaped for Kyverno.

@@ -162,9 +162,10 @@ fn one(
     };
     let spec = fields.get("spec").unwrap_or(&null);
     let path = Path::Root.field("spec");
+    let origin = policy.origin.clone();
     let policy = generated(reader, &path, spec, whole.location, place, scopes, placeholders)?;
-    let kind = "GeneratingPolicy";
-    Some(Some(Imported { policy, short_name: name.into(), rule_names: Vec::new(), kind }))
+    let (short_name, rule_names) = (name.into(), Vec::new());
+    Some(Some(Imported { policy, short_name, origin, rule_names, kind: "GeneratingPolicy" }))
 }
 
 /// Checks that the policy looks at namespaces, and at nothing else that would matter.

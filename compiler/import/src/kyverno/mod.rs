@@ -11,7 +11,7 @@ pub(crate) mod generating_policy;
 mod object;
 
 use npc_diagnostics::{Diagnostic, Location};
-use npc_manifest::Reader;
+use npc_manifest::{Node, Reader};
 
 use crate::NOT_CARRIED;
 
@@ -21,6 +21,13 @@ npc_diagnostics::codes! {
     /// The rule generates objects of another kind, which decide nothing of connections. It has no
     /// part in the program.
     OTHER_OBJECT = "NP0908" "other-object" Note;
+}
+
+/// Says that a ValidatingPolicy makes nothing.
+pub(crate) fn validating(node: &Node) -> Diagnostic {
+    let place = node.get("kind").map_or(node.location, |kind| kind.location);
+    let what = "a ValidatingPolicy makes no NetworkPolicy, and has no part in the program";
+    Diagnostic::new(&OTHER_OBJECT, what, place, "judges objects, not connections")
 }
 
 /// Tells something that a program cannot say.

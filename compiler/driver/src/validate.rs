@@ -1,0 +1,100 @@
+//! Every compilation reads back what it wrote, and proves it equal to the program.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, Level, SourceMap};
+use npc_import::{Imported, import};
+use npc_program::{Direction, Policy, Program, Tier};
+use npc_proof::{Witness, policies_differ};
+use npc_targets::{Options, Output, Target};
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::through::READ_BACK;
+
+/// Whether the output says exactly what the program does: what is wrong, if not. Each finding is a
+/// fault of the compiler, and what it wrote is not to be used.
+///
+/// Every policy is compared with the objects that it became, for every cluster there could be; where
+/// the output is for the namespaces of a cluster only, for those.
+#[must_use]
+pub fn validate(
+    output: &Output,
+    program: &Program,
+    options: &Options,
+    cluster: Option<&Cluster>,
+) -> Vec<Diagnostic> {
+    let target = output.target;
+    let fault = |what: String| {
+        Diagnostic::without_place(&READ_BACK, what)
+            .note("this is a fault of npc, and nothing is written: please report it, with the program")
+    };
+    let mut sources = SourceMap::new();
+    let file = sources.add(format!("<{target}>").as_str(), output.text.as_str());
+    let import = import(file, &output.text);
+    if let Some(found) = import.diagnostics.iter().find(|found| found.level == Level::Error) {
+        let place = found.location().map(|place| sources.line_of(place)).unwrap_or_default();
+        return vec![fault(format!(
+            "what target `{target}` wrote cannot be read at {place}: {}",
+            found.message
+        ))];
+    }
+    let mut objects: FxHashMap<&str, Vec<&Policy>> = FxHashMap::default();
+    for Imported { policy, origin, .. } in &import.policies {
+        objects.entry(origin.as_deref().unwrap_or("")).or_default().push(policy);
+    }
+    // Only the plain NetworkPolicies are made for the namespaces of one cluster.
+    let for_cluster = matches!(target, Target::NetworkPolicy | Target::ClusterNetworkPolicy);
+    let namespaces = cluster.filter(|_| for_cluster).map(|cluster| cluster.namespaces.as_slice());
+    let carried: Vec<&Policy> =
+        program.policies.iter().filter(|policy| carries(target, options, policy)).collect();
+    let known = carried.iter().filter(|policy| objects.contains_key(&*policy.name)).count();
+    if known < objects.len() {
+        return vec![fault(format!("target `{target}` wrote an object that no policy asks for"))];
+    }
+    carried
+        .par_iter()
+        .filter_map(|policy| {
+            let made = objects.get(&*policy.name).map_or(&[][..], Vec::as_slice);
+            match policies_differ(policy, made, options.pod_blocks.blocks(), namespaces) {
+                Ok(None) => None,
+                Ok(Some(witness)) => Some(
+                    fault(format!("what target `{target}` wrote for `{}` says something else", policy.name))
+                        .note(format!("they differ on {}", described(&witness))),
+                ),
+                Err(why) => Some(
+                    Diagnostic::new(
+                        &crate::through::NOT_PROVED,
+                        format!(
+                            "what target `{target}` wrote for `{}` is not proved equal to it",
+                            policy.name
+                        ),
+                        policy.location,
+                        why.to_string(),
+                    )
+                    .note("it is written all the same"),
+                ),
+            }
+        })
+        .collect()
+}
+
+/// Whether the target carries the policy in this compilation.
+fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
+    let says = policy.speaks_of(Direction::Ingress) || policy.speaks_of(Direction::Egress);
+    policy.audit.is_none()
+        && match policy.tier {
+            Tier::Namespaced => says && !(target == Target::ClusterNetworkPolicy && options.plain_elsewhere),
+            Tier::Admin | Tier::Baseline => target == Target::ClusterNetworkPolicy,
+        }
+}
+
+/// A connection, in one line.
+pub(crate) fn described(witness: &Witness) -> String {
+    match witness.connection() {
+        Some(connection) => format!(
+            "{} -> {} {} in {:?}",
+            connection.source, connection.destination, connection.traffic, witness.cluster
+        ),
+        None => format!("{witness:?}"),
+    }
+}

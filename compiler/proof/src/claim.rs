@@ -1,0 +1,93 @@
+//! Assertions: claims about every cluster.
+
+use npc_model::verdict;
+use npc_program::values::address::IpNet;
+use npc_program::{Assertion, Direction, Program};
+
+use crate::TooLarge;
+use crate::encode;
+use crate::formula::Formula;
+use crate::solver::Solver;
+use crate::universe::{End, Universe};
+use crate::witness::{Witness, wishes, witness};
+
+/// What became of an assertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds in every cluster.
+    Proved,
+    /// It does not hold here.
+    Refuted(Box<Witness>),
+    /// No connection is of the kind that it speaks of, in any cluster.
+    Vacuous,
+}
+
+/// Proves or refutes the assertions of a program, in their order.
+///
+/// An assertion speaks of connections between different pods, and between pods and addresses outside,
+/// of pods that policies can select: not of those on their node's network.
+///
+/// # Errors
+///
+/// Where there is too much to tell apart, or the interpreter does not confirm what was found, which would
+/// be a fault of this crate.
+pub fn prove(program: &Program, pod_blocks: &[IpNet]) -> Result<Vec<Outcome>, TooLarge> {
+    if program.asserts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut universe = Universe::default();
+    let sides = encode::program(&mut universe, program);
+    let allowed = universe.formulas.and([sides.egress, sides.ingress]);
+    let claims: Vec<(Formula, bool)> = program
+        .asserts
+        .iter()
+        .map(|assertion| (subject(&mut universe, assertion), assertion.allowed))
+        .collect();
+    let axioms = universe.axioms(pod_blocks)?;
+    let mut solver = Solver::new(&universe.formulas, &axioms);
+    let wishes = wishes(&universe);
+    claims
+        .into_iter()
+        .map(|(subject, expected)| {
+            let contrary = if expected { allowed.not() } else { allowed };
+            let Some(model) = solver.solve(&universe.formulas, &[subject, contrary], &wishes) else {
+                let some = solver.solve(&universe.formulas, &[subject], &[]).is_some();
+                return Ok(if some { Outcome::Proved } else { Outcome::Vacuous });
+            };
+            let witness = witness(&universe, &model);
+            confirm(program, &witness, !expected)?;
+            Ok(Outcome::Refuted(Box::new(witness)))
+        })
+        .collect()
+}
+
+/// The connections that an assertion speaks of.
+fn subject(universe: &mut Universe, assertion: &Assertion) -> Formula {
+    let sources: Vec<Formula> = assertion
+        .sources
+        .iter()
+        .map(|term| encode::selects(universe, term, Direction::Egress, true))
+        .collect();
+    let source = universe.formulas.or(sources);
+    let destinations: Vec<Formula> =
+        assertion.destinations.iter().map(|peer| encode::peer(universe, peer, Direction::Egress)).collect();
+    let destination = universe.formulas.or(destinations);
+    let ports = if assertion.ports.is_empty() {
+        Formula::TRUE
+    } else {
+        let ports: Vec<Formula> = assertion.ports.iter().map(|term| universe.port_is(&term.port)).collect();
+        universe.formulas.or(ports)
+    };
+    let judged = End::BOTH.map(|end| universe.is_on_host(end).not());
+    universe.formulas.and(judged.into_iter().chain([source, destination, ports]))
+}
+
+/// Asks the interpreter whether the connection is allowed or not, as was found.
+pub(crate) fn confirm(program: &Program, witness: &Witness, allowed: bool) -> Result<(), TooLarge> {
+    let confirmed =
+        witness.connection().is_some_and(|connection| verdict(program, &connection).allowed() == allowed);
+    if confirmed {
+        return Ok(());
+    }
+    Err(TooLarge(format!("a fault of npc: what was found is not confirmed by the interpreter: {witness:?}")))
+}

@@ -1,0 +1,189 @@
+//! A program as formulas: what each side of a connection decides.
+//!
+//! This is the interpreter of `npc-model` once more, with a formula in the place of each yes and no.
+
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Tier};
+
+use crate::formula::Formula;
+use crate::universe::{End, Holder, Universe};
+
+/// What both sides decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sides {
+    pub(crate) egress: Formula,
+    pub(crate) ingress: Formula,
+}
+
+/// Encodes policies, which are those of a program or some of them.
+pub(crate) fn sides<'p>(universe: &mut Universe, policies: impl Iterator<Item = &'p Policy>) -> Sides {
+    let policies: Vec<&Policy> = policies.filter(|policy| policy.audit.is_none()).collect();
+    Sides {
+        egress: decide(universe, &policies, Direction::Egress),
+        ingress: decide(universe, &policies, Direction::Ingress),
+    }
+}
+
+pub(crate) fn program(universe: &mut Universe, program: &Program) -> Sides {
+    sides(universe, program.policies.iter())
+}
+
+/// Which end the subject is, and which the peer.
+pub(crate) const fn ends(direction: Direction) -> (End, End) {
+    match direction {
+        Direction::Egress => (End::Source, End::Destination),
+        Direction::Ingress => (End::Destination, End::Source),
+    }
+}
+
+/// One decision.
+fn decide(universe: &mut Universe, policies: &[&Policy], direction: Direction) -> Formula {
+    let (subject, _) = ends(direction);
+    let default = Formula::TRUE;
+    let baseline = tier(universe, policies, Tier::Baseline, direction, default, default);
+    let plain = plain(universe, policies.iter().copied(), direction);
+    let namespaced = universe.formulas.choose(plain.isolated, plain.allowed, baseline);
+    let admin = tier(universe, policies, Tier::Admin, direction, namespaced, namespaced);
+    // An address outside the cluster decides nothing, and no policy selects a pod on its host's network.
+    let judged = {
+        let (pod, host) = (universe.is_pod(subject), universe.is_on_host(subject));
+        universe.formulas.and([pod, host.not()])
+    };
+    universe.formulas.implies(judged, admin)
+}
+
+/// What plain policies say in one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain {
+    /// That some policy isolates the pod.
+    pub(crate) isolated: Formula,
+    /// That some rule allows the connection.
+    pub(crate) allowed: Formula,
+}
+
+/// Encodes the plain policies among some.
+pub(crate) fn plain<'p>(
+    universe: &mut Universe,
+    policies: impl Iterator<Item = &'p Policy>,
+    direction: Direction,
+) -> Plain {
+    let (mut isolated, mut allowed) = (Vec::new(), Vec::new());
+    for policy in policies {
+        if policy.tier != Tier::Namespaced || policy.audit.is_some() || !policy.speaks_of(direction) {
+            continue;
+        }
+        for term in &policy.subjects {
+            let selected = selects(universe, term, direction, true);
+            isolated.push(selected);
+            let rules: Vec<Formula> = policy
+                .rules
+                .iter()
+                .filter(|rule| rule.direction == direction)
+                .map(|rule| matches(universe, rule, direction))
+                .collect();
+            let any = universe.formulas.or(rules);
+            allowed.push(universe.formulas.and([selected, any]));
+        }
+    }
+    Plain { isolated: universe.formulas.or(isolated), allowed: universe.formulas.or(allowed) }
+}
+
+/// A tier in which the first rule that matches decides; `otherwise` where none does, and `pass` where
+/// it passes on.
+pub(crate) fn tier(
+    universe: &mut Universe,
+    policies: &[&Policy],
+    tier: Tier,
+    direction: Direction,
+    otherwise: Formula,
+    pass: Formula,
+) -> Formula {
+    let mut ordered: Vec<&Policy> =
+        policies.iter().copied().filter(|policy| policy.tier == tier && policy.audit.is_none()).collect();
+    ordered.sort_by_key(|policy| policy.priority);
+    let mut result = otherwise;
+    // From the last to the first: what comes before has its say later.
+    for policy in ordered.into_iter().rev() {
+        let subjects: Vec<Formula> =
+            policy.subjects.iter().map(|term| selects(universe, term, direction, true)).collect();
+        let selected = universe.formulas.or(subjects);
+        let mut inner = result;
+        for rule in policy.rules.iter().rev().filter(|rule| rule.direction == direction) {
+            let matches = matches(universe, rule, direction);
+            let then = match rule.action {
+                Action::Allow => Formula::TRUE,
+                Action::Deny => Formula::FALSE,
+                Action::Pass => pass,
+            };
+            inner = universe.formulas.choose(matches, then, inner);
+        }
+        result = universe.formulas.choose(selected, inner, result);
+    }
+    result
+}
+
+/// That a rule matches, for a pod that its policy selects.
+pub(crate) fn matches(universe: &mut Universe, rule: &Rule, direction: Direction) -> Formula {
+    let peers: Vec<Formula> = rule.peers.iter().map(|peer| self::peer(universe, peer, direction)).collect();
+    let peer = universe.formulas.or(peers);
+    let ports = if rule.ports.is_empty() {
+        Formula::TRUE
+    } else {
+        let ports: Vec<Formula> = rule.ports.iter().map(|term| universe.port_is(&term.port)).collect();
+        universe.formulas.or(ports)
+    };
+    universe.formulas.and([peer, ports])
+}
+
+/// That the other end is a peer.
+pub(crate) fn peer(universe: &mut Universe, peer: &Peer, direction: Direction) -> Formula {
+    let (_, end) = ends(direction);
+    match peer {
+        Peer::Anywhere { except, .. } => {
+            let taken: Vec<Formula> = except.iter().map(|block| universe.in_block(end, block)).collect();
+            universe.formulas.or(taken).not()
+        }
+        Peer::Block(term) => universe.in_block(end, &term.block),
+        Peer::Pods(term) => selects(universe, term, direction, false),
+    }
+}
+
+/// That the term selects the subject, or the peer.
+pub(crate) fn selects(
+    universe: &mut Universe,
+    term: &PodTerm,
+    direction: Direction,
+    as_subject: bool,
+) -> Formula {
+    let (subject, peer) = ends(direction);
+    let end = if as_subject { subject } else { peer };
+    let pod = universe.is_pod(end);
+    let labels = universe.selector(end, Holder::Pod, &term.selector);
+    let scope = scope(universe, &term.scope, end);
+    universe.formulas.and([pod, labels, scope])
+}
+
+/// That an end's namespace is in the scope, as seen from the other end.
+fn scope(universe: &mut Universe, scope: &Scope, end: End) -> Formula {
+    let base = match &scope.base {
+        ScopeBase::All => Formula::TRUE,
+        ScopeBase::Names(globs) => {
+            let names: Vec<Formula> = globs.iter().map(|glob| universe.name_matches(end, glob)).collect();
+            universe.formulas.or(names)
+        }
+        ScopeBase::Labels(selector) => universe.selector(end, Holder::Namespace, selector),
+        ScopeBase::Same => universe.same_namespace,
+        ScopeBase::Sharing(keys) => {
+            let other = universe.is_pod(end.other());
+            let shared: Vec<Formula> = keys.iter().map(|key| universe.shares(key)).collect();
+            universe.formulas.and(shared.into_iter().chain([other]))
+        }
+    };
+    let mut parts = vec![base];
+    for glob in &scope.except_names {
+        parts.push(universe.name_matches(end, glob).not());
+    }
+    for selector in &scope.except_labels {
+        parts.push(universe.selector(end, Holder::Namespace, selector).not());
+    }
+    universe.formulas.and(parts)
+}

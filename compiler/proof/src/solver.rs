@@ -1,0 +1,186 @@
+//! Formulas on their way to the solver, and models back.
+//!
+//! The solver is `batsat`, a MiniSat in Rust. Each node of the formulas is a variable that is bound
+//! to its parts (Tseitin, "On the Complexity of Derivation in Propositional Calculus", 1968).
+
+use batsat::{BasicSolver, Lit, SolverInterface as _, Var, lbool};
+use rustc_hash::FxHashSet;
+
+use crate::formula::{Formula, Formulas, Node};
+
+/// A solver that holds some formulas.
+pub(crate) struct Solver {
+    solver: BasicSolver,
+    /// The variable of each node, where it has one.
+    variables: Vec<Option<Var>>,
+}
+
+/// The atoms that hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    holds: FxHashSet<usize>,
+}
+
+impl Model {
+    pub(crate) fn holds(&self, formula: Formula) -> bool {
+        self.holds.contains(&formula.node()) != formula.is_negated()
+    }
+}
+
+impl Solver {
+    /// A solver that holds these formulas.
+    pub(crate) fn new(formulas: &Formulas, axioms: &[Formula]) -> Self {
+        let mut solver = Self { solver: BasicSolver::default(), variables: Vec::new() };
+        for axiom in axioms {
+            solver.assert(formulas, *axiom);
+        }
+        solver
+    }
+
+    /// Adds a formula that must hold.
+    pub(crate) fn assert(&mut self, formulas: &Formulas, formula: Formula) {
+        // A disjunction is a clause as it is; a conjunction, its parts.
+        match (formulas.nodes().get(formula.node()), formula.is_negated()) {
+            (Some(Node::True), negated) => {
+                if negated {
+                    self.solver.add_clause_reuse(&mut Vec::new());
+                }
+            }
+            (Some(Node::And(parts)), true) => {
+                let mut clause: Vec<Lit> =
+                    parts.iter().map(|part| self.literal(formulas, part.not())).collect();
+                self.solver.add_clause_reuse(&mut clause);
+            }
+            (Some(Node::And(parts)), false) => {
+                for part in parts {
+                    self.assert(formulas, *part);
+                }
+            }
+            _ => {
+                let literal = self.literal(formulas, formula);
+                self.solver.add_clause_reuse(&mut vec![literal]);
+            }
+        }
+    }
+
+    /// The literal that stands for a formula.
+    pub(crate) fn literal(&mut self, formulas: &Formulas, formula: Formula) -> Lit {
+        let variable = self.variable(formulas, formula.node());
+        Lit::new(variable, !formula.is_negated())
+    }
+
+    fn variable(&mut self, formulas: &Formulas, root: usize) -> Var {
+        if self.variables.len() < formulas.nodes().len() {
+            self.variables.resize(formulas.nodes().len(), None);
+        }
+        // Parts stand before what they are parts of: a node waits until its parts are done.
+        let mut stack = vec![root];
+        while let Some(node) = stack.last().copied() {
+            if self.of(node).is_some() {
+                stack.pop();
+                continue;
+            }
+            let parts: &[Formula] = match formulas.nodes().get(node) {
+                Some(Node::And(parts)) => parts,
+                _ => &[],
+            };
+            let waiting: Vec<usize> =
+                parts.iter().map(|part| part.node()).filter(|part| self.of(*part).is_none()).collect();
+            if !waiting.is_empty() {
+                stack.extend(waiting);
+                continue;
+            }
+            let variable = self.solver.new_var_default();
+            if let Some(slot) = self.variables.get_mut(node) {
+                *slot = Some(variable);
+            }
+            match formulas.nodes().get(node) {
+                Some(Node::True) => {
+                    self.solver.add_clause_reuse(&mut vec![Lit::new(variable, true)]);
+                }
+                Some(Node::And(parts)) => {
+                    let literals: Vec<Lit> = parts
+                        .iter()
+                        .filter_map(|part| Some(Lit::new(self.of(part.node())?, !part.is_negated())))
+                        .collect();
+                    for literal in &literals {
+                        self.solver.add_clause_reuse(&mut vec![Lit::new(variable, false), *literal]);
+                    }
+                    let mut clause: Vec<Lit> = literals.iter().map(|literal| !*literal).collect();
+                    clause.push(Lit::new(variable, true));
+                    self.solver.add_clause_reuse(&mut clause);
+                }
+                _ => {}
+            }
+            stack.pop();
+        }
+        // Every node has its variable now.
+        self.of(root).unwrap_or_else(|| self.solver.new_var_default())
+    }
+
+    fn of(&self, node: usize) -> Option<Var> {
+        self.variables.get(node).copied().flatten()
+    }
+
+    /// A model in which the formulas hold too, if there is one.
+    ///
+    /// Of the `wishes`, as many hold as can easily be made to; earlier ones are given up last.
+    pub(crate) fn solve(
+        &mut self,
+        formulas: &Formulas,
+        assumed: &[Formula],
+        wishes: &[Formula],
+    ) -> Option<Model> {
+        if assumed.contains(&Formula::FALSE) {
+            return None;
+        }
+        let fixed: Vec<Lit> = assumed.iter().map(|formula| self.literal(formulas, *formula)).collect();
+        if self.solver.solve_limited(&fixed) != lbool::TRUE {
+            return None;
+        }
+        let mut wanted: Vec<Lit> = Vec::new();
+        for wish in wishes {
+            wanted.push(self.literal(formulas, *wish));
+        }
+        loop {
+            let mut assumptions = fixed.clone();
+            assumptions.extend(&wanted);
+            if self.solver.solve_limited(&assumptions) == lbool::TRUE {
+                return Some(self.model());
+            }
+            // What contradicts is given up, the last of it first.
+            let core: FxHashSet<Lit> = self.solver.unsat_core().iter().map(|literal| !*literal).collect();
+            let culprit = wanted.iter().rposition(|literal| core.contains(literal));
+            match culprit {
+                Some(place) => {
+                    wanted.remove(place);
+                }
+                None => wanted.clear(),
+            }
+        }
+    }
+
+    /// Whether nothing satisfies the formulas, and if so, some of them that cannot hold together.
+    pub(crate) fn refuted(&mut self, formulas: &Formulas, assumed: &[Formula]) -> Option<Vec<Formula>> {
+        let literals: Vec<Lit> = assumed.iter().map(|formula| self.literal(formulas, *formula)).collect();
+        if self.solver.solve_limited(&literals) != lbool::FALSE {
+            return None;
+        }
+        let core: FxHashSet<Lit> = self.solver.unsat_core().iter().map(|literal| !*literal).collect();
+        let kept = assumed.iter().zip(&literals).filter(|(_, literal)| core.contains(literal));
+        Some(kept.map(|(formula, _)| *formula).collect())
+    }
+
+    fn model(&self) -> Model {
+        let values = self.solver.get_model();
+        let holds = |variable: &Var| values.get(variable.idx() as usize) == Some(&lbool::TRUE);
+        let holds = self
+            .variables
+            .iter()
+            .enumerate()
+            .filter(|(_, variable)| variable.as_ref().is_some_and(holds))
+            .map(|(node, _)| node)
+            .collect();
+        Model { holds }
+    }
+}

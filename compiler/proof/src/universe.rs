@@ -1,0 +1,603 @@
+//! Everything that a verdict can depend on, as atoms, and what holds between them in every cluster.
+//!
+//! A connection has two ends. Of each it is asked whether it is a pod, what labels it and its
+//! namespace have, what its namespace is called, and its address, bit by bit; and of both, whether
+//! they are in one namespace. A label has one of the values that the programs name, or another one, or
+//! is not there: other values are all alike.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use npc_cluster::Namespace;
+use npc_program::values::address::{Block, IpNet, is_reserved};
+use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::name::glob_matches;
+use npc_program::values::port::{Port, Protocol, Which};
+use npc_program::{Operator, Requirement, Selector};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::TooLarge;
+use crate::formula::{Formula, Formulas};
+use crate::names::{Class, classes};
+
+/// An end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    Source,
+    Destination,
+}
+
+impl End {
+    pub(crate) const BOTH: [Self; 2] = [Self::Source, Self::Destination];
+
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Source => 0,
+            Self::Destination => 1,
+        }
+    }
+}
+
+/// Whose label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    Pod,
+    Namespace,
+}
+
+/// A label of one end: whether it is there, and which of the named values it has.
+#[derive(Debug)]
+pub(crate) struct Label {
+    pub(crate) end: End,
+    pub(crate) holder: Holder,
+    pub(crate) key: Arc<str>,
+    pub(crate) present: Formula,
+    pub(crate) values: Vec<(Arc<str>, Formula)>,
+}
+
+/// The name of an end's namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Name {
+    pub(crate) named: Vec<(Arc<str>, Formula)>,
+    pub(crate) globs: Vec<(Arc<str>, Formula)>,
+    /// The atoms of the classes of names that are not named; known once all is asked.
+    pub(crate) classes: Vec<Formula>,
+}
+
+/// The atoms.
+#[derive(Debug)]
+pub(crate) struct Universe {
+    pub(crate) formulas: Formulas,
+    pub(crate) pod: [Formula; 2],
+    pub(crate) host: [Formula; 2],
+    pub(crate) v6: Formula,
+    /// Whether some formula tells addresses of a family apart: of the source (IPv4, IPv6), and of the
+    /// destination.
+    told_apart: [[bool; 2]; 2],
+    pub(crate) bits: [Vec<Option<Formula>>; 2],
+    pub(crate) protocols: [Formula; 3],
+    pub(crate) port: [Formula; 16],
+    /// That the connection's port is the one of this name and protocol at the destination.
+    pub(crate) named_ports: Vec<(Port, Formula)>,
+    pub(crate) same_namespace: Formula,
+    pub(crate) labels: Vec<Label>,
+    label_index: FxHashMap<(End, Holder, Arc<str>), usize>,
+    value_index: FxHashMap<(usize, Arc<str>), usize>,
+    pub(crate) names: [Name; 2],
+    name_index: FxHashMap<(End, Arc<str>), Formula>,
+    /// For keys that are compared: that both namespaces have the same value where neither is named.
+    pub(crate) equal_others: Vec<(Arc<str>, Formula)>,
+    /// What the classes of names are, the same for both ends.
+    pub(crate) name_classes: Vec<Class>,
+}
+
+impl Default for Universe {
+    fn default() -> Self {
+        let mut formulas = Formulas::default();
+        let mut two = || [formulas.atom(), formulas.atom()];
+        let (pod, host) = (two(), two());
+        let (v6, same_namespace) = (formulas.atom(), formulas.atom());
+        let protocols = [(); 3].map(|()| formulas.atom());
+        let port = [(); 16].map(|()| formulas.atom());
+        Self {
+            formulas,
+            pod,
+            host,
+            v6,
+            told_apart: [[false; 2]; 2],
+            bits: [vec![None; 128], vec![None; 128]],
+            protocols,
+            port,
+            named_ports: Vec::new(),
+            same_namespace,
+            labels: Vec::new(),
+            label_index: FxHashMap::default(),
+            value_index: FxHashMap::default(),
+            names: [Name::default(), Name::default()],
+            name_index: FxHashMap::default(),
+            equal_others: Vec::new(),
+            name_classes: Vec::new(),
+        }
+    }
+}
+
+impl Universe {
+    pub(crate) fn is_pod(&self, end: End) -> Formula {
+        let [source, destination] = self.pod;
+        match end {
+            End::Source => source,
+            End::Destination => destination,
+        }
+    }
+
+    pub(crate) fn is_on_host(&self, end: End) -> Formula {
+        let [source, destination] = self.host;
+        match end {
+            End::Source => source,
+            End::Destination => destination,
+        }
+    }
+
+    pub(crate) fn name(&self, end: End) -> &Name {
+        let [source, destination] = &self.names;
+        match end {
+            End::Source => source,
+            End::Destination => destination,
+        }
+    }
+
+    fn name_mut(&mut self, end: End) -> &mut Name {
+        let [source, destination] = &mut self.names;
+        match end {
+            End::Source => source,
+            End::Destination => destination,
+        }
+    }
+
+    /// A label, by its place in `labels`.
+    fn label(&mut self, end: End, holder: Holder, key: &Arc<str>) -> usize {
+        if let Some(place) = self.label_index.get(&(end, holder, Arc::clone(key))) {
+            return *place;
+        }
+        let present = self.formulas.atom();
+        let place = self.labels.len();
+        self.labels.push(Label { end, holder, key: Arc::clone(key), present, values: Vec::new() });
+        self.label_index.insert((end, holder, Arc::clone(key)), place);
+        place
+    }
+
+    /// That a label is there.
+    pub(crate) fn has_label(&mut self, end: End, holder: Holder, key: &Arc<str>) -> Formula {
+        if holder == Holder::Namespace && **key == *NAMESPACE_NAME {
+            return Formula::TRUE;
+        }
+        let place = self.label(end, holder, key);
+        self.labels.get(place).map_or(Formula::FALSE, |label| label.present)
+    }
+
+    /// That a label has a value.
+    fn label_is(&mut self, end: End, holder: Holder, key: &Arc<str>, value: &Arc<str>) -> Formula {
+        if holder == Holder::Namespace && **key == *NAMESPACE_NAME {
+            return self.named(end, value);
+        }
+        let place = self.label(end, holder, key);
+        let Some(label) = self.labels.get_mut(place) else { return Formula::FALSE };
+        if let Some(found) = self.value_index.get(&(place, Arc::clone(value))) {
+            return label.values.get(*found).map_or(Formula::FALSE, |(_, atom)| *atom);
+        }
+        let atom = self.formulas.atom();
+        self.value_index.insert((place, Arc::clone(value)), label.values.len());
+        label.values.push((Arc::clone(value), atom));
+        atom
+    }
+
+    /// That the namespace is called so.
+    fn named(&mut self, end: End, name: &Arc<str>) -> Formula {
+        // No namespace can have another kind of name.
+        if !npc_program::values::name::is_label(name) {
+            return Formula::FALSE;
+        }
+        if let Some(atom) = self.name_index.get(&(end, Arc::clone(name))) {
+            return *atom;
+        }
+        let atom = self.formulas.atom();
+        self.name_index.insert((end, Arc::clone(name)), atom);
+        self.name_mut(end).named.push((Arc::clone(name), atom));
+        atom
+    }
+
+    /// That the namespace's name matches a pattern.
+    pub(crate) fn name_matches(&mut self, end: End, glob: &Arc<str>) -> Formula {
+        if !glob.contains(['*', '?']) {
+            return self.named(end, glob);
+        }
+        if glob.bytes().all(|byte| byte == b'*') {
+            return Formula::TRUE;
+        }
+        if let Some(atom) = self.name_index.get(&(end, Arc::clone(glob))) {
+            return *atom;
+        }
+        let atom = self.formulas.atom();
+        self.name_index.insert((end, Arc::clone(glob)), atom);
+        self.name_mut(end).globs.push((Arc::clone(glob), atom));
+        atom
+    }
+
+    /// That a requirement holds.
+    pub(crate) fn requirement(&mut self, end: End, holder: Holder, requirement: &Requirement) -> Formula {
+        let Requirement { key, operator, values } = requirement;
+        match operator {
+            Operator::Exists => self.has_label(end, holder, key),
+            Operator::DoesNotExist => self.has_label(end, holder, key).not(),
+            Operator::In | Operator::NotIn => {
+                let values: Vec<Formula> =
+                    values.iter().map(|value| self.label_is(end, holder, key, value)).collect();
+                let one = self.formulas.or(values);
+                if *operator == Operator::In { one } else { one.not() }
+            }
+        }
+    }
+
+    /// That all requirements of a selector hold.
+    pub(crate) fn selector(&mut self, end: End, holder: Holder, selector: &Selector) -> Formula {
+        let parts: Vec<Formula> =
+            selector.requirements.iter().map(|one| self.requirement(end, holder, one)).collect();
+        self.formulas.and(parts)
+    }
+
+    /// That both namespaces have the label, with the same value.
+    pub(crate) fn shares(&mut self, key: &Arc<str>) -> Formula {
+        if **key == *NAMESPACE_NAME {
+            return self.same_namespace;
+        }
+        let both = End::BOTH.map(|end| self.has_label(end, Holder::Namespace, key));
+        let equal = match self.equal_others.iter().find(|(other, _)| other == key) {
+            Some((_, atom)) => *atom,
+            None => {
+                let atom = self.formulas.atom();
+                self.equal_others.push((Arc::clone(key), atom));
+                atom
+            }
+        };
+        // That the values are equal: which ones are named is known later, and the atom is bound then.
+        self.formulas.and(both.into_iter().chain([equal]))
+    }
+
+    /// A bit of an address, counted from its most significant.
+    fn bit(&mut self, end: End, index: usize) -> Formula {
+        let known = self.bits.get(end.index()).and_then(|bits| bits.get(index)).copied().flatten();
+        match known {
+            Some(atom) => atom,
+            None => {
+                let atom = self.formulas.atom();
+                if let Some(bit) = self.bits.get_mut(end.index()).and_then(|bits| bits.get_mut(index)) {
+                    *bit = Some(atom);
+                }
+                atom
+            }
+        }
+    }
+
+    /// That an address is in a block without exceptions.
+    pub(crate) fn in_net(&mut self, end: End, net: &IpNet) -> Formula {
+        let (family, bits, width) = match net.network() {
+            IpAddr::V4(address) => (self.v6.not(), u128::from(u32::from(address)), 32),
+            IpAddr::V6(address) => (self.v6, u128::from(address), 128),
+        };
+        if net.prefix_len() > 0
+            && let Some(told) = self.told_apart.get_mut(end.index())
+            && let Some(told) = told.get_mut(usize::from(width == 128))
+        {
+            *told = true;
+        }
+        let mut prefix = family;
+        for index in 0..usize::from(net.prefix_len()) {
+            let bit = self.bit(end, index);
+            let set = bits >> (width - 1 - index) & 1 == 1;
+            prefix = self.formulas.and([prefix, if set { bit } else { bit.not() }]);
+        }
+        prefix
+    }
+
+    /// That an address is in a block.
+    pub(crate) fn in_block(&mut self, end: End, block: &Block) -> Formula {
+        let net = self.in_net(end, &block.net);
+        let except: Vec<Formula> = block.except.iter().map(|net| self.in_net(end, net).not()).collect();
+        self.formulas.and(except.into_iter().chain([net]))
+    }
+
+    /// That the connection is to this port.
+    pub(crate) fn port_is(&mut self, port: &Port) -> Formula {
+        let [tcp, udp, sctp] = self.protocols;
+        let protocol = match port.protocol {
+            Protocol::Tcp => tcp,
+            Protocol::Udp => udp,
+            Protocol::Sctp => sctp,
+        };
+        let which = match &port.which {
+            Which::All => Formula::TRUE,
+            Which::Range(first, last) => {
+                let least = self.port_at_least(*first);
+                let most = match last.checked_add(1) {
+                    Some(above) => self.port_at_least(above).not(),
+                    None => Formula::TRUE,
+                };
+                self.formulas.and([least, most])
+            }
+            Which::Named(_) => match self.named_ports.iter().find(|(other, _)| other == port) {
+                Some((_, atom)) => *atom,
+                None => {
+                    let atom = self.formulas.atom();
+                    self.named_ports.push((port.clone(), atom));
+                    atom
+                }
+            },
+        };
+        self.formulas.and([protocol, which])
+    }
+
+    /// That the port's number is at least this one.
+    fn port_at_least(&mut self, number: u16) -> Formula {
+        // From the least significant bit: equal so far is enough.
+        let mut least = Formula::TRUE;
+        for (index, bit) in self.port.into_iter().enumerate().rev() {
+            let set = number >> (15 - index) & 1 == 1;
+            least = if set { self.formulas.and([bit, least]) } else { self.formulas.or([bit, least]) };
+        }
+        least
+    }
+
+    /// What holds in every cluster, as formulas; `pod_blocks` are the blocks of pods' addresses, where
+    /// they are known. To be asked once all else is.
+    ///
+    /// # Errors
+    ///
+    /// Where there are too many patterns of names.
+    pub(crate) fn axioms(&mut self, pod_blocks: &[IpNet]) -> Result<Vec<Formula>, TooLarge> {
+        let mut axioms = Vec::new();
+        self.ports(&mut axioms);
+        self.addresses(pod_blocks, &mut axioms);
+        self.name_axioms(&mut axioms)?;
+        self.label_axioms(&mut axioms);
+        Ok(axioms)
+    }
+
+    fn ports(&mut self, axioms: &mut Vec<Formula>) {
+        let protocols = self.protocols;
+        at_most_one(&mut self.formulas, &protocols, axioms);
+        // There is no port 0.
+        let some = self.formulas.or(self.port);
+        let with_port = self.formulas.or(protocols);
+        axioms.push(self.formulas.implies(with_port, some));
+        // Only a pod has ports with names, and one name stands for one port of a protocol.
+        let pod = self.is_pod(End::Destination);
+        for (_, atom) in &self.named_ports.clone() {
+            axioms.push(self.formulas.implies(*atom, pod));
+        }
+    }
+
+    fn addresses(&mut self, pod_blocks: &[IpNet], axioms: &mut Vec<Formula>) {
+        let reserved = ["169.254.0.0/16", "127.0.0.0/8", "224.0.0.0/4", "fe80::/10", "::1/128", "ff00::/8"];
+        let reserved: Vec<IpNet> = reserved.iter().filter_map(|net| net.parse().ok()).collect();
+        // Known before this adds to it.
+        let told_apart = self.told_apart;
+        for end in End::BOTH {
+            let pod = self.is_pod(end);
+            let host = self.is_on_host(end);
+            // An address outside the cluster is no pod on a host's network either.
+            axioms.push(self.formulas.implies(host, pod));
+            for net in &reserved {
+                debug_assert!(is_reserved(net));
+                let v6 = matches!(net, IpNet::V6(_));
+                let told = told_apart.get(end.index()).and_then(|told| told.get(usize::from(v6)));
+                if told != Some(&true) {
+                    continue;
+                }
+                let inside = self.in_net(end, net);
+                axioms.push(self.formulas.and([pod, inside]).not());
+            }
+            if !pod_blocks.is_empty() {
+                let blocks: Vec<Formula> = pod_blocks.iter().map(|net| self.in_net(end, net)).collect();
+                let inside = self.formulas.or(blocks);
+                axioms.push(self.formulas.or([pod.not(), host, inside]));
+            }
+        }
+        // Two ends have two addresses, which matters where single addresses are told apart.
+        for (width, family) in [(32, self.v6.not()), (128, self.v6)] {
+            let [source, destination] = &self.bits;
+            let bits: Option<Vec<(Formula, Formula)>> =
+                source.iter().zip(destination).take(width).map(|(a, b)| (*a).zip(*b)).collect();
+            let Some(bits) = bits else { continue };
+            let differ: Vec<Formula> =
+                bits.into_iter().map(|(a, b)| self.formulas.same(a, b).not()).collect();
+            let differ = self.formulas.or(differ);
+            axioms.push(self.formulas.implies(family, differ));
+        }
+    }
+
+    fn name_axioms(&mut self, axioms: &mut Vec<Formula>) -> Result<(), TooLarge> {
+        // Both ends are asked the same, so that their names can be compared.
+        let mut named: Vec<Arc<str>> = Vec::new();
+        let mut globs: Vec<Arc<str>> = Vec::new();
+        for name in &self.names {
+            named.extend(name.named.iter().map(|(name, _)| Arc::clone(name)));
+            globs.extend(name.globs.iter().map(|(glob, _)| Arc::clone(glob)));
+        }
+        for list in [&mut named, &mut globs] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        let known: FxHashSet<&str> = named.iter().map(|name| &**name).collect();
+        let patterns: Vec<&str> = globs.iter().map(|glob| &**glob).collect();
+        let found = classes(&patterns, &known)?;
+        named.extend(found.alone.iter().map(|name| Arc::from(name.as_str())));
+        let mut atoms: Vec<Vec<Formula>> = Vec::new();
+        for end in End::BOTH {
+            let names: Vec<Formula> = named.iter().map(|name| self.named(end, name)).collect();
+            let classes: Vec<Formula> = found.classes.iter().map(|_| self.formulas.atom()).collect();
+            for (index, glob) in globs.iter().enumerate() {
+                let atom = self.name_matches(end, glob);
+                for (name, is) in named.iter().zip(&names) {
+                    let matches = glob_matches(glob, name);
+                    axioms.push(self.formulas.implies(*is, if matches { atom } else { atom.not() }));
+                }
+                for (class, is) in found.classes.iter().zip(&classes) {
+                    let matches = class.matches.get(index).copied().unwrap_or(false);
+                    axioms.push(self.formulas.implies(*is, if matches { atom } else { atom.not() }));
+                }
+            }
+            let all: Vec<Formula> = names.iter().chain(&classes).copied().collect();
+            at_most_one(&mut self.formulas, &all, axioms);
+            axioms.push(self.formulas.or(all.iter().copied()));
+            self.name_mut(end).classes = classes;
+            atoms.push(all);
+        }
+        self.name_classes = found.classes;
+        // In one namespace, all is the same; in two, the names differ.
+        let same = self.same_namespace;
+        let both_pods = self.formulas.and(self.pod);
+        axioms.push(self.formulas.implies(same, both_pods));
+        let [source, destination] = atoms.as_slice() else { return Ok(()) };
+        for (index, (a, b)) in source.iter().zip(destination).enumerate() {
+            let equal = self.formulas.same(*a, *b);
+            axioms.push(self.formulas.implies(same, equal));
+            if index < named.len() {
+                let both = self.formulas.and([*a, *b, both_pods]);
+                axioms.push(self.formulas.implies(both, same));
+            }
+        }
+        Ok(())
+    }
+
+    /// That each pod is in one of these namespaces. To be asked after [`axioms`](Self::axioms).
+    pub(crate) fn only(&mut self, namespaces: &[Namespace], axioms: &mut Vec<Formula>) {
+        for end in End::BOTH {
+            let mut ways: FxHashSet<Vec<Formula>> = FxHashSet::default();
+            for namespace in namespaces {
+                let name = self.name(end);
+                let named = name.named.iter().find(|(name, _)| **name == *namespace.name);
+                let mut way: Vec<Formula> = match named {
+                    Some((_, atom)) => vec![*atom],
+                    // Of names that nobody asks for, it matters which patterns they match.
+                    None => name
+                        .named
+                        .iter()
+                        .map(|(_, atom)| atom.not())
+                        .chain(name.globs.iter().map(|(glob, atom)| {
+                            if glob_matches(glob, &namespace.name) { *atom } else { atom.not() }
+                        }))
+                        .collect(),
+                };
+                for label in &self.labels {
+                    if label.end != end || label.holder != Holder::Namespace {
+                        continue;
+                    }
+                    let value = namespace.labels.get(&*label.key);
+                    way.push(if value.is_some() { label.present } else { label.present.not() });
+                    for (known, atom) in &label.values {
+                        let is = value.is_some_and(|value| *value == **known);
+                        way.push(if is { *atom } else { atom.not() });
+                    }
+                }
+                ways.insert(way);
+            }
+            let mut ways: Vec<Vec<Formula>> = ways.into_iter().collect();
+            ways.sort_unstable();
+            let ways: Vec<Formula> = ways.into_iter().map(|way| self.formulas.and(way)).collect();
+            let one = self.formulas.or(ways);
+            let pod = self.is_pod(end);
+            axioms.push(self.formulas.implies(pod, one));
+        }
+    }
+
+    fn label_axioms(&mut self, axioms: &mut Vec<Formula>) {
+        // Labels of namespaces are compared: both ends are asked the same of them.
+        let namespace_labels: Vec<(Arc<str>, Vec<Arc<str>>)> = self
+            .labels
+            .iter()
+            .filter(|label| label.holder == Holder::Namespace)
+            .map(|label| {
+                (Arc::clone(&label.key), label.values.iter().map(|(value, _)| Arc::clone(value)).collect())
+            })
+            .collect();
+        for (key, values) in &namespace_labels {
+            for end in End::BOTH {
+                self.has_label(end, Holder::Namespace, key);
+                for value in values {
+                    self.label_is(end, Holder::Namespace, key, value);
+                }
+            }
+        }
+        for index in 0..self.labels.len() {
+            let Some(label) = self.labels.get(index) else { continue };
+            let present = label.present;
+            let values: Vec<Formula> = label.values.iter().map(|(_, atom)| *atom).collect();
+            for value in &values {
+                axioms.push(self.formulas.implies(*value, present));
+            }
+            at_most_one(&mut self.formulas, &values, axioms);
+        }
+        let same = self.same_namespace;
+        let mut keys: Vec<Arc<str>> = namespace_labels.into_iter().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let places = End::BOTH.map(|end| self.label(end, Holder::Namespace, &key));
+            let [Some(a), Some(b)] = places.map(|place| self.labels.get(place)) else { continue };
+            let (here, there) = (a.present, b.present);
+            let theirs: FxHashMap<&Arc<str>, Formula> =
+                b.values.iter().map(|(value, atom)| (value, *atom)).collect();
+            let pairs: Vec<(Formula, Formula)> =
+                a.values.iter().filter_map(|(value, atom)| Some((*atom, *theirs.get(value)?))).collect();
+            let equal = self.equal_others.iter().find(|(other, _)| *other == key).map(|(_, atom)| *atom);
+            // One namespace has one set of labels.
+            let together = self.formulas.same(here, there);
+            axioms.push(self.formulas.implies(same, together));
+            for (a, b) in &pairs {
+                let together = self.formulas.same(*a, *b);
+                axioms.push(self.formulas.implies(same, together));
+                if let Some(equal) = equal {
+                    // Equal values are equal in each that is named; the same one makes them equal.
+                    axioms.push(self.formulas.implies(equal, together));
+                    let both = self.formulas.and([*a, *b]);
+                    axioms.push(self.formulas.implies(both, equal));
+                }
+            }
+            if let Some(equal) = equal {
+                let both = self.formulas.and([same, here]);
+                axioms.push(self.formulas.implies(both, equal));
+            }
+        }
+    }
+}
+
+/// That at most one of the atoms holds. For many, by a ladder (Sinz, "Towards an Optimal CNF Encoding
+/// of Boolean Cardinality Constraints", 2005), so that the clauses grow as the atoms do.
+fn at_most_one(formulas: &mut Formulas, atoms: &[Formula], axioms: &mut Vec<Formula>) {
+    if atoms.len() <= 4 {
+        for (index, a) in atoms.iter().enumerate() {
+            for b in atoms.iter().skip(index + 1) {
+                axioms.push(formulas.and([*a, *b]).not());
+            }
+        }
+        return;
+    }
+    let mut before: Option<Formula> = None;
+    for atom in atoms {
+        // That one up to here holds.
+        let reached = formulas.atom();
+        axioms.push(formulas.implies(*atom, reached));
+        if let Some(before) = before {
+            axioms.push(formulas.implies(before, reached));
+            axioms.push(formulas.and([*atom, before]).not());
+        }
+        before = Some(reached);
+    }
+}
