@@ -47,6 +47,8 @@ pub(crate) enum Command {
     /// Checks a program and writes nothing but what it finds.
     #[command(visible_alias = "lint")]
     Check(Check),
+    /// Runs the tests of a program, and proves its assertions.
+    Test(Test),
     /// Says whether a connection is allowed, and which rule of which policy decides it.
     Query(Query),
     /// Writes policies of Kubernetes and Kyverno as a program.
@@ -150,6 +152,27 @@ impl From<Guard> for FailurePolicy {
             Guard::Ignore => Self::Ignore,
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Source files, folders (every `.np` in them), or `-` for standard input; together they are
+    /// one program.
+    #[arg(value_name = "FILE", default_value = ".")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Only the tests and assertions with this in their names.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// How the results are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: TestFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestFormat {
+    Human,
+    Json,
+    Junit,
 }
 
 #[derive(Args, Debug)]

@@ -7,3 +7,4 @@ pub(crate) mod explain;
 pub(crate) mod import;
 pub(crate) mod man;
 pub(crate) mod query;
+pub(crate) mod test;

@@ -6,6 +6,7 @@ mod ask;
 mod config;
 mod levels;
 mod repair;
+mod run;
 mod through;
 mod validate;
 
@@ -20,6 +21,7 @@ use levels::Levels;
 pub use ask::{Answer, NearestRule, PolicyReference, Question, Reason, RuleReference, Side, ask};
 pub use config::{Config, LintLevels};
 pub use repair::repaired;
+pub use run::{Failure, Ran, Why, run, test_text};
 pub use through::{Through, through};
 pub use validate::validate;
 

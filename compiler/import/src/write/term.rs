@@ -8,7 +8,8 @@ use npc_syntax::TokenKind;
 use super::sets::Sets;
 
 /// A label's key or value, in quotes where it is no word of the language.
-pub(crate) fn word(text: &str) -> String {
+#[must_use]
+pub fn word(text: &str) -> String {
     let keyword = TokenKind::KEYWORDS.iter().any(|(keyword, _)| *keyword == text);
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
     let joined = |byte: u8| inner(byte) || matches!(byte, b'-' | b'/');
