@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Runs the tests of a program, and proves its assertions.
     Test(Test),
+    /// Says which connections change from one set of policies to another, in any cluster.
+    Diff(Diff),
     /// Says whether a connection is allowed, and which rule of which policy decides it.
     Query(Query),
     /// Writes policies of Kubernetes and Kyverno as a program.
@@ -173,6 +175,17 @@ pub(crate) enum TestFormat {
     Human,
     Json,
     Junit,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    /// The policies as they were: a program, a file of manifests, or a folder of either.
+    pub(crate) old: PathBuf,
+    /// The policies as they are.
+    pub(crate) new: PathBuf,
+    /// How the changes are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: AnswerFormat,
 }
 
 #[derive(Args, Debug)]

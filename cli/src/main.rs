@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Compile(options) => command::compile::run(&options, colour),
         Command::Check(options) => command::check::run(&options, colour),
+        Command::Diff(options) => command::diff::run(&options, colour),
         Command::Test(options) => command::test::run(&options, colour),
         Command::Query(options) => command::query::run(&options, colour),
         Command::Import(options) => command::import::run(&options, colour),

@@ -21,7 +21,7 @@ mod kubernetes;
 mod kyverno;
 mod write;
 
-pub use write::{rule_text, word};
+pub use write::{rule_text, selector_text, word};
 
 use std::sync::Arc;
 

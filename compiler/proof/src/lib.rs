@@ -8,7 +8,9 @@
 //! What is found is asked of the interpreter (`npc-model`) before it is given: a counterexample that
 //! it does not confirm would be a fault here, and is told as one.
 
+mod changes;
 mod claim;
+mod describe;
 mod encode;
 mod equal;
 mod formula;
@@ -19,7 +21,9 @@ mod witness;
 
 use std::fmt;
 
+pub use changes::{Change, Changes, changes};
 pub use claim::{Outcome, prove};
+pub use describe::{Kind, KindEnd};
 pub use equal::{Difference, difference, policies_differ};
 pub use witness::{Witness, WitnessEnd};
 

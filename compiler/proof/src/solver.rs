@@ -19,11 +19,26 @@ pub(crate) struct Solver {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     holds: FxHashSet<usize>,
+    /// The nodes of which it says something.
+    known: FxHashSet<usize>,
 }
 
 impl Model {
     pub(crate) fn holds(&self, formula: Formula) -> bool {
         self.holds.contains(&formula.node()) != formula.is_negated()
+    }
+
+    /// The same of any formula, also of one that the solver was not asked for.
+    pub(crate) fn holds_in(&self, formulas: &Formulas, formula: Formula) -> bool {
+        if self.known.contains(&formula.node()) {
+            return self.holds(formula);
+        }
+        let holds = match formulas.nodes().get(formula.node()) {
+            Some(Node::And(parts)) => parts.iter().all(|part| self.holds_in(formulas, *part)),
+            Some(Node::True) => true,
+            Some(Node::Atom) | None => false,
+        };
+        holds != formula.is_negated()
     }
 }
 
@@ -61,6 +76,12 @@ impl Solver {
                 self.solver.add_clause_reuse(&mut vec![literal]);
             }
         }
+    }
+
+    /// Adds that one of the formulas must hold.
+    pub(crate) fn assert_any(&mut self, formulas: &Formulas, any: &[Formula]) {
+        let mut clause: Vec<Lit> = any.iter().map(|formula| self.literal(formulas, *formula)).collect();
+        self.solver.add_clause_reuse(&mut clause);
     }
 
     /// The literal that stands for a formula.
@@ -181,6 +202,7 @@ impl Solver {
             .filter(|(_, variable)| variable.as_ref().is_some_and(holds))
             .map(|(node, _)| node)
             .collect();
-        Model { holds }
+        let known = self.variables.iter().enumerate().filter(|(_, variable)| variable.is_some());
+        Model { holds, known: known.map(|(node, _)| node).collect() }
     }
 }

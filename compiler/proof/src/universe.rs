@@ -84,10 +84,15 @@ pub(crate) struct Universe {
     pub(crate) bits: [Vec<Option<Formula>>; 2],
     pub(crate) protocols: [Formula; 3],
     pub(crate) port: [Formula; 16],
+    /// The blocks that were asked for, at each end.
+    pub(crate) nets: Vec<(End, IpNet, Formula)>,
+    /// The ports that were asked for.
+    pub(crate) ports: Vec<(Port, Formula)>,
     /// That the connection's port is the one of this name and protocol at the destination.
     pub(crate) named_ports: Vec<(Port, Formula)>,
     pub(crate) same_namespace: Formula,
     pub(crate) labels: Vec<Label>,
+    net_index: FxHashMap<(End, IpNet), Formula>,
     label_index: FxHashMap<(End, Holder, Arc<str>), usize>,
     value_index: FxHashMap<(usize, Arc<str>), usize>,
     pub(crate) names: [Name; 2],
@@ -115,6 +120,9 @@ impl Default for Universe {
             bits: [vec![None; 128], vec![None; 128]],
             protocols,
             port,
+            nets: Vec::new(),
+            ports: Vec::new(),
+            net_index: FxHashMap::default(),
             named_ports: Vec::new(),
             same_namespace,
             labels: Vec::new(),
@@ -287,6 +295,16 @@ impl Universe {
 
     /// That an address is in a block without exceptions.
     pub(crate) fn in_net(&mut self, end: End, net: &IpNet) -> Formula {
+        if let Some(known) = self.net_index.get(&(end, *net)) {
+            return *known;
+        }
+        let formula = self.prefix(end, net);
+        self.net_index.insert((end, *net), formula);
+        self.nets.push((end, *net, formula));
+        formula
+    }
+
+    fn prefix(&mut self, end: End, net: &IpNet) -> Formula {
         let (family, bits, width) = match net.network() {
             IpAddr::V4(address) => (self.v6.not(), u128::from(u32::from(address)), 32),
             IpAddr::V6(address) => (self.v6, u128::from(address), 128),
@@ -340,7 +358,11 @@ impl Universe {
                 }
             },
         };
-        self.formulas.and([protocol, which])
+        let formula = self.formulas.and([protocol, which]);
+        if !self.ports.iter().any(|(known, _)| known == port) {
+            self.ports.push((port.clone(), formula));
+        }
+        formula
     }
 
     /// That the port's number is at least this one.
@@ -362,14 +384,14 @@ impl Universe {
     /// Where there are too many patterns of names.
     pub(crate) fn axioms(&mut self, pod_blocks: &[IpNet]) -> Result<Vec<Formula>, TooLarge> {
         let mut axioms = Vec::new();
-        self.ports(&mut axioms);
-        self.addresses(pod_blocks, &mut axioms);
+        self.port_axioms(&mut axioms);
+        self.address_axioms(pod_blocks, &mut axioms);
         self.name_axioms(&mut axioms)?;
         self.label_axioms(&mut axioms);
         Ok(axioms)
     }
 
-    fn ports(&mut self, axioms: &mut Vec<Formula>) {
+    fn port_axioms(&mut self, axioms: &mut Vec<Formula>) {
         let protocols = self.protocols;
         at_most_one(&mut self.formulas, &protocols, axioms);
         // There is no port 0.
@@ -383,7 +405,7 @@ impl Universe {
         }
     }
 
-    fn addresses(&mut self, pod_blocks: &[IpNet], axioms: &mut Vec<Formula>) {
+    fn address_axioms(&mut self, pod_blocks: &[IpNet], axioms: &mut Vec<Formula>) {
         let reserved = ["169.254.0.0/16", "127.0.0.0/8", "224.0.0.0/4", "fe80::/10", "::1/128", "ff00::/8"];
         let reserved: Vec<IpNet> = reserved.iter().filter_map(|net| net.parse().ok()).collect();
         // Known before this adds to it.

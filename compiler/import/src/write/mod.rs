@@ -17,7 +17,7 @@ use npc_program::{
 use self::sets::Sets;
 #[cfg(test)]
 pub(crate) use self::term::scope_text;
-pub use self::term::word;
+pub use self::term::{selector_text, word};
 use self::term::{peers_text, pods_text, ports_text};
 use crate::{Import, Imported, NO_EFFECT};
 

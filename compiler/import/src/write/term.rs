@@ -25,7 +25,8 @@ pub fn word(text: &str) -> String {
 }
 
 /// `{ app = web, tier in (db, cache), !legacy }`
-pub(crate) fn selector_text(selector: &Selector) -> String {
+#[must_use]
+pub fn selector_text(selector: &Selector) -> String {
     let requirements: Vec<String> = selector
         .requirements
         .iter()

@@ -1,0 +1,114 @@
+//! `npc diff`
+
+use std::fmt::Write as _;
+
+use npc_driver::{Answer, ask, changes, kind_text, test_text};
+use npc_proof::Change;
+use npc_render::Style;
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::answer::side_text;
+use crate::arguments::{AnswerFormat, Diff, Format};
+use crate::files::{Error, print};
+use crate::policies::{self, Policies};
+use crate::report::Reporter;
+
+/// How many kinds of connections are listed of what is gained, and of what is lost.
+const MOST: usize = 50;
+
+pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
+    let reporter = Reporter {
+        format: Format::Human.into(),
+        style: Style { colour, prefix: String::new() },
+        is_output: false,
+    };
+    let mut both = Vec::new();
+    for input in [&arguments.old, &arguments.new] {
+        let policies = policies::read(std::slice::from_ref(input))?;
+        if policies.has_errors() {
+            reporter.print(&policies.diagnostics, &policies.sources)?;
+            return Ok(Outcome::CouldNotRun);
+        }
+        both.push(policies);
+    }
+    let [old, new] = both.as_slice() else { return Ok(Outcome::CouldNotRun) };
+    let pod_blocks = new.config.options.pod_blocks.blocks();
+    let found = changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
+    match arguments.format {
+        AnswerFormat::Human => {
+            let mut out = String::new();
+            if found.is_empty() {
+                out.push_str("no connection changes, in any cluster\n");
+            }
+            for (title, sign, list, was, is) in [
+                ("newly allowed", '+', &found.gained, old, new),
+                ("no longer allowed", '-', &found.lost, old, new),
+            ] {
+                if list.is_empty() {
+                    continue;
+                }
+                // Writing to a string cannot fail, here and below.
+                let _ = writeln!(out, "{title}:");
+                for change in list {
+                    human(&mut out, sign, change, was, is);
+                }
+            }
+            if found.more {
+                let _ = writeln!(out, "and more: only the first {MOST} kinds of each are listed");
+            }
+            print(&out)?;
+        }
+        AnswerFormat::Json => {
+            let list = |list: &[Change]| list.iter().map(|change| to_json(change, old, new)).collect::<Vec<_>>();
+            let value = json!({
+                "equal": found.is_empty(),
+                "gained": list(&found.gained),
+                "lost": list(&found.lost),
+                "more": found.more,
+            });
+            print(&format!("{value:#}\n"))?;
+        }
+    }
+    Ok(if found.is_empty() { Outcome::Fine } else { Outcome::Found })
+}
+
+fn answers(change: &Change, old: &Policies, new: &Policies) -> Option<(Answer, Answer)> {
+    let connection = change.witness.connection()?;
+    Some((ask(&old.program, &old.sources, &connection), ask(&new.program, &new.sources, &connection)))
+}
+
+fn human(out: &mut String, sign: char, change: &Change, old: &Policies, new: &Policies) {
+    let _ = writeln!(out, "  {sign} {}", kind_text(&change.kind));
+    let Some((before, after)) = answers(change, old, new) else { return };
+    let _ = writeln!(out, "      for example {} -> {}, {}", after.source, after.destination, after.traffic);
+    for (word, answer) in [("before", &before), ("now", &after)] {
+        let verdict = if answer.allowed { "allowed" } else { "denied" };
+        let _ = writeln!(out, "      {word} {verdict}:");
+        let mut sides = String::new();
+        for (word, name, side) in
+            [("egress", &answer.source, &answer.egress), ("ingress", &answer.destination, &answer.ingress)]
+        {
+            // Of a denial, what denies; of an allowed connection, both sides.
+            if let Some(side) = side.as_ref().filter(|side| answer.allowed || !side.allowed) {
+                side_text(&mut sides, word, name, side);
+            }
+        }
+        for line in sides.lines() {
+            let _ = writeln!(out, "      {line}");
+        }
+    }
+}
+
+fn to_json(change: &Change, old: &Policies, new: &Policies) -> Value {
+    let answers = answers(change, old, new);
+    let allowed = answers.as_ref().is_some_and(|(_, after)| after.allowed);
+    json!({
+        "connections": kind_text(&change.kind),
+        "example": {
+            "before": answers.as_ref().map(|(before, _)| before),
+            "now": answers.as_ref().map(|(_, after)| after),
+            "test": test_text("example", &change.witness, allowed),
+        },
+    })
+}

@@ -1,0 +1,134 @@
+//! What changes from one program to another: all of it, described by what it depends on.
+
+use npc_model::verdict;
+use npc_program::Program;
+use npc_program::values::address::IpNet;
+
+use crate::TooLarge;
+use crate::describe::{Kind, kind, propositions};
+use crate::encode;
+use crate::formula::Formula;
+use crate::solver::Solver;
+use crate::universe::Universe;
+use crate::witness::{Witness, wishes, witness};
+
+/// A kind of connections that one program allows and the other denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which connections: all of this kind change.
+    pub kind: Kind,
+    /// One of them.
+    pub witness: Witness,
+}
+
+/// All changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What the new program allows and the old one denies.
+    pub gained: Vec<Change>,
+    /// What the new program denies and the old one allows.
+    pub lost: Vec<Change>,
+    /// Whether there are more than are listed.
+    pub more: bool,
+}
+
+impl Changes {
+    /// Whether nothing changes, in any cluster.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.gained.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Finds what changes from one program to another, in any cluster: at most `most` kinds of what is
+/// gained, and of what is lost. Each kind is as wide as it can be; kinds may overlap.
+///
+/// # Errors
+///
+/// As for [`prove`](crate::prove).
+pub fn changes(
+    old: &Program,
+    new: &Program,
+    pod_blocks: &[IpNet],
+    most: usize,
+) -> Result<Changes, TooLarge> {
+    let mut universe = Universe::default();
+    let before = encode::program(&mut universe, old);
+    let after = encode::program(&mut universe, new);
+    let before = universe.formulas.and([before.egress, before.ingress]);
+    let after = universe.formulas.and([after.egress, after.ingress]);
+    let gained = universe.formulas.and([before.not(), after]);
+    let lost = universe.formulas.and([before, after.not()]);
+    let axioms = universe.axioms(pod_blocks)?;
+    let mut found = Changes::default();
+    for (changed, allowed) in [(gained, true), (lost, false)] {
+        let (list, more) = kinds(&universe, &axioms, changed, most)?;
+        for change in &list {
+            let confirmed = change.witness.connection().is_some_and(|connection| {
+                verdict(new, &connection).allowed() == allowed
+                    && verdict(old, &connection).allowed() != allowed
+            });
+            if !confirmed {
+                return Err(TooLarge(format!(
+                    "a fault of npc: what was found is not confirmed by the interpreter: {:?}",
+                    change.witness
+                )));
+            }
+        }
+        found.more |= more;
+        if allowed {
+            found.gained = list;
+        } else {
+            found.lost = list;
+        }
+    }
+    Ok(found)
+}
+
+/// The kinds of connections for which a formula holds, and whether there are more.
+fn kinds(
+    universe: &Universe,
+    axioms: &[Formula],
+    formula: Formula,
+    most: usize,
+) -> Result<(Vec<Change>, bool), TooLarge> {
+    let formulas = &universe.formulas;
+    let mut solver = Solver::new(formulas, axioms);
+    let wishes = wishes(universe);
+    let propositions = propositions(universe);
+    let mut found = Vec::new();
+    // Until nothing is left that no kind holds.
+    while let Some(model) = solver.solve(formulas, &[formula], &wishes) {
+        if found.len() == most {
+            return Ok((found, true));
+        }
+        let example = witness(universe, &model);
+        // What the model says of everything that was asked: enough for the formula to hold, and more.
+        let mut kept: Vec<Formula> = propositions
+            .iter()
+            .map(|proposition| if model.holds_in(formulas, *proposition) { *proposition } else { proposition.not() })
+            .collect();
+        let contrary = formula.not();
+        let assumed: Vec<Formula> = std::iter::once(contrary).chain(kept.iter().copied()).collect();
+        let Some(core) = solver.refuted(formulas, &assumed) else {
+            return Err(TooLarge("a fault of npc: a connection is not described by all that is asked of it".to_owned()));
+        };
+        kept.retain(|proposition| core.contains(proposition));
+        // What is not needed goes, from the end: what tells most stands first.
+        let mut index = kept.len();
+        while index > 0 {
+            index -= 1;
+            let mut without = kept.clone();
+            without.remove(index);
+            let assumed: Vec<Formula> = std::iter::once(contrary).chain(without.iter().copied()).collect();
+            if let Some(core) = solver.refuted(formulas, &assumed) {
+                without.retain(|proposition| core.contains(proposition));
+                index = index.min(without.len());
+                kept = without;
+            }
+        }
+        solver.assert_any(formulas, &kept.iter().map(|proposition| proposition.not()).collect::<Vec<_>>());
+        found.push(Change { kind: kind(universe, &kept), witness: example });
+    }
+    Ok((found, false))
+}
