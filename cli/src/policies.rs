@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
-use npc_driver::Config;
+use npc_driver::{Config, Import};
 use npc_program::Program;
 
 use crate::arguments::{Format, Input};
@@ -67,6 +67,7 @@ pub(crate) fn read(inputs: &[PathBuf]) -> Result<Policies, Error> {
         piped = Some(bytes);
     }
     let mut policies = programs_of(programs, &piped)?;
+    let mut all = Import::default();
     for path in &manifests {
         let (name, bytes) = match (&piped, path.as_os_str() == "-") {
             (Some(bytes), true) => (STDIN.to_owned(), bytes.clone()),
@@ -77,9 +78,11 @@ pub(crate) fn read(inputs: &[PathBuf]) -> Result<Policies, Error> {
         };
         let file = policies.sources.add(name.as_str(), text.as_str());
         let import = npc_driver::import(file, &text);
-        policies.diagnostics.extend(import.diagnostics.iter().cloned());
-        policies.program.policies.extend(import.into_program().policies);
+        all.policies.extend(import.policies);
+        policies.diagnostics.extend(import.diagnostics);
     }
+    policies.diagnostics.extend(all.conflicts());
+    policies.program.policies.extend(all.into_program().policies);
     policies.diagnostics.sort_by_key(Diagnostic::location);
     Ok(policies)
 }

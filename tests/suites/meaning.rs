@@ -172,9 +172,9 @@ fn a_change_of_the_output_is_found() {
             let told = npc_driver::validate(&other, &checked.program, &options, None);
             if !told.is_empty() {
                 if told[0].message.contains("something else") {
-                    found += 1
+                    found += 1;
                 } else {
-                    unread += 1
+                    unread += 1;
                 }
                 continue;
             }

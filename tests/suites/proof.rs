@@ -20,7 +20,7 @@ use npc_cluster::{NAMESPACE_NAME, NamedPort, Namespace, Pod};
 use npc_model::{Connection, Endpoint, Traffic, verdict};
 use npc_program::values::port::Protocol;
 use npc_program::{Peer, Program, Tier};
-use npc_proof::{Outcome, difference, prove};
+use npc_proof::{Outcome, changes, difference, prove};
 use npc_tests::memory::Memory;
 use npc_tests::random;
 
@@ -287,7 +287,7 @@ fn what_is_proved_holds_everywhere() {
 fn programs_that_are_equal_differ_nowhere() {
     let seed = random::seed();
     let small = Small::new();
-    let (mut equal, mut different) = (0, 0);
+    let (mut equal, mut different, mut kinds) = (0, 0, 0);
     for index in 0..60 {
         let mut random = Rng::with_seed(seed * 400_000 + index);
         let source = program(&mut random);
@@ -307,7 +307,11 @@ fn programs_that_are_equal_differ_nowhere() {
             continue;
         }
         // A difference is confirmed by the interpreter before it is given.
-        match difference(&old.program, &new.program, &[]).unwrap() {
+        let found = difference(&old.program, &new.program, &[]).unwrap();
+        let all = changes(&old.program, &new.program, &[], 50).unwrap();
+        assert_eq!(found.is_none(), all.is_empty(), "{source}\n{}", lines.join("\n"));
+        kinds += all.gained.len() + all.lost.len();
+        match found {
             Some(_) => different += 1,
             None => {
                 equal += 1;
@@ -322,6 +326,8 @@ fn programs_that_are_equal_differ_nowhere() {
             }
         }
     }
-    println!("seed {seed}: {equal} pairs proved equal, {different} with a difference: 0 wrong");
+    println!(
+        "seed {seed}: {equal} pairs proved equal, {different} with a difference of {kinds} kinds: 0 wrong"
+    );
     assert!(equal >= 5 && different >= 5, "{equal} {different}");
 }

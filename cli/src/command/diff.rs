@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     }
     let [old, new] = both.as_slice() else { return Ok(Outcome::CouldNotRun) };
     let pod_blocks = new.config.options.pod_blocks.blocks();
-    let found = changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
+    let found =
+        changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
     match arguments.format {
         AnswerFormat::Human => {
             let mut out = String::new();
@@ -60,7 +61,8 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
             print(&out)?;
         }
         AnswerFormat::Json => {
-            let list = |list: &[Change]| list.iter().map(|change| to_json(change, old, new)).collect::<Vec<_>>();
+            let list =
+                |list: &[Change]| list.iter().map(|change| to_json(change, old, new)).collect::<Vec<_>>();
             let value = json!({
                 "equal": found.is_empty(),
                 "gained": list(&found.gained),

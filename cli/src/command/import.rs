@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Import, colour: bool) -> Result<Outcome, Error> {
         all.diagnostics.extend(import.diagnostics);
     }
     let mut diagnostics = std::mem::take(&mut all.diagnostics);
-    diagnostics.extend(all.ties());
+    diagnostics.extend(all.conflicts());
     let broken = diagnostics.iter().any(|found| found.level == Level::Error);
     let mut text = String::new();
     if !broken {

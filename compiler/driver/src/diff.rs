@@ -1,6 +1,8 @@
 //! Changes in meaning, in words.
 
-use npc_import::{selector_text, word};
+use npc_import::{block_text, pods_text, selector_text, word};
+use npc_program::values::address::Block;
+use npc_program::values::port::Port;
 use npc_program::{Operator, Requirement, Selector};
 use npc_proof::{Kind, KindEnd};
 
@@ -9,26 +11,37 @@ use npc_proof::{Kind, KindEnd};
 #[must_use]
 pub fn kind_text(kind: &Kind) -> String {
     let mut text = format!("{} -> {}", end_text(&kind.source, None), end_text(&kind.destination, Some(kind)));
-    let ports: Vec<String> =
-        kind.ports.iter().filter(|(_, is)| *is).map(|(port, _)| port.to_string()).collect();
-    let not: Vec<String> =
-        kind.ports.iter().filter(|(_, is)| !is).map(|(port, _)| port.to_string()).collect();
-    if !ports.is_empty() {
-        text.push_str(&format!(" on {}", ports.join(" and ")));
-    } else if let Some((protocol, _)) = kind.protocols.iter().find(|(_, is)| *is) {
-        text.push_str(&format!(" on {protocol}"));
+    // Ports of a list that another takes away are not listed.
+    let taken: Vec<&Port> =
+        kind.port_lists.iter().filter(|(_, is)| !is).flat_map(|(ports, _)| ports).collect();
+    let left = |ports: &[Port]| -> Vec<Port> {
+        ports.iter().filter(|port| !taken.contains(port)).cloned().collect()
+    };
+    let list = |ports: &[Port]| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut on: Vec<String> =
+        kind.port_lists.iter().filter(|(_, is)| *is).map(|(ports, _)| list(&left(ports))).collect();
+    on.extend(kind.ports.iter().filter(|(_, is)| *is).map(|(port, _)| port.to_string()));
+    if on.is_empty() {
+        on.extend(kind.protocols.iter().filter(|(_, is)| *is).map(|(protocol, _)| (*protocol).to_owned()));
+    }
+    let mut not: Vec<String> =
+        kind.port_lists.iter().filter(|(_, is)| !is).map(|(ports, _)| list(ports)).collect();
+    not.extend(kind.ports.iter().filter(|(_, is)| !is).map(|(port, _)| port.to_string()));
+    not.extend(kind.protocols.iter().filter(|(_, is)| !is).map(|(protocol, _)| (*protocol).to_owned()));
+    if !on.is_empty() {
+        text.push_str(&format!(" on {}", on.join(" and also on ")));
     }
     if !not.is_empty() {
-        text.push_str(&format!(" but not on {}", not.join(", ")));
+        text.push_str(&format!(", not on {}", not.join(", ")));
     }
-    let no_protocol: Vec<&str> =
-        kind.protocols.iter().filter(|(_, is)| !is).map(|(protocol, _)| *protocol).collect();
-    if !no_protocol.is_empty() {
-        text.push_str(&format!(" but not on {}", no_protocol.join(", ")));
+    for (keys, same) in &kind.sharing {
+        let keys: Vec<String> = keys.iter().map(|key| word(key)).collect();
+        let how = if *same { "that share" } else { "that do not share" };
+        text.push_str(&format!(", in namespaces {how} {}", keys.join(" and ")));
     }
     for (key, same) in &kind.shared {
-        let how = if *same { "that share" } else { "that do not share" };
-        text.push_str(&format!(", in namespaces {how} {}", word(key)));
+        let how = if *same { "the same value" } else { "another value" };
+        text.push_str(&format!(", in namespaces with {how} of {}", word(key)));
     }
     match kind.v6 {
         Some(true) => text.push_str(", over IPv6"),
@@ -38,8 +51,40 @@ pub fn kind_text(kind: &Kind) -> String {
     text
 }
 
+/// One end, in the words of the programs, and what is left to say.
 fn end_text(end: &KindEnd, kind: Option<&Kind>) -> String {
+    let named: Vec<String> =
+        end.terms.iter().filter(|(_, is)| *is).map(|(term, _)| pods_text(term, true)).collect();
+    let not_named: Vec<String> =
+        end.terms.iter().filter(|(_, is)| !is).map(|(term, _)| pods_text(term, true)).collect();
     let same = kind.and_then(|kind| kind.same_namespace);
+    let rest = rest_text(end, if named.is_empty() { same } else { None });
+    let mut text = match (named.is_empty(), rest.as_str()) {
+        (true, _) => rest.clone(),
+        (false, "anything" | "pods") => named.join(" that are also "),
+        (false, rest) => format!("{} that are {rest}", named.join(" that are also ")),
+    };
+    if !named.is_empty() {
+        match same {
+            Some(true) if !text.contains("same namespace") => text.push_str(", in the same namespace"),
+            Some(false) => text.push_str(", in another namespace"),
+            _ => {}
+        }
+    }
+    let blocks = |blocks: &[Block]| blocks.iter().map(block_text).collect::<Vec<_>>().join(", ");
+    for (list, _) in end.blocks.iter().filter(|(_, is)| *is) {
+        text.push_str(&format!(" at {}", blocks(list)));
+    }
+    for (list, _) in end.blocks.iter().filter(|(_, is)| !is) {
+        text.push_str(&format!(" not at {}", blocks(list)));
+    }
+    if !not_named.is_empty() {
+        text.push_str(&format!(" but not {}", not_named.join(", nor ")));
+    }
+    text
+}
+
+fn rest_text(end: &KindEnd, same: Option<bool>) -> String {
     let asks_pod = !end.labels.is_empty()
         || !end.namespace_labels.is_empty()
         || !end.names.is_empty()
@@ -53,9 +98,8 @@ fn end_text(end: &KindEnd, kind: Option<&Kind>) -> String {
     };
     if end.pod != Some(false) {
         text.push_str(&namespaces(end, same));
-        match end.host {
-            Some(true) => text.push_str(" on their node's network"),
-            Some(false) | None => {}
+        if end.host == Some(true) {
+            text.push_str(" on their node's network");
         }
     }
     let inside: Vec<String> = end.nets.iter().filter(|(_, is)| *is).map(|(net, _)| net.to_string()).collect();

@@ -20,9 +20,9 @@ use npc_targets::{Options, Output, Target};
 use levels::Levels;
 
 pub use ask::{Answer, NearestRule, PolicyReference, Question, Reason, RuleReference, Side, ask};
+pub use config::{Config, LintLevels};
 pub use diff::kind_text;
 pub use npc_proof::{Changes, changes};
-pub use config::{Config, LintLevels};
 pub use repair::repaired;
 pub use run::{Failure, Ran, Why, run, test_text};
 pub use through::{Through, through};

@@ -21,13 +21,13 @@ mod kubernetes;
 mod kyverno;
 mod write;
 
-pub use write::{rule_text, selector_text, word};
+pub use write::{block_text, pods_text, rule_text, selector_text, word};
 
 use std::sync::Arc;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level};
 use npc_manifest::{Documents, Node, Path, Reader, Value};
-use npc_program::{PodTerm, Policy, Program, Tier, overlap};
+use npc_program::{Policy, Program, Tier, overlap};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 npc_diagnostics::codes! {
@@ -53,6 +53,12 @@ npc_diagnostics::codes! {
     /// not defined which is asked first: one cluster may allow what another denies. In a program
     /// this is an error too.
     TIE = "NP0909" "same-priority" Error;
+
+    /// # An object that stands twice
+    ///
+    /// Two objects of one kind have the same name, in the same namespace. A cluster keeps the one that
+    /// is applied last, so that what these files mean depends on their order.
+    TWICE = "NP0910" "object-twice" Error;
 
     /// # A part that has no effect
     ///
@@ -125,35 +131,48 @@ impl Import {
         Program { policies, ..Program::default() }
     }
 
-    /// Tells cluster policies of one tier and priority that can select one pod: which of them is
-    /// asked first is not defined.
+    /// Tells objects that stand twice, and cluster policies of one tier and priority that can select one
+    /// pod: which of them is asked first is not defined.
     #[must_use]
-    pub fn ties(&self) -> Vec<Diagnostic> {
-        let mut by_rank: FxHashMap<(bool, u16), Vec<&Imported>> = FxHashMap::default();
+    pub fn conflicts(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        for imported in &self.policies {
-            let policy = &imported.policy;
+        let mut by_name: FxHashMap<(&str, &str), &Policy> = FxHashMap::default();
+        let mut by_rank: FxHashMap<(bool, u16), Vec<&Policy>> = FxHashMap::default();
+        for Imported { policy, kind, .. } in &self.policies {
+            let generated = matches!(*kind, "ClusterPolicy" | "GeneratingPolicy");
+            if let Some(other) = by_name.insert((kind, &policy.name), policy).filter(|_| !generated) {
+                found.push(
+                    Diagnostic::new(
+                        &TWICE,
+                        format!("the {kind} `{}` stands twice", policy.name),
+                        policy.location,
+                        "the cluster keeps the one that is applied last",
+                    )
+                    .label(other.location, "the other")
+                    .help("leave out one of them"),
+                );
+                continue;
+            }
             if policy.tier == Tier::Namespaced {
                 continue;
             }
             let others = by_rank.entry((policy.tier == Tier::Admin, policy.priority)).or_default();
-            let tied = others.iter().find(|other| {
-                let pairs = |a: &Arc<PodTerm>| other.policy.subjects.iter().any(|b| overlap(a, b));
-                policy.subjects.iter().any(pairs)
-            });
+            let tied = others
+                .iter()
+                .find(|other| policy.subjects.iter().any(|a| other.subjects.iter().any(|b| overlap(a, b))));
             if let Some(other) = tied {
                 found.push(
                     Diagnostic::new(
                         &TIE,
-                        format!("`{}` and `{}` have one priority", policy.name, other.policy.name),
+                        format!("`{}` and `{}` have one priority", policy.name, other.name),
                         policy.location,
                         "can select a pod that the other one selects",
                     )
-                    .label(other.policy.location, "the other")
+                    .label(other.location, "the other")
                     .help("give them different priorities"),
                 );
             }
-            others.push(imported);
+            others.push(policy);
         }
         found
     }

@@ -13,7 +13,7 @@ use crate::universe::Universe;
 use crate::witness::{Witness, wishes, witness};
 
 /// A kind of connections that one program allows and the other denies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// Which connections: all of this kind change.
     pub kind: Kind,
@@ -22,7 +22,7 @@ pub struct Change {
 }
 
 /// All changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// What the new program allows and the old one denies.
     pub gained: Vec<Change>,
@@ -46,13 +46,9 @@ impl Changes {
 /// # Errors
 ///
 /// As for [`prove`](crate::prove).
-pub fn changes(
-    old: &Program,
-    new: &Program,
-    pod_blocks: &[IpNet],
-    most: usize,
-) -> Result<Changes, TooLarge> {
+pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) -> Result<Changes, TooLarge> {
     let mut universe = Universe::default();
+    universe.said = Some(Vec::new());
     let before = encode::program(&mut universe, old);
     let after = encode::program(&mut universe, new);
     let before = universe.formulas.and([before.egress, before.ingress]);
@@ -60,9 +56,17 @@ pub fn changes(
     let gained = universe.formulas.and([before.not(), after]);
     let lost = universe.formulas.and([before, after.not()]);
     let axioms = universe.axioms(pod_blocks)?;
+    // Pods on their node's network are asked about only where nothing changes for others.
+    let usual = crate::universe::End::BOTH.map(|end| universe.is_on_host(end).not());
+    let usual = universe.formulas.and(usual);
+    let [gained_usually, lost_usually] =
+        [gained, lost].map(|changed| universe.formulas.and([changed, usual]));
     let mut found = Changes::default();
-    for (changed, allowed) in [(gained, true), (lost, false)] {
-        let (list, more) = kinds(&universe, &axioms, changed, most)?;
+    for (usually, changed, allowed) in [(gained_usually, gained, true), (lost_usually, lost, false)] {
+        let (mut list, mut more) = kinds(&universe, &axioms, usually, usual, most)?;
+        if list.is_empty() {
+            (list, more) = kinds(&universe, &axioms, changed, Formula::TRUE, most)?;
+        }
         for change in &list {
             let confirmed = change.witness.connection().is_some_and(|connection| {
                 verdict(new, &connection).allowed() == allowed
@@ -85,17 +89,21 @@ pub fn changes(
     Ok(found)
 }
 
-/// The kinds of connections for which a formula holds, and whether there are more.
+/// The kinds of connections for which a formula holds, of those that are `usual`, and whether there are
+/// more.
 fn kinds(
     universe: &Universe,
     axioms: &[Formula],
     formula: Formula,
+    usual: Formula,
     most: usize,
 ) -> Result<(Vec<Change>, bool), TooLarge> {
     let formulas = &universe.formulas;
     let mut solver = Solver::new(formulas, axioms);
     let wishes = wishes(universe);
-    let propositions = propositions(universe);
+    let [said, atoms] = propositions(universe);
+    // That it does not hold of something usual.
+    let contrary = [formula.not(), usual];
     let mut found = Vec::new();
     // Until nothing is left that no kind holds.
     while let Some(model) = solver.solve(formulas, &[formula], &wishes) {
@@ -103,25 +111,36 @@ fn kinds(
             return Ok((found, true));
         }
         let example = witness(universe, &model);
-        // What the model says of everything that was asked: enough for the formula to hold, and more.
-        let mut kept: Vec<Formula> = propositions
-            .iter()
-            .map(|proposition| if model.holds_in(formulas, *proposition) { *proposition } else { proposition.not() })
-            .collect();
-        let contrary = formula.not();
-        let assumed: Vec<Formula> = std::iter::once(contrary).chain(kept.iter().copied()).collect();
-        let Some(core) = solver.refuted(formulas, &assumed) else {
-            return Err(TooLarge("a fault of npc: a connection is not described by all that is asked of it".to_owned()));
+        // What the model says: in the programs' own words, if that is enough for the formula to hold, or
+        // of everything on which it depends. What holds tells more than what does not.
+        let in_words = |propositions: &[Formula]| {
+            let (holds, not): (Vec<Formula>, Vec<Formula>) =
+                propositions.iter().partition(|proposition| model.holds_in(formulas, **proposition));
+            holds.into_iter().chain(not.into_iter().map(Formula::not)).collect::<Vec<_>>()
+        };
+        let mut kept = in_words(&said);
+        let mut refute = |kept: &[Formula]| {
+            let assumed: Vec<Formula> = contrary.iter().chain(kept).copied().collect();
+            solver.refuted(formulas, &assumed)
+        };
+        let core = match refute(&kept) {
+            Some(core) => core,
+            None => {
+                kept.extend(in_words(&atoms));
+                refute(&kept).ok_or_else(|| {
+                    let why = "a fault of npc: a connection is not described by all that is asked of it";
+                    TooLarge(why.to_owned())
+                })?
+            }
         };
         kept.retain(|proposition| core.contains(proposition));
-        // What is not needed goes, from the end: what tells most stands first.
+        // What is not needed goes, from the end.
         let mut index = kept.len();
         while index > 0 {
             index -= 1;
             let mut without = kept.clone();
             without.remove(index);
-            let assumed: Vec<Formula> = std::iter::once(contrary).chain(without.iter().copied()).collect();
-            if let Some(core) = solver.refuted(formulas, &assumed) {
+            if let Some(core) = refute(&without) {
                 without.retain(|proposition| core.contains(proposition));
                 index = index.min(without.len());
                 kept = without;

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use npc_program::values::address::IpNet;
+use npc_program::values::address::{Block, IpNet};
 use npc_program::values::port::{Port, Which};
-use npc_program::{Operator, Requirement};
+use npc_program::{Operator, PodTerm, Requirement};
 
 use crate::formula::Formula;
-use crate::universe::{End, Holder, Universe};
+use crate::universe::{End, Holder, Said, Universe};
 
 /// A kind of connections: all that are as it says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Kind {
+    /// Lists of ports of which it is one, or is none, as the programs name them.
+    pub port_lists: Vec<(Vec<Port>, bool)>,
+    /// Labels that both namespaces share, or do not, as the programs name them.
+    pub sharing: Vec<(Vec<Arc<str>>, bool)>,
     /// The source.
     pub source: KindEnd,
     /// The destination.
@@ -29,8 +33,12 @@ pub struct Kind {
 }
 
 /// What a kind asks of one end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct KindEnd {
+    /// Pods that it is one of, or is not, as the programs name them.
+    pub terms: Vec<(PodTerm, bool)>,
+    /// Addresses that it has, or has not, as the programs name them.
+    pub blocks: Vec<(Vec<Block>, bool)>,
     /// Whether it is a pod, where that matters.
     pub pod: Option<bool>,
     /// Whether it is on its node's network, where that matters.
@@ -45,8 +53,25 @@ pub struct KindEnd {
     pub nets: Vec<(IpNet, bool)>,
 }
 
-/// Everything on which the formulas depend, the most telling first.
-pub(crate) fn propositions(universe: &Universe) -> Vec<Formula> {
+impl Kind {
+    fn end(&mut self, end: End) -> &mut KindEnd {
+        match end {
+            End::Source => &mut self.source,
+            End::Destination => &mut self.destination,
+        }
+    }
+}
+
+/// What the programs say themselves, and then everything on which the formulas depend, the most
+/// telling first.
+pub(crate) fn propositions(universe: &Universe) -> [Vec<Formula>; 2] {
+    let said: Vec<Formula> = universe
+        .said
+        .iter()
+        .flatten()
+        .map(|(_, formula)| *formula)
+        .chain([universe.same_namespace])
+        .collect();
     let mut all = Vec::new();
     all.extend(universe.pod);
     all.push(universe.same_namespace);
@@ -75,8 +100,9 @@ pub(crate) fn propositions(universe: &Universe) -> Vec<Formula> {
     all.extend(universe.host);
     // One formula may stand for several things; once is enough.
     let mut seen = rustc_hash::FxHashSet::default();
+    seen.extend(said.iter().copied());
     all.retain(|formula| *formula != Formula::TRUE && *formula != Formula::FALSE && seen.insert(*formula));
-    all
+    [said, all]
 }
 
 /// The kind of connections for which all these propositions, or their contraries, hold.
@@ -90,10 +116,22 @@ pub(crate) fn kind(universe: &Universe, kept: &[Formula]) -> Kind {
             None
         }
     };
-    let mut kind = Kind {
-        same_namespace: said(universe.same_namespace),
-        v6: said(universe.v6),
-        ..Kind::default()
+    let mut kind =
+        Kind { same_namespace: said(universe.same_namespace), v6: said(universe.v6), ..Kind::default() };
+    for (what, formula) in universe.said.iter().flatten() {
+        let Some(holds) = said(*formula) else { continue };
+        match what {
+            Said::Pods(at, term) => kind.end(*at).terms.push((term.clone(), holds)),
+            Said::Block(at, block) => kind.end(*at).blocks.push((vec![block.clone()], holds)),
+            Said::AllBut(at, blocks) => kind.end(*at).blocks.push((blocks.clone(), !holds)),
+            Said::Ports(ports) => kind.port_lists.push((ports.clone(), holds)),
+            Said::Sharing(keys) => kind.sharing.push((keys.clone(), holds)),
+        }
+    }
+    // What is said in the programs' words is not said again.
+    let spoken: Vec<Formula> = universe.said.iter().flatten().map(|(_, formula)| *formula).collect();
+    let said = |formula: Formula| {
+        if spoken.contains(&formula) || spoken.contains(&formula.not()) { None } else { said(formula) }
     };
     for (key, atom) in &universe.equal_others {
         kind.shared.extend(said(*atom).map(|holds| (Arc::clone(key), holds)));
@@ -152,10 +190,10 @@ pub(crate) fn kind(universe: &Universe, kept: &[Formula]) -> Kind {
                 described.nets.extend(said(*formula).map(|holds| (*net, holds)));
             }
         }
-        match end {
-            End::Source => kind.source = described,
-            End::Destination => kind.destination = described,
-        }
+        let end = kind.end(end);
+        described.terms = std::mem::take(&mut end.terms);
+        described.blocks = std::mem::take(&mut end.blocks);
+        *end = described;
     }
     kind
 }

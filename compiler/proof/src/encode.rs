@@ -5,7 +5,7 @@
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Tier};
 
 use crate::formula::Formula;
-use crate::universe::{End, Holder, Universe};
+use crate::universe::{End, Holder, Said, Universe};
 
 /// What both sides decide.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,9 @@ pub(crate) fn matches(universe: &mut Universe, rule: &Rule, direction: Direction
         Formula::TRUE
     } else {
         let ports: Vec<Formula> = rule.ports.iter().map(|term| universe.port_is(&term.port)).collect();
-        universe.formulas.or(ports)
+        let formula = universe.formulas.or(ports);
+        universe.say(formula, || Said::Ports(rule.ports.iter().map(|term| term.port.clone()).collect()));
+        formula
     };
     universe.formulas.and([peer, ports])
 }
@@ -140,9 +142,15 @@ pub(crate) fn peer(universe: &mut Universe, peer: &Peer, direction: Direction) -
     match peer {
         Peer::Anywhere { except, .. } => {
             let taken: Vec<Formula> = except.iter().map(|block| universe.in_block(end, block)).collect();
-            universe.formulas.or(taken).not()
+            let formula = universe.formulas.or(taken).not();
+            universe.say(formula, || Said::AllBut(end, except.clone()));
+            formula
         }
-        Peer::Block(term) => universe.in_block(end, &term.block),
+        Peer::Block(term) => {
+            let formula = universe.in_block(end, &term.block);
+            universe.say(formula, || Said::Block(end, term.block.clone()));
+            formula
+        }
         Peer::Pods(term) => selects(universe, term, direction, false),
     }
 }
@@ -159,7 +167,9 @@ pub(crate) fn selects(
     let pod = universe.is_pod(end);
     let labels = universe.selector(end, Holder::Pod, &term.selector);
     let scope = scope(universe, &term.scope, end);
-    universe.formulas.and([pod, labels, scope])
+    let formula = universe.formulas.and([pod, labels, scope]);
+    universe.say(formula, || Said::Pods(end, term.clone()));
+    formula
 }
 
 /// That an end's namespace is in the scope, as seen from the other end.
@@ -175,7 +185,9 @@ fn scope(universe: &mut Universe, scope: &Scope, end: End) -> Formula {
         ScopeBase::Sharing(keys) => {
             let other = universe.is_pod(end.other());
             let shared: Vec<Formula> = keys.iter().map(|key| universe.shares(key)).collect();
-            universe.formulas.and(shared.into_iter().chain([other]))
+            let formula = universe.formulas.and(shared);
+            universe.say(formula, || Said::Sharing(keys.clone()));
+            universe.formulas.and([formula, other])
         }
     };
     let mut parts = vec![base];

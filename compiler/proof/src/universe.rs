@@ -13,7 +13,7 @@ use npc_program::values::address::{Block, IpNet, is_reserved};
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::name::glob_matches;
 use npc_program::values::port::{Port, Protocol, Which};
-use npc_program::{Operator, Requirement, Selector};
+use npc_program::{Operator, PodTerm, Requirement, Selector};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::TooLarge;
@@ -43,6 +43,21 @@ impl End {
             Self::Destination => 1,
         }
     }
+}
+
+/// Something that a program says.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// Pods, at one end.
+    Pods(End, PodTerm),
+    /// Addresses, at one end.
+    Block(End, Block),
+    /// Every address but these, at one end.
+    AllBut(End, Vec<Block>),
+    /// Ports.
+    Ports(Vec<Port>),
+    /// Namespaces that share the labels.
+    Sharing(Vec<Arc<str>>),
 }
 
 /// Whose label.
@@ -88,6 +103,9 @@ pub(crate) struct Universe {
     pub(crate) nets: Vec<(End, IpNet, Formula)>,
     /// The ports that were asked for.
     pub(crate) ports: Vec<(Port, Formula)>,
+    /// What the programs say of ends and ports, in their own words, with the formula that it is. Kept
+    /// only where it is to be described.
+    pub(crate) said: Option<Vec<(Said, Formula)>>,
     /// That the connection's port is the one of this name and protocol at the destination.
     pub(crate) named_ports: Vec<(Port, Formula)>,
     pub(crate) same_namespace: Formula,
@@ -122,6 +140,7 @@ impl Default for Universe {
             port,
             nets: Vec::new(),
             ports: Vec::new(),
+            said: None,
             net_index: FxHashMap::default(),
             named_ports: Vec::new(),
             same_namespace,
@@ -137,6 +156,17 @@ impl Default for Universe {
 }
 
 impl Universe {
+    /// Keeps what a program says, where that is wanted.
+    pub(crate) fn say(&mut self, formula: Formula, said: impl FnOnce() -> Said) {
+        if let Some(all) = &mut self.said
+            && formula != Formula::TRUE
+            && formula != Formula::FALSE
+            && !all.iter().any(|(_, known)| *known == formula || *known == formula.not())
+        {
+            all.push((said(), formula));
+        }
+    }
+
     pub(crate) fn is_pod(&self, end: End) -> Formula {
         let [source, destination] = self.pod;
         match end {

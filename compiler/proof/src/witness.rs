@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
 use npc_model::{Connection, Endpoint, Traffic};
 use npc_program::values::port::{Protocol, Which};
+use rustc_hash::FxHashSet;
 
 use crate::formula::Formula;
 use crate::solver::Model;
@@ -219,15 +220,15 @@ fn labels(universe: &Universe, model: &Model, end: End, holder: Holder) -> BTree
 }
 
 /// A value that is none of these.
-fn other<'a>(values: impl Iterator<Item = &'a str> + Clone, taken: Option<&str>) -> String {
+fn other<'a>(values: impl Iterator<Item = &'a str>, taken: Option<&'a str>) -> String {
+    let values: FxHashSet<&str> = values.chain(taken).collect();
+    let mut candidate = "other".to_owned();
     let mut number = 1;
-    loop {
-        let candidate = if number == 1 { "other".to_owned() } else { format!("other-{number}") };
-        if values.clone().all(|value| value != candidate) && taken != Some(candidate.as_str()) {
-            return candidate;
-        }
+    while values.contains(candidate.as_str()) {
         number += 1;
+        candidate = format!("other-{number}");
     }
+    candidate
 }
 
 fn namespace(universe: &Universe, model: &Model, end: End) -> Namespace {

@@ -17,8 +17,8 @@ use npc_program::{
 use self::sets::Sets;
 #[cfg(test)]
 pub(crate) use self::term::scope_text;
-pub use self::term::{selector_text, word};
-use self::term::{peers_text, pods_text, ports_text};
+pub use self::term::{block_text, pods_text, selector_text, word};
+use self::term::{peers_text, ports_text};
 use crate::{Import, Imported, NO_EFFECT};
 
 /// The longest line.

@@ -48,7 +48,8 @@ pub fn selector_text(selector: &Selector) -> String {
 
 /// Pods, with their scope. A subject must say its scope; a peer of the subject's own namespace
 /// need not.
-pub(crate) fn pods_text(term: &PodTerm, subject: bool) -> String {
+#[must_use]
+pub fn pods_text(term: &PodTerm, subject: bool) -> String {
     let pods = if term.selector.requirements.is_empty() {
         "all pods".to_owned()
     } else {
@@ -90,7 +91,8 @@ pub(crate) fn scope_text(scope: &Scope) -> String {
 
 /// `10.0.0.0/8 except (10.1.0.0/16, 10.2.0.0/16)`, in parentheses always: a list that goes on behind
 /// a single exception reads as if it were more of them.
-pub(crate) fn block_text(block: &Block) -> String {
+#[must_use]
+pub fn block_text(block: &Block) -> String {
     let except: Vec<String> = block.except.iter().map(ToString::to_string).collect();
     match except.as_slice() {
         [] => block.net.to_string(),

@@ -1,0 +1,240 @@
+//! Questions about policies: `query`, `test`, `diff`, `import`, as a user asks them.
+//!
+//! What is printed is kept as snapshots; read them as a user would.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::{err, folder, npc, npc_with, out};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CLUSTER: &str = "
+apiVersion: v1
+kind: List
+items:
+- kind: Namespace
+  metadata: {name: shop}
+- kind: Namespace
+  metadata: {name: payments, labels: {env: prod}}
+- kind: Pod
+  metadata: {name: checkout, namespace: shop, labels: {app: checkout}}
+  status: {podIPs: [{ip: 10.1.0.1}, {ip: 'fd00::1'}], hostIP: 192.0.2.1}
+- kind: Pod
+  metadata: {name: web-5d9c7, namespace: shop, labels: {app: web}}
+  status: {podIP: 10.1.0.2, hostIP: 192.0.2.1}
+- kind: Pod
+  metadata: {name: postgres, namespace: payments, labels: {app: postgres}}
+  spec: {containers: [{ports: [{name: sql, containerPort: 5432}]}]}
+  status: {podIPs: [{ip: 10.1.0.3}, {ip: 'fd00::3'}], hostIP: 192.0.2.2}
+- kind: Pod
+  metadata: {name: done, namespace: shop}
+  status: {phase: Succeeded, podIP: 10.1.0.3}
+";
+
+const PROGRAM: &str = "
+let metadata = 169.254.169.254/32
+
+admin policy no-metadata priority 10 for all pods in all namespaces {
+  deny egress to metadata
+}
+
+policy database for pods { app = postgres } in namespace payments {
+  allow ingress from pods { app = checkout } in namespace shop on tcp/sql
+  isolate egress
+}
+
+test \"who reaches the database\" {
+  cluster \"cluster.yaml\"
+  allow shop/checkout -> payments/postgres on tcp/5432
+  deny  shop/checkout -> payments/postgres on tcp/22
+  allow shop/web-5d9c7 -> payments/postgres on tcp/5432
+}
+
+assert deny all pods in all namespaces -> metadata
+assert deny all pods in namespace shop -> pods { app = postgres } in namespace payments
+";
+
+const MANIFESTS: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: database
+  namespace: payments
+  annotations: {kubernetes.io/description: Only checkout reaches the database.}
+spec:
+  podSelector: {matchLabels: {app: postgres}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - from:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop}}
+      podSelector: {matchLabels: {app: checkout}}
+    ports: [{port: sql}]
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: no-metadata}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {namespaces: {}}
+  egress:
+  - {name: metadata, action: Deny, to: [{networks: [169.254.169.254/32]}]}
+";
+
+fn project() -> TempDir {
+    folder(&[("policies.np", PROGRAM), ("cluster.yaml", CLUSTER), ("yaml/policies.yaml", MANIFESTS)])
+}
+
+macro_rules! snapshot {
+    ($name:literal, $text:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, $text);
+        });
+    };
+}
+
+#[test]
+fn queries() {
+    let folder = project();
+    let mut all = String::new();
+    for words in [
+        vec!["shop/checkout", "payments/postgres", "tcp/5432"],
+        vec!["shop/checkout", "payments/postgres", "tcp/sql"],
+        vec!["shop/web-5d9c7", "payments/postgres", "tcp/22"],
+        vec!["shop/checkout", "169.254.169.254", "tcp/80"],
+        vec!["shop/checkout", "shop/checkout", "udp/53"],
+        vec!["192.0.2.2", "payments/postgres", "tcp/22"],
+        vec!["10.9.9.9", "fd00::7", "other"],
+        vec!["shop/checkout", "payments/postgres", "tcp/5432", "yaml"],
+        vec!["shop/web-5d9c7", "payments/postgres", "tcp/5432", "yaml/policies.yaml"],
+        vec!["shop/web", "payments/postgres", "tcp/5432"],
+        vec!["shop/done", "payments/postgres", "tcp/5432"],
+        vec!["shp/web", "payments/postgres", "tcp/5432"],
+        vec!["shop/checkout", "payments/postgres", "tcp/http"],
+        vec!["shop/checkout", "payments/postgres", "http"],
+        vec!["shop/checkout", "payments/postgres", "tcp/0"],
+        vec!["fd00::1", "shop/web-5d9c7", "tcp/80"],
+        vec!["checkout", "payments/postgres", "tcp/80"],
+    ] {
+        let mut arguments = vec!["query"];
+        let files = words.len() > 3;
+        arguments.extend(&words);
+        if !files {
+            arguments.push("policies.np");
+        }
+        arguments.extend(["--cluster", "cluster.yaml"]);
+        let output = npc(folder.path(), &arguments);
+        all.push_str(&format!("$ npc {}\n{}{}\n", arguments.join(" "), out(&output), err(&output)));
+    }
+    snapshot!("queries", all);
+}
+
+#[test]
+fn by_way_of_targets() {
+    let folder = project();
+    let ways = "program,clusternetworkpolicy";
+    let arguments = [
+        "query",
+        "shop/web-5d9c7",
+        "payments/postgres",
+        "tcp/5432",
+        "policies.np",
+        "--cluster",
+        "cluster.yaml",
+    ];
+    let output = npc(folder.path(), &[&arguments[..], &["--via", ways]].concat());
+    snapshot!("via", out(&output));
+    let output = npc(folder.path(), &[&arguments[..], &["--via", ways, "--format", "json"]].concat());
+    let value: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(value["allowed"], false);
+    assert_eq!(value["deniedBy"], "ingress");
+    assert_eq!(value["via"]["clusternetworkpolicy"]["deniedBy"], "ingress");
+    // Kyverno's target has no tiers, and says so.
+    let output = npc(folder.path(), &[&arguments[..], &["--via", "kyverno"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("NP0601"), "{}", err(&output));
+}
+
+#[test]
+fn many_connections() {
+    let folder = project();
+    let lines = r#"{"src": "shop/checkout", "dst": "payments/postgres", "proto": "TCP", "port": 5432, "more": 1}
+{"src": "shop/checkout", "srcIP": "fd00::1", "dst": "payments/postgres", "dstIP": "fd00::3", "proto": "TCP", "port": "sql"}
+not json
+
+{"src": "shop/gone", "dst": "payments/postgres", "proto": "TCP", "port": 5432}
+{"src": "external", "srcIP": "8.8.8.8", "dst": "payments/postgres", "proto": "UDP", "port": 53}
+{"src": "shop/checkout", "srcIP": "10.1.0.2", "dst": "payments/postgres", "proto": "TCP", "port": 5432}
+"#;
+    let arguments = ["query", "--connections", "-", "policies.np", "--cluster", "cluster.yaml"];
+    let output = npc_with(folder.path(), &arguments, lines.as_bytes());
+    assert_eq!(output.status.code(), Some(1));
+    let answers: Vec<Value> = out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let brief: Vec<String> = answers
+        .iter()
+        .map(|answer| format!("{} {} {}", answer["allowed"], answer["deniedBy"], answer["error"]))
+        .collect();
+    snapshot!("connections", format!("{}\n{}", brief.join("\n"), err(&output)));
+}
+
+#[test]
+fn tests_and_assertions() {
+    let folder = project();
+    let output = npc(folder.path(), &["test"]);
+    assert_eq!(output.status.code(), Some(1));
+    snapshot!("test", out(&output));
+    let output = npc(folder.path(), &["test", "--format", "junit"]);
+    snapshot!("test-junit", out(&output));
+    let output = npc(folder.path(), &["test", "--format", "json"]);
+    let value: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!((&value["passed"], &value["failed"]), (&1.into(), &2.into()));
+    // The counterexample is a test that fails for the same reason.
+    let test = value["tests"][2]["failures"][0]["counterexample"].as_str().unwrap();
+    std::fs::write(folder.path().join("more.np"), test).unwrap();
+    let output = npc(folder.path(), &["test", "--filter", "counterexample"]);
+    assert_eq!(output.status.code(), Some(1), "{}", out(&output));
+    let output = npc(folder.path(), &["test", "--filter", "metadata"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+}
+
+#[test]
+fn differences() {
+    let folder = project();
+    // The program says what the manifests say.
+    let output = npc(folder.path(), &["diff", "policies.np", "yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    assert_eq!(out(&output), "no connection changes, in any cluster\n");
+    let changed = PROGRAM.replace("on tcp/sql", "on tcp/sql, udp/53").replace("isolate egress", "");
+    std::fs::write(folder.path().join("changed.np"), changed).unwrap();
+    let output = npc(folder.path(), &["diff", "policies.np", "changed.np"]);
+    assert_eq!(output.status.code(), Some(1));
+    snapshot!("diff", out(&output));
+    let output = npc(folder.path(), &["diff", "changed.np", "yaml", "--format", "json"]);
+    let value: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(value["equal"], false);
+    assert!(value["gained"].as_array().unwrap().is_empty());
+    assert!(!value["lost"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn imports() {
+    let folder = project();
+    let output = npc(folder.path(), &["import", "yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    snapshot!("import", out(&output));
+    std::fs::write(folder.path().join("imported.np"), out(&output)).unwrap();
+    let output = npc(folder.path(), &["diff", "yaml", "imported.np"]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    // What cannot be read is told where it stands, all of it, and nothing is written.
+    let broken = format!(
+        "{MANIFESTS}---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: x}}\n---\n{}---\na: [\n",
+        MANIFESTS.replace("port: sql", "port: 0, prt: 1").replace("app: postgres", "app: 'a b'")
+    );
+    std::fs::write(folder.path().join("broken.yaml"), broken).unwrap();
+    let output = npc(folder.path(), &["import", "broken.yaml", "-o", "out.np"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!folder.path().join("out.np").exists());
+    snapshot!("import-broken", err(&output));
+}
