@@ -6,6 +6,7 @@ use npc_diagnostics::{Diagnostic, Location};
 use npc_manifest::{Fields, Node, Path, Reader, Value};
 use npc_program::values::address::{Block, IpNet, parse as parse_address, subtract};
 use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::name::is_label;
 use npc_program::values::port::{Port, Protocol, Which, check_name};
 use npc_program::{
     Action, BlockTerm, Direction, Isolation, LAST_PRIORITY, Operator, Peer, PodTerm, Policy, PortTerm, Rule,
@@ -13,7 +14,7 @@ use npc_program::{
 };
 
 use super::metadata::metadata;
-use super::selector::{Checked, selector};
+use super::selector::{Checked, nothing, selector};
 use crate::Imported;
 
 npc_diagnostics::codes! {
@@ -93,10 +94,10 @@ impl Selectors for Plain {
 pub(crate) fn scope_of(selector: Selector) -> ScopeBase {
     match selector.requirements.as_slice() {
         [] => ScopeBase::All,
-        [only]
-            if *only.key == *NAMESPACE_NAME && only.operator == Operator::In && !only.values.is_empty() =>
-        {
-            ScopeBase::Names(only.values.clone())
+        [only] if *only.key == *NAMESPACE_NAME && only.operator == Operator::In => {
+            // Not every value of a label is a name that a namespace can have.
+            let names: Vec<_> = only.values.iter().filter(|name| is_label(name)).cloned().collect();
+            if names.is_empty() { ScopeBase::Labels(nothing()) } else { ScopeBase::Names(names) }
         }
         _ => ScopeBase::Labels(selector),
     }

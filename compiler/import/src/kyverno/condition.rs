@@ -104,6 +104,19 @@ fn all(parts: &[Condition], positive: bool) -> Result<Vec<Way>, String> {
     Ok(ways)
 }
 
+/// Leaves out patterns that no name of a namespace matches.
+fn possible(list: &mut Vec<Arc<str>>) -> Result<(), String> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*?".contains(&byte);
+    list.retain(|glob| {
+        !glob.is_empty() && glob.bytes().all(inner) && !glob.starts_with('-') && !glob.ends_with('-')
+    });
+    // The language's patterns are as long as names at most.
+    match list.iter().find(|glob| glob.len() > 63) {
+        Some(long) => Err(format!("the pattern `{long}` is longer than a name")),
+        None => Ok(()),
+    }
+}
+
 impl Way {
     fn and(&self, other: &Self) -> Self {
         fn join<T: Clone + PartialEq>(a: &[T], b: &[T]) -> Vec<T> {
@@ -121,7 +134,14 @@ impl Way {
 
     /// The scope; `None` where it can hold no namespace.
     fn scope(self) -> Result<Option<Scope>, String> {
-        let Self { names, mut except_names, mut labels, mut except_labels } = self;
+        let Self { mut names, mut except_names, mut labels, mut except_labels } = self;
+        for list in &mut names {
+            possible(list)?;
+            if list.is_empty() {
+                return Ok(None);
+            }
+        }
+        possible(&mut except_names)?;
         let base = match names.as_slice() {
             [] if labels.is_empty() => ScopeBase::All,
             [] => ScopeBase::Labels(Selector { requirements: std::mem::take(&mut labels) }),

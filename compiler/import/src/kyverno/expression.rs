@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::parser::Parser;
+use npc_diagnostics::{FileId, Location, Span};
+use npc_program::values::label::{check_key, check_value};
 use npc_program::{Operator, Requirement};
 
 use super::condition::Condition;
@@ -185,8 +187,16 @@ pub(crate) fn condition(expr: &Expr, variables: &Variables, positive: bool) -> R
     }
 }
 
-fn label(key: &str, operator: Operator, values: Vec<Arc<str>>) -> Condition {
-    Condition::Label(Requirement { key: key.into(), operator, values })
+/// A requirement on a label. One that no object can have is there nowhere.
+fn label(key: &str, operator: Operator, mut values: Vec<Arc<str>>) -> Condition {
+    let here = Location::new(FileId(0), Span::default());
+    values.retain(|value| check_value(value, here).is_ok());
+    let never = check_key(key, here).is_err() || operator == Operator::In && values.is_empty();
+    match operator {
+        Operator::In | Operator::Exists if never => Condition::Constant(false),
+        Operator::NotIn | Operator::DoesNotExist if never => Condition::Constant(true),
+        _ => Condition::Label(Requirement { key: key.into(), operator, values }),
+    }
 }
 
 fn equals(a: &IdedExpr, b: &IdedExpr, variables: &Variables, positive: bool) -> Result<Condition, String> {
