@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use npc_diagnostics::FileId;
-use npc_driver::{Config, check, compile};
+use npc_diagnostics::{FileId, Level};
+use npc_driver::{Config, check, compile, draft, prove, validate};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 
@@ -75,10 +75,10 @@ fn main() {
         let checked = check(&files, &roots, &config, None);
         assert!(!checked.report.has_errors());
         let options = Options::default();
-        let target = |target| best(runs, || compile(&checked, &[target], &options, None));
+        let target = |target| best(runs, || draft(&checked, &[target], &options, None));
         let (kyverno, cel) = (target(Target::Kyverno), target(Target::KyvernoCel));
         let both = [Target::Kyverno, Target::KyvernoCel];
-        let side_by_side = best(runs, || compile(&checked, &both, &options, None));
+        let side_by_side = best(runs, || draft(&checked, &both, &options, None));
         let total = milliseconds(checking + side_by_side);
         let parsing = milliseconds(parse);
         println!("{policies} policies, {megabytes:.1} MB");
@@ -90,6 +90,18 @@ fn main() {
         println!("  kyverno-cel        {:9.1} ms", milliseconds(cel));
         println!("  both targets       {:9.1} ms", milliseconds(side_by_side));
         println!("  check and both     {total:9.1} ms");
+        // Proofs take longer than all else: once is enough.
+        if policies <= 10_000 {
+            for output in compile(&checked, &both, &options, None) {
+                assert!(output.diagnostics.iter().all(|found| found.level != Level::Error));
+                let proof = best(1, || validate(&output, &checked.program, &options, None));
+                println!("  prove {:<13}{:9.1} ms", output.target.to_string(), milliseconds(proof));
+            }
+            let asserted = format!("{text}\nassert deny all pods in all namespaces -> 192.0.2.1 on tcp/1\n");
+            let asserted = check(&Memory::one(&asserted), &roots, &config, None);
+            let proof = best(1, || prove(&asserted.program, &[]));
+            println!("  one assertion      {:9.1} ms", milliseconds(proof));
+        }
         if let Some((fewer, time)) = before {
             let (times, growth) = (policies as f64 / fewer as f64, total / time);
             println!("  {times:.0} times the policies take {growth:.1} times as long as the line above");

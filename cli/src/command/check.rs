@@ -105,7 +105,7 @@ fn of_targets(
     if checked.report.has_errors() {
         return Vec::new();
     }
-    npc_driver::of_targets(&npc_driver::compile(checked, targets, options, cluster))
+    npc_driver::of_targets(&npc_driver::draft(checked, targets, options, cluster))
 }
 
 fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String>) -> Result<(), Error> {

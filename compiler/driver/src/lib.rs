@@ -22,7 +22,7 @@ use levels::Levels;
 pub use ask::{Answer, NearestRule, PolicyReference, Question, Reason, RuleReference, Side, ask};
 pub use config::{Config, LintLevels};
 pub use diff::kind_text;
-pub use npc_proof::{Changes, changes};
+pub use npc_proof::{Changes, changes, prove};
 pub use repair::repaired;
 pub use run::{Failure, Ran, Why, run, test_text};
 pub use through::{Through, through};
@@ -74,7 +74,8 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     Checked { loaded, program, report, levels }
 }
 
-/// Compiles a checked program to some targets. What they say is part of each output.
+/// Compiles a checked program to some targets, and proves that each says exactly what the program does
+/// (see [`validate`]). What they say is part of each output.
 ///
 /// To be called only where the report has no errors.
 #[must_use]
@@ -84,21 +85,42 @@ pub fn compile(
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Vec<Output> {
-    // Targets that have no tiers leave them to the one that has, where it is there too.
+    let mut outputs = draft(checked, targets, options, cluster);
+    let options = together(targets, options);
+    for output in &mut outputs {
+        if !output.diagnostics.iter().any(|found| found.level == npc_diagnostics::Level::Error) {
+            let found = validate(output, &checked.program, &options, cluster);
+            output.diagnostics.extend(found);
+        }
+    }
+    outputs
+}
+
+/// The options of targets that are compiled to together: those that have no tiers leave them to the one
+/// that has.
+fn together(targets: &[Target], options: &Options) -> Options {
     let tiers = targets.contains(&Target::ClusterNetworkPolicy);
     let plain = targets
         .iter()
         .any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel | Target::NetworkPolicy));
-    let options = &Options { tiers_elsewhere: tiers, plain_elsewhere: plain, ..options.clone() };
+    Options { tiers_elsewhere: tiers, plain_elsewhere: plain, ..options.clone() }
+}
+
+/// Compiles as [`compile`] does, without the proof: enough to know what the targets have to say.
+#[must_use]
+pub fn draft(
+    checked: &Checked,
+    targets: &[Target],
+    options: &Options,
+    cluster: Option<&Cluster>,
+) -> Vec<Output> {
+    let options = &together(targets, options);
     let one = |target: Target| {
         let mut output = npc_targets::compile(target, &checked.program, checked.sources(), options, cluster);
         let mut report = Report { diagnostics: std::mem::take(&mut output.diagnostics) };
         checked.levels.apply(&mut report);
         report.sort();
         output.diagnostics = report.diagnostics;
-        if !output.diagnostics.iter().any(|found| found.level == npc_diagnostics::Level::Error) {
-            output.diagnostics.extend(validate(&output, &checked.program, options, cluster));
-        }
         output
     };
     // Each target takes about as long as checking did; they share nothing that changes.
