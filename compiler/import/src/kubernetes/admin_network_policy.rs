@@ -4,7 +4,7 @@ use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{Action, LAST_PRIORITY, PortTerm, Tier};
 
-use super::cluster_network_policy::priority;
+use super::cluster_network_policy::{port_number, priority};
 use super::metadata::metadata;
 use super::subject::{Rank, Version, bounded, one_of, policy};
 use crate::Imported;
@@ -128,21 +128,8 @@ fn numbers(reader: &mut Reader, path: &Path<'_>, node: &Node, ends: [&str; 2]) -
             known?
         }
     };
-    let mut read = |key: &str| {
-        let path = path.field(key);
-        let Some(node) = fields.get(key) else {
-            reader.require(&path, fields.location);
-            return None;
-        };
-        let number = reader.integer(&path, node)?;
-        let checked = u16::try_from(number).ok().filter(|number| *number > 0);
-        if checked.is_none() {
-            reader.refuse(&path, node.location, "ports go from 1 to 65535");
-        }
-        checked
-    };
-    let first = read(first_key)?;
-    let last = read(last_key)?;
+    let first = port_number(reader, path, &fields, first_key)?;
+    let last = port_number(reader, path, &fields, last_key)?;
     if first_key != last_key && first >= last {
         reader.refuse(path, fields.location, "`start` must be below `end`");
         return None;

@@ -128,39 +128,39 @@ fn destination_port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option
     let fields = one_of(reader, path, node, &["destinationPort"])?;
     let path = path.field("destinationPort");
     let fields = one_of(reader, &path, fields.get("destinationPort")?, &["number", "range"])?;
-    let mut number = |path: &Path<'_>, node: &Node| {
-        let number = reader.integer(path, node)?;
-        let checked = u16::try_from(number).ok().filter(|number| *number > 0);
-        if checked.is_none() {
-            reader.refuse(path, node.location, "ports go from 1 to 65535");
-        }
-        checked
-    };
-    if let Some(node) = fields.get("number") {
-        let port = number(&path.field("number"), node)?;
+    if fields.get("number").is_some() {
+        let port = port_number(reader, &path, &fields, "number")?;
         return Some(Which::Range(port, port));
     }
     let path = path.field("range");
     range(reader, &path, fields.get("range")?)
 }
 
+/// A port's number, which must be given.
+pub(crate) fn port_number(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+) -> Option<u16> {
+    let path = path.field(key);
+    let Some(node) = fields.get(key) else {
+        reader.require(&path, fields.location);
+        return None;
+    };
+    let number = reader.integer(&path, node)?;
+    let checked = u16::try_from(number).ok().filter(|number| *number > 0);
+    if checked.is_none() {
+        reader.refuse(&path, node.location, "ports go from 1 to 65535");
+    }
+    checked
+}
+
 /// A range of ports, `start` below `end`.
 fn range(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Which> {
     let fields = reader.object(path, node, &["start", "end"])?;
-    let mut read = |key: &str| {
-        let path = path.field(key);
-        let Some(node) = fields.get(key) else {
-            reader.require(&path, fields.location);
-            return None;
-        };
-        let number = reader.integer(&path, node)?;
-        let checked = u16::try_from(number).ok().filter(|number| *number > 0);
-        if checked.is_none() {
-            reader.refuse(&path, node.location, "ports go from 1 to 65535");
-        }
-        checked
-    };
-    let (start, end) = (read("start"), read("end"));
+    let (start, end) =
+        (port_number(reader, path, &fields, "start"), port_number(reader, path, &fields, "end"));
     let (start, end) = (start?, end?);
     if start >= end {
         reader.refuse(path, fields.location, "`start` must be below `end`");

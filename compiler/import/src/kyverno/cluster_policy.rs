@@ -6,10 +6,11 @@ use jmespath::ast::Ast;
 use npc_diagnostics::Diagnostic;
 use npc_manifest::{Fields, Node, Path, Reader, Value};
 use npc_program::Scope;
+use npc_program::values::name::is_subdomain;
 
 use super::condition::Condition;
 use super::object::{Placeholders, Read, generated};
-use super::{OTHER_OBJECT, not_carried};
+use super::{OTHER_OBJECT, not_carried, object_name};
 use crate::Imported;
 use crate::kubernetes::metadata::{Metadata, described, metadata};
 use crate::kubernetes::network_policy::Place;
@@ -192,10 +193,13 @@ fn rule(
         .map(|docs| docs.iter().map(|line| plain(line)).collect())
         .filter(|docs: &Vec<String>| !docs.is_empty())
         .unwrap_or_else(|| policy.docs.clone());
-    let name = match text("name").map(|name| (name, JmesPath.read(name))) {
-        Some((_, Read::Text(name))) => name,
+    let name = match text("name").map(|name| JmesPath.read(name)) {
+        Some(Read::Text(name)) => object_name(reader, &generate_path, name, generate.location_of("name"))?,
         // A name that depends on the namespace is another one in each: the rule's stands for all.
-        _ => fields.get("name").and_then(Node::as_str).unwrap_or(policy.name).to_owned(),
+        _ => {
+            let rule = fields.get("name").and_then(Node::as_str).filter(|name| is_subdomain(name));
+            rule.unwrap_or(policy.name).to_owned()
+        }
     };
     let null = Node { value: Value::Null, location: data.location };
     let place = Place {

@@ -4,11 +4,12 @@ use npc_diagnostics::{Diagnostic, FileId, Location, Span};
 use npc_expand::placeholder::{Segment, scan};
 use npc_manifest::{Documents, Fields, Node, Path, Reader, Value};
 use npc_program::Scope;
+use npc_program::values::name::is_subdomain;
 
 use super::condition::Condition;
 use super::expression::{Variables, applies, condition, parse, read};
 use super::object::{Placeholders, Read, generated};
-use super::{OTHER_OBJECT, not_carried};
+use super::{OTHER_OBJECT, not_carried, object_name};
 use crate::Imported;
 use crate::kubernetes::metadata::{Metadata, described, metadata};
 use crate::kubernetes::network_policy::Place;
@@ -145,11 +146,14 @@ fn one(
         .filter(|docs: &Vec<String>| !docs.is_empty())
         .unwrap_or_else(|| policy.docs.clone());
     let name = match field("name").map(|name| (name, placeholders.read(name))) {
-        Some((_, Read::Text(name))) => name,
+        Some((_, Read::Text(name))) => {
+            let place = metadata.get("name").map_or(metadata.location, |node| node.location);
+            object_name(reader, &metadata_path, name, place)?
+        }
         // What depends on the namespace is another name in each; what stands before it is common.
         Some((text, _)) => {
             let common = text.split("((").next().unwrap_or("").trim_end_matches(['-', '.']);
-            if common.is_empty() { policy.name } else { common }.to_owned()
+            if is_subdomain(common) { common } else { policy.name }.to_owned()
         }
         None => policy.name.to_owned(),
     };

@@ -11,7 +11,8 @@ pub(crate) mod generating_policy;
 mod object;
 
 use npc_diagnostics::{Diagnostic, Location};
-use npc_manifest::{Node, Reader};
+use npc_manifest::{Node, Path, Reader};
+use npc_program::values::name::is_subdomain;
 
 use crate::NOT_CARRIED;
 
@@ -28,6 +29,21 @@ pub(crate) fn validating(node: &Node) -> Diagnostic {
     let place = node.get("kind").map_or(node.location, |kind| kind.location);
     let what = "a ValidatingPolicy makes no NetworkPolicy, and has no part in the program";
     Diagnostic::new(&OTHER_OBJECT, what, place, "judges objects, not connections")
+}
+
+/// The name of a generated object, where it is one that an object can have.
+pub(crate) fn object_name(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    name: String,
+    place: Location,
+) -> Option<String> {
+    if is_subdomain(&name) {
+        return Some(name);
+    }
+    let why = "no object can have this name, so that nothing would be generated";
+    reader.refuse(&path.field("name"), place, why);
+    None
 }
 
 /// Tells something that a program cannot say.
