@@ -335,3 +335,47 @@ fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
     );
     told.help("take it out of the input, if it does not matter")
 }
+
+#[cfg(test)]
+mod tests {
+    use npc_diagnostics::FileId;
+
+    /// The text of the program that a ClusterPolicy with these filters becomes.
+    fn imported(filters: &str) -> String {
+        let text = format!(
+            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: p}}\nspec:\n  generateExisting: true\n  rules:\n  - name: r\n{filters}\n    generate:\n      kind: NetworkPolicy\n      apiVersion: networking.k8s.io/v1\n      name: deny\n      namespace: '{{{{request.object.metadata.name}}}}'\n      synchronize: true\n      data: {{spec: {{podSelector: {{}}, policyTypes: [Ingress]}}}}\n"
+        );
+        let import = super::import(FileId(0), &text);
+        match import.diagnostics.first() {
+            Some(found) => found.message.clone(),
+            None => import.to_text().0,
+        }
+    }
+
+    #[test]
+    fn filters_of_kyverno() {
+        let policy = |scope: &str| format!("policy deny for all pods in {scope} {{\n  isolate ingress\n}}\n");
+        for (filters, expected) in [
+            ("    match: {any: [{resources: {kinds: [Namespace]}}]}", "all namespaces"),
+            ("    match: {resources: {kinds: [Namespace], name: 'team-*'}}", "namespaces (team-*)"),
+            (
+                "    match: {all: [{resources: {kinds: [v1/Namespace], selector: {matchLabels: {a: b}}}}]}\n    exclude: {any: [{resources: {names: [kube-*]}}]}",
+                "namespaces { a = b } except (kube-*)",
+            ),
+            (
+                "    match: {any: [{resources: {kinds: [Namespace]}}]}\n    exclude: {resources: {kinds: [Pod], names: [x]}}",
+                "all namespaces",
+            ),
+            (
+                "    match: {any: [{resources: {kinds: [Namespace], names: [x*], selector: {matchExpressions: [{key: a, operator: Exists}]}}}]}",
+                "namespaces (x*) except { !a }",
+            ),
+        ] {
+            assert_eq!(imported(filters), policy(expected), "{filters}");
+        }
+        for bad in ["{kinds: [Namespace, Pod]}", "{kinds: [Pod]}", "{kinds: [Namespace], namespaces: [x]}"] {
+            let filters = format!("    match: {{any: [{{resources: {bad}}}]}}");
+            assert!(imported(&filters).starts_with("a program cannot say"), "{bad}");
+        }
+    }
+}

@@ -223,6 +223,7 @@ fn plain(text: &str) -> String {
 
 /// Reads `match` or `exclude`.
 fn filters(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, key: &str) -> Option<Condition> {
+    let exclude = key == "exclude";
     let Some(node) = rule.get(key) else {
         reader.require(path, rule.location);
         return None;
@@ -233,13 +234,14 @@ fn filters(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, key: &str) -
         let path = path.field(key);
         let node = fields.get(key)?;
         let list = reader.list(&path, node)?;
-        let conditions = list.iter().enumerate().map(|(index, one)| filter(reader, &path.index(index), one));
+        let conditions =
+            list.iter().enumerate().map(|(index, one)| filter(reader, &path.index(index), one, exclude));
         conditions.collect::<Option<Vec<Condition>>>()
     };
     match (fields.get("any"), fields.get("all")) {
         (Some(_), None) => list(reader, "any").map(Condition::Any),
         (None, Some(_)) => list(reader, "all").map(Condition::All),
-        (None, None) => filter(reader, path, node),
+        (None, None) => filter(reader, path, node, exclude),
         (Some(_), Some(_)) => {
             reader.refuse(path, fields.location, "`any` and `all` cannot stand together");
             None
@@ -248,7 +250,7 @@ fn filters(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, key: &str) -
 }
 
 /// Reads one filter: the condition that a namespace is one that it takes.
-fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Condition> {
+fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, exclude: bool) -> Option<Condition> {
     let fields = reader.object(path, node, &["resources", "subjects", "roles", "clusterRoles"])?;
     for who in ["subjects", "roles", "clusterRoles"] {
         if let Some(node) = fields.get(who) {
@@ -289,7 +291,13 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Condition
         Some(node) => strings(reader, &kinds_path, node)?,
         None => Vec::new(),
     };
-    if !kinds.iter().any(|kind| matches!(&**kind, "Namespace" | "v1/Namespace" | "*/Namespace")) {
+    let is_namespace = |kind: &Arc<str>| matches!(&**kind, "Namespace" | "v1/Namespace" | "*/Namespace");
+    if exclude {
+        // Without kinds it leaves out objects of every kind; of other kinds, no namespace.
+        if !kinds.is_empty() && !kinds.iter().any(is_namespace) {
+            return Some(Condition::Constant(false));
+        }
+    } else if kinds.is_empty() || !kinds.iter().all(is_namespace) {
         let what = "a rule that looks at other objects than namespaces";
         not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
         return None;
