@@ -95,6 +95,7 @@ fn ways<'p>(
 ) -> Result<Option<Vec<Asked<'p>>>, Error> {
     use std::borrow::Cow;
     let mut ways = Vec::new();
+    let mut named: Option<Program> = None;
     for way in &arguments.via {
         let target = match way {
             Way::Program => {
@@ -116,9 +117,12 @@ fn ways<'p>(
             )));
         };
         // What was read from manifests has names that no program's policy has.
-        let mut program = policies.program.clone();
-        npc_driver::rename(&mut program);
-        match through(target, &program, &policies.sources, &policies.config.options, cluster) {
+        let program = named.get_or_insert_with(|| {
+            let mut program = policies.program.clone();
+            npc_driver::rename(&mut program);
+            program
+        });
+        match through(target, program, &policies.sources, &policies.config.options, cluster) {
             Ok(through) => ways.push(Asked {
                 way: *way,
                 program: Cow::Owned(through.program),
@@ -148,10 +152,7 @@ fn one(
     let connection = question.connection(cluster).map_err(Error::new)?;
     let answers: Vec<(Way, Answer)> =
         ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect();
-    let differ = answers.windows(2).any(|pair| match pair {
-        [(_, a), (_, b)] => a.allowed != b.allowed || a.denied_by != b.denied_by,
-        _ => false,
-    });
+    let differ = differ(&answers);
     match arguments.format {
         AnswerFormat::Json => print(&format!("{}\n", to_json(&answers)))?,
         AnswerFormat::Human => {
@@ -172,6 +173,14 @@ fn one(
         }
     }
     Ok(if differ { Outcome::Found } else { Outcome::Fine })
+}
+
+/// Whether two ways give different verdicts.
+fn differ(answers: &[(Way, Answer)]) -> bool {
+    answers.windows(2).any(|pair| match pair {
+        [(_, a), (_, b)] => a.allowed != b.allowed || a.denied_by != b.denied_by,
+        _ => false,
+    })
 }
 
 /// One answer alone, or each by its way.
@@ -221,7 +230,7 @@ fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Ou
     let mut line = Vec::new();
     let mut number = 0usize;
     let mut bad = 0usize;
-    let mut differ = false;
+    let mut any_differ = false;
     loop {
         line.clear();
         let read = reader.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, &error))?;
@@ -237,10 +246,7 @@ fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Ou
             .and_then(|text| answer_line(text, ways, cluster));
         let value = match answer {
             Ok(answers) => {
-                differ |= answers.windows(2).any(|pair| match pair {
-                    [(_, a), (_, b)] => a.allowed != b.allowed || a.denied_by != b.denied_by,
-                    _ => false,
-                });
+                any_differ |= differ(&answers);
                 to_json(&answers)
             }
             Err(why) => {
@@ -254,7 +260,7 @@ fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Ou
     if bad > 0 {
         crate::report::error_line(&format!("{bad} of {number} lines could not be answered; each says why"));
     }
-    Ok(if bad > 0 || differ { Outcome::Found } else { Outcome::Fine })
+    Ok(if bad > 0 || any_differ { Outcome::Found } else { Outcome::Fine })
 }
 
 fn answer_line(

@@ -1,10 +1,10 @@
 //! What changes from one program to another: all of it, described by what it depends on.
 
-use npc_model::verdict;
 use npc_program::Program;
 use npc_program::values::address::IpNet;
 
 use crate::TooLarge;
+use crate::claim::confirm;
 use crate::describe::{Kind, kind, propositions};
 use crate::encode;
 use crate::formula::Formula;
@@ -68,16 +68,8 @@ pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) 
             (list, more) = kinds(&universe, &axioms, changed, Formula::TRUE, most)?;
         }
         for change in &list {
-            let confirmed = change.witness.connection().is_some_and(|connection| {
-                verdict(new, &connection).allowed() == allowed
-                    && verdict(old, &connection).allowed() != allowed
-            });
-            if !confirmed {
-                return Err(TooLarge(format!(
-                    "a fault of npc: what was found is not confirmed by the interpreter: {:?}",
-                    change.witness
-                )));
-            }
+            confirm(new, &change.witness, allowed)?;
+            confirm(old, &change.witness, !allowed)?;
         }
         found.more |= more;
         if allowed {

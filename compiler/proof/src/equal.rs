@@ -6,6 +6,7 @@ use npc_program::values::address::IpNet;
 use npc_program::{Direction, Policy, Program, Tier};
 
 use crate::TooLarge;
+use crate::claim::confirm;
 use crate::encode::{self, plain, tier};
 use crate::formula::Formula;
 use crate::solver::Solver;
@@ -42,15 +43,10 @@ pub fn difference(
     let wishes = wishes(&universe);
     let Some(model) = solver.solve(&universe.formulas, &[differ], &wishes) else { return Ok(None) };
     let witness = witness(&universe, &model);
-    let verdicts = witness
-        .connection()
-        .map(|connection| (verdict(old, &connection).allowed(), verdict(new, &connection).allowed()));
-    match verdicts {
-        Some((old, new)) if old != new => Ok(Some(Difference { gained: new, witness })),
-        _ => Err(TooLarge(format!(
-            "a fault of npc: what was found is not confirmed by the interpreter: {witness:?}"
-        ))),
-    }
+    let gained = witness.connection().is_some_and(|connection| verdict(new, &connection).allowed());
+    confirm(new, &witness, gained)?;
+    confirm(old, &witness, !gained)?;
+    Ok(Some(Difference { gained, witness }))
 }
 
 /// Whether some policies of one tier say the same as one policy, each by itself: then programs that

@@ -39,10 +39,14 @@ impl Names for Later<'_> {
     }
 
     fn expand(&self, glob: &str) -> Option<Vec<String>> {
-        let cluster = self.cluster?;
-        let names = cluster.namespaces.iter().map(|namespace| &namespace.name);
-        Some(names.filter(|name| glob_matches(glob, name)).cloned().collect())
+        Some(names_like(self.cluster?, glob))
     }
+}
+
+/// The names of a cluster's namespaces that match a pattern.
+pub(crate) fn names_like(cluster: &Cluster, glob: &str) -> Vec<String> {
+    let names = cluster.namespaces.iter().map(|namespace| &namespace.name);
+    names.filter(|name| glob_matches(glob, name)).cloned().collect()
 }
 
 /// Compiles a program to NetworkPolicies. The text is complete only where no diagnostic is an error.

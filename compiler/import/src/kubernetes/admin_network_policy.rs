@@ -5,7 +5,8 @@ use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{Action, LAST_PRIORITY, PortTerm, Tier};
 
 use super::cluster_network_policy::{port_number, priority};
-use super::metadata::metadata;
+use super::metadata::cluster_object;
+use super::network_policy::protocol;
 use super::subject::{Rank, Version, bounded, one_of, policy};
 use crate::Imported;
 
@@ -35,19 +36,12 @@ pub(crate) fn baseline_admin_network_policy(reader: &mut Reader, node: &Node) ->
 }
 
 fn read(reader: &mut Reader, node: &Node, version: &Version) -> Option<Imported> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let object = reader.object(&Path::Root, node, &known)?;
-    let metadata = metadata(reader, &object, false);
-    let path = Path::Root.field("spec");
-    let Some(spec) = object.get("spec") else {
-        reader.require(&path, object.location);
-        return None;
-    };
     let known: &[&str] = match version.kind == ADMIN.kind {
         true => &["priority", "subject", "ingress", "egress"],
         false => &["subject", "ingress", "egress"],
     };
-    let spec = reader.object(&path, spec, known)?;
+    let (metadata, spec) = cluster_object(reader, node, known)?;
+    let path = Path::Root.field("spec");
     let rank = if version.kind == ADMIN.kind {
         priority(reader, &path, &spec).map(|priority| Rank {
             tier: Tier::Admin,
@@ -111,23 +105,7 @@ fn ports(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, addresses: boo
 fn numbers(reader: &mut Reader, path: &Path<'_>, node: &Node, ends: [&str; 2]) -> Option<Port> {
     let [first_key, last_key] = ends;
     let fields = reader.object(path, node, &["protocol", first_key, last_key])?;
-    let protocol_path = path.field("protocol");
-    let protocol = match fields.get("protocol") {
-        // The API fills in TCP.
-        None => Protocol::Tcp,
-        Some(node) => {
-            let word = reader.string(&protocol_path, node)?;
-            let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
-            if known.is_none() {
-                reader.refuse(
-                    &protocol_path,
-                    node.location,
-                    format!("`{word}` is none of TCP, UDP and SCTP"),
-                );
-            }
-            known?
-        }
-    };
+    let protocol = protocol(reader, path, &fields)?;
     let first = port_number(reader, path, &fields, first_key)?;
     let last = port_number(reader, path, &fields, last_key)?;
     if first_key != last_key && first >= last {

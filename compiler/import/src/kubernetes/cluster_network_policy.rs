@@ -4,7 +4,7 @@ use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{Action, PortTerm, Tier};
 
-use super::metadata::metadata;
+use super::metadata::cluster_object;
 use super::subject::{Rank, Version, bounded, one_of, policy};
 use crate::Imported;
 
@@ -19,15 +19,9 @@ static VERSION: Version = Version {
 
 /// Reads a ClusterNetworkPolicy.
 pub(crate) fn cluster_network_policy(reader: &mut Reader, node: &Node) -> Option<Imported> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let object = reader.object(&Path::Root, node, &known)?;
-    let metadata = metadata(reader, &object, false);
+    let fields = ["tier", "priority", "subject", "ingress", "egress"];
+    let (metadata, spec) = cluster_object(reader, node, &fields)?;
     let path = Path::Root.field("spec");
-    let Some(spec) = object.get("spec") else {
-        reader.require(&path, object.location);
-        return None;
-    };
-    let spec = reader.object(&path, spec, &["tier", "priority", "subject", "ingress", "egress"])?;
     let tier_path = path.field("tier");
     let tier = match spec.get("tier") {
         None => {

@@ -102,6 +102,24 @@ pub(crate) fn metadata<'n>(
     Some(Metadata { name, location, namespace, docs, origin })
 }
 
+/// Reads an object that is in no namespace: its metadata, where that is right, and its `spec`, which
+/// has these fields.
+pub(crate) fn cluster_object<'n>(
+    reader: &mut Reader,
+    node: &'n Node,
+    fields: &[&str],
+) -> Option<(Option<Metadata<'n>>, Fields<'n>)> {
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let object = reader.object(&Path::Root, node, &known)?;
+    let metadata = metadata(reader, &object, false);
+    let path = Path::Root.field("spec");
+    let Some(spec) = object.get("spec") else {
+        reader.require(&path, object.location);
+        return None;
+    };
+    Some((metadata, reader.object(&path, spec, fields)?))
+}
+
 /// Checks the labels.
 fn labels(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) {
     let path = path.field("labels");

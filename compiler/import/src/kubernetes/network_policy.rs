@@ -393,24 +393,21 @@ fn cidr(reader: &mut Reader, path: &Path<'_>, text: &str, place: Location) -> Op
     }
 }
 
+/// Reads `protocol`, for which the API fills in TCP.
+pub(crate) fn protocol(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Option<Protocol> {
+    let path = path.field("protocol");
+    let Some(node) = fields.get("protocol") else { return Some(Protocol::Tcp) };
+    let word = reader.string(&path, node)?;
+    let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
+    if known.is_none() {
+        reader.refuse(&path, node.location, format!("`{word}` is none of TCP, UDP and SCTP"));
+    }
+    known
+}
+
 fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
     let fields = reader.object(path, node, &["protocol", "port", "endPort"])?;
-    let protocol_path = path.field("protocol");
-    let protocol = match fields.get("protocol") {
-        None => Some(Protocol::Tcp),
-        Some(node) => {
-            let word = reader.string(&protocol_path, node)?;
-            let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
-            if known.is_none() {
-                reader.refuse(
-                    &protocol_path,
-                    node.location,
-                    format!("`{word}` is none of TCP, UDP and SCTP"),
-                );
-            }
-            known
-        }
-    };
+    let protocol = protocol(reader, path, &fields);
     let (port_path, end_path) = (path.field("port"), path.field("endPort"));
     let end = match fields.get("endPort") {
         Some(node) => Some((reader.integer(&end_path, node)?, node.location)),

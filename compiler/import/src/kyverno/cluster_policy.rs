@@ -12,7 +12,7 @@ use super::condition::Condition;
 use super::object::{Placeholders, Read, generated};
 use super::{OTHER_OBJECT, not_carried, object_name};
 use crate::Imported;
-use crate::kubernetes::metadata::{Metadata, described, metadata};
+use crate::kubernetes::metadata::{Metadata, cluster_object, described};
 use crate::kubernetes::network_policy::Place;
 use crate::kubernetes::selector::{Checked, selector};
 
@@ -38,15 +38,8 @@ const PASSED: [&str; 16] = [
 
 /// Reads the NetworkPolicies that a ClusterPolicy generates.
 pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imported>> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let object = reader.object(&Path::Root, node, &known)?;
-    let metadata = metadata(reader, &object, false);
+    let (metadata, spec) = cluster_object(reader, node, &PASSED)?;
     let path = Path::Root.field("spec");
-    let Some(spec) = object.get("spec") else {
-        reader.require(&path, object.location);
-        return None;
-    };
-    let spec = reader.object(&path, spec, &PASSED)?;
     let rules_path = path.field("rules");
     let rules = match spec.get("rules") {
         Some(node) => reader.list(&rules_path, node)?,

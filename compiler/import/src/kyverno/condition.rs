@@ -146,12 +146,11 @@ impl Way {
             [] if labels.is_empty() => ScopeBase::All,
             [] => ScopeBase::Labels(Selector { requirements: std::mem::take(&mut labels) }),
             [only] => ScopeBase::Names(only.clone()),
-            [first, rest @ ..] => {
+            [first, ..] => {
                 // Of names without wildcards it is known which lists hold them.
                 let wild = |name: &Arc<str>| name.contains(['*', '?']);
                 let plain = names.iter().find(|list| !list.iter().any(wild)).unwrap_or(first);
                 if plain.iter().any(wild) {
-                    let _ = rest;
                     return Err("it asks for a name that matches two patterns".to_owned());
                 }
                 let holds = |name: &&Arc<str>| {

@@ -11,19 +11,11 @@ use super::expression::{Variables, applies, condition, parse, read};
 use super::object::{Placeholders, Read, generated};
 use super::{OTHER_OBJECT, not_carried, object_name};
 use crate::Imported;
-use crate::kubernetes::metadata::{Metadata, described, metadata};
+use crate::kubernetes::metadata::{Metadata, cluster_object, described};
 use crate::kubernetes::network_policy::Place;
 
 /// Reads the NetworkPolicies that a GeneratingPolicy generates. `text` is the whole file.
 pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) -> Option<Vec<Imported>> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let object = reader.object(&Path::Root, node, &known)?;
-    let metadata = metadata(reader, &object, false);
-    let path = Path::Root.field("spec");
-    let Some(spec) = object.get("spec") else {
-        reader.require(&path, object.location);
-        return None;
-    };
     let known = [
         "evaluation",
         "webhookConfiguration",
@@ -33,7 +25,8 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         "generate",
         "useServerSideApply",
     ];
-    let spec = reader.object(&path, spec, &known)?;
+    let (metadata, spec) = cluster_object(reader, node, &known)?;
+    let path = Path::Root.field("spec");
     let takes = takes_namespaces(reader, &path.field("matchConstraints"), &spec);
     let variables: Variables = named(reader, &path, &spec, "variables")?
         .into_iter()

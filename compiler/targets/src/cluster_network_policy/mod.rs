@@ -8,7 +8,6 @@ use std::sync::Arc;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, SourceMap};
 use npc_program::values::address::{Block, IpNet, subtract};
-use npc_program::values::name::glob_matches;
 use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{
     Action, Direction, Peer, PodTerm, Policy, PortTerm, Program, Rule, Scope, ScopeBase, Tier,
@@ -20,6 +19,7 @@ use self::types::{
 };
 use crate::kyverno_common::{audit_left_out, collision, object_annotations};
 use crate::limits::{MAX_NAME, annotations_fit, object_fits, too_long};
+use crate::networkpolicy::names_like;
 use crate::options::Options;
 use crate::target::{Target, cannot};
 use crate::template::{Lower, Names, hash, log_refused, subject_key};
@@ -58,8 +58,7 @@ impl Names for Own<'_> {
     }
 
     fn expand(&self, glob: &str) -> Option<Vec<String>> {
-        let names = self.cluster?.namespaces.iter().map(|namespace| &namespace.name);
-        Some(names.filter(|name| glob_matches(glob, name)).cloned().collect())
+        Some(names_like(self.cluster?, glob))
     }
 }
 
