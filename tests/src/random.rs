@@ -18,12 +18,26 @@ pub fn seed() -> u64 {
 pub fn program(random: &mut Rng, prefix: &str) -> String {
     let mut out = String::new();
     let mut maker = Maker { random };
-    // Writing to a string cannot fail, here and below.
-    let _ = writeln!(out, "let dns = udp/53, tcp/53");
-    let _ = writeln!(out, "let private = 10.0.0.0/8, 172.16.0.0/12, fd00::/8");
-    let _ = writeln!(out, "let web = pods {{ app = web }} in namespaces {{ env }}");
+    maker.sets(&mut out);
     for index in 0..maker.random.usize(1..4) {
         maker.policy(&mut out, &format!("{prefix}-{index}"));
+    }
+    out
+}
+
+/// A program of so many policies, of all tiers. Most are correct.
+#[must_use]
+pub fn program_with_tiers(random: &mut Rng, policies: usize) -> String {
+    let mut out = String::new();
+    let mut maker = Maker { random };
+    maker.sets(&mut out);
+    for index in 0..policies {
+        let name = format!("p-{index}");
+        match maker.random.u8(..6) {
+            0 | 1 => maker.tier(&mut out, "admin", &name, index, &["allow", "deny", "pass"]),
+            2 => maker.tier(&mut out, "baseline", &name, index, &["allow", "deny"]),
+            _ => maker.policy(&mut out, &name),
+        }
     }
     out
 }
@@ -40,6 +54,23 @@ impl Maker<'_> {
     fn some(&mut self, least: usize, most: usize, mut make: impl FnMut(&mut Self) -> String) -> String {
         let count = self.random.usize(least..=most);
         (0..count).map(|_| make(self)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn sets(&self, out: &mut String) {
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(out, "let dns = udp/53, tcp/53");
+        let _ = writeln!(out, "let private = 10.0.0.0/8, 172.16.0.0/12, fd00::/8");
+        let _ = writeln!(out, "let web = pods {{ app = web }} in namespaces {{ env }}");
+    }
+
+    fn tier(&mut self, out: &mut String, tier: &str, name: &str, priority: usize, actions: &[&str]) {
+        let subject = format!("{} in {}", self.pods(), self.subject_scope());
+        let _ = writeln!(out, "{tier} policy {name} priority {priority} for {subject} {{");
+        for _ in 0..self.random.usize(1..4) {
+            let rule = self.rule();
+            let _ = writeln!(out, "  {} {rule}", self.one(actions));
+        }
+        out.push_str("}\n");
     }
 
     fn policy(&mut self, out: &mut String, name: &str) {
@@ -74,6 +105,10 @@ impl Maker<'_> {
         if self.random.u8(..5) == 0 {
             return self.one(&["isolate ingress", "isolate egress", "isolate ingress, egress"]).to_owned();
         }
+        format!("allow {}", self.rule())
+    }
+
+    fn rule(&mut self) -> String {
         let direction = self.one(&["ingress from", "egress to"]);
         let peers = if self.random.u8(..8) == 0 {
             self.one(&["anywhere", "anywhere except 169.254.169.254", "anywhere except private"]).to_owned()
@@ -98,7 +133,7 @@ impl Maker<'_> {
         } else {
             String::new()
         };
-        format!("allow {direction} {peers}{ports}")
+        format!("{direction} {peers}{ports}")
     }
 
     fn peer(&mut self) -> String {

@@ -15,7 +15,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_driver::{compile, through};
 use npc_import::import;
-use npc_model::{Connection, Endpoint, Traffic, verdict};
+use npc_model::{Connection, Decision, Endpoint, Evaluator, Traffic, Verdict, verdict};
 use npc_program::Program;
 use npc_program::values::port::Protocol;
 use npc_targets::{Options, Target};
@@ -104,6 +104,53 @@ fn every_way_gives_the_same_verdicts() {
     }
     println!("seed {seed}: {counts:?}, 0 different");
     assert!(counts.len() == 9 && counts.values().all(|count| *count >= 1_000), "{counts:?}");
+}
+
+/// Programs of all tiers, small and large, and pods of every kind: the same reasons too.
+#[test]
+fn the_evaluator_gives_the_verdicts_of_the_interpreter() {
+    let seed = random::seed();
+    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let (mut asked, mut by_tier) = (0, BTreeMap::new());
+    for index in 0..programs {
+        let mut random = Rng::with_seed(seed * 400_000 + index);
+        let policies = if index % 10 == 0 { 300 } else { 1 + random.usize(..20) };
+        let source = random::program_with_tiers(&mut random, policies);
+        // Those with an error are without the policies that it is in, and have a meaning all the same.
+        let checked = Memory::one(&source).check(None);
+        let mut cluster = namespaces::cluster_with_pods(seed * 11 + index, 60);
+        for pod in &mut cluster.pods {
+            match random.u8(..12) {
+                0 => pod.host_network = true,
+                1 => pod.addresses.clear(),
+                2 => pod.node_addresses.push("10.1.2.3".parse().unwrap()),
+                _ => {}
+            }
+        }
+        let evaluator = Evaluator::new(&checked.program, &cluster);
+        for _ in 0..400 {
+            let connection = connection(&mut random, &cluster);
+            let expected = verdict(&checked.program, &connection);
+            assert_eq!(
+                evaluator.verdict(&connection),
+                expected,
+                "{} -> {} {}\n{source}",
+                connection.source,
+                connection.destination,
+                connection.traffic,
+            );
+            asked += 1;
+            if let Verdict::Decided { egress, ingress } = &expected {
+                for decision in [egress, ingress] {
+                    if let Decision::Rule { policy, .. } = decision {
+                        *by_tier.entry(checked.program.policies[*policy].tier as u8).or_insert(0) += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("seed {seed}: {asked} connections, 0 different; decided by rules of each tier: {by_tier:?}");
+    assert!(by_tier.len() == 3 && by_tier.values().all(|count| *count > 300), "{by_tier:?}");
 }
 
 /// What is written is changed at random: where the proof says that it still means the same, the

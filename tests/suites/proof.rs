@@ -144,7 +144,12 @@ impl Small {
     }
 
     fn end<'c>(&'c self, pod: &'c Pod) -> Endpoint<'c> {
-        Endpoint::Pod { pod, namespace: &self.namespaces[pod.namespace], address: Some(pod.addresses[0]) }
+        Endpoint::Pod {
+            place: 0,
+            pod,
+            namespace: &self.namespaces[pod.namespace],
+            address: Some(pod.addresses[0]),
+        }
     }
 
     /// Every connection; two ends of one name are in one namespace.

@@ -12,7 +12,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{FileId, Level, SourceMap};
 use npc_driver::through;
 use npc_import::Import;
-use npc_model::{Verdict, verdict};
+use npc_model::{Evaluator, Verdict, verdict};
 use npc_program::Program;
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
@@ -65,9 +65,12 @@ fn ask(test: &str, sets: &str, program: impl Fn(&Case, &Cluster) -> Program) {
         for case in &cases {
             let cluster = case.cluster();
             let program = program(case, &cluster);
+            let evaluator = Evaluator::new(&program, &cluster);
             for (index, probe) in case.probes.iter().enumerate() {
                 probes += 1;
-                let verdict = verdict(&program, &probe.connection(&cluster));
+                let connection = probe.connection(&cluster);
+                let verdict = verdict(&program, &connection);
+                assert_eq!(evaluator.verdict(&connection), verdict, "{} probe {index}", case.id);
                 if !agrees(probe, &verdict) {
                     wrong.push(format!("{} probe {index}: {verdict:?}", case.id));
                 }

@@ -11,6 +11,8 @@ use npc_program::values::port::Protocol;
 pub enum Endpoint<'c> {
     /// A pod.
     Pod {
+        /// Its place in [`Cluster::pods`].
+        place: usize,
         /// The pod.
         pod: &'c Pod,
         /// Its namespace.
@@ -28,10 +30,10 @@ impl<'c> Endpoint<'c> {
     ///
     /// `None` where the cluster has no such pod.
     #[must_use]
-    pub fn pod(cluster: &'c Cluster, pod: usize, address: Option<IpAddr>) -> Option<Self> {
-        let pod = cluster.pods.get(pod)?;
+    pub fn pod(cluster: &'c Cluster, place: usize, address: Option<IpAddr>) -> Option<Self> {
+        let pod = cluster.pods.get(place)?;
         let namespace = cluster.namespaces.get(pod.namespace)?;
-        Some(Self::Pod { pod, namespace, address })
+        Some(Self::Pod { place, pod, namespace, address })
     }
 
     /// The address that the connection uses.

@@ -3,6 +3,7 @@
 //! This is the reference: written to be read beside that page, sentence by sentence, and not to be
 //! fast. Whatever answers faster is tested against it.
 
+use npc_cluster::Namespace;
 use npc_program::values::address::Block;
 use npc_program::values::port::{Port, Which};
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Tier};
@@ -13,6 +14,14 @@ use crate::verdict::{Decision, Verdict};
 /// The verdict of a program on a connection.
 #[must_use]
 pub fn verdict(program: &Program, connection: &Connection<'_>) -> Verdict {
+    judge(connection, |direction, subject, peer| decide(program, direction, subject, peer, connection))
+}
+
+/// The verdict, from the decision of each side.
+pub(crate) fn judge(
+    connection: &Connection<'_>,
+    decide: impl Fn(Direction, &Endpoint<'_>, &Endpoint<'_>) -> Decision,
+) -> Verdict {
     let Connection { source, destination, .. } = connection;
     // A pod reaches itself; the node that a pod runs on reaches it.
     if source.is_same_pod(destination) {
@@ -26,8 +35,8 @@ pub fn verdict(program: &Program, connection: &Connection<'_>) -> Verdict {
     // It is allowed when the source's egress decision and the destination's ingress decision both
     // allow it.
     Verdict::Decided {
-        egress: decide(program, Direction::Egress, source, destination, connection),
-        ingress: decide(program, Direction::Ingress, destination, source, connection),
+        egress: decide(Direction::Egress, source, destination),
+        ingress: decide(Direction::Ingress, destination, source),
     }
 }
 
@@ -158,16 +167,21 @@ fn in_scope(scope: &Scope, subject: &Endpoint<'_>, endpoint: &Endpoint<'_>) -> b
     let (Endpoint::Pod { namespace: own, .. }, Endpoint::Pod { namespace, .. }) = (subject, endpoint) else {
         return false;
     };
-    let together = match &scope.base {
-        ScopeBase::Same => own.name == namespace.name,
+    related(scope, own, namespace)
+        && scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
+}
+
+/// What a scope asks of two namespaces together: that of its subject, and another.
+pub(crate) fn related(scope: &Scope, own: &Namespace, other: &Namespace) -> bool {
+    match &scope.base {
+        ScopeBase::Same => own.name == other.name,
         // Both have all of the labels, with the same values.
         ScopeBase::Sharing(keys) => keys.iter().all(|key| {
             let value = own.labels.get(&**key);
-            value.is_some() && value == namespace.labels.get(&**key)
+            value.is_some() && value == other.labels.get(&**key)
         }),
         ScopeBase::All | ScopeBase::Names(_) | ScopeBase::Labels(_) => true,
-    };
-    together && scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
+    }
 }
 
 /// Whether the endpoint's address is in the block. An `except` takes away from its own block only.

@@ -2,14 +2,17 @@
 //!
 //! A program denotes one function, from (source, destination, protocol, port) to allow or deny.
 //! [`verdict`] is that function, on the endpoints of a [`Cluster`](npc_cluster::Cluster); all targets
-//! are held to it.
+//! are held to it. [`Evaluator`] gives the same answers, faster where there are many questions.
 
+mod addresses;
 mod connection;
+mod evaluator;
 mod interpreter;
 mod nearest;
 mod verdict;
 
 pub use connection::{Connection, Endpoint, Traffic};
+pub use evaluator::Evaluator;
 pub use interpreter::verdict;
 pub use nearest::{Lack, Nearest, nearest};
 pub use verdict::{Decision, Verdict};

@@ -1,0 +1,144 @@
+//! Sets of addresses, for fast questions.
+
+use std::net::IpAddr;
+
+use npc_program::Peer;
+use npc_program::values::address::{Block, IpNet};
+
+/// The addresses that the peers of a rule name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    v4: Ranges,
+    v6: Ranges,
+    /// Whether an ordinary address is among them, which lies in the two /0 and in no smaller block:
+    /// that of a pod of which no address is known.
+    pub(crate) ordinary: bool,
+}
+
+/// Ranges of addresses, each with its last, in order and apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ranges(Vec<(u128, u128)>);
+
+impl Addresses {
+    /// The addresses that blocks, and `anywhere`, name among the peers.
+    pub(crate) fn of(peers: &[Peer]) -> Self {
+        let mut all = Self::default();
+        for peer in peers {
+            match peer {
+                Peer::Pods(_) => {}
+                Peer::Block(term) => all.add(&Self::of_blocks(std::slice::from_ref(&term.block))),
+                Peer::Anywhere { except, .. } => all.add(&Self::of_blocks(except).complement()),
+            }
+        }
+        all
+    }
+
+    fn of_blocks(blocks: &[Block]) -> Self {
+        let mut all = Self::default();
+        for block in blocks {
+            all.ordinary |= block.net.prefix_len() == 0;
+            let ranges = match block.net {
+                IpNet::V4(_) => &mut all.v4,
+                IpNet::V6(_) => &mut all.v6,
+            };
+            // What is left out is in order, and apart.
+            let (mut next, last) = range(&block.net);
+            let mut emptied = false;
+            for net in &block.except {
+                let (from, to) = range(net);
+                if from > next {
+                    ranges.0.push((next, from - 1));
+                }
+                match to.checked_add(1) {
+                    Some(after) => next = next.max(after),
+                    None => emptied = true,
+                }
+            }
+            if !emptied && next <= last {
+                ranges.0.push((next, last));
+            }
+        }
+        all.v4.tidy();
+        all.v6.tidy();
+        all
+    }
+
+    fn complement(&self) -> Self {
+        Self {
+            v4: self.v4.complement(u128::from(u32::MAX)),
+            v6: self.v6.complement(u128::MAX),
+            ordinary: !self.ordinary,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.v4.0.extend(&other.v4.0);
+        self.v6.0.extend(&other.v6.0);
+        self.v4.tidy();
+        self.v6.tidy();
+        self.ordinary |= other.ordinary;
+    }
+
+    /// Whether an address, or the one of a pod of which none is known, is in the set.
+    pub(crate) fn contain(&self, address: Option<IpAddr>) -> bool {
+        match address {
+            Some(IpAddr::V4(address)) => self.v4.contain(u128::from(address.to_bits())),
+            Some(IpAddr::V6(address)) => self.v6.contain(address.to_bits()),
+            None => self.ordinary,
+        }
+    }
+}
+
+impl Ranges {
+    fn tidy(&mut self) {
+        self.0.sort_unstable();
+        self.0.dedup_by(|next, kept| {
+            let joined = kept.1.checked_add(1).is_none_or(|after| next.0 <= after);
+            if joined {
+                kept.1 = kept.1.max(next.1);
+            }
+            joined
+        });
+    }
+
+    fn complement(&self, last: u128) -> Self {
+        let mut out = Vec::new();
+        let mut next = Some(0);
+        for (from, to) in &self.0 {
+            if let Some(next) = next.filter(|next| next < from) {
+                out.push((next, from - 1));
+            }
+            next = to.checked_add(1);
+        }
+        if let Some(next) = next.filter(|next| *next <= last) {
+            out.push((next, last));
+        }
+        Self(out)
+    }
+
+    fn contain(&self, address: u128) -> bool {
+        let after = self.0.partition_point(|(from, _)| *from <= address);
+        after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, to)| address <= *to)
+    }
+}
+
+/// The first and the last address of a block.
+fn range(net: &IpNet) -> (u128, u128) {
+    match net {
+        IpNet::V4(net) => (u128::from(net.network().to_bits()), u128::from(net.broadcast().to_bits())),
+        IpNet::V6(net) => (net.network().to_bits(), net.broadcast().to_bits()),
+    }
+}
+
+/// The bits of an address, in front of as many zeros as it takes, and whether it is of IPv4.
+pub(crate) fn bits(address: IpAddr) -> (bool, u128) {
+    match address {
+        IpAddr::V4(address) => (true, u128::from(address.to_bits()) << 96),
+        IpAddr::V6(address) => (false, address.to_bits()),
+    }
+}
+
+/// The first so many bits of [`bits`].
+pub(crate) fn prefix(bits: u128, length: u8) -> u128 {
+    bits & !u128::MAX.checked_shr(u32::from(length)).unwrap_or(0)
+}

@@ -1,0 +1,213 @@
+//! The verdicts of one program on many connections of one cluster.
+//!
+//! Pods of one namespace with the same labels are one kind, which is matched once with what the
+//! program says of pods; a connection is then judged by the few rules of its two kinds. The verdicts
+//! are the interpreter's, with the same reasons.
+
+mod rules;
+mod terms;
+
+use std::collections::BTreeMap;
+
+use npc_cluster::Cluster;
+use npc_program::{Action, Direction, Program, Tier};
+use rustc_hash::FxHashMap;
+
+use crate::connection::{Connection, Endpoint};
+use crate::interpreter::judge;
+use crate::verdict::{Decision, Verdict};
+use rules::{Known, Prepared, TierRules};
+use terms::{TermId, Terms};
+
+/// A program and a cluster, made ready for many questions.
+pub struct Evaluator<'a> {
+    terms: Terms<'a>,
+    rules: Vec<Prepared<'a>>,
+    tiers: Vec<TierRules>,
+    kinds: Vec<Kind>,
+    /// The kind of each pod, in the order of [`Cluster::pods`].
+    of_pod: Vec<usize>,
+}
+
+/// Pods of one namespace with the same labels.
+struct Kind {
+    /// The terms that select them, in order.
+    terms: Box<[TermId]>,
+    /// What decides on them, by direction.
+    egress: Sides,
+    ingress: Sides,
+}
+
+/// The rules of the three tiers, by their places in [`Evaluator::tiers`].
+#[derive(Clone, Copy)]
+struct Sides {
+    admin: usize,
+    plain: usize,
+    baseline: usize,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Matches the pods of a cluster with a program.
+    #[must_use]
+    pub fn new(program: &'a Program, cluster: &'a Cluster) -> Self {
+        let mut terms = Terms::default();
+        let mut rules = Vec::new();
+        // Where the rules of each policy begin, and the policies of each term.
+        let mut first_rule = Vec::with_capacity(program.policies.len());
+        let mut subjects: Vec<Vec<usize>> = Vec::new();
+        for (index, policy) in program.policies.iter().enumerate() {
+            first_rule.push(rules.len());
+            // Audit policies decide nothing.
+            if policy.audit.is_some() {
+                continue;
+            }
+            for subject in &policy.subjects {
+                let term = terms.intern(subject) as usize;
+                if subjects.len() <= term {
+                    subjects.resize_with(term + 1, Vec::new);
+                }
+                if let Some(policies) = subjects.get_mut(term) {
+                    policies.push(index);
+                }
+            }
+            let prepared = policy.rules.iter().enumerate();
+            rules.extend(prepared.map(|(place, rule)| Prepared::new(index, place, rule, &mut terms)));
+        }
+        subjects.resize_with(terms.len(), Vec::new);
+
+        let mut matcher =
+            Matcher { program, rules, first_rule, tiers: Vec::new(), known: FxHashMap::default() };
+        let mut kinds = Vec::new();
+        let mut by_labels: FxHashMap<(usize, &BTreeMap<String, String>), usize> = FxHashMap::default();
+        let mut scopes: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
+        let of_pod = cluster
+            .pods
+            .iter()
+            .map(|pod| {
+                *by_labels.entry((pod.namespace, &pod.labels)).or_insert_with(|| {
+                    let scopes = scopes.entry(pod.namespace).or_insert_with(|| {
+                        cluster
+                            .namespaces
+                            .get(pod.namespace)
+                            .map(|own| terms.scopes_of(own))
+                            .unwrap_or_default()
+                    });
+                    let terms = terms.matching(scopes, &pod.labels);
+                    let mut policies: Vec<usize> = terms
+                        .iter()
+                        .filter_map(|term| subjects.get(*term as usize))
+                        .flatten()
+                        .copied()
+                        .collect();
+                    policies.sort_unstable();
+                    policies.dedup();
+                    kinds.push(Kind {
+                        terms,
+                        egress: matcher.sides(&policies, Direction::Egress),
+                        ingress: matcher.sides(&policies, Direction::Ingress),
+                    });
+                    kinds.len() - 1
+                })
+            })
+            .collect();
+        Self { terms, rules: matcher.rules, tiers: matcher.tiers, kinds, of_pod }
+    }
+
+    /// The verdict of the program on a connection, whose pods are of the cluster.
+    #[must_use]
+    pub fn verdict(&self, connection: &Connection<'_>) -> Verdict {
+        judge(connection, |direction, subject, peer| self.decide(direction, subject, peer, connection))
+    }
+
+    fn decide(
+        &self,
+        direction: Direction,
+        subject: &Endpoint<'_>,
+        peer: &Endpoint<'_>,
+        connection: &Connection<'_>,
+    ) -> Decision {
+        let kind = match subject {
+            Endpoint::Outside(_) => return Decision::Outside,
+            Endpoint::Pod { pod, .. } if pod.host_network => return Decision::HostNetwork,
+            Endpoint::Pod { place, .. } => self.kind(*place),
+        };
+        let Some(kind) = kind else { return Decision::Default };
+        let terms = match peer {
+            Endpoint::Outside(_) => &[],
+            Endpoint::Pod { place, .. } => self.kind(*place).map_or(&[][..], |kind| &kind.terms),
+        };
+        let peer = Known { endpoint: peer, terms };
+        let sides = match direction {
+            Direction::Egress => &kind.egress,
+            Direction::Ingress => &kind.ingress,
+        };
+        let first =
+            |tier: usize| self.tiers.get(tier)?.first(&self.rules, &self.terms, subject, &peer, connection);
+        let decided =
+            |found: &Prepared<'_>, allowed: bool| Decision::by_rule(found.policy, found.place, allowed);
+        if let Some(found) = first(sides.admin) {
+            match found.rule.action {
+                Action::Allow => return decided(found, true),
+                Action::Deny => return decided(found, false),
+                Action::Pass => {}
+            }
+        }
+        if let Some(found) = first(sides.plain) {
+            return decided(found, true);
+        }
+        if let Some(plain) = self.tiers.get(sides.plain).filter(|plain| !plain.policies.is_empty()) {
+            return Decision::Isolated { policies: plain.policies.to_vec() };
+        }
+        match first(sides.baseline) {
+            Some(found) => decided(found, found.rule.action == Action::Allow),
+            None => Decision::Default,
+        }
+    }
+
+    fn kind(&self, place: usize) -> Option<&Kind> {
+        self.kinds.get(*self.of_pod.get(place)?)
+    }
+}
+
+/// Finds the rules of kinds of pods; those of equal policies once.
+struct Matcher<'a> {
+    program: &'a Program,
+    rules: Vec<Prepared<'a>>,
+    first_rule: Vec<usize>,
+    tiers: Vec<TierRules>,
+    known: FxHashMap<(Direction, Vec<usize>), usize>,
+}
+
+impl Matcher<'_> {
+    /// What decides for pods that these policies select, in one direction.
+    fn sides(&mut self, policies: &[usize], direction: Direction) -> Sides {
+        let mut of = |tier: Tier| {
+            let mut policies: Vec<(u16, usize)> = policies
+                .iter()
+                .filter_map(|index| Some((index, self.program.policies.get(*index)?)))
+                .filter(|(_, policy)| policy.tier == tier && policy.speaks_of(direction))
+                .map(|(index, policy)| (policy.priority, *index))
+                .collect();
+            // By priority, and by their order where that is the same.
+            policies.sort_unstable();
+            self.tier(direction, policies.into_iter().map(|(_, index)| index).collect())
+        };
+        Sides { admin: of(Tier::Admin), plain: of(Tier::Namespaced), baseline: of(Tier::Baseline) }
+    }
+
+    fn tier(&mut self, direction: Direction, policies: Vec<usize>) -> usize {
+        if let Some(known) = self.known.get(&(direction, policies.clone())) {
+            return *known;
+        }
+        let rules = policies
+            .iter()
+            .filter_map(|index| Some((self.program.policies.get(*index)?, *self.first_rule.get(*index)?)))
+            .flat_map(|(policy, first)| policy.rules.iter().zip(first..))
+            .filter(|(rule, _)| rule.direction == direction)
+            .map(|(_, place)| place)
+            .collect();
+        self.tiers.push(TierRules::new(&policies, rules, &self.rules));
+        self.known.insert((direction, policies), self.tiers.len() - 1);
+        self.tiers.len() - 1
+    }
+}

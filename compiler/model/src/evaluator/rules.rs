@@ -1,0 +1,159 @@
+//! The rules that decide for a pod in one direction of one tier, found by whom they name.
+
+use std::net::IpAddr;
+
+use npc_program::{Peer, Rule};
+use rustc_hash::FxHashMap;
+
+use super::terms::{TermId, Terms};
+use crate::addresses::{Addresses, bits, prefix};
+use crate::connection::{Connection, Endpoint};
+use crate::interpreter::{ports_match, related};
+
+/// A rule, with what is asked of its peers made ready.
+pub(crate) struct Prepared<'p> {
+    /// Its policy, by its place in the program.
+    pub(crate) policy: usize,
+    /// Its place in the policy.
+    pub(crate) place: usize,
+    pub(crate) rule: &'p Rule,
+    /// The pods that it names.
+    pub(crate) terms: Box<[TermId]>,
+    /// The addresses that it names.
+    pub(crate) addresses: Addresses,
+}
+
+/// A peer, with the terms that select it, in order.
+pub(crate) struct Known<'a, 'c> {
+    pub(crate) endpoint: &'a Endpoint<'c>,
+    pub(crate) terms: &'a [TermId],
+}
+
+impl<'p> Prepared<'p> {
+    pub(crate) fn new(policy: usize, place: usize, rule: &'p Rule, terms: &mut Terms<'p>) -> Self {
+        let pods = rule.peers.iter().filter_map(|peer| match peer {
+            Peer::Pods(term) => Some(terms.intern(term)),
+            Peer::Anywhere { .. } | Peer::Block(_) => None,
+        });
+        let terms = pods.collect();
+        Self { policy, place, rule, terms, addresses: Addresses::of(&rule.peers) }
+    }
+
+    /// Whether the rule matches, of a policy that selects `subject`.
+    fn matches(
+        &self,
+        terms: &Terms<'p>,
+        subject: &Endpoint<'_>,
+        peer: &Known<'_, '_>,
+        connection: &Connection<'_>,
+    ) -> bool {
+        ports_match(self.rule, connection)
+            && (self.addresses.contain(peer.endpoint.address()) || self.names(terms, subject, peer))
+    }
+
+    fn names(&self, terms: &Terms<'p>, subject: &Endpoint<'_>, peer: &Known<'_, '_>) -> bool {
+        let (Endpoint::Pod { namespace: own, .. }, Endpoint::Pod { namespace, .. }) =
+            (subject, peer.endpoint)
+        else {
+            return false;
+        };
+        self.terms.iter().any(|term| {
+            peer.terms.binary_search(term).is_ok()
+                && terms.scope(*term).is_some_and(|scope| related(scope, own, namespace))
+        })
+    }
+}
+
+/// The rules of a tier for a pod in one direction.
+pub(crate) struct TierRules {
+    /// The policies, in the order in which they are asked.
+    pub(crate) policies: Box<[usize]>,
+    /// Their rules of the direction, in that order, by their places among all rules.
+    pub(crate) rules: Box<[usize]>,
+    index: Option<Index>,
+}
+
+/// So many rules are asked one after the other; more have an index.
+const ASKED_IN_TURN: usize = 16;
+
+impl TierRules {
+    pub(crate) fn new(policies: &[usize], rules: Box<[usize]>, all: &[Prepared<'_>]) -> Self {
+        let index = (rules.len() > ASKED_IN_TURN).then(|| Index::new(&rules, all));
+        Self { policies: policies.into(), rules, index }
+    }
+
+    /// The first rule that matches.
+    pub(crate) fn first<'r, 'p>(
+        &self,
+        all: &'r [Prepared<'p>],
+        terms: &Terms<'p>,
+        subject: &Endpoint<'_>,
+        peer: &Known<'_, '_>,
+        connection: &Connection<'_>,
+    ) -> Option<&'r Prepared<'p>> {
+        let matching = |at: &usize| {
+            let rule = all.get(*self.rules.get(*at)?)?;
+            rule.matches(terms, subject, peer, connection).then_some(rule)
+        };
+        match &self.index {
+            None => (0..self.rules.len()).find_map(|at| matching(&at)),
+            Some(index) => index.candidates(peer).iter().find_map(matching),
+        }
+    }
+}
+
+/// A length of prefixes, and whether they are of IPv4.
+type Length = (bool, u8);
+
+/// Where the rules stand that may match a peer.
+struct Index {
+    /// Those that name pods, by the terms.
+    by_term: FxHashMap<TermId, Vec<usize>>,
+    /// Those that name addresses, by the prefixes of each length.
+    by_prefix: FxHashMap<Length, FxHashMap<u128, Vec<usize>>>,
+    /// Those that may match every address.
+    always: Vec<usize>,
+}
+
+impl Index {
+    fn new(rules: &[usize], all: &[Prepared<'_>]) -> Self {
+        let mut index =
+            Self { by_term: FxHashMap::default(), by_prefix: FxHashMap::default(), always: Vec::new() };
+        for (at, rule) in rules.iter().enumerate().filter_map(|(at, rule)| Some((at, all.get(*rule)?))) {
+            for term in &rule.terms {
+                index.by_term.entry(*term).or_default().push(at);
+            }
+            for peer in &rule.rule.peers {
+                match peer {
+                    Peer::Pods(_) => {}
+                    Peer::Block(term) if term.block.net.prefix_len() > 0 => {
+                        let (is_v4, bits) = bits(term.block.net.network());
+                        let length = (is_v4, term.block.net.prefix_len());
+                        let prefixes = index.by_prefix.entry(length).or_default();
+                        prefixes.entry(bits).or_default().push(at);
+                    }
+                    Peer::Block(_) | Peer::Anywhere { .. } => index.always.push(at),
+                }
+            }
+        }
+        index
+    }
+
+    /// Every rule that matches the peer is among them; in order.
+    fn candidates(&self, peer: &Known<'_, '_>) -> Vec<usize> {
+        let mut found = self.always.clone();
+        for term in peer.terms {
+            found.extend(self.by_term.get(term).into_iter().flatten());
+        }
+        if let Some((is_v4, bits)) = peer.endpoint.address().map(|address: IpAddr| bits(address)) {
+            for ((of_v4, length), prefixes) in &self.by_prefix {
+                if *of_v4 == is_v4 {
+                    found.extend(prefixes.get(&prefix(bits, *length)).into_iter().flatten());
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}

@@ -1,0 +1,149 @@
+//! The pod terms of a program, each once, and which of them select a pod.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use npc_cluster::Namespace;
+use npc_program::values::name::literal_prefix;
+use npc_program::{Operator, PodTerm, Scope, ScopeBase, Selector};
+use rustc_hash::FxHashMap;
+
+/// A pod term, by its place in [`Terms`].
+pub(crate) type TermId = u32;
+
+/// The terms of a program, found by what they ask.
+#[derive(Default)]
+pub(crate) struct Terms<'p> {
+    scopes: Vec<OfScope<'p>>,
+    scope_ids: FxHashMap<&'p Scope, usize>,
+    ids: FxHashMap<(usize, &'p Selector), TermId>,
+    /// The scope of each term.
+    list: Vec<&'p Scope>,
+    /// Scopes that name namespaces, and no patterns of names.
+    by_name: FxHashMap<&'p str, Vec<usize>>,
+    /// Scopes that ask a label to have one of some values.
+    by_label: FxHashMap<(&'p str, &'p str), Vec<usize>>,
+    /// All other scopes.
+    anywhere: Vec<usize>,
+}
+
+/// The terms of one scope.
+struct OfScope<'p> {
+    scope: &'p Scope,
+    /// Those that ask a label to have one of some values, by the first such.
+    by_label: FxHashMap<(&'p str, &'p str), Vec<(TermId, &'p Selector)>>,
+    /// All others.
+    other: Vec<(TermId, &'p Selector)>,
+}
+
+impl<'p> Terms<'p> {
+    /// The term's place, which two terms have in common that ask the same.
+    pub(crate) fn intern(&mut self, term: &'p PodTerm) -> TermId {
+        let scope = self.intern_scope(&term.scope);
+        // There are fewer terms than bytes of the program, which has at most 4 GiB.
+        let next = TermId::try_from(self.list.len()).unwrap_or(TermId::MAX);
+        let id = *self.ids.entry((scope, &term.selector)).or_insert(next);
+        if id == next
+            && let Some(of_scope) = self.scopes.get_mut(scope)
+        {
+            self.list.push(&term.scope);
+            match wanted(&term.selector) {
+                Some((key, values)) => {
+                    for value in values {
+                        of_scope.by_label.entry((key, value)).or_default().push((id, &term.selector));
+                    }
+                }
+                None => of_scope.other.push((id, &term.selector)),
+            }
+        }
+        id
+    }
+
+    fn intern_scope(&mut self, scope: &'p Scope) -> usize {
+        let next = self.scopes.len();
+        let id = *self.scope_ids.entry(scope).or_insert(next);
+        if id == next {
+            self.scopes.push(OfScope { scope, by_label: FxHashMap::default(), other: Vec::new() });
+            match &scope.base {
+                ScopeBase::Names(names) if names.iter().all(|name| literal_prefix(name) == &**name) => {
+                    for name in names {
+                        self.by_name.entry(name).or_default().push(id);
+                    }
+                }
+                ScopeBase::Labels(selector) if wanted(selector).is_some() => {
+                    let (key, values) = wanted(selector).unwrap_or_default();
+                    for value in values {
+                        self.by_label.entry((key, value)).or_default().push(id);
+                    }
+                }
+                _ => self.anywhere.push(id),
+            }
+        }
+        id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The scope of a term.
+    pub(crate) fn scope(&self, term: TermId) -> Option<&'p Scope> {
+        self.list.get(term as usize).copied()
+    }
+
+    /// The scopes that a namespace is in. What they ask of two namespaces together is not asked.
+    pub(crate) fn scopes_of(&self, namespace: &Namespace) -> Vec<usize> {
+        let by_name = self.by_name.get(namespace.name.as_str());
+        let by_label = namespace
+            .labels
+            .iter()
+            .filter_map(|(key, value)| self.by_label.get(&(key.as_str(), value.as_str())));
+        let mut scopes: Vec<usize> = by_name
+            .into_iter()
+            .chain(by_label)
+            .flatten()
+            .chain(&self.anywhere)
+            .copied()
+            .filter(|id| {
+                self.scopes.get(*id).is_some_and(|of_scope| {
+                    of_scope.scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
+                })
+            })
+            .collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
+    }
+
+    /// The terms that select a pod with these labels, of a namespace in these scopes; in order.
+    pub(crate) fn matching(&self, scopes: &[usize], labels: &BTreeMap<String, String>) -> Box<[TermId]> {
+        let mut found = Vec::new();
+        let mut add = |terms: &[(TermId, &Selector)]| {
+            for (id, selector) in terms {
+                if selector.matches(|key| labels.get(key).map(String::as_str)) {
+                    found.push(*id);
+                }
+            }
+        };
+        for of_scope in scopes.iter().filter_map(|scope| self.scopes.get(*scope)) {
+            if !of_scope.by_label.is_empty() {
+                for (key, value) in labels {
+                    if let Some(terms) = of_scope.by_label.get(&(key.as_str(), value.as_str())) {
+                        add(terms);
+                    }
+                }
+            }
+            add(&of_scope.other);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.into()
+    }
+}
+
+/// The first label that a selector asks to have one of some values.
+fn wanted(selector: &Selector) -> Option<(&str, &[Arc<str>])> {
+    let requirement =
+        selector.requirements.iter().find(|requirement| requirement.operator == Operator::In)?;
+    Some((&requirement.key, &requirement.values))
+}
