@@ -9,6 +9,7 @@
     reason = "tests fail by panicking, and print what they counted"
 )]
 
+pub mod large;
 pub mod live;
 pub mod memory;
 pub mod namespaces;

@@ -1,17 +1,20 @@
 //! `npc query`
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use npc_cluster::Cluster;
+use npc_cluster::{Cluster, Index};
 use npc_diagnostics::SourceMap;
-use npc_driver::{Answer, Question, ask, through};
+use npc_driver::{Answer, Explainer, Question, ask, through};
+use npc_model::{Connection, Evaluator};
 use npc_program::Program;
 use npc_render::Style;
 use npc_targets::Target;
-use serde::Deserialize;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -149,7 +152,8 @@ fn one(
     let (protocol, port) = port.split_once('/').unwrap_or((port, ""));
     let question =
         Question { source, source_address: None, destination, destination_address: None, protocol, port };
-    let connection = question.connection(cluster).map_err(Error::new)?;
+    let index = cluster.map(Index::new);
+    let connection = question.connection(index.as_ref()).map_err(Error::new)?;
     let answers: Vec<(Way, Answer)> =
         ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect();
     let differ = differ(&answers);
@@ -184,20 +188,31 @@ fn differ(answers: &[(Way, Answer)]) -> bool {
 }
 
 /// One answer alone, or each by its way.
-fn to_json(answers: &[(Way, Answer)]) -> Value {
-    let value = |answer: &Answer| serde_json::to_value(answer).unwrap_or_default();
-    match answers {
-        [(_, only)] => value(only),
-        [(_, first), ..] => {
-            let via: serde_json::Map<String, Value> =
-                answers.iter().map(|(way, answer)| (way.to_string(), value(answer))).collect();
-            match first.denied_by {
-                None => json!({"allowed": first.allowed, "via": via}),
-                Some(side) => json!({"allowed": first.allowed, "deniedBy": side, "via": via}),
-            }
-        }
-        [] => Value::Null,
-    }
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    One(&'a Answer),
+    #[serde(rename_all = "camelCase")]
+    Many {
+        allowed: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        denied_by: Option<&'static str>,
+        via: BTreeMap<String, &'a Answer>,
+    },
+}
+
+fn to_json(answers: &[(Way, Answer)]) -> String {
+    let told = match answers {
+        [(_, only)] => Told::One(only),
+        [(_, first), ..] => Told::Many {
+            allowed: first.allowed,
+            denied_by: first.denied_by,
+            via: answers.iter().map(|(way, answer)| (way.to_string(), answer)).collect(),
+        },
+        [] => return "null".to_owned(),
+    };
+    // An answer has no keys but strings, and writing to memory does not fail.
+    serde_json::to_string(&told).unwrap_or_default()
 }
 
 /// A connection as a line of `--connections`.
@@ -217,6 +232,9 @@ struct Line<'a> {
     port: Option<Value>,
 }
 
+/// So many bytes of questions are answered together.
+const BATCH: usize = 4 << 20;
+
 /// Answers many connections, one line each, in order. A line that cannot be answered is marked.
 fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Outcome, Error> {
     let reader: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
@@ -225,49 +243,120 @@ fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Ou
         Box::new(std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?)
     };
     let mut reader = BufReader::new(reader);
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::stdout().lock();
     let failed = |error: std::io::Error| Error::io("write to", Path::new("standard output"), &error);
-    let mut line = Vec::new();
-    let mut number = 0usize;
-    let mut bad = 0usize;
-    let mut any_differ = false;
+    let no_pods = Cluster::default();
+    let pods = cluster.unwrap_or(&no_pods);
+    let known = cluster.map(Index::new);
+    let ready: Vec<Ready<'_>> = ways
+        .iter()
+        .map(|asked| Ready {
+            way: asked.way,
+            evaluator: Evaluator::new(&asked.program, pods),
+            explainer: Explainer::new(&asked.program, &asked.sources),
+        })
+        .collect();
+    let mut total = Counts::default();
+    let mut batch = Vec::new();
     loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(|error| Error::io("read", file, &error))?;
-        if read == 0 {
+        batch.clear();
+        let limit = BATCH.try_into().unwrap_or(u64::MAX);
+        let read = reader.by_ref().take(limit).read_to_end(&mut batch);
+        read.and_then(|_| reader.read_until(b'\n', &mut batch))
+            .map_err(|error| Error::io("read", file, &error))?;
+        if batch.is_empty() {
             break;
         }
-        number += 1;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let answer = std::str::from_utf8(&line)
-            .map_err(|_| "not UTF-8 text".to_owned())
-            .and_then(|text| answer_line(text, ways, cluster));
-        let value = match answer {
-            Ok(answers) => {
-                any_differ |= differ(&answers);
-                to_json(&answers)
-            }
-            Err(why) => {
-                bad += 1;
-                json!({"line": number, "error": why})
-            }
+        let lines: Vec<&[u8]> = batch.split(|byte| *byte == b'\n').collect();
+        // Behind the last line's end there is no line.
+        let lines = match lines.as_slice() {
+            [lines @ .., []] => lines,
+            lines => lines,
         };
-        writeln!(out, "{value}").map_err(failed)?;
+        let first = total.lines + 1;
+        let answered: Vec<(Vec<u8>, Counts)> = lines
+            .par_chunks(1024)
+            .enumerate()
+            .map(|(index, lines)| {
+                let mut text = Vec::with_capacity(1 << 20);
+                let mut counts = Counts::default();
+                for (number, line) in (first + index * 1024..).zip(lines) {
+                    answer_line(&mut text, &mut counts, number, line, &ready, known.as_ref());
+                }
+                (text, counts)
+            })
+            .collect();
+        for (text, counts) in answered {
+            out.write_all(&text).map_err(failed)?;
+            total.lines += counts.lines;
+            total.bad += counts.bad;
+            total.differ += counts.differ;
+        }
     }
     out.flush().map_err(failed)?;
+    let Counts { lines, bad, differ } = total;
     if bad > 0 {
-        crate::report::error_line(&format!("{bad} of {number} lines could not be answered; each says why"));
+        crate::report::error_line(&format!("{bad} of {lines} lines could not be answered; each says why"));
     }
-    Ok(if bad > 0 || any_differ { Outcome::Found } else { Outcome::Fine })
+    if differ > 0 {
+        crate::report::error_line(&format!(
+            "of {differ} connections the ways give different verdicts: this is a fault of npc, please report it"
+        ));
+    }
+    Ok(if bad > 0 || differ > 0 { Outcome::Found } else { Outcome::Fine })
+}
+
+/// A way of asking, made ready for many questions.
+struct Ready<'a> {
+    way: Way,
+    evaluator: Evaluator<'a>,
+    explainer: Explainer<'a>,
+}
+
+#[derive(Default)]
+struct Counts {
+    lines: usize,
+    bad: usize,
+    differ: usize,
 }
 
 fn answer_line(
-    text: &str,
-    ways: &[Asked<'_>],
-    cluster: Option<&Cluster>,
-) -> Result<Vec<(Way, Answer)>, String> {
+    out: &mut Vec<u8>,
+    counts: &mut Counts,
+    number: usize,
+    line: &[u8],
+    ways: &[Ready<'_>],
+    cluster: Option<&Index<'_>>,
+) {
+    counts.lines += 1;
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return;
+    }
+    let connection = std::str::from_utf8(line)
+        .map_err(|_| "not UTF-8 text".to_owned())
+        .and_then(|text| connection(text, cluster));
+    match connection {
+        Ok(connection) => {
+            let answers: Vec<(Way, Answer)> = ways
+                .iter()
+                .map(|ready| {
+                    let verdict = ready.evaluator.verdict(&connection);
+                    (ready.way, ready.explainer.explain(&connection, &verdict))
+                })
+                .collect();
+            counts.differ += usize::from(differ(&answers));
+            out.extend_from_slice(to_json(&answers).as_bytes());
+        }
+        Err(why) => {
+            counts.bad += 1;
+            out.extend_from_slice(json!({"line": number, "error": why}).to_string().as_bytes());
+        }
+    }
+    out.push(b'\n');
+}
+
+/// The connection that a line names.
+fn connection<'c>(text: &str, cluster: Option<&Index<'c>>) -> Result<Connection<'c>, String> {
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let port = match &line.port {
         None | Some(Value::Null) => String::new(),
@@ -282,6 +371,5 @@ fn answer_line(
         protocol: &line.proto,
         port: &port,
     };
-    let connection = question.connection(cluster)?;
-    Ok(ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect())
+    question.connection(cluster)
 }

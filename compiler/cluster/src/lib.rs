@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use npc_program::values::port::Protocol;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 npc_diagnostics::codes! {
@@ -92,6 +93,32 @@ impl Cluster {
     pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
         let namespace = self.namespace(namespace)?;
         self.pods.binary_search_by(|pod| (pod.namespace, pod.name.as_str()).cmp(&(namespace, name))).ok()
+    }
+}
+
+/// The pods of a cluster, found by name: for many questions.
+#[derive(Debug)]
+pub struct Index<'c> {
+    /// The cluster.
+    pub cluster: &'c Cluster,
+    pods: FxHashMap<(&'c str, &'c str), usize>,
+}
+
+impl<'c> Index<'c> {
+    /// Of a cluster.
+    #[must_use]
+    pub fn new(cluster: &'c Cluster) -> Self {
+        let pods = cluster.pods.iter().enumerate().filter_map(|(place, pod)| {
+            let namespace = cluster.namespaces.get(pod.namespace)?;
+            Some(((namespace.name.as_str(), pod.name.as_str()), place))
+        });
+        Self { cluster, pods: pods.collect() }
+    }
+
+    /// The pod of that namespace and name, by its place.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
+        self.pods.get(&(namespace, name)).copied()
     }
 }
 

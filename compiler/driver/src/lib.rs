@@ -2,10 +2,12 @@
 //!
 //! Nothing here reads a disk or a clock: files come through [`Files`](npc_program::Files).
 
+mod answer;
 mod ask;
 mod config;
 mod diff;
 mod levels;
+mod question;
 mod repair;
 mod run;
 mod through;
@@ -19,10 +21,12 @@ use npc_targets::{Options, Output, Target};
 
 use levels::Levels;
 
-pub use ask::{Answer, NearestRule, PolicyReference, Question, Reason, RuleReference, Side, ask};
+pub use answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
+pub use ask::{Explainer, ask};
 pub use config::{Config, LintLevels};
 pub use diff::kind_text;
 pub use npc_proof::{Changes, changes, prove};
+pub use question::Question;
 pub use repair::repaired;
 pub use run::{Failure, Ran, Why, run, test_text};
 pub use through::{Through, through};

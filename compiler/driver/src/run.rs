@@ -7,14 +7,15 @@ use ipnet::IpNet;
 use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
 use npc_diagnostics::{Location, SourceMap};
 use npc_import::word;
-use npc_model::{Connection, Endpoint, Traffic};
+use npc_model::{Connection, Endpoint, Traffic, verdict};
 use npc_program::values::address::Block;
 use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{End, Expectation, Files, Peer, Program, Test};
 use npc_proof::{Outcome, Witness, WitnessEnd, prove};
 use npc_targets::Options;
 
-use crate::ask::{Answer, ask};
+use crate::answer::Answer;
+use crate::ask::ask;
 
 /// What became of a test or an assertion.
 #[derive(Clone, Debug)]
@@ -400,9 +401,8 @@ fn expect(
                 any = true;
                 *asked += 1;
                 let connection = Connection { source: *source, destination: *destination, traffic };
-                let answer = ask(program, sources, &connection);
-                if answer.allowed != expectation.allowed {
-                    return Some(Why::Verdict(Box::new(answer)));
+                if verdict(program, &connection).allowed() != expectation.allowed {
+                    return Some(Why::Verdict(Box::new(ask(program, sources, &connection))));
                 }
             }
         }

@@ -11,28 +11,28 @@ use crate::interpreter::{is_peer, matches, ports_match, selects};
 
 /// A rule that would allow the connection, and what is missing for it to match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest {
+pub struct Nearest<'a> {
     /// Its policy, by its place in the program.
     pub policy: usize,
     /// Its place in the policy.
     pub rule: usize,
     /// What is missing, most telling first. Never empty.
-    pub lacks: Vec<Lack>,
+    pub lacks: Vec<Lack<'a>>,
 }
 
 /// What a rule asks that the connection does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum Lack<'a> {
     /// A label of the pod at the other end: what is asked, and the value it has.
-    Label(Requirement, Option<String>),
+    Label(&'a Requirement, Option<&'a str>),
     /// A label of the namespace at the other end.
-    NamespaceLabel(Requirement, Option<String>),
+    NamespaceLabel(&'a Requirement, Option<&'a str>),
     /// Its namespace is another, or is left out.
-    Namespace(String),
+    Namespace(&'a str),
     /// Its namespace must be the subject's own.
-    SameNamespace(String),
+    SameNamespace(&'a str),
     /// Its namespace does not have the same value of this label as the subject's.
-    Shared(Arc<str>),
+    Shared(&'a str),
     /// The rule names pods, and this is an address.
     NoPod,
     /// Its address is not in the blocks that the rule names.
@@ -40,12 +40,12 @@ pub enum Lack {
     /// The rule is for other ports.
     Port,
     /// The destination has no port of this name.
-    PortName(Port),
+    PortName(&'a Port),
     /// An admin or baseline policy denies it before.
     Denied,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for Lack<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn label(
             f: &mut fmt::Formatter<'_>,
@@ -61,8 +61,8 @@ impl fmt::Display for Lack {
             write!(f, "the {whose} must have the label {}, and {has}", Asked(asked))
         }
         match self {
-            Self::Label(asked, has) => label(f, "pod", asked, has.as_deref()),
-            Self::NamespaceLabel(asked, has) => label(f, "namespace", asked, has.as_deref()),
+            Self::Label(asked, has) => label(f, "pod", asked, *has),
+            Self::NamespaceLabel(asked, has) => label(f, "namespace", asked, *has),
             Self::Namespace(has) => write!(f, "the namespace `{has}` is not one that the rule names"),
             Self::SameNamespace(has) => write!(f, "the namespace must be the policy's own, and is `{has}`"),
             Self::Shared(key) => write!(f, "the namespaces do not have the same value of the label `{key}`"),
@@ -92,16 +92,16 @@ impl fmt::Display for Asked<'_> {
 
 /// The rule that comes nearest to allowing what `policies` isolate.
 #[must_use]
-pub fn nearest(
-    policies: &[(usize, &Policy)],
+pub fn nearest<'a>(
+    policies: impl Iterator<Item = (usize, &'a Policy)>,
     direction: Direction,
-    connection: &Connection<'_>,
-) -> Option<Nearest> {
+    connection: &Connection<'a>,
+) -> Option<Nearest<'a>> {
     let (subject, peer) = match direction {
         Direction::Egress => (&connection.source, &connection.destination),
         Direction::Ingress => (&connection.destination, &connection.source),
     };
-    let mut best: Option<Nearest> = None;
+    let mut best: Option<Nearest<'a>> = None;
     for (index, policy) in policies {
         debug_assert!(policy.tier == Tier::Namespaced);
         for (at, rule) in policy.rules.iter().enumerate() {
@@ -110,14 +110,23 @@ pub fn nearest(
             }
             let lacks = lacks(rule, subject, peer, connection);
             if !lacks.is_empty() && best.as_ref().is_none_or(|best| lacks.len() < best.lacks.len()) {
-                best = Some(Nearest { policy: *index, rule: at, lacks });
+                // Nothing comes nearer than by one.
+                if lacks.len() == 1 {
+                    return Some(Nearest { policy: index, rule: at, lacks });
+                }
+                best = Some(Nearest { policy: index, rule: at, lacks });
             }
         }
     }
     best
 }
 
-fn lacks(rule: &Rule, subject: &Endpoint<'_>, peer: &Endpoint<'_>, connection: &Connection<'_>) -> Vec<Lack> {
+fn lacks<'a>(
+    rule: &'a Rule,
+    subject: &Endpoint<'a>,
+    peer: &Endpoint<'a>,
+    connection: &Connection<'_>,
+) -> Vec<Lack<'a>> {
     debug_assert!(!matches(rule, subject, peer, connection));
     let mut lacks = Vec::new();
     if !rule.peers.iter().any(|term| is_peer(term, subject, peer)) {
@@ -130,21 +139,21 @@ fn lacks(rule: &Rule, subject: &Endpoint<'_>, peer: &Endpoint<'_>, connection: &
     lacks
 }
 
-fn peer_lacks(term: &Peer, subject: &Endpoint<'_>, peer: &Endpoint<'_>) -> Vec<Lack> {
+fn peer_lacks<'a>(term: &'a Peer, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<Lack<'a>> {
     match term {
         Peer::Anywhere { .. } | Peer::Block(_) => vec![Lack::Address],
         Peer::Pods(term) => pod_lacks(term, subject, peer),
     }
 }
 
-fn pod_lacks(term: &PodTerm, subject: &Endpoint<'_>, peer: &Endpoint<'_>) -> Vec<Lack> {
+fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<Lack<'a>> {
     debug_assert!(!selects(term, subject, peer));
     let Endpoint::Pod { pod, namespace, .. } = peer else { return vec![Lack::NoPod] };
-    let mut lacks: Vec<Lack> = Vec::new();
+    let mut lacks: Vec<Lack<'a>> = Vec::new();
     for requirement in &term.selector.requirements {
-        let value = pod.labels.get(&*requirement.key);
-        if !requirement.matches(value.map(String::as_str)) {
-            lacks.push(Lack::Label(requirement.clone(), value.cloned()));
+        let value = pod.labels.get(&*requirement.key).map(String::as_str);
+        if !requirement.matches(value) {
+            lacks.push(Lack::Label(requirement, value));
         }
     }
     let label = |key: &str| namespace.labels.get(key).map(String::as_str);
@@ -160,35 +169,32 @@ fn pod_lacks(term: &PodTerm, subject: &Endpoint<'_>, peer: &Endpoint<'_>) -> Vec
                     .requirements
                     .iter()
                     .filter(|requirement| !requirement.matches(label(&requirement.key)))
-                    .map(|requirement| {
-                        let has = label(&requirement.key).map(str::to_owned);
-                        Lack::NamespaceLabel(requirement.clone(), has)
-                    }),
+                    .map(|requirement| Lack::NamespaceLabel(requirement, label(&requirement.key))),
             );
         }
         ScopeBase::Same if own.is_none_or(|own| own.name != namespace.name) => {
-            lacks.push(Lack::SameNamespace(namespace.name.clone()));
+            lacks.push(Lack::SameNamespace(&namespace.name));
         }
         ScopeBase::Sharing(keys) => {
             let same = |key: &&Arc<str>| {
                 let value = own.and_then(|own| own.labels.get(&***key));
                 value.is_none() || value.map(String::as_str) != label(key)
             };
-            lacks.extend(keys.iter().filter(same).cloned().map(Lack::Shared));
+            lacks.extend(keys.iter().filter(same).map(|key| Lack::Shared(key)));
         }
         ScopeBase::All | ScopeBase::Names(_) | ScopeBase::Same => {}
     }
     if lacks.len() == before && !term.scope.holds(&namespace.name, label) {
-        lacks.push(Lack::Namespace(namespace.name.clone()));
+        lacks.push(Lack::Namespace(&namespace.name));
     }
     lacks
 }
 
-fn port_lack(rule: &Rule, connection: &Connection<'_>) -> Lack {
+fn port_lack<'a>(rule: &'a Rule, connection: &Connection<'_>) -> Lack<'a> {
     let Traffic::Port(protocol, _) = connection.traffic else { return Lack::Port };
     match rule.ports.as_slice() {
         [only] if matches!(only.port.which, Which::Named(_)) && only.port.protocol == protocol => {
-            Lack::PortName(only.port.clone())
+            Lack::PortName(&only.port)
         }
         _ => Lack::Port,
     }
