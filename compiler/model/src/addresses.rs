@@ -6,17 +6,46 @@ use npc_program::Peer;
 use npc_program::values::address::{Block, IpNet};
 
 /// The addresses that the peers of a rule name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Addresses {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Addresses {
     v4: Ranges,
     v6: Ranges,
     /// Whether an ordinary address is among them, which lies in the two /0 and in no smaller block:
     /// that of a pod of which no address is known.
-    pub(crate) ordinary: bool,
+    ordinary: bool,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+impl Family {
+    /// Of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The last address, as a number.
+    #[must_use]
+    pub const fn last(self) -> u128 {
+        match self {
+            Self::V4 => u32::MAX as u128,
+            Self::V6 => u128::MAX,
+        }
+    }
 }
 
 /// Ranges of addresses, each with its last, in order and apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Ranges(Vec<(u128, u128)>);
 
 impl Addresses {
@@ -65,9 +94,18 @@ impl Addresses {
 
     fn complement(&self) -> Self {
         Self {
-            v4: self.v4.complement(u128::from(u32::MAX)),
-            v6: self.v6.complement(u128::MAX),
+            v4: self.v4.complement(Family::V4.last()),
+            v6: self.v6.complement(Family::V6.last()),
             ordinary: !self.ordinary,
+        }
+    }
+
+    /// The ranges of one family: the first and the last address of each as numbers, in order, apart.
+    #[must_use]
+    pub fn ranges(&self, family: Family) -> &[(u128, u128)] {
+        match family {
+            Family::V4 => &self.v4.0,
+            Family::V6 => &self.v6.0,
         }
     }
 
@@ -80,7 +118,8 @@ impl Addresses {
     }
 
     /// Whether an address, or the one of a pod of which none is known, is in the set.
-    pub(crate) fn contain(&self, address: Option<IpAddr>) -> bool {
+    #[must_use]
+    pub fn contain(&self, address: Option<IpAddr>) -> bool {
         match address {
             Some(IpAddr::V4(address)) => self.v4.contain(u128::from(address.to_bits())),
             Some(IpAddr::V6(address)) => self.v6.contain(address.to_bits()),

@@ -11,8 +11,9 @@ mod interpreter;
 mod nearest;
 mod verdict;
 
+pub use addresses::{Addresses, Family};
 pub use connection::{Connection, Endpoint, Traffic};
-pub use evaluator::Evaluator;
+pub use evaluator::{Evaluator, Prepared, Sides, TermId, TierRules};
 pub use interpreter::verdict;
 pub use nearest::{Lack, Nearest, nearest};
 pub use verdict::{Decision, Verdict};

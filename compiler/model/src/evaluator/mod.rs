@@ -10,14 +10,16 @@ mod terms;
 use std::collections::BTreeMap;
 
 use npc_cluster::Cluster;
-use npc_program::{Action, Direction, Program, Tier};
+use npc_program::{Action, Direction, Program, Scope, Tier};
 use rustc_hash::FxHashMap;
 
 use crate::connection::{Connection, Endpoint};
 use crate::interpreter::judge;
 use crate::verdict::{Decision, Verdict};
-use rules::{Known, Prepared, TierRules};
-use terms::{TermId, Terms};
+use rules::Known;
+pub use rules::{Prepared, TierRules};
+pub use terms::TermId;
+use terms::Terms;
 
 /// A program and a cluster, made ready for many questions.
 pub struct Evaluator<'a> {
@@ -38,12 +40,16 @@ struct Kind {
     ingress: Sides,
 }
 
-/// The rules of the three tiers, by their places in [`Evaluator::tiers`].
-#[derive(Clone, Copy)]
-struct Sides {
-    admin: usize,
-    plain: usize,
-    baseline: usize,
+/// What decides for pods in one direction, for [`Evaluator::tier`]. Equal ones are of the same
+/// policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sides {
+    /// Admin policies.
+    pub admin: usize,
+    /// Plain policies.
+    pub plain: usize,
+    /// Baseline policies.
+    pub baseline: usize,
 }
 
 impl<'a> Evaluator<'a> {
@@ -162,6 +168,54 @@ impl<'a> Evaluator<'a> {
             Some(found) => decided(found, found.rule.action == Action::Allow),
             None => Decision::Default,
         }
+    }
+
+    /// The kind of a pod, by its place in [`Cluster::pods`]. Pods of one kind are of one namespace and
+    /// have the same labels.
+    #[must_use]
+    pub fn kind_of(&self, place: usize) -> Option<usize> {
+        self.of_pod.get(place).copied()
+    }
+
+    /// The terms that select the pods of a kind, in order. What they ask of two namespaces together is
+    /// not asked.
+    #[must_use]
+    pub fn terms_of(&self, kind: usize) -> &[TermId] {
+        self.kinds.get(kind).map_or(&[], |kind| &kind.terms)
+    }
+
+    /// What decides for the pods of a kind.
+    #[must_use]
+    pub fn sides(&self, kind: usize, direction: Direction) -> Option<Sides> {
+        let kind = self.kinds.get(kind)?;
+        Some(match direction {
+            Direction::Egress => kind.egress,
+            Direction::Ingress => kind.ingress,
+        })
+    }
+
+    /// The policies of a tier, and their rules.
+    #[must_use]
+    pub fn tier(&self, tier: usize) -> Option<&TierRules> {
+        self.tiers.get(tier)
+    }
+
+    /// A rule, by its place in [`TierRules::rules`].
+    #[must_use]
+    pub fn rule(&self, place: usize) -> Option<&Prepared<'a>> {
+        self.rules.get(place)
+    }
+
+    /// All rules, in the order of their places.
+    #[must_use]
+    pub fn rules(&self) -> &[Prepared<'a>] {
+        &self.rules
+    }
+
+    /// The scope of a term.
+    #[must_use]
+    pub fn scope(&self, term: TermId) -> Option<&'a Scope> {
+        self.terms.scope(term)
     }
 
     fn kind(&self, place: usize) -> Option<&Kind> {

@@ -11,16 +11,17 @@ use crate::connection::{Connection, Endpoint};
 use crate::interpreter::{ports_match, related};
 
 /// A rule, with what is asked of its peers made ready.
-pub(crate) struct Prepared<'p> {
+pub struct Prepared<'p> {
     /// Its policy, by its place in the program.
-    pub(crate) policy: usize,
+    pub policy: usize,
     /// Its place in the policy.
-    pub(crate) place: usize,
-    pub(crate) rule: &'p Rule,
+    pub place: usize,
+    /// The rule.
+    pub rule: &'p Rule,
     /// The pods that it names.
-    pub(crate) terms: Box<[TermId]>,
+    pub terms: Box<[TermId]>,
     /// The addresses that it names.
-    pub(crate) addresses: Addresses,
+    pub addresses: Addresses,
 }
 
 /// A peer, with the terms that select it, in order.
@@ -65,11 +66,13 @@ impl<'p> Prepared<'p> {
 }
 
 /// The rules of a tier for a pod in one direction.
-pub(crate) struct TierRules {
-    /// The policies, in the order in which they are asked.
-    pub(crate) policies: Box<[usize]>,
-    /// Their rules of the direction, in that order, by their places among all rules.
-    pub(crate) rules: Box<[usize]>,
+pub struct TierRules {
+    /// The policies that say anything of the direction, in the order in which they are asked, by their
+    /// places in the program.
+    pub policies: Box<[usize]>,
+    /// Their rules of the direction, in that order, for
+    /// [`Evaluator::rule`](super::Evaluator::rule).
+    pub rules: Box<[usize]>,
     index: Option<Index>,
 }
 

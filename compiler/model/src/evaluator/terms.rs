@@ -8,8 +8,8 @@ use npc_program::values::name::literal_prefix;
 use npc_program::{Operator, PodTerm, Scope, ScopeBase, Selector};
 use rustc_hash::FxHashMap;
 
-/// A pod term, by its place in [`Terms`].
-pub(crate) type TermId = u32;
+/// A pod term. Two that ask the same are one.
+pub type TermId = u32;
 
 /// The terms of a program, found by what they ask.
 #[derive(Default)]

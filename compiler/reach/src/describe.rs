@@ -1,0 +1,118 @@
+//! Groups in words.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use npc_cluster::{Cluster, Pod};
+use rustc_hash::FxHashMap;
+
+/// The members of a group in words, each item exact: `shop/web-1` is a pod, `shop/{app=web}` all pods
+/// of a namespace with the label, `shop/*` all of its pods; or addresses and ranges of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    /// The items.
+    pub items: Vec<String>,
+}
+
+impl Members {
+    /// The first items, and how many more there are.
+    #[must_use]
+    pub fn short(&self, most: usize) -> String {
+        let shown = self.items.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+        match self.items.len().saturating_sub(most) {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
+    }
+}
+
+/// The labels that people tell their applications apart by, most telling first.
+const TELLING: [&str; 6] =
+    ["app.kubernetes.io/name", "app", "k8s-app", "name", "app.kubernetes.io/component", "component"];
+
+/// The pods of a group.
+pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) -> Members {
+    if pods.len() == cluster.pods.len() && pods.len() > 1 {
+        return Members { items: vec!["every pod".to_owned()] };
+    }
+    let mut by_namespace: BTreeMap<usize, Vec<&Pod>> = BTreeMap::new();
+    for pod in pods.iter().filter_map(|place| cluster.pods.get(*place)) {
+        by_namespace.entry(pod.namespace).or_default().push(pod);
+    }
+    let mut items = Vec::new();
+    for (namespace, mut own) in by_namespace {
+        let name = cluster.namespaces.get(namespace).map_or("", |namespace| namespace.name.as_str());
+        if own.len() > 1 && all.pods(namespace) == own.len() {
+            items.push(format!("{name}/*"));
+            continue;
+        }
+        for key in TELLING {
+            let mut by_value: BTreeMap<&str, usize> = BTreeMap::new();
+            for value in own.iter().filter_map(|pod| pod.labels.get(key)) {
+                *by_value.entry(value).or_default() += 1;
+            }
+            by_value.retain(|value, count| *count > 1 && all.with(namespace, key, value) == *count);
+            items.extend(by_value.keys().map(|value| format!("{name}/{{{key}={value}}}")));
+            own.retain(|pod| pod.labels.get(key).is_none_or(|value| !by_value.contains_key(value.as_str())));
+        }
+        items.extend(own.iter().map(|pod| format!("{name}/{}", pod.name)));
+    }
+    Members { items }
+}
+
+/// How many pods there are of each namespace, and of each label there that is telling.
+pub(crate) struct Census<'c> {
+    pods: FxHashMap<usize, usize>,
+    with: FxHashMap<(usize, &'static str, &'c str), usize>,
+}
+
+impl<'c> Census<'c> {
+    pub(crate) fn new(cluster: &'c Cluster) -> Self {
+        let mut census = Self { pods: FxHashMap::default(), with: FxHashMap::default() };
+        for pod in &cluster.pods {
+            *census.pods.entry(pod.namespace).or_default() += 1;
+            for key in TELLING {
+                if let Some(value) = pod.labels.get(key) {
+                    *census.with.entry((pod.namespace, key, value)).or_default() += 1;
+                }
+            }
+        }
+        census
+    }
+
+    fn pods(&self, namespace: usize) -> usize {
+        self.pods.get(&namespace).copied().unwrap_or(0)
+    }
+
+    fn with(&self, namespace: usize, key: &'static str, value: &'c str) -> usize {
+        self.with.get(&(namespace, key, value)).copied().unwrap_or(0)
+    }
+}
+
+/// Addresses outside.
+pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)]) -> Members {
+    let items = ranges
+        .iter()
+        .map(|(first, last)| match prefix(*first, *last) {
+            Some(prefix) => prefix,
+            None => format!("{first}-{last}"),
+        })
+        .collect();
+    Members { items }
+}
+
+/// A range that is a block, as one.
+fn prefix(first: IpAddr, last: IpAddr) -> Option<String> {
+    let (first_bits, last_bits, width) = match (first, last) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+        _ => return None,
+    };
+    let differ = first_bits ^ last_bits;
+    let host_bits = 128 - differ.leading_zeros();
+    let host = if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 };
+    if first_bits & host != 0 || last_bits & host != host {
+        return None;
+    }
+    Some(if host_bits == 0 { first.to_string() } else { format!("{first}/{}", width - host_bits) })
+}

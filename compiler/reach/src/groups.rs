@@ -1,0 +1,308 @@
+//! Pods, and addresses outside the cluster, that no rule of the program tells apart.
+
+use std::net::IpAddr;
+
+use npc_cluster::{Cluster, Pod};
+use npc_model::{Evaluator, Family, Sides, TermId};
+use npc_program::values::port::{Protocol, Which};
+use npc_program::{Direction, ScopeBase};
+use roaring::RoaringBitmap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::addresses::{AddressSets, Classes};
+
+/// Where the address of a group's members lies, in one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lies {
+    /// They have none of the family.
+    Nowhere,
+    /// No address of them is known.
+    Unknown,
+    /// In this class.
+    In(usize),
+}
+
+/// A port that a pod names, and some rule too: its protocol, the name's number, and the port's.
+pub(crate) type PortName = (Protocol, usize, u16);
+
+/// A group of pods, or of addresses.
+pub(crate) struct Group {
+    /// The pods, by their places; none for addresses outside.
+    pub(crate) pods: Vec<usize>,
+    /// What decides for them: nothing for addresses, and for pods on their host's network.
+    pub(crate) sides: Option<(Sides, Sides)>,
+    /// The terms of peers that select them, in order.
+    pub(crate) terms: Vec<TermId>,
+    /// The namespace of the first: of all, where a rule for one of them asks whether it is the same.
+    pub(crate) namespace: Option<usize>,
+    /// Where their addresses lie, by family.
+    pub(crate) lies: [Lies; 2],
+    /// The ports that they name.
+    pub(crate) ports: Vec<PortName>,
+}
+
+/// All groups.
+pub(crate) struct Groups {
+    pub(crate) list: Vec<Group>,
+    /// The names of ports that rules speak of.
+    pub(crate) port_names: FxHashMap<String, usize>,
+    pub(crate) relations: Relations,
+}
+
+/// What rules ask of two namespaces together.
+pub(crate) struct Relations {
+    /// Labels that must be shared, each list once.
+    pub(crate) shared: Vec<Vec<String>>,
+    /// Of each term: whether it means the same namespace, or which of the lists it means.
+    pub(crate) of_term: FxHashMap<TermId, Relation>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Same,
+    Sharing(usize),
+}
+
+impl Relations {
+    fn new(evaluator: &Evaluator<'_>) -> Self {
+        let mut relations = Self { shared: Vec::new(), of_term: FxHashMap::default() };
+        for term in evaluator.rules().iter().flat_map(|rule| &rule.terms) {
+            let relation = match evaluator.scope(*term).map(|scope| &scope.base) {
+                Some(ScopeBase::Same) => Relation::Same,
+                Some(ScopeBase::Sharing(keys)) => {
+                    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                    let known = relations.shared.iter().position(|known| *known == keys);
+                    Relation::Sharing(known.unwrap_or_else(|| {
+                        relations.shared.push(keys);
+                        relations.shared.len() - 1
+                    }))
+                }
+                _ => continue,
+            };
+            relations.of_term.insert(*term, relation);
+        }
+        relations
+    }
+
+    /// The values of the labels of one of the lists, where a namespace has all of them.
+    pub(crate) fn values<'c>(
+        &self,
+        cluster: &'c Cluster,
+        list: usize,
+        namespace: usize,
+    ) -> Option<Vec<&'c str>> {
+        let labels = &cluster.namespaces.get(namespace)?.labels;
+        self.shared.get(list)?.iter().map(|key| labels.get(key).map(String::as_str)).collect()
+    }
+
+    /// Whether rules that decide by these sides ask for the same namespace; and the lists that they
+    /// ask for.
+    pub(crate) fn asked(&self, evaluator: &Evaluator<'_>, sides: Sides) -> (bool, Vec<usize>) {
+        let mut same = false;
+        let mut lists = Vec::new();
+        for tier in [sides.admin, sides.plain, sides.baseline] {
+            let rules = evaluator.tier(tier).map_or(&[][..], |tier| &tier.rules);
+            for term in rules.iter().filter_map(|rule| evaluator.rule(*rule)).flat_map(|rule| &rule.terms) {
+                match self.of_term.get(term) {
+                    None => {}
+                    Some(Relation::Same) => same = true,
+                    Some(Relation::Sharing(list)) => lists.push(*list),
+                }
+            }
+        }
+        lists.sort_unstable();
+        lists.dedup();
+        (same, lists)
+    }
+}
+
+/// What of a pod's kind a rule can tell.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct OfKind<'c> {
+    sides: (Sides, Sides),
+    terms: Vec<TermId>,
+    namespace: Option<usize>,
+    shared: Vec<(usize, Vec<&'c str>)>,
+}
+
+/// What of a pod a rule can tell.
+#[derive(PartialEq, Eq, Hash)]
+struct OfPod {
+    kind: usize,
+    host_network: bool,
+    lies: [Lies; 2],
+    ports: Vec<PortName>,
+}
+
+impl Groups {
+    pub(crate) fn new(
+        evaluator: &Evaluator<'_>,
+        cluster: &Cluster,
+        sets: &AddressSets<'_>,
+        classes: &[Classes; 2],
+    ) -> Self {
+        let relations = Relations::new(evaluator);
+        let mut groups = Self { list: Vec::new(), port_names: port_names(evaluator), relations };
+        let kinds = groups.kinds(evaluator, cluster);
+        let mut known: FxHashMap<OfPod, usize> = FxHashMap::default();
+        for (place, pod) in cluster.pods.iter().enumerate() {
+            let Some((kind_place, kind)) = evaluator
+                .kind_of(place)
+                .and_then(|kind| kinds.of.get(&kind))
+                .and_then(|kind| Some((*kind, kinds.list.get(*kind)?)))
+            else {
+                continue;
+            };
+            let told = OfPod {
+                kind: kind_place,
+                host_network: pod.host_network,
+                lies: [Family::V4, Family::V6].map(|family| lies(pod, family, classes)),
+                ports: groups.ports(pod),
+            };
+            let next = groups.list.len();
+            let group = match known.get(&told) {
+                Some(group) => *group,
+                None => {
+                    groups.list.push(Group {
+                        pods: Vec::new(),
+                        sides: (!pod.host_network).then_some(kind.sides),
+                        terms: kind.terms.clone(),
+                        namespace: Some(pod.namespace),
+                        lies: told.lies,
+                        ports: told.ports.clone(),
+                    });
+                    known.insert(told, next);
+                    next
+                }
+            };
+            if let Some(group) = groups.list.get_mut(group) {
+                group.pods.push(place);
+            }
+        }
+        drop(known);
+        debug_assert!(sets.of_rule.len() == evaluator.rules().len());
+        for (family, classes) in classes.iter().enumerate() {
+            for class in 0..classes.len() {
+                let mut lies = [Lies::Nowhere; 2];
+                if let Some(own) = lies.get_mut(family) {
+                    *own = Lies::In(class);
+                }
+                groups.list.push(Group {
+                    pods: Vec::new(),
+                    sides: None,
+                    terms: Vec::new(),
+                    namespace: None,
+                    lies,
+                    ports: Vec::new(),
+                });
+            }
+        }
+        groups
+    }
+
+    fn kinds<'c>(&self, evaluator: &Evaluator<'_>, cluster: &'c Cluster) -> Kinds<'c> {
+        let peers: FxHashSet<TermId> =
+            evaluator.rules().iter().flat_map(|rule| rule.terms.iter().copied()).collect();
+        // The pods of each kind are of one namespace: its first will do.
+        let mut firsts: Vec<(usize, usize)> = Vec::new();
+        let mut seen = FxHashSet::default();
+        for (place, pod) in cluster.pods.iter().enumerate() {
+            if let Some(kind) = evaluator.kind_of(place).filter(|kind| seen.insert(*kind)) {
+                firsts.push((kind, pod.namespace));
+            }
+        }
+        // What the rules that decide for some pod ask of a namespace: who is in it can be told apart.
+        let mut own: FxHashSet<usize> = FxHashSet::default();
+        let mut shared: FxHashSet<(usize, Vec<&str>)> = FxHashSet::default();
+        let mut asked: FxHashMap<Sides, (bool, Vec<usize>)> = FxHashMap::default();
+        for (kind, namespace) in &firsts {
+            for sides in [Direction::Egress, Direction::Ingress].map(|way| evaluator.sides(*kind, way)) {
+                let Some(sides) = sides else { continue };
+                let (same, lists) =
+                    asked.entry(sides).or_insert_with(|| self.relations.asked(evaluator, sides));
+                if *same {
+                    own.insert(*namespace);
+                }
+                for list in lists {
+                    shared.extend(
+                        self.relations.values(cluster, *list, *namespace).map(|values| (*list, values)),
+                    );
+                }
+            }
+        }
+        let mut kinds = Kinds { list: Vec::new(), of: FxHashMap::default() };
+        let mut known: FxHashMap<OfKind<'_>, usize> = FxHashMap::default();
+        for (kind, namespace) in firsts {
+            let sides = |way| evaluator.sides(kind, way);
+            let Some(sides) = sides(Direction::Egress).zip(sides(Direction::Ingress)) else { continue };
+            let lists = 0..self.relations.shared.len();
+            let told = OfKind {
+                sides,
+                terms: evaluator.terms_of(kind).iter().copied().filter(|term| peers.contains(term)).collect(),
+                namespace: own.contains(&namespace).then_some(namespace),
+                shared: lists
+                    .filter_map(|list| Some((list, self.relations.values(cluster, list, namespace)?)))
+                    .filter(|values| shared.contains(values))
+                    .collect(),
+            };
+            let place = *known.entry(told.clone()).or_insert_with(|| {
+                kinds.list.push(told);
+                kinds.list.len() - 1
+            });
+            kinds.of.insert(kind, place);
+        }
+        kinds
+    }
+
+    /// The ports of a pod that some rule speaks of by name.
+    fn ports(&self, pod: &Pod) -> Vec<PortName> {
+        let mut ports: Vec<PortName> = pod
+            .ports
+            .iter()
+            .filter_map(|port| Some((port.protocol, *self.port_names.get(&port.name)?, port.port)))
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// The groups that have an address of a family, or one that may be.
+    pub(crate) fn of_family(&self, family: usize) -> RoaringBitmap {
+        (0..)
+            .zip(&self.list)
+            .filter(|(_, group)| group.lies.get(family).is_some_and(|lies| *lies != Lies::Nowhere))
+            .map(|(index, _)| index)
+            .collect()
+    }
+}
+
+/// The kinds of pods that some rule tells apart.
+struct Kinds<'c> {
+    list: Vec<OfKind<'c>>,
+    /// The evaluator's kinds, by their places in the list.
+    of: FxHashMap<usize, usize>,
+}
+
+fn port_names(evaluator: &Evaluator<'_>) -> FxHashMap<String, usize> {
+    let mut names = FxHashMap::default();
+    for term in evaluator.rules().iter().flat_map(|rule| &rule.rule.ports) {
+        if let Which::Named(name) = &term.port.which {
+            let next = names.len();
+            names.entry(name.to_string()).or_insert(next);
+        }
+    }
+    names
+}
+
+/// Where the first address of a family lies.
+fn lies(pod: &Pod, family: Family, classes: &[Classes; 2]) -> Lies {
+    if pod.addresses.is_empty() {
+        return Lies::Unknown;
+    }
+    let first = pod.addresses.iter().find(|address| Family::of(**address) == family);
+    match (first, classes) {
+        (Some(IpAddr::V4(address)), [v4, _]) => Lies::In(v4.of(u128::from(address.to_bits()))),
+        (Some(IpAddr::V6(address)), [_, v6]) => Lies::In(v6.of(address.to_bits())),
+        (None, _) => Lies::Nowhere,
+    }
+}

@@ -1,0 +1,340 @@
+//! All groups against all.
+
+use std::net::IpAddr;
+
+use npc_cluster::Cluster;
+use npc_model::{Endpoint, Evaluator, Family};
+use npc_program::{Direction, Program};
+use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
+
+use crate::addresses::{AddressSets, Classes};
+use crate::describe::{Census, Members, outside_members, pods_members};
+use crate::groups::{Groups, Lies};
+use crate::partition::Partition;
+use crate::rows::{Row, RowId, Rows};
+use crate::traffic::{Operation, SetId, Sets, TrafficSet};
+
+/// Who can reach whom.
+pub struct Reach<'c> {
+    /// The cluster.
+    pub cluster: &'c Cluster,
+    /// The groups: of pods first, by namespace and name of their first; then of addresses outside.
+    pub groups: Vec<Group>,
+    /// What each group may send to which others; what is not there is denied. By the source's place;
+    /// each with destinations that are apart.
+    pub allowed: Vec<Vec<(Allowed, RoaringBitmap)>>,
+    traffic: Vec<TrafficSet>,
+}
+
+/// Pods, or addresses, that reach the same and are reached by the same.
+pub struct Group {
+    /// In words: selectors that select just them.
+    pub members: Members,
+    /// The pods, by their places in the cluster; none for addresses outside.
+    pub pods: Vec<usize>,
+    /// The ranges of addresses outside, first and last.
+    pub addresses: Vec<(IpAddr, IpAddr)>,
+}
+
+/// What is allowed between two groups: a set of traffic for each family that both speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Allowed {
+    v4: Option<SetId>,
+    v6: Option<SetId>,
+}
+
+impl<'c> Reach<'c> {
+    /// Of a program, in a cluster.
+    #[must_use]
+    pub fn new(program: &Program, cluster: &'c Cluster) -> Self {
+        let evaluator = Evaluator::new(program, cluster);
+        let sets = AddressSets::new(&evaluator);
+        let classes = [Family::V4, Family::V6].map(|family| Classes::new(&sets, family));
+        let groups = Groups::new(&evaluator, cluster, &sets, &classes);
+        let mut traffic = Sets::new();
+        let mut families = Vec::new();
+        for (index, classes) in classes.iter().enumerate() {
+            let rows = Rows::new(&evaluator, cluster, &groups, &sets, classes, index);
+            families.push(OfFamily::new(rows, &groups, &mut traffic));
+        }
+        let is_outside =
+            |index: u32| groups.list.get(index as usize).is_none_or(|group| group.pods.is_empty());
+        let mut partition = Partition::new((0..).zip(&groups.list).map(|(index, group)| {
+            let rows: Vec<_> = families.iter().map(|family| family.of_group(index)).collect();
+            (is_outside(index), group.lies.map(|lies| lies == Lies::Nowhere), rows)
+        }));
+        for family in &families {
+            for (_, set) in family.rows.list.iter().flatten() {
+                partition.split(set, &family.rows.all);
+            }
+        }
+        let mut blocks = partition.blocks();
+        // Addresses of a family that nobody speaks are not of interest.
+        blocks.retain(|block| {
+            let first = block.first().copied().unwrap_or(0);
+            !is_outside(first)
+                || families.iter().any(|family| !family.pods.is_empty() && family.rows.all.contains(first))
+        });
+        let mut members: Vec<(bool, Vec<usize>, Vec<u32>)> = blocks
+            .into_iter()
+            .map(|block| {
+                let mut pods: Vec<usize> = block
+                    .iter()
+                    .filter_map(|group| groups.list.get(*group as usize))
+                    .flat_map(|group| group.pods.iter().copied())
+                    .collect();
+                pods.sort_unstable();
+                (pods.is_empty(), pods, block)
+            })
+            .collect();
+        members.sort();
+        let firsts: Vec<u32> = members.iter().filter_map(|(_, _, block)| block.first().copied()).collect();
+        let allowed = cells(&families, &firsts, &mut traffic);
+        let ranges = [Family::V4, Family::V6]
+            .into_iter()
+            .zip(&classes)
+            .map(|(family, classes)| classes.ranges(family))
+            .collect::<Vec<_>>();
+        let census = Census::new(cluster);
+        let list = members
+            .into_iter()
+            .map(|(outside, pods, block)| {
+                let addresses: Vec<(IpAddr, IpAddr)> = if outside {
+                    block
+                        .iter()
+                        .filter_map(|group| groups.list.get(*group as usize))
+                        .flat_map(|group| outside_ranges(&group.lies, &ranges))
+                        .collect()
+                } else {
+                    Vec::new()
+                };
+                let members =
+                    if outside { outside_members(&addresses) } else { pods_members(cluster, &pods, &census) };
+                Group { members, pods, addresses }
+            })
+            .collect();
+        Self { cluster, groups: list, allowed, traffic: traffic.into_list() }
+    }
+
+    /// The traffic that a cell allows: of all families alike, or of each that is spoken.
+    #[must_use]
+    pub fn traffic(&self, allowed: Allowed) -> Vec<(Option<Family>, &TrafficSet)> {
+        let set = |id: Option<SetId>| id.and_then(|id| self.traffic.get(id.place()));
+        match (set(allowed.v4), set(allowed.v6)) {
+            (Some(v4), Some(v6)) if v4 == v6 => vec![(None, v4)],
+            (Some(v4), Some(v6)) => vec![(Some(Family::V4), v4), (Some(Family::V6), v6)],
+            (Some(only), None) | (None, Some(only)) => vec![(None, only)],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// What is allowed from one group to another, by their places.
+    #[must_use]
+    pub fn cell(&self, source: usize, destination: usize) -> Option<Allowed> {
+        let destination = u32::try_from(destination).ok()?;
+        let cells = self.allowed.get(source)?;
+        cells.iter().find(|(_, groups)| groups.contains(destination)).map(|(allowed, _)| *allowed)
+    }
+
+    /// The end of a connection from or to a group, in a family: its first pod, or its first address.
+    #[must_use]
+    pub fn endpoint(&self, group: usize, family: Family) -> Option<Endpoint<'c>> {
+        let group = self.groups.get(group)?;
+        match group.pods.first() {
+            Some(place) => {
+                let pod = self.cluster.pods.get(*place)?;
+                let own = pod.addresses.iter().copied().find(|address| Family::of(*address) == family);
+                if own.is_none() && !pod.addresses.is_empty() {
+                    return None;
+                }
+                Endpoint::pod(self.cluster, *place, own)
+            }
+            None => {
+                let (first, _) = group.addresses.iter().find(|(first, _)| Family::of(*first) == family)?;
+                Some(Endpoint::Outside(*first))
+            }
+        }
+    }
+
+    /// Whether a group is of one pod, which says nothing of what it may send to itself.
+    #[must_use]
+    pub fn is_single(&self, group: usize) -> bool {
+        self.groups.get(group).is_some_and(|group| group.pods.len() == 1)
+    }
+}
+
+fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(IpAddr, IpAddr)> {
+    let mut all = Vec::new();
+    for (index, (lies, of_family)) in lies.iter().zip(ranges).enumerate() {
+        let Lies::In(class) = lies else { continue };
+        let address = |bits: u128| match u32::try_from(bits) {
+            Ok(bits) if index == 0 => IpAddr::V4(bits.into()),
+            _ => IpAddr::V6(bits.into()),
+        };
+        let own = of_family.get(*class).into_iter().flatten();
+        all.extend(own.map(|(first, last)| (address(*first), address(*last))));
+    }
+    all
+}
+
+/// The rows of all groups, in one family.
+struct OfFamily<'e, 'a> {
+    rows: Rows<'e, 'a>,
+    /// The rows of each group that is of the family: of what it sends, and of what it takes.
+    of: Vec<Option<(RowId, RowId)>>,
+    /// The groups of pods.
+    pods: RoaringBitmap,
+}
+
+impl<'e, 'a> OfFamily<'e, 'a> {
+    fn new(mut rows: Rows<'e, 'a>, groups: &'e Groups, traffic: &mut Sets) -> Self {
+        let mut pods = RoaringBitmap::new();
+        let mut of = Vec::with_capacity(groups.list.len());
+        for (index, group) in (0..).zip(&groups.list) {
+            if !rows.all.contains(index) {
+                of.push(None);
+                continue;
+            }
+            if !group.pods.is_empty() {
+                pods.insert(index);
+            }
+            let egress = rows.row(traffic, group, Direction::Egress);
+            let ingress = rows.row(traffic, group, Direction::Ingress);
+            of.push(Some((egress, ingress)));
+        }
+        Self { rows, of, pods }
+    }
+
+    fn of_group(&self, group: u32) -> Option<(RowId, RowId)> {
+        self.of.get(group as usize).copied().flatten()
+    }
+
+    fn row(&self, id: RowId) -> &[(SetId, RoaringBitmap)] {
+        self.rows.list.get(id).map_or(&[], Row::as_slice)
+    }
+}
+
+fn part_of(row: &[(SetId, RoaringBitmap)], group: u32) -> Option<SetId> {
+    row.iter().find(|(_, groups)| groups.contains(group)).map(|(set, _)| *set)
+}
+
+/// The cells between the groups of which these are the first members.
+fn cells(
+    families: &[OfFamily<'_, '_>],
+    firsts: &[u32],
+    traffic: &mut Sets,
+) -> Vec<Vec<(Allowed, RoaringBitmap)>> {
+    let chosen: RoaringBitmap = firsts.iter().copied().collect();
+    let place: FxHashMap<u32, u32> = firsts.iter().copied().zip(0..).collect();
+    let crossings: Vec<Crossing<'_, '_>> =
+        families.iter().map(|family| Crossing::new(family, &chosen)).collect();
+    let mut found: Vec<[Option<SetId>; 2]> = vec![[None; 2]; firsts.len()];
+    let mut touched: Vec<u32> = Vec::new();
+    firsts
+        .iter()
+        .map(|source| {
+            for (index, crossing) in crossings.iter().enumerate() {
+                crossing.destinations(*source, traffic, |destination, set| {
+                    let Some(at) = place.get(&destination) else { return };
+                    if let Some(cell) = found.get_mut(*at as usize) {
+                        if *cell == [None; 2] {
+                            touched.push(*at);
+                        }
+                        if let Some(own) = cell.get_mut(index) {
+                            *own = Some(set);
+                        }
+                    }
+                });
+            }
+            touched.sort_unstable();
+            let mut cells: FxHashMap<Allowed, RoaringBitmap> = FxHashMap::default();
+            for at in touched.drain(..) {
+                let Some(cell) = found.get_mut(at as usize) else { continue };
+                let sets = std::mem::take(cell);
+                let destination = firsts.get(at as usize).copied().unwrap_or(0);
+                // Where a family is spoken and nothing of it is allowed.
+                let mut sets = sets.into_iter().zip(families).map(|(set, family)| {
+                    let spoken = family.rows.all.contains(*source) && family.rows.all.contains(destination);
+                    set.or(spoken.then_some(Sets::NONE))
+                });
+                let (v4, v6) = (sets.next().flatten(), sets.next().flatten());
+                cells.entry(Allowed { v4, v6 }).or_default().insert(at);
+            }
+            let mut cells: Vec<_> = cells.into_iter().collect();
+            cells.sort_unstable_by_key(|(allowed, groups)| (groups.min(), *allowed));
+            cells
+        })
+        .collect()
+}
+
+/// What the sources' sides allow, crossed with what the destinations' sides allow.
+struct Crossing<'f, 'a> {
+    family: &'f OfFamily<'f, 'a>,
+    chosen: &'f RoaringBitmap,
+    /// The groups that take by each row.
+    takers: FxHashMap<RowId, RoaringBitmap>,
+    /// The rows by which a source may send, where those are few sources.
+    by_source: FxHashMap<u32, Vec<(RowId, SetId)>>,
+    /// The other rows.
+    broad: Vec<RowId>,
+}
+
+impl<'f, 'a> Crossing<'f, 'a> {
+    fn new(family: &'f OfFamily<'f, 'a>, chosen: &'f RoaringBitmap) -> Self {
+        let mut takers: FxHashMap<RowId, RoaringBitmap> = FxHashMap::default();
+        for group in chosen {
+            if let Some((_, ingress)) = family.of_group(group) {
+                takers.entry(ingress).or_default().insert(group);
+            }
+        }
+        let mut by_source: FxHashMap<u32, Vec<(RowId, SetId)>> = FxHashMap::default();
+        let mut broad = Vec::new();
+        for row in takers.keys() {
+            let parts = family.row(*row);
+            let sources: u64 = parts.iter().map(|(_, groups)| groups.len()).sum();
+            if sources * 4 > chosen.len() {
+                broad.push(*row);
+                continue;
+            }
+            for (set, groups) in parts {
+                for source in groups & chosen {
+                    by_source.entry(source).or_default().push((*row, *set));
+                }
+            }
+        }
+        Self { family, chosen, takers, by_source, broad }
+    }
+
+    /// Calls `found` with each group that a source may send to, and what.
+    fn destinations(&self, source: u32, traffic: &mut Sets, mut found: impl FnMut(u32, SetId)) {
+        let Some((egress, _)) = self.family.of_group(source) else { return };
+        let is_pod = |group: u32| self.family.pods.contains(group);
+        let broad = self.broad.iter().filter_map(|row| Some((*row, part_of(self.family.row(*row), source)?)));
+        let takes: Vec<(RowId, SetId)> =
+            self.by_source.get(&source).into_iter().flatten().copied().chain(broad).collect();
+        for (sent, groups) in self.family.row(egress) {
+            let groups = groups & self.chosen;
+            if groups.len() < takes.len() as u64 {
+                for destination in groups {
+                    let Some((_, ingress)) = self.family.of_group(destination) else { continue };
+                    let Some(taken) = part_of(self.family.row(ingress), source) else { continue };
+                    let set = traffic.apply(Operation::And, *sent, taken);
+                    if set != Sets::NONE && (is_pod(source) || is_pod(destination)) {
+                        found(destination, set);
+                    }
+                }
+                continue;
+            }
+            for (row, taken) in &takes {
+                let set = traffic.apply(Operation::And, *sent, *taken);
+                let Some(takers) = self.takers.get(row).filter(|_| set != Sets::NONE) else { continue };
+                for destination in &groups & takers {
+                    if is_pod(source) || is_pod(destination) {
+                        found(destination, set);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What a group may send, or take, as far as its own side decides.
+
+use npc_cluster::Cluster;
+use npc_model::{Evaluator, Prepared, Sides, TermId};
+use npc_program::values::port::{Protocol, Which};
+use npc_program::{Action, Direction};
+use roaring::RoaringBitmap;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::hash::{Hash as _, Hasher as _};
+
+use crate::addresses::{AddressSets, Classes};
+use crate::groups::{Group, Groups, Lies, PortName, Relation};
+use crate::traffic::{Operation, SetId, Sets, TrafficSet};
+
+/// Of each set of traffic, the groups with which one side allows just that: sets that are not empty,
+/// groups that are apart.
+pub(crate) type Row = Vec<(SetId, RoaringBitmap)>;
+
+/// A row, by its place in [`Rows::list`].
+pub(crate) type RowId = usize;
+
+/// All rows of one family, each once.
+pub(crate) struct Rows<'e, 'a> {
+    evaluator: &'e Evaluator<'a>,
+    cluster: &'e Cluster,
+    groups: &'e Groups,
+    sets: &'e AddressSets<'e>,
+    /// The groups of the family.
+    pub(crate) all: RoaringBitmap,
+    /// The groups that each term selects.
+    of_term: FxHashMap<TermId, RoaringBitmap>,
+    /// The groups in each set of addresses.
+    of_set: Vec<RoaringBitmap>,
+    /// The groups of each namespace, where a group is of one; and of each value of shared labels.
+    of_namespace: FxHashMap<usize, RoaringBitmap>,
+    of_values: FxHashMap<(usize, Vec<&'e str>), RoaringBitmap>,
+    /// The groups that name the same ports.
+    of_ports: FxHashMap<&'e [PortName], RoaringBitmap>,
+    pub(crate) list: Vec<Row>,
+    by_hash: FxHashMap<u64, Vec<RowId>>,
+    known: FxHashMap<Key<'e>, RowId>,
+}
+
+/// What a row depends on.
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'e> {
+    direction: Direction,
+    sides: Sides,
+    namespace: Option<usize>,
+    shared: Vec<(usize, Option<Vec<&'e str>>)>,
+    ports: Option<&'e [PortName]>,
+}
+
+/// What one side has said so far of some groups.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    /// The traffic that nothing has decided yet.
+    open: SetId,
+    /// The traffic that goes on to the plain policies, by `pass`.
+    passed: SetId,
+    allowed: SetId,
+}
+
+impl<'e, 'a> Rows<'e, 'a> {
+    pub(crate) fn new(
+        evaluator: &'e Evaluator<'a>,
+        cluster: &'e Cluster,
+        groups: &'e Groups,
+        sets: &'e AddressSets<'e>,
+        classes: &Classes,
+        family: usize,
+    ) -> Self {
+        let mut rows = Self {
+            evaluator,
+            cluster,
+            groups,
+            sets,
+            all: groups.of_family(family),
+            of_term: FxHashMap::default(),
+            of_set: vec![RoaringBitmap::new(); sets.list.len()],
+            of_namespace: FxHashMap::default(),
+            of_values: FxHashMap::default(),
+            of_ports: FxHashMap::default(),
+            list: Vec::new(),
+            by_hash: FxHashMap::default(),
+            known: FxHashMap::default(),
+        };
+        // The first row allows everything: that of whom nothing decides for.
+        rows.intern(vec![(Sets::ALL, rows.all.clone())]);
+        let unknown = sets.of_unknown();
+        for (index, group) in (0..).zip(&groups.list) {
+            let lies_in = match group.lies.get(family) {
+                None | Some(Lies::Nowhere) => continue,
+                Some(Lies::Unknown) => unknown.as_slice(),
+                Some(Lies::In(class)) => classes.sets(*class),
+            };
+            for set in lies_in {
+                if let Some(of_set) = rows.of_set.get_mut(*set) {
+                    of_set.insert(index);
+                }
+            }
+            for term in &group.terms {
+                rows.of_term.entry(*term).or_default().insert(index);
+            }
+            rows.of_ports.entry(group.ports.as_slice()).or_default().insert(index);
+            if let Some(namespace) = group.namespace {
+                rows.of_namespace.entry(namespace).or_default().insert(index);
+                for list in 0..groups.relations.shared.len() {
+                    if let Some(values) = groups.relations.values(cluster, list, namespace) {
+                        rows.of_values.entry((list, values)).or_default().insert(index);
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// The row of a group, which is of the family.
+    pub(crate) fn row(&mut self, sets: &mut Sets, group: &'e Group, direction: Direction) -> RowId {
+        let Some((egress, ingress)) = group.sides else { return 0 };
+        let sides = match direction {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        };
+        let (same, lists) = self.groups.relations.asked(self.evaluator, sides);
+        let values = |list: usize| self.groups.relations.values(self.cluster, list, group.namespace?);
+        let key = Key {
+            direction,
+            sides,
+            namespace: group.namespace.filter(|_| same),
+            shared: lists.into_iter().map(|list| (list, values(list))).collect(),
+            ports: (direction == Direction::Ingress).then_some(group.ports.as_slice()),
+        };
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let row = self.compute(sets, group, direction, sides);
+        let id = self.intern(row);
+        self.known.insert(key, id);
+        id
+    }
+
+    fn intern(&mut self, row: Row) -> RowId {
+        let mut hasher = FxHasher::default();
+        for (set, groups) in &row {
+            set.hash(&mut hasher);
+            groups.iter().for_each(|group| group.hash(&mut hasher));
+        }
+        let alike = self.by_hash.entry(hasher.finish()).or_default();
+        if let Some(known) = alike.iter().find(|known| self.list.get(**known) == Some(&row)) {
+            return *known;
+        }
+        alike.push(self.list.len());
+        self.list.push(row);
+        self.list.len() - 1
+    }
+
+    fn compute(&self, sets: &mut Sets, group: &Group, direction: Direction, sides: Sides) -> Row {
+        let start = State { open: Sets::ALL, passed: Sets::NONE, allowed: Sets::NONE };
+        let mut states = vec![(start, self.all.clone())];
+        let rules = |tier: usize| {
+            let rules = self.evaluator.tier(tier).map_or(&[][..], |tier| &tier.rules);
+            rules.iter().filter_map(|place| Some((*place, self.evaluator.rule(*place)?)))
+        };
+        for (place, rule) in rules(sides.admin) {
+            self.apply(sets, &mut states, group, direction, place, rule);
+        }
+        // What no admin rule decides goes on, too.
+        step(&mut states, |state| {
+            let open = sets.apply(Operation::Or, state.open, state.passed);
+            State { open, passed: Sets::NONE, ..state }
+        });
+        let isolated = self.evaluator.tier(sides.plain).is_some_and(|tier| !tier.policies.is_empty());
+        for (place, rule) in rules(sides.plain) {
+            self.apply(sets, &mut states, group, direction, place, rule);
+        }
+        if isolated {
+            step(&mut states, |state| State { open: Sets::NONE, ..state });
+        }
+        for (place, rule) in rules(sides.baseline) {
+            self.apply(sets, &mut states, group, direction, place, rule);
+        }
+        // If nothing matches: allow.
+        step(&mut states, |state| {
+            let allowed = sets.apply(Operation::Or, state.allowed, state.open);
+            State { open: Sets::NONE, allowed, ..state }
+        });
+        let mut row: Row = states
+            .into_iter()
+            .filter(|(state, _)| state.allowed != Sets::NONE)
+            .map(|(state, groups)| (state.allowed, groups))
+            .collect();
+        row.sort_unstable_by_key(|(set, _)| *set);
+        row
+    }
+
+    /// One rule.
+    fn apply(
+        &self,
+        sets: &mut Sets,
+        states: &mut Vec<(State, RoaringBitmap)>,
+        group: &Group,
+        direction: Direction,
+        place: usize,
+        rule: &Prepared<'_>,
+    ) {
+        let named = self.named(group, place, rule);
+        for (ports, groups) in self.ports(sets, group, direction, rule, named) {
+            let before = std::mem::take(states);
+            for (state, mut old) in before {
+                let hit = sets.apply(Operation::And, state.open, ports);
+                let both = if hit == Sets::NONE { RoaringBitmap::new() } else { &old & &groups };
+                if both.is_empty() {
+                    add(states, state, old);
+                    continue;
+                }
+                old -= &both;
+                if !old.is_empty() {
+                    add(states, state, old);
+                }
+                let mut next = state;
+                next.open = sets.apply(Operation::Without, state.open, hit);
+                match rule.rule.action {
+                    Action::Allow => next.allowed = sets.apply(Operation::Or, state.allowed, hit),
+                    Action::Pass => next.passed = sets.apply(Operation::Or, state.passed, hit),
+                    Action::Deny => {}
+                }
+                add(states, next, both);
+            }
+        }
+    }
+
+    /// The groups that a rule names as peers.
+    fn named(&self, subject: &Group, place: usize, rule: &Prepared<'_>) -> RoaringBitmap {
+        let set = self.sets.of_rule.get(place).and_then(|set| self.of_set.get(*set));
+        let mut named = set.cloned().unwrap_or_default();
+        for term in &rule.terms {
+            let Some(selected) = self.of_term.get(term) else { continue };
+            match self.groups.relations.of_term.get(term) {
+                None => named |= selected,
+                Some(Relation::Same) => {
+                    let own = subject.namespace.and_then(|own| self.of_namespace.get(&own));
+                    if let Some(own) = own {
+                        named |= selected & own;
+                    }
+                }
+                Some(Relation::Sharing(list)) => {
+                    let values = subject
+                        .namespace
+                        .and_then(|own| self.groups.relations.values(self.cluster, *list, own));
+                    if let Some(own) = values.and_then(|values| self.of_values.get(&(*list, values))) {
+                        named |= selected & own;
+                    }
+                }
+            }
+        }
+        named
+    }
+
+    /// A rule's ports, and the groups with which they are those: named ports are the destination's.
+    fn ports(
+        &self,
+        sets: &mut Sets,
+        subject: &Group,
+        direction: Direction,
+        rule: &Prepared<'_>,
+        named: RoaringBitmap,
+    ) -> Vec<(SetId, RoaringBitmap)> {
+        let ports = &rule.rule.ports;
+        if ports.is_empty() {
+            return vec![(Sets::ALL, named)];
+        }
+        let mut of = |own: &[PortName]| {
+            let set = TrafficSet::of_ports(ports.iter().map(|term| &term.port), |protocol, name, out| {
+                out.extend(self.numbers(own, protocol, name));
+            });
+            sets.intern(set)
+        };
+        let by_name = ports.iter().any(|term| matches!(term.port.which, Which::Named(_)));
+        match direction {
+            Direction::Ingress => vec![(of(&subject.ports), named)],
+            Direction::Egress if !by_name => vec![(of(&[]), named)],
+            Direction::Egress => self
+                .of_ports
+                .iter()
+                .map(|(own, groups)| (of(own), &named & groups))
+                .filter(|(_, groups)| !groups.is_empty())
+                .collect(),
+        }
+    }
+
+    fn numbers<'o>(
+        &self,
+        own: &'o [PortName],
+        protocol: Protocol,
+        name: &str,
+    ) -> impl Iterator<Item = (u16, u16)> + 'o {
+        let name = self.groups.port_names.get(name).copied();
+        own.iter()
+            .filter(move |port| port.0 == protocol && Some(port.1) == name)
+            .map(|(_, _, number)| (*number, *number))
+    }
+}
+
+/// Puts groups with those that are in the same state.
+fn add(states: &mut Vec<(State, RoaringBitmap)>, state: State, groups: RoaringBitmap) {
+    match states.iter_mut().find(|(known, _)| *known == state) {
+        Some((_, all)) => *all |= groups,
+        None => states.push((state, groups)),
+    }
+}
+
+fn step(states: &mut Vec<(State, RoaringBitmap)>, mut next: impl FnMut(State) -> State) {
+    for (state, groups) in std::mem::take(states) {
+        add(states, next(state), groups);
+    }
+}

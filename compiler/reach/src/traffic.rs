@@ -1,0 +1,284 @@
+//! Sets of traffic: ports of protocols, and the protocols that have none.
+
+use std::fmt;
+
+use npc_model::Traffic;
+use npc_program::values::port::{Port, Protocol, Which};
+use rustc_hash::FxHashMap;
+
+/// A set of traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrafficSet {
+    /// The ports of each protocol, in the order of [`Protocol::ALL`]: ranges with their ends, in order
+    /// and apart.
+    ports: [Vec<(u16, u16)>; 3],
+    /// All IP protocols without ports.
+    other: bool,
+}
+
+/// Every port there is.
+const EVERY_PORT: (u16, u16) = (1, u16::MAX);
+
+impl TrafficSet {
+    /// All traffic there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { ports: std::array::from_fn(|_| vec![EVERY_PORT]), other: true }
+    }
+
+    /// The ports that a rule names. `named` gives the numbers of a named port at the destination.
+    pub fn of_ports<'a>(
+        ports: impl Iterator<Item = &'a Port>,
+        mut named: impl FnMut(Protocol, &str, &mut Vec<(u16, u16)>),
+    ) -> Self {
+        let mut all = Self::default();
+        for port in ports {
+            let Some(ranges) = all.ports.get_mut(port.protocol as usize) else { continue };
+            match &port.which {
+                Which::All => ranges.push(EVERY_PORT),
+                Which::Range(first, last) => ranges.push((*first, *last)),
+                Which::Named(name) => named(port.protocol, name, ranges),
+            }
+        }
+        all.ports.iter_mut().for_each(tidy);
+        all
+    }
+
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.other && self.ports.iter().all(Vec::is_empty)
+    }
+
+    /// Whether everything is in the set.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.other && self.ports.iter().all(|ranges| ranges.as_slice() == [EVERY_PORT])
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.with(other, |a, b| a && b)
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        self.with(other, |a, b| a || b)
+    }
+
+    /// What is in this set alone.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        self.with(other, |a, b| a && !b)
+    }
+
+    fn with(&self, other: &Self, keep: impl Fn(bool, bool) -> bool + Copy) -> Self {
+        let mut ports = self.ports.iter().zip(&other.ports).map(|(a, b)| combine(a, b, keep));
+        Self {
+            ports: std::array::from_fn(|_| ports.next().unwrap_or_default()),
+            other: keep(self.other, other.other),
+        }
+    }
+
+    /// Some traffic of the set: the lowest port of the first protocol that it has.
+    #[must_use]
+    pub fn example(&self) -> Option<Traffic> {
+        let port = Protocol::ALL
+            .into_iter()
+            .zip(&self.ports)
+            .find_map(|(protocol, ranges)| Some(Traffic::Port(protocol, ranges.first()?.0)));
+        port.or(self.other.then_some(Traffic::Other))
+    }
+
+    /// Whether traffic is in the set.
+    #[must_use]
+    pub fn contains(&self, traffic: Traffic) -> bool {
+        match traffic {
+            Traffic::Other => self.other,
+            Traffic::Port(protocol, port) => self
+                .ports
+                .get(protocol as usize)
+                .is_some_and(|ranges| ranges.iter().any(|(first, last)| (*first..=*last).contains(&port))),
+        }
+    }
+
+    /// As words: `tcp/80`, `udp/1000-2000`, `sctp` for every port of a protocol, `other` for protocols
+    /// without ports; `all` alone where that is all.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        if self.is_all() {
+            return vec!["all".to_owned()];
+        }
+        let mut words = Vec::new();
+        for (protocol, ranges) in Protocol::ALL.into_iter().zip(&self.ports) {
+            words.extend(ranges.iter().map(|(first, last)| {
+                let which =
+                    if (*first, *last) == EVERY_PORT { Which::All } else { Which::Range(*first, *last) };
+                Port { protocol, which }.to_string()
+            }));
+        }
+        if self.other {
+            words.push("other".to_owned());
+        }
+        words
+    }
+}
+
+impl fmt::Display for TrafficSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() { f.write_str("none") } else { f.write_str(&self.words().join(", ")) }
+    }
+}
+
+/// Puts ranges in order, and together where they touch.
+fn tidy(ranges: &mut Vec<(u16, u16)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let joined = u32::from(next.0) <= u32::from(kept.1) + 1;
+        if joined {
+            kept.1 = kept.1.max(next.1);
+        }
+        joined
+    });
+}
+
+/// The ports of which `keep` holds, by whether the first and the second list has them.
+fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Vec<(u16, u16)> {
+    // Between two starts, and behind two ends, nothing changes.
+    let ends = |ranges: &[(u16, u16)]| -> Vec<u32> {
+        ranges.iter().flat_map(|(first, last)| [u32::from(*first), u32::from(*last) + 1]).collect()
+    };
+    let (in_a, in_b) = (ends(a), ends(b));
+    let mut cuts: Vec<u32> = in_a.iter().chain(&in_b).copied().collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let inside = |ends: &[u32], at: u32| ends.partition_point(|end| *end <= at) % 2 == 1;
+    let mut out = Vec::new();
+    for pair in cuts.windows(2) {
+        if let [from, to] = pair
+            && keep(inside(&in_a, *from), inside(&in_b, *from))
+            && let (Ok(first), Ok(last)) = (u16::try_from(*from), u16::try_from(to - 1))
+        {
+            out.push((first, last));
+        }
+    }
+    tidy(&mut out);
+    out
+}
+
+/// A set of traffic, by its number in [`Sets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SetId(u32);
+
+/// Sets of traffic, each once, and what comes out of two.
+pub(crate) struct Sets {
+    list: Vec<TrafficSet>,
+    ids: FxHashMap<TrafficSet, SetId>,
+    results: FxHashMap<(Operation, SetId, SetId), SetId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    And,
+    Or,
+    Without,
+}
+
+impl Sets {
+    pub(crate) const NONE: SetId = SetId(0);
+    pub(crate) const ALL: SetId = SetId(1);
+
+    pub(crate) fn new() -> Self {
+        let mut sets = Self { list: Vec::new(), ids: FxHashMap::default(), results: FxHashMap::default() };
+        sets.intern(TrafficSet::default());
+        sets.intern(TrafficSet::all());
+        sets
+    }
+
+    pub(crate) fn intern(&mut self, set: TrafficSet) -> SetId {
+        if let Some(id) = self.ids.get(&set) {
+            return *id;
+        }
+        let id = SetId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        self.list.push(set.clone());
+        self.ids.insert(set, id);
+        id
+    }
+
+    pub(crate) fn apply(&mut self, operation: Operation, a: SetId, b: SetId) -> SetId {
+        match (operation, a, b) {
+            (Operation::And, Self::ALL, other) | (Operation::And, other, Self::ALL) => return other,
+            (Operation::And, Self::NONE, _) | (Operation::And, _, Self::NONE) => return Self::NONE,
+            (Operation::Or, Self::NONE, other) | (Operation::Or, other, Self::NONE) => return other,
+            (Operation::Without, other, Self::NONE) => return other,
+            _ => {}
+        }
+        if let Some(known) = self.results.get(&(operation, a, b)) {
+            return *known;
+        }
+        let nothing = TrafficSet::default();
+        let (left, right) = (self.get(a).unwrap_or(&nothing), self.get(b).unwrap_or(&nothing));
+        let result = match operation {
+            Operation::And => left.and(right),
+            Operation::Or => left.or(right),
+            Operation::Without => left.without(right),
+        };
+        let id = self.intern(result);
+        self.results.insert((operation, a, b), id);
+        id
+    }
+
+    pub(crate) fn get(&self, id: SetId) -> Option<&TrafficSet> {
+        self.list.get(id.0 as usize)
+    }
+
+    pub(crate) fn into_list(self) -> Vec<TrafficSet> {
+        self.list
+    }
+}
+
+impl SetId {
+    pub(crate) const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn set(words: &str) -> TrafficSet {
+        let ports: Vec<Port> = words
+            .split(' ')
+            .filter(|word| !word.is_empty())
+            .map(|word| {
+                let (protocol, ports) = word.split_once('/').unwrap_or((word, "1-65535"));
+                let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+                Port {
+                    protocol: Protocol::parse(protocol).unwrap(),
+                    which: Which::Range(first.parse().unwrap(), last.parse().unwrap()),
+                }
+            })
+            .collect();
+        TrafficSet::of_ports(ports.iter(), |_, _, _| {})
+    }
+
+    #[test]
+    fn operations() {
+        let a = set("tcp/80-90 tcp/85-100 tcp/101 udp/53");
+        assert_eq!(a.to_string(), "tcp/80-101, udp/53");
+        assert_eq!(a.and(&set("tcp/1-80 tcp/101-65535 sctp")).to_string(), "tcp/80, tcp/101");
+        assert_eq!(a.or(&set("udp/54 udp/52 tcp/1-79")).to_string(), "tcp/1-101, udp/52-54");
+        assert_eq!(a.without(&set("tcp/81-100")).to_string(), "tcp/80, tcp/101, udp/53");
+        assert!(a.without(&a).is_empty());
+        let rest = TrafficSet::all().without(&set("tcp/65535"));
+        assert_eq!(rest.to_string(), "tcp/1-65534, udp, sctp, other");
+        assert!(rest.or(&set("tcp/65535")).is_all());
+        assert_eq!(rest.example(), Some(Traffic::Port(Protocol::Tcp, 1)));
+        assert!(rest.contains(Traffic::Other) && !rest.contains(Traffic::Port(Protocol::Tcp, 65535)));
+    }
+}
