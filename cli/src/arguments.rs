@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Says whether a connection is allowed, and which rule of which policy decides it.
     Query(Query),
+    /// Tell who can reach whom: all pods against all, grouped by equivalent pods.
+    Reach(Reach),
     /// Writes policies of Kubernetes and Kyverno as a program.
     Import(Import),
     /// Prints the page of a diagnostic's code.
@@ -210,6 +212,38 @@ pub(crate) struct Query {
     /// How the answer is printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Reach {
+    /// Programs, manifests of NetworkPolicy, ClusterNetworkPolicy and Kyverno, folders of either, or
+    /// `-` for standard input.
+    #[arg(value_name = "FILE", default_value = ".")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster: PathBuf,
+    /// Only what these may send: a namespace, a pod (`namespace/name`), an address, or `outside`.
+    #[arg(long, value_name = "WHO", value_delimiter = ',')]
+    pub(crate) from: Vec<String>,
+    /// Only what these may be sent.
+    #[arg(long, value_name = "WHO", value_delimiter = ',')]
+    pub(crate) to: Vec<String>,
+    /// How the table is printed: for people, as data, as a graph for Graphviz, as a picture, or as a
+    /// page to explore in a browser.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: ReachFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReachFormat {
+    #[value(alias = "text")]
+    Human,
+    Json,
+    Csv,
+    Dot,
+    Svg,
+    Html,
 }
 
 /// How a question is answered.

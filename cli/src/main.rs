@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => command::diff::run(&options, colour),
         Command::Test(options) => command::test::run(&options, colour),
         Command::Query(options) => command::query::run(&options, colour),
+        Command::Reach(options) => command::reach::run(&options, colour),
         Command::Import(options) => command::import::run(&options, colour),
         Command::Explain(options) => command::explain::run(&options),
         Command::Completions { shell } => command::completions::run(shell),

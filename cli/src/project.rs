@@ -8,6 +8,7 @@ use npc_driver::Config;
 
 use crate::arguments::Input;
 use crate::files::{Disk, Error, STDIN, folder_of, read_stdin, sources_in, with_slashes};
+use crate::report::Reporter;
 
 /// The configuration's file.
 const CONFIG: &str = "npc.toml";
@@ -150,6 +151,18 @@ fn prefix(here: &Path, root: &Path) -> String {
     let mut absolute = root.to_string_lossy().replace('\\', "/");
     absolute.push('/');
     absolute
+}
+
+/// Reads a cluster file, where one is named. `None` where it is none, which is told.
+pub(crate) fn cluster(path: Option<&Path>, reporter: &Reporter) -> Result<Option<Option<Cluster>>, Error> {
+    let Some(path) = path else { return Ok(Some(None)) };
+    match read_cluster(path)? {
+        Ok(cluster) => Ok(Some(Some(cluster))),
+        Err(diagnostic) => {
+            reporter.print(&[diagnostic], &SourceMap::new())?;
+            Ok(None)
+        }
+    }
 }
 
 /// Reads a cluster file.

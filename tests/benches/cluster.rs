@@ -20,6 +20,7 @@ use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_model::{Connection, Evaluator, Traffic, verdict};
 use npc_program::Program;
+use npc_reach::Reach;
 use npc_tests::large;
 use npc_tests::memory::Memory;
 
@@ -50,9 +51,22 @@ fn main() {
         assert!(!checked.report.has_errors(), "{:#?}", checked.report.diagnostics.first());
         let program = checked.program;
         println!("{pods} pods of {} sets of labels, {policies} policies", pods / 10);
+        reach(&program, &cluster);
         connections(&program, &cluster);
         command(&text, &cluster);
     }
+}
+
+/// All pods against all.
+fn reach(program: &Program, cluster: &Cluster) {
+    let taken = best(3, || Reach::new(program, cluster));
+    let reach = Reach::new(program, cluster);
+    let cells: u64 = reach.allowed.iter().flatten().map(|(_, groups)| groups.len()).sum();
+    println!(
+        "  reach              {:9.1} ms, {} groups, {cells} pairs of which reach each other",
+        milliseconds(taken),
+        reach.groups.len()
+    );
 }
 
 /// Many connections, beside the interpreter.

@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::arguments::{Check, Deny};
 use crate::command::compile::options;
 use crate::files::{Error, print, write_all};
-use crate::project::{Project, read_cluster};
+use crate::project::{Project, cluster};
 use crate::report::{Reporter, line};
 
 /// How often repairs are tried: one may bring another mistake to light, and a file tells a thousand at
@@ -33,15 +33,8 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         }
     };
     reporter.style.prefix.clone_from(&project.prefix);
-    let cluster = match &arguments.input.cluster {
-        None => None,
-        Some(path) => match read_cluster(path)? {
-            Ok(cluster) => Some(cluster),
-            Err(diagnostic) => {
-                reporter.print(&[diagnostic], &npc_diagnostics::SourceMap::new())?;
-                return Ok(Outcome::CouldNotRun);
-            }
-        },
+    let Some(cluster) = cluster(arguments.input.cluster.as_deref(), &reporter)? else {
+        return Ok(Outcome::CouldNotRun);
     };
     let targets =
         if arguments.target.is_empty() { project.config.targets.clone() } else { arguments.target.clone() };

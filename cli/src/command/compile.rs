@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use npc_cluster::Cluster;
-use npc_diagnostics::{Diagnostic, Level, SourceMap};
+use npc_diagnostics::{Diagnostic, Level};
 use npc_driver::Config;
 use npc_expand::Generated;
 use npc_render::Style;
@@ -14,7 +14,7 @@ use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
 use crate::Outcome;
 use crate::arguments::{Compile, Guard};
 use crate::files::{Error, folder_of, is_manifest, print, write_all};
-use crate::project::{Project, read_cluster};
+use crate::project::{Project, cluster, read_cluster};
 use crate::report::{Reporter, error_line, line};
 
 pub(crate) fn run(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
@@ -89,15 +89,8 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     };
     reporter.style.prefix.clone_from(&project.prefix);
     let root = Some(project.root.clone());
-    let cluster = match &arguments.input.cluster {
-        None => None,
-        Some(path) => match read_cluster(path)? {
-            Ok(cluster) => Some(cluster),
-            Err(diagnostic) => {
-                reporter.print(&[diagnostic], &SourceMap::new())?;
-                return Ok((Outcome::CouldNotRun, root));
-            }
-        },
+    let Some(cluster) = cluster(arguments.input.cluster.as_deref(), &reporter)? else {
+        return Ok((Outcome::CouldNotRun, root));
     };
     let targets = targets(arguments, &project.config);
     let to_stdout = arguments.output.as_os_str() == "-";

@@ -8,4 +8,5 @@ pub(crate) mod explain;
 pub(crate) mod import;
 pub(crate) mod man;
 pub(crate) mod query;
+pub(crate) mod reach;
 pub(crate) mod test;

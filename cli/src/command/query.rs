@@ -22,7 +22,7 @@ use crate::answer::human;
 use crate::arguments::{AnswerFormat, Format, Query, Way};
 use crate::files::{Error, print};
 use crate::policies::{self, Policies};
-use crate::project::read_cluster;
+use crate::project::cluster;
 use crate::report::Reporter;
 
 pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
@@ -37,15 +37,8 @@ pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
         reporter.print(&policies.diagnostics, &policies.sources)?;
         return Ok(Outcome::CouldNotRun);
     }
-    let cluster = match &arguments.cluster {
-        None => None,
-        Some(path) => match read_cluster(path)? {
-            Ok(cluster) => Some(cluster),
-            Err(diagnostic) => {
-                reporter.print(&[diagnostic], &SourceMap::new())?;
-                return Ok(Outcome::CouldNotRun);
-            }
-        },
+    let Some(cluster) = cluster(arguments.cluster.as_deref(), &reporter)? else {
+        return Ok(Outcome::CouldNotRun);
     };
     let ways = match ways(arguments, &policies, cluster.as_ref(), &reporter)? {
         Some(ways) => ways,

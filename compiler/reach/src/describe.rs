@@ -7,7 +7,7 @@ use npc_cluster::{Cluster, Pod};
 use rustc_hash::FxHashMap;
 
 /// The members of a group in words, each item exact: `shop/web-1` is a pod, `shop/{app=web}` all pods
-/// of a namespace with the label, `shop/*` all of its pods; or addresses and ranges of them.
+/// of a namespace with the label, `shop/*` all of its pods; or addresses outside and ranges of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
     /// The items.
@@ -15,6 +15,12 @@ pub struct Members {
 }
 
 impl Members {
+    /// All items.
+    #[must_use]
+    pub fn long(&self) -> String {
+        self.items.join(", ")
+    }
+
     /// The first items, and how many more there are.
     #[must_use]
     pub fn short(&self, most: usize) -> String {
@@ -89,13 +95,23 @@ impl<'c> Census<'c> {
     }
 }
 
-/// Addresses outside.
-pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)]) -> Members {
+/// Addresses outside: of a family, in so many classes, of which this may be the one with the most.
+pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)], classes: usize, is_rest: bool) -> Members {
+    let family = match ranges.first() {
+        Some((IpAddr::V6(_), _)) => "IPv6",
+        _ => "IPv4",
+    };
+    if classes == 1 {
+        return Members { items: vec![format!("outside ({family})")] };
+    }
+    if is_rest {
+        return Members { items: vec![format!("elsewhere outside ({family})")] };
+    }
     let items = ranges
         .iter()
         .map(|(first, last)| match prefix(*first, *last) {
-            Some(prefix) => prefix,
-            None => format!("{first}-{last}"),
+            Some(prefix) => format!("outside {prefix}"),
+            None => format!("outside {first}-{last}"),
         })
         .collect();
     Members { items }

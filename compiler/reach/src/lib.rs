@@ -14,7 +14,10 @@ mod matrix;
 mod partition;
 mod rows;
 mod traffic;
+mod view;
+pub mod write;
 
 pub use describe::Members;
 pub use matrix::{Allowed, Group, Reach};
 pub use traffic::TrafficSet;
+pub use view::{View, ViewError};

@@ -96,21 +96,31 @@ impl<'c> Reach<'c> {
             .zip(&classes)
             .map(|(family, classes)| classes.ranges(family))
             .collect::<Vec<_>>();
+        let outside: Vec<Vec<(IpAddr, IpAddr)>> = members
+            .iter()
+            .map(|(_, pods, block)| {
+                let groups = block.iter().filter_map(|group| groups.list.get(*group as usize));
+                let own = groups.filter(|_| pods.is_empty());
+                own.flat_map(|group| outside_ranges(&group.lies, &ranges)).collect()
+            })
+            .collect();
         let census = Census::new(cluster);
         let list = members
             .into_iter()
-            .map(|(outside, pods, block)| {
-                let addresses: Vec<(IpAddr, IpAddr)> = if outside {
-                    block
-                        .iter()
-                        .filter_map(|group| groups.list.get(*group as usize))
-                        .flat_map(|group| outside_ranges(&group.lies, &ranges))
-                        .collect()
-                } else {
-                    Vec::new()
+            .zip(outside.iter().cloned())
+            .map(|((_, pods, _), addresses)| {
+                let members = match addresses.first() {
+                    None => pods_members(cluster, &pods, &census),
+                    Some(own) => {
+                        let family = Family::of(own.0);
+                        let beside = outside.iter().filter(|ranges| {
+                            ranges.first().is_some_and(|(first, _)| Family::of(*first) == family)
+                        });
+                        let most = beside.clone().map(|ranges| addresses_in(ranges)).max();
+                        let is_rest = most == Some(addresses_in(&addresses));
+                        outside_members(&addresses, beside.count(), is_rest)
+                    }
                 };
-                let members =
-                    if outside { outside_members(&addresses) } else { pods_members(cluster, &pods, &census) };
                 Group { members, pods, addresses }
             })
             .collect();
@@ -137,11 +147,11 @@ impl<'c> Reach<'c> {
         cells.iter().find(|(_, groups)| groups.contains(destination)).map(|(allowed, _)| *allowed)
     }
 
-    /// The end of a connection from or to a group, in a family: its first pod, or its first address.
+    /// The end of a connection from or to a group, in a family: one of its pods, or its first address.
     #[must_use]
-    pub fn endpoint(&self, group: usize, family: Family) -> Option<Endpoint<'c>> {
+    pub fn endpoint(&self, group: usize, family: Family, member: usize) -> Option<Endpoint<'c>> {
         let group = self.groups.get(group)?;
-        match group.pods.first() {
+        match group.pods.get(member) {
             Some(place) => {
                 let pod = self.cluster.pods.get(*place)?;
                 let own = pod.addresses.iter().copied().find(|address| Family::of(*address) == family);
@@ -162,6 +172,15 @@ impl<'c> Reach<'c> {
     pub fn is_single(&self, group: usize) -> bool {
         self.groups.get(group).is_some_and(|group| group.pods.len() == 1)
     }
+}
+
+/// How many addresses there are in ranges, less one.
+fn addresses_in(ranges: &[(IpAddr, IpAddr)]) -> u128 {
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    ranges.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(bits(*last) - bits(*first)))
 }
 
 fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(IpAddr, IpAddr)> {

@@ -1,0 +1,122 @@
+//! The part of a table that is asked for.
+
+use std::fmt;
+
+use npc_cluster::Cluster;
+
+use crate::matrix::{Allowed, Reach};
+
+/// Some sources and some destinations.
+pub struct View<'r, 'c> {
+    /// The whole.
+    pub reach: &'r Reach<'c>,
+    /// The groups that are sources, by their places, in order.
+    pub from: Vec<usize>,
+    /// The groups that are destinations.
+    pub to: Vec<usize>,
+}
+
+/// A word that names no pod and no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewError(String);
+
+impl fmt::Display for ViewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ViewError {}
+
+impl<'r, 'c> View<'r, 'c> {
+    /// The groups of which some member is named: by `namespace`, `namespace/pod`, `outside` or an
+    /// address. No word names all.
+    ///
+    /// # Errors
+    ///
+    /// A word that names nothing.
+    pub fn new(reach: &'r Reach<'c>, from: &[String], to: &[String]) -> Result<Self, ViewError> {
+        Ok(Self { reach, from: named(reach, from)?, to: named(reach, to)? })
+    }
+
+    /// The cells that allow something: sources, destinations of the same, and what is allowed.
+    pub fn cells(&self) -> impl Iterator<Item = (usize, Vec<usize>, Allowed)> + '_ {
+        let to: roaring::RoaringBitmap = self.to.iter().filter_map(|at| u32::try_from(*at).ok()).collect();
+        self.from.iter().flat_map(move |from| {
+            let cells = self.reach.allowed.get(*from).into_iter().flatten();
+            let to = to.clone();
+            cells.filter_map(move |(allowed, groups)| {
+                let mut groups: Vec<usize> = (groups & &to).iter().map(|group| group as usize).collect();
+                // What one pod might send to itself is not asked.
+                groups.retain(|group| group != from || !self.reach.is_single(*group));
+                (!groups.is_empty()).then_some((*from, groups, *allowed))
+            })
+        })
+    }
+}
+
+fn named(reach: &Reach<'_>, words: &[String]) -> Result<Vec<usize>, ViewError> {
+    if words.is_empty() {
+        return Ok((0..reach.groups.len()).collect());
+    }
+    let mut found = Vec::new();
+    for word in words {
+        let before = found.len();
+        let is_named = matcher(reach.cluster, word);
+        found.extend((0..).zip(&reach.groups).filter(|(_, group)| is_named(group)).map(|(at, _)| at));
+        if found.len() == before {
+            return Err(unknown(reach.cluster, word));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn matcher<'w>(cluster: &'w Cluster, word: &'w str) -> Box<dyn Fn(&crate::Group) -> bool + 'w> {
+    if word == "outside" {
+        return Box::new(|group| !group.addresses.is_empty());
+    }
+    if let Ok(address) = word.parse::<std::net::IpAddr>() {
+        return Box::new(move |group| {
+            let alike = |other: std::net::IpAddr| other.is_ipv4() == address.is_ipv4();
+            group.addresses.iter().any(|(first, last)| alike(*first) && (*first..=*last).contains(&address))
+        });
+    }
+    let place = match word.split_once('/') {
+        Some((namespace, pod)) => cluster.pod(namespace, pod).map(|pod| (None, Some(pod))),
+        None => cluster.namespace(word).map(|namespace| (Some(namespace), None)),
+    };
+    Box::new(move |group| match place {
+        None => false,
+        Some((_, Some(pod))) => group.pods.binary_search(&pod).is_ok(),
+        Some((namespace, None)) => {
+            group.pods.iter().any(|pod| cluster.pods.get(*pod).map(|pod| pod.namespace) == namespace)
+        }
+    })
+}
+
+fn unknown(cluster: &Cluster, word: &str) -> ViewError {
+    if word == "outside" || word.parse::<std::net::IpAddr>().is_ok() {
+        return ViewError(format!("no pod speaks the family of `{word}`"));
+    }
+    let (namespace, pod) =
+        word.split_once('/').map_or((word, None), |(namespace, pod)| (namespace, Some(pod)));
+    let Some(place) = cluster.namespace(namespace) else {
+        let names = cluster.namespaces.iter().map(|namespace| namespace.name.as_str());
+        let near = npc_diagnostics::nearest(namespace, names);
+        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        return ViewError(format!("there is no namespace `{namespace}`{meant}"));
+    };
+    match pod {
+        None => ViewError(format!("the namespace `{namespace}` has no pods")),
+        Some(pod) => {
+            let own = cluster.pods.iter().filter(|other| other.namespace == place);
+            let names = own.map(|other| other.name.as_str());
+            let near = npc_diagnostics::nearest(pod, names.clone())
+                .or_else(|| names.clone().find(|name| name.starts_with(pod)));
+            let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
+            ViewError(format!("there is no pod `{namespace}/{pod}` that runs{meant}"))
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A graph, for Graphviz.
+
+use std::fmt::Write as _;
+
+use crate::view::View;
+
+/// A node for each group that may talk, an edge for each way.
+#[must_use]
+pub fn dot(view: &View<'_, '_>) -> String {
+    let mut out = String::from(
+        "digraph reach {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n",
+    );
+    let mut shown: Vec<usize> = view.from.iter().chain(&view.to).copied().collect();
+    shown.sort_unstable();
+    shown.dedup();
+    for group in shown {
+        let outside = view.reach.groups.get(group).is_some_and(|group| group.pods.is_empty());
+        let style = if outside { ", style=dashed" } else { "" };
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(out, "  g{group} [label={}{style}];", quoted(&view.name(group)));
+    }
+    for (from, to, allowed) in view.cells() {
+        let words = view.words(allowed);
+        for to in to {
+            let _ = writeln!(out, "  g{from} -> g{to} [label={}];", quoted(&words));
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,123 @@
+//! One page to explore, which needs nothing beside it.
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::TooLarge;
+use super::svg::escaped;
+use crate::view::View;
+
+/// The most groups of a page.
+const MOST: usize = 400;
+
+/// A connection between two groups, and why it has its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Example {
+    /// The connection, in words.
+    pub connection: String,
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// What each side says, in words.
+    pub reason: String,
+}
+
+/// All that the page shows.
+#[derive(Serialize)]
+struct Data {
+    groups: Vec<Shown>,
+    from: Vec<usize>,
+    to: Vec<usize>,
+    /// Each way of being allowed: the words, and whether that is everything.
+    kinds: Vec<(String, bool)>,
+    texts: Vec<String>,
+    /// Row by row: the kind, or -1 where all is denied, -2 where it is not asked; then of each example
+    /// whether it is allowed, the place of its connection among the texts, and that of its reason.
+    cells: Vec<Cell>,
+}
+
+#[derive(Serialize)]
+struct Cell(i32, Vec<(bool, usize, usize)>);
+
+#[derive(Serialize)]
+struct Shown {
+    id: usize,
+    name: String,
+    members: String,
+    pods: usize,
+}
+
+/// The page, with the examples that `explain` gives for each pair of groups.
+///
+/// # Errors
+///
+/// Where it would have too many groups to be looked at.
+pub fn html(
+    view: &View<'_, '_>,
+    title: &str,
+    mut explain: impl FnMut(usize, usize) -> Vec<Example>,
+) -> Result<String, TooLarge> {
+    view.fits(MOST)?;
+    let reach = view.reach;
+    let mut shown: Vec<usize> = view.from.iter().chain(&view.to).copied().collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let groups = shown
+        .iter()
+        .filter_map(|at| Some((at, reach.groups.get(*at)?)))
+        .map(|(at, group)| Shown {
+            id: *at,
+            name: group.members.short(2),
+            members: group.members.long(),
+            pods: group.pods.len(),
+        })
+        .collect();
+    let mut kinds = Vec::new();
+    let mut kind_of = FxHashMap::default();
+    let mut texts = Texts::default();
+    let mut cells = Vec::with_capacity(view.from.len() * view.to.len());
+    for from in &view.from {
+        for to in &view.to {
+            let outside = |group: usize| reach.groups.get(group).is_some_and(|group| group.pods.is_empty());
+            if (from == to && reach.is_single(*from)) || (outside(*from) && outside(*to)) {
+                cells.push(Cell(-2, Vec::new()));
+                continue;
+            }
+            let kind = match reach.cell(*from, *to) {
+                None => -1,
+                Some(allowed) => *kind_of.entry(allowed).or_insert_with(|| {
+                    kinds.push((view.words(allowed), view.is_all(allowed)));
+                    i32::try_from(kinds.len()).unwrap_or(i32::MAX) - 1
+                }),
+            };
+            let examples = explain(*from, *to)
+                .into_iter()
+                .map(|example| {
+                    (example.allowed, texts.place(example.connection), texts.place(example.reason))
+                })
+                .collect();
+            cells.push(Cell(kind, examples));
+        }
+    }
+    let data = Data { groups, from: view.from.clone(), to: view.to.clone(), kinds, texts: texts.list, cells };
+    // Inside a script, `</` would end it.
+    let data = serde_json::to_string(&data).unwrap_or_default().replace("</", "<\\/");
+    Ok(include_str!("page.html").replace("{{title}}", &escaped(title)).replace("\"{{data}}\"", &data))
+}
+
+/// Texts, each once.
+#[derive(Default)]
+struct Texts {
+    list: Vec<String>,
+    places: FxHashMap<String, usize>,
+}
+
+impl Texts {
+    fn place(&mut self, text: String) -> usize {
+        if let Some(place) = self.places.get(&text) {
+            return *place;
+        }
+        self.list.push(text.clone());
+        self.places.insert(text, self.list.len() - 1);
+        self.list.len() - 1
+    }
+}

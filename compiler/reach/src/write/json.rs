@@ -1,0 +1,56 @@
+//! JSON, for other programs.
+
+use serde_json::{Value, json as value};
+
+use super::family_name;
+use crate::view::View;
+
+/// The groups with all of their members, and what is allowed between them.
+#[must_use]
+pub fn json(view: &View<'_, '_>) -> String {
+    let reach = view.reach;
+    let mut shown: Vec<usize> = view.from.iter().chain(&view.to).copied().collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let groups: Vec<Value> = shown
+        .iter()
+        .filter_map(|at| Some((at, reach.groups.get(*at)?)))
+        .map(|(at, group)| {
+            let pods = group.pods.iter().filter_map(|place| reach.cluster.pods.get(*place)).map(|pod| {
+                let namespace = reach.cluster.namespaces.get(pod.namespace);
+                format!("{}/{}", namespace.map_or("", |namespace| namespace.name.as_str()), pod.name)
+            });
+            let addresses =
+                group.addresses.iter().map(|(first, last)| value!({"first": first, "last": last}));
+            let mut told = value!({"id": at, "members": group.members.items});
+            if let Some(told) = told.as_object_mut() {
+                if group.pods.is_empty() {
+                    told.insert("outside".to_owned(), addresses.collect());
+                } else {
+                    told.insert("pods".to_owned(), pods.collect());
+                }
+            }
+            told
+        })
+        .collect();
+    let connections: Vec<Value> = view
+        .cells()
+        .flat_map(|(from, to, allowed)| {
+            reach
+                .traffic(allowed)
+                .into_iter()
+                .filter(|(_, set)| !set.is_empty())
+                .map(|(family, set)| {
+                    let mut told = value!({"from": from, "to": to, "traffic": set.words()});
+                    if let (Some(told), Some(family)) = (told.as_object_mut(), family) {
+                        told.insert("family".to_owned(), family_name(family).into());
+                    }
+                    told
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    // A value with strings for keys is always written.
+    let told = value!({"groups": groups, "connections": connections});
+    serde_json::to_string_pretty(&told).unwrap_or_default() + "\n"
+}
