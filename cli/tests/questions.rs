@@ -180,6 +180,62 @@ not json
 }
 
 #[test]
+fn reach() {
+    let folder = project();
+    let mut all = String::new();
+    for (file, more) in [
+        ("policies.np", vec![]),
+        ("yaml", vec!["--to", "payments/postgres"]),
+        ("policies.np", vec!["--from", "outside", "--to", "shop", "--format", "csv"]),
+        ("policies.np", vec!["--to", "payments", "--format", "dot"]),
+        ("policies.np", vec!["--from", "shop/checkout", "--to", "payments", "--format", "json"]),
+        ("policies.np", vec!["--from", "shp"]),
+        ("policies.np", vec!["--from", "shop/web"]),
+        ("policies.np", vec!["--from", "fd00::7", "--to", "outside"]),
+        ("nowhere.np", vec![]),
+    ] {
+        let arguments = [&["reach", file, "--cluster", "cluster.yaml"][..], &more].concat();
+        let output = npc(folder.path(), &arguments);
+        let text = out(&output).replace('\r', "");
+        all.push_str(&format!("$ npc {}\n{text}{}\n", arguments.join(" "), err(&output)));
+    }
+    snapshot!("reach", all);
+    let namespaces = "kind: Namespace\nmetadata: {name: shop}\n";
+    std::fs::write(folder.path().join("empty.yaml"), namespaces).unwrap();
+    let output = npc(folder.path(), &["reach", "policies.np", "--cluster", "empty.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("empty.yaml has no pods that run"), "{}", err(&output));
+}
+
+/// More groups than a picture can show: an error that names the way out.
+#[test]
+fn reach_of_many_groups() {
+    let folder = TempDir::new().unwrap();
+    let pods: String = (0..401)
+        .map(|index| {
+            let labels = format!("{{app: a{index}}}");
+            format!("---\nkind: Pod\nmetadata: {{name: p{index}, namespace: n, labels: {labels}}}\n")
+        })
+        .collect();
+    let cluster = format!("kind: Namespace\nmetadata: {{name: n}}\n{pods}");
+    let program: String = (0..401)
+        .map(|index| {
+            format!("policy p{index} for pods {{ app = a{index} }} in namespace n {{ allow ingress from 10.0.0.{} }}\n", index % 256)
+        })
+        .collect();
+    std::fs::write(folder.path().join("cluster.yaml"), cluster).unwrap();
+    std::fs::write(folder.path().join("policies.np"), program).unwrap();
+    for format in ["svg", "html"] {
+        let output = npc(folder.path(), &["reach", "--cluster", "cluster.yaml", "--format", format]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains("name the namespaces of interest"), "{}", err(&output));
+        assert_eq!(out(&output), "");
+    }
+    let output = npc(folder.path(), &["reach", "--cluster", "cluster.yaml", "--format", "csv"]);
+    assert!(out(&output).lines().count() > 400);
+}
+
+#[test]
 fn tests_and_assertions() {
     let folder = project();
     let output = npc(folder.path(), &["test"]);
