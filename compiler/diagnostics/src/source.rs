@@ -75,6 +75,12 @@ impl Location {
     pub const fn new(file: FileId, span: Span) -> Self {
         Self { file, span }
     }
+
+    /// The place just behind it, of no length.
+    #[must_use]
+    pub const fn end(self) -> Self {
+        Self { file: self.file, span: Span { start: self.span.end, end: self.span.end } }
+    }
 }
 
 /// A line and a column, both counted from one; columns count characters (Unicode scalar values).

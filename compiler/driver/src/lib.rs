@@ -65,10 +65,11 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
-    if let Some(cluster) = cluster
-        && !broken
-    {
-        diagnostics.extend(npc_lints::cluster(&program, cluster));
+    if !broken {
+        diagnostics.extend(npc_lints::meaning(&program, config.options.pod_blocks.blocks()));
+        if let Some(cluster) = cluster {
+            diagnostics.extend(npc_lints::cluster(&program, cluster));
+        }
     }
     let (levels, mut found) = Levels::new(&loaded, &config.lints);
     diagnostics.append(&mut found);

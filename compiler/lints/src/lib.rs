@@ -1,12 +1,37 @@
-//! Warnings on what a program means in a given cluster. A lint is a file; [`cluster`] lists them.
+//! Warnings on what a program means. A lint is a file; [`meaning`] and [`cluster`] list them.
 
-mod np0801_selects_nothing;
-mod np0802_uncovered_namespace;
+mod cluster;
+mod meaning;
 
-use npc_cluster::{Cluster, Namespace};
+use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic};
-use npc_program::{Operator, Program, Scope, ScopeBase};
-use rustc_hash::FxHashMap;
+use npc_program::Program;
+use npc_program::values::address::IpNet;
+
+use cluster::{Index, np0801_selects_nothing, np0802_uncovered_namespace};
+use meaning::Overview;
+use meaning::{
+    np0803_decides_nothing, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
+    np0808_pods_by_address,
+};
+
+/// Runs the lints on what a program means in every cluster. Pods have addresses in `pod_blocks` only,
+/// where those are known.
+#[must_use]
+pub fn meaning(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
+    let overview = Overview::new(program, pod_blocks);
+    let mut diagnostics = np0804_denial_undone::run(&overview);
+    // A policy that another opens decides nothing; that is one mistake, and the other's.
+    let told: Vec<_> =
+        diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
+    let idle = np0803_decides_nothing::run(&overview);
+    diagnostics.extend(idle.into_iter().filter(|idle| !idle.location().is_some_and(|at| told.contains(&at))));
+    diagnostics.extend(np0805_no_dns::run(&overview));
+    diagnostics.extend(np0806_half_allowed::run(&overview));
+    diagnostics.extend(np0807_one_family::run(program, pod_blocks));
+    diagnostics.extend(np0808_pods_by_address::run(program, pod_blocks, None));
+    diagnostics
+}
 
 /// Runs the lints that need to know the cluster.
 #[must_use]
@@ -15,65 +40,25 @@ pub fn cluster(program: &Program, cluster: &Cluster) -> Vec<Diagnostic> {
     let index = Index::new(cluster);
     np0801_selects_nothing::run(program, cluster, &index, &mut diagnostics);
     np0802_uncovered_namespace::run(program, &index, &mut diagnostics);
+    diagnostics.extend(np0808_pods_by_address::run(program, &[], Some(cluster)));
     diagnostics
 }
 
 /// Every code of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
-    [np0801_selects_nothing::CODES, np0802_uncovered_namespace::CODES]
-        .into_iter()
-        .flatten()
-        .copied()
-        .collect()
-}
-
-/// The namespaces of a cluster, by what scopes ask for.
-struct Index<'a> {
-    all: Vec<&'a Namespace>,
-    by_name: FxHashMap<&'a str, &'a Namespace>,
-    by_label: FxHashMap<(&'a str, &'a str), Vec<&'a Namespace>>,
-}
-
-impl<'a> Index<'a> {
-    fn new(cluster: &'a Cluster) -> Self {
-        let mut by_label: FxHashMap<_, Vec<_>> = FxHashMap::default();
-        for namespace in &cluster.namespaces {
-            for (key, value) in &namespace.labels {
-                by_label.entry((key.as_str(), value.as_str())).or_default().push(namespace);
-            }
-        }
-        Self {
-            all: cluster.namespaces.iter().collect(),
-            by_name: cluster.namespaces.iter().map(|one| (one.name.as_str(), one)).collect(),
-            by_label,
-        }
-    }
-
-    /// The namespaces that a scope holds. One that depends on a subject holds all that it could.
-    fn held<'s>(&'s self, scope: &'s Scope) -> impl Iterator<Item = &'a Namespace> + 's {
-        let all = || -> Box<dyn Iterator<Item = &'a Namespace> + 's> { Box::new(self.all.iter().copied()) };
-        let candidates = match &scope.base {
-            ScopeBase::Names(names) if !names.iter().any(|name| name.contains(['*', '?'])) => {
-                Box::new(names.iter().filter_map(|name| self.by_name.get(&**name).copied()))
-            }
-            ScopeBase::Labels(selector) => {
-                match selector.requirements.iter().find(|one| one.operator == Operator::In) {
-                    Some(listed) => Box::new(
-                        listed
-                            .values
-                            .iter()
-                            .filter_map(|value| self.by_label.get(&(&*listed.key, &**value)))
-                            .flatten()
-                            .copied(),
-                    ),
-                    None => all(),
-                }
-            }
-            _ => all(),
-        };
-        candidates.filter(|namespace| {
-            scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
-        })
-    }
+    [
+        np0801_selects_nothing::CODES,
+        np0802_uncovered_namespace::CODES,
+        np0803_decides_nothing::CODES,
+        np0804_denial_undone::CODES,
+        np0805_no_dns::CODES,
+        np0806_half_allowed::CODES,
+        np0807_one_family::CODES,
+        np0808_pods_by_address::CODES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+    .collect()
 }

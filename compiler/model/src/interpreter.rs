@@ -113,6 +113,16 @@ fn first_match(
     })
 }
 
+/// Whether a rule matches a connection, of a policy that selects the subject of its direction.
+#[must_use]
+pub fn rule_matches(rule: &Rule, connection: &Connection<'_>) -> bool {
+    let (subject, peer) = match rule.direction {
+        Direction::Egress => (&connection.source, &connection.destination),
+        Direction::Ingress => (&connection.destination, &connection.source),
+    };
+    matches(rule, subject, peer, connection)
+}
+
 /// Whether a rule of a policy that selects `subject` matches.
 pub(crate) fn matches(
     rule: &Rule,

@@ -13,6 +13,7 @@ mod claim;
 mod describe;
 mod encode;
 mod equal;
+mod facts;
 mod formula;
 mod names;
 mod solver;
@@ -25,6 +26,7 @@ pub use changes::{Change, Changes, changes};
 pub use claim::{Outcome, prove};
 pub use describe::{Kind, KindEnd};
 pub use equal::{Difference, difference, policies_differ};
+pub use facts::{Fact, exists};
 pub use witness::{Witness, WitnessEnd};
 
 /// Why something cannot be proved, in words.

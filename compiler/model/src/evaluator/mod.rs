@@ -18,8 +18,7 @@ use crate::interpreter::judge;
 use crate::verdict::{Decision, Verdict};
 use rules::Known;
 pub use rules::{Prepared, TierRules};
-pub use terms::TermId;
-use terms::Terms;
+pub use terms::{TermId, Terms};
 
 /// A program and a cluster, made ready for many questions.
 pub struct Evaluator<'a> {

@@ -11,9 +11,9 @@ use rustc_hash::FxHashMap;
 /// A pod term. Two that ask the same are one.
 pub type TermId = u32;
 
-/// The terms of a program, found by what they ask.
+/// Pod terms, each once, found by what they ask.
 #[derive(Default)]
-pub(crate) struct Terms<'p> {
+pub struct Terms<'p> {
     scopes: Vec<OfScope<'p>>,
     scope_ids: FxHashMap<&'p Scope, usize>,
     ids: FxHashMap<(usize, &'p Selector), TermId>,
@@ -38,7 +38,7 @@ struct OfScope<'p> {
 
 impl<'p> Terms<'p> {
     /// The term's place, which two terms have in common that ask the same.
-    pub(crate) fn intern(&mut self, term: &'p PodTerm) -> TermId {
+    pub fn intern(&mut self, term: &'p PodTerm) -> TermId {
         let scope = self.intern_scope(&term.scope);
         // There are fewer terms than bytes of the program, which has at most 4 GiB.
         let next = TermId::try_from(self.list.len()).unwrap_or(TermId::MAX);
@@ -82,17 +82,27 @@ impl<'p> Terms<'p> {
         id
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.list.len()
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// The scope of a term.
-    pub(crate) fn scope(&self, term: TermId) -> Option<&'p Scope> {
+    #[must_use]
+    pub fn scope(&self, term: TermId) -> Option<&'p Scope> {
         self.list.get(term as usize).copied()
     }
 
     /// The scopes that a namespace is in. What they ask of two namespaces together is not asked.
-    pub(crate) fn scopes_of(&self, namespace: &Namespace) -> Vec<usize> {
+    #[must_use]
+    pub fn scopes_of(&self, namespace: &Namespace) -> Vec<usize> {
         let by_name = self.by_name.get(namespace.name.as_str());
         let by_label = namespace
             .labels
@@ -116,7 +126,8 @@ impl<'p> Terms<'p> {
     }
 
     /// The terms that select a pod with these labels, of a namespace in these scopes; in order.
-    pub(crate) fn matching(&self, scopes: &[usize], labels: &BTreeMap<String, String>) -> Box<[TermId]> {
+    #[must_use]
+    pub fn matching(&self, scopes: &[usize], labels: &BTreeMap<String, String>) -> Box<[TermId]> {
         let mut found = Vec::new();
         let mut add = |terms: &[(TermId, &Selector)]| {
             for (id, selector) in terms {

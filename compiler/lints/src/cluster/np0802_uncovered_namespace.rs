@@ -4,7 +4,7 @@ use npc_diagnostics::Diagnostic;
 use npc_program::Program;
 use rustc_hash::FxHashSet;
 
-use crate::Index;
+use super::Index;
 
 npc_diagnostics::codes! {
     /// # Namespaces that no policy is for

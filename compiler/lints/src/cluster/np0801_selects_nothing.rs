@@ -5,7 +5,7 @@ use npc_diagnostics::{Diagnostic, nearest};
 use npc_program::{Peer, PodTerm, Program, ScopeBase};
 use rustc_hash::FxHashSet;
 
-use crate::Index;
+use super::Index;
 
 npc_diagnostics::codes! {
     /// # No namespace of the cluster is meant

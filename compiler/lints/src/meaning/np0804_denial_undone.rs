@@ -1,0 +1,279 @@
+//! What one policy leaves out and another allows.
+
+use std::sync::Arc;
+
+use npc_diagnostics::{Diagnostic, Location};
+use npc_model::verdict;
+use npc_program::values::address::Block;
+use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Rule, Tier, overlap};
+use npc_proof::{Fact, Witness};
+
+use super::{Overview, told};
+
+npc_diagnostics::codes! {
+    /// # A denial that does not hold
+    ///
+    /// `except` denies nothing: the addresses are left out of what this rule allows, and stay open where
+    /// another policy allows them. And a rule that allows everything but those addresses opens all else
+    /// that a stricter policy for the same pods closes, since policies are a union.
+    ///
+    /// ```np fails
+    /// policy no-metadata for all pods in all namespaces {
+    ///   allow egress to anywhere except 169.254.169.254
+    /// }
+    /// policy crawler for pods { app = crawler } in namespace shop {
+    ///   allow egress to 0.0.0.0/0, ::/0 on tcp/80, udp/53
+    /// }
+    /// ```
+    ///
+    /// What must be denied whatever others allow is an admin policy, where the cluster has them:
+    ///
+    /// ```np
+    /// admin policy no-metadata priority 10 for all pods in all namespaces {
+    ///   deny egress to 169.254.169.254
+    /// }
+    /// policy crawler for pods { app = crawler } in namespace shop {
+    ///   allow egress to 0.0.0.0/0, ::/0 on tcp/80, udp/53
+    /// }
+    /// ```
+    DENIAL_UNDONE = "NP0804" "denial-undone" Warning;
+}
+
+/// So many pairs of rules are looked at whole; where there are more, those for the same example only.
+const MOST_PAIRS: usize = 200_000;
+
+/// A rule with addresses left out.
+struct Denial<'p> {
+    index: usize,
+    policy: &'p Policy,
+    rule: &'p Rule,
+    /// What it leaves out.
+    except: Vec<Block>,
+    location: Location,
+    /// Whether it allows all else, on every port.
+    open: bool,
+}
+
+pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
+    let denials: Vec<Denial<'_>> = denials(overview);
+    if denials.is_empty() {
+        return Vec::new();
+    }
+    // The rules that allow addresses, by what they may undo.
+    let allows: Vec<(usize, &Policy, &Rule)> = rules(overview)
+        .filter(|(_, _, rule)| {
+            rule.action == Action::Allow && rule.peers.iter().any(|peer| !matches!(peer, Peer::Pods(_)))
+        })
+        .collect();
+    let isolating: Vec<(usize, &Policy)> = overview
+        .program
+        .policies
+        .iter()
+        .enumerate()
+        .filter(|(_, policy)| policy.audit.is_none() && policy.tier == Tier::Namespaced)
+        .collect();
+    let whole = denials.len() * allows.len().max(isolating.len()) <= MOST_PAIRS;
+    let mut found = Vec::new();
+    for denial in &denials {
+        let near: Option<Vec<usize>> = (!whole).then(|| {
+            let examples = denial.policy.subjects.iter().filter_map(|term| super::Example::of(term, None));
+            examples.flat_map(|example| overview.selecting(&example)).collect()
+        });
+        let is_near = |index: usize| near.as_ref().is_none_or(|near| near.contains(&index));
+        let undone = allows
+            .iter()
+            .filter(|(index, ..)| *index != denial.index && is_near(*index))
+            .find_map(|(_, policy, rule)| Some((policy, rule, undone(overview, denial, policy, rule)?)));
+        if let Some((policy, rule, witness)) = undone {
+            found.push(told_undone(denial, policy, rule, &witness));
+            // One pair of policies at odds is enough of one rule.
+            continue;
+        }
+        let opened = isolating
+            .iter()
+            .filter(|(index, _)| denial.open && *index != denial.index && is_near(*index))
+            .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
+        if let Some((policy, witness)) = opened {
+            found.push(told_opened(denial, policy, &witness));
+        }
+    }
+    found
+}
+
+fn rules<'p>(overview: &Overview<'p>) -> impl Iterator<Item = (usize, &'p Policy, &'p Rule)> {
+    let policies = overview.program.policies.iter().enumerate();
+    policies
+        .filter(|(_, policy)| policy.audit.is_none())
+        .flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)))
+}
+
+fn denials<'p>(overview: &Overview<'p>) -> Vec<Denial<'p>> {
+    let mut denials = Vec::new();
+    for (index, policy, rule) in rules(overview) {
+        if policy.tier != Tier::Namespaced {
+            continue;
+        }
+        for peer in &rule.peers {
+            let (except, location, everything) = match peer {
+                Peer::Anywhere { except, location } => (except.clone(), *location, true),
+                Peer::Block(term) => (
+                    term.block.except.iter().map(|net| Block::from(*net)).collect(),
+                    term.location,
+                    term.block.net.prefix_len() == 0,
+                ),
+                Peer::Pods(_) => continue,
+            };
+            // What another peer of the rule names is not left out.
+            let named = |block: &Block| {
+                rule.peers.iter().any(|other| match other {
+                    Peer::Block(term) => inside(block, &term.block),
+                    _ => false,
+                })
+            };
+            let except: Vec<Block> = except.into_iter().filter(|block| !named(block)).collect();
+            if !except.is_empty() {
+                let open = everything && rule.ports.is_empty();
+                denials.push(Denial { index, policy, rule, except, location, open });
+            }
+        }
+    }
+    denials
+}
+
+/// Whether all of a block is in another, of which nothing of it is left out.
+fn inside(block: &Block, other: &Block) -> bool {
+    other.net.contains(&block.net)
+        && !other.except.iter().any(|net| net.contains(&block.net) || block.net.contains(net))
+}
+
+/// Whether two blocks have an address in common, as far as their excepts do not matter.
+fn meet(a: &Block, b: &Block) -> bool {
+    (a.net.contains(&b.net) || b.net.contains(&a.net))
+        && !b.except.iter().any(|net| net.contains(&a.net))
+        && !a.except.iter().any(|net| net.contains(&b.net))
+}
+
+/// A connection to what a denial leaves out that another policy's rule allows.
+fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &Rule) -> Option<Witness> {
+    let touches = rule.peers.iter().any(|peer| match peer {
+        Peer::Pods(_) => false,
+        Peer::Block(term) => denial.except.iter().any(|block| meet(block, &term.block)),
+        Peer::Anywhere { except, .. } => {
+            denial.except.iter().any(|block| !except.iter().any(|other| inside(block, other)))
+        }
+    });
+    if rule.direction != denial.rule.direction || !touches || !subjects_overlap(denial.policy, policy) {
+        return None;
+    }
+    // The addresses that are left out, as a rule of the denial's policy; and what the other rule says of
+    // addresses.
+    let left_out = Rule {
+        peers: denial
+            .except
+            .iter()
+            .map(|block| Peer::Block(Arc::new(BlockTerm { block: block.clone(), location: denial.location })))
+            .collect(),
+        ..denial.rule.clone()
+    };
+    let by_address = Rule {
+        peers: rule.peers.iter().filter(|peer| !matches!(peer, Peer::Pods(_))).cloned().collect(),
+        ..rule.clone()
+    };
+    let admin = admin(overview, rule.direction);
+    let mut judges: Vec<&Policy> = admin;
+    judges.extend([denial.policy, policy]);
+    let facts = [
+        Fact::Matches(denial.policy, &left_out),
+        Fact::Matches(policy, &by_address),
+        Fact::Allows(&judges, rule.direction),
+    ];
+    let witness = overview.find(&facts, &[])?;
+    side_allows(overview, &witness, rule.direction).then_some(witness)
+}
+
+/// A connection that a denial allows to a pod which another policy isolates and nothing else allows.
+fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &Policy) -> Option<Witness> {
+    let direction = denial.rule.direction;
+    if !policy.speaks_of(direction) || !subjects_overlap(denial.policy, policy) {
+        return None;
+    }
+    // A policy that says the same is not stricter.
+    let others: Vec<Fact<'_>> = rules(overview)
+        .filter(|(other, of, rule)| {
+            rule.direction == direction
+                && of.tier == Tier::Namespaced
+                && (*other == index || *other == denial.index || subjects_overlap(denial.policy, of))
+                && !std::ptr::eq(*rule, denial.rule)
+        })
+        .map(|(_, of, rule)| Fact::Matches(of, rule))
+        .collect();
+    let mut judges = admin(overview, direction);
+    judges.push(denial.policy);
+    let facts = [
+        Fact::Matches(denial.policy, denial.rule),
+        Fact::Selects(policy, direction),
+        Fact::Allows(&judges, direction),
+    ];
+    let witness = overview.find(&facts, &others)?;
+    side_allows(overview, &witness, direction).then_some(witness)
+}
+
+fn admin<'p>(overview: &Overview<'p>, direction: Direction) -> Vec<&'p Policy> {
+    let policies = overview.program.policies.iter();
+    policies
+        .filter(|policy| policy.audit.is_none() && policy.tier == Tier::Admin && policy.speaks_of(direction))
+        .collect()
+}
+
+fn subjects_overlap(a: &Policy, b: &Policy) -> bool {
+    a.subjects.iter().any(|a| b.subjects.iter().any(|b| overlap(a, b)))
+}
+
+/// Whether the whole program's side of a direction allows it: what is told is so.
+fn side_allows(overview: &Overview<'_>, witness: &Witness, direction: Direction) -> bool {
+    let Some(connection) = witness.connection() else { return false };
+    let (egress, ingress) = verdict(overview.program, &connection).denied();
+    match direction {
+        Direction::Egress => !egress,
+        Direction::Ingress => !ingress,
+    }
+}
+
+fn told_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witness) -> Diagnostic {
+    let diagnostic = Diagnostic::new(
+        &DENIAL_UNDONE,
+        format!("what `{}` leaves out, `{}` allows", denial.policy.name, policy.name),
+        denial.location,
+        "left out here",
+    )
+    .label(rule.location, "allowed here, for some of the same pods");
+    finish(diagnostic, denial, witness)
+}
+
+fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagnostic {
+    let diagnostic = Diagnostic::new(
+        &DENIAL_UNDONE,
+        format!("`{}` opens what `{}` closes", denial.policy.name, policy.name),
+        denial.location,
+        "allows all but this",
+    )
+    .label(policy.location, "stricter, for some of the same pods; but policies are a union");
+    finish(diagnostic, denial, witness)
+}
+
+fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, witness: &Witness) -> Diagnostic {
+    let word = match denial.rule.direction {
+        Direction::Egress => "egress to",
+        Direction::Ingress => "ingress from",
+    };
+    let diagnostic = match told(witness) {
+        Some(example) => diagnostic.note(example),
+        None => diagnostic,
+    };
+    let blocks: Vec<String> = denial.except.iter().take(3).map(npc_import::block_text).collect();
+    let more = if denial.except.len() > 3 { ", …" } else { "" };
+    diagnostic.help(format!(
+        "to deny it whatever others allow, write an admin policy with `deny {word} {}{more}`",
+        blocks.join(", ")
+    ))
+}

@@ -1,0 +1,134 @@
+//! Pods that may send, and cannot resolve a name.
+
+use npc_diagnostics::{Applicability, Diagnostic};
+use npc_program::values::address::Block;
+use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::port::{Protocol, Which};
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, Rule, Tier};
+use npc_proof::Fact;
+
+use super::Overview;
+use super::example::Example;
+
+npc_diagnostics::codes! {
+    /// # Egress isolated, and DNS not allowed
+    ///
+    /// Once a policy speaks of egress, its pods may send only what is allowed; without a rule for DNS
+    /// they cannot resolve the names of what they may reach, and every connection fails with a timeout
+    /// that looks like something else. It is the most common mistake there is.
+    ///
+    /// ```np fails
+    /// policy web for pods { app = web } in namespace shop {
+    ///   allow egress to pods { app = db } in namespace data on tcp/5432
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// policy web for pods { app = web } in namespace shop {
+    ///   allow egress to pods { app = db } in namespace data on tcp/5432
+    ///   allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53
+    /// }
+    /// ```
+    ///
+    /// A policy for all namespaces that allows it everywhere does, too. Pods that use no names, or a
+    /// resolver on another port, want `// npc: allow(NP0805)` above the policy.
+    NO_DNS = "NP0805" "no-dns" Warning;
+}
+
+/// Where clusters have their DNS.
+const NAMESPACE: &str = "kube-system";
+const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
+/// The port of DNS, and the one that some resolvers listen on behind it.
+const PORTS: [u16; 2] = [53, 5353];
+
+pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
+    overview.each(|index, policy, found| {
+        let sends = |rule: &&Rule| rule.direction == Direction::Egress && rule.action == Action::Allow;
+        let Some(last) = policy.rules.iter().rfind(sends) else { return };
+        if policy.tier != Tier::Namespaced
+            || allows_dns(policy)
+            || policy.subjects.iter().any(|term| is_dns(term))
+        {
+            return;
+        }
+        let lacking = policy.subjects.iter().any(|subject| {
+            // Without an example nothing is said.
+            let Some(example) = Example::of(subject, None) else { return false };
+            let others: Vec<&Policy> = overview
+                .selecting(&example)
+                .into_iter()
+                .filter(|other| *other != index)
+                .filter_map(|other| overview.policy(other))
+                .filter(|other| allows_dns(other))
+                .collect();
+            if others.is_empty() {
+                return true;
+            }
+            let own = Policy { subjects: vec![subject.clone()], ..policy.clone() };
+            let facts: Vec<Fact<'_>> =
+                others.iter().map(|other| Fact::Selects(other, Direction::Egress)).collect();
+            overview.find(&[Fact::Selects(&own, Direction::Egress)], &facts).is_some()
+        });
+        if !lacking {
+            return;
+        }
+        let rule = format!(
+            "allow egress to pods {{ {} = {} }} in namespace {NAMESPACE} on udp/53, tcp/53",
+            LABEL.0, LABEL.1
+        );
+        let end = last.location.end();
+        found.push(
+            Diagnostic::new(
+                &NO_DNS,
+                format!("the pods of `{}` may send, and cannot ask DNS", policy.name),
+                last.location,
+                "isolates them, as every rule on egress does",
+            )
+            .help(format!("add `{rule}`"))
+            .fix(Applicability::Maybe, "allow DNS", end, format!("\n  {rule}")),
+        );
+    })
+}
+
+/// Whether a policy allows DNS to the pods that it selects.
+fn allows_dns(policy: &Policy) -> bool {
+    policy.rules.iter().any(|rule| {
+        rule.direction == Direction::Egress && rule.action == Action::Allow && rule_allows_dns(rule)
+    })
+}
+
+/// Whether a rule is for DNS: by its port, whoever it names; or it is for all ports and may name a
+/// resolver.
+fn rule_allows_dns(rule: &Rule) -> bool {
+    let names_port = rule.ports.iter().any(|term| {
+        term.port.protocol == Protocol::Udp
+            && match &term.port.which {
+                Which::All => false,
+                Which::Range(first, last) => PORTS.iter().any(|port| (*first..=*last).contains(port)),
+                Which::Named(_) => true,
+            }
+    });
+    let all_ports = rule.ports.is_empty()
+        || rule.ports.iter().any(|term| term.port.protocol == Protocol::Udp && term.port.which == Which::All);
+    names_port || (all_ports && rule.peers.iter().any(may_be_resolver))
+}
+
+fn may_be_resolver(peer: &Peer) -> bool {
+    match peer {
+        Peer::Anywhere { .. } => true,
+        // A block may hold the resolvers, where it is more than one address.
+        Peer::Block(term) => {
+            let Block { net, .. } = &term.block;
+            net.prefix_len() < net.max_prefix_len()
+        }
+        Peer::Pods(term) => is_dns(term),
+    }
+}
+
+/// Whether a term selects the pods of the cluster's DNS.
+fn is_dns(term: &PodTerm) -> bool {
+    let labelled = term.selector.matches(|key| (key == LABEL.0).then_some(LABEL.1));
+    labelled
+        && term.scope.holds(NAMESPACE, |key| (key == NAMESPACE_NAME).then_some(NAMESPACE))
+        && !matches!(term.scope.base, npc_program::ScopeBase::Same | npc_program::ScopeBase::Sharing(_))
+}

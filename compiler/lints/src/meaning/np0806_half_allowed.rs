@@ -1,0 +1,140 @@
+//! What one side allows and the other denies, in every cluster.
+
+use std::sync::Arc;
+
+use npc_diagnostics::Diagnostic;
+use npc_import::pods_text;
+use npc_model::verdict;
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Tier, overlap};
+use npc_proof::Fact;
+
+use super::example::{Case, Example};
+use super::{Overview, told};
+
+npc_diagnostics::codes! {
+    /// # One half of a connection
+    ///
+    /// A connection needs both sides: the source's policies must allow it to leave, the destination's to
+    /// arrive. All that this rule allows on its side is denied on the other, in every cluster: the pods
+    /// there are isolated, and no rule of theirs lets it through.
+    ///
+    /// ```np fails
+    /// policy web for pods { app = web } in namespace shop {
+    ///   allow egress to pods { app = db } in namespace data on tcp/5432
+    ///   allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53
+    /// }
+    /// policy db for pods { app = db } in namespace data {
+    ///   isolate ingress
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// policy web for pods { app = web } in namespace shop {
+    ///   allow egress to pods { app = db } in namespace data on tcp/5432
+    ///   allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53
+    /// }
+    /// policy db for pods { app = db } in namespace data {
+    ///   allow ingress from pods { app = web } in namespace shop on tcp/5432
+    /// }
+    /// ```
+    HALF_ALLOWED = "NP0806" "half-allowed" Warning;
+}
+
+pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
+    overview.each(|_, policy, found| {
+        if policy.tier != Tier::Namespaced {
+            return;
+        }
+        let Some(subject) = policy.subjects.first() else { return };
+        let Some(example) = Example::of(subject, None) else { return };
+        for rule in policy.rules.iter().filter(|rule| rule.action == Action::Allow) {
+            for peer in &rule.peers {
+                if let Peer::Pods(term) = peer {
+                    found.extend(half(overview, policy, &example, rule, peer, term));
+                }
+            }
+        }
+    })
+}
+
+fn half(
+    overview: &Overview<'_>,
+    policy: &Policy,
+    subject: &Example,
+    rule: &Rule,
+    peer: &Peer,
+    term: &Arc<PodTerm>,
+) -> Option<Diagnostic> {
+    let other = Example::of(term, Some(&subject.namespace))?;
+    let opposite = match rule.direction {
+        Direction::Egress => Direction::Ingress,
+        Direction::Ingress => Direction::Egress,
+    };
+    // Who has something to say of the pod at the other end.
+    let judges: Vec<&Policy> =
+        overview.selecting(&other).into_iter().filter_map(|index| overview.policy(index)).collect();
+    // One that denies decides before one that isolates.
+    let denies = |judge: &&&Policy| {
+        judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
+    };
+    let isolates = |judge: &&&Policy| judge.tier == Tier::Namespaced && judge.speaks_of(opposite);
+    let tiers = judges.iter().filter(|judge| judge.tier != Tier::Namespaced);
+    let denying = tiers.filter(denies).find(|judge| {
+        // Alone it would deny it.
+        let alone = [**judge];
+        !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &[])
+    });
+    let isolating = judges.iter().find(isolates);
+    let far_policy = denying.or(isolating)?;
+    let case = Case::of(subject, rule, peer)?;
+    let connection = case.connection()?;
+    let beside =
+        Program { policies: judges.iter().map(|judge| (*judge).clone()).collect(), ..Program::default() };
+    let (egress, ingress) = verdict(&beside, &connection).denied();
+    let denied = if opposite == Direction::Egress { egress } else { ingress };
+    if !denied {
+        return None;
+    }
+    // It is so for this connection: for all of them?
+    let only = Rule { peers: vec![peer.clone()], ..rule.clone() };
+    let all: Vec<&Policy> = overview
+        .program
+        .policies
+        .iter()
+        .filter(|other| other.audit.is_none() && other.speaks_of(opposite))
+        .filter(|other| other.subjects.iter().any(|subject| overlap(subject, term)))
+        .collect();
+    let own = Fact::Matches(policy, &only);
+    if overview.possible(&[own, Fact::Allows(&all, opposite)], &[]) {
+        return None;
+    }
+    let witness = overview.find(&[own], &[])?;
+    let (side, far, way) = match opposite {
+        Direction::Ingress => ("takes", "ingress", "ingress from"),
+        Direction::Egress => ("sends", "egress", "egress to"),
+    };
+    let mut diagnostic = Diagnostic::new(
+        &HALF_ALLOWED,
+        format!("no pod there {side} what this allows"),
+        term.location,
+        "allowed on this side only",
+    )
+    .label(
+        far_policy.location,
+        match denying {
+            Some(_) => format!("denies it, for {far} of those pods"),
+            None => format!("isolates {far} of those pods, and no rule lets it through"),
+        },
+    );
+    if let Some(example) = told(&witness) {
+        diagnostic = diagnostic.note(example);
+    }
+    let subjects: Vec<String> = policy.subjects.iter().map(|subject| pods_text(subject, false)).collect();
+    let ports: Vec<String> = rule.ports.iter().map(|term| term.port.to_string()).collect();
+    let on = if ports.is_empty() { String::new() } else { format!(" on {}", ports.join(", ")) };
+    let rule = format!("allow {way} {}{on}", subjects.join(", "));
+    Some(diagnostic.help(match denying {
+        Some(policy) => format!("put before what denies it in `{}`: `{rule}`", policy.name),
+        None => format!("add to `{}`: `{rule}`", far_policy.name),
+    }))
+}

@@ -1,0 +1,74 @@
+//! All addresses of one family, and none of the other.
+
+use npc_diagnostics::{Applicability, Diagnostic};
+use npc_program::values::address::IpNet;
+use npc_program::{Action, Peer, Program};
+
+npc_diagnostics::codes! {
+    /// # One family of addresses
+    ///
+    /// `0.0.0.0/0` is every IPv4 address and no IPv6 one, and `::/0` the reverse. In a cluster with both,
+    /// what is meant for everywhere holds for one half.
+    ///
+    /// ```np fails
+    /// policy web for pods { app = web } in namespace shop {
+    ///   allow ingress from 0.0.0.0/0 on tcp/443
+    /// }
+    /// ```
+    ///
+    /// ```np
+    /// policy web for pods { app = web } in namespace shop {
+    ///   allow ingress from 0.0.0.0/0, ::/0 on tcp/443
+    /// }
+    /// ```
+    ///
+    /// `anywhere` means both. Where `pod-cidrs` in `npc.toml` says that pods have addresses of one family
+    /// only, nothing is told.
+    ONE_FAMILY = "NP0807" "one-family" Warning;
+}
+
+pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let single = |v4: bool| !pod_blocks.is_empty() && pod_blocks.iter().all(|net| net.addr().is_ipv4() == v4);
+    for rule in program.policies.iter().flat_map(|policy| &policy.rules) {
+        let everything = |v4: bool| {
+            rule.peers.iter().find_map(|peer| match peer {
+                Peer::Block(term)
+                    if term.block.net.prefix_len() == 0 && term.block.net.addr().is_ipv4() == v4 =>
+                {
+                    Some(term)
+                }
+                _ => None,
+            })
+        };
+        // Single blocks of the other family say that it was thought of.
+        let other = |v4: bool| {
+            rule.peers.iter().any(|peer| match peer {
+                Peer::Anywhere { .. } => true,
+                Peer::Block(term) => term.block.net.addr().is_ipv4() != v4,
+                Peer::Pods(_) => false,
+            })
+        };
+        for (v4, missing, name) in [(true, "::/0", "IPv6"), (false, "0.0.0.0/0", "IPv4")] {
+            let Some(term) = everything(v4).filter(|_| !other(v4) && !single(v4)) else { continue };
+            let what = if rule.action == Action::Deny { "denies" } else { "allows" };
+            let end = term.location.end();
+            found.push(
+                Diagnostic::new(
+                    &ONE_FAMILY,
+                    format!("this {what} every address of one family, and none of {name}"),
+                    term.location,
+                    format!("no {name}"),
+                )
+                .help(format!("name `{missing}` too, or `anywhere`"))
+                .fix(
+                    Applicability::Maybe,
+                    format!("add `{missing}`"),
+                    end,
+                    format!(", {missing}"),
+                ),
+            );
+        }
+    }
+    found
+}

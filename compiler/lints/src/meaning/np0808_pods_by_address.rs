@@ -1,0 +1,65 @@
+//! Pods that are named by their addresses.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::Diagnostic;
+use npc_program::values::address::{Block, IpNet};
+use npc_program::{Peer, Program};
+use rustc_hash::FxHashSet;
+
+npc_diagnostics::codes! {
+    /// # Pods named by address
+    ///
+    /// The block holds addresses of pods: it is within the blocks that `pod-cidrs` in `npc.toml` names,
+    /// or pods of the cluster given with `--cluster` have addresses in it. A pod's address is another
+    /// after each restart, and some clusters' networks do not match pods by address at all; a selector
+    /// says which pods are meant.
+    ///
+    /// ```np fails cluster=shop pods=10.1.0.9
+    /// policy web for pods { app = web } in namespace shop { allow ingress from 10.1.0.0/24 }
+    /// ```
+    ///
+    /// ```np cluster=shop pods=10.1.0.9
+    /// policy web for pods { app = web } in namespace shop { allow ingress from all pods in namespace shop }
+    /// ```
+    PODS_BY_ADDRESS = "NP0808" "pods-by-address" Warning;
+}
+
+pub(crate) fn run(program: &Program, pod_blocks: &[IpNet], cluster: Option<&Cluster>) -> Vec<Diagnostic> {
+    let mut seen = FxHashSet::default();
+    let mut found = Vec::new();
+    let terms = program.policies.iter().flat_map(|policy| &policy.rules).flat_map(|rule| &rule.peers);
+    for term in terms {
+        let Peer::Block(term) = term else { continue };
+        // What holds everything names nobody.
+        if term.block.net.prefix_len() == 0 || !seen.insert(term.location) {
+            continue;
+        }
+        let why = match cluster {
+            Some(cluster) => match pods_in(cluster, &term.block) {
+                (0, _) => continue,
+                (1, first) => format!("the address of the pod {first}"),
+                (more, first) => format!("the addresses of {more} pods, {first} among them"),
+            },
+            None if pod_blocks.iter().any(|net| net.contains(&term.block.net)) => {
+                "addresses that only pods have".to_owned()
+            }
+            None => continue,
+        };
+        found.push(
+            Diagnostic::new(&PODS_BY_ADDRESS, "this names pods by their addresses", term.location, why)
+                .help("name the pods by their labels, which they keep"),
+        );
+    }
+    found
+}
+
+/// How many pods of a cluster have an address in a block, and the first.
+fn pods_in(cluster: &Cluster, block: &Block) -> (usize, String) {
+    let has = |address: &std::net::IpAddr| {
+        block.net.contains(address) && !block.except.iter().any(|net| net.contains(address))
+    };
+    let mut pods = cluster.pods.iter().filter(|pod| !pod.host_network && pod.addresses.iter().any(has));
+    let Some(first) = pods.next() else { return (0, String::new()) };
+    let namespace = cluster.namespaces.get(first.namespace).map_or("", |namespace| namespace.name.as_str());
+    (1 + pods.count(), format!("{namespace}/{}", first.name))
+}

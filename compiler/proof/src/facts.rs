@@ -1,0 +1,75 @@
+//! Whether a connection could be of which some facts hold and others do not.
+
+use npc_program::values::address::IpNet;
+use npc_program::{Direction, Policy, Rule};
+
+use crate::TooLarge;
+use crate::encode::{self, ends};
+use crate::formula::Formula;
+use crate::solver::Solver;
+use crate::universe::{End, Universe};
+use crate::witness::{Witness, wishes, witness};
+
+/// Something that may hold of a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact<'p> {
+    /// The policy selects the pod that is its subject in this direction.
+    Selects(&'p Policy, Direction),
+    /// The policy selects the subject of the rule's direction, and the rule matches.
+    Matches(&'p Policy, &'p Rule),
+    /// The side of this direction allows it, as far as these policies say.
+    Allows(&'p [&'p Policy], Direction),
+}
+
+/// A connection of which all of some facts hold, and none of others, in whatever cluster; between
+/// different ends, of pods that policies can select.
+///
+/// # Errors
+///
+/// As for [`prove`](crate::prove).
+pub fn exists(
+    all: &[Fact<'_>],
+    none: &[Fact<'_>],
+    pod_blocks: &[IpNet],
+) -> Result<Option<Witness>, TooLarge> {
+    let mut universe = Universe::default();
+    let mut wanted: Vec<Formula> = all.iter().map(|fact| encode(&mut universe, fact)).collect();
+    wanted.extend(none.iter().map(|fact| encode(&mut universe, fact).not()).collect::<Vec<_>>());
+    wanted.extend(End::BOTH.map(|end| universe.is_on_host(end).not()));
+    let wanted = universe.formulas.and(wanted);
+    if wanted == Formula::FALSE {
+        return Ok(None);
+    }
+    let axioms = universe.axioms(pod_blocks)?;
+    let mut solver = Solver::new(&universe.formulas, &axioms);
+    let wishes = wishes(&universe);
+    let model = solver.solve(&universe.formulas, &[wanted], &wishes);
+    Ok(model.map(|model| witness(&universe, &model)))
+}
+
+fn encode(universe: &mut Universe, fact: &Fact<'_>) -> Formula {
+    match fact {
+        Fact::Selects(policy, direction) => selected(universe, policy, *direction),
+        Fact::Matches(policy, rule) => {
+            let selected = selected(universe, policy, rule.direction);
+            let matches = encode::matches(universe, rule, rule.direction);
+            universe.formulas.and([selected, matches])
+        }
+        Fact::Allows(policies, direction) => {
+            let sides = encode::sides(universe, policies.iter().copied());
+            match direction {
+                Direction::Egress => sides.egress,
+                Direction::Ingress => sides.ingress,
+            }
+        }
+    }
+}
+
+fn selected(universe: &mut Universe, policy: &Policy, direction: Direction) -> Formula {
+    let (subject, _) = ends(direction);
+    let terms: Vec<Formula> =
+        policy.subjects.iter().map(|term| encode::selects(universe, term, direction, true)).collect();
+    let any = universe.formulas.or(terms);
+    let pod = universe.is_pod(subject);
+    universe.formulas.and([any, pod])
+}
