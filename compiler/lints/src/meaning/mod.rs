@@ -12,12 +12,16 @@ pub(crate) mod np0806_half_allowed;
 pub(crate) mod np0807_one_family;
 pub(crate) mod np0808_pods_by_address;
 
+use std::sync::{Arc, OnceLock};
+
+use npc_cluster::Namespace;
 use npc_diagnostics::Diagnostic;
 use npc_model::Terms;
 use npc_program::values::address::IpNet;
-use npc_program::{Action, Direction, Policy, Program};
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, ScopeBase};
 use npc_proof::{Fact, Witness, exists};
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
 pub(crate) use example::Example;
 
@@ -30,6 +34,18 @@ pub(crate) struct Overview<'p> {
     of_term: Vec<Vec<usize>>,
     /// The directions in which some admin rule says `pass`.
     passes: Vec<Direction>,
+    /// Of each policy, a pod of its first subject.
+    first: Vec<OnceLock<Known>>,
+    /// Of each peer's term that means the same pods for every subject, by its place in memory, a pod that
+    /// it selects.
+    peers: FxHashMap<usize, OnceLock<Arc<Known>>>,
+}
+
+/// A pod that a term selects, where the first attempt finds one, and the policies that select it.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) example: Option<Example>,
+    pub(crate) policies: Vec<usize>,
 }
 
 impl<'p> Overview<'p> {
@@ -56,7 +72,40 @@ impl<'p> Overview<'p> {
             .filter(|rule| rule.action == Action::Pass)
             .map(|rule| rule.direction)
             .collect();
-        Self { program, pod_blocks, terms, of_term, passes }
+        let first = program.policies.iter().map(|_| OnceLock::new()).collect();
+        let rules = program.policies.iter().flat_map(|policy| &policy.rules);
+        let peers = rules
+            .flat_map(|rule| &rule.peers)
+            .filter_map(|peer| match peer {
+                Peer::Pods(term) if !is_relative(term) => Some((Arc::as_ptr(term).addr(), OnceLock::new())),
+                _ => None,
+            })
+            .collect();
+        Self { program, pod_blocks, terms, of_term, passes, first, peers }
+    }
+
+    /// A pod of a policy's first subject.
+    pub(crate) fn first(&self, policy: usize) -> &Known {
+        static NONE: Known = Known { example: None, policies: Vec::new() };
+        let Some(known) = self.first.get(policy) else { return &NONE };
+        known.get_or_init(|| {
+            let subject = self.policy(policy).and_then(|policy| policy.subjects.first());
+            subject.map(|subject| self.known(subject, None)).unwrap_or_default()
+        })
+    }
+
+    /// A pod that a peer's term selects, as seen from a subject in the namespace `own`.
+    pub(crate) fn peer(&self, term: &Arc<PodTerm>, own: &Namespace) -> Arc<Known> {
+        match self.peers.get(&Arc::as_ptr(term).addr()) {
+            Some(known) => Arc::clone(known.get_or_init(|| Arc::new(self.known(term, None)))),
+            None => Arc::new(self.known(term, Some(own))),
+        }
+    }
+
+    fn known(&self, term: &PodTerm, own: Option<&Namespace>) -> Known {
+        let example = Example::of(term, own);
+        let policies = example.as_ref().map(|example| self.selecting(example)).unwrap_or_default();
+        Known { example, policies }
     }
 
     /// Whether some admin rule of the direction says `pass`.
@@ -114,6 +163,10 @@ impl<'p> Overview<'p> {
     pub(crate) fn find(&self, all: &[Fact<'_>], none: &[Fact<'_>]) -> Option<Witness> {
         exists(all, none, self.pod_blocks).ok().flatten()
     }
+}
+
+const fn is_relative(term: &PodTerm) -> bool {
+    matches!(term.scope.base, ScopeBase::Same | ScopeBase::Sharing(_))
 }
 
 /// A connection, as `npc query` would name it, with the labels of its pods.

@@ -6,7 +6,7 @@ use npc_program::{Direction, Policy, Rule, Tier};
 use npc_proof::Fact;
 
 use super::Overview;
-use super::example::{Case, Example};
+use super::example::Case;
 
 npc_diagnostics::codes! {
     /// # A rule that decides nothing
@@ -37,24 +37,24 @@ const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     overview.each(|index, policy, found| {
-        let mut beside = Beside { overview, index, policy, selecting: None };
+        let beside = Beside { overview, index, policy };
         let mut idle = Vec::new();
         for place in 0..policy.rules.len() {
             idle.extend(beside.covered(place).map(|by| (place, by)));
         }
         let directions = [Direction::Ingress, Direction::Egress];
         // A rule that isolates decides something, unless others isolate the same pods.
-        let isolates = |beside: &mut Beside<'_, '_>, direction| {
+        let isolates = |beside: &Beside<'_, '_>, direction| {
             policy.tier == Tier::Namespaced && policy.speaks_of(direction) && !beside.isolated(direction)
         };
-        let needed = directions.map(|direction| isolates(&mut beside, direction));
+        let needed = directions.map(|direction| isolates(&beside, direction));
         if idle.len() == policy.rules.len() && needed == [false; 2] {
             // What only isolates is a floor under the others, which may change: it is idle where another
             // says just that.
             if policy.rules.is_empty() && !beside.isolated_by_word() {
                 return;
             }
-            found.push(of_policy(policy, &idle, &mut beside));
+            found.push(of_policy(policy, &idle, &beside));
             return;
         }
         for (place, by) in &idle {
@@ -84,22 +84,17 @@ struct Beside<'o, 'p> {
     overview: &'o Overview<'p>,
     index: usize,
     policy: &'p Policy,
-    selecting: Option<(Option<Example>, Vec<usize>)>,
 }
 
 impl<'p> Beside<'_, 'p> {
-    /// A pod that the policy selects, and the policies that select it.
-    fn selecting(&mut self) -> &(Option<Example>, Vec<usize>) {
-        self.selecting.get_or_insert_with(|| {
-            let example = self.policy.subjects.first().and_then(|subject| Example::of(subject, None));
-            let policies = example.as_ref().map(|pod| self.overview.selecting(pod)).unwrap_or_default();
-            (example, policies)
-        })
+    /// The policies that select a pod of this one.
+    fn selecting(&self) -> &[usize] {
+        &self.overview.first(self.index).policies
     }
 
     /// Whether some other policy selects all pods of this one, and says that it isolates them in each
     /// direction that this one does.
-    fn isolated_by_word(&mut self) -> bool {
+    fn isolated_by_word(&self) -> bool {
         let (overview, index, policy) = (self.overview, self.index, self.policy);
         let said: Vec<Direction> = [Direction::Ingress, Direction::Egress]
             .into_iter()
@@ -107,7 +102,6 @@ impl<'p> Beside<'_, 'p> {
             .collect();
         let others: Vec<&Policy> = self
             .selecting()
-            .1
             .iter()
             .filter(|other| **other != index)
             .filter_map(|other| overview.policy(*other))
@@ -122,11 +116,10 @@ impl<'p> Beside<'_, 'p> {
     }
 
     /// Whether other plain policies isolate all pods of this one.
-    fn isolated(&mut self, direction: Direction) -> bool {
+    fn isolated(&self, direction: Direction) -> bool {
         let (overview, index, policy) = (self.overview, self.index, self.policy);
         let others: Vec<Fact<'_>> = self
             .selecting()
-            .1
             .iter()
             .filter(|other| **other != index)
             .filter_map(|other| overview.policy(*other))
@@ -139,21 +132,23 @@ impl<'p> Beside<'_, 'p> {
     }
 
     /// What decides all that a rule names, where something does.
-    fn covered(&mut self, place: usize) -> Option<Coverers<'p>> {
+    fn covered(&self, place: usize) -> Option<Coverers<'p>> {
         let (overview, policy) = (self.overview, self.policy);
         let rule = policy.rules.get(place)?;
-        let (example, _) = self.selecting();
-        let example = example.clone()?;
-        let case = rule.peers.first().and_then(|peer| Case::of(&example, rule, peer))?;
+        let (rules, isolating) = self.before(place, rule)?;
+        if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
+            return None;
+        }
+        let example = overview.first(self.index).example.as_ref()?;
+        let case = rule.peers.first().and_then(|peer| Case::of(example, rule, peer))?;
         let connection = case.connection()?;
         if !rule_matches(rule, &connection) {
             return None;
         }
-        let (rules, isolating) = self.before(place, rule)?;
         // Its own connection is its own to decide: so it is with nearly every rule.
         let decided =
             rules.iter().any(|(_, other)| rule_matches(other, &connection)) || !isolating.is_empty();
-        if !decided || rules.len() + isolating.len() > MOST {
+        if !decided {
             return None;
         }
         let own = Fact::Matches(policy, rule);
@@ -181,16 +176,11 @@ impl<'p> Beside<'_, 'p> {
 
     /// The rules that decide before this one, or as well; and the policies that isolate.
     #[allow(clippy::type_complexity)]
-    fn before(
-        &mut self,
-        place: usize,
-        rule: &'p Rule,
-    ) -> Option<(Vec<(&'p Policy, &'p Rule)>, Vec<&'p Policy>)> {
+    fn before(&self, place: usize, rule: &'p Rule) -> Option<(Vec<(&'p Policy, &'p Rule)>, Vec<&'p Policy>)> {
         let (overview, index, policy) = (self.overview, self.index, self.policy);
         let mut rules = Vec::new();
         let mut isolating = Vec::new();
-        let (_, selecting) = self.selecting();
-        for other_index in selecting {
+        for other_index in self.selecting() {
             let other = overview.policy(*other_index)?;
             let of_direction =
                 other.rules.iter().enumerate().filter(|(_, other)| other.direction == rule.direction);
@@ -235,7 +225,7 @@ fn of_rule(policy: &Policy, rule: &Rule, by: &Coverers<'_>) -> Diagnostic {
     diagnostic.help(help(shadowed)).fix(Applicability::Maybe, "remove the rule", rule.location, "")
 }
 
-fn of_policy(policy: &Policy, idle: &[(usize, Coverers<'_>)], beside: &mut Beside<'_, '_>) -> Diagnostic {
+fn of_policy(policy: &Policy, idle: &[(usize, Coverers<'_>)], beside: &Beside<'_, '_>) -> Diagnostic {
     let mut diagnostic = Diagnostic::new(
         &DECIDES_NOTHING,
         format!("the policy `{}` decides nothing", policy.name),
@@ -247,7 +237,7 @@ fn of_policy(policy: &Policy, idle: &[(usize, Coverers<'_>)], beside: &mut Besid
     } else {
         let overview = beside.overview;
         let index = beside.index;
-        let others = beside.selecting().1.iter().filter(|other| **other != index);
+        let others = beside.selecting().iter().filter(|other| **other != index);
         let isolating =
             others.filter_map(|other| overview.policy(*other)).find(|other| other.tier == Tier::Namespaced);
         if let Some(other) = isolating {

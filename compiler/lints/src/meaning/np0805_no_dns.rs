@@ -51,11 +51,14 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         {
             return;
         }
-        let lacking = policy.subjects.iter().any(|subject| {
+        let lacking = policy.subjects.iter().enumerate().any(|(place, subject)| {
             // Without an example nothing is said.
-            let Some(example) = Example::of(subject, None) else { return false };
-            let others: Vec<&Policy> = overview
-                .selecting(&example)
+            let selecting = match place {
+                0 => overview.first(index).example.is_some().then(|| overview.first(index).policies.clone()),
+                _ => Example::of(subject, None).map(|example| overview.selecting(&example)),
+            };
+            let Some(selecting) = selecting else { return false };
+            let others: Vec<&Policy> = selecting
                 .into_iter()
                 .filter(|other| *other != index)
                 .filter_map(|other| overview.policy(other))

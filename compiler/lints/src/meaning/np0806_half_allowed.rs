@@ -41,16 +41,15 @@ npc_diagnostics::codes! {
 }
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    overview.each(|_, policy, found| {
+    overview.each(|index, policy, found| {
         if policy.tier != Tier::Namespaced {
             return;
         }
-        let Some(subject) = policy.subjects.first() else { return };
-        let Some(example) = Example::of(subject, None) else { return };
+        let Some(example) = &overview.first(index).example else { return };
         for rule in policy.rules.iter().filter(|rule| rule.action == Action::Allow) {
             for peer in &rule.peers {
                 if let Peer::Pods(term) = peer {
-                    found.extend(half(overview, policy, &example, rule, peer, term));
+                    found.extend(half(overview, policy, example, rule, peer, term));
                 }
             }
         }
@@ -65,14 +64,13 @@ fn half(
     peer: &Peer,
     term: &Arc<PodTerm>,
 ) -> Option<Diagnostic> {
-    let other = Example::of(term, Some(&subject.namespace))?;
     let opposite = match rule.direction {
         Direction::Egress => Direction::Ingress,
         Direction::Ingress => Direction::Egress,
     };
     // Who has something to say of the pod at the other end.
-    let judges: Vec<&Policy> =
-        overview.selecting(&other).into_iter().filter_map(|index| overview.policy(index)).collect();
+    let other = overview.peer(term, &subject.namespace);
+    let judges: Vec<&Policy> = other.policies.iter().filter_map(|index| overview.policy(*index)).collect();
     // One that denies decides before one that isolates.
     let denies = |judge: &&&Policy| {
         judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
