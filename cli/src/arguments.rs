@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use npc_driver::Cni;
 use npc_program::FailurePolicy;
 use npc_targets::{KyvernoVersion, Target};
 
@@ -112,8 +113,21 @@ pub(crate) struct Compile {
 
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    #[command(flatten)]
-    pub(crate) input: Input,
+    /// Source files, folders (every `.np` in them), or `-` for standard input; together they are one
+    /// program. Or manifests (.yaml, .json) of NetworkPolicy, ClusterNetworkPolicy and Kyverno, and
+    /// folders of them.
+    #[arg(value_name = "FILE", default_value = ".")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// How diagnostics are printed.
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: Format,
+    /// The cluster's network: warn of what it will judge otherwise. `cilium@1.20`, `calico@3.28`, or
+    /// `aws@1.20`; with what is set there, as in `calico@3.28,ebpf`. Default: `cni` in npc.toml.
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub(crate) cni: Option<Cni>,
     /// Also check that these targets can express the program. Default: `targets` in npc.toml.
     #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
     pub(crate) target: Vec<Target>,

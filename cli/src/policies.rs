@@ -31,41 +31,62 @@ impl Policies {
     }
 }
 
-/// Reads policies of any kind. A folder is a program where it holds `.np` files, and manifests
-/// otherwise.
+/// The inputs, by what they are.
+#[derive(Default)]
+pub(crate) struct Inputs {
+    /// Sources of programs, and folders of them.
+    pub(crate) programs: Vec<PathBuf>,
+    /// Manifests.
+    pub(crate) manifests: Vec<PathBuf>,
+    /// Standard input, where one of them is `-`.
+    pub(crate) piped: Option<Vec<u8>>,
+}
+
+impl Inputs {
+    /// Tells programs from manifests. A folder is a program where it holds `.np` files, and manifests
+    /// otherwise; standard input may be either.
+    pub(crate) fn new(inputs: &[PathBuf]) -> Result<Self, Error> {
+        let mut all = Self::default();
+        for input in inputs {
+            if is_manifest(input) {
+                all.manifests.push(input.clone());
+            } else if input.is_dir() {
+                if !sources_in(input)?.is_empty() {
+                    all.programs.push(input.clone());
+                    continue;
+                }
+                let found = manifests_in(input)?;
+                if found.is_empty() {
+                    return Err(Error::new(format!(
+                        "there is no program (.np) and no manifest (.yaml, .json) in {}",
+                        input.display()
+                    )));
+                }
+                all.manifests.extend(found);
+            } else {
+                all.programs.push(input.clone());
+            }
+        }
+        if all.programs.iter().any(|input| input.as_os_str() == "-") {
+            let bytes = read_stdin()?;
+            if looks_like_manifest(&bytes) {
+                all.programs.retain(|input| input.as_os_str() != "-");
+                all.manifests.push(PathBuf::from("-"));
+            }
+            all.piped = Some(bytes);
+        }
+        Ok(all)
+    }
+}
+
+/// Reads policies of any kind.
 pub(crate) fn read(inputs: &[PathBuf]) -> Result<Policies, Error> {
-    let mut programs = Vec::new();
-    let mut manifests = Vec::new();
-    for input in inputs {
-        if is_manifest(input) {
-            manifests.push(input.clone());
-        } else if input.is_dir() {
-            if !sources_in(input)?.is_empty() {
-                programs.push(input.clone());
-                continue;
-            }
-            let found = manifests_in(input)?;
-            if found.is_empty() {
-                return Err(Error::new(format!(
-                    "there is no program and no manifest in {}",
-                    input.display()
-                )));
-            }
-            manifests.extend(found);
-        } else {
-            programs.push(input.clone());
-        }
-    }
-    // What is read from standard input may be either.
-    let mut piped = None;
-    if programs.iter().any(|input| input.as_os_str() == "-") {
-        let bytes = read_stdin()?;
-        if looks_like_manifest(&bytes) {
-            programs.retain(|input| input.as_os_str() != "-");
-            manifests.push(PathBuf::from("-"));
-        }
-        piped = Some(bytes);
-    }
+    read_sorted(Inputs::new(inputs)?)
+}
+
+/// The same, of inputs that are told apart.
+pub(crate) fn read_sorted(inputs: Inputs) -> Result<Policies, Error> {
+    let Inputs { programs, manifests, piped } = inputs;
     let mut policies = programs_of(programs, &piped)?;
     let mut all = Import::default();
     for path in &manifests {

@@ -86,9 +86,7 @@ impl Project {
                 folders.push(parent);
             }
         }
-        let common = common_folder(&folders).unwrap_or_else(|| here.clone());
-        let root =
-            common.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(&common).to_owned();
+        let root = root_of(&folders, &here);
         let mut roots = Vec::new();
         for source in sources {
             let relative = source
@@ -111,6 +109,27 @@ impl Project {
         let name = name.unwrap_or_else(|| "policies".to_owned());
         Ok(Ok(Self { disk, roots, config, prefix, name, root }))
     }
+}
+
+/// The nearest folder with a configuration at or above all of some, or else the one that holds them all.
+fn root_of(folders: &[PathBuf], here: &Path) -> PathBuf {
+    let common = common_folder(folders).unwrap_or_else(|| here.to_owned());
+    common.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(&common).to_owned()
+}
+
+/// The configuration of the project that manifests are in.
+pub(crate) fn config_of(manifests: &[PathBuf]) -> Result<Result<Config, Broken>, Error> {
+    let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), &error))?;
+    let here = here.canonicalize().map_err(|error| Error::io("find", &here, &error))?;
+    let mut folders = Vec::new();
+    for path in manifests {
+        folders.push(match path.as_os_str() == "-" {
+            true => here.clone(),
+            false => folder_of(path).canonicalize().map_err(|error| Error::io("read", path, &error))?,
+        });
+    }
+    let root = root_of(&folders, &here);
+    read_config(&root, &prefix(&here, &root))
 }
 
 fn read_config(root: &Path, prefix: &str) -> Result<Result<Config, Broken>, Error> {

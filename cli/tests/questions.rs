@@ -274,6 +274,66 @@ fn differences() {
     assert!(!value["lost"].as_array().unwrap().is_empty());
 }
 
+/// Manifests are checked for what they mean, at their lines.
+#[test]
+fn manifests_are_checked() {
+    let folder = TempDir::new().unwrap();
+    let manifests = "apiVersion: v1
+kind: List
+items:
+- apiVersion: networking.k8s.io/v1
+  kind: NetworkPolicy
+  metadata: {name: no-metadata, namespace: shop}
+  spec:
+    podSelector: {}
+    policyTypes: [Egress]
+    egress:
+    - to:
+      - ipBlock: {cidr: 0.0.0.0/0, except: [169.254.169.254/32]}
+- apiVersion: networking.k8s.io/v1
+  kind: NetworkPolicy
+  metadata: {name: web, namespace: shop}
+  spec:
+    podSelector: {matchLabels: {app: web}}
+    policyTypes: [Egress]
+    ingress: [{}]
+    egress:
+    - to:
+      - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: data}}
+        podSelector: {matchLabels: {app: db}}
+      ports: [{port: 5432}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: data}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{podSelector: {}}]
+";
+    std::fs::write(folder.path().join("policies.yaml"), manifests).unwrap();
+    std::fs::write(folder.path().join("npc.toml"), "[lints]\none-family = \"allow\"\n").unwrap();
+    let output = npc(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    snapshot!("check-manifests", out(&output) + &err(&output));
+    let output = npc(
+        folder.path(),
+        &["check", "policies.yaml", "--cni", "cilium@1.20", "--format", "short", "--deny", "warnings"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    snapshot!("check-manifests-cni", out(&output) + &err(&output));
+    std::fs::write(folder.path().join("npc.toml"), "[cluster]\ncni = \"calico@3\"\n").unwrap();
+    let output = npc(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("which version of calico? write it as in `cilium@1.20`"),
+        "{}",
+        err(&output)
+    );
+    let output = npc(folder.path(), &["check", "--fix", "policies.yaml"]);
+    assert!(err(&output).contains("`npc import` writes them as a program"), "{}", err(&output));
+}
+
 #[test]
 fn imports() {
     let folder = project();

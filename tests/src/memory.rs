@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Level;
-use npc_driver::{Checked, Config, check, codes, compile};
+use npc_driver::{Checked, Cni, Config, check, codes, compile};
 use npc_program::{Files, ReadError};
 use npc_targets::{Options, Output, Target};
 
@@ -31,6 +31,13 @@ impl Memory {
     pub fn check(&self, cluster: Option<&Cluster>) -> Checked {
         let root: Vec<String> = self.files.keys().take(1).cloned().collect();
         check(self, &root, &Config::default(), cluster)
+    }
+
+    /// The same, for a cluster's network.
+    #[must_use]
+    pub fn check_for(&self, cni: Cni) -> Checked {
+        let root: Vec<String> = self.files.keys().take(1).cloned().collect();
+        check(self, &root, &Config { cni: Some(cni), ..Config::default() }, None)
     }
 
     /// The same, without the warnings on what a program as a whole means: for what shows one mistake in

@@ -2,6 +2,7 @@
 //!
 //! They are read where they lie, beside the checkout (or in the folder that `NPC_VECTORS` names).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -68,7 +69,14 @@ pub struct Probe {
     pub denied_by: Option<String>,
     /// What a CNI makes of it instead.
     #[serde(default)]
-    pub cni: Value,
+    pub cni: BTreeMap<String, Otherwise>,
+}
+
+/// What a CNI makes of a probe.
+#[derive(Debug, Deserialize)]
+pub struct Otherwise {
+    /// Why, in a word or two.
+    pub cause: String,
 }
 
 /// The cases of a file.

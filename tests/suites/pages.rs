@@ -69,8 +69,11 @@ fn found(files: &Memory, code: &Code, example: &Example) -> Vec<&'static str> {
         Cluster::parse(&text).unwrap()
     });
     let as_a_whole = ("NP0803".."NP0809").contains(&code.id);
-    let checked =
-        if as_a_whole { files.check(cluster.as_ref()) } else { files.check_lines(cluster.as_ref()) };
+    let checked = match example.word("cni") {
+        Some(cni) => files.check_for(cni.parse().unwrap()),
+        None if as_a_whole => files.check(cluster.as_ref()),
+        None => files.check_lines(cluster.as_ref()),
+    };
     let mut found: Vec<&str> = checked.report.diagnostics.iter().map(|d| d.code.id).collect();
     if let Some(target) = example.word("target")
         && !checked.report.has_errors()

@@ -8,9 +8,11 @@
     clippy::print_stdout
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use npc_cluster::Cluster;
 use npc_diagnostics::{FileId, Level, SourceMap};
-use npc_driver::through;
+use npc_driver::{Config, check_manifests, through};
 use npc_import::Import;
 use npc_model::{Evaluator, Verdict, verdict};
 use npc_program::Program;
@@ -125,4 +127,71 @@ fn by_imported_text() {
         assert!(errors.is_empty(), "{}: {errors:#?}\n{text}", case.id);
         checked.program
     });
+}
+
+/// What each network's own engine judges otherwise is warned of, by its cause.
+#[test]
+fn what_networks_make_of_it() {
+    let Some(folder) = folder("what_networks_make_of_it") else { return };
+    let mut cases_by_id = BTreeMap::new();
+    for set in "ACRTX".chars() {
+        let cases = cases(&folder.join(format!("set{set}.jsonl")));
+        cases_by_id.extend(cases.into_iter().map(|case| (case.id.clone(), case)));
+    }
+    // What is known: the case, the network, and the cause.
+    let mut known: BTreeSet<(String, String, String)> = BTreeSet::new();
+    let table = std::fs::read_to_string(folder.join("cni.tsv")).unwrap();
+    for line in table.lines().skip(1) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        for cause in cells[2].split(' ') {
+            known.insert((cells[0].to_owned(), cells[1].to_owned(), cause.to_owned()));
+        }
+    }
+    for case in cases_by_id.values() {
+        for probe in &case.probes {
+            for (network, what) in &probe.cni {
+                for cause in what.cause.split(' ') {
+                    known.insert((case.id.clone(), network.clone(), cause.to_owned()));
+                }
+            }
+        }
+    }
+    let networks = [
+        ("cilium", "cilium@1.20"),
+        ("cilium policy-cidr-match-mode=pods", "cilium@1.20,policy-cidr-match-mode=pods"),
+        ("cilium policyDefaultLocalCluster=false", "cilium@1.20,policy-default-local-cluster=false"),
+        ("calico iptables", "calico@3.28"),
+        ("calico ebpf", "calico@3.28,ebpf"),
+    ];
+    let mut told: BTreeSet<(String, String, String)> = BTreeSet::new();
+    for case in cases_by_id.values() {
+        for (network, cni) in networks {
+            let config = Config { cni: Some(cni.parse().unwrap()), ..Config::default() };
+            let cluster = case.cluster();
+            let import = npc_import::import(FileId(0), &case.manifests());
+            let found = import.diagnostics.clone();
+            let report = check_manifests(&import.into_program(), found, &config, Some(&cluster));
+            for found in &report.diagnostics {
+                let cause = found.notes.iter().find_map(|note| note.strip_prefix("cause: "));
+                if let Some(cause) = cause {
+                    told.insert((case.id.clone(), network.to_owned(), cause.to_owned()));
+                }
+            }
+        }
+    }
+    // A block that no fix alone explains, and is told as what it is.
+    let missing: Vec<_> = known
+        .difference(&told)
+        .filter(|(_, network, cause)| !(network == "cilium" && cause == "one-family"))
+        .collect();
+    let mut beyond: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for (_, network, cause) in told.difference(&known) {
+        *beyond.entry((network, cause)).or_default() += 1;
+    }
+    println!(
+        "what_networks_make_of_it: {} known differences, {} not told; told where no probe of the case shows it: {beyond:?}",
+        known.len(),
+        missing.len()
+    );
+    assert!(known.len() > 200 && missing.is_empty(), "{missing:#?}");
 }

@@ -9,10 +9,11 @@ use npc_targets::Target;
 use similar::TextDiff;
 
 use crate::Outcome;
-use crate::arguments::{Check, Deny};
+use crate::arguments::{Check, Deny, Input};
 use crate::command::compile::options;
 use crate::files::{Error, print, write_all};
-use crate::project::{Project, cluster};
+use crate::policies::{Inputs, read_sorted};
+use crate::project::{Project, cluster, config_of};
 use crate::report::{Reporter, line};
 
 /// How often repairs are tried: one may bring another mistake to light, and a file tells a thousand at
@@ -21,11 +22,17 @@ const MAX_ROUNDS: usize = 1_000;
 
 pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     let mut reporter = Reporter {
-        format: arguments.input.format.into(),
+        format: arguments.format.into(),
         style: Style { colour, prefix: String::new() },
         is_output: true,
     };
-    let project = match Project::find(&arguments.input)? {
+    let inputs = Inputs::new(&arguments.inputs)?;
+    if !inputs.manifests.is_empty() {
+        return manifests(arguments, inputs, &reporter);
+    }
+    let input =
+        Input { inputs: inputs.programs, cluster: arguments.cluster.clone(), format: arguments.format };
+    let mut project = match Project::find_with(&input, inputs.piped)? {
         Ok(project) => project,
         Err(broken) => {
             reporter.print(&broken.diagnostics, &broken.sources)?;
@@ -33,7 +40,11 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         }
     };
     reporter.style.prefix.clone_from(&project.prefix);
-    let Some(cluster) = cluster(arguments.input.cluster.as_deref(), &reporter)? else {
+    if let Some(cni) = &arguments.cni {
+        project.config.cni = Some(cni.clone());
+    }
+    let project = project;
+    let Some(cluster) = cluster(arguments.cluster.as_deref(), &reporter)? else {
         return Ok(Outcome::CouldNotRun);
     };
     let targets =
@@ -86,6 +97,45 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     } else {
         Outcome::Fine
     })
+}
+
+/// Checks manifests: whether they can be read, and what they mean.
+fn manifests(arguments: &Check, inputs: Inputs, reporter: &Reporter) -> Result<Outcome, Error> {
+    if let Some(program) = inputs.programs.first() {
+        return Err(Error::new(format!(
+            "{} is a program: check programs and manifests apart",
+            program.display()
+        )));
+    }
+    if arguments.fix || arguments.diff {
+        return Err(Error::new(
+            "manifests are not repaired: `npc import` writes them as a program, which is",
+        ));
+    }
+    if !arguments.target.is_empty() || arguments.with_guard.is_some() {
+        return Err(Error::new(
+            "manifests are compiled already: `--target` and `--with-guard` are for programs",
+        ));
+    }
+    let mut config = match config_of(&inputs.manifests)? {
+        Ok(config) => config,
+        Err(broken) => {
+            reporter.print(&broken.diagnostics, &broken.sources)?;
+            return Ok(Outcome::CouldNotRun);
+        }
+    };
+    if let Some(cni) = &arguments.cni {
+        config.cni = Some(cni.clone());
+    }
+    let Some(cluster) = cluster(arguments.cluster.as_deref(), reporter)? else {
+        return Ok(Outcome::CouldNotRun);
+    };
+    let policies = read_sorted(inputs)?;
+    let report =
+        npc_driver::check_manifests(&policies.program, policies.diagnostics, &config, cluster.as_ref());
+    reporter.print(&report.diagnostics, &policies.sources)?;
+    let denied = arguments.deny == Some(Deny::Warnings) && report.count(Level::Warning) > 0;
+    Ok(if report.has_errors() || denied { Outcome::Found } else { Outcome::Fine })
 }
 
 /// What the targets have to say, where the program itself is fine.

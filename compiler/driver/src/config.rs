@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span, nearest};
+use npc_lints::Cni;
 use npc_program::FailurePolicy;
 use npc_program::values::{address, name};
 use npc_targets::{KyvernoVersion, Options, PodBlocks, Target};
@@ -42,6 +43,8 @@ pub struct Config {
     pub lints: LintLevels,
     /// Options of the targets.
     pub options: Options,
+    /// The cluster's network, where it is named.
+    pub cni: Option<Cni>,
 }
 
 /// Levels of findings that differ from the codes' own.
@@ -90,6 +93,7 @@ struct Kyverno {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 struct ClusterSection {
     pod_cidrs: Vec<Spanned<String>>,
+    cni: Option<Spanned<String>>,
 }
 
 impl Config {
@@ -109,6 +113,7 @@ impl Config {
             targets: reader.targets(&file.compile),
             lints: reader.lints(&file.lints),
             options: reader.options(&file),
+            cni: reader.cni(&file.cluster),
         };
         if reader.diagnostics.is_empty() { Ok(config) } else { Err(reader.diagnostics) }
     }
@@ -127,6 +132,18 @@ struct Reader {
 impl Reader {
     fn tell<T>(&mut self, value: &Spanned<T>, why: &str) {
         self.diagnostics.push(wrong(self.id, value.span(), why));
+    }
+
+    fn cni(&mut self, section: &ClusterSection) -> Option<Cni> {
+        let written = section.cni.as_ref()?;
+        match written.as_ref().parse() {
+            Ok(cni) => Some(cni),
+            Err(why) => {
+                let why: String = why;
+                self.tell(written, &why);
+                None
+            }
+        }
     }
 
     fn targets(&mut self, section: &Compile) -> Vec<Target> {

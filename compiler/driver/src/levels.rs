@@ -36,6 +36,11 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
+    /// Those of a configuration alone.
+    pub(crate) fn of(config: &LintLevels) -> Self {
+        Self { config: config.clone(), allowed: FxHashMap::default() }
+    }
+
     /// Reads the comments of all files. The second value is what is wrong with them.
     pub(crate) fn new(loaded: &Loaded, config: &LintLevels) -> (Self, Vec<Diagnostic>) {
         let mut levels = Self { config: config.clone(), allowed: FxHashMap::default() };

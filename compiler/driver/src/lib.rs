@@ -25,6 +25,7 @@ pub use answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Si
 pub use ask::{Explainer, ask};
 pub use config::{Config, LintLevels};
 pub use diff::kind_text;
+pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
 pub use question::Question;
 pub use repair::repaired;
@@ -66,10 +67,7 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
     if !broken {
-        diagnostics.extend(npc_lints::meaning(&program, config.options.pod_blocks.blocks()));
-        if let Some(cluster) = cluster {
-            diagnostics.extend(npc_lints::cluster(&program, cluster));
-        }
+        lint(&program, config, Origin::Program, cluster, &mut diagnostics);
     }
     let (levels, mut found) = Levels::new(&loaded, &config.lints);
     diagnostics.append(&mut found);
@@ -77,6 +75,50 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     levels.apply(&mut report);
     report.sort();
     Checked { loaded, program, report, levels }
+}
+
+fn lint(
+    program: &Program,
+    config: &Config,
+    origin: Origin,
+    cluster: Option<&Cluster>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let pod_blocks = config.options.pod_blocks.blocks();
+    diagnostics.extend(npc_lints::meaning(program, pod_blocks));
+    if let Some(cni) = &config.cni {
+        diagnostics.extend(npc_lints::portability(program, cni, origin, pod_blocks, cluster));
+    }
+    if let Some(cluster) = cluster {
+        diagnostics.extend(npc_lints::cluster(program, cluster));
+    }
+}
+
+/// Checks policies that were read from manifests: what reading them found, and what they mean. Repairs
+/// are a program's, and none is offered.
+#[must_use]
+pub fn check_manifests(
+    program: &Program,
+    found: Vec<Diagnostic>,
+    config: &Config,
+    cluster: Option<&Cluster>,
+) -> Report {
+    let mut diagnostics = found;
+    if !diagnostics.iter().any(|found| found.level == npc_diagnostics::Level::Error) {
+        if let Some(cni) = &config.cni {
+            let left_out = diagnostics.iter().filter(|found| found.code == &npc_import::LEFT_OUT_RULES);
+            let places: Vec<_> = left_out.filter_map(Diagnostic::location).collect();
+            diagnostics.extend(npc_lints::left_out_rules(cni, places.into_iter()));
+        }
+        lint(program, config, Origin::Manifests, cluster, &mut diagnostics);
+    }
+    for diagnostic in &mut diagnostics {
+        diagnostic.fixes.clear();
+    }
+    let mut report = Report { diagnostics };
+    Levels::of(&config.lints).apply(&mut report);
+    report.sort();
+    report
 }
 
 /// Compiles a checked program to some targets, and proves that each says exactly what the program does

@@ -21,6 +21,7 @@ mod kubernetes;
 mod kyverno;
 mod write;
 
+pub use kubernetes::network_policy::LEFT_OUT_RULES;
 pub use write::{block_text, pods_text, rule_text, selector_text, word};
 
 use std::sync::Arc;

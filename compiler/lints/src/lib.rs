@@ -2,6 +2,7 @@
 
 mod cluster;
 mod meaning;
+mod portability;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic};
@@ -14,6 +15,8 @@ use meaning::{
     np0803_decides_nothing, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
     np0808_pods_by_address,
 };
+
+pub use portability::{Cni, Network, Origin, left_out_rules, portability};
 
 /// Runs the lints on what a program means in every cluster. Pods have addresses in `pod_blocks` only,
 /// where those are known.
@@ -56,6 +59,7 @@ pub fn codes() -> Vec<&'static Code> {
         np0806_half_allowed::CODES,
         np0807_one_family::CODES,
         np0808_pods_by_address::CODES,
+        portability::CODES,
     ]
     .into_iter()
     .flatten()

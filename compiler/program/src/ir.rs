@@ -102,6 +102,27 @@ pub struct Rule {
     pub log: Option<Location>,
 }
 
+impl Rule {
+    /// Where the rule names every address of both families but some: those.
+    #[must_use]
+    pub fn all_but(&self) -> Option<Vec<IpNet>> {
+        let whole = |v4: bool| {
+            self.peers.iter().find_map(|peer| match peer {
+                Peer::Block(term) => {
+                    let Block { net, except } = &term.block;
+                    (net.prefix_len() == 0 && net.addr().is_ipv4() == v4).then_some(except)
+                }
+                Peer::Anywhere { .. } | Peer::Pods(_) => None,
+            })
+        };
+        let anywhere = self.peers.iter().find_map(|peer| match peer {
+            Peer::Anywhere { except, .. } => Some(except.iter().map(|block| block.net).collect()),
+            Peer::Block(_) | Peer::Pods(_) => None,
+        });
+        anywhere.or_else(|| Some(whole(true)?.iter().chain(whole(false)?).copied().collect()))
+    }
+}
+
 /// A peer of a rule.
 #[derive(Clone, Debug)]
 pub enum Peer {

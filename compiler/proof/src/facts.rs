@@ -17,6 +17,8 @@ pub enum Fact<'p> {
     Selects(&'p Policy, Direction),
     /// The policy selects the subject of the rule's direction, and the rule matches.
     Matches(&'p Policy, &'p Rule),
+    /// The peer of this direction is a pod.
+    PeerIsPod(Direction),
     /// The side of this direction allows it, as far as these policies say.
     Allows(&'p [&'p Policy], Direction),
 }
@@ -55,6 +57,7 @@ fn encode(universe: &mut Universe, fact: &Fact<'_>) -> Formula {
             let matches = encode::matches(universe, rule, rule.direction);
             universe.formulas.and([selected, matches])
         }
+        Fact::PeerIsPod(direction) => universe.is_pod(ends(*direction).1),
         Fact::Allows(policies, direction) => {
             let sides = encode::sides(universe, policies.iter().copied());
             match direction {

@@ -14,7 +14,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use npc_diagnostics::{Applicability, Diagnostic, Location};
-use npc_program::values::address::{Block, IpNet, is_reserved, subtract};
+use npc_program::values::address::{Block, IpNet, never_a_pod, subtract};
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::name::glob_matches;
 use npc_program::values::port::{Port, Which};
@@ -272,7 +272,11 @@ impl<N: Names> Lower<'_, N> {
         let mut terms: FxHashSet<(&Selector, &Scope)> = FxHashSet::default();
         for peer in &rule.peers {
             match peer {
-                Peer::Anywhere { except, .. } => self.anywhere(except, &mut peers),
+                Peer::Anywhere { except, .. } => {
+                    for left in subtract(&Block::everything(), except) {
+                        add(&mut peers, block(&left));
+                    }
+                }
                 Peer::Block(term) => {
                     if blocks.insert(&term.block) {
                         peers.push(block(&term.block));
@@ -299,29 +303,18 @@ impl<N: Names> Lower<'_, N> {
                 }
             }
         }
+        // Where no pod can have one of the addresses that are left out, all pods are named by their
+        // namespaces too, since some networks do not match pods by address.
+        if rule.all_but().is_some_and(|except| except.iter().all(|net| self.pod_blocks.never_a_pod(net))) {
+            let everyone = Some(LabelSelector::default());
+            add(&mut peers, NetworkPolicyPeer { namespace_selector: everyone, ..Default::default() });
+        }
         for (keys, peers) in sharing {
             parts.sharing.entry(keys).or_default().add(rule.direction, Some(peers), ports.clone());
         }
         // An empty list of peers would mean everyone, so a rule without peers is left out.
         if !peers.is_empty() {
             parts.base.add(rule.direction, Some(peers), ports);
-        }
-    }
-
-    /// `anywhere except …`: both families, and, where no pod can have one of those addresses, all
-    /// pods by their namespaces too, since some networks do not match pods by address.
-    fn anywhere(&self, except: &[Block], peers: &mut Vec<NetworkPolicyPeer>) {
-        for left in subtract(&Block::everything(), except) {
-            add(peers, block(&left));
-        }
-        if except.iter().all(|taken| self.pod_blocks.never_a_pod(&taken.net)) {
-            add(
-                peers,
-                NetworkPolicyPeer {
-                    namespace_selector: Some(LabelSelector::default()),
-                    ..Default::default()
-                },
-            );
         }
     }
 
@@ -460,11 +453,9 @@ impl PodBlocks {
         &self.blocks
     }
 
-    /// Whether no pod can have an address in the block: it is reserved, or lies outside the blocks
-    /// of pods.
+    /// Whether no pod can have an address in the block.
     pub(crate) fn never_a_pod(&self, net: &IpNet) -> bool {
-        let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
-        is_reserved(net) || !self.blocks.is_empty() && self.blocks.iter().all(disjoint)
+        never_a_pod(net, &self.blocks)
     }
 }
 

@@ -80,10 +80,11 @@ struct Coverers<'p> {
 }
 
 /// A policy, and those that select a pod of it.
-struct Beside<'o, 'p> {
-    overview: &'o Overview<'p>,
-    index: usize,
-    policy: &'p Policy,
+pub(crate) struct Beside<'o, 'p> {
+    pub(crate) overview: &'o Overview<'p>,
+    /// Its place in the program.
+    pub(crate) index: usize,
+    pub(crate) policy: &'p Policy,
 }
 
 impl<'p> Beside<'_, 'p> {
@@ -176,7 +177,11 @@ impl<'p> Beside<'_, 'p> {
 
     /// The rules that decide before this one, or as well; and the policies that isolate.
     #[allow(clippy::type_complexity)]
-    fn before(&self, place: usize, rule: &'p Rule) -> Option<(Vec<(&'p Policy, &'p Rule)>, Vec<&'p Policy>)> {
+    pub(crate) fn before(
+        &self,
+        place: usize,
+        rule: &'p Rule,
+    ) -> Option<(Vec<(&'p Policy, &'p Rule)>, Vec<&'p Policy>)> {
         let (overview, index, policy) = (self.overview, self.index, self.policy);
         let mut rules = Vec::new();
         let mut isolating = Vec::new();

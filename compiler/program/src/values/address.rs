@@ -208,6 +208,14 @@ pub fn is_reserved(net: &IpNet) -> bool {
     }
 }
 
+/// Whether no pod can have an address in the block: it is reserved, or lies outside the blocks that pods
+/// have their addresses from. With none of those, pods may have any that is not reserved.
+#[must_use]
+pub fn never_a_pod(net: &IpNet, pod_blocks: &[IpNet]) -> bool {
+    let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
+    is_reserved(net) || !pod_blocks.is_empty() && pod_blocks.iter().all(disjoint)
+}
+
 /// A block of addresses without some blocks inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {

@@ -257,6 +257,12 @@ impl Policies<'_> {
 
     fn peers(&mut self, rule: &Rule) -> Peers {
         let mut peers = Peers::default();
+        // Some networks do not match pods by address: where no pod can have one of those that are left
+        // out, all pods are named.
+        let never = |net: &_| self.options.pod_blocks.never_a_pod(net);
+        if rule.direction == Direction::Egress && rule.all_but().is_some_and(|nets| nets.iter().all(never)) {
+            peers.pods.push(types::Peer::Pods(Pods::Namespaces(Default::default())));
+        }
         for peer in &rule.peers {
             let (blocks, place): (Vec<Block>, _) = match peer {
                 Peer::Pods(term) => {
@@ -269,17 +275,7 @@ impl Policies<'_> {
                     }
                     continue;
                 }
-                Peer::Anywhere { except, location } => {
-                    // Some networks do not match pods by address.
-                    let pods = except.iter().all(|taken| self.options.pod_blocks.never_a_pod(&taken.net));
-                    if pods && rule.direction == Direction::Egress {
-                        let everyone = types::Peer::Pods(Pods::Namespaces(Default::default()));
-                        if !peers.pods.contains(&everyone) {
-                            peers.pods.push(everyone);
-                        }
-                    }
-                    (subtract(&Block::everything(), except), *location)
-                }
+                Peer::Anywhere { except, location } => (subtract(&Block::everything(), except), *location),
                 Peer::Block(term) => (vec![term.block.clone()], term.location),
             };
             if rule.direction == Direction::Ingress {

@@ -1,0 +1,51 @@
+//! Calico, as its own engine of 3.28 judges.
+
+use npc_diagnostics::Diagnostic;
+use npc_program::Program;
+use npc_program::values::port::{Protocol, Which};
+
+use super::{Cni, PORTABILITY, always, judged_otherwise, rules};
+
+/// The port of VXLAN.
+const VXLAN: u16 = 4789;
+
+pub(super) fn run(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
+    if cni.has("ebpf") { sctp_names(program, cni) } else { vxlan(program, cni) }
+}
+
+fn sctp_names(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
+    let named = rules(program)
+        .flat_map(|(_, rule)| &rule.ports)
+        .filter(|term| term.port.protocol == Protocol::Sctp && matches!(term.port.which, Which::Named(_)));
+    named
+        .map(|term| {
+            judged_otherwise(
+                cni,
+                "sctp-named-port",
+                term.location,
+                "with eBPF matches no named port of SCTP",
+                "never matches",
+            )
+            .help("give the port's number")
+        })
+        .collect()
+}
+
+/// What is dropped before any policy is asked.
+fn vxlan(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
+    if cni.has("allow-vxlan") {
+        return Vec::new();
+    }
+    let what = "drops what pods send to UDP port 4789, whatever policies say";
+    let help = "set `allowVXLANPacketsFromWorkloads` in Felix' configuration, and `allow-vxlan` here";
+    let named = rules(program).flat_map(|(_, rule)| &rule.ports).find(|term| {
+        term.port.protocol == Protocol::Udp
+            && matches!(term.port.which, Which::Range(first, last) if first != 1 && (first..=last).contains(&VXLAN))
+    });
+    vec![match named {
+        Some(term) => judged_otherwise(cni, "vxlan", term.location, what, "dropped").help(help),
+        None => always(
+            Diagnostic::without_place(&PORTABILITY, format!("{cni} {what}")).note("cause: vxlan").help(help),
+        ),
+    }]
+}

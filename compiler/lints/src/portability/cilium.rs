@@ -1,0 +1,300 @@
+//! Cilium, as its own engine of 1.20 judges.
+
+use npc_cluster::Cluster;
+use npc_diagnostics::Diagnostic;
+use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::port::Protocol;
+use npc_program::{Action, Direction, Operator, Peer, PodTerm, Policy, Rule, ScopeBase, Selector, Tier};
+use npc_proof::Fact;
+use rustc_hash::FxHashSet;
+
+use super::{Cni, Origin, decided_by, judged_otherwise, port_names, rules};
+use crate::meaning::Overview;
+use crate::meaning::np0803_decides_nothing::Beside;
+
+pub(super) fn run(
+    overview: &Overview<'_>,
+    cni: &Cni,
+    origin: Origin,
+    cluster: Option<&Cluster>,
+) -> Vec<Diagnostic> {
+    let mut found = if cni.has("policy-cidr-match-mode=pods") {
+        one_family(overview, cni)
+    } else {
+        blocks_and_pods(overview, cni, origin)
+    };
+    found.extend(identity_labels(overview, cni));
+    found.extend(names_of_two_protocols(overview, cni, cluster));
+    found.extend(sctp(overview, cni));
+    if origin == Origin::Manifests {
+        found.extend(negative_peers(overview, cni));
+    }
+    found.extend(baseline_accepts(overview, cni));
+    found
+}
+
+/// Blocks match no pods.
+fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Diagnostic> {
+    overview.each(|index, policy, found| {
+        for (place, rule) in policy.rules.iter().enumerate() {
+            let is_block = |peer: &&Peer| match peer {
+                Peer::Block(_) => true,
+                Peer::Anywhere { except, .. } => !except.is_empty(),
+                Peer::Pods(_) => false,
+            };
+            let Some(first) = rule.peers.iter().find(is_block) else { continue };
+            let all = |peer: &Peer| matches!(peer, Peer::Anywhere { except, .. } if except.is_empty());
+            if rule.peers.iter().any(all) {
+                continue;
+            }
+            // All pods are named by their namespaces beside, where no pod has an address that is left out.
+            let named_beside = origin == Origin::Program
+                && rule.all_but().is_some_and(|except| {
+                    let never = |net: &_| npc_program::values::address::never_a_pod(net, overview.pod_blocks);
+                    except.iter().all(never)
+                });
+            if named_beside {
+                continue;
+            }
+            let only = |wanted: bool| Rule {
+                peers: rule.peers.iter().filter(|peer| is_block(peer) == wanted).cloned().collect(),
+                ..rule.clone()
+            };
+            let (blocks, pods) = (only(true), only(false));
+            let beside = Beside { overview, index, policy };
+            let Some((others, isolating)) = beside.before(place, rule) else { continue };
+            let mut none = vec![Fact::Matches(policy, &pods)];
+            none.extend(others.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
+            none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
+            let all = [Fact::Matches(policy, &blocks), Fact::PeerIsPod(rule.direction)];
+            if !overview.possible(&all, &none) {
+                continue;
+            }
+            let what = match rule.action {
+                Action::Allow => "lets no pod through by its address",
+                Action::Deny => "stops no pod by its address",
+                Action::Pass => "passes no pod on by its address",
+            };
+            let place = match first {
+                Peer::Block(term) => term.location,
+                Peer::Anywhere { location, .. } => *location,
+                Peer::Pods(term) => term.location,
+            };
+            found.push(
+                judged_otherwise(cni, "ipblock-pods", place, what, "pods may have such an address")
+                    .help("name the pods by their labels; or set `policy-cidr-match-mode=pods` there"),
+            );
+        }
+    })
+}
+
+/// With blocks that match pods, a block of one family is for the pod's other address too.
+fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
+    let blocks = overview.pod_blocks;
+    // Pods of one family have no other address.
+    let single = !blocks.is_empty()
+        && [true, false].iter().any(|v4| blocks.iter().all(|net| net.addr().is_ipv4() == *v4));
+    let mut found = Vec::new();
+    for (_, rule) in rules(overview.program).filter(|_| !single) {
+        let of = |v4: bool| {
+            rule.peers.iter().find_map(|peer| match peer {
+                Peer::Block(term) if term.block.net.addr().is_ipv4() == v4 => Some(term),
+                _ => None,
+            })
+        };
+        let anywhere = rule.peers.iter().any(|peer| matches!(peer, Peer::Anywhere { .. }));
+        if let (Some(term), None) | (None, Some(term)) = (of(true), of(false))
+            && !anywhere
+        {
+            found.push(
+                judged_otherwise(
+                    cni,
+                    "one-family",
+                    term.location,
+                    "matches a pod by all of its addresses where a block holds one",
+                    "also the other family's address of such a pod",
+                )
+                .help("name the pods by their labels"),
+            );
+        }
+    }
+    found
+}
+
+/// Labels that are no part of a pod's identity.
+const OUTSIDE_IDENTITY: [&str; 8] = [
+    "pod-template-hash",
+    "pod-template-generation",
+    "controller-revision-hash",
+    "controller-uid",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-completion-index",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+];
+const OUTSIDE_BEGINNINGS: [&str; 6] =
+    ["kubernetes.io", "k8s.io", "io.kubernetes", "topology.kubernetes.io", "annotation", "etcd_node"];
+
+fn is_outside_identity(key: &str) -> bool {
+    OUTSIDE_IDENTITY.contains(&key)
+        || OUTSIDE_BEGINNINGS.iter().any(|begin| key.starts_with(begin))
+        || key.contains("beta.kubernetes.io")
+}
+
+fn identity_labels(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
+    let mut seen = FxHashSet::default();
+    let mut found = Vec::new();
+    let mut look = |term: &PodTerm, as_subject: bool| {
+        let key = term.selector.requirements.iter().map(|one| &one.key).find(|key| is_outside_identity(key));
+        if let Some(key) = key
+            && seen.insert(term.location)
+        {
+            let label = if as_subject { "its policy is for no pod" } else { "no pod is seen to have it" };
+            found.push(
+                judged_otherwise(
+                    cni,
+                    "identity-labels",
+                    term.location,
+                    &format!("does not see the label `{key}` of pods"),
+                    label,
+                )
+                .help("choose by another label"),
+            );
+        }
+    };
+    for policy in decided_by(overview.program) {
+        policy.subjects.iter().for_each(|term| look(term, true));
+        for peer in policy.rules.iter().flat_map(|rule| &rule.peers) {
+            if let Peer::Pods(term) = peer {
+                look(term, false);
+            }
+        }
+    }
+    found
+}
+
+fn names_of_two_protocols(overview: &Overview<'_>, cni: &Cni, cluster: Option<&Cluster>) -> Vec<Diagnostic> {
+    let declared = |name: &str| {
+        cluster.is_some_and(|cluster| {
+            cluster.pods.iter().any(|pod| {
+                let mut own = pod.ports.iter().filter(|port| port.name == name).map(|port| port.protocol);
+                let first = own.next();
+                first.is_some() && own.any(|other| Some(other) != first)
+            })
+        })
+    };
+    let names = port_names(overview.program);
+    names
+        .into_iter()
+        .filter(|(name, protocols, _)| protocols.len() > 1 || declared(name))
+        .map(|(name, _, place)| {
+            judged_otherwise(
+                cni,
+                "port-names",
+                place,
+                &format!("knows one protocol of each port name of a pod, and `{name}` is of two"),
+                "counts for the protocol that the pod declares last",
+            )
+            .help("give the ports' numbers")
+        })
+        .collect()
+}
+
+fn sctp(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
+    if cni.has("enable-sctp") {
+        return Vec::new();
+    }
+    let ports = rules(overview.program).filter(|(_, rule)| rule.action == Action::Allow);
+    ports
+        .flat_map(|(_, rule)| &rule.ports)
+        .filter(|term| term.port.protocol == Protocol::Sctp)
+        .map(|term| {
+            judged_otherwise(cni, "sctp", term.location, "drops SCTP unless it is told not to", "dropped")
+                .help("set `enable-sctp` there, and here")
+        })
+        .collect()
+}
+
+/// Selectors of namespaces that only say what is not there.
+fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
+    let negative = |selector: &Selector| {
+        !selector.requirements.is_empty()
+            && selector
+                .requirements
+                .iter()
+                .all(|one| matches!(one.operator, Operator::NotIn | Operator::DoesNotExist))
+    };
+    let mut found = Vec::new();
+    for (policy, rule) in rules(overview.program) {
+        if policy.tier == Tier::Namespaced && !cni.has("policy-default-local-cluster=false") {
+            continue;
+        }
+        for peer in &rule.peers {
+            let Peer::Pods(term) = peer else { continue };
+            let excepts = !term.scope.except_names.is_empty() || !term.scope.except_labels.is_empty();
+            let scope = match &term.scope.base {
+                ScopeBase::Labels(selector) => negative(selector),
+                ScopeBase::All => excepts,
+                ScopeBase::Names(_) | ScopeBase::Same | ScopeBase::Sharing(_) => false,
+            };
+            let pods = term.selector.requirements.is_empty() || negative(&term.selector);
+            if scope && pods {
+                let opens = if rule.action == Action::Deny { "denied too" } else { "let through too" };
+                found.push(
+                    judged_otherwise(
+                        cni,
+                        "negative-peer",
+                        term.location,
+                        "reads this as every pod, and the world outside",
+                        &format!("the namespaces left out are {opens}"),
+                    )
+                    .help(format!("say `{NAMESPACE_NAME}` `Exists` beside: the same meaning")),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// A baseline rule that allows what plain policies isolate.
+fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
+    let plain: Vec<&Policy> =
+        decided_by(overview.program).filter(|policy| policy.tier == Tier::Namespaced).collect();
+    let mut found = Vec::new();
+    for (policy, rule) in rules(overview.program) {
+        if policy.tier != Tier::Baseline || rule.action != Action::Allow {
+            continue;
+        }
+        let direction: Direction = rule.direction;
+        let beside: Vec<&Policy> = plain
+            .iter()
+            .copied()
+            .filter(|other| other.speaks_of(direction))
+            .filter(|other| {
+                other.subjects.iter().any(|a| policy.subjects.iter().any(|b| npc_program::overlap(a, b)))
+            })
+            .collect();
+        let mut none: Vec<Fact<'_>> = Vec::new();
+        for other in &beside {
+            let own = other.rules.iter().filter(|rule| rule.direction == direction);
+            none.extend(own.map(|rule| Fact::Matches(other, rule)));
+        }
+        let isolating = beside.iter().find(|other| {
+            overview.possible(&[Fact::Matches(policy, rule), Fact::Selects(other, direction)], &none)
+        });
+        if let Some(isolating) = isolating {
+            found.push(
+                judged_otherwise(
+                    cni,
+                    "baseline-accept",
+                    rule.location,
+                    "lets a baseline rule open what plain policies close",
+                    "allowed there, whatever isolates the pods",
+                )
+                .label(isolating.location, "isolates some of the same pods")
+                .help("leave the pods that plain policies select out of the baseline policy"),
+            );
+        }
+    }
+    found
+}

@@ -1,0 +1,109 @@
+//! The networks that are known.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A network, at a version, with what is set otherwise than it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cni {
+    /// Which.
+    pub network: Network,
+    /// Its version, without the patch.
+    pub version: (u32, u32),
+    /// What is set.
+    pub options: Vec<&'static str>,
+}
+
+/// A network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Cilium
+    Cilium,
+    /// Calico
+    Calico,
+    /// The VPC CNI of Amazon
+    Aws,
+}
+
+/// The options of each network.
+const OPTIONS: [(Network, &[&str]); 3] = [
+    (Network::Cilium, &["policy-cidr-match-mode=pods", "policy-default-local-cluster=false", "enable-sctp"]),
+    (Network::Calico, &["ebpf", "allow-vxlan"]),
+    (Network::Aws, &[]),
+];
+
+impl Network {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cilium => "cilium",
+            Self::Calico => "calico",
+            Self::Aws => "aws",
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        OPTIONS.iter().find(|(network, _)| *network == self).map_or(&[], |(_, options)| options)
+    }
+}
+
+impl Cni {
+    /// Whether an option is set.
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.contains(&option)
+    }
+
+    /// Whether it reads ClusterNetworkPolicies.
+    pub(crate) fn reads_tiers(&self) -> bool {
+        match self.network {
+            Network::Cilium => self.version >= (1, 20),
+            Network::Calico => self.version >= (3, 32),
+            Network::Aws => false,
+        }
+    }
+}
+
+impl fmt::Display for Cni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.network {
+            Network::Cilium => "Cilium",
+            Network::Calico => "Calico",
+            Network::Aws => "the VPC CNI",
+        };
+        write!(f, "{name} {}.{}", self.version.0, self.version.1)
+    }
+}
+
+impl FromStr for Cni {
+    type Err = String;
+
+    /// Reads `cilium@1.20`, or with what is set: `calico@3.28,ebpf`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(',').map(str::trim);
+        let first = words.next().unwrap_or_default();
+        let (name, version) = first.split_once('@').unwrap_or((first, ""));
+        let networks = OPTIONS.map(|(network, _)| network);
+        let network = networks
+            .into_iter()
+            .find(|network| network.as_str() == name)
+            .ok_or_else(|| format!("`{name}` is not a network: they are cilium, calico and aws"))?;
+        let numbers: Vec<&str> = version.trim_start_matches('v').split('.').collect();
+        let version = match numbers.as_slice() {
+            [major, minor] | [major, minor, _] => major.parse().ok().zip(minor.parse().ok()),
+            _ => None,
+        };
+        let version =
+            version.ok_or_else(|| format!("which version of {name}? write it as in `cilium@1.20`"))?;
+        let mut options = Vec::new();
+        for word in words {
+            let known = network.options().iter().find(|option| **option == word).ok_or_else(|| {
+                let known = network.options().join("`, `");
+                match known.as_str() {
+                    "" => format!("{name} has no options here"),
+                    _ => format!("`{word}` is not an option of {name}: they are `{known}`"),
+                }
+            })?;
+            options.push(*known);
+        }
+        Ok(Self { network, version, options })
+    }
+}
