@@ -35,9 +35,9 @@ impl Memory {
 
     /// The same, for a cluster's network.
     #[must_use]
-    pub fn check_for(&self, cni: Cni) -> Checked {
+    pub fn check_for(&self, cni: Cni, cluster: Option<&Cluster>) -> Checked {
         let root: Vec<String> = self.files.keys().take(1).cloned().collect();
-        check(self, &root, &Config { cni: Some(cni), ..Config::default() }, None)
+        check(self, &root, &Config { cni: Some(cni), ..Config::default() }, cluster)
     }
 
     /// The same, without the warnings on what a program as a whole means: for what shows one mistake in

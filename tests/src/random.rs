@@ -12,6 +12,14 @@ pub fn seed() -> u64 {
     std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_123)
 }
 
+/// A seed of its own for each run, where `NPC_TEST_SEED` names none. It is printed.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let fresh = now.map_or(1, |now| now.as_secs() % 1_000_000);
+    std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(fresh)
+}
+
 /// A program whose policies' names begin with `prefix`. Most are correct; some say something that
 /// cannot hold, and are refused.
 #[must_use]

@@ -70,7 +70,7 @@ fn found(files: &Memory, code: &Code, example: &Example) -> Vec<&'static str> {
     });
     let as_a_whole = ("NP0803".."NP0809").contains(&code.id);
     let checked = match example.word("cni") {
-        Some(cni) => files.check_for(cni.parse().unwrap()),
+        Some(cni) => files.check_for(cni.parse().unwrap(), None),
         None if as_a_whole => files.check(cluster.as_ref()),
         None => files.check_lines(cluster.as_ref()),
     };

@@ -2,6 +2,7 @@
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
+use npc_program::values::address::never_a_pod;
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::port::Protocol;
 use npc_program::{Action, Direction, Operator, Peer, PodTerm, Policy, Rule, ScopeBase, Selector, Tier};
@@ -50,7 +51,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
             // All pods are named by their namespaces beside, where no pod has an address that is left out.
             let named_beside = origin == Origin::Program
                 && rule.all_but().is_some_and(|except| {
-                    let never = |net: &_| npc_program::values::address::never_a_pod(net, overview.pod_blocks);
+                    let never = |net: &_| never_a_pod(net, overview.pod_blocks);
                     except.iter().all(never)
                 });
             if named_beside {
@@ -88,31 +89,30 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
     })
 }
 
-/// With blocks that match pods, a block of one family is for the pod's other address too.
+/// With blocks that match pods, a pod is matched by all of its addresses where blocks hold one of them.
 fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
-    let blocks = overview.pod_blocks;
+    let pod_blocks = overview.pod_blocks;
     // Pods of one family have no other address.
-    let single = !blocks.is_empty()
-        && [true, false].iter().any(|v4| blocks.iter().all(|net| net.addr().is_ipv4() == *v4));
+    let single = !pod_blocks.is_empty()
+        && [true, false].iter().any(|v4| pod_blocks.iter().all(|net| net.addr().is_ipv4() == *v4));
     let mut found = Vec::new();
     for (_, rule) in rules(overview.program).filter(|_| !single) {
-        let of = |v4: bool| {
-            rule.peers.iter().find_map(|peer| match peer {
-                Peer::Block(term) if term.block.net.addr().is_ipv4() == v4 => Some(term),
-                _ => None,
-            })
-        };
-        let anywhere = rule.peers.iter().any(|peer| matches!(peer, Peer::Anywhere { .. }));
-        if let (Some(term), None) | (None, Some(term)) = (of(true), of(false))
-            && !anywhere
-        {
+        let never = |net: &_| never_a_pod(net, pod_blocks);
+        let first = rule.peers.iter().find_map(|peer| match peer {
+            Peer::Block(term) => (!never(&term.block.net)).then_some(term.location),
+            Peer::Anywhere { except, location } => (!except.is_empty()).then_some(*location),
+            Peer::Pods(_) => None,
+        });
+        // Where every address that a pod may have is meant, both of its addresses are.
+        let all = rule.all_but().is_some_and(|except| except.iter().all(never));
+        if let Some(place) = first.filter(|_| !all) {
             found.push(
                 judged_otherwise(
                     cni,
                     "one-family",
-                    term.location,
+                    place,
                     "matches a pod by all of its addresses where a block holds one",
-                    "also the other family's address of such a pod",
+                    "also a pod's address of the other family",
                 )
                 .help("name the pods by their labels"),
             );
