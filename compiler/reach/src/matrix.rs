@@ -245,7 +245,13 @@ fn cells(
     traffic: &mut Sets,
 ) -> Vec<Vec<(Allowed, RoaringBitmap)>> {
     let chosen: RoaringBitmap = firsts.iter().copied().collect();
-    let place: FxHashMap<u32, u32> = firsts.iter().copied().zip(0..).collect();
+    // Where a chosen group stands among them.
+    let mut place = vec![None; firsts.iter().max().map_or(0, |last| *last as usize + 1)];
+    for (first, at) in firsts.iter().zip(0u32..) {
+        if let Some(place) = place.get_mut(*first as usize) {
+            *place = Some(at);
+        }
+    }
     let crossings: Vec<Crossing<'_, '_>> =
         families.iter().map(|family| Crossing::new(family, &chosen)).collect();
     let mut found: Vec<[Option<SetId>; 2]> = vec![[None; 2]; firsts.len()];
@@ -255,10 +261,10 @@ fn cells(
         .map(|source| {
             for (index, crossing) in crossings.iter().enumerate() {
                 crossing.destinations(*source, traffic, |destination, set| {
-                    let Some(at) = place.get(&destination) else { return };
-                    if let Some(cell) = found.get_mut(*at as usize) {
+                    let Some(at) = place.get(destination as usize).copied().flatten() else { return };
+                    if let Some(cell) = found.get_mut(at as usize) {
                         if *cell == [None; 2] {
-                            touched.push(*at);
+                            touched.push(at);
                         }
                         if let Some(own) = cell.get_mut(index) {
                             *own = Some(set);
@@ -267,7 +273,7 @@ fn cells(
                 });
             }
             touched.sort_unstable();
-            let mut cells: FxHashMap<Allowed, RoaringBitmap> = FxHashMap::default();
+            let mut cells: FxHashMap<Allowed, Vec<u32>> = FxHashMap::default();
             for at in touched.drain(..) {
                 let Some(cell) = found.get_mut(at as usize) else { continue };
                 let sets = std::mem::take(cell);
@@ -278,9 +284,12 @@ fn cells(
                     set.or(spoken.then_some(Sets::NONE))
                 });
                 let (v4, v6) = (sets.next().flatten(), sets.next().flatten());
-                cells.entry(Allowed { v4, v6 }).or_default().insert(at);
+                cells.entry(Allowed { v4, v6 }).or_default().push(at);
             }
-            let mut cells: Vec<_> = cells.into_iter().collect();
+            let mut cells: Vec<_> = cells
+                .into_iter()
+                .map(|(allowed, groups)| (allowed, groups.into_iter().collect::<RoaringBitmap>()))
+                .collect();
             cells.sort_unstable_by_key(|(allowed, groups)| (groups.min(), *allowed));
             cells
         })
@@ -290,7 +299,8 @@ fn cells(
 /// What the sources' sides allow, crossed with what the destinations' sides allow.
 struct Crossing<'f, 'a> {
     family: &'f OfFamily<'f, 'a>,
-    chosen: &'f RoaringBitmap,
+    /// What the rows of the chosen sources allow, as far as it goes to chosen groups.
+    sent: FxHashMap<RowId, Vec<(SetId, RoaringBitmap)>>,
     /// The groups that take by each row.
     takers: FxHashMap<RowId, RoaringBitmap>,
     /// The rows by which a source may send, where those are few sources.
@@ -307,6 +317,12 @@ impl<'f, 'a> Crossing<'f, 'a> {
                 takers.entry(ingress).or_default().insert(group);
             }
         }
+        let mut sent: FxHashMap<RowId, Vec<(SetId, RoaringBitmap)>> = FxHashMap::default();
+        for (egress, _) in chosen.iter().filter_map(|group| family.of_group(group)) {
+            sent.entry(egress).or_insert_with(|| {
+                family.row(egress).iter().map(|(set, groups)| (*set, groups & chosen)).collect()
+            });
+        }
         let mut by_source: FxHashMap<u32, Vec<(RowId, SetId)>> = FxHashMap::default();
         let mut broad = Vec::new();
         for row in takers.keys() {
@@ -322,7 +338,7 @@ impl<'f, 'a> Crossing<'f, 'a> {
                 }
             }
         }
-        Self { family, chosen, takers, by_source, broad }
+        Self { family, sent, takers, by_source, broad }
     }
 
     /// Calls `found` with each group that a source may send to, and what.
@@ -332,8 +348,7 @@ impl<'f, 'a> Crossing<'f, 'a> {
         let broad = self.broad.iter().filter_map(|row| Some((*row, part_of(self.family.row(*row), source)?)));
         let takes: Vec<(RowId, SetId)> =
             self.by_source.get(&source).into_iter().flatten().copied().chain(broad).collect();
-        for (sent, groups) in self.family.row(egress) {
-            let groups = groups & self.chosen;
+        for (sent, groups) in self.sent.get(&egress).into_iter().flatten() {
             if groups.len() < takes.len() as u64 {
                 for destination in groups {
                     let Some((_, ingress)) = self.family.of_group(destination) else { continue };
@@ -348,7 +363,7 @@ impl<'f, 'a> Crossing<'f, 'a> {
             for (row, taken) in &takes {
                 let set = traffic.apply(Operation::And, *sent, *taken);
                 let Some(takers) = self.takers.get(row).filter(|_| set != Sets::NONE) else { continue };
-                for destination in &groups & takers {
+                for destination in groups & takers {
                     if is_pod(source) || is_pod(destination) {
                         found(destination, set);
                     }
