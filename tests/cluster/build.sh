@@ -44,3 +44,11 @@ if [ -n "$missing" ] || [ ! -d "$TOOLS/kyverno/config" ]; then
   chmod -R u+w "$TOOLS/kyverno/config"
   cd / && rm -rf "$module"
 fi
+
+definition=$TOOLS/cluster-network-policy-$NETWORK_POLICY_API_VERSION.yaml
+if [ ! -s "$definition" ]; then
+  echo "fetching the definition of ClusterNetworkPolicy $NETWORK_POLICY_API_VERSION"
+  folder=$(cd / && go mod download -json "sigs.k8s.io/network-policy-api@v$NETWORK_POLICY_API_VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  cp "$folder/config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml" "$definition"
+  chmod u+w "$definition"
+fi

@@ -28,6 +28,7 @@ until_ready 90 kubectl get --raw /readyz || { echo "the API server does not beco
 # All of the published manifest but the containers.
 awk -v RS='---\n' '!/\nkind: Deployment\n/ { printf "---\n%s", $0 }' "$TOOLS/kyverno/config/install-latest-testing.yaml" >kyverno.yaml
 kubectl apply --server-side --force-conflicts -f kyverno.yaml >/dev/null
+kubectl apply --server-side -f "$TOOLS/cluster-network-policy-$NETWORK_POLICY_API_VERSION.yaml" >/dev/null
 # Roles made of others stay empty without a controller manager: bind their parts.
 for account in admission background; do
   for role in "kyverno:$account-controller:core" system:aggregate-to-view; do

@@ -13,7 +13,7 @@ use npc_targets::Target;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{NAMES, cluster, objects};
-use npc_tests::random::{program, seed};
+use npc_tests::random::{program, program_with_tiers, seed};
 use npc_tests::tools::{examples, sources, tools};
 
 /// How many random programs are tried; the server takes some milliseconds for each object.
@@ -75,6 +75,7 @@ fn main() {
             programs.len()
         );
     }
+    cluster_network_policies(&mut random);
     // Without a controller manager nothing finishes a namespace but its last step, taken by hand.
     for name in NAMES.iter().filter(|name| **name != "default") {
         try_kubectl(&["delete", "namespace", name, "--wait=false"], "").unwrap();
@@ -84,4 +85,27 @@ fn main() {
         let path = format!("/api/v1/namespaces/{name}/finalize");
         try_kubectl(&["replace", "--raw", &path, "-f", "-"], &object.to_string()).unwrap();
     }
+}
+
+/// Programs of all tiers, against the definition of ClusterNetworkPolicy and its rules.
+fn cluster_network_policies(random: &mut fastrand::Rng) {
+    let (mut programs, mut policies) = (0, 0);
+    // Many say something that a ClusterNetworkPolicy cannot, and are refused before.
+    for _ in 0..PROGRAMS * 20 {
+        let count = 1 + random.usize(..3);
+        let files = Memory::one(&program_with_tiers(random, count));
+        let Ok(output) = compiled(&files, Target::ClusterNetworkPolicy, None) else { continue };
+        if output.objects == 0 {
+            continue;
+        }
+        let create = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        try_kubectl(&create, &output.text).unwrap_or_else(|error| panic!("{error}\n{}", output.text));
+        programs += 1;
+        policies += output.objects;
+        if programs == PROGRAMS {
+            break;
+        }
+    }
+    println!("api_server: clusternetworkpolicy: {programs} programs, {policies} policies created, 0 refused");
+    assert!(programs >= PROGRAMS / 2);
 }
