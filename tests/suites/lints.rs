@@ -142,3 +142,16 @@ fn selects(term: &npc_program::PodTerm, endpoint: &Endpoint<'_>) -> bool {
     term.selector.matches(|key| pod.labels.get(key).map(String::as_str))
         && term.scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
 }
+
+/// Found by the engines: each of two rules allows the same pods by address, and neither does there.
+#[test]
+fn a_block_is_no_better_for_being_said_twice() {
+    let source = "policy p for pods { app = a } in namespace n {
+  allow egress to 10.0.0.0/8, pods { app = b } in namespace n
+  allow egress to 10.0.0.0/8, pods { app = c } in namespace n
+}
+";
+    let checked = Memory::one(source).check_for("cilium@1.20".parse().unwrap(), None);
+    let told = checked.report.diagnostics.iter().filter(|found| found.code.id == "NP0811").count();
+    assert_eq!(told, 2, "{:#?}", checked.report.diagnostics);
+}

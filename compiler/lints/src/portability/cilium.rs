@@ -36,34 +36,34 @@ pub(super) fn run(
 
 /// Blocks match no pods.
 fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Diagnostic> {
+    let is_block = |peer: &&Peer| match peer {
+        Peer::Block(_) => true,
+        Peer::Anywhere { except, .. } => !except.is_empty(),
+        Peer::Pods(_) => false,
+    };
+    // All pods are named by their namespaces beside, where no pod has an address that is left out.
+    let named_beside = |rule: &Rule| {
+        let never = |net: &_| never_a_pod(net, overview.pod_blocks);
+        origin == Origin::Program && rule.all_but().is_some_and(|except| except.iter().all(never))
+    };
+    let only = |rule: &Rule, wanted: bool| Rule {
+        peers: rule.peers.iter().filter(|peer| is_block(peer) == wanted).cloned().collect(),
+        ..rule.clone()
+    };
+    // What a rule is for pods.
+    let seen = |rule: &Rule| if named_beside(rule) { rule.clone() } else { only(rule, false) };
     overview.each(|index, policy, found| {
         for (place, rule) in policy.rules.iter().enumerate() {
-            let is_block = |peer: &&Peer| match peer {
-                Peer::Block(_) => true,
-                Peer::Anywhere { except, .. } => !except.is_empty(),
-                Peer::Pods(_) => false,
-            };
             let Some(first) = rule.peers.iter().find(is_block) else { continue };
             let all = |peer: &Peer| matches!(peer, Peer::Anywhere { except, .. } if except.is_empty());
-            if rule.peers.iter().any(all) {
+            if rule.peers.iter().any(all) || named_beside(rule) {
                 continue;
             }
-            // All pods are named by their namespaces beside, where no pod has an address that is left out.
-            let named_beside = origin == Origin::Program
-                && rule.all_but().is_some_and(|except| {
-                    let never = |net: &_| never_a_pod(net, overview.pod_blocks);
-                    except.iter().all(never)
-                });
-            if named_beside {
-                continue;
-            }
-            let only = |wanted: bool| Rule {
-                peers: rule.peers.iter().filter(|peer| is_block(peer) == wanted).cloned().collect(),
-                ..rule.clone()
-            };
-            let (blocks, pods) = (only(true), only(false));
+            let (blocks, pods) = (only(rule, true), only(rule, false));
             let beside = Beside { overview, index, policy };
             let Some((others, isolating)) = beside.before(place, rule) else { continue };
+            let others: Vec<(&Policy, Rule)> =
+                others.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
             let mut none = vec![Fact::Matches(policy, &pods)];
             none.extend(others.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
             none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
