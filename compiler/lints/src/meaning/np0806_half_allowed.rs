@@ -133,6 +133,10 @@ fn half(
     let rule = format!("allow {way} {}{on}", subjects.join(", "));
     Some(diagnostic.help(match denying {
         Some(policy) => format!("put before what denies it in `{}`: `{rule}`", policy.name),
+        // A policy that only isolates is a floor for many: what is allowed is said beside it.
+        None if far_policy.rules.iter().all(|rule| rule.direction != opposite) => {
+            format!("allow it there: `policy … for {} {{ {rule} }}`", pods_text(term, true))
+        }
         None => format!("add to `{}`: `{rule}`", far_policy.name),
     }))
 }

@@ -83,7 +83,11 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
             };
             found.push(
                 judged_otherwise(cni, "ipblock-pods", place, what, "pods may have such an address")
-                    .help("name the pods by their labels; or set `policy-cidr-match-mode=pods` there"),
+                    .help(if overview.pod_blocks.is_empty() {
+                        "name the pods by their labels; or say in npc.toml which addresses pods have, with `pod-cidrs`"
+                    } else {
+                        "name the pods by their labels"
+                    }),
             );
         }
     })

@@ -99,8 +99,8 @@ pub fn html(
         }
     }
     let data = Data { groups, from: view.from.clone(), to: view.to.clone(), kinds, texts: texts.list, cells };
-    // Inside a script, `</` would end it.
-    let data = serde_json::to_string(&data).unwrap_or_default().replace("</", "<\\/");
+    // Inside a script, what looks like a tag or a comment could end it. In JSON `<` is in strings only.
+    let data = serde_json::to_string(&data).unwrap_or_default().replace('<', "\\u003c");
     Ok(include_str!("page.html").replace("{{title}}", &escaped(title)).replace("\"{{data}}\"", &data))
 }
 
