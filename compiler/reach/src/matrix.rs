@@ -105,20 +105,24 @@ impl<'c> Reach<'c> {
             })
             .collect();
         let census = Census::new(cluster);
+        // Of each family, how many classes there are, and how large the largest is.
+        let mut classes_of: FxHashMap<Family, (usize, u128)> = FxHashMap::default();
+        for own in &outside {
+            if let Some((first, _)) = own.first() {
+                let (count, most) = classes_of.entry(Family::of(*first)).or_default();
+                *count += 1;
+                *most = (*most).max(addresses_in(own));
+            }
+        }
         let list = members
             .into_iter()
-            .zip(outside.iter().cloned())
+            .zip(outside)
             .map(|((_, pods, _), addresses)| {
                 let members = match addresses.first() {
                     None => pods_members(cluster, &pods, &census),
-                    Some(own) => {
-                        let family = Family::of(own.0);
-                        let beside = outside.iter().filter(|ranges| {
-                            ranges.first().is_some_and(|(first, _)| Family::of(*first) == family)
-                        });
-                        let most = beside.clone().map(|ranges| addresses_in(ranges)).max();
-                        let is_rest = most == Some(addresses_in(&addresses));
-                        outside_members(&addresses, beside.count(), is_rest)
+                    Some((first, _)) => {
+                        let (count, most) = classes_of.get(&Family::of(*first)).copied().unwrap_or_default();
+                        outside_members(&addresses, count, addresses_in(&addresses) == most)
                     }
                 };
                 Group { members, pods, addresses }

@@ -22,7 +22,7 @@ pub fn text(view: &View<'_, '_>) -> String {
     );
     let all_pods: Vec<usize> =
         (0..groups.len()).filter(|at| groups.get(*at).is_some_and(|g| !g.pods.is_empty())).collect();
-    let outside: Vec<usize> = (0..groups.len()).filter(|at| !all_pods.contains(at)).collect();
+    let outside: Vec<usize> = (0..groups.len()).filter(|at| all_pods.binary_search(at).is_err()).collect();
     let mut rows: Vec<[String; 3]> = vec![["FROM".to_owned(), "TO".to_owned(), "ON".to_owned()]];
     let mut last = None;
     for (from, to, allowed) in view.cells() {
