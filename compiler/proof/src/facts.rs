@@ -7,7 +7,7 @@ use crate::TooLarge;
 use crate::encode::{self, ends};
 use crate::formula::Formula;
 use crate::solver::Solver;
-use crate::universe::{End, Universe};
+use crate::universe::Universe;
 use crate::witness::{Witness, wishes, witness};
 
 /// Something that may hold of a connection.
@@ -19,12 +19,14 @@ pub enum Fact<'p> {
     Matches(&'p Policy, &'p Rule),
     /// The peer of this direction is a pod.
     PeerIsPod(Direction),
+    /// The peer of this direction is a pod on its node's network, which no policy selects.
+    PeerIsOnHost(Direction),
     /// The side of this direction allows it, as far as these policies say.
     Allows(&'p [&'p Policy], Direction),
 }
 
 /// A connection of which all of some facts hold, and none of others, in whatever cluster; between
-/// different ends, of pods that policies can select.
+/// different ends.
 ///
 /// # Errors
 ///
@@ -37,7 +39,6 @@ pub fn exists(
     let mut universe = Universe::default();
     let mut wanted: Vec<Formula> = all.iter().map(|fact| encode(&mut universe, fact)).collect();
     wanted.extend(none.iter().map(|fact| encode(&mut universe, fact).not()).collect::<Vec<_>>());
-    wanted.extend(End::BOTH.map(|end| universe.is_on_host(end).not()));
     let wanted = universe.formulas.and(wanted);
     if wanted == Formula::FALSE {
         return Ok(None);
@@ -58,6 +59,7 @@ fn encode(universe: &mut Universe, fact: &Fact<'_>) -> Formula {
             universe.formulas.and([selected, matches])
         }
         Fact::PeerIsPod(direction) => universe.is_pod(ends(*direction).1),
+        Fact::PeerIsOnHost(direction) => universe.is_on_host(ends(*direction).1),
         Fact::Allows(policies, direction) => {
             let sides = encode::sides(universe, policies.iter().copied());
             match direction {
@@ -73,6 +75,7 @@ fn selected(universe: &mut Universe, policy: &Policy, direction: Direction) -> F
     let terms: Vec<Formula> =
         policy.subjects.iter().map(|term| encode::selects(universe, term, direction, true)).collect();
     let any = universe.formulas.or(terms);
-    let pod = universe.is_pod(subject);
-    universe.formulas.and([any, pod])
+    // No policy selects a pod on its node's network.
+    let (pod, host) = (universe.is_pod(subject), universe.is_on_host(subject));
+    universe.formulas.and([any, pod, host.not()])
 }

@@ -15,7 +15,6 @@ pub(crate) mod np0808_pods_by_address;
 use std::sync::{Arc, OnceLock};
 
 use npc_cluster::Namespace;
-use npc_diagnostics::Diagnostic;
 use npc_model::Terms;
 use npc_program::values::address::IpNet;
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, ScopeBase};
@@ -134,13 +133,13 @@ impl<'p> Overview<'p> {
     }
 
     /// The policies that decide, with their places, in shares for as many threads as there are.
-    pub(crate) fn each(
+    pub(crate) fn each<T: Send>(
         &self,
-        look: impl Fn(usize, &'p Policy, &mut Vec<Diagnostic>) + Sync + Send,
-    ) -> Vec<Diagnostic> {
+        look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
+    ) -> Vec<T> {
         let policies: Vec<(usize, &'p Policy)> =
             self.program.policies.iter().enumerate().filter(|(_, policy)| policy.audit.is_none()).collect();
-        let shares: Vec<Vec<Diagnostic>> = policies
+        let shares: Vec<Vec<T>> = policies
             .par_chunks(256)
             .map(|share| {
                 let mut found = Vec::new();
@@ -165,7 +164,7 @@ impl<'p> Overview<'p> {
     }
 }
 
-const fn is_relative(term: &PodTerm) -> bool {
+pub(crate) const fn is_relative(term: &PodTerm) -> bool {
     matches!(term.scope.base, ScopeBase::Same | ScopeBase::Sharing(_))
 }
 

@@ -1,9 +1,10 @@
 //! A rule or a policy without which everything would be as it is.
 
-use npc_diagnostics::{Applicability, Diagnostic};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_model::rule_matches;
 use npc_program::{Direction, Policy, Rule, Tier};
 use npc_proof::Fact;
+use rustc_hash::FxHashSet;
 
 use super::Overview;
 use super::example::Case;
@@ -36,43 +37,110 @@ npc_diagnostics::codes! {
 const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    overview.each(|index, policy, found| {
+    let mut found: Vec<Idle<'_>> = overview.each(|index, policy, found| {
         let beside = Beside { overview, index, policy };
-        let mut idle = Vec::new();
-        for place in 0..policy.rules.len() {
-            idle.extend(beside.covered(place).map(|by| (place, by)));
-        }
-        let directions = [Direction::Ingress, Direction::Egress];
-        // A rule that isolates decides something, unless others isolate the same pods.
-        let isolates = |beside: &Beside<'_, '_>, direction| {
-            policy.tier == Tier::Namespaced && policy.speaks_of(direction) && !beside.isolated(direction)
-        };
-        let needed = directions.map(|direction| isolates(&beside, direction));
-        if idle.len() == policy.rules.len() && needed == [false; 2] {
+        let rules: Vec<(usize, Coverers<'_>)> =
+            (0..policy.rules.len()).filter_map(|place| Some((place, beside.covered(place)?))).collect();
+        let idle_policy = || {
             // What only isolates is a floor under the others, which may change: it is idle where another
             // says just that.
-            if policy.rules.is_empty() && !beside.isolated_by_word() {
-                return;
+            if policy.rules.is_empty() {
+                return beside.isolated_by_word().map(|other| vec![other]);
             }
-            found.push(of_policy(policy, &idle, &beside));
-            return;
+            if rules.len() < policy.rules.len() {
+                return None;
+            }
+            let mut isolating = Vec::new();
+            for direction in [Direction::Ingress, Direction::Egress] {
+                if policy.tier == Tier::Namespaced && policy.speaks_of(direction) {
+                    isolating.extend(beside.isolated(direction)?);
+                }
+            }
+            Some(isolating)
+        };
+        // Where the policy cannot go as a whole, some of its rules may.
+        if let Some(isolating) = idle_policy() {
+            found.push(Idle { policy, what: What::Policy, rules: rules.clone(), isolating });
         }
-        for (place, by) in &idle {
-            let Some(rule) = policy.rules.get(*place) else { continue };
-            let keeps = policy.isolate.of(rule.direction).is_some()
-                || policy.rules.iter().enumerate().any(|(other, kept)| {
-                    kept.direction == rule.direction && !idle.iter().any(|(idle, _)| *idle == other)
-                });
-            let [ingress, egress] = needed;
-            let needed = if rule.direction == Direction::Ingress { ingress } else { egress };
-            if keeps || !needed {
-                found.push(of_rule(policy, rule, by));
+        for (place, by) in rules {
+            let Some(rule) = policy.rules.get(place) else { continue };
+            // A rule that isolates decides something, unless others isolate the same pods.
+            let keeps = policy.tier != Tier::Namespaced
+                || policy.isolate.of(rule.direction).is_some()
+                || policy
+                    .rules
+                    .iter()
+                    .enumerate()
+                    .any(|(other, kept)| other != place && kept.direction == rule.direction);
+            let isolating = if keeps { Some(Vec::new()) } else { beside.isolated(rule.direction) };
+            if let Some(isolating) = isolating {
+                found.push(Idle { policy, what: What::Rule(rule), rules: vec![(place, by)], isolating });
             }
         }
-    })
+    });
+    // All that is told may be done: what stands in for one is not told too.
+    let mut gone: FxHashSet<Location> = FxHashSet::default();
+    let mut needed: FxHashSet<Location> = FxHashSet::default();
+    found.retain(|idle| {
+        let own: Vec<Location> = match idle.what {
+            What::Rule(rule) => vec![rule.location],
+            What::Policy => {
+                let rules = idle.policy.rules.iter().map(|rule| rule.location);
+                rules.chain([idle.policy.location]).collect()
+            }
+        };
+        if own.iter().all(|place| gone.contains(place)) {
+            return false;
+        }
+        let by = idle.rules.iter().flat_map(|(_, by)| {
+            let rules = by.rules.iter().map(|(_, rule)| rule.location);
+            rules.chain(by.isolating.iter().map(|policy| policy.location))
+        });
+        let by: Vec<Location> = by.chain(idle.isolating.iter().map(|policy| policy.location)).collect();
+        // A policy does not stand in for itself, and the last rule of a direction may isolate.
+        let keeps_one = match idle.what {
+            What::Policy => true,
+            What::Rule(rule) => {
+                let left = |other: &&Rule| {
+                    other.direction == rule.direction
+                        && other.location != rule.location
+                        && !gone.contains(&other.location)
+                };
+                idle.policy.tier != Tier::Namespaced
+                    || idle.policy.isolate.of(rule.direction).is_some()
+                    || idle.policy.rules.iter().any(|other| left(&other))
+                    || !idle.isolating.is_empty()
+            }
+        };
+        let sound = keeps_one
+            && !by.iter().any(|place| gone.contains(place) || own.contains(place))
+            && !own.iter().any(|place| needed.contains(place));
+        if sound {
+            gone.extend(own);
+            needed.extend(by);
+        }
+        sound
+    });
+    found.iter().map(Idle::told).collect()
+}
+
+/// Something that decides nothing.
+struct Idle<'p> {
+    policy: &'p Policy,
+    what: What<'p>,
+    /// The rules that decide nothing, with what decides instead.
+    rules: Vec<(usize, Coverers<'p>)>,
+    /// The policies that isolate instead.
+    isolating: Vec<&'p Policy>,
+}
+
+enum What<'p> {
+    Policy,
+    Rule(&'p Rule),
 }
 
 /// The rules that decide all that a rule names.
+#[derive(Clone)]
 struct Coverers<'p> {
     rules: Vec<(&'p Policy, &'p Rule)>,
     /// The policies that isolate its pods, so that no baseline policy is asked.
@@ -93,49 +161,59 @@ impl<'p> Beside<'_, 'p> {
         &self.overview.first(self.index).policies
     }
 
-    /// Whether some other policy selects all pods of this one, and says that it isolates them in each
-    /// direction that this one does.
-    fn isolated_by_word(&self) -> bool {
-        let (overview, index, policy) = (self.overview, self.index, self.policy);
+    /// Another policy that selects all pods of this one, and says that it isolates them in each direction
+    /// that this one does.
+    fn isolated_by_word(&self) -> Option<&'p Policy> {
         let said: Vec<Direction> = [Direction::Ingress, Direction::Egress]
             .into_iter()
-            .filter(|direction| policy.isolate.of(*direction).is_some())
+            .filter(|direction| self.policy.isolate.of(*direction).is_some())
             .collect();
-        let others: Vec<&Policy> = self
-            .selecting()
-            .iter()
-            .filter(|other| **other != index)
-            .filter_map(|other| overview.policy(*other))
-            .filter(|other| said.iter().all(|direction| other.isolate.of(*direction).is_some()))
-            .collect();
-        !said.is_empty()
-            && others.iter().any(|other| {
-                said.iter().all(|way| {
-                    !overview.possible(&[Fact::Selects(policy, *way)], &[Fact::Selects(other, *way)])
-                })
-            })
+        let says = |other: &&Policy| said.iter().all(|direction| other.isolate.of(*direction).is_some());
+        let found = self
+            .others()
+            .filter(|(_, other)| says(other))
+            .find(|(index, other)| said.iter().all(|way| self.stands_in(*index, other, *way)));
+        found.filter(|_| !said.is_empty()).map(|(_, other)| other)
     }
 
-    /// Whether other plain policies isolate all pods of this one.
-    fn isolated(&self, direction: Direction) -> bool {
-        let (overview, index, policy) = (self.overview, self.index, self.policy);
-        let others: Vec<Fact<'_>> = self
-            .selecting()
-            .iter()
-            .filter(|other| **other != index)
-            .filter_map(|other| overview.policy(*other))
-            .filter(|other| other.tier == Tier::Namespaced && other.speaks_of(direction))
-            .map(|other| Fact::Selects(other, direction))
-            .collect();
-        !others.is_empty()
-            && others.len() <= MOST
-            && !overview.possible(&[Fact::Selects(policy, direction)], &others)
+    /// The other policies that select a pod of this one.
+    fn others(&self) -> impl Iterator<Item = (usize, &'p Policy)> {
+        let overview = self.overview;
+        let own = self.index;
+        let others = self.selecting().iter().copied().filter(move |other| *other != own);
+        others.filter_map(move |index| Some((index, overview.policy(index)?)))
+    }
+
+    /// Whether another policy selects all pods of this one. Of two that select the same, only the first
+    /// stands in for the second.
+    fn stands_in(&self, index: usize, other: &Policy, way: Direction) -> bool {
+        let (own, other) = (Fact::Selects(self.policy, way), Fact::Selects(other, way));
+        !self.overview.possible(&[own], &[other])
+            && (index < self.index || self.overview.possible(&[other], &[own]))
+    }
+
+    /// A plain policy that isolates all pods of this one, or several together.
+    fn isolated(&self, direction: Direction) -> Option<Vec<&'p Policy>> {
+        let isolates = |other: &Policy| other.tier == Tier::Namespaced && other.speaks_of(direction);
+        let others: Vec<(usize, &Policy)> =
+            self.others().filter(|(_, other)| isolates(other)).take(MOST).collect();
+        if let Some((_, one)) = others.iter().find(|(index, other)| self.stands_in(*index, other, direction))
+        {
+            return Some(vec![one]);
+        }
+        let before: Vec<&Policy> =
+            others.into_iter().filter(|(index, _)| *index < self.index).map(|(_, other)| other).collect();
+        let facts: Vec<Fact<'_>> = before.iter().map(|other| Fact::Selects(other, direction)).collect();
+        let all =
+            !before.is_empty() && !self.overview.possible(&[Fact::Selects(self.policy, direction)], &facts);
+        all.then_some(before)
     }
 
     /// What decides all that a rule names, where something does.
     fn covered(&self, place: usize) -> Option<Coverers<'p>> {
         let (overview, policy) = (self.overview, self.policy);
-        let rule = policy.rules.get(place)?;
+        // A rule that logs says something all the same.
+        let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
         let (rules, isolating) = self.before(place, rule)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
             return None;
@@ -217,56 +295,58 @@ impl<'p> Beside<'_, 'p> {
     }
 }
 
-fn of_rule(policy: &Policy, rule: &Rule, by: &Coverers<'_>) -> Diagnostic {
-    let shadowed = policy.tier != Tier::Namespaced || by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
-    let how = if shadowed { "is decided before" } else { "is allowed without it" };
-    let diagnostic = Diagnostic::new(
-        &DECIDES_NOTHING,
-        "this rule decides nothing",
-        rule.location,
-        format!("all that it names {how}"),
-    );
-    let diagnostic = name(diagnostic, by);
-    diagnostic.help(help(shadowed)).fix(Applicability::Maybe, "remove the rule", rule.location, "")
-}
-
-fn of_policy(policy: &Policy, idle: &[(usize, Coverers<'_>)], beside: &Beside<'_, '_>) -> Diagnostic {
-    let mut diagnostic = Diagnostic::new(
-        &DECIDES_NOTHING,
-        format!("the policy `{}` decides nothing", policy.name),
-        policy.location,
-        "all that it says holds without it",
-    );
-    if let [(_, first), ..] = idle {
-        diagnostic = name(diagnostic, first);
-    } else {
-        let overview = beside.overview;
-        let index = beside.index;
-        let others = beside.selecting().iter().filter(|other| **other != index);
-        let isolating =
-            others.filter_map(|other| overview.policy(*other)).find(|other| other.tier == Tier::Namespaced);
-        if let Some(other) = isolating {
-            diagnostic = diagnostic.label(other.location, format!("`{}` isolates the same pods", other.name));
+impl Idle<'_> {
+    fn told(&self) -> Diagnostic {
+        let by_admin = |by: &Coverers<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
+        let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));
+        let how = if shadowed { "is decided before" } else { "is allowed without it" };
+        let mut diagnostic = match self.what {
+            What::Rule(rule) => Diagnostic::new(
+                &DECIDES_NOTHING,
+                "this rule decides nothing",
+                rule.location,
+                format!("all that it names {how}"),
+            ),
+            What::Policy => Diagnostic::new(
+                &DECIDES_NOTHING,
+                format!("the policy `{}` decides nothing", self.policy.name),
+                self.policy.location,
+                if shadowed {
+                    "all that it names is decided before"
+                } else {
+                    "all that it says holds without it"
+                },
+            ),
+        };
+        match self.rules.first() {
+            Some((_, by)) => diagnostic = name(diagnostic, by),
+            None => {
+                if let Some(other) = self.isolating.first() {
+                    diagnostic =
+                        diagnostic.label(other.location, format!("`{}` isolates the same pods", other.name));
+                }
+            }
+        }
+        diagnostic = diagnostic.help(if shadowed {
+            "what comes first decides: put it before, or remove it"
+        } else {
+            "remove it"
+        });
+        match self.what {
+            What::Rule(rule) => diagnostic.fix(Applicability::Maybe, "remove the rule", rule.location, ""),
+            What::Policy => diagnostic,
         }
     }
-    diagnostic.help(help(policy.tier != Tier::Namespaced))
-}
-
-const fn help(shadowed: bool) -> &'static str {
-    if shadowed { "what comes first decides: put it before, or remove it" } else { "remove it" }
 }
 
 /// Names what decides instead.
 fn name(mut diagnostic: Diagnostic, by: &Coverers<'_>) -> Diagnostic {
-    let all = by.rules.len() == 1;
-    for (other, rule) in by.rules.iter().take(3) {
-        let and = if all { "" } else { ", together with others" };
-        diagnostic = diagnostic.label(rule.location, format!("by this rule of `{}`{and}", other.name));
+    if let Some(other) = by.isolating.first() {
+        return diagnostic.label(other.location, format!("`{}` isolates the pods", other.name));
     }
-    if by.rules.is_empty()
-        && let Some(other) = by.isolating.first()
-    {
-        diagnostic = diagnostic.label(other.location, format!("`{}` isolates the pods", other.name));
+    let and = if by.rules.len() == 1 { "" } else { ", together with others" };
+    for (other, rule) in by.rules.iter().take(3) {
+        diagnostic = diagnostic.label(rule.location, format!("by this rule of `{}`{and}", other.name));
     }
     diagnostic
 }

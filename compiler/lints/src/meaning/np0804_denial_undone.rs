@@ -127,7 +127,8 @@ fn denials<'p>(overview: &Overview<'p>) -> Vec<Denial<'p>> {
             let named = |block: &Block| {
                 rule.peers.iter().any(|other| match other {
                     Peer::Block(term) => inside(block, &term.block),
-                    _ => false,
+                    Peer::Anywhere { except, .. } => except.is_empty(),
+                    Peer::Pods(_) => false,
                 })
             };
             let except: Vec<Block> = except.into_iter().filter(|block| !named(block)).collect();
@@ -187,7 +188,12 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
         Fact::Matches(policy, &by_address),
         Fact::Allows(&judges, rule.direction),
     ];
-    let witness = overview.find(&facts, &[])?;
+    // What the policy itself allows beside is not left out by it.
+    let direction = denial.rule.direction;
+    let own = denial.policy.rules.iter().filter(|own| own.direction == direction);
+    let mut none: Vec<Fact<'_>> = own.map(|own| Fact::Matches(denial.policy, own)).collect();
+    none.push(Fact::PeerIsOnHost(direction));
+    let witness = overview.find(&facts, &none)?;
     side_allows(overview, &witness, rule.direction).then_some(witness)
 }
 
@@ -195,6 +201,12 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
 fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &Policy) -> Option<Witness> {
     let direction = denial.rule.direction;
     if !policy.speaks_of(direction) || !subjects_overlap(denial.policy, policy) {
+        return None;
+    }
+    // What is opened for some of the pods that another policy isolates is an exception, and meant; what
+    // is opened for all of them, and for others, is not likely to be.
+    let (broad, narrow) = (Fact::Selects(denial.policy, direction), Fact::Selects(policy, direction));
+    if overview.possible(&[narrow], &[broad]) || !overview.possible(&[broad], &[narrow]) {
         return None;
     }
     // A policy that says the same is not stricter.
@@ -247,7 +259,8 @@ fn told_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witn
         "left out here",
     )
     .label(rule.location, "allowed here, for some of the same pods");
-    finish(diagnostic, denial, witness)
+    let help = format!("where that is not meant, take it out of `{}`", policy.name);
+    finish(diagnostic, denial, &help, witness)
 }
 
 fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagnostic {
@@ -258,10 +271,11 @@ fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagn
         "allows all but this",
     )
     .label(policy.location, "stricter, for some of the same pods; but policies are a union");
-    finish(diagnostic, denial, witness)
+    let help = format!("leave the pods of `{}` out of this policy", policy.name);
+    finish(diagnostic, denial, &help, witness)
 }
 
-fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, witness: &Witness) -> Diagnostic {
+fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, help: &str, witness: &Witness) -> Diagnostic {
     let word = match denial.rule.direction {
         Direction::Egress => "egress to",
         Direction::Ingress => "ingress from",
@@ -273,7 +287,7 @@ fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, witness: &Witness) -> Dia
     let blocks: Vec<String> = denial.except.iter().take(3).map(npc_import::block_text).collect();
     let more = if denial.except.len() > 3 { ", …" } else { "" };
     diagnostic.help(format!(
-        "to deny it whatever others allow, write an admin policy with `deny {word} {}{more}`",
+        "{help}; what must be denied whatever others allow is an admin policy's: `deny {word} {}{more}`",
         blocks.join(", ")
     ))
 }

@@ -1,10 +1,9 @@
 //! Pods that may send, and cannot resolve a name.
 
 use npc_diagnostics::{Applicability, Diagnostic};
-use npc_program::values::address::Block;
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::port::{Protocol, Which};
-use npc_program::{Action, Direction, Peer, PodTerm, Policy, Rule, Tier};
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, Rule, ScopeBase, Tier, overlap};
 use npc_proof::Fact;
 
 use super::Overview;
@@ -67,6 +66,13 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             if others.is_empty() {
                 return true;
             }
+            // Several may share out the pods of this one.
+            let program = overview.program.policies.iter().enumerate();
+            let others: Vec<&Policy> = program
+                .filter(|(other, policy)| *other != index && policy.audit.is_none() && allows_dns(policy))
+                .map(|(_, policy)| policy)
+                .filter(|policy| policy.subjects.iter().any(|other| overlap(other, subject)))
+                .collect();
             let own = Policy { subjects: vec![subject.clone()], ..policy.clone() };
             let facts: Vec<Fact<'_>> =
                 others.iter().map(|other| Fact::Selects(other, Direction::Egress)).collect();
@@ -96,13 +102,13 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
 /// Whether a policy allows DNS to the pods that it selects.
 fn allows_dns(policy: &Policy) -> bool {
     policy.rules.iter().any(|rule| {
-        rule.direction == Direction::Egress && rule.action == Action::Allow && rule_allows_dns(rule)
+        rule.direction == Direction::Egress && rule.action == Action::Allow && rule_allows_dns(policy, rule)
     })
 }
 
 /// Whether a rule is for DNS: by its port, whoever it names; or it is for all ports and may name a
 /// resolver.
-fn rule_allows_dns(rule: &Rule) -> bool {
+fn rule_allows_dns(policy: &Policy, rule: &Rule) -> bool {
     let names_port = rule.ports.iter().any(|term| {
         term.port.protocol == Protocol::Udp
             && match &term.port.which {
@@ -113,19 +119,47 @@ fn rule_allows_dns(rule: &Rule) -> bool {
     });
     let all_ports = rule.ports.is_empty()
         || rule.ports.iter().any(|term| term.port.protocol == Protocol::Udp && term.port.which == Which::All);
-    names_port || (all_ports && rule.peers.iter().any(may_be_resolver))
+    names_port || (all_ports && rule.peers.iter().any(|peer| may_be_resolver(policy, peer)))
 }
 
-fn may_be_resolver(peer: &Peer) -> bool {
+fn may_be_resolver(policy: &Policy, peer: &Peer) -> bool {
     match peer {
-        Peer::Anywhere { .. } => true,
-        // A block may hold the resolvers, where it is more than one address.
-        Peer::Block(term) => {
-            let Block { net, .. } = &term.block;
-            net.prefix_len() < net.max_prefix_len()
+        // Any address may be that of a resolver.
+        Peer::Anywhere { .. } | Peer::Block(_) => true,
+        Peer::Pods(term) => {
+            let selector = &term.selector;
+            let labelled = selector.matches(|key| (key == LABEL.0).then_some(LABEL.1));
+            let own = || policy.subjects.iter().any(|subject| may_hold(subject));
+            match &term.scope.base {
+                ScopeBase::Same | ScopeBase::Sharing(_) => labelled && own(),
+                _ => (labelled && may_hold(term)) || speaks_of_dns(term),
+            }
         }
-        Peer::Pods(term) => is_dns(term),
     }
+}
+
+/// Whether the namespace of the cluster's DNS may be in the scope: what other labels it has is not known.
+fn may_hold(term: &PodTerm) -> bool {
+    match &term.scope.base {
+        ScopeBase::Labels(selector) => selector
+            .requirements
+            .iter()
+            .all(|one| *one.key != *NAMESPACE_NAME || one.matches(Some(NAMESPACE))),
+        _ => term.scope.holds(NAMESPACE, |key| (key == NAMESPACE_NAME).then_some(NAMESPACE)),
+    }
+}
+
+/// Whether a name or a label's value says DNS, as in `openshift-dns` and `node-local-dns`.
+fn speaks_of_dns(term: &PodTerm) -> bool {
+    let says = |text: &str| text.contains("dns");
+    let names = match &term.scope.base {
+        ScopeBase::Names(names) => names.iter().any(|name| says(name)),
+        ScopeBase::Labels(selector) => {
+            selector.requirements.iter().flat_map(|one| &one.values).any(|v| says(v))
+        }
+        _ => false,
+    };
+    names || term.selector.requirements.iter().flat_map(|one| &one.values).any(|value| says(value))
 }
 
 /// Whether a term selects the pods of the cluster's DNS.
@@ -133,5 +167,5 @@ fn is_dns(term: &PodTerm) -> bool {
     let labelled = term.selector.matches(|key| (key == LABEL.0).then_some(LABEL.1));
     labelled
         && term.scope.holds(NAMESPACE, |key| (key == NAMESPACE_NAME).then_some(NAMESPACE))
-        && !matches!(term.scope.base, npc_program::ScopeBase::Same | npc_program::ScopeBase::Sharing(_))
+        && !matches!(term.scope.base, ScopeBase::Same | ScopeBase::Sharing(_))
 }

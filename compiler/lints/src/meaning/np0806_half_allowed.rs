@@ -9,7 +9,7 @@ use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Tier,
 use npc_proof::Fact;
 
 use super::example::{Case, Example};
-use super::{Overview, told};
+use super::{Overview, is_relative, told};
 
 npc_diagnostics::codes! {
     /// # One half of a connection
@@ -71,6 +71,8 @@ fn half(
     // Who has something to say of the pod at the other end.
     let other = overview.peer(term, &subject.namespace);
     let judges: Vec<&Policy> = other.policies.iter().filter_map(|index| overview.policy(*index)).collect();
+    // No policy is for pods on their nodes' networks: what is said is said of the others.
+    let on_host = [Fact::PeerIsOnHost(rule.direction)];
     // One that denies decides before one that isolates.
     let denies = |judge: &&&Policy| {
         judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
@@ -80,7 +82,7 @@ fn half(
     let denying = tiers.filter(denies).find(|judge| {
         // Alone it would deny it.
         let alone = [**judge];
-        !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &[])
+        !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &on_host)
     });
     let isolating = judges.iter().find(isolates);
     let far_policy = denying.or(isolating)?;
@@ -103,10 +105,10 @@ fn half(
         .filter(|other| other.subjects.iter().any(|subject| overlap(subject, term)))
         .collect();
     let own = Fact::Matches(policy, &only);
-    if overview.possible(&[own, Fact::Allows(&all, opposite)], &[]) {
+    if overview.possible(&[own, Fact::Allows(&all, opposite)], &on_host) {
         return None;
     }
-    let witness = overview.find(&[own], &[])?;
+    let witness = overview.find(&[own], &on_host)?;
     let (side, far, way) = match opposite {
         Direction::Ingress => ("takes", "ingress", "ingress from"),
         Direction::Egress => ("sends", "egress", "egress to"),
@@ -135,7 +137,8 @@ fn half(
         Some(policy) => format!("put before what denies it in `{}`: `{rule}`", policy.name),
         // A policy that only isolates is a floor for many: what is allowed is said beside it.
         None if far_policy.rules.iter().all(|rule| rule.direction != opposite) => {
-            format!("allow it there: `policy … for {} {{ {rule} }}`", pods_text(term, true))
+            let pods = if is_relative(term) { "those pods".to_owned() } else { pods_text(term, true) };
+            format!("allow it there: `policy … for {pods} {{ {rule} }}`")
         }
         None => format!("add to `{}`: `{rule}`", far_policy.name),
     }))

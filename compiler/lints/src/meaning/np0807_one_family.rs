@@ -2,7 +2,8 @@
 
 use npc_diagnostics::{Applicability, Diagnostic};
 use npc_program::values::address::IpNet;
-use npc_program::{Action, Peer, Program};
+use npc_program::{Action, Peer, Program, Rule};
+use rustc_hash::FxHashSet;
 
 npc_diagnostics::codes! {
     /// # One family of addresses
@@ -30,7 +31,9 @@ npc_diagnostics::codes! {
 pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let single = |v4: bool| !pod_blocks.is_empty() && pod_blocks.iter().all(|net| net.addr().is_ipv4() == v4);
-    for rule in program.policies.iter().flat_map(|policy| &policy.rules) {
+    let mut seen = FxHashSet::default();
+    let policies = program.policies.iter().filter(|policy| policy.audit.is_none());
+    for (policy, rule) in policies.flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule))) {
         let everything = |v4: bool| {
             rule.peers.iter().find_map(|peer| match peer {
                 Peer::Block(term)
@@ -43,7 +46,9 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
         };
         // Single blocks of the other family say that it was thought of.
         let other = |v4: bool| {
-            rule.peers.iter().any(|peer| match peer {
+            // So does another rule that does the same.
+            let alike = |other: &&Rule| other.action == rule.action && other.direction == rule.direction;
+            policy.rules.iter().filter(alike).flat_map(|other| &other.peers).any(|peer| match peer {
                 Peer::Anywhere { .. } => true,
                 Peer::Block(term) => term.block.net.addr().is_ipv4() != v4,
                 Peer::Pods(_) => false,
@@ -51,7 +56,14 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
         };
         for (v4, missing, name) in [(true, "::/0", "IPv6"), (false, "0.0.0.0/0", "IPv4")] {
             let Some(term) = everything(v4).filter(|_| !other(v4) && !single(v4)) else { continue };
-            let what = if rule.action == Action::Deny { "denies" } else { "allows" };
+            if !seen.insert(term.location) {
+                continue;
+            }
+            let what = match rule.action {
+                Action::Deny => "denies",
+                Action::Allow => "allows",
+                Action::Pass => "passes on",
+            };
             let end = term.location.end();
             found.push(
                 Diagnostic::new(

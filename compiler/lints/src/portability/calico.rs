@@ -1,8 +1,8 @@
 //! Calico, as its own engine of 3.28 judges.
 
 use npc_diagnostics::Diagnostic;
-use npc_program::Program;
 use npc_program::values::port::{Protocol, Which};
+use npc_program::{Action, Direction, Program};
 
 use super::{Cni, PORTABILITY, always, judged_otherwise, rules};
 
@@ -38,7 +38,9 @@ fn vxlan(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
     }
     let what = "drops what pods send to UDP port 4789, whatever policies say";
     let help = "set `allowVXLANPacketsFromWorkloads` in Felix' configuration, and `allow-vxlan` here";
-    let named = rules(program).flat_map(|(_, rule)| &rule.ports).find(|term| {
+    let sent = rules(program)
+        .filter(|(_, rule)| rule.action == Action::Allow && rule.direction == Direction::Egress);
+    let named = sent.flat_map(|(_, rule)| &rule.ports).find(|term| {
         term.port.protocol == Protocol::Udp
             && matches!(term.port.which, Which::Range(first, last) if first != 1 && (first..=last).contains(&VXLAN))
     });

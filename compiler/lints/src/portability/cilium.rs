@@ -64,11 +64,11 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
             let Some((others, isolating)) = beside.before(place, rule) else { continue };
             let others: Vec<(&Policy, Rule)> =
                 others.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
-            let mut none = vec![Fact::Matches(policy, &pods)];
+            let mut none = vec![Fact::Matches(policy, &pods), Fact::PeerIsOnHost(rule.direction)];
             none.extend(others.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
             none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
             let all = [Fact::Matches(policy, &blocks), Fact::PeerIsPod(rule.direction)];
-            if !overview.possible(&all, &none) {
+            if !overview.possible(&all, &none) || shared_out(overview, policy, rule, &all, &none, &seen) {
                 continue;
             }
             let what = match rule.action {
@@ -91,6 +91,44 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
             );
         }
     })
+}
+
+/// So many policies are weighed against one rule.
+const MOST: usize = 300;
+
+/// Whether other policies, each for some of the pods, let through by selectors all that a rule's blocks
+/// do.
+fn shared_out(
+    overview: &Overview<'_>,
+    policy: &Policy,
+    rule: &Rule,
+    all: &[Fact<'_>],
+    none: &[Fact<'_>],
+    seen: &(impl Fn(&Rule) -> Rule + Sync),
+) -> bool {
+    if policy.tier != Tier::Namespaced {
+        return false;
+    }
+    let plain = decided_by(overview.program).filter(|other| other.tier == Tier::Namespaced);
+    let overlapping: Vec<&Policy> = plain
+        .filter(|other| !std::ptr::eq(*other, policy) && other.speaks_of(rule.direction))
+        .filter(|other| {
+            policy.subjects.iter().any(|a| other.subjects.iter().any(|b| npc_program::overlap(a, b)))
+        })
+        .take(MOST + 1)
+        .collect();
+    if overlapping.len() > MOST {
+        return false;
+    }
+    let rules: Vec<(&Policy, Rule)> = overlapping
+        .into_iter()
+        .flat_map(|other| other.rules.iter().map(move |rule| (other, rule)))
+        .filter(|(_, other)| other.direction == rule.direction)
+        .map(|(policy, rule)| (policy, seen(rule)))
+        .collect();
+    let mut none = none.to_vec();
+    none.extend(rules.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
+    !overview.possible(all, &none)
 }
 
 /// With blocks that match pods, a pod is matched by all of its addresses where blocks hold one of them.
@@ -153,7 +191,14 @@ fn identity_labels(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
         if let Some(key) = key
             && seen.insert(term.location)
         {
-            let label = if as_subject { "its policy is for no pod" } else { "no pod is seen to have it" };
+            let wants = term.selector.requirements.iter().any(|one| {
+                is_outside_identity(&one.key) && matches!(one.operator, Operator::In | Operator::Exists)
+            });
+            let label = match (wants, as_subject) {
+                (false, _) => "every pod is seen to be without it",
+                (true, true) => "its policy is for no pod",
+                (true, false) => "no pod is seen to have it",
+            };
             found.push(
                 judged_otherwise(
                     cni,

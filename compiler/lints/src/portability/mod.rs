@@ -49,10 +49,11 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// Policies of the plain tier are NetworkPolicies, which every network reads:
+    /// Policies of the plain tier are NetworkPolicies, which every network reads. They deny nothing, but
+    /// what they do not allow:
     ///
     /// ```np cni=calico@3.28,allow-vxlan
-    /// policy metadata for all pods in all namespaces {
+    /// policy web for pods { app = web } in namespace shop {
     ///   allow egress to anywhere except 169.254.169.254
     /// }
     /// ```
@@ -127,7 +128,7 @@ fn not_enforced(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
                 place,
                 "admin and baseline policies are ClusterNetworkPolicies",
             )
-            .help("write it as a plain policy, or use a network that reads them")
+            .help("use a network that reads them; a plain policy denies only what no other policy allows")
         })
         .collect()
 }

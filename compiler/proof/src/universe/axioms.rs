@@ -65,7 +65,7 @@ impl Universe {
             if !pod_blocks.is_empty() {
                 let blocks: Vec<Formula> = pod_blocks.iter().map(|net| self.in_net(end, net)).collect();
                 let inside = self.formulas.or(blocks);
-                axioms.push(self.formulas.or([pod.not(), host, inside]));
+                axioms.push(self.formulas.or([pod.not(), inside]));
             }
         }
         // Two ends have two addresses, which matters where single addresses are told apart.
