@@ -274,6 +274,27 @@ fn differences() {
     assert!(!value["lost"].as_array().unwrap().is_empty());
 }
 
+/// What `npc.toml` says of pods' addresses, and the cluster does not bear out.
+#[test]
+fn pods_outside_of_their_blocks() {
+    let folder = project();
+    std::fs::write(folder.path().join("npc.toml"), "[cluster]\npod-cidrs = [\"10.1.0.0/24\"]\n").unwrap();
+    let output =
+        npc(folder.path(), &["check", "policies.np", "--cluster", "cluster.yaml", "--format", "short"]);
+    let told = out(&output) + &err(&output);
+    assert!(
+        told.contains("NP0809") && told.contains("leave out 2 pods, payments/postgres (fd00::3)"),
+        "{told}"
+    );
+    std::fs::write(
+        folder.path().join("npc.toml"),
+        "[cluster]\npod-cidrs = [\"10.1.0.0/24\", \"fd00::/64\"]\n",
+    )
+    .unwrap();
+    let output = npc(folder.path(), &["check", "policies.np", "--cluster", "cluster.yaml"]);
+    assert!(!(out(&output) + &err(&output)).contains("NP0809"));
+}
+
 /// Manifests are checked for what they mean, at their lines.
 #[test]
 fn manifests_are_checked() {

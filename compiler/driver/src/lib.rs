@@ -90,7 +90,7 @@ fn lint(
         diagnostics.extend(npc_lints::portability(program, cni, origin, pod_blocks, cluster));
     }
     if let Some(cluster) = cluster {
-        diagnostics.extend(npc_lints::cluster(program, cluster));
+        diagnostics.extend(npc_lints::cluster(program, cluster, pod_blocks));
     }
 }
 

@@ -9,7 +9,7 @@ use npc_diagnostics::{Code, Diagnostic};
 use npc_program::Program;
 use npc_program::values::address::IpNet;
 
-use cluster::{Index, np0801_selects_nothing, np0802_uncovered_namespace};
+use cluster::{Index, np0801_selects_nothing, np0802_uncovered_namespace, np0809_outside_pod_cidrs};
 use meaning::Overview;
 use meaning::{
     np0803_decides_nothing, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
@@ -38,12 +38,13 @@ pub fn meaning(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
 
 /// Runs the lints that need to know the cluster.
 #[must_use]
-pub fn cluster(program: &Program, cluster: &Cluster) -> Vec<Diagnostic> {
+pub fn cluster(program: &Program, cluster: &Cluster, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let index = Index::new(cluster);
     np0801_selects_nothing::run(program, cluster, &index, &mut diagnostics);
     np0802_uncovered_namespace::run(program, &index, &mut diagnostics);
     diagnostics.extend(np0808_pods_by_address::run(program, &[], Some(cluster)));
+    np0809_outside_pod_cidrs::run(cluster, pod_blocks, &mut diagnostics);
     diagnostics
 }
 
@@ -59,6 +60,7 @@ pub fn codes() -> Vec<&'static Code> {
         np0806_half_allowed::CODES,
         np0807_one_family::CODES,
         np0808_pods_by_address::CODES,
+        np0809_outside_pod_cidrs::CODES,
         portability::CODES,
     ]
     .into_iter()

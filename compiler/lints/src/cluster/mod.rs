@@ -2,6 +2,7 @@
 
 pub(crate) mod np0801_selects_nothing;
 pub(crate) mod np0802_uncovered_namespace;
+pub(crate) mod np0809_outside_pod_cidrs;
 
 use npc_cluster::{Cluster, Namespace};
 use npc_program::{Operator, Scope, ScopeBase};
