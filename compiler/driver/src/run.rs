@@ -304,10 +304,7 @@ impl Bounds {
         }
         starts.sort_unstable();
         starts.dedup();
-        let inside = |address: &IpAddr| {
-            block.net.contains(address) && !block.except.iter().any(|net| net.contains(address))
-        };
-        starts.retain(inside);
+        starts.retain(|address| block.contains(address));
         starts
     }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level};
 use npc_manifest::{Documents, Node, Path, Reader, Value};
-use npc_program::{Policy, Program, Tier, overlap};
+use npc_program::{Policy, Program, Tier, policies_overlap};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 npc_diagnostics::codes! {
@@ -158,9 +158,7 @@ impl Import {
                 continue;
             }
             let others = by_rank.entry((policy.tier == Tier::Admin, policy.priority)).or_default();
-            let tied = others
-                .iter()
-                .find(|other| policy.subjects.iter().any(|a| other.subjects.iter().any(|b| overlap(a, b))));
+            let tied = others.iter().find(|other| policies_overlap(policy, other));
             if let Some(other) = tied {
                 found.push(
                     Diagnostic::new(

@@ -89,11 +89,9 @@ fn decide(
 /// The policies of a tier that select the pod, by priority, and by their order where that is the same.
 fn policies<'p>(program: &'p Program, tier: Tier, subject: &Endpoint<'_>) -> Vec<(usize, &'p Policy)> {
     let mut policies: Vec<(usize, &Policy)> = program
-        .policies
-        .iter()
-        .enumerate()
         // Audit policies decide nothing.
-        .filter(|(_, policy)| policy.audit.is_none() && policy.tier == tier)
+        .deciding()
+        .filter(|(_, policy)| policy.tier == tier)
         .filter(|(_, policy)| policy.subjects.iter().any(|term| selects(term, subject, subject)))
         .collect();
     policies.sort_by_key(|(_, policy)| policy.priority);
@@ -197,9 +195,7 @@ pub(crate) fn related(scope: &Scope, own: &Namespace, other: &Namespace) -> bool
 /// Whether the endpoint's address is in the block. An `except` takes away from its own block only.
 fn in_block(block: &Block, endpoint: &Endpoint<'_>) -> bool {
     match endpoint.address() {
-        Some(address) => {
-            block.net.contains(&address) && !block.except.iter().any(|net| net.contains(&address))
-        }
+        Some(address) => block.contains(&address),
         None => block.net.prefix_len() == 0,
     }
 }

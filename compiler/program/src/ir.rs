@@ -52,6 +52,13 @@ pub struct Policy {
     pub settings: Settings,
 }
 
+impl Program {
+    /// The policies that decide, which are all but audit policies, with their places.
+    pub fn deciding(&self) -> impl Iterator<Item = (usize, &Policy)> + Clone {
+        self.policies.iter().enumerate().filter(|(_, policy)| policy.audit.is_none())
+    }
+}
+
 impl Policy {
     /// Whether the policy says anything of the direction: a rule or `isolate`.
     #[must_use]

@@ -32,7 +32,7 @@ pub use ir::{
 };
 pub use load::{Files, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
 pub use resolve::resolve;
-pub use selector::{overlap, scopes_overlap};
+pub use selector::{overlap, policies_overlap, scopes_overlap};
 
 use npc_diagnostics::Code;
 

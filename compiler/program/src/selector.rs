@@ -5,7 +5,7 @@ use std::sync::Arc;
 use npc_syntax::ast::Operator;
 use rustc_hash::FxHashSet;
 
-use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
+use crate::ir::{PodTerm, Policy, Requirement, Scope, ScopeBase, Selector};
 use crate::values::label::NAMESPACE_NAME;
 use crate::values::name::{glob_matches, literal_prefix, prefixes_meet, some_name_matches};
 
@@ -87,6 +87,12 @@ fn together(requirements: &[&Requirement]) -> bool {
 pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
     let pods: Vec<&Requirement> = a.selector.requirements.iter().chain(&b.selector.requirements).collect();
     together(&pods) && scopes_overlap(&[&a.scope, &b.scope])
+}
+
+/// Whether some pod of some cluster is selected by both policies.
+#[must_use]
+pub fn policies_overlap(a: &Policy, b: &Policy) -> bool {
+    a.subjects.iter().any(|a| b.subjects.iter().any(|b| overlap(a, b)))
 }
 
 /// Whether some namespace of some cluster is in all scopes.

@@ -24,8 +24,7 @@ npc_diagnostics::codes! {
 
 pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let mut covered = FxHashSet::default();
-    let subjects =
-        program.policies.iter().filter(|policy| policy.audit.is_none()).flat_map(|policy| &policy.subjects);
+    let subjects = program.deciding().flat_map(|(_, policy)| &policy.subjects);
     for subject in subjects {
         covered.extend(index.held(&subject.scope).map(|namespace| namespace.name.as_str()));
         if covered.len() == index.all.len() {

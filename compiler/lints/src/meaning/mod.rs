@@ -51,10 +51,7 @@ impl<'p> Overview<'p> {
     pub(crate) fn new(program: &'p Program, pod_blocks: &'p [IpNet]) -> Self {
         let mut terms = Terms::default();
         let mut of_term: Vec<Vec<usize>> = Vec::new();
-        for (index, policy) in program.policies.iter().enumerate() {
-            if policy.audit.is_some() {
-                continue;
-            }
+        for (index, policy) in program.deciding() {
             for subject in &policy.subjects {
                 let term = terms.intern(subject) as usize;
                 if of_term.len() <= term {
@@ -65,9 +62,9 @@ impl<'p> Overview<'p> {
                 }
             }
         }
-        let rules = program.policies.iter().filter(|policy| policy.audit.is_none());
-        let passes = rules
-            .flat_map(|policy| &policy.rules)
+        let passes = program
+            .deciding()
+            .flat_map(|(_, policy)| &policy.rules)
             .filter(|rule| rule.action == Action::Pass)
             .map(|rule| rule.direction)
             .collect();
@@ -137,8 +134,7 @@ impl<'p> Overview<'p> {
         &self,
         look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
     ) -> Vec<T> {
-        let policies: Vec<(usize, &'p Policy)> =
-            self.program.policies.iter().enumerate().filter(|(_, policy)| policy.audit.is_none()).collect();
+        let policies: Vec<(usize, &'p Policy)> = self.program.deciding().collect();
         let shares: Vec<Vec<T>> = policies
             .par_chunks(256)
             .map(|share| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use npc_diagnostics::{Diagnostic, Location};
 use npc_model::verdict;
 use npc_program::values::address::Block;
-use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Rule, Tier, overlap};
+use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Rule, Tier, policies_overlap};
 use npc_proof::{Fact, Witness};
 
 use super::{Overview, told};
@@ -65,13 +65,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             rule.action == Action::Allow && rule.peers.iter().any(|peer| !matches!(peer, Peer::Pods(_)))
         })
         .collect();
-    let isolating: Vec<(usize, &Policy)> = overview
-        .program
-        .policies
-        .iter()
-        .enumerate()
-        .filter(|(_, policy)| policy.audit.is_none() && policy.tier == Tier::Namespaced)
-        .collect();
+    let isolating: Vec<(usize, &Policy)> =
+        overview.program.deciding().filter(|(_, policy)| policy.tier == Tier::Namespaced).collect();
     let whole = denials.len() * allows.len().max(isolating.len()) <= MOST_PAIRS;
     let mut found = Vec::new();
     for denial in &denials {
@@ -101,9 +96,9 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
 }
 
 fn rules<'p>(overview: &Overview<'p>) -> impl Iterator<Item = (usize, &'p Policy, &'p Rule)> {
-    let policies = overview.program.policies.iter().enumerate();
-    policies
-        .filter(|(_, policy)| policy.audit.is_none())
+    overview
+        .program
+        .deciding()
         .flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)))
 }
 
@@ -163,7 +158,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
             denial.except.iter().any(|block| !except.iter().any(|other| inside(block, other)))
         }
     });
-    if rule.direction != denial.rule.direction || !touches || !subjects_overlap(denial.policy, policy) {
+    if rule.direction != denial.rule.direction || !touches || !policies_overlap(denial.policy, policy) {
         return None;
     }
     // The addresses that are left out, as a rule of the denial's policy; and what the other rule says of
@@ -200,7 +195,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
 /// A connection that a denial allows to a pod which another policy isolates and nothing else allows.
 fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &Policy) -> Option<Witness> {
     let direction = denial.rule.direction;
-    if !policy.speaks_of(direction) || !subjects_overlap(denial.policy, policy) {
+    if !policy.speaks_of(direction) || !policies_overlap(denial.policy, policy) {
         return None;
     }
     // What is opened for some of the pods that another policy isolates is an exception, and meant; what
@@ -214,7 +209,7 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
         .filter(|(other, of, rule)| {
             rule.direction == direction
                 && of.tier == Tier::Namespaced
-                && (*other == index || *other == denial.index || subjects_overlap(denial.policy, of))
+                && (*other == index || *other == denial.index || policies_overlap(denial.policy, of))
                 && !std::ptr::eq(*rule, denial.rule)
         })
         .map(|(_, of, rule)| Fact::Matches(of, rule))
@@ -231,14 +226,12 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
 }
 
 fn admin<'p>(overview: &Overview<'p>, direction: Direction) -> Vec<&'p Policy> {
-    let policies = overview.program.policies.iter();
-    policies
-        .filter(|policy| policy.audit.is_none() && policy.tier == Tier::Admin && policy.speaks_of(direction))
+    overview
+        .program
+        .deciding()
+        .map(|(_, policy)| policy)
+        .filter(|policy| policy.tier == Tier::Admin && policy.speaks_of(direction))
         .collect()
-}
-
-fn subjects_overlap(a: &Policy, b: &Policy) -> bool {
-    a.subjects.iter().any(|a| b.subjects.iter().any(|b| overlap(a, b)))
 }
 
 /// Whether the whole program's side of a direction allows it: what is told is so.

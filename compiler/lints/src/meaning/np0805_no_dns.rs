@@ -67,9 +67,10 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
                 return true;
             }
             // Several may share out the pods of this one.
-            let program = overview.program.policies.iter().enumerate();
-            let others: Vec<&Policy> = program
-                .filter(|(other, policy)| *other != index && policy.audit.is_none() && allows_dns(policy))
+            let others: Vec<&Policy> = overview
+                .program
+                .deciding()
+                .filter(|(other, policy)| *other != index && allows_dns(policy))
                 .map(|(_, policy)| policy)
                 .filter(|policy| policy.subjects.iter().any(|other| overlap(other, subject)))
                 .collect();

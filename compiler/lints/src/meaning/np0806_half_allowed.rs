@@ -99,9 +99,9 @@ fn half(
     let only = Rule { peers: vec![peer.clone()], ..rule.clone() };
     let all: Vec<&Policy> = overview
         .program
-        .policies
-        .iter()
-        .filter(|other| other.audit.is_none() && other.speaks_of(opposite))
+        .deciding()
+        .map(|(_, other)| other)
+        .filter(|other| other.speaks_of(opposite))
         .filter(|other| other.subjects.iter().any(|subject| overlap(subject, term)))
         .collect();
     let own = Fact::Matches(policy, &only);

@@ -32,8 +32,9 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let single = |v4: bool| !pod_blocks.is_empty() && pod_blocks.iter().all(|net| net.addr().is_ipv4() == v4);
     let mut seen = FxHashSet::default();
-    let policies = program.policies.iter().filter(|policy| policy.audit.is_none());
-    for (policy, rule) in policies.flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule))) {
+    let policies = program.deciding();
+    for (policy, rule) in policies.flat_map(|(_, policy)| policy.rules.iter().map(move |rule| (policy, rule)))
+    {
         let everything = |v4: bool| {
             rule.peers.iter().find_map(|peer| match peer {
                 Peer::Block(term)

@@ -55,10 +55,10 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet], cluster: Option<&Clus
 
 /// How many pods of a cluster have an address in a block, and the first.
 fn pods_in(cluster: &Cluster, block: &Block) -> (usize, String) {
-    let has = |address: &std::net::IpAddr| {
-        block.net.contains(address) && !block.except.iter().any(|net| net.contains(address))
-    };
-    let mut pods = cluster.pods.iter().filter(|pod| !pod.host_network && pod.addresses.iter().any(has));
+    let mut pods = cluster
+        .pods
+        .iter()
+        .filter(|pod| !pod.host_network && pod.addresses.iter().any(|address| block.contains(address)));
     let Some(first) = pods.next() else { return (0, String::new()) };
     let namespace = cluster.namespaces.get(first.namespace).map_or("", |namespace| namespace.name.as_str());
     (1 + pods.count(), format!("{namespace}/{}", first.name))

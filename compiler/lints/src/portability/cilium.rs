@@ -5,7 +5,9 @@ use npc_diagnostics::Diagnostic;
 use npc_program::values::address::never_a_pod;
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::port::Protocol;
-use npc_program::{Action, Direction, Operator, Peer, PodTerm, Policy, Rule, ScopeBase, Selector, Tier};
+use npc_program::{
+    Action, Direction, Operator, Peer, PodTerm, Policy, Rule, ScopeBase, Selector, Tier, policies_overlap,
+};
 use npc_proof::Fact;
 use rustc_hash::FxHashSet;
 
@@ -112,9 +114,7 @@ fn shared_out(
     let plain = decided_by(overview.program).filter(|other| other.tier == Tier::Namespaced);
     let overlapping: Vec<&Policy> = plain
         .filter(|other| !std::ptr::eq(*other, policy) && other.speaks_of(rule.direction))
-        .filter(|other| {
-            policy.subjects.iter().any(|a| other.subjects.iter().any(|b| npc_program::overlap(a, b)))
-        })
+        .filter(|other| policies_overlap(policy, other))
         .take(MOST + 1)
         .collect();
     if overlapping.len() > MOST {
@@ -319,9 +319,7 @@ fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             .iter()
             .copied()
             .filter(|other| other.speaks_of(direction))
-            .filter(|other| {
-                other.subjects.iter().any(|a| policy.subjects.iter().any(|b| npc_program::overlap(a, b)))
-            })
+            .filter(|other| policies_overlap(other, policy))
             .collect();
         let mut none: Vec<Fact<'_>> = Vec::new();
         for other in &beside {

@@ -135,7 +135,7 @@ fn not_enforced(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
 
 /// The policies that decide.
 fn decided_by(program: &Program) -> impl Iterator<Item = &Policy> {
-    program.policies.iter().filter(|policy| policy.audit.is_none())
+    program.deciding().map(|(_, policy)| policy)
 }
 
 /// The rules of the policies that decide.

@@ -232,6 +232,12 @@ impl From<IpNet> for Block {
 }
 
 impl Block {
+    /// Whether an address is in the block, and not in what is left out of it.
+    #[must_use]
+    pub fn contains(&self, address: &IpAddr) -> bool {
+        self.net.contains(address) && !self.except.iter().any(|net| net.contains(address))
+    }
+
     /// Every IPv4 and every IPv6 address.
     #[must_use]
     pub fn everything() -> [Self; 2] {
