@@ -85,9 +85,10 @@ fn lint(
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let pod_blocks = config.options.pod_blocks.blocks();
-    diagnostics.extend(npc_lints::meaning(program, pod_blocks));
+    let overview = npc_lints::Overview::new(program, pod_blocks);
+    diagnostics.extend(npc_lints::meaning(&overview));
     if let Some(cni) = &config.cni {
-        diagnostics.extend(npc_lints::portability(program, cni, origin, pod_blocks, cluster));
+        diagnostics.extend(npc_lints::portability(&overview, cni, origin, cluster));
     }
     if let Some(cluster) = cluster {
         diagnostics.extend(npc_lints::cluster(program, cluster, pod_blocks));

@@ -10,29 +10,27 @@ use npc_program::Program;
 use npc_program::values::address::IpNet;
 
 use cluster::{Index, np0801_selects_nothing, np0802_uncovered_namespace, np0809_outside_pod_cidrs};
-use meaning::Overview;
 use meaning::{
     np0803_decides_nothing, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
     np0808_pods_by_address,
 };
 
+pub use meaning::Overview;
 pub use portability::{Cni, Network, Origin, left_out_rules, portability};
 
-/// Runs the lints on what a program means in every cluster. Pods have addresses in `pod_blocks` only,
-/// where those are known.
+/// Runs the lints on what a program means in every cluster.
 #[must_use]
-pub fn meaning(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
-    let overview = Overview::new(program, pod_blocks);
-    let mut diagnostics = np0804_denial_undone::run(&overview);
+pub fn meaning(overview: &Overview<'_>) -> Vec<Diagnostic> {
+    let mut diagnostics = np0804_denial_undone::run(overview);
     // A policy that another opens decides nothing; that is one mistake, and the other's.
     let told: Vec<_> =
         diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
-    let idle = np0803_decides_nothing::run(&overview);
+    let idle = np0803_decides_nothing::run(overview);
     diagnostics.extend(idle.into_iter().filter(|idle| !idle.location().is_some_and(|at| told.contains(&at))));
-    diagnostics.extend(np0805_no_dns::run(&overview));
-    diagnostics.extend(np0806_half_allowed::run(&overview));
-    diagnostics.extend(np0807_one_family::run(program, pod_blocks));
-    diagnostics.extend(np0808_pods_by_address::run(program, pod_blocks, None));
+    diagnostics.extend(np0805_no_dns::run(overview));
+    diagnostics.extend(np0806_half_allowed::run(overview));
+    diagnostics.extend(np0807_one_family::run(overview.program, overview.pod_blocks));
+    diagnostics.extend(np0808_pods_by_address::run(overview.program, overview.pod_blocks, None));
     diagnostics
 }
 

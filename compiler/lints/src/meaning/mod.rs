@@ -15,22 +15,23 @@ pub(crate) mod np0808_pods_by_address;
 use std::sync::{Arc, OnceLock};
 
 use npc_cluster::Namespace;
-use npc_model::Terms;
+use npc_model::{Subjects, Terms};
 use npc_program::values::address::IpNet;
-use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, ScopeBase};
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, ScopeBase, Tier};
 use npc_proof::{Fact, Witness, exists};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 pub(crate) use example::Example;
 
-/// A program, with its policies found by the pods that they select.
-pub(crate) struct Overview<'p> {
+/// A program, with its policies found by the pods that they select. Pods have addresses in some blocks
+/// only, where those are known.
+pub struct Overview<'p> {
     pub(crate) program: &'p Program,
     pub(crate) pod_blocks: &'p [IpNet],
     terms: Terms<'p>,
-    /// The policies of each subject, by its term.
-    of_term: Vec<Vec<usize>>,
+    /// The policies of each subject's term.
+    subjects: Subjects,
     /// The directions in which some admin rule says `pass`.
     passes: Vec<Direction>,
     /// Of each policy, a pod of its first subject.
@@ -47,19 +48,24 @@ pub(crate) struct Known {
     pub(crate) policies: Vec<usize>,
 }
 
+/// What decides on the connections that a rule matches, other than the rule.
+#[derive(Clone)]
+pub(crate) struct Deciders<'p> {
+    /// Rules that decide before it, or as well.
+    pub(crate) rules: Vec<(&'p Policy, &'p Rule)>,
+    /// The policies that isolate its pods, so that no baseline policy is asked.
+    pub(crate) isolating: Vec<&'p Policy>,
+}
+
 impl<'p> Overview<'p> {
-    pub(crate) fn new(program: &'p Program, pod_blocks: &'p [IpNet]) -> Self {
+    /// Of a program, and the blocks that pods have their addresses from; none where any may be.
+    #[must_use]
+    pub fn new(program: &'p Program, pod_blocks: &'p [IpNet]) -> Self {
         let mut terms = Terms::default();
-        let mut of_term: Vec<Vec<usize>> = Vec::new();
+        let mut subjects = Subjects::default();
         for (index, policy) in program.deciding() {
             for subject in &policy.subjects {
-                let term = terms.intern(subject) as usize;
-                if of_term.len() <= term {
-                    of_term.resize_with(term + 1, Vec::new);
-                }
-                if let Some(policies) = of_term.get_mut(term) {
-                    policies.push(index);
-                }
+                subjects.add(terms.intern(subject), index);
             }
         }
         let passes = program
@@ -77,7 +83,7 @@ impl<'p> Overview<'p> {
                 _ => None,
             })
             .collect();
-        Self { program, pod_blocks, terms, of_term, passes, first, peers }
+        Self { program, pod_blocks, terms, subjects, passes, first, peers }
     }
 
     /// A pod of a policy's first subject.
@@ -104,25 +110,48 @@ impl<'p> Overview<'p> {
         Known { example, policies }
     }
 
-    /// Whether some admin rule of the direction says `pass`.
-    pub(crate) fn passes_on(&self, direction: Direction) -> bool {
-        self.passes.contains(&direction)
+    /// What decides beside a rule, by the places of its policy and of it there, for a pod of the policy's
+    /// first subject.
+    pub(crate) fn beside(&self, index: usize, place: usize) -> Option<Deciders<'p>> {
+        let policy = self.policy(index)?;
+        let direction = policy.rules.get(place)?.direction;
+        let mut found = Deciders { rules: Vec::new(), isolating: Vec::new() };
+        for other_index in &self.first(index).policies {
+            let other = self.policy(*other_index)?;
+            let of_direction =
+                other.rules.iter().enumerate().filter(|(_, other)| other.direction == direction);
+            match (policy.tier, other.tier) {
+                (Tier::Namespaced, Tier::Namespaced) => {
+                    let others = of_direction.filter(|(at, _)| (*other_index, *at) != (index, place));
+                    found.rules.extend(others.map(|(_, rule)| (other, rule)));
+                }
+                (Tier::Admin, Tier::Admin) | (Tier::Baseline, Tier::Baseline) => {
+                    let before =
+                        |at: usize| (other.priority, *other_index, at) < (policy.priority, index, place);
+                    let rules = of_direction.filter(|(at, _)| before(*at));
+                    found.rules.extend(rules.map(|(_, rule)| (other, rule)));
+                }
+                (Tier::Namespaced | Tier::Baseline, Tier::Admin) => {
+                    // What some rule passes on may be decided here all the same.
+                    if !self.passes.contains(&direction) {
+                        found.rules.extend(of_direction.map(|(_, rule)| (other, rule)));
+                    }
+                }
+                (Tier::Baseline, Tier::Namespaced) => {
+                    if other.speaks_of(direction) {
+                        found.isolating.push(other);
+                    }
+                }
+                (Tier::Admin, _) | (Tier::Namespaced, Tier::Baseline) => {}
+            }
+        }
+        Some(found)
     }
 
     /// The policies that select a pod, by their places in the program, in order.
     pub(crate) fn selecting(&self, example: &Example) -> Vec<usize> {
         let scopes = self.terms.scopes_of(&example.namespace);
-        let mut policies: Vec<usize> = self
-            .terms
-            .matching(&scopes, &example.pod.labels)
-            .iter()
-            .filter_map(|term| self.of_term.get(*term as usize))
-            .flatten()
-            .copied()
-            .collect();
-        policies.sort_unstable();
-        policies.dedup();
-        policies
+        self.subjects.policies(&self.terms.matching(&scopes, &example.pod.labels))
     }
 
     pub(crate) fn policy(&self, index: usize) -> Option<&'p Policy> {

@@ -6,8 +6,8 @@ use npc_program::{Direction, Policy, Rule, Tier};
 use npc_proof::Fact;
 use rustc_hash::FxHashSet;
 
-use super::Overview;
 use super::example::Case;
+use super::{Deciders, Overview};
 
 npc_diagnostics::codes! {
     /// # A rule that decides nothing
@@ -39,7 +39,7 @@ const MOST: usize = 300;
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let mut found: Vec<Idle<'_>> = overview.each(|index, policy, found| {
         let beside = Beside { overview, index, policy };
-        let rules: Vec<(usize, Coverers<'_>)> =
+        let rules: Vec<(usize, Deciders<'_>)> =
             (0..policy.rules.len()).filter_map(|place| Some((place, beside.covered(place)?))).collect();
         let idle_policy = || {
             // What only isolates is a floor under the others, which may change: it is idle where another
@@ -129,7 +129,7 @@ struct Idle<'p> {
     policy: &'p Policy,
     what: What<'p>,
     /// The rules that decide nothing, with what decides instead.
-    rules: Vec<(usize, Coverers<'p>)>,
+    rules: Vec<(usize, Deciders<'p>)>,
     /// The policies that isolate instead.
     isolating: Vec<&'p Policy>,
 }
@@ -139,20 +139,12 @@ enum What<'p> {
     Rule(&'p Rule),
 }
 
-/// The rules that decide all that a rule names.
-#[derive(Clone)]
-struct Coverers<'p> {
-    rules: Vec<(&'p Policy, &'p Rule)>,
-    /// The policies that isolate its pods, so that no baseline policy is asked.
-    isolating: Vec<&'p Policy>,
-}
-
 /// A policy, and those that select a pod of it.
-pub(crate) struct Beside<'o, 'p> {
-    pub(crate) overview: &'o Overview<'p>,
+struct Beside<'o, 'p> {
+    overview: &'o Overview<'p>,
     /// Its place in the program.
-    pub(crate) index: usize,
-    pub(crate) policy: &'p Policy,
+    index: usize,
+    policy: &'p Policy,
 }
 
 impl<'p> Beside<'_, 'p> {
@@ -210,11 +202,11 @@ impl<'p> Beside<'_, 'p> {
     }
 
     /// What decides all that a rule names, where something does.
-    fn covered(&self, place: usize) -> Option<Coverers<'p>> {
+    fn covered(&self, place: usize) -> Option<Deciders<'p>> {
         let (overview, policy) = (self.overview, self.policy);
         // A rule that logs says something all the same.
         let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
-        let (rules, isolating) = self.before(place, rule)?;
+        let Deciders { rules, isolating } = overview.beside(self.index, place)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
             return None;
         }
@@ -246,58 +238,17 @@ impl<'p> Beside<'_, 'p> {
             .iter()
             .find(|other| rule_matches(other.1, &connection) && !overview.possible(&[own], &[fact(other)]));
         if let Some(single) = single {
-            return Some(Coverers { rules: vec![*single], isolating: Vec::new() });
+            return Some(Deciders { rules: vec![*single], isolating: Vec::new() });
         }
         let mut none: Vec<Fact<'_>> = rules.iter().map(fact).collect();
         none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
-        (!overview.possible(&[own], &none)).then_some(Coverers { rules, isolating })
-    }
-
-    /// The rules that decide before this one, or as well; and the policies that isolate.
-    #[allow(clippy::type_complexity)]
-    pub(crate) fn before(
-        &self,
-        place: usize,
-        rule: &'p Rule,
-    ) -> Option<(Vec<(&'p Policy, &'p Rule)>, Vec<&'p Policy>)> {
-        let (overview, index, policy) = (self.overview, self.index, self.policy);
-        let mut rules = Vec::new();
-        let mut isolating = Vec::new();
-        for other_index in self.selecting() {
-            let other = overview.policy(*other_index)?;
-            let of_direction =
-                other.rules.iter().enumerate().filter(|(_, other)| other.direction == rule.direction);
-            match (policy.tier, other.tier) {
-                (Tier::Namespaced, Tier::Namespaced) => {
-                    let others = of_direction.filter(|(at, _)| (*other_index, *at) != (index, place));
-                    rules.extend(others.map(|(_, rule)| (other, rule)));
-                }
-                (Tier::Admin, Tier::Admin) | (Tier::Baseline, Tier::Baseline) => {
-                    let before =
-                        |at: usize| (other.priority, *other_index, at) < (policy.priority, index, place);
-                    rules.extend(of_direction.filter(|(at, _)| before(*at)).map(|(_, rule)| (other, rule)));
-                }
-                (Tier::Namespaced | Tier::Baseline, Tier::Admin) => {
-                    // What some rule passes on may be decided here all the same.
-                    if !overview.passes_on(rule.direction) {
-                        rules.extend(of_direction.map(|(_, rule)| (other, rule)));
-                    }
-                }
-                (Tier::Baseline, Tier::Namespaced) => {
-                    if other.speaks_of(rule.direction) {
-                        isolating.push(other);
-                    }
-                }
-                (Tier::Admin, _) | (Tier::Namespaced, Tier::Baseline) => {}
-            }
-        }
-        Some((rules, isolating))
+        (!overview.possible(&[own], &none)).then_some(Deciders { rules, isolating })
     }
 }
 
 impl Idle<'_> {
     fn told(&self) -> Diagnostic {
-        let by_admin = |by: &Coverers<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
+        let by_admin = |by: &Deciders<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
         let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));
         let how = if shadowed { "is decided before" } else { "is allowed without it" };
         let mut diagnostic = match self.what {
@@ -340,7 +291,7 @@ impl Idle<'_> {
 }
 
 /// Names what decides instead.
-fn name(mut diagnostic: Diagnostic, by: &Coverers<'_>) -> Diagnostic {
+fn name(mut diagnostic: Diagnostic, by: &Deciders<'_>) -> Diagnostic {
     if let Some(other) = by.isolating.first() {
         return diagnostic.label(other.location, format!("`{}` isolates the pods", other.name));
     }

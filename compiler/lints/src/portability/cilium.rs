@@ -12,8 +12,7 @@ use npc_proof::Fact;
 use rustc_hash::FxHashSet;
 
 use super::{Cni, Origin, decided_by, judged_otherwise, port_names, rules};
-use crate::meaning::Overview;
-use crate::meaning::np0803_decides_nothing::Beside;
+use crate::meaning::{Deciders, Overview};
 
 pub(super) fn run(
     overview: &Overview<'_>,
@@ -62,10 +61,9 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 continue;
             }
             let (blocks, pods) = (only(rule, true), only(rule, false));
-            let beside = Beside { overview, index, policy };
-            let Some((others, isolating)) = beside.before(place, rule) else { continue };
+            let Some(Deciders { rules, isolating }) = overview.beside(index, place) else { continue };
             let others: Vec<(&Policy, Rule)> =
-                others.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
+                rules.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
             let mut none = vec![Fact::Matches(policy, &pods), Fact::PeerIsOnHost(rule.direction)];
             none.extend(others.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
             none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));

@@ -97,16 +97,15 @@ pub fn left_out_rules(cni: &Cni, places: impl Iterator<Item = Location>) -> Vec<
 /// What a network makes of a program otherwise than it says.
 #[must_use]
 pub fn portability(
-    program: &Program,
+    overview: &Overview<'_>,
     cni: &Cni,
     origin: Origin,
-    pod_blocks: &[npc_program::values::address::IpNet],
     cluster: Option<&Cluster>,
 ) -> Vec<Diagnostic> {
-    let overview = Overview::new(program, pod_blocks);
+    let program = overview.program;
     let mut found = not_enforced(program, cni);
     match cni.network {
-        Network::Cilium => found.extend(cilium::run(&overview, cni, origin, cluster)),
+        Network::Cilium => found.extend(cilium::run(overview, cni, origin, cluster)),
         Network::Calico => found.extend(calico::run(program, cni)),
         Network::Aws => {}
     }

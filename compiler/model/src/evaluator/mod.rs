@@ -18,7 +18,7 @@ use crate::interpreter::judge;
 use crate::verdict::{Decision, Verdict};
 use rules::Known;
 pub use rules::{Prepared, TierRules};
-pub use terms::{TermId, Terms};
+pub use terms::{Subjects, TermId, Terms};
 
 /// A program and a cluster, made ready for many questions.
 pub struct Evaluator<'a> {
@@ -57,9 +57,9 @@ impl<'a> Evaluator<'a> {
     pub fn new(program: &'a Program, cluster: &'a Cluster) -> Self {
         let mut terms = Terms::default();
         let mut rules = Vec::new();
-        // Where the rules of each policy begin, and the policies of each term.
+        // Where the rules of each policy begin.
         let mut first_rule = Vec::with_capacity(program.policies.len());
-        let mut subjects: Vec<Vec<usize>> = Vec::new();
+        let mut subjects = Subjects::default();
         for (index, policy) in program.policies.iter().enumerate() {
             first_rule.push(rules.len());
             // Audit policies decide nothing.
@@ -67,19 +67,11 @@ impl<'a> Evaluator<'a> {
                 continue;
             }
             for subject in &policy.subjects {
-                let term = terms.intern(subject) as usize;
-                if subjects.len() <= term {
-                    subjects.resize_with(term + 1, Vec::new);
-                }
-                if let Some(policies) = subjects.get_mut(term) {
-                    policies.push(index);
-                }
+                subjects.add(terms.intern(subject), index);
             }
             let prepared = policy.rules.iter().enumerate();
             rules.extend(prepared.map(|(place, rule)| Prepared::new(index, place, rule, &mut terms)));
         }
-        subjects.resize_with(terms.len(), Vec::new);
-
         let mut matcher =
             Matcher { program, rules, first_rule, tiers: Vec::new(), known: FxHashMap::default() };
         let mut kinds = Vec::new();
@@ -98,14 +90,7 @@ impl<'a> Evaluator<'a> {
                             .unwrap_or_default()
                     });
                     let terms = terms.matching(scopes, &pod.labels);
-                    let mut policies: Vec<usize> = terms
-                        .iter()
-                        .filter_map(|term| subjects.get(*term as usize))
-                        .flatten()
-                        .copied()
-                        .collect();
-                    policies.sort_unstable();
-                    policies.dedup();
+                    let policies = subjects.policies(&terms);
                     kinds.push(Kind {
                         terms,
                         egress: matcher.sides(&policies, Direction::Egress),

@@ -82,18 +82,6 @@ impl<'p> Terms<'p> {
         id
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// The scope of a term.
     #[must_use]
     pub fn scope(&self, term: TermId) -> Option<&'p Scope> {
@@ -149,6 +137,35 @@ impl<'p> Terms<'p> {
         found.sort_unstable();
         found.dedup();
         found.into()
+    }
+}
+
+/// The policies that each term selects pods for.
+#[derive(Default)]
+pub struct Subjects {
+    of_term: Vec<Vec<usize>>,
+}
+
+impl Subjects {
+    /// Adds a policy that is for the pods of a term, by its place in the program.
+    pub fn add(&mut self, term: TermId, policy: usize) {
+        let term = term as usize;
+        if self.of_term.len() <= term {
+            self.of_term.resize_with(term + 1, Vec::new);
+        }
+        if let Some(policies) = self.of_term.get_mut(term) {
+            policies.push(policy);
+        }
+    }
+
+    /// The policies that are for a pod which these terms select, in order.
+    #[must_use]
+    pub fn policies(&self, terms: &[TermId]) -> Vec<usize> {
+        let of_term = terms.iter().filter_map(|term| self.of_term.get(*term as usize));
+        let mut policies: Vec<usize> = of_term.flatten().copied().collect();
+        policies.sort_unstable();
+        policies.dedup();
+        policies
     }
 }
 
