@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use npc_diagnostics::nearest;
 use npc_program::values::port::Protocol;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -93,6 +94,27 @@ impl Cluster {
     pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
         let namespace = self.namespace(namespace)?;
         self.pods.binary_search_by(|pod| (pod.namespace, pod.name.as_str()).cmp(&(namespace, name))).ok()
+    }
+}
+
+impl Cluster {
+    /// That there is no namespace of that name, in words, with the one that may be meant.
+    #[must_use]
+    pub fn no_namespace(&self, name: &str) -> String {
+        let near = nearest(name, self.namespaces.iter().map(|namespace| namespace.name.as_str()));
+        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        format!("there is no namespace `{name}`{meant}")
+    }
+
+    /// That there is no pod of that namespace and name, in words, with the one that may be meant.
+    #[must_use]
+    pub fn no_pod(&self, namespace: &str, name: &str) -> String {
+        let Some(place) = self.namespace(namespace) else { return self.no_namespace(namespace) };
+        let beside = self.pods.iter().filter(|pod| pod.namespace == place).map(|pod| pod.name.as_str());
+        // Pods of a Deployment have names that nobody types.
+        let near = nearest(name, beside.clone()).or_else(|| beside.clone().find(|own| own.starts_with(name)));
+        let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
+        format!("there is no pod `{namespace}/{name}` that runs{meant}")
     }
 }
 

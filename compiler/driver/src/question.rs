@@ -104,23 +104,11 @@ impl<'c> End<'c> {
 }
 
 fn no_pod(cluster: &Cluster, namespace: &str, pod: &str) -> String {
-    let Some(place) = cluster.namespace(namespace) else {
-        let names = cluster.namespaces.iter().map(|namespace| namespace.name.as_str());
-        let near = npc_diagnostics::nearest(namespace, names);
-        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        return format!("there is no namespace `{namespace}`{meant}");
-    };
-    if cluster.pods.is_empty() {
+    if cluster.pods.is_empty() && cluster.namespace(namespace).is_some() {
         return "the cluster file has no pods: print them too, with `kubectl get namespaces,pods -A -o yaml`"
             .to_owned();
     }
-    let beside =
-        cluster.pods.iter().filter(|other| other.namespace == place).map(|other| other.name.as_str());
-    let near = npc_diagnostics::nearest(pod, beside.clone());
-    // Pods of a Deployment have names that nobody types.
-    let near = near.or_else(|| beside.clone().find(|name| name.starts_with(pod)));
-    let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
-    format!("there is no pod `{namespace}/{pod}` that runs{meant}")
+    cluster.no_pod(namespace, pod)
 }
 
 fn traffic(protocol: &str, port: &str, destination: &Endpoint<'_>) -> Result<Traffic, String> {

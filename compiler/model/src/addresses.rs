@@ -34,6 +34,15 @@ impl Family {
         }
     }
 
+    /// Its name: `IPv4`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     /// The last address, as a number.
     #[must_use]
     pub const fn last(self) -> u128 {
@@ -55,41 +64,43 @@ impl Addresses {
         for peer in peers {
             match peer {
                 Peer::Pods(_) => {}
-                Peer::Block(term) => all.add(&Self::of_blocks(std::slice::from_ref(&term.block))),
-                Peer::Anywhere { except, .. } => all.add(&Self::of_blocks(except).complement()),
+                Peer::Block(term) => all.push(&term.block),
+                Peer::Anywhere { except, .. } => {
+                    let mut left_out = Self::default();
+                    except.iter().for_each(|block| left_out.push(block));
+                    left_out.tidy();
+                    all.extend(&left_out.complement());
+                }
             }
         }
+        // A list may have thousands of blocks: they are put in order once.
+        all.tidy();
         all
     }
 
-    fn of_blocks(blocks: &[Block]) -> Self {
-        let mut all = Self::default();
-        for block in blocks {
-            all.ordinary |= block.net.prefix_len() == 0;
-            let ranges = match block.net {
-                IpNet::V4(_) => &mut all.v4,
-                IpNet::V6(_) => &mut all.v6,
-            };
-            // What is left out is in order, and apart.
-            let (mut next, last) = range(&block.net);
-            let mut emptied = false;
-            for net in &block.except {
-                let (from, to) = range(net);
-                if from > next {
-                    ranges.0.push((next, from - 1));
-                }
-                match to.checked_add(1) {
-                    Some(after) => next = next.max(after),
-                    None => emptied = true,
-                }
+    /// Adds a block. What is there is in order only once all is [tidied](Self::tidy).
+    fn push(&mut self, block: &Block) {
+        self.ordinary |= block.net.prefix_len() == 0;
+        let ranges = match block.net {
+            IpNet::V4(_) => &mut self.v4,
+            IpNet::V6(_) => &mut self.v6,
+        };
+        // What is left out is in order, and apart.
+        let (mut next, last) = range(&block.net);
+        let mut emptied = false;
+        for net in &block.except {
+            let (from, to) = range(net);
+            if from > next {
+                ranges.0.push((next, from - 1));
             }
-            if !emptied && next <= last {
-                ranges.0.push((next, last));
+            match to.checked_add(1) {
+                Some(after) => next = next.max(after),
+                None => emptied = true,
             }
         }
-        all.v4.tidy();
-        all.v6.tidy();
-        all
+        if !emptied && next <= last {
+            ranges.0.push((next, last));
+        }
     }
 
     fn complement(&self) -> Self {
@@ -109,20 +120,23 @@ impl Addresses {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    fn extend(&mut self, other: &Self) {
         self.v4.0.extend(&other.v4.0);
         self.v6.0.extend(&other.v6.0);
+        self.ordinary |= other.ordinary;
+    }
+
+    fn tidy(&mut self) {
         self.v4.tidy();
         self.v6.tidy();
-        self.ordinary |= other.ordinary;
     }
 
     /// Whether an address, or the one of a pod of which none is known, is in the set.
     #[must_use]
     pub fn contain(&self, address: Option<IpAddr>) -> bool {
         match address {
-            Some(IpAddr::V4(address)) => self.v4.contain(u128::from(address.to_bits())),
-            Some(IpAddr::V6(address)) => self.v6.contain(address.to_bits()),
+            Some(address @ IpAddr::V4(_)) => self.v4.contain(number(address)),
+            Some(address @ IpAddr::V6(_)) => self.v6.contain(number(address)),
             None => self.ordinary,
         }
     }
@@ -163,9 +177,15 @@ impl Ranges {
 
 /// The first and the last address of a block.
 fn range(net: &IpNet) -> (u128, u128) {
-    match net {
-        IpNet::V4(net) => (u128::from(net.network().to_bits()), u128::from(net.broadcast().to_bits())),
-        IpNet::V6(net) => (net.network().to_bits(), net.broadcast().to_bits()),
+    (number(net.network()), number(net.broadcast()))
+}
+
+/// An address of either family as a number.
+#[must_use]
+pub fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 

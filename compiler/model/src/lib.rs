@@ -11,7 +11,7 @@ mod interpreter;
 mod nearest;
 mod verdict;
 
-pub use addresses::{Addresses, Family};
+pub use addresses::{Addresses, Family, number};
 pub use connection::{Connection, Endpoint, Traffic};
 pub use evaluator::{Evaluator, Prepared, Sides, Subjects, TermId, Terms, TierRules};
 pub use interpreter::{rule_matches, verdict};

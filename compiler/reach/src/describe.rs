@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use npc_cluster::{Cluster, Pod};
+use npc_model::{Family, number};
 use rustc_hash::FxHashMap;
 
 /// The members of a group in words, each item exact: `shop/web-1` is a pod, `shop/{app=web}` all pods
@@ -97,10 +98,7 @@ impl<'c> Census<'c> {
 
 /// Addresses outside: of a family, in so many classes, of which this may be the one with the most.
 pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)], classes: usize, is_rest: bool) -> Members {
-    let family = match ranges.first() {
-        Some((IpAddr::V6(_), _)) => "IPv6",
-        _ => "IPv4",
-    };
+    let family = ranges.first().map_or(Family::V4, |(first, _)| Family::of(*first)).as_str();
     if classes == 1 {
         return Members { items: vec![format!("outside ({family})")] };
     }
@@ -119,11 +117,8 @@ pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)], classes: usize, is_re
 
 /// A range that is a block, as one.
 fn prefix(first: IpAddr, last: IpAddr) -> Option<String> {
-    let (first_bits, last_bits, width) = match (first, last) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-        _ => return None,
-    };
+    let (first_bits, last_bits) = (number(first), number(last));
+    let width = if first.is_ipv4() { 32 } else { 128 };
     let differ = first_bits ^ last_bits;
     let host_bits = 128 - differ.leading_zeros();
     let host = if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 };

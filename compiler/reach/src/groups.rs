@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use npc_cluster::{Cluster, Pod};
-use npc_model::{Evaluator, Family, Sides, TermId};
+use npc_model::{Evaluator, Family, Sides, TermId, number};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Direction, ScopeBase};
 use roaring::RoaringBitmap;
@@ -301,8 +301,8 @@ fn lies(pod: &Pod, family: Family, classes: &[Classes; 2]) -> Lies {
     }
     let first = pod.addresses.iter().find(|address| Family::of(**address) == family);
     match (first, classes) {
-        (Some(IpAddr::V4(address)), [v4, _]) => Lies::In(v4.of(u128::from(address.to_bits()))),
-        (Some(IpAddr::V6(address)), [_, v6]) => Lies::In(v6.of(address.to_bits())),
+        (Some(address @ IpAddr::V4(_)), [v4, _]) => Lies::In(v4.of(number(*address))),
+        (Some(address @ IpAddr::V6(_)), [_, v6]) => Lies::In(v6.of(number(*address))),
         (None, _) => Lies::Nowhere,
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use npc_cluster::Cluster;
-use npc_model::{Endpoint, Evaluator, Family};
+use npc_model::{Endpoint, Evaluator, Family, number};
 use npc_program::{Direction, Program};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
@@ -171,6 +171,12 @@ impl<'c> Reach<'c> {
         }
     }
 
+    /// Whether a group is of addresses outside.
+    #[must_use]
+    pub fn is_outside(&self, group: usize) -> bool {
+        self.groups.get(group).is_some_and(|group| group.pods.is_empty())
+    }
+
     /// Whether a group is of one pod, which says nothing of what it may send to itself.
     #[must_use]
     pub fn is_single(&self, group: usize) -> bool {
@@ -180,11 +186,7 @@ impl<'c> Reach<'c> {
 
 /// How many addresses there are in ranges, less one.
 fn addresses_in(ranges: &[(IpAddr, IpAddr)]) -> u128 {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    ranges.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(bits(*last) - bits(*first)))
+    ranges.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(number(*last) - number(*first)))
 }
 
 fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(IpAddr, IpAddr)> {

@@ -100,23 +100,9 @@ fn unknown(cluster: &Cluster, word: &str) -> ViewError {
     if word == "outside" || word.parse::<std::net::IpAddr>().is_ok() {
         return ViewError(format!("no pod speaks the family of `{word}`"));
     }
-    let (namespace, pod) =
-        word.split_once('/').map_or((word, None), |(namespace, pod)| (namespace, Some(pod)));
-    let Some(place) = cluster.namespace(namespace) else {
-        let names = cluster.namespaces.iter().map(|namespace| namespace.name.as_str());
-        let near = npc_diagnostics::nearest(namespace, names);
-        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        return ViewError(format!("there is no namespace `{namespace}`{meant}"));
-    };
-    match pod {
-        None => ViewError(format!("the namespace `{namespace}` has no pods")),
-        Some(pod) => {
-            let own = cluster.pods.iter().filter(|other| other.namespace == place);
-            let names = own.map(|other| other.name.as_str());
-            let near = npc_diagnostics::nearest(pod, names.clone())
-                .or_else(|| names.clone().find(|name| name.starts_with(pod)));
-            let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
-            ViewError(format!("there is no pod `{namespace}/{pod}` that runs{meant}"))
-        }
-    }
+    ViewError(match word.split_once('/') {
+        Some((namespace, pod)) => cluster.no_pod(namespace, pod),
+        None if cluster.namespace(word).is_some() => format!("the namespace `{word}` has no pods"),
+        None => cluster.no_namespace(word),
+    })
 }

@@ -1,6 +1,7 @@
 //! Comma-separated values, for spreadsheets.
 
-use super::family_name;
+use npc_model::Family;
+
 use crate::view::View;
 
 /// A line for each pair of groups that may talk, as RFC 4180 says.
@@ -16,7 +17,7 @@ pub fn csv(view: &View<'_, '_>) -> String {
             }
             for destination in &to {
                 let destination = name(*destination).unwrap_or_default();
-                let family = family.map_or("", family_name);
+                let family = family.map_or("", Family::as_str);
                 let cells = [source.as_str(), &destination, family, &set.to_string()].map(field);
                 out.push_str(&cells.join(","));
                 out.push_str("\r\n");

@@ -10,11 +10,8 @@ pub fn dot(view: &View<'_, '_>) -> String {
     let mut out = String::from(
         "digraph reach {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n",
     );
-    let mut shown: Vec<usize> = view.from.iter().chain(&view.to).copied().collect();
-    shown.sort_unstable();
-    shown.dedup();
-    for group in shown {
-        let outside = view.reach.groups.get(group).is_some_and(|group| group.pods.is_empty());
+    for group in view.shown() {
+        let outside = view.reach.is_outside(group);
         let style = if outside { ", style=dashed" } else { "" };
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(out, "  g{group} [label={}{style}];", quoted(&view.name(group)));

@@ -58,10 +58,8 @@ pub fn html(
 ) -> Result<String, TooLarge> {
     view.fits(MOST)?;
     let reach = view.reach;
-    let mut shown: Vec<usize> = view.from.iter().chain(&view.to).copied().collect();
-    shown.sort_unstable();
-    shown.dedup();
-    let groups = shown
+    let groups = view
+        .shown()
         .iter()
         .filter_map(|at| Some((at, reach.groups.get(*at)?)))
         .map(|(at, group)| Shown {
@@ -77,8 +75,8 @@ pub fn html(
     let mut cells = Vec::with_capacity(view.from.len() * view.to.len());
     for from in &view.from {
         for to in &view.to {
-            let outside = |group: usize| reach.groups.get(group).is_some_and(|group| group.pods.is_empty());
-            if (from == to && reach.is_single(*from)) || (outside(*from) && outside(*to)) {
+            let itself = from == to && reach.is_single(*from);
+            if itself || (reach.is_outside(*from) && reach.is_outside(*to)) {
                 cells.push(Cell(-2, Vec::new()));
                 continue;
             }

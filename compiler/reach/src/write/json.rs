@@ -2,17 +2,14 @@
 
 use serde_json::{Value, json as value};
 
-use super::family_name;
 use crate::view::View;
 
 /// The groups with all of their members, and what is allowed between them.
 #[must_use]
 pub fn json(view: &View<'_, '_>) -> String {
     let reach = view.reach;
-    let mut shown: Vec<usize> = view.from.iter().chain(&view.to).copied().collect();
-    shown.sort_unstable();
-    shown.dedup();
-    let groups: Vec<Value> = shown
+    let groups: Vec<Value> = view
+        .shown()
         .iter()
         .filter_map(|at| Some((at, reach.groups.get(*at)?)))
         .map(|(at, group)| {
@@ -43,7 +40,7 @@ pub fn json(view: &View<'_, '_>) -> String {
                 .map(|(family, set)| {
                     let mut told = value!({"from": from, "to": to, "traffic": set.words()});
                     if let (Some(told), Some(family)) = (told.as_object_mut(), family) {
-                        told.insert("family".to_owned(), family_name(family).into());
+                        told.insert("family".to_owned(), family.as_str().into());
                     }
                     told
                 })

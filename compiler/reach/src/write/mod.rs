@@ -9,8 +9,6 @@ mod text;
 
 use std::fmt;
 
-use npc_model::Family;
-
 use crate::matrix::Allowed;
 use crate::view::View;
 
@@ -48,6 +46,14 @@ impl View<'_, '_> {
         if groups > most { Err(TooLarge { groups, most }) } else { Ok(()) }
     }
 
+    /// The groups that are sources or destinations, in order.
+    fn shown(&self) -> Vec<usize> {
+        let mut shown: Vec<usize> = self.from.iter().chain(&self.to).copied().collect();
+        shown.sort_unstable();
+        shown.dedup();
+        shown
+    }
+
     /// A group's name, for tables.
     fn name(&self, group: usize) -> String {
         self.reach.groups.get(group).map(|group| group.members.short(3)).unwrap_or_default()
@@ -61,7 +67,7 @@ impl View<'_, '_> {
             .filter(|(_, set)| !set.is_empty())
             .map(|(family, set)| match family {
                 None => set.to_string(),
-                Some(family) => format!("{set} ({})", family_name(*family)),
+                Some(family) => format!("{set} ({})", family.as_str()),
             })
             .collect();
         words.join("; ")
@@ -70,12 +76,5 @@ impl View<'_, '_> {
     /// Whether a cell allows everything.
     fn is_all(&self, allowed: Allowed) -> bool {
         self.reach.traffic(allowed).iter().all(|(_, set)| set.is_all())
-    }
-}
-
-const fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
     }
 }

@@ -68,12 +68,12 @@ pub fn svg(view: &View<'_, '_>) -> Result<String, TooLarge> {
         for (column, to) in view.to.iter().enumerate() {
             let x = left + column * CELL;
             let itself = from == to && view.reach.is_single(*from);
-            let outside =
-                |group: usize| view.reach.groups.get(group).is_some_and(|group| group.pods.is_empty());
             let nothing = ("none", String::new());
             let (class, words) = match cells.get(row * columns + column).unwrap_or(&nothing) {
                 _ if itself => ("self", "itself"),
-                _ if outside(*from) && outside(*to) => ("self", "not in the cluster"),
+                _ if view.reach.is_outside(*from) && view.reach.is_outside(*to) => {
+                    ("self", "not in the cluster")
+                }
                 (class, words) => (*class, words.as_str()),
             };
             let _ = writeln!(
