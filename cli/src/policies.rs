@@ -6,7 +6,6 @@ use npc_diagnostics::{Diagnostic, Level, SourceMap};
 use npc_driver::{Config, Import};
 use npc_program::Program;
 
-use crate::arguments::{Format, Input};
 use crate::files::{
     Error, STDIN, is_manifest, manifests_in, read_file, read_stdin, sources_in, with_slashes,
 };
@@ -87,7 +86,7 @@ pub(crate) fn read(inputs: &[PathBuf]) -> Result<Policies, Error> {
 /// The same, of inputs that are told apart.
 pub(crate) fn read_sorted(inputs: Inputs) -> Result<Policies, Error> {
     let Inputs { programs, manifests, piped } = inputs;
-    let mut policies = programs_of(programs, &piped)?;
+    let mut policies = programs_of(&programs, &piped)?;
     let mut all = Import::default();
     for path in &manifests {
         let (name, bytes) = match (&piped, path.as_os_str() == "-") {
@@ -108,7 +107,7 @@ pub(crate) fn read_sorted(inputs: Inputs) -> Result<Policies, Error> {
     Ok(policies)
 }
 
-fn programs_of(programs: Vec<PathBuf>, piped: &Option<Vec<u8>>) -> Result<Policies, Error> {
+fn programs_of(programs: &[PathBuf], piped: &Option<Vec<u8>>) -> Result<Policies, Error> {
     let nothing = Policies {
         program: Program::default(),
         sources: SourceMap::new(),
@@ -118,8 +117,7 @@ fn programs_of(programs: Vec<PathBuf>, piped: &Option<Vec<u8>>) -> Result<Polici
     if programs.is_empty() {
         return Ok(nothing);
     }
-    let input = Input { inputs: programs, cluster: None, format: Format::Human };
-    let project = match Project::find_with(&input, piped.clone())? {
+    let project = match Project::find_with(programs, piped.clone())? {
         Ok(project) => project,
         Err(broken) => {
             return Ok(Policies { diagnostics: broken.diagnostics, sources: broken.sources, ..nothing });

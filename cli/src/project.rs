@@ -6,7 +6,6 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, SourceMap};
 use npc_driver::Config;
 
-use crate::arguments::Input;
 use crate::files::{Disk, Error, STDIN, folder_of, read_stdin, sources_in, with_slashes};
 use crate::report::Reporter;
 
@@ -40,13 +39,13 @@ pub(crate) struct Broken {
 impl Project {
     /// Finds the project: the nearest folder with `npc.toml` at or above the sources, or else the
     /// folder that holds them all.
-    pub(crate) fn find(input: &Input) -> Result<Result<Self, Broken>, Error> {
-        Self::find_with(input, None)
+    pub(crate) fn find(inputs: &[PathBuf]) -> Result<Result<Self, Broken>, Error> {
+        Self::find_with(inputs, None)
     }
 
     /// The same, where standard input was read before.
     pub(crate) fn find_with(
-        input: &Input,
+        inputs: &[PathBuf],
         mut piped: Option<Vec<u8>>,
     ) -> Result<Result<Self, Broken>, Error> {
         let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), &error))?;
@@ -55,7 +54,7 @@ impl Project {
         let mut sources = Vec::new();
         let mut folders = Vec::new();
         let mut name = None;
-        for given in &input.inputs {
+        for given in inputs {
             if given.as_os_str() == "-" {
                 if stdin.is_some() {
                     return Err(Error::new("`-` stands for standard input, which can be read once"));

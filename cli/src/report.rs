@@ -16,6 +16,11 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// Of names that are paths from here.
+    pub(crate) fn new(format: impl Into<Format>, colour: bool, is_output: bool) -> Self {
+        Self { format: format.into(), style: Style { colour, prefix: String::new() }, is_output }
+    }
+
     /// Prints diagnostics, and for people a line that counts them.
     pub(crate) fn print(&self, diagnostics: &[Diagnostic], sources: &SourceMap) -> Result<(), Error> {
         let text = render(self.format, diagnostics, sources, &npc_driver::codes(), &self.style);

@@ -10,16 +10,15 @@
 )]
 
 use std::fmt::Write as _;
-use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::FileId;
 use npc_reach::write::text;
 use npc_reach::{Reach, View};
+use npc_tests::timing::best;
 
 /// Namespaces and pods, as YAML.
 fn pods(count: usize) -> String {
@@ -66,15 +65,6 @@ fn policies(random: &mut Rng, count: usize) -> String {
         );
     }
     out
-}
-
-fn best<T>(runs: usize, mut run: impl FnMut() -> T) -> Duration {
-    let once = |run: &mut dyn FnMut() -> T| {
-        let start = Instant::now();
-        black_box(run());
-        start.elapsed()
-    };
-    (0..runs).map(|_| once(&mut run)).min().unwrap()
 }
 
 fn seconds(command: &mut Command, runs: usize) -> f64 {

@@ -11,10 +11,8 @@
     clippy::print_stdout
 )]
 
-use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use npc_cluster::Cluster;
@@ -23,21 +21,7 @@ use npc_program::Program;
 use npc_reach::Reach;
 use npc_tests::large;
 use npc_tests::memory::Memory;
-
-fn best<T>(runs: usize, mut run: impl FnMut() -> T) -> Duration {
-    let once = |run: &mut dyn FnMut() -> T| {
-        let start = Instant::now();
-        let result = black_box(run());
-        let taken = start.elapsed();
-        drop(result);
-        taken
-    };
-    (0..runs).map(|_| once(&mut run)).min().unwrap()
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
+use npc_tests::timing::{best, milliseconds};
 
 fn main() {
     // `cargo bench` passes arguments of its own; a number among them measures that many pods only.

@@ -11,13 +11,12 @@
 )]
 
 use std::fmt::Write as _;
-use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use npc_diagnostics::{FileId, Level};
 use npc_driver::{Config, check, compile, draft, prove, validate};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
+use npc_tests::timing::{best, milliseconds};
 
 /// A program of policies as people write them: 220 bytes each.
 fn program(policies: usize) -> String {
@@ -37,21 +36,6 @@ fn program(policies: usize) -> String {
         );
     }
     out
-}
-
-fn best<T>(runs: usize, mut run: impl FnMut() -> T) -> Duration {
-    let once = |run: &mut dyn FnMut() -> T| {
-        let start = Instant::now();
-        let result = black_box(run());
-        let taken = start.elapsed();
-        drop(result);
-        taken
-    };
-    (0..runs).map(|_| once(&mut run)).min().unwrap()
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 fn main() {

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_driver::Checked;
-use npc_render::Style;
 use npc_targets::Target;
 use similar::TextDiff;
 
 use crate::Outcome;
-use crate::arguments::{Check, Deny, Input};
+use crate::arguments::{Check, Deny};
 use crate::command::compile::options;
 use crate::files::{Error, print, write_all};
 use crate::policies::{Inputs, read_sorted};
@@ -21,18 +20,12 @@ use crate::report::{Reporter, line};
 const MAX_ROUNDS: usize = 1_000;
 
 pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
-    let mut reporter = Reporter {
-        format: arguments.format.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: true,
-    };
+    let mut reporter = Reporter::new(arguments.format, colour, true);
     let inputs = Inputs::new(&arguments.inputs)?;
     if !inputs.manifests.is_empty() {
         return manifests(arguments, inputs, &reporter);
     }
-    let input =
-        Input { inputs: inputs.programs, cluster: arguments.cluster.clone(), format: arguments.format };
-    let mut project = match Project::find_with(&input, inputs.piped)? {
+    let mut project = match Project::find_with(&inputs.programs, inputs.piped)? {
         Ok(project) => project,
         Err(broken) => {
             reporter.print(&broken.diagnostics, &broken.sources)?;

@@ -8,7 +8,6 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, Level};
 use npc_driver::Config;
 use npc_expand::Generated;
-use npc_render::Style;
 use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
 
 use crate::Outcome;
@@ -66,11 +65,7 @@ fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
 
 /// Compiles once. The second value is the folder of the project, where one was found.
 fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>), Error> {
-    let mut reporter = Reporter {
-        format: arguments.input.format.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: false,
-    };
+    let mut reporter = Reporter::new(arguments.input.format, colour, false);
     if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_manifest(input)) {
         if !arguments.expand || !arguments.input.inputs.iter().all(|input| is_manifest(input)) {
             return Err(Error::new(format!(
@@ -80,7 +75,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         }
         return expand_files(arguments).map(|outcome| (outcome, None));
     }
-    let project = match Project::find(&arguments.input)? {
+    let project = match Project::find(&arguments.input.inputs)? {
         Ok(project) => project,
         Err(broken) => {
             reporter.print(&broken.diagnostics, &broken.sources)?;

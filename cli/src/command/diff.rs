@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use npc_driver::{Answer, ask, changes, kind_text, test_text};
 use npc_proof::Change;
-use npc_render::Style;
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -18,11 +17,7 @@ use crate::report::Reporter;
 const MOST: usize = 50;
 
 pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
-    let reporter = Reporter {
-        format: Format::Human.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: false,
-    };
+    let reporter = Reporter::new(Format::Human, colour, false);
     let mut both = Vec::new();
     for input in [&arguments.old, &arguments.new] {
         let policies = policies::read(std::slice::from_ref(input))?;

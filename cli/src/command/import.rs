@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
-use npc_render::Style;
 
 use crate::Outcome;
 use crate::arguments::Import;
@@ -11,11 +10,7 @@ use crate::files::{Error, STDIN, manifests_in, print, read_file, read_stdin, wit
 use crate::report::Reporter;
 
 pub(crate) fn run(arguments: &Import, colour: bool) -> Result<Outcome, Error> {
-    let reporter = Reporter {
-        format: arguments.format.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: false,
-    };
+    let reporter = Reporter::new(arguments.format, colour, false);
     let mut sources = SourceMap::new();
     let mut all = npc_driver::Import::default();
     for (name, bytes) in read(&arguments.inputs)? {

@@ -11,7 +11,6 @@ use npc_diagnostics::SourceMap;
 use npc_driver::{Answer, Explainer, Question, ask, through};
 use npc_model::{Connection, Evaluator};
 use npc_program::Program;
-use npc_render::Style;
 use npc_targets::Target;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -28,11 +27,7 @@ use crate::report::Reporter;
 pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
     let (ends, inputs) = split(arguments)?;
     let policies = policies::read(&inputs)?;
-    let reporter = Reporter {
-        format: Format::Human.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: false,
-    };
+    let reporter = Reporter::new(Format::Human, colour, false);
     if policies.has_errors() {
         reporter.print(&policies.diagnostics, &policies.sources)?;
         return Ok(Outcome::CouldNotRun);

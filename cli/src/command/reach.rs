@@ -4,7 +4,6 @@ use npc_driver::{Explainer, Side};
 use npc_model::{Connection, Evaluator, Family, Traffic, Verdict};
 use npc_reach::write::{Example, csv, dot, html, json, svg, text};
 use npc_reach::{Reach, TrafficSet, View};
-use npc_render::Style;
 
 use crate::Outcome;
 use crate::answer::side_text;
@@ -16,11 +15,7 @@ use crate::report::Reporter;
 
 pub(crate) fn run(arguments: &Arguments, colour: bool) -> Result<Outcome, Error> {
     let policies = policies::read(&arguments.inputs)?;
-    let reporter = Reporter {
-        format: Format::Human.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: false,
-    };
+    let reporter = Reporter::new(Format::Human, colour, false);
     if policies.has_errors() {
         reporter.print(&policies.diagnostics, &policies.sources)?;
         return Ok(Outcome::CouldNotRun);

@@ -4,24 +4,18 @@ use std::fmt::Write as _;
 
 use npc_diagnostics::{Level, SourceMap};
 use npc_driver::{Failure, Ran, Why, run as run_all};
-use npc_render::Style;
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::answer::side_text;
-use crate::arguments::{Format, Input, Test, TestFormat};
+use crate::arguments::{Format, Test, TestFormat};
 use crate::files::{Error, print};
 use crate::project::Project;
 use crate::report::{Reporter, line};
 
 pub(crate) fn run(arguments: &Test, colour: bool) -> Result<Outcome, Error> {
-    let mut reporter = Reporter {
-        format: Format::Human.into(),
-        style: Style { colour, prefix: String::new() },
-        is_output: false,
-    };
-    let input = Input { inputs: arguments.inputs.clone(), cluster: None, format: Format::Human };
-    let project = match Project::find(&input)? {
+    let mut reporter = Reporter::new(Format::Human, colour, false);
+    let project = match Project::find(&arguments.inputs)? {
         Ok(project) => project,
         Err(broken) => {
             reporter.print(&broken.diagnostics, &broken.sources)?;
