@@ -8,6 +8,7 @@
 //! counts.
 
 mod addresses;
+mod crossing;
 mod describe;
 mod groups;
 mod matrix;

@@ -9,11 +9,12 @@ use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 use crate::addresses::{AddressSets, Classes};
+use crate::crossing::{Crossing, agree};
 use crate::describe::{Census, Members, outside_members, pods_members};
 use crate::groups::{Groups, Lies};
 use crate::partition::Partition;
 use crate::rows::{Row, RowId, Rows};
-use crate::traffic::{Operation, SetId, Sets, TrafficSet};
+use crate::traffic::{SetId, Sets, TrafficSet};
 
 /// Who can reach whom.
 pub struct Reach<'c> {
@@ -204,12 +205,12 @@ fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(I
 }
 
 /// The rows of all groups, in one family.
-struct OfFamily<'e, 'a> {
-    rows: Rows<'e, 'a>,
+pub(crate) struct OfFamily<'e, 'a> {
+    pub(crate) rows: Rows<'e, 'a>,
     /// The rows of each group that is of the family: of what it sends, and of what it takes.
     of: Vec<Option<(RowId, RowId)>>,
     /// The groups of pods.
-    pods: RoaringBitmap,
+    pub(crate) pods: RoaringBitmap,
 }
 
 impl<'e, 'a> OfFamily<'e, 'a> {
@@ -231,17 +232,13 @@ impl<'e, 'a> OfFamily<'e, 'a> {
         Self { rows, of, pods }
     }
 
-    fn of_group(&self, group: u32) -> Option<(RowId, RowId)> {
+    pub(crate) fn of_group(&self, group: u32) -> Option<(RowId, RowId)> {
         self.of.get(group as usize).copied().flatten()
     }
 
-    fn row(&self, id: RowId) -> &[(SetId, RoaringBitmap)] {
+    pub(crate) fn row(&self, id: RowId) -> &[(SetId, RoaringBitmap)] {
         self.rows.list.get(id).map_or(&[], Row::as_slice)
     }
-}
-
-fn part_of(row: &[(SetId, RoaringBitmap)], group: u32) -> Option<SetId> {
-    row.iter().find(|(_, groups)| groups.contains(group)).map(|(set, _)| *set)
 }
 
 /// The cells between the groups of which these are the first members.
@@ -250,24 +247,16 @@ fn cells(
     firsts: &[u32],
     traffic: &mut Sets,
 ) -> Vec<Vec<(Allowed, RoaringBitmap)>> {
-    let chosen: RoaringBitmap = firsts.iter().copied().collect();
-    // Where a chosen group stands among them.
-    let mut place = vec![None; firsts.iter().max().map_or(0, |last| *last as usize + 1)];
-    for (first, at) in firsts.iter().zip(0u32..) {
-        if let Some(place) = place.get_mut(*first as usize) {
-            *place = Some(at);
-        }
-    }
-    let crossings: Vec<Crossing<'_, '_>> =
-        families.iter().map(|family| Crossing::new(family, &chosen)).collect();
+    debug_assert!(firsts.len() > 500 || families.iter().all(|family| agree(family, firsts, traffic)));
+    let mut crossings: Vec<Crossing<'_, '_>> =
+        families.iter().map(|family| Crossing::new(family, firsts)).collect();
     let mut found: Vec<[Option<SetId>; 2]> = vec![[None; 2]; firsts.len()];
     let mut touched: Vec<u32> = Vec::new();
     firsts
         .iter()
         .map(|source| {
-            for (index, crossing) in crossings.iter().enumerate() {
-                crossing.destinations(*source, traffic, |destination, set| {
-                    let Some(at) = place.get(destination as usize).copied().flatten() else { return };
+            for (index, crossing) in crossings.iter_mut().enumerate() {
+                crossing.destinations(*source, traffic, |at, set| {
                     if let Some(cell) = found.get_mut(at as usize) {
                         if *cell == [None; 2] {
                             touched.push(at);
@@ -278,103 +267,31 @@ fn cells(
                     }
                 });
             }
-            touched.sort_unstable();
-            let mut cells: FxHashMap<Allowed, Vec<u32>> = FxHashMap::default();
+            let mut by_allowed: Vec<(Allowed, u32)> = Vec::with_capacity(touched.len());
             for at in touched.drain(..) {
                 let Some(cell) = found.get_mut(at as usize) else { continue };
                 let sets = std::mem::take(cell);
                 let destination = firsts.get(at as usize).copied().unwrap_or(0);
                 // Where a family is spoken and nothing of it is allowed.
                 let mut sets = sets.into_iter().zip(families).map(|(set, family)| {
-                    let spoken = family.rows.all.contains(*source) && family.rows.all.contains(destination);
-                    set.or(spoken.then_some(Sets::NONE))
+                    set.or_else(|| {
+                        let is_spoken = family.of_group(*source).and(family.of_group(destination));
+                        is_spoken.map(|_| Sets::NONE)
+                    })
                 });
                 let (v4, v6) = (sets.next().flatten(), sets.next().flatten());
-                cells.entry(Allowed { v4, v6 }).or_default().push(at);
+                by_allowed.push((Allowed { v4, v6 }, at));
             }
-            let mut cells: Vec<_> = cells
-                .into_iter()
-                .map(|(allowed, groups)| (allowed, groups.into_iter().collect::<RoaringBitmap>()))
+            by_allowed.sort_unstable();
+            let alike = by_allowed.chunk_by(|(a, _), (b, _)| a == b);
+            let mut cells: Vec<(Allowed, RoaringBitmap)> = alike
+                .filter_map(|cells| {
+                    let groups = RoaringBitmap::from_sorted_iter(cells.iter().map(|(_, at)| *at)).ok()?;
+                    Some((cells.first()?.0, groups))
+                })
                 .collect();
             cells.sort_unstable_by_key(|(allowed, groups)| (groups.min(), *allowed));
             cells
         })
         .collect()
-}
-
-/// What the sources' sides allow, crossed with what the destinations' sides allow.
-struct Crossing<'f, 'a> {
-    family: &'f OfFamily<'f, 'a>,
-    /// What the rows of the chosen sources allow, as far as it goes to chosen groups.
-    sent: FxHashMap<RowId, Vec<(SetId, RoaringBitmap)>>,
-    /// The groups that take by each row.
-    takers: FxHashMap<RowId, RoaringBitmap>,
-    /// The rows by which a source may send, where those are few sources.
-    by_source: FxHashMap<u32, Vec<(RowId, SetId)>>,
-    /// The other rows.
-    broad: Vec<RowId>,
-}
-
-impl<'f, 'a> Crossing<'f, 'a> {
-    fn new(family: &'f OfFamily<'f, 'a>, chosen: &'f RoaringBitmap) -> Self {
-        let mut takers: FxHashMap<RowId, RoaringBitmap> = FxHashMap::default();
-        for group in chosen {
-            if let Some((_, ingress)) = family.of_group(group) {
-                takers.entry(ingress).or_default().insert(group);
-            }
-        }
-        let mut sent: FxHashMap<RowId, Vec<(SetId, RoaringBitmap)>> = FxHashMap::default();
-        for (egress, _) in chosen.iter().filter_map(|group| family.of_group(group)) {
-            sent.entry(egress).or_insert_with(|| {
-                family.row(egress).iter().map(|(set, groups)| (*set, groups & chosen)).collect()
-            });
-        }
-        let mut by_source: FxHashMap<u32, Vec<(RowId, SetId)>> = FxHashMap::default();
-        let mut broad = Vec::new();
-        for row in takers.keys() {
-            let parts = family.row(*row);
-            let sources: u64 = parts.iter().map(|(_, groups)| groups.len()).sum();
-            if sources * 4 > chosen.len() {
-                broad.push(*row);
-                continue;
-            }
-            for (set, groups) in parts {
-                for source in groups & chosen {
-                    by_source.entry(source).or_default().push((*row, *set));
-                }
-            }
-        }
-        Self { family, sent, takers, by_source, broad }
-    }
-
-    /// Calls `found` with each group that a source may send to, and what.
-    fn destinations(&self, source: u32, traffic: &mut Sets, mut found: impl FnMut(u32, SetId)) {
-        let Some((egress, _)) = self.family.of_group(source) else { return };
-        let is_pod = |group: u32| self.family.pods.contains(group);
-        let broad = self.broad.iter().filter_map(|row| Some((*row, part_of(self.family.row(*row), source)?)));
-        let takes: Vec<(RowId, SetId)> =
-            self.by_source.get(&source).into_iter().flatten().copied().chain(broad).collect();
-        for (sent, groups) in self.sent.get(&egress).into_iter().flatten() {
-            if groups.len() < takes.len() as u64 {
-                for destination in groups {
-                    let Some((_, ingress)) = self.family.of_group(destination) else { continue };
-                    let Some(taken) = part_of(self.family.row(ingress), source) else { continue };
-                    let set = traffic.apply(Operation::And, *sent, taken);
-                    if set != Sets::NONE && (is_pod(source) || is_pod(destination)) {
-                        found(destination, set);
-                    }
-                }
-                continue;
-            }
-            for (row, taken) in &takes {
-                let set = traffic.apply(Operation::And, *sent, *taken);
-                let Some(takers) = self.takers.get(row).filter(|_| set != Sets::NONE) else { continue };
-                for destination in groups & takers {
-                    if is_pod(source) || is_pod(destination) {
-                        found(destination, set);
-                    }
-                }
-            }
-        }
-    }
 }
