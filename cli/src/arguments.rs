@@ -199,9 +199,20 @@ pub(crate) struct Diff {
     pub(crate) old: PathBuf,
     /// The policies as they are.
     pub(crate) new: PathBuf,
+    /// Of programs, also tell what these targets' policies need to be updated: which changes Kyverno
+    /// refuses, and what it leaves behind. Default: what npc.toml says. Of Kyverno's own policies it
+    /// is always told.
+    #[arg(short, long, value_name = "TARGET")]
+    pub(crate) target: Option<KyvernoTarget>,
     /// How the changes are printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KyvernoTarget {
+    Kyverno,
+    KyvernoCel,
 }
 
 #[derive(Args, Debug)]
@@ -220,6 +231,9 @@ pub(crate) struct Query {
     /// `external`. Each answer is a line of JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) connections: Option<PathBuf>,
+    /// Of many connections, the verdicts alone, without the rules that decide: in less than half of the time.
+    #[arg(long, requires = "connections")]
+    pub(crate) verdicts: bool,
     /// Ask the policies themselves, or what these targets make of them in the cluster.
     #[arg(long, value_name = "WAYS", value_delimiter = ',', default_value = "program")]
     pub(crate) via: Vec<Way>,

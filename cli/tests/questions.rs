@@ -177,6 +177,17 @@ not json
         .map(|answer| format!("{} {} {}", answer["allowed"], answer["deniedBy"], answer["error"]))
         .collect();
     snapshot!("connections", format!("{}\n{}", brief.join("\n"), err(&output)));
+    // The same without reasons.
+    let short = npc_with(folder.path(), &[&arguments[..], &["--verdicts"]].concat(), lines.as_bytes());
+    assert_eq!(short.status.code(), Some(1));
+    let short: Vec<Value> = out(&short).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(short.len(), answers.len());
+    for (short, mut answer) in short.into_iter().zip(answers) {
+        for side in ["egress", "ingress"] {
+            answer.as_object_mut().unwrap().remove(side);
+        }
+        assert_eq!(short, answer);
+    }
 }
 
 #[test]
@@ -272,6 +283,48 @@ fn differences() {
     assert_eq!(value["equal"], false);
     assert!(value["gained"].as_array().unwrap().is_empty());
     assert!(!value["lost"].as_array().unwrap().is_empty());
+}
+
+/// What Kyverno will make of an update.
+#[test]
+fn updates() {
+    let folder = project();
+    let old = r"
+policy web for pods { app = web } in all namespaces {
+  allow ingress from anywhere on tcp/80
+}
+policy db for pods { app = db } in all namespaces { isolate ingress }
+policy dns for all pods in namespaces { env = prod } { allow egress to anywhere on udp/53 }
+";
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("old.np", old);
+    // A change of what is allowed is taken in place; one of the namespaces is not; one policy is gone.
+    let new = old
+        .replace("tcp/80", "tcp/443")
+        .replace("{ env = prod }", "{ env = stage }")
+        .replace("policy db for pods { app = db } in all namespaces { isolate ingress }\n", "");
+    write("new.np", &new);
+    let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno"]);
+    let text = out(&output);
+    snapshot!("updates", text.split_once("to apply it").unwrap().1);
+    // A GeneratingPolicy takes all of it.
+    let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno-cel", "--format", "json"]);
+    let value: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(value["updates"].as_array().unwrap().len(), 1, "{value}");
+    assert_eq!(value["updates"][0]["kind"], "removed");
+    // Of a program nothing is told of a target that nobody asked for.
+    assert!(!out(&npc(folder.path(), &["diff", "old.np", "new.np"])).contains("Kyverno"));
+    // What was compiled says the same, and a change of kinds is told.
+    for (name, target) in [("old", "kyverno"), ("new", "kyverno"), ("new", "kyverno-cel")] {
+        let program = format!("{name}.np");
+        let output = npc(folder.path(), &["compile", &program, "-t", target, "-o", "-"]);
+        write(&format!("{name}-{target}.yaml"), &out(&output));
+    }
+    let output = npc(folder.path(), &["diff", "old-kyverno.yaml", "new-kyverno.yaml"]);
+    assert_eq!(out(&output).split_once("to apply it").unwrap().1, text.split_once("to apply it").unwrap().1);
+    let output = npc(folder.path(), &["diff", "new-kyverno.yaml", "new-kyverno-cel.yaml"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(out(&output).contains("netpol-web: the kind changes"), "{}", out(&output));
 }
 
 /// What `npc.toml` says of pods' addresses, and the cluster does not bear out.

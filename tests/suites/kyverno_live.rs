@@ -63,6 +63,7 @@ fn main() {
         .map(|(name, folder)| Program { name, files: sources(&folder) })
         .collect();
     guards();
+    updates();
     let only = std::env::var("NPC_TEST_EXAMPLE").ok();
     let mut run = Run { watch: Watch::start(), compared: 0, steps: 0, made: 0 };
     for program in &programs {
@@ -220,6 +221,88 @@ fn guards() {
         "kyverno_live: a guard, {} shapes in 3 namespaces, {tried} attempts, 0 otherwise than expected",
         shapes().len()
     );
+}
+
+/// One way to change a ClusterPolicy.
+type Change = (&'static str, fn(&mut Value));
+
+/// What `npc diff` says of updates is what the admission of Kyverno does with them.
+fn updates() {
+    let rule = |name: &str, target: &str| {
+        json!({
+            "name": name,
+            "match": {"any": [{"resources": {"kinds": ["Namespace"], "selector": {"matchLabels": {"updates": "no"}}}}]},
+            "exclude": {"any": [{"resources": {"names": ["updates-*"]}}]},
+            "preconditions": {"all": [{"key": "{{ request.object.metadata.name }}", "operator": "NotEquals", "value": "x"}]},
+            "context": [{"name": "c", "variable": {"value": "v"}}],
+            "generate": {
+                "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "name": target,
+                "namespace": "{{ request.object.metadata.name }}",
+                "synchronize": true, "generateExisting": false,
+                "data": {"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}},
+            },
+        })
+    };
+    let changes: [Change; 13] = [
+        ("nothing", |_| {}),
+        ("data", |p| p["spec"]["rules"][0]["generate"]["data"]["spec"]["policyTypes"] = json!(["Egress"])),
+        ("data's labels", |p| {
+            p["spec"]["rules"][0]["generate"]["data"]["metadata"] = json!({"labels": {"a": "b"}});
+        }),
+        ("synchronize", |p| p["spec"]["rules"][0]["generate"]["synchronize"] = json!(false)),
+        ("generateExisting", |p| p["spec"]["rules"][0]["generate"]["generateExisting"] = json!(true)),
+        ("orphans", |p| p["spec"]["rules"][0]["generate"]["orphanDownstreamOnPolicyDelete"] = json!(true)),
+        ("the rule's name", |p| p["spec"]["rules"][0]["name"] = json!("other")),
+        ("match", |p| {
+            p["spec"]["rules"][0]["match"]["any"][0]["resources"]["selector"]["matchLabels"] =
+                json!({"updates": "yes"});
+        }),
+        ("exclude", |p| p["spec"]["rules"][0]["exclude"]["any"][0]["resources"]["names"] = json!(["other"])),
+        ("no exclude", |p| {
+            p["spec"]["rules"][0].as_object_mut().unwrap().remove("exclude");
+        }),
+        ("preconditions", |p| p["spec"]["rules"][0]["preconditions"]["all"][0]["value"] = json!("y")),
+        ("context", |p| p["spec"]["rules"][0]["context"][0]["variable"]["value"] = json!("w")),
+        ("target", |p| p["spec"]["rules"][0]["generate"]["name"] = json!("elsewhere")),
+    ];
+    let mut tried = 0;
+    let mut refused = 0;
+    for synchronized in [true, false] {
+        for rules in 1..=2 {
+            let mut list = vec![rule("first", "first"), rule("second", "second")];
+            list.truncate(rules);
+            for rule in &mut list {
+                rule["generate"]["synchronize"] = json!(synchronized);
+            }
+            let old = json!({
+                "apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy",
+                "metadata": {"name": "netpol-updates"}, "spec": {"rules": list},
+            });
+            kubectl(&["apply", "-f", "-"], &old.to_string());
+            for (what, change) in changes {
+                let mut new = old.clone();
+                change(&mut new);
+                let told = npc_driver::updates([old.to_string().as_str()], [new.to_string().as_str()]);
+                let is_told =
+                    told.iter().any(|update| matches!(update.kind, npc_driver::UpdateKind::Refused(_)));
+                let answer = try_kubectl(&["apply", "--dry-run=server", "-f", "-"], &new.to_string());
+                let text = format!("{answer:?}");
+                assert!(answer.is_ok() || text.contains("immutable fields"), "{what}: {text}");
+                assert_eq!(
+                    is_told,
+                    answer.is_err(),
+                    "{what}, synchronized {synchronized}, {rules} rules: {told:?}, and Kyverno says {text}"
+                );
+                let orphans =
+                    told.iter().any(|update| matches!(update.kind, npc_driver::UpdateKind::Orphans(_)));
+                assert_eq!(orphans, what == "target", "{told:?}");
+                tried += 1;
+                refused += usize::from(is_told);
+            }
+            kubectl(&["delete", "clusterpolicies.kyverno.io", "netpol-updates"], "");
+        }
+    }
+    println!("kyverno_live: {tried} updates of a policy, {refused} refused, 0 otherwise than told");
 }
 
 struct Run {

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use npc_driver::{Answer, ask, changes, kind_text, test_text};
+use npc_diagnostics::{Diagnostic, Level};
+use npc_driver::{Answer, ask, changes, kind_text, test_text, updates};
 use npc_proof::Change;
+use npc_targets::Target;
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::answer::side_text;
-use crate::arguments::{AnswerFormat, Diff, Format};
+use crate::arguments::{AnswerFormat, Diff, Format, KyvernoTarget};
 use crate::files::{Error, print};
 use crate::policies::{self, Policies};
 use crate::report::Reporter;
@@ -31,6 +33,17 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     let pod_blocks = new.config.options.pod_blocks.blocks();
     let found =
         changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
+    let updates = match [kyverno(old, arguments.target), kyverno(new, arguments.target)] {
+        [Ok(was), Ok(is)] => updates(was.iter().map(String::as_str), is.iter().map(String::as_str)),
+        [Err(why), _] => {
+            reporter.print(&why, &old.sources)?;
+            return Ok(Outcome::CouldNotRun);
+        }
+        [_, Err(why)] => {
+            reporter.print(&why, &new.sources)?;
+            return Ok(Outcome::CouldNotRun);
+        }
+    };
     match arguments.format {
         AnswerFormat::Human => {
             let mut out = String::new();
@@ -53,6 +66,12 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
             if found.more {
                 let _ = writeln!(out, "and more: only the first {MOST} kinds of each are listed");
             }
+            if !updates.is_empty() {
+                out.push_str("to apply it, with Kyverno:\n");
+            }
+            for update in &updates {
+                let _ = writeln!(out, "  {update}");
+            }
             print(&out)?;
         }
         AnswerFormat::Json => {
@@ -63,11 +82,39 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
                 "gained": list(&found.gained),
                 "lost": list(&found.lost),
                 "more": found.more,
+                "updates": updates.iter().map(|update| json!({
+                    "policy": update.policy,
+                    "kind": update.kind.word(),
+                    "message": update.to_string(),
+                })).collect::<Vec<_>>(),
             });
             print(&format!("{value:#}\n"))?;
         }
     }
     Ok(if found.is_empty() { Outcome::Fine } else { Outcome::Found })
+}
+
+/// The texts of Kyverno's policies: manifests as they are, and what a program's target writes.
+fn kyverno(policies: &Policies, asked: Option<KyvernoTarget>) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let is_program = policies.sources.files().any(|(_, file)| file.name().ends_with(".np"));
+    if !is_program {
+        return Ok(policies.sources.files().map(|(_, file)| file.text().to_owned()).collect());
+    }
+    let target = match asked {
+        Some(KyvernoTarget::Kyverno) => Some(Target::Kyverno),
+        Some(KyvernoTarget::KyvernoCel) => Some(Target::KyvernoCel),
+        None => {
+            let configured = policies.config.targets.iter();
+            configured.copied().find(|target| matches!(target, Target::Kyverno | Target::KyvernoCel))
+        }
+    };
+    let Some(target) = target else { return Ok(Vec::new()) };
+    let options = &policies.config.options;
+    let output = npc_targets::compile(target, &policies.program, &policies.sources, options, None);
+    if output.diagnostics.iter().any(|found| found.level == Level::Error) {
+        return Err(output.diagnostics);
+    }
+    Ok(vec![output.text])
 }
 
 fn answers(change: &Change, old: &Policies, new: &Policies) -> Option<(Answer, Answer)> {

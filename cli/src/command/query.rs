@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
             one(arguments, &ways, cluster.as_ref(), source, destination, port)
         }
         None => match &arguments.connections {
-            Some(file) => many(file, &ways, cluster.as_ref()),
+            Some(file) => many(file, &ways, cluster.as_ref(), !arguments.verdicts),
             None => Err(Error::new("name a connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
         },
     }
@@ -146,7 +146,12 @@ fn one(
         ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect();
     let differ = differ(&answers);
     match arguments.format {
-        AnswerFormat::Json => print(&format!("{}\n", to_json(&answers)))?,
+        AnswerFormat::Json => {
+            let mut out = Vec::new();
+            write_json(&mut out, &answers);
+            out.push(b'\n');
+            print(&String::from_utf8_lossy(&out))?;
+        }
         AnswerFormat::Human => {
             let mut out = String::new();
             for (index, (way, answer)) in answers.iter().enumerate() {
@@ -189,7 +194,7 @@ enum Told<'a> {
     },
 }
 
-fn to_json(answers: &[(Way, Answer)]) -> String {
+fn write_json(out: &mut Vec<u8>, answers: &[(Way, Answer)]) {
     let told = match answers {
         [(_, only)] => Told::One(only),
         [(_, first), ..] => Told::Many {
@@ -197,10 +202,10 @@ fn to_json(answers: &[(Way, Answer)]) -> String {
             denied_by: first.denied_by,
             via: answers.iter().map(|(way, answer)| (way.to_string(), answer)).collect(),
         },
-        [] => return "null".to_owned(),
+        [] => return,
     };
     // An answer has no keys but strings, and writing to memory does not fail.
-    serde_json::to_string(&told).unwrap_or_default()
+    let _ = serde_json::to_writer(out, &told);
 }
 
 /// A connection as a line of `--connections`.
@@ -224,7 +229,12 @@ struct Line<'a> {
 const BATCH: usize = 4 << 20;
 
 /// Answers many connections, one line each, in order. A line that cannot be answered is marked.
-fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Outcome, Error> {
+fn many(
+    file: &Path,
+    ways: &[Asked<'_>],
+    cluster: Option<&Cluster>,
+    with_reasons: bool,
+) -> Result<Outcome, Error> {
     let reader: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin())
     } else {
@@ -241,7 +251,7 @@ fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Ou
         .map(|asked| Ready {
             way: asked.way,
             evaluator: Evaluator::new(&asked.program, pods),
-            explainer: Explainer::new(&asked.program, &asked.sources),
+            explainer: with_reasons.then(|| Explainer::new(&asked.program, &asked.sources)),
         })
         .collect();
     let mut total = Counts::default();
@@ -298,7 +308,8 @@ fn many(file: &Path, ways: &[Asked<'_>], cluster: Option<&Cluster>) -> Result<Ou
 struct Ready<'a> {
     way: Way,
     evaluator: Evaluator<'a>,
-    explainer: Explainer<'a>,
+    /// Where reasons are asked for.
+    explainer: Option<Explainer<'a>>,
 }
 
 #[derive(Default)]
@@ -329,11 +340,15 @@ fn answer_line(
                 .iter()
                 .map(|ready| {
                     let verdict = ready.evaluator.verdict(&connection);
-                    (ready.way, ready.explainer.explain(&connection, &verdict))
+                    let answer = match &ready.explainer {
+                        Some(explainer) => explainer.explain(&connection, &verdict),
+                        None => Answer::without_reasons(&connection, &verdict),
+                    };
+                    (ready.way, answer)
                 })
                 .collect();
             counts.differ += usize::from(differ(&answers));
-            out.extend_from_slice(to_json(&answers).as_bytes());
+            write_json(out, &answers);
         }
         Err(why) => {
             counts.bad += 1;

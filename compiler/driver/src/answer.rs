@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use npc_model::{Connection, Verdict};
 use serde::Serialize;
 
 /// The verdict on a connection, and why.
@@ -35,6 +36,34 @@ pub struct Answer {
     /// What the destination's side says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Side>,
+}
+
+impl Answer {
+    /// The verdict on a connection alone, without what each side says.
+    #[must_use]
+    pub fn without_reasons(connection: &Connection<'_>, verdict: &Verdict) -> Self {
+        Self {
+            source: connection.source.to_string(),
+            source_address: connection.source.address(),
+            destination: connection.destination.to_string(),
+            destination_address: connection.destination.address(),
+            traffic: connection.traffic.to_string(),
+            allowed: verdict.allowed(),
+            denied_by: match verdict.denied() {
+                (false, false) => None,
+                (true, false) => Some("egress"),
+                (false, true) => Some("ingress"),
+                (true, true) => Some("both"),
+            },
+            always: match verdict {
+                Verdict::Itself => Some("a pod reaches itself"),
+                Verdict::Node => Some("the node that a pod runs on reaches it"),
+                Verdict::Decided { .. } => None,
+            },
+            egress: None,
+            ingress: None,
+        }
+    }
 }
 
 /// What one side says.

@@ -50,33 +50,12 @@ impl<'a> Explainer<'a> {
     /// The answer to a question of which this is the program's verdict.
     #[must_use]
     pub fn explain(&self, connection: &Connection<'_>, verdict: &Verdict) -> Answer {
-        let denied_by = match verdict.denied() {
-            (false, false) => None,
-            (true, false) => Some("egress"),
-            (false, true) => Some("ingress"),
-            (true, true) => Some("both"),
-        };
-        let (always, egress, ingress) = match verdict {
-            Verdict::Itself => (Some("a pod reaches itself"), None, None),
-            Verdict::Node => (Some("the node that a pod runs on reaches it"), None, None),
-            Verdict::Decided { egress, ingress } => (
-                None,
-                Some(self.side(Direction::Egress, egress, connection)),
-                Some(self.side(Direction::Ingress, ingress, connection)),
-            ),
-        };
-        Answer {
-            source: connection.source.to_string(),
-            source_address: connection.source.address(),
-            destination: connection.destination.to_string(),
-            destination_address: connection.destination.address(),
-            traffic: connection.traffic.to_string(),
-            allowed: verdict.allowed(),
-            denied_by,
-            always,
-            egress,
-            ingress,
+        let mut answer = Answer::without_reasons(connection, verdict);
+        if let Verdict::Decided { egress, ingress } = verdict {
+            answer.egress = Some(self.side(Direction::Egress, egress, connection));
+            answer.ingress = Some(self.side(Direction::Ingress, ingress, connection));
         }
+        answer
     }
 
     /// What one side says.

@@ -11,6 +11,7 @@ mod question;
 mod repair;
 mod run;
 mod through;
+mod updates;
 mod validate;
 
 use npc_cluster::Cluster;
@@ -31,6 +32,7 @@ pub use question::Question;
 pub use repair::repaired;
 pub use run::{Failure, Ran, Why, run, test_text};
 pub use through::{Through, through};
+pub use updates::{Update, UpdateKind, updates};
 pub use validate::validate;
 
 /// A program that has been checked.
