@@ -177,7 +177,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 
 /// Writes files whole, or not at all: each is written beside its place and then moved there. Where
 /// one cannot be written, none is moved. A link stays: what it leads to is replaced.
-pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
+pub(crate) fn write_all<T: AsRef<[u8]>>(files: &[(PathBuf, T)]) -> Result<(), Error> {
     let mut ready = Vec::new();
     for (path, text) in files {
         let place = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -194,7 +194,7 @@ pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = builder.tempfile_in(folder).map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.write_all(text.as_ref()).map_err(failed)?;
         if let Some(old) = old {
             // Worth trying; a file system without permissions is no reason to fail.
             let _ = std::fs::set_permissions(file.path(), old.permissions());
@@ -208,9 +208,9 @@ pub(crate) fn write_all(files: &[(PathBuf, String)]) -> Result<(), Error> {
 }
 
 /// Prints to standard output.
-pub(crate) fn print(text: &str) -> Result<(), Error> {
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(text.as_ref())
         .and_then(|()| out.flush())
         .map_err(|error| Error::io("write to", Path::new("standard output"), &error))
 }

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Query(options) => command::query::run(&options, colour),
         Command::Reach(options) => command::reach::run(&options, colour),
         Command::Import(options) => command::import::run(&options, colour),
+        Command::Image { command } => command::image::run(&command),
         Command::Explain(options) => command::explain::run(&options),
         Command::Completions { shell } => command::completions::run(shell),
         Command::Man => command::man::run(),

@@ -47,6 +47,48 @@ fn the_same_bytes_from_anywhere() {
     let one = npc(place.path(), &["compile", "a/policies.np", "-o", "-"]);
     let other = npc(&place.path().join("b"), &["compile", "deeper/policies.np", "-o", "-"]);
     assert_eq!(one.stdout, other.stdout);
+    let image = |from: &Path, file: &str| npc(from, &["compile", file, "-t", "ebpf", "-o", "-"]).stdout;
+    assert_eq!(image(place.path(), "a/policies.np"), image(&place.path().join("b"), "deeper/policies.np"));
+}
+
+/// A map image: written to a file and to standard output alike, and looked into.
+#[test]
+fn images() {
+    let program = r"let metadata = 169.254.169.254/32
+admin policy no-metadata priority 10 for all pods in all namespaces {
+  deny egress to metadata log
+}
+audit policy web for pods { app = web } in namespaces (shop, team-*) except { legacy } {
+  allow ingress from all pods in namespaces sharing tenant on tcp/80, tcp/http
+  isolate egress
+}
+";
+    let place = folder(&[("policies.np", program)]);
+    let output = npc(place.path(), &["compile", "policies.np", "-t", "ebpf"]);
+    assert_eq!((output.status.code(), err(&output).trim()), (Some(0), "wrote policies.npmap: 2 policies"));
+    let written = std::fs::read(place.path().join("policies.npmap")).unwrap();
+    let piped = npc(place.path(), &["compile", "policies.np", "-t", "ebpf", "-o", "-"]).stdout;
+    assert_eq!(written, piped);
+    let inspected = out(&npc(place.path(), &["image", "inspect", "policies.npmap"]));
+    let lines: Vec<&str> =
+        inspected.lines().filter(|line| !line.starts_with("digest") && !line.contains("bytes")).collect();
+    assert_eq!(
+        lines,
+        [
+            "policies      2, with 2 rules",
+            "pods          3 terms of 3 selectors and 3 scopes",
+            "addresses     1 set in 2 classes, 3 ranges of IPv4, 1 range of IPv6",
+            "ports         1 set in 2 classes",
+            "  admin no-metadata priority 10, 1 rule, policies.np:2",
+            "  audit policy web priority 1000, 1 rule, policies.np:5",
+        ]
+    );
+    let dump = out(&npc(place.path(), &["image", "dump", "policies.npmap"]));
+    let value: Value = serde_json::from_str(&dump).unwrap();
+    assert_eq!(value["policies"][0]["rules"][0]["place"], "policies.np:3");
+    let output = npc_with(place.path(), &["image", "verify", "-"], &written[..written.len() - 1]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("the image is not whole"), "{}", err(&output));
 }
 
 #[test]
@@ -66,7 +108,12 @@ fn exit_codes() {
         (&["check", "nowhere.np"], 2),
         (&["compile", "bad.np"], 1),
         (&["compile", "bad/a.np"], 2),
-        (&["compile", "good.np", "-t", "ebpf"], 2),
+        (&["compile", "good.np", "-t", "wasm"], 2),
+        (&["compile", "good.np", "-t", "ebpf", "--expand", "--cluster", "good.np"], 2),
+        (&["compile", "good.np", "-t", "ebpf"], 0),
+        (&["image", "verify", "good.npmap"], 0),
+        (&["image", "verify", "good.np"], 1),
+        (&["image", "inspect", "nowhere.npmap"], 2),
         (&["compile", "good.np", "--expand"], 2),
         (&["explain", "NP0302"], 0),
         (&["explain", "NP0000"], 2),

@@ -134,7 +134,7 @@ fn queries() {
 #[test]
 fn by_way_of_targets() {
     let folder = project();
-    let ways = "program,clusternetworkpolicy";
+    let ways = "program,clusternetworkpolicy,image";
     let arguments = [
         "query",
         "shop/web-5d9c7",

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{FileId, Level, SourceMap};
-use npc_driver::{Config, check_manifests, through};
+use npc_driver::{Config, check_manifests, image_verdict, through};
 use npc_import::Import;
-use npc_model::{Evaluator, Verdict, verdict};
+use npc_model::{Connection, Evaluator, Verdict, verdict};
 use npc_program::Program;
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
@@ -60,6 +60,26 @@ fn agrees(probe: &Probe, verdict: &Verdict) -> bool {
 
 /// Asks every probe of every case of some sets.
 fn ask(test: &str, sets: &str, program: impl Fn(&Case, &Cluster) -> Program) {
+    ask_by(test, sets, program, |program, cluster| {
+        let evaluator = Evaluator::new(program, cluster);
+        Box::new(move |connection| {
+            let verdict = verdict(program, connection);
+            assert_eq!(evaluator.verdict(connection), verdict);
+            verdict
+        })
+    });
+}
+
+/// What gives verdicts.
+type Judge<'p> = Box<dyn Fn(&Connection<'_>) -> Verdict + 'p>;
+
+/// The same, of whatever gives verdicts.
+fn ask_by(
+    test: &str,
+    sets: &str,
+    program: impl Fn(&Case, &Cluster) -> Program,
+    judge: impl for<'p> Fn(&'p Program, &'p Cluster) -> Judge<'p>,
+) {
     let Some(folder) = folder(test) else { return };
     for set in sets.chars() {
         let cases = cases(&folder.join(format!("set{set}.jsonl")));
@@ -67,12 +87,11 @@ fn ask(test: &str, sets: &str, program: impl Fn(&Case, &Cluster) -> Program) {
         for case in &cases {
             let cluster = case.cluster();
             let program = program(case, &cluster);
-            let evaluator = Evaluator::new(&program, &cluster);
+            let judge = judge(&program, &cluster);
             for (index, probe) in case.probes.iter().enumerate() {
                 probes += 1;
                 let connection = probe.connection(&cluster);
-                let verdict = verdict(&program, &connection);
-                assert_eq!(evaluator.verdict(&connection), verdict, "{} probe {index}", case.id);
+                let verdict = judge(&connection);
                 if !agrees(probe, &verdict) {
                     wrong.push(format!("{} probe {index}: {verdict:?}", case.id));
                 }
@@ -107,6 +126,24 @@ fn by_kyverno_cel() {
 fn by_cluster_network_policies() {
     ask("by_cluster_network_policies", "CT", |case, cluster| {
         compiled(case, cluster, Target::ClusterNetworkPolicy)
+    });
+}
+
+/// By the map image, written and read again.
+#[test]
+fn by_image() {
+    let program = |case: &Case, _: &Cluster| imported(case);
+    ask_by("by_image", "ACRTX", program, |program, _| {
+        let mut sources = SourceMap::new();
+        sources.add("manifests.yaml", String::new());
+        let output = npc_targets::compile(Target::Ebpf, program, &sources, &Options::default(), None);
+        let image = npc_image::read(&output.image).unwrap();
+        Box::new(move |connection| {
+            let found = image_verdict(&image, connection);
+            // For the same reason, too.
+            assert_eq!(found, verdict(program, connection));
+            found
+        })
     });
 }
 

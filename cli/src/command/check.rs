@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
             let file = checked.sources().file(*file);
             let name = format!("{}{}", project.prefix, file.name());
             let diff = TextDiff::from_lines(file.text(), text);
-            print(&diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string())?;
+            print(diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string())?;
         }
         // The diff is the output; what there is to say stands beside it.
         reporter.is_output = false;

@@ -88,6 +88,11 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         return Ok((Outcome::CouldNotRun, root));
     };
     let targets = targets(arguments, &project.config);
+    if arguments.expand && targets.contains(&Target::Ebpf) {
+        return Err(Error::new(
+            "`--expand` prints what Kyverno will make, and the target `ebpf` needs no Kyverno",
+        ));
+    }
     let to_stdout = arguments.output.as_os_str() == "-";
     if (to_stdout || arguments.expand) && targets.len() > 1 {
         return Err(Error::new("standard output takes one target: choose it with `--target`"));
@@ -111,7 +116,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         expand(&outputs, cluster.as_ref(), &options)?;
     } else if to_stdout {
         for output in &outputs {
-            print(&output.text)?;
+            print(content(output))?;
         }
     } else {
         write(arguments, &project, &outputs, options.guard.is_some())?;
@@ -133,12 +138,23 @@ fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
     targets
 }
 
+/// What is written of an output.
+fn content(output: &Output) -> &[u8] {
+    match output.target {
+        Target::Ebpf => &output.image,
+        _ => output.text.as_bytes(),
+    }
+}
+
 fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool) -> Result<(), Error> {
-    let files: Vec<(PathBuf, String)> = outputs
+    let files: Vec<(PathBuf, &[u8])> = outputs
         .iter()
         .map(|output| {
-            let name = format!("{}.{}.yaml", project.name, output.target);
-            (arguments.output.join(name), output.text.clone())
+            let name = match output.target {
+                Target::Ebpf => format!("{}.npmap", project.name),
+                target => format!("{}.{target}.yaml", project.name),
+            };
+            (arguments.output.join(name), content(output))
         })
         .collect();
     write_all(&files)?;
@@ -149,11 +165,13 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool
             (Target::Kyverno, _) => "ClusterPolicies",
             (Target::KyvernoCel, 1) => "GeneratingPolicy",
             (Target::KyvernoCel, _) => "GeneratingPolicies",
+            (Target::Ebpf, 1) => "policy",
+            (Target::Ebpf, _) => "policies",
             (_, 1) => "NetworkPolicy",
             _ => "NetworkPolicies",
         };
         let guards = match (guard, output.guards) {
-            _ if output.target == Target::NetworkPolicy => String::new(),
+            _ if !matches!(output.target, Target::Kyverno | Target::KyvernoCel) => String::new(),
             (false, _) => String::new(),
             (true, 0) => ", and no guard: there is no denial that one could keep".to_owned(),
             (true, 1) => " and 1 guard".to_owned(),

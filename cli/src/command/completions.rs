@@ -10,6 +10,6 @@ use crate::files::{Error, print};
 pub(crate) fn run(shell: Shell) -> Result<Outcome, Error> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "npc", &mut script);
-    print(&String::from_utf8_lossy(&script))?;
+    print(script)?;
     Ok(Outcome::Fine)
 }

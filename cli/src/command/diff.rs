@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
                     "message": update.to_string(),
                 })).collect::<Vec<_>>(),
             });
-            print(&format!("{value:#}\n"))?;
+            print(format!("{value:#}\n"))?;
         }
     }
     Ok(if found.is_empty() { Outcome::Fine } else { Outcome::Found })

@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Explain) -> Result<Outcome, Error> {
         });
         return Ok(Outcome::CouldNotRun);
     };
-    print(&page(code))?;
+    print(page(code))?;
     Ok(Outcome::Fine)
 }
 

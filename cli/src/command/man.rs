@@ -19,6 +19,6 @@ pub(crate) fn run() -> Result<Outcome, Error> {
                 .map_err(|error| Error::new(error.to_string()))?;
         }
     }
-    print(&String::from_utf8_lossy(&page))?;
+    print(page)?;
     Ok(Outcome::Fine)
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use npc_cluster::{Cluster, Index};
 use npc_diagnostics::SourceMap;
-use npc_driver::{Answer, Explainer, Question, ask, through};
+use npc_driver::{Answer, Explainer, Question, ask, image_verdict, through};
+use npc_image::Image;
 use npc_model::{Connection, Evaluator};
 use npc_program::Program;
 use npc_targets::Target;
@@ -74,6 +75,18 @@ struct Asked<'p> {
     way: Way,
     program: std::borrow::Cow<'p, Program>,
     sources: std::borrow::Cow<'p, SourceMap>,
+    /// The image, which is asked where there is one; its policies and rules are the program's.
+    image: Option<Image>,
+}
+
+impl Asked<'_> {
+    fn answer(&self, connection: &Connection<'_>) -> Answer {
+        match &self.image {
+            None => ask(&self.program, &self.sources, connection),
+            Some(image) => Explainer::new(&self.program, &self.sources)
+                .explain(connection, &image_verdict(image, connection)),
+        }
+    }
 }
 
 /// The programs to ask: the policies as they are, or as a target says them. `None` where a target
@@ -88,12 +101,19 @@ fn ways<'p>(
     let mut ways = Vec::new();
     let mut named: Option<Program> = None;
     for way in &arguments.via {
+        let (program, sources) = (&policies.program, &policies.sources);
         let target = match way {
-            Way::Program => {
+            Way::Program | Way::Image => {
+                let image = (*way == Way::Image).then(|| {
+                    let options = &policies.config.options;
+                    npc_targets::compile(Target::Ebpf, program, sources, options, None).image
+                });
+                let image = image.map(|bytes| npc_image::read(&bytes)).transpose();
                 ways.push(Asked {
                     way: *way,
-                    program: Cow::Borrowed(&policies.program),
-                    sources: Cow::Borrowed(&policies.sources),
+                    program: Cow::Borrowed(program),
+                    sources: Cow::Borrowed(sources),
+                    image: image.map_err(|why| Error::new(why.to_string()))?,
                 });
                 continue;
             }
@@ -118,6 +138,7 @@ fn ways<'p>(
                 way: *way,
                 program: Cow::Owned(through.program),
                 sources: Cow::Owned(through.sources),
+                image: None,
             }),
             Err(found) => {
                 reporter.print(&found, &policies.sources)?;
@@ -143,14 +164,14 @@ fn one(
     let index = cluster.map(Index::new);
     let connection = question.connection(index.as_ref()).map_err(Error::new)?;
     let answers: Vec<(Way, Answer)> =
-        ways.iter().map(|asked| (asked.way, ask(&asked.program, &asked.sources, &connection))).collect();
+        ways.iter().map(|asked| (asked.way, asked.answer(&connection))).collect();
     let differ = differ(&answers);
     match arguments.format {
         AnswerFormat::Json => {
             let mut out = Vec::new();
             write_json(&mut out, &answers);
             out.push(b'\n');
-            print(&String::from_utf8_lossy(&out))?;
+            print(out)?;
         }
         AnswerFormat::Human => {
             let mut out = String::new();
@@ -250,7 +271,10 @@ fn many(
         .iter()
         .map(|asked| Ready {
             way: asked.way,
-            evaluator: Evaluator::new(&asked.program, pods),
+            judge: match &asked.image {
+                None => Judge::Program(Box::new(Evaluator::new(&asked.program, pods))),
+                Some(image) => Judge::Image(image),
+            },
             explainer: with_reasons.then(|| Explainer::new(&asked.program, &asked.sources)),
         })
         .collect();
@@ -307,9 +331,14 @@ fn many(
 /// A way of asking, made ready for many questions.
 struct Ready<'a> {
     way: Way,
-    evaluator: Evaluator<'a>,
+    judge: Judge<'a>,
     /// Where reasons are asked for.
     explainer: Option<Explainer<'a>>,
+}
+
+enum Judge<'a> {
+    Program(Box<Evaluator<'a>>),
+    Image(&'a Image),
 }
 
 #[derive(Default)]
@@ -339,7 +368,10 @@ fn answer_line(
             let answers: Vec<(Way, Answer)> = ways
                 .iter()
                 .map(|ready| {
-                    let verdict = ready.evaluator.verdict(&connection);
+                    let verdict = match &ready.judge {
+                        Judge::Program(evaluator) => evaluator.verdict(&connection),
+                        Judge::Image(image) => image_verdict(image, &connection),
+                    };
                     let answer = match &ready.explainer {
                         Some(explainer) => explainer.explain(&connection, &verdict),
                         None => Answer::without_reasons(&connection, &verdict),

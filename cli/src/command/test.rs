@@ -38,9 +38,9 @@ pub(crate) fn run(arguments: &Test, colour: bool) -> Result<Outcome, Error> {
         ran.retain(|one| one.name.contains(filter.as_str()));
     }
     match arguments.format {
-        TestFormat::Human => print(&human(&ran, &sources))?,
-        TestFormat::Json => print(&format!("{:#}\n", json(&ran, &sources)))?,
-        TestFormat::Junit => print(&junit(&ran, &sources))?,
+        TestFormat::Human => print(human(&ran, &sources))?,
+        TestFormat::Json => print(format!("{:#}\n", json(&ran, &sources)))?,
+        TestFormat::Junit => print(junit(&ran, &sources))?,
     }
     if ran.is_empty() {
         line("there is nothing to test: write `test \"…\" { … }` or `assert …`");

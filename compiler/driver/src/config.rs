@@ -150,13 +150,15 @@ impl Reader {
         let mut targets = Vec::new();
         for written in &section.targets {
             match Target::parse(written.as_ref()) {
-                Some(target) if target.is_available() => {
+                Some(target) => {
                     if !targets.contains(&target) {
                         targets.push(target);
                     }
                 }
-                Some(_) => self.tell(written, "this version of npc does not have this target yet"),
-                None => self.tell(written, "not a target: `kyverno`, `kyverno-cel` or `networkpolicy`"),
+                None => {
+                    let names: Vec<&str> = Target::ALL.into_iter().map(Target::as_str).collect();
+                    self.tell(written, &format!("not a target: the targets are {}", names.join(", ")));
+                }
             }
         }
         targets

@@ -15,7 +15,8 @@ use crate::through::READ_BACK;
 /// fault of the compiler, and what it wrote is not to be used.
 ///
 /// Every policy is compared with the objects that it became, for every cluster there could be; where
-/// the output is for the namespaces of a cluster only, for those.
+/// the output is for the namespaces of a cluster only, for those. A map image has the program's policies
+/// and rules one by one, which are compared as they are.
 #[must_use]
 pub fn validate(
     output: &Output,
@@ -28,6 +29,15 @@ pub fn validate(
         Diagnostic::without_place(&READ_BACK, what)
             .note("this is a fault of npc, and nothing is written: please report it, with the program")
     };
+    if target == Target::Ebpf {
+        return match npc_image::read(&output.image) {
+            Ok(image) => match crate::image::difference(program, &image) {
+                None => Vec::new(),
+                Some(what) => vec![fault(format!("the image that was written says something else: {what}"))],
+            },
+            Err(why) => vec![fault(format!("the image that was written cannot be read: {why}"))],
+        };
+    }
     let mut sources = SourceMap::new();
     let file = sources.add(format!("<{target}>").as_str(), output.text.as_str());
     let import = import(file, &output.text);

@@ -59,7 +59,8 @@ struct Ranges(Vec<(u128, u128)>);
 
 impl Addresses {
     /// The addresses that blocks, and `anywhere`, name among the peers.
-    pub(crate) fn of(peers: &[Peer]) -> Self {
+    #[must_use]
+    pub fn of(peers: &[Peer]) -> Self {
         let mut all = Self::default();
         for peer in peers {
             match peer {

@@ -5,6 +5,7 @@
 //! are held to it. [`Evaluator`] gives the same answers, faster where there are many questions.
 
 mod addresses;
+mod classes;
 mod connection;
 mod evaluator;
 mod interpreter;
@@ -12,6 +13,7 @@ mod nearest;
 mod verdict;
 
 pub use addresses::{Addresses, Family, number};
+pub use classes::{AddressSets, Classes};
 pub use connection::{Connection, Endpoint, Traffic};
 pub use evaluator::{Evaluator, Prepared, Sides, Subjects, TermId, Terms, TierRules};
 pub use interpreter::{rule_matches, verdict};

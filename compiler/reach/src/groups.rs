@@ -3,13 +3,11 @@
 use std::net::IpAddr;
 
 use npc_cluster::{Cluster, Pod};
-use npc_model::{Evaluator, Family, Sides, TermId, number};
+use npc_model::{AddressSets, Classes, Evaluator, Family, Sides, TermId, number};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Direction, ScopeBase};
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
-
-use crate::addresses::{AddressSets, Classes};
 
 /// Where the address of a group's members lies, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,7 +180,7 @@ impl Groups {
         drop(known);
         debug_assert!(sets.of_rule.len() == evaluator.rules().len());
         for (family, classes) in classes.iter().enumerate() {
-            for class in 0..classes.len() {
+            for class in 0..classes.all().len() {
                 let mut lies = [Lies::Nowhere; 2];
                 if let Some(own) = lies.get_mut(family) {
                     *own = Lies::In(class);

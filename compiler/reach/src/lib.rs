@@ -7,7 +7,6 @@
 //! node that a pod runs on may always do. Of a pod with several addresses of one family the first
 //! counts.
 
-mod addresses;
 mod crossing;
 mod describe;
 mod groups;

@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 
 use npc_cluster::Cluster;
-use npc_model::{Endpoint, Evaluator, Family, number};
+use npc_model::{AddressSets, Classes, Endpoint, Evaluator, Family, number};
 use npc_program::{Direction, Program};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
-use crate::addresses::{AddressSets, Classes};
 use crate::crossing::{Crossing, agree};
 use crate::describe::{Census, Members, outside_members, pods_members};
 use crate::groups::{Groups, Lies};
@@ -50,7 +49,7 @@ impl<'c> Reach<'c> {
     #[must_use]
     pub fn new(program: &Program, cluster: &'c Cluster) -> Self {
         let evaluator = Evaluator::new(program, cluster);
-        let sets = AddressSets::new(&evaluator);
+        let sets = AddressSets::new(evaluator.rules().iter().map(|rule| &rule.addresses));
         let classes = [Family::V4, Family::V6].map(|family| Classes::new(&sets, family));
         let groups = Groups::new(&evaluator, cluster, &sets, &classes);
         let mut traffic = Sets::new();

@@ -1,14 +1,13 @@
 //! What a group may send, or take, as far as its own side decides.
 
 use npc_cluster::Cluster;
-use npc_model::{Evaluator, Prepared, Sides, TermId};
+use npc_model::{AddressSets, Classes, Evaluator, Prepared, Sides, TermId};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Action, Direction};
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash as _, Hasher as _};
 
-use crate::addresses::{AddressSets, Classes};
 use crate::groups::{Group, Groups, Lies, PortName, Relation};
 use crate::traffic::{Operation, SetId, Sets, TrafficSet};
 

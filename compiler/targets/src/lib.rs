@@ -6,6 +6,7 @@
 //! lists them.
 
 mod cluster_network_policy;
+mod ebpf;
 mod guard;
 mod kyverno;
 mod kyverno_cel;
@@ -30,8 +31,11 @@ pub use target::Target;
 pub struct Output {
     /// The target.
     pub target: Target,
-    /// Its text: YAML documents, each behind `---`. Empty where there is nothing to write.
+    /// Its text: YAML documents, each behind `---`. Empty where there is nothing to write, and for the
+    /// target `ebpf`.
     pub text: String,
+    /// The file of the map image, of the target `ebpf`.
+    pub image: Vec<u8>,
     /// How many objects of the target's kind are in it.
     pub objects: usize,
     /// How many guards are in it.
@@ -44,9 +48,6 @@ pub struct Output {
 ///
 /// The same program gives the same bytes everywhere. `cluster` is used by the
 /// targets `networkpolicy` and `clusternetworkpolicy` alone.
-///
-/// A target that this version does not have gives no objects and no text; the caller offers only
-/// those that [are available](Target::is_available).
 #[must_use]
 pub fn compile(
     target: Target,
@@ -55,6 +56,7 @@ pub fn compile(
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Output {
+    let mut image = Vec::new();
     let (mut text, objects, mut diagnostics) = match target {
         Target::Kyverno => kyverno_common::compile(&kyverno::ClusterPolicies, program, sources, options),
         Target::KyvernoCel => {
@@ -73,7 +75,10 @@ pub fn compile(
             }
             (text, objects, diagnostics)
         }
-        Target::Ebpf => (String::new(), 0, Vec::new()),
+        Target::Ebpf => {
+            image = npc_image::write(&ebpf::compile(program, sources));
+            (String::new(), program.policies.len(), Vec::new())
+        }
     };
     let mut guards = 0;
     if let (Target::Kyverno | Target::KyvernoCel, Some(failure_policy)) = (target, options.guard) {
@@ -81,7 +86,7 @@ pub fn compile(
         (documents, guards) = guard::compile(program, sources, options, failure_policy, &mut diagnostics);
         text.push_str(&documents);
     }
-    Output { target, text, objects, guards, diagnostics }
+    Output { target, text, image, objects, guards, diagnostics }
 }
 
 /// Every code of this crate.

@@ -84,7 +84,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Every target there is or will be.
+    /// Every target.
     pub const ALL: [Self; 5] =
         [Self::Kyverno, Self::KyvernoCel, Self::NetworkPolicy, Self::ClusterNetworkPolicy, Self::Ebpf];
 
@@ -98,12 +98,6 @@ impl Target {
             Self::ClusterNetworkPolicy => "clusternetworkpolicy",
             Self::Ebpf => "ebpf",
         }
-    }
-
-    /// Whether this version of the compiler has it.
-    #[must_use]
-    pub const fn is_available(self) -> bool {
-        !matches!(self, Self::Ebpf)
     }
 
     /// The target of that name.
@@ -132,14 +126,6 @@ pub(crate) fn cannot(
     let list = if rest.is_empty() { last.to_owned() } else { format!("{} and {last}", rest.join(", ")) };
     let diagnostic =
         Diagnostic::new(&CANNOT_EXPRESS, format!("target `{target}` cannot express {what}"), place, why);
-    let (can, has) = if names.len() == 1 {
-        ("the target that can is", "which this version of npc does not have yet")
-    } else {
-        ("the targets that can are", "none of which this version of npc has yet")
-    };
-    diagnostic.note(if others.iter().any(|other| other.is_available()) {
-        format!("{can} {list}")
-    } else {
-        format!("{can} {list}, {has}")
-    })
+    let can = if names.len() == 1 { "the target that can is" } else { "the targets that can are" };
+    diagnostic.note(format!("{can} {list}"))
 }

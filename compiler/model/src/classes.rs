@@ -1,11 +1,13 @@
 //! Addresses that no rule of a program tells apart.
 
-use npc_model::{Addresses, Evaluator, Family};
 use rustc_hash::FxHashMap;
+
+use crate::addresses::{Addresses, Family};
 
 /// What the rules of a program make of the addresses of a family: each class of addresses is in the
 /// same of the [`Sets`](AddressSets).
-pub(crate) struct Classes {
+#[derive(Debug)]
+pub struct Classes {
     /// Where each range begins, in order, the first at 0; and its class.
     ranges: Vec<(u128, usize)>,
     /// Of each class, the sets that it is in.
@@ -13,22 +15,24 @@ pub(crate) struct Classes {
 }
 
 /// The sets of addresses that the rules name, each once.
-pub(crate) struct AddressSets<'e> {
-    pub(crate) list: Vec<&'e Addresses>,
-    /// The set of each rule.
-    pub(crate) of_rule: Vec<usize>,
+#[derive(Debug)]
+pub struct AddressSets<'e> {
+    /// The sets.
+    pub list: Vec<&'e Addresses>,
+    /// The set of each rule, by its place in the list.
+    pub of_rule: Vec<usize>,
 }
 
 impl<'e> AddressSets<'e> {
-    pub(crate) fn new(evaluator: &'e Evaluator<'_>) -> Self {
+    /// Of rules, of which these are the addresses.
+    #[must_use]
+    pub fn new(rules: impl Iterator<Item = &'e Addresses>) -> Self {
         let mut list = Vec::new();
         let mut known: FxHashMap<&Addresses, usize> = FxHashMap::default();
-        let of_rule = evaluator
-            .rules()
-            .iter()
-            .map(|rule| {
-                *known.entry(&rule.addresses).or_insert_with(|| {
-                    list.push(&rule.addresses);
+        let of_rule = rules
+            .map(|addresses| {
+                *known.entry(addresses).or_insert_with(|| {
+                    list.push(addresses);
                     list.len() - 1
                 })
             })
@@ -37,13 +41,16 @@ impl<'e> AddressSets<'e> {
     }
 
     /// The sets in which the address of a pod is of which none is known.
-    pub(crate) fn of_unknown(&self) -> Vec<usize> {
+    #[must_use]
+    pub fn of_unknown(&self) -> Vec<usize> {
         self.list.iter().enumerate().filter(|(_, set)| set.contain(None)).map(|(index, _)| index).collect()
     }
 }
 
 impl Classes {
-    pub(crate) fn new(sets: &AddressSets<'_>, family: Family) -> Self {
+    /// The classes of a family.
+    #[must_use]
+    pub fn new(sets: &AddressSets<'_>, family: Family) -> Self {
         // Where a set begins and ends.
         let mut changes: Vec<(u128, usize)> = Vec::new();
         for (index, set) in sets.list.iter().enumerate() {
@@ -82,23 +89,35 @@ impl Classes {
         classes
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.sets.len()
+    /// Where each range of addresses begins, in order, the first at 0; and its class. The classes are
+    /// numbered from 0 in the order of their first addresses.
+    #[must_use]
+    pub fn list(&self) -> &[(u128, usize)] {
+        &self.ranges
+    }
+
+    /// Of each class, the sets that it is in, in order.
+    #[must_use]
+    pub fn all(&self) -> &[Vec<usize>] {
+        &self.sets
     }
 
     /// The class of an address.
-    pub(crate) fn of(&self, address: u128) -> usize {
+    #[must_use]
+    pub fn of(&self, address: u128) -> usize {
         let after = self.ranges.partition_point(|(first, _)| *first <= address);
         after.checked_sub(1).and_then(|at| self.ranges.get(at)).map_or(0, |(_, class)| *class)
     }
 
     /// The sets that a class is in.
-    pub(crate) fn sets(&self, class: usize) -> &[usize] {
+    #[must_use]
+    pub fn sets(&self, class: usize) -> &[usize] {
         self.sets.get(class).map_or(&[], Vec::as_slice)
     }
 
     /// The ranges of each class, with their first and last addresses.
-    pub(crate) fn ranges(&self, family: Family) -> Vec<Vec<(u128, u128)>> {
+    #[must_use]
+    pub fn ranges(&self, family: Family) -> Vec<Vec<(u128, u128)>> {
         let mut all = vec![Vec::new(); self.sets.len()];
         for (index, (first, class)) in self.ranges.iter().enumerate() {
             let next = self.ranges.get(index + 1).map(|(first, _)| first - 1);

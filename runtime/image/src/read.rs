@@ -1,0 +1,427 @@
+//! Reads the format, and believes nothing that it has not checked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::VERSION;
+use crate::image::{
+    Action, AddressSets, Direction, Glob, Image, NamedPort, Operator, Place, PodTerm, Policy, PortSets,
+    Protocol, Requirement, Rule, Scope, ScopeBase, Selector, Tier,
+};
+use crate::write::{DIGEST, HEADER, MAGIC, NONE, Section, digest};
+
+/// Why a file is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// It does not begin as an image does.
+    NotAnImage,
+    /// It is of a version that this program does not know.
+    Version(u32),
+    /// It is shorter or longer than it says.
+    Length {
+        /// What it says.
+        said: u64,
+        /// What it is.
+        is: u64,
+    },
+    /// Its content is not what it was when it was written.
+    Altered,
+    /// Its content cannot be.
+    Malformed {
+        /// Where, in bytes from the beginning.
+        offset: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnImage => f.write_str("this is no map image: it does not begin as one"),
+            Self::Version(found) => write!(
+                f,
+                "the image is of version {found} of the format, and this program reads version {VERSION}: compile the program again with an npc of the same version as the node's"
+            ),
+            Self::Length { said, is } => {
+                write!(f, "the image is not whole: it should have {said} bytes, and has {is}")
+            }
+            Self::Altered => f.write_str("the image was altered: its content does not have its digest"),
+            Self::Malformed { offset, what } => write!(f, "the image is not sound: at byte {offset}, {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Reads an image. What comes out is sound: every number in it that stands for something stands for
+/// something there.
+///
+/// # Errors
+///
+/// A file that is truncated, altered or made up. The memory that reading takes is bounded by the
+/// length of the file.
+pub fn read(bytes: &[u8]) -> Result<Image, ReadError> {
+    if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
+        return Err(ReadError::NotAnImage);
+    }
+    let mut reader = Reader { bytes, at: MAGIC.len() };
+    let version = reader.u32()?;
+    if version != VERSION {
+        return Err(ReadError::Version(version));
+    }
+    let sections = reader.u32()?;
+    let said = reader.u64()?;
+    let is = bytes.len() as u64;
+    if said != is {
+        return Err(ReadError::Length { said, is });
+    }
+    if bytes.get(DIGEST) != Some(&digest(bytes)) {
+        return Err(ReadError::Altered);
+    }
+    if sections as usize != Section::ALL.len() {
+        return Err(reader.wrong("the number of sections is not that of this version"));
+    }
+    reader.at = HEADER;
+    let mut image = Image::default();
+    let mut strings = Vec::new();
+    for section in Section::ALL {
+        if reader.u32()? != section as u32 {
+            return Err(reader.wrong("a section is not where it should be"));
+        }
+        let length = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
+        let end = reader.at.checked_add(length).filter(|end| *end <= bytes.len());
+        let Some(own) = end.and_then(|end| bytes.get(..end)) else {
+            return Err(reader.wrong("a section reaches beyond the end"));
+        };
+        let mut body =
+            Body { reader: Reader { bytes: own, at: reader.at }, strings: std::mem::take(&mut strings) };
+        match section {
+            Section::Strings => body.strings = body.list_of_strings()?,
+            Section::Selectors => image.selectors = body.selectors()?,
+            Section::Scopes => image.scopes = body.scopes(image.selectors.len())?,
+            Section::PodTerms => {
+                image.pod_terms = body.pod_terms(image.scopes.len(), image.selectors.len())?;
+            }
+            Section::Addresses => image.addresses = body.addresses()?,
+            Section::Ports => image.ports = body.ports()?,
+            Section::Policies => body.policies(&mut image)?,
+        }
+        if body.reader.at != own.len() {
+            return Err(body.reader.wrong("a section is longer than what is in it"));
+        }
+        reader.at = own.len();
+        strings = body.strings;
+    }
+    if reader.at != bytes.len() {
+        return Err(reader.wrong("something follows the last section"));
+    }
+    Ok(image)
+}
+
+type Result<T, E = ReadError> = std::result::Result<T, E>;
+
+struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    const fn wrong(&self, what: &'static str) -> ReadError {
+        ReadError::Malformed { offset: self.at, what }
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'b [u8]> {
+        let end = self.at.checked_add(length);
+        let Some(taken) = end.and_then(|end| self.bytes.get(self.at..end)) else {
+            return Err(self.wrong("what begins here ends too soon"));
+        };
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let taken = self.take(N)?;
+        taken.try_into().map_err(|_| self.wrong("what begins here ends too soon"))
+    }
+
+    fn u8(&mut self) -> Result<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn u128(&mut self) -> Result<u128> {
+        self.array().map(u128::from_le_bytes)
+    }
+
+    fn flag(&mut self) -> Result<bool> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.wrong("what should be yes or no is neither")),
+        }
+    }
+
+    /// A list of things that take at least `least` bytes each, so that no count asks for more memory
+    /// than the file could fill.
+    fn list<T>(&mut self, least: usize, mut each: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let count = self.u32()? as usize;
+        let left = self.bytes.len().saturating_sub(self.at);
+        if count.checked_mul(least).is_none_or(|needed| needed > left) {
+            return Err(self.wrong("a list has more entries than there is room for"));
+        }
+        let mut list = Vec::with_capacity(count);
+        for _ in 0..count {
+            list.push(each(self)?);
+        }
+        Ok(list)
+    }
+
+    /// A number that stands for one of `count` things.
+    fn place(&mut self, count: usize) -> Result<u32> {
+        let place = self.u32()?;
+        if place as usize >= count {
+            return Err(self.wrong("a reference is to something that is not there"));
+        }
+        Ok(place)
+    }
+
+    /// The same, or nothing.
+    fn optional_place(&mut self, count: usize) -> Result<Option<u32>> {
+        let place = self.u32()?;
+        if place == NONE {
+            return Ok(None);
+        }
+        self.at -= 4;
+        self.place(count).map(Some)
+    }
+
+    fn places(&mut self, count: usize) -> Result<Vec<u32>> {
+        self.list(4, |reader| reader.place(count))
+    }
+
+    /// Places in order, each once.
+    fn sorted_places(&mut self, count: usize) -> Result<Vec<u32>> {
+        let places = self.places(count)?;
+        if !places.is_sorted_by(|a, b| a < b) {
+            return Err(self.wrong("a list before this place is out of order"));
+        }
+        Ok(places)
+    }
+}
+
+/// The body of a section.
+struct Body<'b> {
+    reader: Reader<'b>,
+    /// The texts, once they are read.
+    strings: Vec<Arc<str>>,
+}
+
+impl Body<'_> {
+    fn list_of_strings(&mut self) -> Result<Vec<Arc<str>>> {
+        self.reader.list(4, |reader| {
+            let length = reader.u32()? as usize;
+            let text = std::str::from_utf8(reader.take(length)?);
+            let text = text.map_err(|_| reader.wrong("the text before this place is not UTF-8"))?;
+            // What is printed must not move a terminal's cursor.
+            if text.chars().any(char::is_control) {
+                return Err(reader.wrong("the text before this place has control characters"));
+            }
+            Ok(Arc::from(text))
+        })
+    }
+
+    fn string(reader: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Arc<str>> {
+        let place = reader.place(strings.len())?;
+        strings
+            .get(place as usize)
+            .cloned()
+            .ok_or_else(|| reader.wrong("a reference is to something that is not there"))
+    }
+
+    fn texts(reader: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Vec<Arc<str>>> {
+        reader.list(4, |reader| Self::string(reader, strings))
+    }
+
+    fn globs(reader: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Vec<Glob>> {
+        reader.list(4, |reader| Ok(Glob::new(Self::string(reader, strings)?)))
+    }
+
+    fn selectors(&mut self) -> Result<Vec<Selector>> {
+        let strings = &self.strings;
+        self.reader.list(4, |reader| {
+            reader.list(9, |reader| {
+                let key = Self::string(reader, strings)?;
+                let operator = match reader.u8()? {
+                    0 => Operator::In,
+                    1 => Operator::NotIn,
+                    2 => Operator::Exists,
+                    3 => Operator::DoesNotExist,
+                    _ => return Err(reader.wrong("there is no such operator")),
+                };
+                let values = Self::texts(reader, strings)?;
+                let takes_values = matches!(operator, Operator::In | Operator::NotIn);
+                if values.is_empty() == takes_values {
+                    return Err(reader.wrong("a requirement has values, or none, where it may not"));
+                }
+                Ok(Requirement { key, operator, values })
+            })
+        })
+    }
+
+    fn scopes(&mut self, selectors: usize) -> Result<Vec<Scope>> {
+        let strings = &self.strings;
+        self.reader.list(9, |reader| {
+            let base = match reader.u8()? {
+                0 => ScopeBase::All,
+                1 => ScopeBase::Names(Self::globs(reader, strings)?),
+                2 => ScopeBase::Labels(reader.place(selectors)?),
+                3 => ScopeBase::Same,
+                4 => ScopeBase::Sharing(Self::texts(reader, strings)?),
+                _ => return Err(reader.wrong("there is no such set of namespaces")),
+            };
+            Ok(Scope {
+                base,
+                except_names: Self::globs(reader, strings)?,
+                except_selectors: reader.places(selectors)?,
+            })
+        })
+    }
+
+    fn pod_terms(&mut self, scopes: usize, selectors: usize) -> Result<Vec<PodTerm>> {
+        self.reader.list(8, |reader| {
+            Ok(PodTerm { scope: reader.place(scopes)?, selector: reader.place(selectors)? })
+        })
+    }
+
+    fn addresses(&mut self) -> Result<AddressSets> {
+        let reader = &mut self.reader;
+        let count = reader.u32()?;
+        let classes = reader.list(4, |reader| reader.sorted_places(count as usize))?;
+        let v4 = reader.list(8, |reader| Ok((reader.u32()?, reader.place(classes.len())?)))?;
+        ranges(reader, &v4)?;
+        let v6 = reader.list(20, |reader| Ok((reader.u128()?, reader.place(classes.len())?)))?;
+        ranges(reader, &v6)?;
+        let of_unknown = reader.sorted_places(count as usize)?;
+        Ok(AddressSets { count, v4, v6, classes, of_unknown })
+    }
+
+    fn ports(&mut self) -> Result<PortSets> {
+        let strings = &self.strings;
+        let reader = &mut self.reader;
+        let named = reader.list(4, |reader| {
+            reader.list(5, |reader| {
+                let protocol = match reader.u8()? {
+                    0 => Protocol::Tcp,
+                    1 => Protocol::Udp,
+                    2 => Protocol::Sctp,
+                    _ => return Err(reader.wrong("there is no such protocol")),
+                };
+                Ok(NamedPort { protocol, name: Self::string(reader, strings)? })
+            })
+        })?;
+        let classes = reader.list(4, |reader| reader.sorted_places(named.len()))?;
+        let mut of_protocol = || {
+            let list = reader.list(6, |reader| Ok((reader.u16()?, reader.place(classes.len())?)))?;
+            ranges(reader, &list)?;
+            Ok(list)
+        };
+        let ranges = [of_protocol()?, of_protocol()?, of_protocol()?];
+        Ok(PortSets { named, ranges, classes })
+    }
+
+    fn policies(&mut self, image: &mut Image) -> Result<()> {
+        let strings = &self.strings;
+        let reader = &mut self.reader;
+        image.files = Self::texts(reader, strings)?;
+        let files = image.files.len();
+        let sets = Sets {
+            pods: image.pod_terms.len(),
+            addresses: image.addresses.count as usize,
+            ports: image.ports.named.len(),
+        };
+        image.policies = reader.list(26, |reader| {
+            let name = Self::string(reader, strings)?;
+            let place = place(reader, files)?;
+            let tier = match reader.u8()? {
+                0 => Tier::Admin,
+                1 => Tier::Namespaced,
+                2 => Tier::Baseline,
+                _ => return Err(reader.wrong("there is no such tier")),
+            };
+            let priority = reader.u16()?;
+            let audit = reader.flag()?;
+            let isolates = [reader.flag()?, reader.flag()?];
+            let subjects = reader.places(sets.pods)?;
+            for term in &subjects {
+                let scope = image
+                    .pod_terms
+                    .get(*term as usize)
+                    .and_then(|term| image.scopes.get(term.scope as usize));
+                if scope.is_none_or(|scope| matches!(scope.base, ScopeBase::Same | ScopeBase::Sharing(_))) {
+                    return Err(reader.wrong("a policy is for pods that depend on another pod"));
+                }
+            }
+            let rules = reader.list(23, |reader| rule(reader, files, &sets, tier))?;
+            Ok(Policy { name, place, tier, priority, audit, isolates, subjects, rules })
+        })?;
+        Ok(())
+    }
+}
+
+/// How many sets of each kind there are.
+struct Sets {
+    pods: usize,
+    addresses: usize,
+    ports: usize,
+}
+
+fn place(reader: &mut Reader<'_>, files: usize) -> Result<Place> {
+    Ok(Place { file: reader.place(files)?, line: reader.u32()? })
+}
+
+fn rule(reader: &mut Reader<'_>, files: usize, sets: &Sets, tier: Tier) -> Result<Rule> {
+    let place = place(reader, files)?;
+    let direction = match reader.u8()? {
+        0 => Direction::Egress,
+        1 => Direction::Ingress,
+        _ => return Err(reader.wrong("there is no such direction")),
+    };
+    let action = match (reader.u8()?, tier) {
+        (0, _) => Action::Allow,
+        (1, Tier::Admin | Tier::Baseline) => Action::Deny,
+        (2, Tier::Admin) => Action::Pass,
+        _ => return Err(reader.wrong("there is no such action in this tier")),
+    };
+    Ok(Rule {
+        place,
+        direction,
+        action,
+        log: reader.flag()?,
+        addresses: reader.optional_place(sets.addresses)?,
+        ports: reader.optional_place(sets.ports)?,
+        pods: reader.places(sets.pods)?,
+    })
+}
+
+/// Whether ranges cover everything, in order.
+fn ranges<K: Ord + Default>(reader: &Reader<'_>, list: &[(K, u32)]) -> Result<()> {
+    let begins = list.first().is_some_and(|(first, _)| *first == K::default());
+    if !begins || !list.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return Err(
+            reader.wrong("the ranges before this place are not in order from the first address or port")
+        );
+    }
+    Ok(())
+}
