@@ -310,14 +310,20 @@ pub(crate) fn in_ranges<K: Ord, V: Copy>(ranges: &[(K, V)], key: &K) -> Option<V
 }
 
 impl AddressSets {
-    /// The sets that an address is in, in order.
+    /// The class of an address.
     #[must_use]
-    pub fn of(&self, address: std::net::IpAddr) -> &[u32] {
+    pub fn class_of(&self, address: std::net::IpAddr) -> u32 {
         let class = match address {
             std::net::IpAddr::V4(address) => in_ranges(&self.v4, &address.to_bits()),
             std::net::IpAddr::V6(address) => in_ranges(&self.v6, &address.to_bits()),
         };
-        class.and_then(|class| self.classes.get(class as usize)).map_or(&[], Vec::as_slice)
+        class.unwrap_or(0)
+    }
+
+    /// The sets that an address is in, in order.
+    #[must_use]
+    pub fn of(&self, address: std::net::IpAddr) -> &[u32] {
+        self.classes.get(self.class_of(address) as usize).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -1,0 +1,96 @@
+//! Which pod terms of an image select a pod, found by an index.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use npc_image::{Image, Operator, Requirement, Scope, ScopeBase};
+use rustc_hash::FxHashMap;
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// The pod terms of an image, by their scopes and by what they ask of labels.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// Of each scope, its terms.
+    of_scope: Vec<OfScope>,
+}
+
+#[derive(Debug, Default)]
+struct OfScope {
+    /// Those that ask a label to have one of some values, by one such.
+    by_label: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<u32>>>,
+    /// All others.
+    other: Vec<u32>,
+}
+
+impl Terms {
+    pub(crate) fn new(image: &Image) -> Self {
+        let mut of_scope: Vec<OfScope> = Vec::new();
+        of_scope.resize_with(image.scopes.len(), OfScope::default);
+        for (number, term) in (0..).zip(&image.pod_terms) {
+            let Some(own) = of_scope.get_mut(term.scope as usize) else { continue };
+            let selector = image.selectors.get(term.selector as usize).map_or(&[][..], Vec::as_slice);
+            match selector.iter().find(|requirement| requirement.operator == Operator::In) {
+                Some(wanted) => {
+                    let of_key = own.by_label.entry(Arc::clone(&wanted.key)).or_default();
+                    for value in &wanted.values {
+                        of_key.entry(Arc::clone(value)).or_default().push(number);
+                    }
+                }
+                None => own.other.push(number),
+            }
+        }
+        Self { of_scope }
+    }
+
+    /// The scopes that a namespace is in. What they ask of two namespaces together is not asked.
+    pub(crate) fn scopes_of(&self, image: &Image, name: &str, labels: &Labels) -> Vec<u32> {
+        let scopes = (0..).zip(&image.scopes);
+        scopes.filter(|(_, scope)| holds(image, scope, name, labels)).map(|(number, _)| number).collect()
+    }
+
+    /// The terms that select a pod with these labels, in a namespace that is in these scopes; in order.
+    pub(crate) fn matching(&self, image: &Image, scopes: &[u32], labels: &Labels) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut add = |terms: &[u32]| {
+            for number in terms {
+                let term = image.pod_terms.get(*number as usize);
+                let selector = term.and_then(|term| image.selectors.get(term.selector as usize));
+                if selector.is_some_and(|selector| selects(selector, labels)) {
+                    found.push(*number);
+                }
+            }
+        };
+        for own in scopes.iter().filter_map(|scope| self.of_scope.get(*scope as usize)) {
+            if !own.by_label.is_empty() {
+                for (key, value) in labels {
+                    let of_key = own.by_label.get(key.as_str());
+                    add(of_key.and_then(|of_key| of_key.get(value.as_str())).map_or(&[], Vec::as_slice));
+                }
+            }
+            add(&own.other);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+fn selects(selector: &[Requirement], labels: &Labels) -> bool {
+    selector.iter().all(|requirement| requirement.matches(labels.get(&*requirement.key).map(String::as_str)))
+}
+
+fn holds(image: &Image, scope: &Scope, name: &str, labels: &Labels) -> bool {
+    let selected = |selector: u32| {
+        image.selectors.get(selector as usize).is_some_and(|selector| selects(selector, labels))
+    };
+    let base = match &scope.base {
+        ScopeBase::All | ScopeBase::Same => true,
+        ScopeBase::Names(globs) => globs.iter().any(|glob| glob.matches(name)),
+        ScopeBase::Labels(selector) => selected(*selector),
+        ScopeBase::Sharing(keys) => keys.iter().all(|key| labels.contains_key(&**key)),
+    };
+    base && !scope.except_names.iter().any(|glob| glob.matches(name))
+        && !scope.except_selectors.iter().any(|selector| selected(*selector))
+}

@@ -1,0 +1,532 @@
+//! From an address to a value, in a few steps that the kernel takes as it is.
+//!
+//! The first two bytes of an address lead to a cell of the root; from there on, a branch takes one byte
+//! more, and a comparison skips the bytes that all addresses below have in common, or tells one block
+//! from what surrounds it. So a block takes some bytes and not a branch, and an address takes the same
+//! few steps whether there are ten blocks or a million.
+
+use std::collections::BTreeMap;
+
+use crate::changes::Change;
+
+/// The cells of a branch.
+pub(crate) const FAN: usize = 256;
+
+/// How many branches the root of a family takes: one for each first byte, of which the second byte
+/// chooses the cell. Those of IPv4 come first.
+pub(crate) const ROOT: usize = 256;
+
+/// What a cell is.
+const TAG: u32 = 0b11 << 30;
+/// It is the value itself.
+const VALUE: u32 = 0;
+/// It is a branch: its number, and which byte it takes.
+const BRANCH: u32 = 0b01 << 30;
+/// It is a comparison: its number.
+const COMPARE: u32 = 0b10 << 30;
+/// Where the byte stands in the cell of a branch.
+const BYTE: u32 = 26;
+/// What is left for the number of a branch.
+const NUMBER: u32 = (1 << BYTE) - 1;
+
+/// A family of addresses. All are kept as 128 bits, those of IPv4 in front of zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+impl Family {
+    const fn root(self) -> u32 {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => ROOT as u32,
+        }
+    }
+
+    /// The bits of an address.
+    const fn bits(self) -> u32 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
+/// Where `key & mask == prefix`, the cell is `yes`, and elsewhere `no`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compare {
+    /// The bits that are compared.
+    pub mask: u128,
+    /// What they are to be.
+    pub prefix: u128,
+    /// The cell where they are that.
+    pub yes: u32,
+    /// The cell where they are not.
+    pub no: u32,
+}
+
+/// The trie of both families.
+#[derive(Debug)]
+pub struct Trie {
+    branches: Vec<[u32; FAN]>,
+    compares: Vec<Compare>,
+    free_branches: Vec<u32>,
+    free_compares: Vec<u32>,
+    /// What nothing leads to any more, and some reader may still be in.
+    left: Vec<u32>,
+    families: [Content; 2],
+}
+
+/// What a family's part of the trie says.
+#[derive(Debug, Default)]
+struct Content {
+    /// The first address of each range, in order, and its value.
+    ranges: Vec<(u128, u32)>,
+    /// The addresses that have a value of their own.
+    hosts: BTreeMap<u128, u32>,
+}
+
+/// Addresses that share their first so many bytes, and how far a block of them reaches.
+#[derive(Clone, Copy)]
+struct Block {
+    first: u128,
+    bytes: u32,
+}
+
+impl Block {
+    const fn last(self) -> u128 {
+        match u128::MAX.checked_shr(self.bytes * 8) {
+            Some(rest) => self.first | rest,
+            None => self.first,
+        }
+    }
+
+    const fn child(self, byte: u8) -> Self {
+        let shift = 120 - self.bytes * 8;
+        Self { first: self.first | (byte as u128) << shift, bytes: self.bytes + 1 }
+    }
+}
+
+const fn byte(key: u128, at: u32) -> u8 {
+    (key >> (120 - at * 8)) as u8
+}
+
+impl Trie {
+    /// Of ranges of values: of each family the first address of each, in order, from 0 on.
+    #[must_use]
+    pub fn new(v4: impl Iterator<Item = (u32, u32)>, v6: impl Iterator<Item = (u128, u32)>) -> Self {
+        let v4 = Content {
+            ranges: v4.map(|(first, value)| (u128::from(first) << 96, value)).collect(),
+            hosts: BTreeMap::new(),
+        };
+        let v6 = Content { ranges: v6.collect(), hosts: BTreeMap::new() };
+        let mut trie = Self {
+            branches: vec![[0; FAN]; 2 * ROOT],
+            compares: Vec::new(),
+            free_branches: Vec::new(),
+            free_compares: Vec::new(),
+            left: Vec::new(),
+            families: [v4, v6],
+        };
+        for family in [Family::V4, Family::V6] {
+            for first in 0..=u8::MAX {
+                for second in 0..=u8::MAX {
+                    let block = Block { first: 0, bytes: 0 }.child(first).child(second);
+                    let cell = trie.build(family, block, &mut Vec::new());
+                    trie.set(family.root() + u32::from(first), second, cell);
+                }
+            }
+        }
+        trie
+    }
+
+    /// The branches, each a cell for every byte.
+    #[must_use]
+    pub fn branches(&self) -> &[[u32; FAN]] {
+        &self.branches
+    }
+
+    /// The comparisons.
+    #[must_use]
+    pub fn compares(&self) -> &[Compare] {
+        &self.compares
+    }
+
+    /// The value of an address.
+    #[must_use]
+    pub fn get(&self, family: Family, key: u128) -> u32 {
+        let mut cell = self.cell(family.root() + u32::from(byte(key, 0)), byte(key, 1));
+        loop {
+            match cell & TAG {
+                BRANCH => cell = self.cell(cell & NUMBER, byte(key, cell >> BYTE & 0xf)),
+                COMPARE => {
+                    let compare = self.compares.get((cell & !TAG) as usize).copied().unwrap_or_default();
+                    cell = if key & compare.mask == compare.prefix { compare.yes } else { compare.no };
+                }
+                _ => return cell,
+            }
+        }
+    }
+
+    /// Gives an address a value of its own, or takes it away. What is new is written before the one
+    /// cell that leads to it.
+    pub fn set_host(&mut self, family: Family, key: u128, value: Option<u32>, changes: &mut Vec<Change>) {
+        let Some(content) = self.families.get_mut(family as usize) else { return };
+        let before = match value {
+            Some(value) => content.hosts.insert(key, value),
+            None => content.hosts.remove(&key),
+        };
+        if before == value {
+            return;
+        }
+        // The last branch on the way to the address, and its cell.
+        let mut block = Block { first: 0, bytes: 0 }.child(byte(key, 0)).child(byte(key, 1));
+        let (mut branch, mut at) = (family.root() + u32::from(byte(key, 0)), byte(key, 1));
+        let mut cell = self.cell(branch, at);
+        loop {
+            match cell & TAG {
+                BRANCH => {
+                    let taken = cell >> BYTE & 0xf;
+                    // What a comparison skipped is the address's own.
+                    let shift = 128 - taken * 8;
+                    let first = key.checked_shr(shift).map_or(0, |kept| kept << shift);
+                    block = Block { first, bytes: taken }.child(byte(key, taken));
+                    (branch, at) = (cell & NUMBER, byte(key, taken));
+                    cell = self.cell(branch, at);
+                }
+                COMPARE => {
+                    let compare = self.compares.get((cell & !TAG) as usize).copied().unwrap_or_default();
+                    if key & compare.mask != compare.prefix || compare.yes & TAG != BRANCH {
+                        break;
+                    }
+                    cell = compare.yes;
+                }
+                _ => break,
+            }
+        }
+        let old = self.cell(branch, at);
+        let new = self.build(family, block, changes);
+        self.set(branch, at, new);
+        changes.push(Change::Branch { number: branch, cell: at });
+        self.free(old);
+    }
+
+    /// Uses again what nothing leads to. To be called once no reader can be in it any more: all changes
+    /// so far are written, and every packet that was being judged then has been.
+    pub fn recycle(&mut self) {
+        for cell in self.left.drain(..) {
+            match cell & TAG {
+                BRANCH => self.free_branches.push(cell & NUMBER),
+                _ => self.free_compares.push(cell & !TAG),
+            }
+        }
+    }
+
+    fn cell(&self, branch: u32, at: u8) -> u32 {
+        let cells = self.branches.get(branch as usize);
+        cells.and_then(|cells| cells.get(usize::from(at))).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, branch: u32, at: u8, cell: u32) {
+        let cells = self.branches.get_mut(branch as usize);
+        if let Some(place) = cells.and_then(|cells| cells.get_mut(usize::from(at))) {
+            *place = cell;
+        }
+    }
+
+    /// The value of a block in which no range begins and no address has its own.
+    fn only_value(&self, family: Family, block: Block) -> Option<u32> {
+        let content = self.families.get(family as usize)?;
+        let after = content.ranges.partition_point(|(first, _)| *first <= block.first);
+        let is_alone = content.ranges.get(after).is_none_or(|(first, _)| *first > block.last())
+            && content.hosts.range(block.first..=block.last()).next().is_none();
+        is_alone.then(|| {
+            after.checked_sub(1).and_then(|at| content.ranges.get(at)).map_or(0, |(_, value)| *value)
+        })
+    }
+
+    /// The values in a block: where each begins, in order.
+    fn values(&self, family: Family, block: Block) -> Vec<(u128, u32)> {
+        let Some(content) = self.families.get(family as usize) else { return Vec::new() };
+        let last = block.last();
+        let from = content.ranges.partition_point(|(first, _)| *first <= block.first).saturating_sub(1);
+        let ranges = content.ranges.get(from..).unwrap_or_default();
+        let mut ranges = ranges.iter().take_while(|(first, _)| *first <= last).peekable();
+        let mut hosts = content.hosts.range(block.first..=last).peekable();
+        let mut values: Vec<(u128, u32)> = Vec::new();
+        let push = |values: &mut Vec<(u128, u32)>, first: u128, value: u32| match values.last_mut() {
+            Some((known, own)) if *known == first => *own = value,
+            Some((_, own)) if *own == value => {}
+            _ => values.push((first, value)),
+        };
+        let mut current = 0;
+        let host_rest = u128::MAX.checked_shr(family.bits()).unwrap_or(0);
+        loop {
+            let next_range = ranges.peek().map(|(first, _)| (*first).max(block.first));
+            match (next_range, hosts.peek()) {
+                (None, None) => return values,
+                (Some(first), host) if host.is_none_or(|(key, _)| first <= **key) => {
+                    if let Some((_, value)) = ranges.next() {
+                        current = *value;
+                        push(&mut values, first, current);
+                    }
+                }
+                (_, Some((key, value))) => {
+                    push(&mut values, **key, **value);
+                    // Behind the address the range goes on, where it does not end there.
+                    let behind = (**key | host_rest).checked_add(1).filter(|behind| *behind <= last);
+                    hosts.next();
+                    if let Some(behind) = behind
+                        && ranges.peek().is_none_or(|(first, _)| *first != behind)
+                        && hosts.peek().is_none_or(|(next, _)| **next != behind)
+                    {
+                        push(&mut values, behind, current);
+                    }
+                }
+                // A range is before what is no host.
+                (Some(_), None) => return values,
+            }
+        }
+    }
+
+    /// Builds the cell of a block.
+    fn build(&mut self, family: Family, block: Block, changes: &mut Vec<Change>) -> u32 {
+        if let Some(value) = self.only_value(family, block) {
+            return VALUE | value;
+        }
+        let values = self.values(family, block);
+        self.build_of(block, &values, changes)
+    }
+
+    fn build_of(&mut self, block: Block, values: &[(u128, u32)], changes: &mut Vec<Change>) -> u32 {
+        if let [] | [_] = values {
+            return VALUE | values.first().map_or(0, |(_, value)| *value);
+        }
+        if let Some(compare) = single(block, values) {
+            return self.add_compare(compare, changes);
+        }
+        // The bytes that all of it which is not alike has in common.
+        let mut inner = block;
+        let surrounding = values.first().map_or(0, |(_, value)| *value);
+        while let Some(child) = only_child(inner, values, surrounding) {
+            inner = child;
+        }
+        if inner.bytes > block.bytes {
+            let within = clip(values, inner);
+            let yes = self.build_of(inner, &within, changes);
+            let mask = !u128::MAX.checked_shr(inner.bytes * 8).unwrap_or(0);
+            let compare = Compare { mask, prefix: inner.first, yes, no: surrounding };
+            return self.add_compare(compare, changes);
+        }
+        let mut cells = [0; FAN];
+        for (child, cell) in (0..=u8::MAX).zip(&mut cells) {
+            let child = block.child(child);
+            *cell = self.build_of(child, &clip(values, child), changes);
+        }
+        let number = match self.free_branches.pop() {
+            Some(number) => {
+                if let Some(place) = self.branches.get_mut(number as usize) {
+                    *place = cells;
+                }
+                number
+            }
+            None => {
+                self.branches.push(cells);
+                u32::try_from(self.branches.len() - 1).unwrap_or(NUMBER)
+            }
+        };
+        changes.push(Change::NewBranch { number });
+        BRANCH | block.bytes << BYTE | number
+    }
+
+    fn add_compare(&mut self, compare: Compare, changes: &mut Vec<Change>) -> u32 {
+        let number = match self.free_compares.pop() {
+            Some(number) => {
+                if let Some(place) = self.compares.get_mut(number as usize) {
+                    *place = compare;
+                }
+                number
+            }
+            None => {
+                self.compares.push(compare);
+                u32::try_from(self.compares.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        changes.push(Change::Compare { number });
+        COMPARE | number
+    }
+
+    /// Frees what a cell led to.
+    fn free(&mut self, cell: u32) {
+        match cell & TAG {
+            BRANCH => {
+                let cells = self.branches.get(number_of(cell)).copied().unwrap_or([0; FAN]);
+                cells.into_iter().for_each(|cell| self.free(cell));
+                self.left.push(cell);
+            }
+            COMPARE => {
+                let compare = self.compares.get((cell & !TAG) as usize).copied().unwrap_or_default();
+                self.free(compare.yes);
+                self.free(compare.no);
+                self.left.push(cell);
+            }
+            _ => {}
+        }
+    }
+}
+
+const fn number_of(cell: u32) -> usize {
+    (cell & NUMBER) as usize
+}
+
+/// The values of a part of a block.
+fn clip(values: &[(u128, u32)], block: Block) -> Vec<(u128, u32)> {
+    let from = values.partition_point(|(first, _)| *first <= block.first).saturating_sub(1);
+    let to = values.partition_point(|(first, _)| *first <= block.last());
+    let mut within = values.get(from..to).unwrap_or_default().to_vec();
+    if let Some((first, _)) = within.first_mut() {
+        *first = (*first).max(block.first);
+    }
+    within
+}
+
+/// The comparison, where one value surrounds one block of another.
+fn single(block: Block, values: &[(u128, u32)]) -> Option<Compare> {
+    let (first, last, yes, no) = match values {
+        [(_, a), (second, b)] => {
+            // Either part may be the block.
+            let behind = (*second, block.last(), *b, *a);
+            let before = (block.first, second - 1, *a, *b);
+            if is_block(behind.0, behind.1) { behind } else { before }
+        }
+        [(_, a), (second, b), (third, c)] if a == c => (*second, third - 1, *b, *a),
+        _ => return None,
+    };
+    is_block(first, last).then_some(Compare { mask: !(first ^ last), prefix: first, yes, no })
+}
+
+/// Whether a range is all addresses with some first bits.
+const fn is_block(first: u128, last: u128) -> bool {
+    let differ = first ^ last;
+    differ & differ.wrapping_add(1) == 0 && first & differ == 0
+}
+
+/// The only part of a block, by its next byte, that is not the surrounding value throughout.
+fn only_child(block: Block, values: &[(u128, u32)], surrounding: u32) -> Option<Block> {
+    if block.bytes >= 15 {
+        return None;
+    }
+    let within = clip(values, block);
+    let mut other = None;
+    for (index, (first, value)) in within.iter().enumerate() {
+        if *value == surrounding {
+            continue;
+        }
+        let last = within.get(index + 1).map_or(block.last(), |(next, _)| next - 1);
+        let (from, to) = (byte(*first, block.bytes), byte(last, block.bytes));
+        if from != to || other.is_some_and(|known| known != from) {
+            return None;
+        }
+        other = Some(from);
+    }
+    other.map(|byte| block.child(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn naive(ranges: &[(u128, u32)], hosts: &BTreeMap<u128, u32>, key: u128) -> u32 {
+        hosts
+            .get(&key)
+            .copied()
+            .unwrap_or_else(|| ranges[ranges.partition_point(|(first, _)| *first <= key) - 1].1)
+    }
+
+    /// Random blocks and addresses, with neighbours, deep and shallow.
+    #[test]
+    fn every_address_has_its_value() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..40 {
+            for family in [Family::V4, Family::V6] {
+                let near = [random.u128(..), random.u128(..)];
+                let mask = !u128::MAX.checked_shr(family.bits()).unwrap_or(0);
+                let key = |random: &mut fastrand::Rng| {
+                    let base = near[random.usize(..2)];
+                    let bits = random.u32(..family.bits());
+                    let key = if random.bool() { base ^ 1 << (127 - bits) } else { random.u128(..) };
+                    key & mask
+                };
+                let mut firsts: Vec<u128> = (0..random.usize(..40)).map(|_| key(&mut random)).collect();
+                firsts.push(0);
+                firsts.sort_unstable();
+                firsts.dedup();
+                let ranges: Vec<(u128, u32)> =
+                    firsts.into_iter().map(|first| (first, random.u32(..5))).collect();
+                let none = || std::iter::once((0u128, 0));
+                let mut trie = match family {
+                    Family::V4 => {
+                        Trie::new(ranges.iter().map(|(first, value)| ((first >> 96) as u32, *value)), none())
+                    }
+                    Family::V6 => Trie::new(std::iter::once((0, 0)), ranges.iter().copied()),
+                };
+                let mut hosts = BTreeMap::new();
+                let (mut most, mut changes) = (0, Vec::new());
+                for step in 0..300 {
+                    let host = key(&mut random);
+                    let value = (random.u8(..3) > 0).then(|| 100 + random.u32(..5));
+                    match value {
+                        Some(value) => drop(hosts.insert(host, value)),
+                        None => drop(hosts.remove(&host)),
+                    }
+                    trie.set_host(family, host, value, &mut changes);
+                    trie.recycle();
+                    for _ in 0..20 {
+                        let asked = key(&mut random);
+                        assert_eq!(trie.get(family, asked), naive(&ranges, &hosts, asked), "{asked:x}");
+                    }
+                    for (host, value) in &hosts {
+                        assert_eq!(trie.get(family, *host), *value, "{host:x}");
+                    }
+                    if step == 150 {
+                        most = trie.branches.len() - trie.free_branches.len();
+                    }
+                }
+                // What is taken away leaves little behind.
+                for host in std::mem::take(&mut hosts).into_keys() {
+                    trie.set_host(family, host, None, &mut changes);
+                }
+                for (first, value) in &ranges {
+                    assert_eq!(trie.get(family, *first), *value);
+                }
+                assert!(trie.branches.len() - trie.free_branches.len() <= most + 300);
+            }
+        }
+    }
+
+    /// A million blocks take memory in proportion.
+    #[test]
+    fn blocks_take_little() {
+        let mut random = fastrand::Rng::with_seed(2);
+        let mut firsts: Vec<u32> = (0..100_000).map(|_| random.u32(..)).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        let mut ranges = vec![(0, 0)];
+        for first in firsts {
+            if ranges.last().unwrap().0 == first {
+                ranges.pop();
+            }
+            ranges.push((first, 1));
+            ranges.push((first.saturating_add(1), 0));
+        }
+        ranges.dedup_by_key(|(first, _)| *first);
+        let trie = Trie::new(ranges.into_iter(), std::iter::once((0, 0)));
+        let bytes = trie.branches.len() * 1024 + trie.compares.len() * 40;
+        assert!(bytes < 100_000 * 700, "{bytes}");
+    }
+}

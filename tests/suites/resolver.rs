@@ -1,0 +1,334 @@
+//! The tables that a node makes of an image say what the image says, however pods came and went.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use npc_cluster::Cluster;
+use npc_image::{Direction, Image, Named, Protocol, Traffic};
+use npc_model::{Connection, Decision, Endpoint, Verdict};
+use npc_program::Program;
+use npc_resolver::{Change, Pod, Reason, Resolver};
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+use npc_tests::vectors::{cases, folder};
+use npc_tests::{namespaces, random};
+
+fn image(program: &Program, sources: &npc_diagnostics::SourceMap) -> Arc<Image> {
+    let output = npc_targets::compile(Target::Ebpf, program, sources, &Options::default(), None);
+    Arc::new(npc_image::read(&output.image).unwrap())
+}
+
+fn protocol(protocol: npc_program::values::port::Protocol) -> Protocol {
+    Protocol::ALL[protocol as usize]
+}
+
+fn pod(cluster: &Cluster, place: usize) -> Pod {
+    let pod = &cluster.pods[place];
+    Pod {
+        namespace: Arc::from(cluster.namespaces[pod.namespace].name.as_str()),
+        labels: pod.labels.clone(),
+        addresses: pod.addresses.clone(),
+        ports: pod
+            .ports
+            .iter()
+            .map(|port| Named { name: port.name.clone(), protocol: protocol(port.protocol), port: port.port })
+            .collect(),
+        host_network: pod.host_network,
+        local: true,
+    }
+}
+
+/// The tables of a cluster, all of whose pods are on one node.
+fn resolver(image: &Arc<Image>, cluster: &Cluster, node: &[IpAddr]) -> Resolver {
+    let mut resolver = Resolver::new(Arc::clone(image), node.to_vec());
+    for namespace in &cluster.namespaces {
+        resolver.set_namespace(&namespace.name, namespace.labels.clone());
+    }
+    for place in 0..cluster.pods.len() {
+        resolver.set_pod(place as u32, pod(cluster, place));
+    }
+    resolver
+}
+
+/// Compares what the tables say of both sides with the verdict.
+fn compare(resolver: &Resolver, connection: &Connection<'_>, expected: &Verdict) -> usize {
+    compare_half(resolver, connection, expected, npc_resolver::Decision::enforced)
+}
+
+/// The same, of one half of each decision.
+fn compare_half(
+    resolver: &Resolver,
+    connection: &Connection<'_>,
+    expected: &Verdict,
+    half: fn(npc_resolver::Decision) -> u32,
+) -> usize {
+    let Verdict::Decided { egress, ingress } = expected else { return 0 };
+    let traffic = match connection.traffic {
+        npc_model::Traffic::Port(own, port) => Traffic::Port(protocol(own), port),
+        npc_model::Traffic::Other => Traffic::Other,
+    };
+    let sides = [
+        (Direction::Egress, egress, &connection.source, &connection.destination),
+        (Direction::Ingress, ingress, &connection.destination, &connection.source),
+    ];
+    let mut compared = 0;
+    for (direction, decision, subject, peer) in sides {
+        let (Endpoint::Pod { place, .. }, Some(address)) = (subject, peer.address()) else { continue };
+        if matches!(decision, Decision::HostNetwork) {
+            assert!(resolver.endpoint(*place as u32).is_none());
+            continue;
+        }
+        let found =
+            resolver.decision(*place as u32, direction, address, traffic).expect("a local pod has rows");
+        let found = half(npc_resolver::Decision(found));
+        let reason = match decision {
+            Decision::Rule { policy, rule, .. } => {
+                Reason::Rule { policy: *policy as u32, rule: *rule as u32 }
+            }
+            Decision::Isolated { policies } => Reason::Isolated { policy: policies[0] as u32 },
+            _ => Reason::Default,
+        };
+        let number = found & npc_resolver::Decision::REASON;
+        let allows = found & npc_resolver::Decision::ALLOW != 0;
+        assert_eq!(
+            (allows, resolver.reasons().reason(number)),
+            (decision.allowed(), reason),
+            "{direction:?} {} -> {} {}",
+            connection.source,
+            connection.destination,
+            connection.traffic
+        );
+        compared += 1;
+    }
+    compared
+}
+
+/// A cluster in which every pod has addresses, and each address one pod.
+fn cluster(seed: u64, pods: usize) -> Cluster {
+    let mut cluster = namespaces::cluster_with_pods(seed, pods);
+    let mut seen = std::collections::BTreeSet::new();
+    for (place, pod) in cluster.pods.iter_mut().enumerate() {
+        pod.node_addresses.clear();
+        pod.addresses.retain(|address| seen.insert(*address));
+        if pod.addresses.is_empty() {
+            pod.addresses.push(format!("10.9.{}.{}", place / 250, place % 250 + 1).parse().unwrap());
+        }
+    }
+    cluster
+}
+
+fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
+    let outside = ["10.1.2.3", "169.254.169.254", "192.0.2.7", "8.8.8.8", "2001:db8::1", "fd00::9"];
+    loop {
+        let mut end = |outside_allowed: bool| {
+            if outside_allowed && random.u8(..4) == 0 {
+                let address: IpAddr = outside[random.usize(..outside.len())].parse().unwrap();
+                if !cluster.pods.iter().any(|pod| pod.addresses.contains(&address)) {
+                    return Endpoint::Outside(address);
+                }
+            }
+            let place = random.usize(..cluster.pods.len());
+            let addresses = &cluster.pods[place].addresses;
+            Endpoint::pod(cluster, place, Some(addresses[random.usize(..addresses.len())])).unwrap()
+        };
+        let first = end(true);
+        let is_pod = matches!(first, Endpoint::Pod { .. });
+        let second = end(is_pod);
+        let (source, destination) = if random.bool() { (first, second) } else { (second, first) };
+        let family = |end: &Endpoint<'_>| end.address().map(|address| address.is_ipv4());
+        if family(&source) != family(&destination) {
+            continue;
+        }
+        let ports = [53, 80, 8050, 9, 65535, 8080, 1];
+        let traffic = match random.u8(..8) {
+            0 => npc_model::Traffic::Other,
+            _ => npc_model::Traffic::Port(
+                npc_program::values::port::Protocol::ALL[random.usize(..3)],
+                ports[random.usize(..ports.len())],
+            ),
+        };
+        return Connection { source, destination, traffic };
+    }
+}
+
+/// Random programs of all tiers, with audit policies; every decision with its reason.
+#[test]
+fn tables_say_what_the_image_says() {
+    let seed = random::seed();
+    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let mut compared = 0;
+    for index in 0..programs {
+        let mut random = Rng::with_seed(seed * 600_000 + index);
+        let policies = if index % 10 == 0 { 200 } else { 1 + random.usize(..15) };
+        let source = random::program_with_tiers(&mut random, policies);
+        let checked = Memory::one(&source).check(None);
+        let mut program = checked.program.clone();
+        for policy in &mut program.policies {
+            policy.audit = (random.u8(..4) == 0).then_some(policy.location);
+        }
+        let image = image(&program, checked.sources());
+        // If audit policies were in force.
+        let mut in_force = program.clone();
+        in_force.policies.iter_mut().for_each(|policy| policy.audit = None);
+        let cluster = cluster(seed * 17 + index, 40);
+        let resolver = resolver(&image, &cluster, &[]);
+        for _ in 0..300 {
+            let connection = connection(&mut random, &cluster);
+            compared += compare(&resolver, &connection, &npc_model::verdict(&program, &connection));
+            let audited = npc_model::verdict(&in_force, &connection);
+            compared += compare_half(&resolver, &connection, &audited, npc_resolver::Decision::audited);
+        }
+    }
+    println!("seed {seed}: {compared} decisions of tables, 0 different");
+    assert!(compared > 10_000);
+}
+
+/// Pods and namespaces come, change and go in any order: the tables say what those made of the end do,
+/// and what was written in order is what they are.
+#[test]
+fn any_sequence_of_changes_comes_to_the_same() {
+    let seed = random::seed();
+    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let (mut compared, mut steps) = (0, 0);
+    for index in 0..programs {
+        let mut random = Rng::with_seed(seed * 700_000 + index);
+        let count = 1 + random.usize(..15);
+        let source = random::program_with_tiers(&mut random, count);
+        let checked = Memory::one(&source).check(None);
+        let image = image(&checked.program, checked.sources());
+        // What there is at the end, and what there may have been before.
+        let end = cluster(seed * 19 + index, 25);
+        let before = cluster(seed * 23 + index, 40);
+        let mut resolver = Resolver::new(Arc::clone(&image), Vec::new());
+        let mut sizes = Vec::new();
+        for round in 0..4 {
+            for _ in 0..60 {
+                let place = random.usize(..before.pods.len());
+                match random.u8(..4) {
+                    0 => resolver.remove_pod(place as u32),
+                    1 => {
+                        let namespace = &before.namespaces[random.usize(..before.namespaces.len())];
+                        resolver.set_namespace(&namespace.name, namespace.labels.clone());
+                    }
+                    _ => resolver.set_pod(place as u32, pod(&before, place)),
+                }
+                steps += 1;
+                if random.bool() {
+                    resolver.take_changes();
+                    resolver.recycle();
+                }
+            }
+            for place in 0..before.pods.len() {
+                resolver.remove_pod(place as u32);
+            }
+            resolver.recycle();
+            sizes.push((resolver.class_count(), resolver.row_count(), resolver.list_count()));
+            if round < 3 {
+                continue;
+            }
+            for namespace in &before.namespaces {
+                resolver.remove_namespace(&namespace.name);
+            }
+        }
+        // Nothing grows with what has gone.
+        assert!(sizes[3].0 <= sizes[0].0 * 4 + 40 && sizes[3].1 <= sizes[0].1 * 4 + 40, "{sizes:?}");
+        let mut order: Vec<usize> = (0..end.pods.len()).collect();
+        random.shuffle(&mut order);
+        for (step, place) in order.into_iter().enumerate() {
+            resolver.set_pod(place as u32, pod(&end, place));
+            // The namespaces' labels come late.
+            if step == end.pods.len() / 2 {
+                for namespace in &end.namespaces {
+                    resolver.set_namespace(&namespace.name, namespace.labels.clone());
+                }
+            }
+        }
+        let fresh = self::resolver(&image, &end, &[]);
+        for _ in 0..300 {
+            let connection = connection(&mut random, &end);
+            let expected = npc_model::verdict(&checked.program, &connection);
+            compared += compare(&resolver, &connection, &expected);
+            compare(&fresh, &connection, &expected);
+        }
+    }
+    println!("seed {seed}: {steps} changes, then {compared} decisions, 0 different from a fresh start");
+    assert!(compared > 5_000);
+}
+
+/// One more pod costs what it changes: cells for what is new of it, and one in the trie.
+#[test]
+fn one_pod_costs_its_own_work() {
+    let source = random::program_with_tiers(&mut Rng::with_seed(5), 40);
+    let checked = Memory::one(&source).check(None);
+    let image = image(&checked.program, checked.sources());
+    let cluster = cluster(3, 300);
+    let mut resolver = resolver(&image, &cluster, &[]);
+    resolver.take_changes();
+    // A pod like another one, but for its address.
+    let mut twin = pod(&cluster, 7);
+    twin.addresses = vec!["10.200.1.2".parse().unwrap()];
+    twin.local = false;
+    resolver.set_pod(1_000, twin.clone());
+    resolver.take_changes();
+    twin.addresses = vec!["10.200.1.3".parse().unwrap()];
+    resolver.set_pod(1_001, twin);
+    let changes = resolver.take_changes();
+    assert!(changes.len() <= 3, "{changes:?}");
+    assert!(changes.iter().all(|change| !matches!(change, Change::Row { .. } | Change::List { .. })));
+}
+
+/// The known verdicts, by tables.
+#[test]
+fn known_verdicts() {
+    let Some(folder) = folder("resolver") else { return };
+    for set in "ACRT".chars() {
+        let (mut probes, mut wrong) = (0, Vec::new());
+        let cases = cases(&folder.join(format!("set{set}.jsonl")));
+        for case in &cases {
+            let mut sources = npc_diagnostics::SourceMap::new();
+            let file = sources.add("manifests.yaml", case.manifests());
+            let program = npc_import::import(file, &case.manifests()).into_program();
+            let image = image(&program, &sources);
+            let cluster = case.cluster();
+            let node: Vec<IpAddr> =
+                cluster.pods.iter().flat_map(|pod| pod.node_addresses.iter().copied()).collect();
+            let resolver = resolver(&image, &cluster, &node);
+            for (index, probe) in case.probes.iter().enumerate() {
+                let connection = probe.connection(&cluster);
+                let expected = npc_model::verdict(&program, &connection);
+                assert_eq!(expected.allowed(), probe.allowed, "{}", case.id);
+                let traffic = match connection.traffic {
+                    npc_model::Traffic::Port(own, port) => Traffic::Port(protocol(own), port),
+                    npc_model::Traffic::Other => Traffic::Other,
+                };
+                let side = |direction, subject: &Endpoint<'_>, peer: &Endpoint<'_>| match subject {
+                    Endpoint::Pod { place, .. } => resolver
+                        .decision(*place as u32, direction, peer.address().unwrap(), traffic)
+                        .is_none_or(|found| npc_resolver::Decision(found).allows()),
+                    Endpoint::Outside(_) => true,
+                };
+                let itself = connection.source.address() == connection.destination.address();
+                let (source, destination) = (&connection.source, &connection.destination);
+                let ingress = side(Direction::Ingress, destination, source);
+                let is_node = source.address().is_some_and(|address| node.contains(&address));
+                let allowed =
+                    itself || (ingress && (is_node || side(Direction::Egress, source, destination)));
+                probes += 1;
+                if allowed != probe.allowed {
+                    wrong.push(format!("{} probe {index}", case.id));
+                }
+            }
+        }
+        println!("resolver, set {set}: {} cases, {probes} probes, {} wrong", cases.len(), wrong.len());
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
