@@ -732,6 +732,20 @@ impl Resolver {
         self.pods.get(&pod)?.rows
     }
 
+    /// Of a local pod, whether policies are for it, by direction: 0 none, 1 audit policies only, which
+    /// decide nothing, 2 some that decide.
+    #[must_use]
+    pub fn isolation(&self, pod: u32) -> [u32; 2] {
+        let rows = self.endpoint(pod);
+        let of = |row: u32| {
+            let policies = self.subjects.get(row).map_or(&[][..], |subject| &subject.policies);
+            let policy = |number: &u32| self.image.policies.get(*number as usize);
+            let decides = policies.iter().filter_map(policy).any(|policy| !policy.audit);
+            u32::from(!policies.is_empty()) + u32::from(decides)
+        };
+        rows.map_or([0, 0], |rows| rows.map(of))
+    }
+
     /// What the tables say of one side of a connection, found as the kernel finds it.
     #[must_use]
     pub fn decision(&self, pod: u32, direction: Direction, peer: IpAddr, traffic: Traffic) -> Option<u64> {

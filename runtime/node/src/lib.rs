@@ -1,0 +1,16 @@
+//! Enforces a map image in the kernel of a node.
+//!
+//! [`Loader`] makes the kernel's tables of a [`Resolver`](npc_resolver::Resolver) and loads the program
+//! that reads them; [`Loaded`] keeps them true as the resolver changes, and asks the loaded program
+//! itself what it makes of a packet. Needs Linux 6.6 or later, and the capabilities BPF, NET_ADMIN and
+//! PERFMON.
+
+#[cfg(target_os = "linux")]
+mod loader;
+#[cfg(target_os = "linux")]
+mod table;
+
+pub mod packet;
+
+#[cfg(target_os = "linux")]
+pub use loader::{Endpoint, LoadError, Loaded, Loader, Timed, Verdict};

@@ -1,0 +1,459 @@
+//! Loads the kernel program, with tables that are made of a resolver.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aya::maps::Map;
+use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use npc_image::{Direction, Traffic};
+use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
+
+use crate::packet;
+use crate::table::Table;
+
+/// The kernel program, as `runtime/kernel/build` makes it.
+static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
+
+/// The bytes of a comparison in its table.
+const COMPARE: usize = 40;
+
+/// The bytes of an endpoint in its table.
+const ENDPOINT: usize = 24;
+
+/// What the kernel returns of a packet that passes.
+const PASS: u32 = u32::MAX;
+
+/// A pod whose packets are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The pod, by its number in the resolver.
+    pub pod: u32,
+    /// The index of the host's side of its interface.
+    pub interface: u32,
+    /// What its records of connections are kept under. No two pods ever have the same.
+    pub id: u32,
+}
+
+/// Why a program cannot be loaded, or its tables not be written.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The kernel does not take the program, or a map. With what its verifier says.
+    Kernel(Box<dyn std::error::Error + Send + Sync>),
+    /// The memory of a map cannot be had.
+    Memory(io::Error),
+    /// The tables have no room for it: they are to be loaded again, larger.
+    Full(&'static str),
+    /// There are more of something than a table can number.
+    TooMany(&'static str),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(why) => {
+                write!(f, "the kernel does not take the program: {why}")?;
+                let mut source = why.source();
+                while let Some(why) = source {
+                    write!(f, ": {why}")?;
+                    source = why.source();
+                }
+                Ok(())
+            }
+            Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
+            Self::Full(what) => write!(f, "the tables have no room for more {what}"),
+            Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<EbpfError> for LoadError {
+    fn from(error: EbpfError) -> Self {
+        Self::Kernel(Box::new(error))
+    }
+}
+
+impl From<ProgramError> for LoadError {
+    fn from(error: ProgramError) -> Self {
+        Self::Kernel(Box::new(error))
+    }
+}
+
+/// How much room the tables have.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    classes: usize,
+    columns: usize,
+    rows: usize,
+    lists: usize,
+    branches: usize,
+    compares: usize,
+    slots: usize,
+}
+
+impl Room {
+    /// For what there is, and a quarter more.
+    fn new(resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Self, LoadError> {
+        let more = |count: usize, least: usize| count + count / 4 + least;
+        let room = Self {
+            classes: more(resolver.class_count(), 64),
+            columns: more(resolver.columns(), 16),
+            rows: more(resolver.row_count(), 64),
+            lists: more(resolver.list_count(), 256),
+            branches: more(resolver.trie().branches().len(), 256),
+            compares: more(resolver.trie().compares().len(), 256),
+            slots: slots(endpoints),
+        };
+        // The kernel program numbers cells with 32 bits, and columns with 16.
+        let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
+        if !fits(room.classes.checked_mul(room.rows)) {
+            return Err(LoadError::TooMany("kinds of pods"));
+        }
+        if !fits(room.columns.checked_mul(room.lists)) {
+            return Err(LoadError::TooMany("different decisions"));
+        }
+        if room.columns > usize::from(u16::MAX) {
+            return Err(LoadError::TooMany("different ports"));
+        }
+        Ok(room)
+    }
+}
+
+/// A table of endpoints in which each finds its own place by the last bits of its interface's index.
+fn slots(endpoints: &[Endpoint]) -> usize {
+    let mut slots = 256;
+    loop {
+        let mut taken = vec![false; slots];
+        let apart = endpoints.iter().all(|endpoint| {
+            let slot = taken.get_mut(endpoint.interface as usize & (slots - 1));
+            slot.is_some_and(|taken| !std::mem::replace(taken, true))
+        });
+        if apart || slots >= 1 << 24 {
+            return slots;
+        }
+        slots *= 2;
+    }
+}
+
+/// Loads the program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loader {
+    generation: u32,
+}
+
+/// A generation: a program that is loaded, and its tables.
+pub struct Loaded {
+    ebpf: Ebpf,
+    room: Room,
+    tables: Tables,
+    endpoints: Vec<Endpoint>,
+}
+
+/// The tables, by what is in them.
+struct Tables {
+    branches: Table,
+    compares: Table,
+    ports: Table,
+    rows: Table,
+    lists: Table,
+    endpoints: Table,
+}
+
+/// What the loaded program makes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it passes.
+    pub passes: bool,
+}
+
+/// How long the loaded program takes for a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    /// What it makes of it.
+    pub verdict: Verdict,
+    /// How long it takes, in the mean of all runs.
+    pub time: Duration,
+}
+
+impl Loader {
+    /// Of a generation. Records of connections that another one made are judged again.
+    #[must_use]
+    pub const fn new(generation: u32) -> Self {
+        Self { generation }
+    }
+
+    /// Loads the program with the tables of a resolver, for these pods.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not take it, with what its verifier says; or where there is too much.
+    pub fn load(&self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Loaded, LoadError> {
+        let room = Room::new(resolver, endpoints)?;
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (classes, columns, mask) = (number(room.classes), number(room.columns), number(room.slots - 1));
+        let parts = |cells: usize, of: usize| number(cells.div_ceil(of));
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("classes", &classes, true)
+            .override_global("columns", &columns, true)
+            .override_global("endpoint_mask", &mask, true)
+            .override_global("generation", &self.generation, true)
+            .map_max_entries("branches", number(room.branches))
+            .map_max_entries("compares", number(room.compares))
+            .map_max_entries("rows", parts(room.rows * room.classes, 256))
+            .map_max_entries("lists", parts(room.lists * room.columns, 32))
+            .map_max_entries("endpoints", number(room.slots))
+            .map_max_entries("counters", resolver.reasons().count());
+        let mut ebpf = loader.load(PROGRAM)?;
+        let tables = Tables {
+            branches: table(&ebpf, "branches", room.branches * 1024)?,
+            compares: table(&ebpf, "compares", room.compares * COMPARE)?,
+            ports: table(&ebpf, "port_columns", 3 * PORTS * 2)?,
+            rows: table(&ebpf, "rows", (room.rows * room.classes).div_ceil(256) * 1024)?,
+            lists: table(&ebpf, "lists", (room.lists * room.columns).div_ceil(32) * 256)?,
+            endpoints: table(&ebpf, "endpoints", room.slots * ENDPOINT)?,
+        };
+        for name in ["from_pod", "to_pod", "ask_from_pod", "ask_to_pod"] {
+            program(&mut ebpf, name)?.load()?;
+        }
+        let loaded = Loaded { ebpf, room, tables, endpoints: endpoints.to_vec() };
+        loaded.write_all(resolver)?;
+        Ok(loaded)
+    }
+}
+
+fn table(ebpf: &Ebpf, name: &'static str, bytes: usize) -> Result<Table, LoadError> {
+    match ebpf.map(name) {
+        Some(Map::Array(map)) => Table::new(map, bytes).map_err(LoadError::Memory),
+        _ => Err(LoadError::Kernel(format!("the program has no table `{name}`").into())),
+    }
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, LoadError> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
+    Ok(program.try_into()?)
+}
+
+impl Loaded {
+    /// Writes all tables.
+    fn write_all(&self, resolver: &Resolver) -> Result<(), LoadError> {
+        for number in 0..resolver.list_count() {
+            self.write_list(resolver, number)?;
+        }
+        for number in 0..resolver.row_count() {
+            self.write_row(resolver, number)?;
+        }
+        for (place, column) in resolver.ports().iter().enumerate() {
+            self.tables.ports.set_u16(place, *column);
+        }
+        for (number, compare) in resolver.trie().compares().iter().enumerate() {
+            self.write_compare(number, compare)?;
+        }
+        for (number, cells) in resolver.trie().branches().iter().enumerate() {
+            self.write_branch(number, cells)?;
+        }
+        for endpoint in &self.endpoints {
+            self.write_endpoint(resolver, endpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what changed, in its order.
+    ///
+    /// # Errors
+    ///
+    /// Where a table has no room for it: what was written until then is whole, and the tables are to be
+    /// loaded again.
+    pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
+        for change in changes {
+            match *change {
+                Change::NewBranch { number } => {
+                    if let Some(cells) = resolver.trie().branches().get(number as usize) {
+                        self.write_branch(number as usize, cells)?;
+                    }
+                }
+                Change::Branch { number, cell } => {
+                    let cells = resolver.trie().branches().get(number as usize);
+                    if let Some(value) = cells.and_then(|cells| cells.get(usize::from(cell))) {
+                        let place = number as usize * 256 + usize::from(cell);
+                        room(self.tables.branches.set_u32(place, *value), "addresses")?;
+                    }
+                }
+                Change::Compare { number } => {
+                    if let Some(compare) = resolver.trie().compares().get(number as usize) {
+                        self.write_compare(number as usize, compare)?;
+                    }
+                }
+                Change::List { number } => self.write_list(resolver, number as usize)?,
+                Change::Row { number } => self.write_row(resolver, number as usize)?,
+                Change::Cell { row, class } => {
+                    let list = resolver.row(row).get(class as usize).copied().unwrap_or(0);
+                    self.write_cell(row as usize, class as usize, list)?;
+                }
+                Change::Port { protocol, port } => {
+                    let place = usize::from(protocol) * PORTS + usize::from(port);
+                    if let Some(column) = resolver.ports().get(place) {
+                        self.tables.ports.set_u16(place, *column);
+                    }
+                }
+                Change::Endpoint { pod } => {
+                    for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.pod == pod) {
+                        self.write_endpoint(resolver, endpoint)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_branch(&self, number: usize, cells: &[u32]) -> Result<(), LoadError> {
+        let fits = number < self.room.branches;
+        room(fits, "addresses")?;
+        for (place, cell) in (number * 256..).zip(cells) {
+            self.tables.branches.set_u32(place, *cell);
+        }
+        Ok(())
+    }
+
+    fn write_compare(&self, number: usize, compare: &Compare) -> Result<(), LoadError> {
+        room(number < self.room.compares, "addresses")?;
+        let table = &self.tables.compares;
+        let halves = [compare.mask >> 64, compare.mask, compare.prefix >> 64, compare.prefix];
+        for (place, half) in (number * 5..).zip(halves) {
+            table.set_u64(place, half as u64);
+        }
+        table.set_u32(number * 10 + 8, compare.yes);
+        table.set_u32(number * 10 + 9, compare.no);
+        Ok(())
+    }
+
+    fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
+        let list = resolver.list(u32::try_from(number).unwrap_or(u32::MAX));
+        room(number < self.room.lists, "different decisions")?;
+        room(list.len() <= self.room.columns, "different ports")?;
+        for (place, decision) in (number * self.room.columns..).zip(list) {
+            self.tables.lists.set_u64(place, *decision);
+        }
+        Ok(())
+    }
+
+    fn write_row(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
+        let row = resolver.row(u32::try_from(number).unwrap_or(u32::MAX));
+        for (class, list) in row.iter().enumerate() {
+            self.write_cell(number, class, *list)?;
+        }
+        Ok(())
+    }
+
+    fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LoadError> {
+        room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
+        self.tables.rows.set_u32(row * self.room.classes + class, list);
+        Ok(())
+    }
+
+    fn write_endpoint(&self, resolver: &Resolver, endpoint: &Endpoint) -> Result<(), LoadError> {
+        let slot = endpoint.interface as usize & (self.room.slots - 1);
+        let table = &self.tables.endpoints;
+        let cell =
+            |index: usize, value: u32| room(table.set_u32(slot * (ENDPOINT / 4) + index, value), "pods");
+        let Some(rows) = resolver.endpoint(endpoint.pod) else {
+            // First it is nobody's, then what was its own goes.
+            return cell(0, 0);
+        };
+        let [egress, ingress] = resolver.isolation(endpoint.pod);
+        cell(2, rows[0])?;
+        cell(3, rows[1])?;
+        cell(4, egress)?;
+        cell(5, ingress)?;
+        cell(1, endpoint.id)?;
+        cell(0, endpoint.interface)
+    }
+
+    /// Runs the loaded program on a packet that a pod sends, or is sent, as if it were on the wire,
+    /// `repeat` times.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not run it.
+    pub fn run(
+        &mut self,
+        direction: Direction,
+        interface: u32,
+        packet: &[u8],
+        repeat: u32,
+    ) -> Result<Timed, LoadError> {
+        let name = match direction {
+            Direction::Egress => "from_pod",
+            Direction::Ingress => "to_pod",
+        };
+        self.run_program(name, interface, packet, repeat)
+    }
+
+    fn run_program(
+        &mut self,
+        name: &str,
+        interface: u32,
+        packet: &[u8],
+        repeat: u32,
+    ) -> Result<Timed, LoadError> {
+        // The context of a packet, `struct __sk_buff`: all that is set in it is the interface.
+        let mut context = [0; 192];
+        context.get_mut(40..44).unwrap_or_default().copy_from_slice(&interface.to_ne_bytes());
+        let options =
+            TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), repeat, ..TestRunOptions::new() };
+        let result = program(&mut self.ebpf, name)?.test_run(options)?;
+        Ok(Timed { verdict: Verdict { passes: result.return_value == PASS }, time: result.duration })
+    }
+
+    /// Asks the loaded tables of the packet that opens a connection: what the policies say, whatever
+    /// connections there are, and without a trace. `None` where the addresses are not of one family.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn ask(
+        &mut self,
+        direction: Direction,
+        interface: u32,
+        [source, destination]: [IpAddr; 2],
+        traffic: Traffic,
+    ) -> Result<Option<Verdict>, LoadError> {
+        let name = match direction {
+            Direction::Egress => "ask_from_pod",
+            Direction::Ingress => "ask_to_pod",
+        };
+        match packet::opening(source, destination, traffic) {
+            None => Ok(None),
+            Some(packet) => Ok(Some(self.run_program(name, interface, &packet, 1)?.verdict)),
+        }
+    }
+
+    /// What the tables take of the kernel's memory, in bytes.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        let Room { classes, columns, rows, lists, branches, compares, slots } = self.room;
+        branches * 1024
+            + compares * COMPARE
+            + 3 * PORTS * 2
+            + rows * classes * 4
+            + lists * columns * size_of::<Decision>()
+            + slots * ENDPOINT
+    }
+}
+
+fn room(fits: bool, what: &'static str) -> Result<(), LoadError> {
+    if fits { Ok(()) } else { Err(LoadError::Full(what)) }
+}
+
+/// Maps that the loader does not share with the program are read as they are.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("room", &self.room).field("endpoints", &self.endpoints).finish()
+    }
+}

@@ -1,0 +1,58 @@
+//! A table that the kernel program reads, in memory that is shared with it.
+
+// A map is memory of the kernel: there is no safe way to share it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use aya::maps::MapData;
+use memmap2::{MmapOptions, MmapRaw};
+
+/// The memory of a map, which the kernel program reads while it is written: a cell at a time, each with
+/// one store.
+#[derive(Debug)]
+pub(crate) struct Table {
+    memory: MmapRaw,
+}
+
+impl Table {
+    /// Of a map that was made with `BPF_F_MMAPABLE`, with so many bytes.
+    pub(crate) fn new(map: &MapData, bytes: usize) -> io::Result<Self> {
+        let memory = MmapOptions::new().len(bytes).map_raw(map.fd().as_fd().as_raw_fd())?;
+        Ok(Self { memory })
+    }
+
+    /// The cell, where it is within the memory and in its place.
+    fn cell<T>(&self, index: usize) -> Option<*mut T> {
+        let size = size_of::<T>();
+        let end = index.checked_add(1)?.checked_mul(size)?;
+        // SAFETY: the cell ends within the memory, which begins at a page.
+        (end <= self.memory.len()).then(|| unsafe { self.memory.as_mut_ptr().cast::<T>().add(index) })
+    }
+
+    /// Stores 32 bits; false where that is outside.
+    pub(crate) fn set_u32(&self, index: usize, value: u32) -> bool {
+        // SAFETY: the memory is mapped as long as `self` is; the kernel reads it whole cells at a time.
+        self.cell(index)
+            .map(|cell| unsafe { AtomicU32::from_ptr(cell) }.store(value, Ordering::Release))
+            .is_some()
+    }
+
+    /// Stores 64 bits; false where that is outside.
+    pub(crate) fn set_u64(&self, index: usize, value: u64) -> bool {
+        // SAFETY: as above.
+        self.cell(index)
+            .map(|cell| unsafe { AtomicU64::from_ptr(cell) }.store(value, Ordering::Release))
+            .is_some()
+    }
+
+    /// Stores 16 bits; false where that is outside.
+    pub(crate) fn set_u16(&self, index: usize, value: u16) -> bool {
+        // SAFETY: as above.
+        self.cell(index)
+            .map(|cell| unsafe { AtomicU16::from_ptr(cell) }.store(value, Ordering::Release))
+            .is_some()
+    }
+}
