@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Connections: what answers one that is allowed passes, whatever the policies say of it.
+
+#pragma once
+
+#include "policy.h"
+
+#define SECOND 1000000000ull
+
+// How long a record lives after its last packet.
+static __always_inline __u64 life(__u8 protocol, __u8 state)
+{
+	if (protocol == IPPROTO_TCP)
+		return state == OPEN ? 2 * 3600 * SECOND : state == OPENING ? 60 * SECOND : 10 * SECOND;
+	return state == OPEN ? 180 * SECOND : 30 * SECOND;
+}
+
+static __always_inline void key_of(struct connection *key, const struct packet *packet, __u32 endpoint,
+				   int direction)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->endpoint = endpoint;
+	key->family = packet->family;
+	key->protocol = packet->protocol;
+	if (direction == EGRESS) {
+		key->local = packet->source;
+		key->remote = packet->destination;
+		key->local_port = packet->source_port;
+		key->remote_port = packet->destination_port;
+	} else {
+		key->local = packet->destination;
+		key->remote = packet->source;
+		key->local_port = packet->destination_port;
+		key->remote_port = packet->source_port;
+	}
+}
+
+// Whether a connection that a record is of is still allowed in the direction in which it was opened.
+static __always_inline int is_allowed(struct record *record, const struct connection *key,
+				      const struct endpoint *endpoint)
+{
+	if (record->generation == generation)
+		return 1;
+	int opener = record->opener & 1;
+	__u16 port = opener == EGRESS ? key->remote_port : key->local_port;
+	__u64 decision = decide(opener == EGRESS ? endpoint->rows[EGRESS] : endpoint->rows[INGRESS], key->family,
+				&key->remote, key->protocol, port);
+	if (!(decision & ALLOW))
+		return 0;
+	record->generation = generation;
+	return 1;
+}
+
+// Whether a packet that no rule allows answers a connection that is allowed.
+__noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int direction)
+{
+	if (!packet || !endpoint)
+		return 0;
+	struct connection key;
+	key_of(&key, packet, endpoint->id, direction);
+	struct record *record = bpf_map_lookup_elem(&records, &key);
+	if (!record || record->opener == direction)
+		return 0;
+	__u64 now = bpf_ktime_get_boot_ns();
+	if (now - record->seen > life(key.protocol, record->state))
+		return 0;
+	if (key.protocol == IPPROTO_TCP && record->state == OPENING) {
+		__u8 flags = packet->tcp_flags & (SYN | ACK | RST);
+		// Only an answer to what opened it.
+		if (flags != (SYN | ACK) && !(flags & RST))
+			return 0;
+	}
+	if (!is_allowed(record, &key, endpoint)) {
+		bpf_map_delete_elem(&records, &key);
+		return 0;
+	}
+	record->seen = now;
+	if (key.protocol == IPPROTO_TCP && packet->tcp_flags & (RST | FIN))
+		record->state = CLOSING;
+	else if (record->state == OPENING)
+		record->state = OPEN;
+	return 1;
+}
+
+// Remembers a connection whose packet is allowed, so that what answers it passes.
+__noinline int remember(struct packet *packet, struct endpoint *endpoint, int direction)
+{
+	if (!packet || !endpoint)
+		return 0;
+	struct connection key;
+	key_of(&key, packet, endpoint->id, direction);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct record *known = bpf_map_lookup_elem(&records, &key);
+	int opens = key.protocol == IPPROTO_TCP && (packet->tcp_flags & (SYN | ACK)) == SYN;
+	if (known && !opens && now - known->seen <= life(key.protocol, known->state)) {
+		known->seen = now;
+		if (known->opener == direction)
+			known->generation = generation;
+		else if (known->state == OPENING)
+			known->state = OPEN;
+		return 0;
+	}
+	// TCP says what opens a connection; of others, the first packet does.
+	if (key.protocol == IPPROTO_TCP && !opens)
+		return 0;
+	struct record record = { .seen = now, .generation = generation, .opener = direction, .state = OPENING };
+	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
+	return 0;
+}
+
+// Whether an ICMP error is about a connection that is allowed: it carries the packet that it is about.
+__noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
+				  int direction)
+{
+	if (!packet || !endpoint)
+		return 0;
+	struct packet about = {};
+	__u32 at = packet->offset + 8;
+	__u8 header[40];
+	if (packet->family == 4) {
+		if (bpf_skb_load_bytes(skb, at, header, 20) < 0 || header[0] >> 4 != 4)
+			return 0;
+		about.family = 4;
+		about.protocol = header[9];
+		__be32 address;
+		__builtin_memcpy(&address, header + 12, 4);
+		about.source = from_v4(address);
+		__builtin_memcpy(&address, header + 16, 4);
+		about.destination = from_v4(address);
+		at += (header[0] & 15) * 4;
+	} else {
+		if (bpf_skb_load_bytes(skb, at, header, 40) < 0 || header[0] >> 4 != 6)
+			return 0;
+		about.family = 6;
+		about.protocol = header[6];
+		struct in6_addr address;
+		__builtin_memcpy(&address, header + 8, 16);
+		about.source = from_v6(&address);
+		__builtin_memcpy(&address, header + 24, 16);
+		about.destination = from_v6(&address);
+		at += 40;
+	}
+	__u8 ports[8];
+	if (bpf_skb_load_bytes(skb, at, ports, 8) < 0)
+		return 0;
+	switch (about.protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_SCTP:
+		about.source_port = ports[0] << 8 | ports[1];
+		about.destination_port = ports[2] << 8 | ports[3];
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		about.source_port = about.destination_port = ports[4] << 8 | ports[5];
+		break;
+	}
+	// The packet that it is about went the other way: from where this one goes, or to where it comes from.
+	const struct address *own = direction == EGRESS ? &about.destination : &about.source;
+	const struct address *outer = direction == EGRESS ? &packet->source : &packet->destination;
+	if (own->hi != outer->hi || own->lo != outer->lo)
+		return 0;
+	struct connection key;
+	key_of(&key, &about, endpoint->id, 1 - direction);
+	struct record *record = bpf_map_lookup_elem(&records, &key);
+	if (record && bpf_ktime_get_boot_ns() - record->seen <= life(key.protocol, record->state) &&
+	    is_allowed(record, &key, endpoint))
+		return 1;
+	// A connection that policies allow by themselves has no record.
+	__u32 row = direction == EGRESS ? endpoint->rows[INGRESS] : endpoint->rows[EGRESS];
+	const struct address *remote = direction == EGRESS ? &about.source : &about.destination;
+	return (decide(row, about.family, remote, about.protocol, about.destination_port) & ALLOW) != 0;
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Fragments: the verdict on the first one holds for the rest.
+
+#pragma once
+
+#include "connections.h"
+
+static __always_inline void fragments_of(struct fragments *key, const struct packet *packet, __u32 endpoint,
+					 int direction)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->source = packet->source;
+	key->destination = packet->destination;
+	key->id = packet->fragment_id;
+	key->endpoint = endpoint;
+	key->protocol = packet->protocol;
+	key->direction = direction;
+}
+
+// Passes, or drops, what belongs to a packet whose first fragment was judged.
+__noinline int judge_fragment(struct packet *packet, struct endpoint *endpoint, int direction)
+{
+	if (!packet || !endpoint)
+		return DROP;
+	struct fragments key;
+	fragments_of(&key, packet, endpoint->id, direction);
+	struct fragments_verdict *verdict = bpf_map_lookup_elem(&fragment_verdicts, &key);
+	// Reassembly waits half a minute.
+	if (verdict && verdict->allow && verdict->generation == generation &&
+	    bpf_ktime_get_boot_ns() - verdict->seen < 30 * SECOND)
+		return PASS;
+	trouble(1);
+	return DROP;
+}
+
+__noinline int remember_fragments(struct packet *packet, struct endpoint *endpoint, int direction, int allow)
+{
+	if (!packet || !endpoint)
+		return 0;
+	struct fragments key;
+	fragments_of(&key, packet, endpoint->id, direction);
+	struct fragments_verdict verdict = { .seen = bpf_ktime_get_boot_ns(), .generation = generation, .allow = allow };
+	bpf_map_update_elem(&fragment_verdicts, &key, &verdict, BPF_ANY);
+	return 0;
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tables, which the loader fills, and what is kept of connections.
+
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+// Of linux/bpf.h and linux/pkt_cls.h, which may be older: the next program sees the packet, or nobody does.
+#define PASS (-1)
+#define DROP 2
+
+#define EGRESS 0
+#define INGRESS 1
+
+// The tags of a cell of the trie (see runtime/resolver/src/trie.rs).
+#define TAG (3u << 30)
+#define BRANCH (1u << 30)
+#define COMPARE (2u << 30)
+#define BYTE_SHIFT 26
+#define NUMBER ((1u << BYTE_SHIFT) - 1)
+#define ROOT 256
+
+// A decision (see runtime/resolver/src/lists.rs).
+#define ALLOW (1u << 31)
+#define LOG (1u << 30)
+#define AUDIT (1u << 29)
+#define REASON (AUDIT - 1)
+
+// The row lengths of the tables, and how many endpoints there is room for less one: set when the program
+// is loaded, so that they are constants to the verifier.
+volatile const __u32 classes = 1;
+volatile const __u32 columns = 1;
+volatile const __u32 endpoint_mask = 0;
+volatile const __u32 generation = 0;
+
+struct address {
+	__u64 hi, lo;
+};
+
+struct branch {
+	__u32 cells[256];
+};
+
+struct compare {
+	struct address mask, prefix;
+	__u32 yes, no;
+};
+
+struct ports {
+	__u16 columns[32];
+};
+
+struct row_part {
+	__u32 lists[256];
+};
+
+struct list_part {
+	__u64 decisions[32];
+};
+
+// A pod on this node, and in which directions policies are for it: only some that decide nothing (AUDITED),
+// or others too (ENFORCED).
+#define AUDITED 1
+#define ENFORCED 2
+
+struct endpoint {
+	__u32 ifindex;
+	__u32 id;
+	__u32 rows[2];
+	__u32 isolated[2];
+};
+
+struct counter {
+	__u64 packets, bytes;
+};
+
+// A connection, as its pod sees it.
+struct connection {
+	struct address remote, local;
+	__u32 endpoint;
+	__u16 remote_port, local_port;
+	__u8 protocol, family;
+	__u16 zero;
+};
+
+enum state { OPENING = 0, OPEN = 1, CLOSING = 2 };
+
+struct record {
+	__u64 seen; // nanoseconds since boot
+	__u32 generation;
+	__u8 opener; // EGRESS where the pod opened it
+	__u8 state;
+	__u16 zero;
+};
+
+// Fragments of one packet.
+struct fragments {
+	struct address source, destination;
+	__u32 id;
+	__u32 endpoint;
+	__u8 protocol, direction;
+	__u16 zero;
+};
+
+struct fragments_verdict {
+	__u64 seen;
+	__u32 generation;
+	__u32 allow;
+};
+
+struct event {
+	__u64 time;
+	__u32 ifindex;
+	__u32 endpoint;
+	__u32 enforced, audited;
+	__u32 generation;
+	__u8 direction, protocol, family, cause;
+	struct address source, destination;
+	__u16 source_port, destination_port;
+	__u32 length;
+};
+
+// Why a packet is dropped that no rule decides.
+enum cause { BY_POLICY = 0, UNREADABLE = 1, FRAGMENT = 2 };
+
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2 * ROOT);
+	__type(key, __u32);
+	__type(value, struct branch);
+} branches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct compare);
+} compares SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 3 * 65536 / 32);
+	__type(key, __u32);
+	__type(value, struct ports);
+} port_columns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct row_part);
+} rows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct list_part);
+} lists SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 18);
+	__type(key, struct connection);
+	__type(value, struct record);
+} records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct fragments);
+	__type(value, struct fragments_verdict);
+} fragment_verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+// Packets that could not be read, that were fragments of unknown packets, and events that were lost.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, __u64);
+} troubles SEC(".maps");
