@@ -16,7 +16,7 @@ static __always_inline int judge(struct __sk_buff *skb, const int direction, con
 	if (!endpoint->isolated[EGRESS] && !endpoint->isolated[INGRESS])
 		return PASS;
 	const __u32 is_isolated = endpoint->isolated[direction];
-	struct packet packet = {};
+	struct packet packet;
 	int read = read_plain(skb, &packet) ? 0 : read_packet(skb, &packet);
 	if (read > 0 || packet.passes)
 		return PASS;

@@ -188,6 +188,7 @@ __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!packet)
 		return -1;
+	__builtin_memset(packet, 0, sizeof(*packet));
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	if (data + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) > end) {
 		bpf_skb_pull_data(skb, skb->len < 96 ? skb->len : 96);
@@ -249,5 +250,8 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 	packet->source_port = bpf_ntohs(transport->source);
 	packet->destination_port = bpf_ntohs(transport->dest);
 	packet->tcp_flags = ((__u8 *)transport)[13];
+	packet->is_first_fragment = packet->is_later_fragment = 0;
+	packet->passes = packet->icmp_type = packet->is_error = 0;
+	packet->fragment_id = packet->offset = 0;
 	return 1;
 }

@@ -64,16 +64,16 @@ static __always_inline __u32 column_of(__u8 protocol, __u16 port)
 	return ports ? ports->columns[port & 31] : 0;
 }
 
-// What the policies say of a peer, on a port.
+// What the policies say of a peer, on a port. Rows and lists are told by where their cells begin.
 static __always_inline __u64 decide(__u32 row, __u8 family, const struct address *peer, __u8 protocol,
 				    __u16 port)
 {
-	__u32 cell = row * classes + class_of(family, peer);
+	__u32 cell = row + class_of(family, peer);
 	__u32 index = cell >> 8;
 	struct row_part *part = bpf_map_lookup_elem(&rows, &index);
 	if (!part)
 		return 0;
-	cell = part->lists[cell & 255] * columns + column_of(protocol, port);
+	cell = part->lists[cell & 255] + column_of(protocol, port);
 	index = cell >> 5;
 	struct list_part *list = bpf_map_lookup_elem(&lists, &index);
 	return list ? list->decisions[cell & 31] : 0;

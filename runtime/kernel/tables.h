@@ -28,10 +28,8 @@
 #define AUDIT (1u << 29)
 #define REASON (AUDIT - 1)
 
-// The row lengths of the tables, and how many endpoints there is room for less one: set when the program
-// is loaded, so that they are constants to the verifier.
-volatile const __u32 classes = 1;
-volatile const __u32 columns = 1;
+// Set when the program is loaded, so that they are constants to the verifier: how many endpoints there is
+// room for, less one; and which generation of tables these are.
 volatile const __u32 endpoint_mask = 0;
 volatile const __u32 generation = 0;
 
@@ -68,7 +66,7 @@ struct list_part {
 struct endpoint {
 	__u32 ifindex;
 	__u32 id;
-	__u32 rows[2];
+	__u32 rows[2]; // where their cells begin
 	__u32 isolated[2];
 };
 

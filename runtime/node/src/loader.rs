@@ -194,12 +194,10 @@ impl Loader {
     pub fn load(&self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Loaded, LoadError> {
         let room = Room::new(resolver, endpoints)?;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let (classes, columns, mask) = (number(room.classes), number(room.columns), number(room.slots - 1));
+        let mask = number(room.slots - 1);
         let parts = |cells: usize, of: usize| number(cells.div_ceil(of));
         let mut loader = EbpfLoader::new();
         loader
-            .override_global("classes", &classes, true)
-            .override_global("columns", &columns, true)
             .override_global("endpoint_mask", &mask, true)
             .override_global("generation", &self.generation, true)
             .map_max_entries("branches", number(room.branches))
@@ -353,7 +351,9 @@ impl Loaded {
 
     fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LoadError> {
         room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
-        self.tables.rows.set_u32(row * self.room.classes + class, list);
+        // What stands there is where the list's cells begin.
+        let list = list as usize * self.room.columns;
+        self.tables.rows.set_u32(row * self.room.classes + class, u32::try_from(list).unwrap_or(0));
         Ok(())
     }
 
@@ -367,8 +367,9 @@ impl Loaded {
             return cell(0, 0);
         };
         let [egress, ingress] = resolver.isolation(endpoint.pod);
-        cell(2, rows[0])?;
-        cell(3, rows[1])?;
+        let begins = |row: u32| u32::try_from(row as usize * self.room.classes).unwrap_or(0);
+        cell(2, begins(rows[0]))?;
+        cell(3, begins(rows[1]))?;
         cell(4, egress)?;
         cell(5, ingress)?;
         cell(1, endpoint.id)?;
