@@ -6,11 +6,15 @@
 //! PERFMON.
 
 #[cfg(target_os = "linux")]
+mod events;
+#[cfg(target_os = "linux")]
 mod loader;
 #[cfg(target_os = "linux")]
 mod table;
 
 pub mod packet;
 
+#[cfg(target_os = "linux")]
+pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
 pub use loader::{Endpoint, LoadError, Loaded, Loader, Timed, Verdict};

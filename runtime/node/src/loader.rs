@@ -5,12 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use aya::maps::Map;
-use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::maps::{Map, RingBuf};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use npc_image::{Direction, Traffic};
 use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
 
+use crate::events::Events;
 use crate::packet;
 use crate::table::Table;
 
@@ -374,6 +376,33 @@ impl Loaded {
         cell(5, ingress)?;
         cell(1, endpoint.id)?;
         cell(0, endpoint.interface)
+    }
+
+    /// Judges the packets of an interface from now on: of the host's side of a pod's, what the pod sends
+    /// and what it is sent, before any other program there. It ends when `self` does.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such interface, or the kernel does not take the program there.
+    pub fn attach(&mut self, interface: &str) -> Result<(), LoadError> {
+        for (name, at) in [("from_pod", TcAttachType::Ingress), ("to_pod", TcAttachType::Egress)] {
+            let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+            program(&mut self.ebpf, name)?.attach_with_options(interface, at, first)?;
+        }
+        Ok(())
+    }
+
+    /// What is reported from now on: packets that were dropped, and those of rules that say `log` or of
+    /// which audit policies would decide otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Where they were taken before.
+    pub fn take_events(&mut self) -> Result<Events, LoadError> {
+        let map = self.ebpf.take_map("events");
+        let map = map.ok_or_else(|| LoadError::Kernel("the events are somebody else's".into()))?;
+        let ring = RingBuf::try_from(map).map_err(|why| LoadError::Kernel(Box::new(why)))?;
+        Ok(Events::new(ring))
     }
 
     /// Runs the loaded program on a packet that a pod sends, or is sent, as if it were on the wire,

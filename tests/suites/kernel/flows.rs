@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use npc_image::Direction::{self, Egress, Ingress};
-use npc_node::{Endpoint, Loaded, Loader};
+use npc_node::{Endpoint, LoadError, Loaded, Loader};
 use npc_resolver::{Pod, Resolver};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
@@ -90,7 +90,12 @@ impl Asking<'_> {
     }
 }
 
-fn loaded(interface: u32) -> Loaded {
+/// Whether this process may load the program, and why not.
+pub(crate) fn can_load() -> Result<(), LoadError> {
+    load(1).map(drop)
+}
+
+fn load(interface: u32) -> Result<Loaded, LoadError> {
     let checked = Memory::one(PROGRAM).check(None);
     assert!(!checked.report.has_errors());
     let output =
@@ -105,12 +110,13 @@ fn loaded(interface: u32) -> Loaded {
         local: true,
     };
     resolver.set_pod(1, pod);
-    Loader::new(1).load(&resolver, &[Endpoint { pod: 1, interface, id: 1 }]).unwrap()
+    Loader::new(1).load(&resolver, &[Endpoint { pod: 1, interface, id: 1 }])
 }
 
 pub(crate) fn flows(interfaces: &[u32]) {
     let mut asked = 0;
-    let mut ask = Asking { loaded: loaded(interfaces[0]), interface: interfaces[0], asked: &mut asked };
+    let mut ask =
+        Asking { loaded: load(interfaces[0]).unwrap(), interface: interfaces[0], asked: &mut asked };
     connections(&mut ask);
     errors(&mut ask);
     fragments(&mut ask);

@@ -1,13 +1,4 @@
-//! What a packet costs in the kernel, beside no program at all and what agents of today do for one:
-//! `cargo bench -p npc-tests --bench kernel`, as root.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+//! What a packet costs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,9 +47,9 @@ fn program(blocks: usize, rules: usize) -> String {
     text
 }
 
-fn main() {
+pub(crate) fn main() {
     let mut ebpf =
-        EbpfLoader::new().load(include_bytes_aligned!("../../runtime/kernel/baseline.bpf.o")).unwrap();
+        EbpfLoader::new().load(include_bytes_aligned!("../../../runtime/kernel/baseline.bpf.o")).unwrap();
     for name in ["empty", "read_only", "agent"] {
         let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
         program.load().unwrap();

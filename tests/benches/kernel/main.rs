@@ -1,0 +1,23 @@
+//! What a packet costs in the kernel, beside no program at all and what agents of today do for one:
+//! `cargo bench -p npc-tests --bench kernel`, as root; a number is the most blocks to try.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+#[cfg(target_os = "linux")]
+mod packets;
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("the kernel is not Linux");
+}
+
+#[cfg(target_os = "linux")]
+fn main() {
+    packets::main();
+}

@@ -1,0 +1,228 @@
+//! Real packets: pods in network namespaces behind veths, real sockets, IPv4 and IPv6. What arrives is
+//! what the interpreter says.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use npc_cluster::Cluster;
+use npc_image::Direction;
+use npc_model::{Connection, Endpoint as End, Traffic};
+use npc_node::{Endpoint, Loader};
+use npc_program::values::port::Protocol;
+use npc_resolver::{Decision, Pod, Reason, Resolver};
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+
+const PROGRAM: &str = r"admin policy no-c priority 1 for pods { app = b } in namespace x {
+  deny ingress from pods { app = c } in namespace x on tcp/81 log
+}
+policy b for pods { app = b } in namespace x {
+  allow ingress from pods { app = a } in same namespace on tcp/80, udp/53
+  allow ingress from 10.0.0.3/32, fd00::3/128 on tcp/81
+  isolate egress
+}
+policy a for pods { app = a } in namespace x {
+  allow egress to pods { app in (b, c) } in same namespace on tcp/80-90, udp/53
+  allow ingress from pods { app = c } in same namespace
+}
+";
+
+const PODS: &str = r"
+apiVersion: v1
+kind: Namespace
+metadata: {name: x}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: x, labels: {app: a}}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, namespace: x, labels: {app: b}}
+status: {phase: Running, podIPs: [{ip: 10.0.0.2}, {ip: 'fd00::2'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: c, namespace: x, labels: {app: c}}
+status: {phase: Running, podIPs: [{ip: 10.0.0.3}, {ip: 'fd00::3'}]}
+";
+
+/// Answers on tcp/80, tcp/81 and udp/53, by both families, what it is sent.
+const SERVER: &str = r"
+import socket, threading
+def tcp(port):
+    s = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True)
+    def serve(c):
+        while True:
+            data = c.recv(100)
+            if not data: return
+            c.sendall(data)
+    while True:
+        threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+for port in (80, 81): threading.Thread(target=tcp, args=(port,), daemon=True).start()
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+u.bind(('::', 53))
+print('ready', flush=True)
+while True:
+    data, who = u.recvfrom(100)
+    u.sendto(data, who)
+";
+
+/// Sends two messages, and says `yes` where both come back.
+const CLIENT: &str = r"
+import socket, sys
+kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+family = socket.AF_INET6 if ':' in host else socket.AF_INET
+s = socket.socket(family, socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM)
+s.settimeout(0.6)
+try:
+    s.connect((host, port))
+    for message in (b'one', b'two'):
+        s.sendall(message)
+        if s.recv(100) != message: raise OSError()
+    print('yes')
+except OSError:
+    print('no')
+";
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn setting(name: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+/// A pod's network: a namespace behind a veth, routed. Gives the host's side of it.
+fn network(name: &str, addresses: &[IpAddr]) -> String {
+    let host = format!("host-{name}");
+    ip(&format!("netns add {name}"));
+    ip(&format!("link add {host} type veth peer name eth0 netns {name}"));
+    ip(&format!("link set {host} up"));
+    ip(&format!("addr add 10.255.0.1/32 dev {host}"));
+    ip(&format!("addr add fe80::1/64 dev {host} nodad"));
+    for device in ["lo", "eth0"] {
+        ip(&format!("-n {name} link set {device} up"));
+    }
+    for address in addresses {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let no_dad = if address.is_ipv4() { "" } else { " nodad" };
+        ip(&format!("-n {name} addr add {address}/{length} dev eth0{no_dad}"));
+        ip(&format!("route add {address}/{length} dev {host}"));
+    }
+    ip(&format!("-n {name} route add 10.255.0.1 dev eth0"));
+    ip(&format!("-n {name} route add default via 10.255.0.1"));
+    ip(&format!("-n {name} -6 route add default via fe80::1 dev eth0"));
+    host
+}
+
+fn python(pod: &str, script: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", pod, "python3", "-c", script]).args(arguments);
+    command
+}
+
+/// Servers, which end with the test.
+struct Servers(Vec<Child>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub(crate) fn packets() {
+    let cluster = Cluster::parse(PODS).unwrap();
+    let checked = Memory::one(PROGRAM).check(None);
+    assert!(!checked.report.has_errors(), "{:?}", checked.report);
+    let options = Options::default();
+    let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
+    let image = Arc::new(npc_image::read(&output.image).unwrap());
+    setting("ipv4/ip_forward", "1");
+    setting("ipv6/conf/all/forwarding", "1");
+    let mut resolver = Resolver::new(Arc::clone(&image), Vec::new());
+    let (mut endpoints, mut hosts, mut servers) = (Vec::new(), Vec::new(), Servers(Vec::new()));
+    for (place, pod) in cluster.pods.iter().enumerate() {
+        let host = network(&pod.name, &pod.addresses);
+        let interface = crate::verdicts::index_of(&host);
+        let resolved = Pod {
+            namespace: Arc::from("x"),
+            labels: pod.labels.clone(),
+            addresses: pod.addresses.clone(),
+            ports: Vec::new(),
+            host_network: false,
+            local: true,
+        };
+        resolver.set_pod(place as u32, resolved);
+        endpoints.push(Endpoint { pod: place as u32, interface, id: place as u32 + 1 });
+        hosts.push(host);
+        let mut server = python(&pod.name, SERVER, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        servers.0.push(server);
+    }
+    // Without the program everything arrives: what does not later is its doing.
+    assert!(reaches("c", "tcp", cluster.pods[1].addresses[1], 81), "the network of the test does not work");
+    let mut loaded = Loader::new(1).load(&resolver, &endpoints).unwrap();
+    hosts.iter().for_each(|host| loaded.attach(host).unwrap());
+    let mut events = loaded.take_events().unwrap();
+    let (mut sent, mut arrived) = (0, 0);
+    for (from, source) in cluster.pods.iter().enumerate() {
+        for (to, destination) in cluster.pods.iter().enumerate() {
+            if from == to {
+                continue;
+            }
+            for (kind, protocol, port) in
+                [("tcp", Protocol::Tcp, 80), ("tcp", Protocol::Tcp, 81), ("udp", Protocol::Udp, 53)]
+            {
+                for family in 0..2 {
+                    let address = destination.addresses[family];
+                    let connection = Connection {
+                        source: End::pod(&cluster, from, Some(source.addresses[family])).unwrap(),
+                        destination: End::pod(&cluster, to, Some(address)).unwrap(),
+                        traffic: Traffic::Port(protocol, port),
+                    };
+                    let expected = npc_model::verdict(&checked.program, &connection).allowed();
+                    let found = reaches(&source.name, kind, address, port);
+                    assert_eq!(found, expected, "{} -> {address} {kind}/{port}", source.name);
+                    sent += 1;
+                    arrived += usize::from(found);
+                }
+            }
+        }
+    }
+    // A denial is told with the rule that denies, and where it stands.
+    let denial = events.by_ref().find(|event| {
+        let reason = resolver.reasons().reason(event.decision.enforced() & Decision::REASON);
+        reason == Reason::Rule { policy: 0, rule: 0 } && event.ports.1 == 81
+    });
+    let denial = denial.expect("the denial of c's connection to b is told");
+    let rule = image.policies[0].rules[0].place;
+    assert_eq!((rule.line, denial.direction), (2, Direction::Ingress));
+    assert_eq!((denial.endpoint, denial.decision.allows()), (2, false));
+    // Where it ends, everything arrives again.
+    drop(loaded);
+    assert!(reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "the program is still there");
+    println!(
+        "kernel: {sent} connections over veths, {arrived} arrived, 0 otherwise than the interpreter says"
+    );
+    assert!(arrived > 10 && arrived < sent);
+}
+
+fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
+    let output = python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]).output().unwrap();
+    match output.stdout.as_slice() {
+        b"yes\n" => true,
+        b"no\n" => false,
+        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
