@@ -12,11 +12,13 @@ mod lists;
 mod reason;
 mod resolver;
 mod select;
+mod tables;
 mod trie;
 
 pub use changes::Change;
 pub use lists::Decision;
 pub use reason::{Reason, Reasons};
-pub use resolver::{PORTS, Pod, Resolver};
+pub use resolver::{Pod, Resolver};
 pub use select::Labels;
+pub use tables::PORTS;
 pub use trie::{Compare, Family, Trie};

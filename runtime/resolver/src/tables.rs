@@ -1,0 +1,389 @@
+//! What rules say of every kind of peer: classes, rows and decision lists.
+
+use std::sync::Arc;
+
+use npc_image::{Direction, Image, NamedPort, Protocol, Rule, ScopeBase, Tier};
+use rustc_hash::FxHashMap;
+
+use crate::changes::Change;
+use crate::interned::Interned;
+use crate::lists::{Column, ListKey, decide};
+use crate::reason::{Reason, Reasons};
+
+/// The values of labels that must be shared, by the lists of labels that are asked for.
+pub(crate) type Shared = Box<[(u32, Box<[Arc<str>]>)]>;
+
+/// What tells one kind of peer from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PeerKey {
+    /// The class of its address in the image.
+    pub(crate) addresses: u32,
+    /// Whether it is this node.
+    pub(crate) node: bool,
+    pub(crate) identity: Identity,
+}
+
+/// What rules can tell of a pod, but for its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    /// The terms of peers that select it.
+    pub(crate) terms: Box<[u32]>,
+    /// Its namespace, where one of them asks whether it is the subject's.
+    pub(crate) namespace: Option<Arc<str>>,
+    /// The values of labels that must be shared, of the lists of labels that its terms ask for.
+    pub(crate) shared: Shared,
+    /// The ports that it names and rules know: the protocol, the number of the name, the port.
+    pub(crate) ports: Box<[(Protocol, u32, u16)]>,
+}
+
+/// What decides for a pod in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SubjectKey {
+    pub(crate) direction: Direction,
+    /// The policies in the order in which they are asked, by their places.
+    pub(crate) policies: Box<[u32]>,
+    pub(crate) namespace: Option<Arc<str>>,
+    pub(crate) shared: Shared,
+    /// Of a destination, the ports that it names.
+    pub(crate) ports: Box<[(Protocol, u32, u16)]>,
+}
+
+/// What is asked of two namespaces together.
+#[derive(Clone, Copy, Debug)]
+enum Relation {
+    None,
+    Same,
+    Sharing(u32),
+}
+
+/// A row: a cell for each peer class, which is the number of a decision list.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    /// The rules, in the order in which they are asked, by their numbers.
+    rules: Vec<u32>,
+    /// The first plain policy that isolates, without and with audit policies.
+    isolating: [Option<u32>; 2],
+    pub(crate) cells: Vec<u32>,
+}
+
+/// How many cells the table of ports has for each protocol.
+pub const PORTS: usize = 1 << 16;
+
+/// The tables, but for the trie: they know classes and rows, and no pods.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) image: Arc<Image>,
+    pub(crate) reasons: Reasons,
+    relations: Vec<Relation>,
+    /// The lists of labels that are to be shared.
+    pub(crate) shared: Vec<Vec<Arc<str>>>,
+    /// The names of ports that rules know.
+    pub(crate) names: FxHashMap<Arc<str>, u32>,
+    /// All rules: the places of the policy and of the rule.
+    rules: Vec<(u32, u32)>,
+    pub(crate) classes: Interned<PeerKey>,
+    pub(crate) subjects: Interned<SubjectKey>,
+    pub(crate) rows: Vec<Row>,
+    lists: Interned<ListKey>,
+    pub(crate) decisions: Vec<Vec<u64>>,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) ports: Vec<u16>,
+    named: FxHashMap<(Protocol, u16), u16>,
+}
+
+impl Tables {
+    /// Of an image, with the classes of its addresses and no row.
+    pub(crate) fn new(image: Arc<Image>) -> Self {
+        let mut shared: Vec<Vec<Arc<str>>> = Vec::new();
+        let relations = image.pod_terms.iter().map(|term| {
+            match image.scopes.get(term.scope as usize).map(|scope| &scope.base) {
+                Some(ScopeBase::Same) => Relation::Same,
+                Some(ScopeBase::Sharing(keys)) => {
+                    let known = shared.iter().position(|known| known == keys).unwrap_or_else(|| {
+                        shared.push(keys.clone());
+                        shared.len() - 1
+                    });
+                    Relation::Sharing(u32::try_from(known).unwrap_or(u32::MAX))
+                }
+                _ => Relation::None,
+            }
+        });
+        let relations = relations.collect();
+        let rules = (0..)
+            .zip(&image.policies)
+            .flat_map(|(number, policy)| (0..).zip(&policy.rules).map(move |(place, _)| (number, place)));
+        let rules = rules.collect();
+        let mut names = FxHashMap::default();
+        for port in image.ports.named.iter().flatten() {
+            let next = u32::try_from(names.len()).unwrap_or(u32::MAX);
+            names.entry(Arc::clone(&port.name)).or_insert(next);
+        }
+        let mut tables = Self {
+            reasons: Reasons::new(&image),
+            relations,
+            shared,
+            names,
+            rules,
+            classes: Interned::new(),
+            subjects: Interned::new(),
+            rows: Vec::new(),
+            lists: Interned::new(),
+            decisions: Vec::new(),
+            columns: vec![Column::Other],
+            ports: vec![0; 3 * PORTS],
+            named: FxHashMap::default(),
+            image,
+        };
+        tables.number_ports();
+        // The classes of addresses come first, by their own numbers, and stay. There are no rows yet, so
+        // that nothing changes.
+        for class in 0..tables.image.addresses.classes.len() {
+            let addresses = u32::try_from(class).unwrap_or(u32::MAX);
+            let key = PeerKey { addresses, node: false, identity: Identity::default() };
+            tables.acquire_class(&key, &mut Vec::new());
+        }
+        tables
+    }
+
+    /// Uses numbers again that nothing leads to any more.
+    pub(crate) fn recycle(&mut self) {
+        self.classes.recycle();
+        self.subjects.recycle();
+        self.lists.recycle();
+    }
+
+    /// Ports by their classes in the image: the column behind that of what has no ports.
+    fn number_ports(&mut self) {
+        let classes = u32::try_from(self.image.ports.classes.len()).unwrap_or(u32::MAX);
+        self.columns.extend((0..classes).map(Column::Class));
+        for (ranges, ports) in self.image.ports.ranges.iter().zip(self.ports.chunks_mut(PORTS)) {
+            for (index, (first, class)) in ranges.iter().enumerate() {
+                let end = ranges.get(index + 1).map_or(PORTS, |(next, _)| usize::from(*next));
+                if let Some(cells) = ports.get_mut(usize::from(*first)..end) {
+                    cells.fill(u16::try_from(class + 1).unwrap_or(u16::MAX));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn acquire_class(&mut self, key: &PeerKey, changes: &mut Vec<Change>) -> u32 {
+        let (class, is_new) = self.classes.acquire(key);
+        if is_new {
+            let rows: Vec<u32> = self.subjects.iter().map(|(row, _)| row).collect();
+            for row in rows {
+                self.fill(row, class, changes);
+                changes.push(Change::Cell { row, class });
+            }
+        }
+        class
+    }
+
+    pub(crate) fn release_class(&mut self, class: u32) {
+        if !self.classes.release(class) {
+            return;
+        }
+        let rows: Vec<u32> = self.subjects.iter().map(|(row, _)| row).collect();
+        for row in rows {
+            self.release_list(row, class);
+        }
+    }
+
+    fn release_list(&mut self, row: u32, class: u32) {
+        let cell = self.rows.get(row as usize).and_then(|row| row.cells.get(class as usize));
+        if let Some(list) = cell.copied() {
+            self.lists.release(list);
+        }
+    }
+
+    pub(crate) fn names_of(&self, rule: &Rule) -> &[NamedPort] {
+        let set = rule.ports.and_then(|set| self.image.ports.named.get(set as usize));
+        set.map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn acquire_row(&mut self, key: &SubjectKey, changes: &mut Vec<Change>) -> u32 {
+        let (number, is_new) = self.subjects.acquire(key);
+        if !is_new {
+            return number;
+        }
+        let mut row = Row::default();
+        for policy_number in &key.policies {
+            let Some(policy) = self.image.policies.get(*policy_number as usize) else { continue };
+            if policy.tier == Tier::Namespaced {
+                let [enforced, audited] = &mut row.isolating;
+                audited.get_or_insert(*policy_number);
+                if !policy.audit {
+                    enforced.get_or_insert(*policy_number);
+                }
+            }
+            let first =
+                self.reasons.number(Reason::Rule { policy: *policy_number, rule: 0 }) - Reasons::RULES;
+            let own = (first..).zip(&policy.rules).filter(|(_, rule)| rule.direction == key.direction);
+            row.rules.extend(own.map(|(number, _)| number));
+        }
+        if self.rows.len() <= number as usize {
+            self.rows.resize_with(number as usize + 1, Row::default);
+        }
+        if let Some(place) = self.rows.get_mut(number as usize) {
+            *place = row;
+        }
+        let classes: Vec<u32> = self.classes.iter().map(|(class, _)| class).collect();
+        for class in classes {
+            self.fill(number, class, changes);
+        }
+        changes.push(Change::Row { number });
+        number
+    }
+
+    /// Fills the cell of a row for a class.
+    fn fill(&mut self, row_number: u32, class_number: u32, changes: &mut Vec<Change>) {
+        let (Some(row), Some(subject), Some(class)) = (
+            self.rows.get(row_number as usize),
+            self.subjects.get(row_number),
+            self.classes.get(class_number),
+        ) else {
+            return;
+        };
+        let key = if subject.direction == Direction::Ingress && class.node {
+            ListKey::Node
+        } else {
+            let sets = self.image.addresses.classes.get(class.addresses as usize);
+            let sets = sets.map_or(&[][..], Vec::as_slice);
+            let matches = |number: &&u32| {
+                self.rule(**number).is_some_and(|(_, rule)| {
+                    rule.addresses.is_some_and(|set| sets.binary_search(&set).is_ok())
+                        || rule.pods.iter().any(|term| self.is_named(*term, subject, &class.identity))
+                })
+            };
+            let rules: Box<[u32]> = row.rules.iter().filter(matches).copied().collect();
+            let by_name = rules
+                .iter()
+                .any(|number| self.rule(*number).is_some_and(|(_, rule)| !self.names_of(rule).is_empty()));
+            let destination = match subject.direction {
+                Direction::Egress => &class.identity.ports,
+                Direction::Ingress => &subject.ports,
+            };
+            ListKey::Rules {
+                rules,
+                isolating: row.isolating,
+                ports: if by_name { destination.clone() } else { Box::default() },
+            }
+        };
+        let (list, is_new) = self.lists.acquire(&key);
+        if is_new {
+            let decisions = self.columns.iter().map(|column| self.decide(&key, *column)).collect();
+            if self.decisions.len() <= list as usize {
+                self.decisions.resize_with(list as usize + 1, Vec::new);
+            }
+            if let Some(place) = self.decisions.get_mut(list as usize) {
+                *place = decisions;
+            }
+            changes.push(Change::List { number: list });
+        }
+        if let Some(row) = self.rows.get_mut(row_number as usize) {
+            if row.cells.len() <= class_number as usize {
+                row.cells.resize(class_number as usize + 1, 0);
+            }
+            if let Some(cell) = row.cells.get_mut(class_number as usize) {
+                *cell = list;
+            }
+        }
+    }
+
+    fn rule(&self, number: u32) -> Option<(u32, &Rule)> {
+        let (policy, rule) = self.rules.get(number as usize)?;
+        Some((*policy, self.image.policies.get(*policy as usize)?.rules.get(*rule as usize)?))
+    }
+
+    /// Whether a term names a peer, as this subject sees it.
+    fn is_named(&self, term: u32, subject: &SubjectKey, peer: &Identity) -> bool {
+        peer.terms.binary_search(&term).is_ok()
+            && match self.relations.get(term as usize) {
+                Some(Relation::None) => true,
+                Some(Relation::Same) => subject.namespace.is_some() && subject.namespace == peer.namespace,
+                Some(Relation::Sharing(list)) => {
+                    let of = |all: &Shared| {
+                        all.iter().find(|(known, _)| known == list).map(|(_, values)| values.clone())
+                    };
+                    of(&subject.shared).is_some_and(|own| of(&peer.shared) == Some(own))
+                }
+                None => false,
+            }
+    }
+
+    fn decide(&self, key: &ListKey, column: Column) -> u64 {
+        let on_ports = |rule: &Rule, ports: &[(Protocol, u32, u16)]| {
+            let Some(set) = rule.ports else { return true };
+            let (class, named) = match column {
+                Column::Other => return false,
+                Column::Class(class) => (class, None),
+                Column::Named { class, protocol, port } => (class, Some((protocol, port))),
+            };
+            let sets = self.image.ports.classes.get(class as usize);
+            sets.is_some_and(|sets| sets.binary_search(&set).is_ok())
+                || named.is_some_and(|(protocol, port)| {
+                    self.names_of(rule).iter().any(|name| {
+                        name.protocol == protocol
+                            && self
+                                .names
+                                .get(&name.name)
+                                .is_some_and(|name| ports.binary_search(&(protocol, *name, port)).is_ok())
+                    })
+                })
+        };
+        decide(key, &self.reasons, |number, ports| {
+            let (policy, rule) = self.rule(number)?;
+            on_ports(rule, ports).then(|| (self.image.policies.get(policy as usize), rule))
+        })
+    }
+
+    /// A port that a pod names has a column of its own, and every list a cell for it.
+    pub(crate) fn name_port(&mut self, protocol: Protocol, port: u16, changes: &mut Vec<Change>) {
+        if self.named.contains_key(&(protocol, port)) {
+            return;
+        }
+        let place = protocol as usize * PORTS + usize::from(port);
+        let before = self.ports.get(place).copied().unwrap_or(0);
+        let Some(Column::Class(class)) = self.columns.get(usize::from(before)).copied() else { return };
+        let column = Column::Named { class, protocol, port };
+        let number = u16::try_from(self.columns.len()).unwrap_or(u16::MAX);
+        self.columns.push(column);
+        self.named.insert((protocol, port), number);
+        let lists: Vec<(u32, u64)> =
+            self.lists.iter().map(|(list, key)| (list, self.decide(key, column))).collect();
+        for (list, decision) in lists {
+            if let Some(decisions) = self.decisions.get_mut(list as usize) {
+                decisions.push(decision);
+            }
+            changes.push(Change::List { number: list });
+        }
+        if let Some(place) = self.ports.get_mut(place) {
+            *place = number;
+        }
+        changes.push(Change::Port { protocol: protocol as u8, port });
+    }
+
+    /// What terms ask of two namespaces together: whether one asks for the same, and the lists of labels.
+    pub(crate) fn asked(&self, terms: impl Iterator<Item = u32>) -> (bool, Vec<u32>) {
+        let (mut same, mut lists) = (false, Vec::new());
+        for term in terms {
+            match self.relations.get(term as usize) {
+                Some(Relation::Same) => same = true,
+                Some(Relation::Sharing(list)) => lists.push(*list),
+                Some(Relation::None) | None => {}
+            }
+        }
+        lists.sort_unstable();
+        lists.dedup();
+        (same, lists)
+    }
+
+    /// A row is used once less.
+    pub(crate) fn release_row(&mut self, row: u32) {
+        if self.subjects.release(row) {
+            let classes: Vec<u32> = self.classes.iter().map(|(class, _)| class).collect();
+            for class in classes {
+                self.release_list(row, class);
+            }
+        }
+    }
+}
