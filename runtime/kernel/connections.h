@@ -52,10 +52,28 @@ static __always_inline int is_allowed(struct record *record, const struct connec
 	return 1;
 }
 
+// Whether an ICMP message asks for an answer.
+static __always_inline int is_question(const struct packet *packet)
+{
+	__u8 type = packet->icmp_type;
+	if (packet->protocol == IPPROTO_ICMP)
+		return type == 8 || type == 13 || type == 15 || type == 17;
+	return packet->protocol != IPPROTO_ICMPV6 || type == 128;
+}
+
+// Whether it is such an answer.
+static __always_inline int is_answer(const struct packet *packet)
+{
+	__u8 type = packet->icmp_type;
+	if (packet->protocol == IPPROTO_ICMP)
+		return type == 0 || type == 14 || type == 16 || type == 18;
+	return packet->protocol != IPPROTO_ICMPV6 || type == 129;
+}
+
 // Whether a packet that no rule allows answers a connection that is allowed.
 __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int direction)
 {
-	if (!packet || !endpoint)
+	if (!packet || !endpoint || !is_answer(packet))
 		return 0;
 	struct connection key;
 	key_of(&key, packet, endpoint->id, direction);
@@ -101,8 +119,8 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 			known->state = OPEN;
 		return 0;
 	}
-	// TCP says what opens a connection; of others, the first packet does.
-	if (key.protocol == IPPROTO_TCP && !opens)
+	// TCP and ICMP say what opens a connection; of others, the first packet does.
+	if ((key.protocol == IPPROTO_TCP && !opens) || !is_question(packet))
 		return 0;
 	struct record record = { .seen = now, .generation = generation, .opener = direction, .state = OPENING };
 	bpf_map_update_elem(&records, &key, &record, BPF_ANY);

@@ -14,7 +14,7 @@ static __always_inline void fragments_of(struct fragments *key, const struct pac
 	key->destination = packet->destination;
 	key->id = packet->fragment_id;
 	key->endpoint = endpoint;
-	key->protocol = packet->protocol;
+	key->protocol = packet->fragment_protocol;
 	key->direction = direction;
 }
 

@@ -24,7 +24,9 @@ struct packet {
 	__u8 family, protocol;
 	__u8 tcp_flags; // of TCP
 	__u8 is_first_fragment, is_later_fragment;
-	__u8 passes; // neighbour discovery, address resolution
+	__u8 fragment_protocol; // what the fragments' header says
+	__u8 hop_limit; // of IPv6
+	__u8 passes; // neighbour discovery, and what it needs
 	__u8 icmp_type, is_error;
 	__u32 offset; // of what the protocol carries
 };
@@ -91,8 +93,10 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 				packet->source_port = packet->destination_port = header[4] << 8 | header[5];
 		} else if (packet->family == 6 && packet->protocol == IPPROTO_ICMPV6) {
 			packet->is_error = header[0] >= 1 && header[0] <= 4;
-			// Neighbour discovery, and what it needs of multicast.
-			packet->passes = (header[0] >= 130 && header[0] <= 137) || header[0] == 143;
+			// Neighbour discovery, which no router has passed on; and what it needs of multicast.
+			packet->passes = (header[0] >= 133 && header[0] <= 137 && packet->hop_limit == 255) ||
+					 (((header[0] >= 130 && header[0] <= 132) || header[0] == 143) &&
+					  packet->hop_limit == 1 && packet->destination.hi >> 56 == 0xff);
 			if (header[0] == 128 || header[0] == 129)
 				packet->source_port = packet->destination_port = header[4] << 8 | header[5];
 		}
@@ -114,6 +118,7 @@ static __always_inline int read_v4(struct __sk_buff *skb, __u32 at, struct packe
 	__u16 fragment = bpf_ntohs(ip->frag_off);
 	if (fragment & 0x3fff) {
 		packet->fragment_id = ip->id;
+		packet->fragment_protocol = ip->protocol;
 		packet->is_later_fragment = (fragment & 0x1fff) != 0;
 		packet->is_first_fragment = !packet->is_later_fragment;
 		// One that begins within a TCP header would change what was judged.
@@ -132,6 +137,7 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 	if ((void *)(ip + 1) > end || ip->version != 6)
 		return -1;
 	packet->family = 6;
+	packet->hop_limit = ip->hop_limit;
 	packet->source = from_v6(&ip->saddr);
 	packet->destination = from_v6(&ip->daddr);
 	__u8 next = ip->nexthdr;
@@ -139,8 +145,13 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 	for (int i = 0; i < EXTENSIONS; i++) {
 		__u8 header[8];
 		switch (next) {
+		case 43: // routing: what has stations left goes elsewhere than it says
+			if (offset > 248 || bpf_skb_load_bytes(skb, offset, header, 4) < 0 || header[3])
+				return -1;
+			next = header[0];
+			offset += (header[1] + 1) * 8;
+			continue;
 		case 0: // hop by hop
-		case 43: // routing
 		case 60: // destination
 		case 135: // mobility
 		case 139: // host identity
@@ -161,7 +172,7 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 				return -1;
 			next = header[0];
 			offset += 8;
-			packet->protocol = next;
+			packet->protocol = packet->fragment_protocol = next;
 			__u16 fragment = header[2] << 8 | header[3];
 			if (fragment & 0xfff9) {
 				packet->fragment_id = header[4] << 24 | header[5] << 16 | header[6] << 8 | header[7];
@@ -251,6 +262,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 	packet->destination_port = bpf_ntohs(transport->dest);
 	packet->tcp_flags = ((__u8 *)transport)[13];
 	packet->is_first_fragment = packet->is_later_fragment = 0;
+	packet->fragment_protocol = packet->hop_limit = 0;
 	packet->passes = packet->icmp_type = packet->is_error = 0;
 	packet->fragment_id = packet->offset = 0;
 	return 1;

@@ -41,8 +41,12 @@ fn four(source: [u8; 4], destination: [u8; 4], protocol: u8, fragment: u16, body
 }
 
 fn sixteen(source: [u8; 16], destination: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
+    hops(64, source, destination, next, body)
+}
+
+fn hops(limit: u8, source: [u8; 16], destination: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u16).to_be_bytes();
-    let head = [0x60, 0, 0, 0, length[0], length[1], next, 64];
+    let head = [0x60, 0, 0, 0, length[0], length[1], next, limit];
     ethernet(0x86dd, &[&head[..], &source, &destination, body].concat())
 }
 
@@ -167,6 +171,7 @@ fn connections(ask: &mut Asking<'_>) {
     ask.drops("an echo to nothing", Ingress, &four(SERVER, POD, 1, 0, &icmp(0, 77, &[])));
     ask.passes("an echo request", Egress, &four(POD, SERVER, 1, 0, &icmp(8, 77, &[])));
     ask.passes("its reply", Ingress, &four(SERVER, POD, 1, 0, &icmp(0, 77, &[])));
+    ask.drops("a request in answer to one", Ingress, &four(SERVER, POD, 1, 0, &icmp(8, 77, &[])));
     ask.drops("another's reply", Ingress, &four(SERVER, POD, 1, 0, &icmp(0, 78, &[])));
     ask.drops("GRE to nothing", Ingress, &four(SERVER, POD, 47, 0, &[0; 8]));
     ask.passes("GRE", Egress, &four(POD, SERVER, 47, 0, &[0; 8]));
@@ -204,9 +209,16 @@ fn errors(ask: &mut Asking<'_>) {
     ask.drops("the pod's error about another", Egress, &four(POD, OTHER, 1, 0, &other));
     let too_big = icmp(2, 0, &about(sixteen(six(0), six(2), 6, &tcp(5000, 443, ACK))));
     ask.passes("packet too big", Ingress, &sixteen(six(9), six(0), 58, &too_big));
-    for kind in [133, 134, 135, 136, 143] {
-        ask.passes("neighbour discovery", Ingress, &sixteen(six(9), six(0), 58, &icmp(kind, 0, &[0; 16])));
+    let mut everyone = [0; 16];
+    (everyone[0], everyone[1], everyone[15]) = (0xff, 2, 0x16);
+    for kind in 133..=137 {
+        let message = icmp(kind, 0, &[0; 16]);
+        ask.passes("neighbour discovery", Ingress, &hops(255, six(9), six(0), 58, &message));
+        ask.drops("what a router passed on", Ingress, &hops(254, six(9), six(0), 58, &message));
     }
+    let report = icmp(143, 0, &[0; 16]);
+    ask.passes("a report to routers", Egress, &hops(1, six(0), everyone, 58, &report));
+    ask.drops("a report to somebody", Egress, &hops(1, six(0), six(9), 58, &report));
     ask.drops("an echo by IPv6", Ingress, &sixteen(six(9), six(0), 58, &icmp(128, 0, &[])));
 }
 
@@ -232,15 +244,27 @@ fn fragments(ask: &mut Asking<'_>) {
     ask.drops("of IPv6, of nothing", Ingress, &sixteen(six(1), six(0), 44, &six_fragment(16, 17, &[0; 8])));
     ask.passes("the first", Ingress, &sixteen(six(1), six(0), 44, &six_fragment(1, 17, &udp_body)));
     ask.passes("the next", Ingress, &sixteen(six(1), six(0), 44, &six_fragment(16, 17, &[0; 8])));
+    // A header between the fragments' and UDP's.
+    let mut behind = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp_body].concat();
+    let other = |mut packet: Vec<u8>| {
+        packet[14 + 40 + 7] = 10;
+        packet
+    };
+    behind = other(sixteen(six(1), six(0), 44, &six_fragment(1, 60, &behind)));
+    ask.passes("the first of another", Ingress, &behind);
+    ask.passes("its next", Ingress, &other(sixteen(six(1), six(0), 44, &six_fragment(24, 60, &[0; 8]))));
 }
 
 fn headers(ask: &mut Asking<'_>) {
     let options = |next: u8, body: &[u8]| [&[next, 0, 1, 4, 0, 0, 0, 0][..], body].concat();
+    let routing = |next: u8, left: u8, body: &[u8]| [&[next, 0, 4, left, 0, 0, 0, 0][..], body].concat();
     let segment = tcp(9, 80, SYN);
-    let packet = options(60, &options(43, &options(6, &segment)));
+    let packet = options(43, &routing(60, 0, &options(6, &segment)));
     ask.passes("behind three headers", Ingress, &sixteen(six(1), six(0), 0, &packet));
-    let denied = options(60, &options(43, &options(6, &tcp(9, 81, SYN))));
+    let denied = options(43, &routing(60, 0, &options(6, &tcp(9, 81, SYN))));
     ask.drops("the same, denied", Ingress, &sixteen(six(1), six(0), 0, &denied));
+    let elsewhere = options(43, &routing(6, 1, &segment));
+    ask.drops("what has a station left", Ingress, &sixteen(six(1), six(0), 0, &elsewhere));
     let mut many = segment.clone();
     many = options(6, &many);
     for _ in 0..12 {
