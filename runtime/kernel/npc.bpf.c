@@ -73,6 +73,29 @@ int to_pod(struct __sk_buff *skb)
 	return judge(skb, INGRESS, 0);
 }
 
+// The generation in force: what is attached to interfaces goes on to the programs in here, so that one
+// store changes what judges the packets of all of them.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} in_force SEC(".maps");
+
+SEC("classifier")
+int enter_from_pod(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force, EGRESS);
+	return PASS;
+}
+
+SEC("classifier")
+int enter_to_pod(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force, INGRESS);
+	return PASS;
+}
+
 // What `npc-node query` runs, never attached.
 SEC("classifier")
 int ask_from_pod(struct __sk_buff *skb)

@@ -198,6 +198,14 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
+// The last generation that was made, for whoever makes the next.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} last_generation SEC(".maps");
+
 // Packets that could not be read, that were fragments of unknown packets, and events that were lost.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -10,6 +10,8 @@ mod events;
 #[cfg(target_os = "linux")]
 mod loader;
 #[cfg(target_os = "linux")]
+mod node;
+#[cfg(target_os = "linux")]
 mod table;
 
 pub mod packet;
@@ -18,3 +20,5 @@ pub mod packet;
 pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
 pub use loader::{Endpoint, LoadError, Loaded, Loader, Timed, Verdict};
+#[cfg(target_os = "linux")]
+pub use node::Node;

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Map, RingBuf};
+use aya::maps::{Array, Map, ProgramArray, RingBuf};
+use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
@@ -44,6 +46,10 @@ pub struct Endpoint {
 pub enum LoadError {
     /// The kernel does not take the program, or a map. With what its verifier says.
     Kernel(Box<dyn std::error::Error + Send + Sync>),
+    /// The folder of pins cannot be used.
+    Pins(io::Error),
+    /// Nothing was put in force yet.
+    Nothing,
     /// The memory of a map cannot be had.
     Memory(io::Error),
     /// The tables have no room for it: they are to be loaded again, larger.
@@ -64,6 +70,10 @@ impl fmt::Display for LoadError {
                 }
                 Ok(())
             }
+            Self::Pins(why) => {
+                write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
+            }
+            Self::Nothing => f.write_str("nothing was put in force yet"),
             Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
             Self::Full(what) => write!(f, "the tables have no room for more {what}"),
             Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
@@ -142,10 +152,15 @@ fn slots(endpoints: &[Endpoint]) -> usize {
 }
 
 /// Loads the program.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Loader {
     generation: u32,
+    pins: Option<PathBuf>,
 }
+
+/// The maps that all generations share.
+const SHARED: [&str; 6] =
+    ["records", "fragment_verdicts", "events", "troubles", "in_force", "last_generation"];
 
 /// A generation: a program that is loaded, and its tables.
 pub struct Loaded {
@@ -153,6 +168,8 @@ pub struct Loaded {
     room: Room,
     tables: Tables,
     endpoints: Vec<Endpoint>,
+    /// Whether the programs that are only asked are loaded, too.
+    may_ask: bool,
 }
 
 /// The tables, by what is in them.
@@ -185,10 +202,19 @@ impl Loader {
     /// Of a generation. Records of connections that another one made are judged again.
     #[must_use]
     pub const fn new(generation: u32) -> Self {
-        Self { generation }
+        Self { generation, pins: None }
     }
 
-    /// Loads the program with the tables of a resolver, for these pods.
+    /// Shares with other generations the records of connections, and what is in force, which are pinned
+    /// in this folder of a bpffs.
+    #[must_use]
+    pub fn pins(mut self, folder: &Path) -> Self {
+        self.pins = Some(folder.to_owned());
+        self
+    }
+
+    /// Loads the program with the tables of a resolver, for these pods. It judges nothing until it is
+    /// [put in force](Loaded::put_in_force).
     ///
     /// # Errors
     ///
@@ -208,6 +234,11 @@ impl Loader {
             .map_max_entries("lists", parts(room.lists * room.columns, 32))
             .map_max_entries("endpoints", number(room.slots))
             .map_max_entries("counters", resolver.reasons().count());
+        for name in SHARED {
+            if let Some(pins) = &self.pins {
+                loader.map_pin_path(name, pins.join(name));
+            }
+        }
         let mut ebpf = loader.load(PROGRAM)?;
         let tables = Tables {
             branches: table(&ebpf, "branches", room.branches * 1024)?,
@@ -217,10 +248,10 @@ impl Loader {
             lists: table(&ebpf, "lists", (room.lists * room.columns).div_ceil(32) * 256)?,
             endpoints: table(&ebpf, "endpoints", room.slots * ENDPOINT)?,
         };
-        for name in ["from_pod", "to_pod", "ask_from_pod", "ask_to_pod"] {
+        for name in ["from_pod", "to_pod", "enter_from_pod", "enter_to_pod"] {
             program(&mut ebpf, name)?.load()?;
         }
-        let loaded = Loaded { ebpf, room, tables, endpoints: endpoints.to_vec() };
+        let loaded = Loaded { ebpf, room, tables, endpoints: endpoints.to_vec(), may_ask: false };
         loaded.write_all(resolver)?;
         Ok(loaded)
     }
@@ -378,18 +409,52 @@ impl Loaded {
         cell(0, endpoint.interface)
     }
 
-    /// Judges the packets of an interface from now on: of the host's side of a pod's, what the pod sends
-    /// and what it is sent, before any other program there. It ends when `self` does.
+    /// Judges by these tables from now on: all packets of all interfaces that the program is attached to,
+    /// also by other generations that share its pins.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not take it.
+    pub fn put_in_force(&mut self) -> Result<(), LoadError> {
+        let programs = ["from_pod", "to_pod"].map(|name| {
+            let program: &SchedClassifier = program(&mut self.ebpf, name)?;
+            program.fd()?.try_clone().map_err(|why| LoadError::Kernel(Box::new(why)))
+        });
+        let [from_pod, to_pod] = programs;
+        let mut in_force = self
+            .ebpf
+            .map_mut("in_force")
+            .and_then(|map| ProgramArray::try_from(map).ok())
+            .ok_or_else(|| LoadError::Kernel("the program has no map `in_force`".into()))?;
+        for (index, program) in [(0, from_pod?), (1, to_pod?)] {
+            in_force.set(index, &program, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps for the next process which generation this is.
+    pub(crate) fn set_last_generation(&mut self, generation: u32) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut("last_generation").and_then(|map| Array::try_from(map).ok());
+        let mut map =
+            map.ok_or_else(|| LoadError::Kernel("the program has no map `last_generation`".into()))?;
+        map.set(0, generation, 0).map_err(|why| LoadError::Kernel(Box::new(why)))
+    }
+
+    /// Attaches the program to an interface, before any other program there: the host's side of a pod's.
+    /// What the pod sends and what it is sent is judged by what is in force, as long as the links live.
     ///
     /// # Errors
     ///
     /// Where there is no such interface, or the kernel does not take the program there.
-    pub fn attach(&mut self, interface: &str) -> Result<(), LoadError> {
-        for (name, at) in [("from_pod", TcAttachType::Ingress), ("to_pod", TcAttachType::Egress)] {
+    pub fn attach(&mut self, interface: &str) -> Result<[FdLink; 2], LoadError> {
+        let mut attach = |name: &str, at: TcAttachType| {
+            let program = program(&mut self.ebpf, name)?;
             let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-            program(&mut self.ebpf, name)?.attach_with_options(interface, at, first)?;
-        }
-        Ok(())
+            let link = program.attach_with_options(interface, at, first)?;
+            let link = program.take_link(link)?;
+            FdLink::try_from(link).map_err(|why| LoadError::Kernel(Box::new(why)))
+        };
+        Ok([attach("enter_from_pod", TcAttachType::Ingress)?, attach("enter_to_pod", TcAttachType::Egress)?])
     }
 
     /// What is reported from now on: packets that were dropped, and those of rules that say `log` or of
@@ -458,6 +523,12 @@ impl Loaded {
             Direction::Egress => "ask_from_pod",
             Direction::Ingress => "ask_to_pod",
         };
+        if !self.may_ask {
+            for name in ["ask_from_pod", "ask_to_pod"] {
+                program(&mut self.ebpf, name)?.load()?;
+            }
+            self.may_ask = true;
+        }
         match packet::opening(source, destination, traffic) {
             None => Ok(None),
             Some(packet) => Ok(Some(self.run_program(name, interface, &packet, 1)?.verdict)),

@@ -15,6 +15,10 @@ mod verdicts;
 #[cfg(target_os = "linux")]
 mod wire;
 
+/// Where `ip netns` keeps its names, and where programs are pinned, is the test's own.
+#[cfg(target_os = "linux")]
+const OWN: &str = "mount -t tmpfs none /run && mount -t bpf none /sys/fs/bpf && exec \"$0\" \"$@\"";
+
 #[cfg(not(target_os = "linux"))]
 fn main() {
     println!("kernel: LEFT OUT: the kernel is not Linux");
@@ -32,8 +36,7 @@ fn main() {
             return;
         }
         let status = Command::new("unshare")
-            // `ip netns` keeps its names there.
-            .args(["--net", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec \"$0\" \"$@\""])
+            .args(["--net", "--mount", "sh", "-c", OWN])
             .arg(std::env::current_exe().unwrap())
             .args(std::env::args_os().skip(1))
             .env("NPC_TEST_NETWORK", "own")

@@ -3,13 +3,14 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use npc_cluster::Cluster;
 use npc_image::Direction;
 use npc_model::{Connection, Endpoint as End, Traffic};
-use npc_node::{Endpoint, Loader};
+use npc_node::{Endpoint, Node};
 use npc_program::values::port::Protocol;
 use npc_resolver::{Decision, Pod, Reason, Resolver};
 use npc_targets::{Options, Target};
@@ -56,10 +57,9 @@ import socket, threading
 def tcp(port):
     s = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True)
     def serve(c):
-        while True:
-            data = c.recv(100)
-            if not data: return
-            c.sendall(data)
+        try:
+            while data := c.recv(100): c.sendall(data)
+        except OSError: pass
     while True:
         threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 for port in (80, 81): threading.Thread(target=tcp, args=(port,), daemon=True).start()
@@ -143,25 +143,14 @@ pub(crate) fn packets() {
     let cluster = Cluster::parse(PODS).unwrap();
     let checked = Memory::one(PROGRAM).check(None);
     assert!(!checked.report.has_errors(), "{:?}", checked.report);
-    let options = Options::default();
-    let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
-    let image = Arc::new(npc_image::read(&output.image).unwrap());
+    let resolver = resolved(PROGRAM, &cluster);
+    let image = Arc::clone(resolver.image());
     setting("ipv4/ip_forward", "1");
     setting("ipv6/conf/all/forwarding", "1");
-    let mut resolver = Resolver::new(Arc::clone(&image), Vec::new());
     let (mut endpoints, mut hosts, mut servers) = (Vec::new(), Vec::new(), Servers(Vec::new()));
     for (place, pod) in cluster.pods.iter().enumerate() {
         let host = network(&pod.name, &pod.addresses);
         let interface = crate::verdicts::index_of(&host);
-        let resolved = Pod {
-            namespace: Arc::from("x"),
-            labels: pod.labels.clone(),
-            addresses: pod.addresses.clone(),
-            ports: Vec::new(),
-            host_network: false,
-            local: true,
-        };
-        resolver.set_pod(place as u32, resolved);
         endpoints.push(Endpoint { pod: place as u32, interface, id: place as u32 + 1 });
         hosts.push(host);
         let mut server = python(&pod.name, SERVER, &[]).stdout(Stdio::piped()).spawn().unwrap();
@@ -172,9 +161,12 @@ pub(crate) fn packets() {
     }
     // Without the program everything arrives: what does not later is its doing.
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[1], 81), "the network of the test does not work");
-    let mut loaded = Loader::new(1).load(&resolver, &endpoints).unwrap();
-    hosts.iter().for_each(|host| loaded.attach(host).unwrap());
-    let mut events = loaded.take_events().unwrap();
+    let pins = Path::new("/sys/fs/bpf/npc-test");
+    let mut node = Node::open(pins).unwrap();
+    assert!(node.attach(&hosts[0]).is_err(), "there is nothing to judge by yet");
+    node.enforce(&resolver, &endpoints).unwrap();
+    hosts.iter().for_each(|host| node.attach(host).unwrap());
+    let mut events = node.loaded().unwrap().take_events().unwrap();
     let (mut sent, mut arrived) = (0, 0);
     for (from, source) in cluster.pods.iter().enumerate() {
         for (to, destination) in cluster.pods.iter().enumerate() {
@@ -209,13 +201,95 @@ pub(crate) fn packets() {
     let rule = image.policies[0].rules[0].place;
     assert_eq!((rule.line, denial.direction), (2, Direction::Ingress));
     assert_eq!((denial.endpoint, denial.decision.allows()), (2, false));
-    // Where it ends, everything arrives again.
-    drop(loaded);
-    assert!(reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "the program is still there");
     println!(
         "kernel: {sent} connections over veths, {arrived} arrived, 0 otherwise than the interpreter says"
     );
     assert!(arrived > 10 && arrived < sent);
+    swaps(node, &cluster, &endpoints, &hosts);
+}
+
+/// The tables of a program, for the pods of the cluster.
+fn resolved(program: &str, cluster: &Cluster) -> Resolver {
+    let checked = Memory::one(program).check(None);
+    assert!(!checked.report.has_errors(), "{:?}", checked.report);
+    let options = Options::default();
+    let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
+    let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
+    for (place, pod) in cluster.pods.iter().enumerate() {
+        let resolved = Pod {
+            namespace: Arc::from("x"),
+            labels: pod.labels.clone(),
+            addresses: pod.addresses.clone(),
+            ports: Vec::new(),
+            host_network: false,
+            local: true,
+        };
+        resolver.set_pod(place as u32, resolved);
+    }
+    resolver
+}
+
+/// Sends a message each 5 milliseconds over one connection, and says how many came back.
+const STEADY: &str = r"
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 80), timeout=1)
+print('open', flush=True)
+count = 0
+try:
+    while True:
+        s.sendall(b'x')
+        if s.recv(1) != b'x': raise OSError()
+        count += 1
+        time.sleep(0.005)
+        print(count, flush=True)
+except OSError:
+    print('cut', flush=True)
+";
+
+/// Programs take each other's place under traffic: what both allow goes on, what neither allows never
+/// arrives, and what the last one denies is cut. When the process ends, all goes on.
+fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[String]) {
+    let other = PROGRAM.replace("tcp/80, udp/53", "tcp/80-90").replace("policy b for", "policy other for");
+    let programs = [resolved(&other, cluster), resolved(PROGRAM, cluster)];
+    let address = cluster.pods[1].addresses[0].to_string();
+    let mut steady = python("a", STEADY, &[&address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(steady.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "open");
+    // Read all the time, so that it never waits.
+    let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<String>>());
+    let before = node.generation();
+    let swaps: u32 = std::env::var("NPC_TEST_SWAPS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    for swap in 0..swaps {
+        node.enforce(&programs[swap as usize % 2], endpoints).unwrap();
+        assert!(!reaches("c", "udp", cluster.pods[1].addresses[0], 53), "c reaches b while programs change");
+    }
+    assert_eq!(node.generation(), before + swaps);
+    // A process that ends leaves all as it is.
+    drop(node);
+    assert!(!reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "nothing is enforced any more");
+    assert!(reaches("a", "tcp", cluster.pods[1].addresses[0], 80), "what is allowed is cut");
+    let mut node = Node::open(Path::new("/sys/fs/bpf/npc-test")).unwrap();
+    assert_eq!(node.generation(), before + swaps, "the next one knows where it was");
+    assert!(!reader.is_finished(), "what both allow was cut");
+    // What is no longer allowed is cut, though it is open.
+    let denied = PROGRAM.replace("on tcp/80, udp/53", "on tcp/79");
+    node.enforce(&resolved(&denied, cluster), endpoints).unwrap();
+    let lines = reader.join().unwrap();
+    steady.wait().unwrap();
+    assert_eq!(lines.last().map(String::as_str), Some("cut"));
+    assert!(lines.len() > 500, "{}", lines.len());
+    // One interface more, and one less.
+    hosts.iter().for_each(|host| node.attach(host).unwrap());
+    node.detach(&hosts[1]).unwrap();
+    assert!(reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "b is judged though it is detached");
+    assert!(!reaches("b", "tcp", cluster.pods[0].addresses[0], 80), "a is no longer judged");
+    node.detach_all().unwrap();
+    assert!(!Path::new("/sys/fs/bpf/npc-test").exists());
+    assert!(reaches("b", "tcp", cluster.pods[0].addresses[0], 80), "something is left");
+    println!(
+        "kernel: {swaps} swaps under traffic, {} messages of an open connection, 0 packets against both programs, 0 cuts",
+        lines.len()
+    );
 }
 
 fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
