@@ -14,6 +14,7 @@ pub mod live;
 pub mod memory;
 pub mod namespaces;
 pub mod random;
+pub mod tables;
 pub mod timing;
 pub mod to_np;
 pub mod tools;

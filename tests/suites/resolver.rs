@@ -12,52 +12,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use npc_cluster::Cluster;
-use npc_image::{Direction, Image, Named, Protocol, Traffic};
+use npc_image::Direction;
 use npc_model::{Connection, Decision, Endpoint, Verdict};
-use npc_program::Program;
-use npc_resolver::{Change, Pod, Reason, Resolver};
-use npc_targets::{Options, Target};
+use npc_resolver::{Change, Reason, Resolver};
 use npc_tests::memory::Memory;
+use npc_tests::random;
+use npc_tests::tables::{cluster, connection, image, pod, resolver, traffic};
 use npc_tests::vectors::{cases, folder};
-use npc_tests::{namespaces, random};
-
-fn image(program: &Program, sources: &npc_diagnostics::SourceMap) -> Arc<Image> {
-    let output = npc_targets::compile(Target::Ebpf, program, sources, &Options::default(), None);
-    Arc::new(npc_image::read(&output.image).unwrap())
-}
-
-fn protocol(protocol: npc_program::values::port::Protocol) -> Protocol {
-    Protocol::ALL[protocol as usize]
-}
-
-fn pod(cluster: &Cluster, place: usize) -> Pod {
-    let pod = &cluster.pods[place];
-    Pod {
-        namespace: Arc::from(cluster.namespaces[pod.namespace].name.as_str()),
-        labels: pod.labels.clone(),
-        addresses: pod.addresses.clone(),
-        ports: pod
-            .ports
-            .iter()
-            .map(|port| Named { name: port.name.clone(), protocol: protocol(port.protocol), port: port.port })
-            .collect(),
-        host_network: pod.host_network,
-        local: true,
-    }
-}
-
-/// The tables of a cluster, all of whose pods are on one node.
-fn resolver(image: &Arc<Image>, cluster: &Cluster, node: &[IpAddr]) -> Resolver {
-    let mut resolver = Resolver::new(Arc::clone(image), node.to_vec());
-    for namespace in &cluster.namespaces {
-        resolver.set_namespace(&namespace.name, namespace.labels.clone());
-    }
-    for place in 0..cluster.pods.len() {
-        resolver.set_pod(place as u32, pod(cluster, place));
-    }
-    resolver
-}
 
 /// Compares what the tables say of both sides with the verdict.
 fn compare(resolver: &Resolver, connection: &Connection<'_>, expected: &Verdict) -> usize {
@@ -72,10 +33,7 @@ fn compare_half(
     half: fn(npc_resolver::Decision) -> u32,
 ) -> usize {
     let Verdict::Decided { egress, ingress } = expected else { return 0 };
-    let traffic = match connection.traffic {
-        npc_model::Traffic::Port(own, port) => Traffic::Port(protocol(own), port),
-        npc_model::Traffic::Other => Traffic::Other,
-    };
+    let traffic = traffic(connection.traffic);
     let sides = [
         (Direction::Egress, egress, &connection.source, &connection.destination),
         (Direction::Ingress, ingress, &connection.destination, &connection.source),
@@ -110,54 +68,6 @@ fn compare_half(
         compared += 1;
     }
     compared
-}
-
-/// A cluster in which every pod has addresses, and each address one pod.
-fn cluster(seed: u64, pods: usize) -> Cluster {
-    let mut cluster = namespaces::cluster_with_pods(seed, pods);
-    let mut seen = std::collections::BTreeSet::new();
-    for (place, pod) in cluster.pods.iter_mut().enumerate() {
-        pod.node_addresses.clear();
-        pod.addresses.retain(|address| seen.insert(*address));
-        if pod.addresses.is_empty() {
-            pod.addresses.push(format!("10.9.{}.{}", place / 250, place % 250 + 1).parse().unwrap());
-        }
-    }
-    cluster
-}
-
-fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
-    let outside = ["10.1.2.3", "169.254.169.254", "192.0.2.7", "8.8.8.8", "2001:db8::1", "fd00::9"];
-    loop {
-        let mut end = |outside_allowed: bool| {
-            if outside_allowed && random.u8(..4) == 0 {
-                let address: IpAddr = outside[random.usize(..outside.len())].parse().unwrap();
-                if !cluster.pods.iter().any(|pod| pod.addresses.contains(&address)) {
-                    return Endpoint::Outside(address);
-                }
-            }
-            let place = random.usize(..cluster.pods.len());
-            let addresses = &cluster.pods[place].addresses;
-            Endpoint::pod(cluster, place, Some(addresses[random.usize(..addresses.len())])).unwrap()
-        };
-        let first = end(true);
-        let is_pod = matches!(first, Endpoint::Pod { .. });
-        let second = end(is_pod);
-        let (source, destination) = if random.bool() { (first, second) } else { (second, first) };
-        let family = |end: &Endpoint<'_>| end.address().map(|address| address.is_ipv4());
-        if family(&source) != family(&destination) {
-            continue;
-        }
-        let ports = [53, 80, 8050, 9, 65535, 8080, 1];
-        let traffic = match random.u8(..8) {
-            0 => npc_model::Traffic::Other,
-            _ => npc_model::Traffic::Port(
-                npc_program::values::port::Protocol::ALL[random.usize(..3)],
-                ports[random.usize(..ports.len())],
-            ),
-        };
-        return Connection { source, destination, traffic };
-    }
 }
 
 /// Random programs of all tiers, with audit policies; every decision with its reason.
@@ -252,7 +162,7 @@ fn any_sequence_of_changes_comes_to_the_same() {
                 }
             }
         }
-        let fresh = self::resolver(&image, &end, &[]);
+        let fresh = npc_tests::tables::resolver(&image, &end, &[]);
         for _ in 0..300 {
             let connection = connection(&mut random, &end);
             let expected = npc_model::verdict(&checked.program, &connection);
@@ -306,10 +216,7 @@ fn known_verdicts() {
                 let connection = probe.connection(&cluster);
                 let expected = npc_model::verdict(&program, &connection);
                 assert_eq!(expected.allowed(), probe.allowed, "{}", case.id);
-                let traffic = match connection.traffic {
-                    npc_model::Traffic::Port(own, port) => Traffic::Port(protocol(own), port),
-                    npc_model::Traffic::Other => Traffic::Other,
-                };
+                let traffic = traffic(connection.traffic);
                 let side = |direction, subject: &Endpoint<'_>, peer: &Endpoint<'_>| match subject {
                     Endpoint::Pod { place, .. } => resolver
                         .decision(*place as u32, direction, peer.address().unwrap(), traffic)

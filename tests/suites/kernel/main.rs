@@ -48,5 +48,6 @@ fn main() {
     let interfaces: Vec<u32> = (0..verdicts::INTERFACES).map(verdicts::interface).collect();
     flows::flows(&interfaces);
     wire::packets();
+    verdicts::random_programs(&interfaces);
     verdicts::known_verdicts(&interfaces);
 }

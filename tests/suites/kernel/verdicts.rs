@@ -2,15 +2,17 @@
 
 use std::net::IpAddr;
 use std::process::Command;
-use std::sync::Arc;
 
+use fastrand::Rng;
+use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
-use npc_image::{Direction, Named, Protocol, Traffic};
-use npc_model::Endpoint as End;
-use npc_node::{Endpoint, Loaded, Loader};
-use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
-use npc_tests::vectors::{Case, Probe, cases, folder};
+use npc_image::Direction;
+use npc_model::{Connection, Endpoint as End};
+use npc_node::{Endpoint, LoadError, Loaded, Loader};
+use npc_tests::memory::Memory;
+use npc_tests::random;
+use npc_tests::tables::{cluster, connection, image, pod, resolver, traffic};
+use npc_tests::vectors::{Case, cases, folder};
 
 /// How many interfaces there are: no case has more pods.
 pub(crate) const INTERFACES: usize = 64;
@@ -32,11 +34,11 @@ pub(crate) fn index_of(name: &str) -> u32 {
     String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().trim().parse().unwrap()
 }
 
-fn traffic(probe: npc_model::Traffic) -> Traffic {
-    match probe {
-        npc_model::Traffic::Port(protocol, port) => Traffic::Port(Protocol::ALL[protocol as usize], port),
-        npc_model::Traffic::Other => Traffic::Other,
-    }
+/// The pods of a cluster, each on an interface of its own.
+fn endpoints(cluster: &Cluster, interfaces: &[u32]) -> Vec<Endpoint> {
+    assert!(cluster.pods.len() <= INTERFACES);
+    let pods = (0..cluster.pods.len() as u32).zip(interfaces);
+    pods.map(|(pod, interface)| Endpoint { pod, interface: *interface, id: pod + 1 }).collect()
 }
 
 /// A case, resolved and loaded.
@@ -44,40 +46,14 @@ fn load(case: &Case, interfaces: &[u32]) -> (Loaded, Vec<IpAddr>) {
     let mut sources = SourceMap::new();
     let file = sources.add("manifests.yaml", case.manifests());
     let program = npc_import::import(file, &case.manifests()).into_program();
-    let output = npc_targets::compile(Target::Ebpf, &program, &sources, &Options::default(), None);
-    let image = Arc::new(npc_image::read(&output.image).unwrap());
     let cluster = case.cluster();
     let node: Vec<IpAddr> = cluster.pods.iter().flat_map(|pod| pod.node_addresses.iter().copied()).collect();
-    let mut resolver = Resolver::new(image, node.clone());
-    for namespace in &cluster.namespaces {
-        resolver.set_namespace(&namespace.name, namespace.labels.clone());
-    }
-    let mut endpoints = Vec::new();
-    for (place, pod) in cluster.pods.iter().enumerate() {
-        let named = pod.ports.iter().map(|port| Named {
-            name: port.name.clone(),
-            protocol: Protocol::ALL[port.protocol as usize],
-            port: port.port,
-        });
-        let resolved = Pod {
-            namespace: Arc::from(cluster.namespaces[pod.namespace].name.as_str()),
-            labels: pod.labels.clone(),
-            addresses: pod.addresses.clone(),
-            ports: named.collect(),
-            host_network: pod.host_network,
-            local: true,
-        };
-        let number = place as u32;
-        resolver.set_pod(number, resolved);
-        endpoints.push(Endpoint { pod: number, interface: interfaces[place], id: number + 1 });
-    }
-    (Loader::new(1).load(&resolver, &endpoints).unwrap(), node)
+    let resolver = resolver(&image(&program, &sources), &cluster, &node);
+    (Loader::new(1).load(&resolver, &endpoints(&cluster, interfaces)).unwrap(), node)
 }
 
 /// What the kernel says of a connection, on both sides.
-fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], case: &Case, probe: &Probe) -> bool {
-    let cluster = case.cluster();
-    let connection = probe.connection(&cluster);
+fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Connection<'_>) -> bool {
     let addresses = [&connection.source, &connection.destination].map(|end| end.address().unwrap());
     let mut side = |direction, end: &End<'_>| match end {
         End::Pod { place, .. } => loaded
@@ -92,6 +68,62 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], case: &Case, pr
         && side(Direction::Ingress, &connection.destination)
 }
 
+/// Random programs and clusters: compiled, resolved and loaded they say what the interpreter says; and
+/// after changes of pods, written into the tables that are loaded, too.
+pub(crate) fn random_programs(interfaces: &[u32]) {
+    let seed = random::seed();
+    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
+    let (mut asked, mut changed, mut anew) = (0, 0, 0);
+    for index in 0..programs {
+        let mut random = Rng::with_seed(seed * 800_000 + index);
+        let policies = 1 + random.usize(..25);
+        let source = random::program_with_tiers(&mut random, policies);
+        let checked = Memory::one(&source).check(None);
+        let image = image(&checked.program, checked.sources());
+        let mut cluster = cluster(seed * 29 + index, 40);
+        let mut resolver = resolver(&image, &cluster, &[]);
+        let mut loaded = Loader::new(1).load(&resolver, &endpoints(&cluster, interfaces)).unwrap();
+        resolver.take_changes();
+        for _ in 0..3 {
+            for _ in 0..100 {
+                let connection = connection(&mut random, &cluster);
+                let expected = npc_model::verdict(&checked.program, &connection).allowed();
+                let itself = connection.source.address() == connection.destination.address();
+                let found = ask(&mut loaded, &[], interfaces, &connection) || itself;
+                assert_eq!(
+                    found, expected,
+                    "{} -> {} {}\n{source}",
+                    connection.source, connection.destination, connection.traffic
+                );
+                asked += 1;
+            }
+            // Some pods are another's like, by labels, namespace and ports.
+            for _ in 0..5 {
+                let (one, other) = (random.usize(..cluster.pods.len()), random.usize(..cluster.pods.len()));
+                let like = cluster.pods[other].clone();
+                let own = &mut cluster.pods[one];
+                (own.labels, own.namespace, own.ports) = (like.labels, like.namespace, like.ports);
+                own.name = format!("changed-{changed}");
+                resolver.set_pod(one as u32, pod(&cluster, one));
+                changed += 1;
+            }
+            let changes = resolver.take_changes();
+            match loaded.apply(&resolver, &changes) {
+                Ok(()) => {}
+                Err(LoadError::Full(_)) => {
+                    loaded = Loader::new(1).load(&resolver, &endpoints(&cluster, interfaces)).unwrap();
+                    anew += 1;
+                }
+                Err(why) => panic!("{why}"),
+            }
+            resolver.recycle();
+        }
+    }
+    println!(
+        "kernel: seed {seed}: {programs} random programs, {changed} changes of pods, {anew} tables made anew; {asked} connections, 0 different"
+    );
+}
+
 /// The known verdicts, by test-run: a hundred cases of each set, or as many as `NPC_TEST_CASES` says.
 pub(crate) fn known_verdicts(interfaces: &[u32]) {
     let Some(folder) = folder("kernel") else { return };
@@ -100,12 +132,12 @@ pub(crate) fn known_verdicts(interfaces: &[u32]) {
         let all = cases(&folder.join(format!("set{set}.jsonl")));
         let (mut count, mut probes, mut wrong) = (0, 0, Vec::new());
         for case in all.iter().take(most) {
-            assert!(case.cluster().pods.len() <= INTERFACES, "{}", case.id);
+            let cluster = case.cluster();
             let (mut loaded, node) = load(case, interfaces);
             count += 1;
             for (index, probe) in case.probes.iter().enumerate() {
                 probes += 1;
-                if ask(&mut loaded, &node, interfaces, case, probe) != probe.allowed {
+                if ask(&mut loaded, &node, interfaces, &probe.connection(&cluster)) != probe.allowed {
                     wrong.push(format!("{} probe {index}", case.id));
                 }
             }
