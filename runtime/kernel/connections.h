@@ -37,14 +37,14 @@ static __always_inline void key_of(struct connection *key, const struct packet *
 }
 
 // Whether a connection that a record is of is still allowed in the direction in which it was opened.
-static __always_inline int is_allowed(struct record *record, const struct connection *key,
+static __always_inline int is_allowed(struct record *record, struct connection *key,
 				      const struct endpoint *endpoint)
 {
 	if (record->generation == generation)
 		return 1;
 	int opener = record->opener & 1;
 	__u16 port = opener == EGRESS ? key->remote_port : key->local_port;
-	__u64 decision = decide(opener == EGRESS ? endpoint->rows[EGRESS] : endpoint->rows[INGRESS], key->family,
+	__u64 decision = decide_again(opener == EGRESS ? endpoint->rows[EGRESS] : endpoint->rows[INGRESS], key->family,
 				&key->remote, key->protocol, port);
 	if (!(decision & ALLOW))
 		return 0;
@@ -187,6 +187,6 @@ __noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct 
 		return 1;
 	// A connection that policies allow by themselves has no record.
 	__u32 row = direction == EGRESS ? endpoint->rows[INGRESS] : endpoint->rows[EGRESS];
-	const struct address *remote = direction == EGRESS ? &about.source : &about.destination;
-	return (decide(row, about.family, remote, about.protocol, about.destination_port) & ALLOW) != 0;
+	struct address *remote = direction == EGRESS ? &about.source : &about.destination;
+	return (decide_again(row, about.family, remote, about.protocol, about.destination_port) & ALLOW) != 0;
 }

@@ -79,6 +79,12 @@ static __always_inline __u64 decide(__u32 row, __u8 family, const struct address
 	return list ? list->decisions[cell & 31] : 0;
 }
 
+// The same where it is not asked of every packet.
+__noinline __u64 decide_again(__u32 row, __u32 family, struct address *peer, __u32 protocol, __u32 port)
+{
+	return peer ? decide(row, family, peer, protocol, port) : 0;
+}
+
 static __always_inline void count(__u32 reason, __u32 length)
 {
 	struct counter *counter = bpf_map_lookup_elem(&counters, &reason);
