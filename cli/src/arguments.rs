@@ -255,7 +255,7 @@ pub(crate) struct Query {
     /// `external`. Each answer is a line of JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) connections: Option<PathBuf>,
-    /// Of many connections, the verdicts alone, without the rules that decide: in less than half of the time.
+    /// Of many connections, the verdicts alone, without the rules that decide: in half of the time.
     #[arg(long, requires = "connections")]
     pub(crate) verdicts: bool,
     /// Ask the policies themselves, or what these targets make of them in the cluster.

@@ -96,7 +96,7 @@ int enter_to_pod(struct __sk_buff *skb)
 	return PASS;
 }
 
-// What `npc-node query` runs, never attached.
+// What the loader asks, never attached.
 SEC("classifier")
 int ask_from_pod(struct __sk_buff *skb)
 {

@@ -120,9 +120,8 @@ struct event {
 	__u32 length;
 };
 
-// Why a packet is dropped that no rule decides.
-enum cause { BY_POLICY = 0, UNREADABLE = 1, FRAGMENT = 2 };
-
+// Why a packet is reported.
+enum cause { BY_POLICY = 0, UNREADABLE = 1 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

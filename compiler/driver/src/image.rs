@@ -10,6 +10,7 @@ use npc_program::{
     Action, Direction, Operator, Peer, PodTerm, Policy, PortTerm, Program, Rule, Scope, ScopeBase, Selector,
     Tier,
 };
+use npc_targets::image_protocol;
 
 /// What an image, read back, says otherwise than the program that it was made of: the first policy or
 /// rule that differs, and in what. All is compared in forms that only equal things share, so that where
@@ -250,19 +251,12 @@ impl<'i> Sets<'i> {
     }
 }
 
+/// Read back by itself, and not by what wrote it: a fault there is to be found here. So is all above.
 const fn program_protocol(protocol: image::Protocol) -> Protocol {
     match protocol {
         image::Protocol::Tcp => Protocol::Tcp,
         image::Protocol::Udp => Protocol::Udp,
         image::Protocol::Sctp => Protocol::Sctp,
-    }
-}
-
-const fn image_protocol(protocol: Protocol) -> image::Protocol {
-    match protocol {
-        Protocol::Tcp => image::Protocol::Tcp,
-        Protocol::Udp => image::Protocol::Udp,
-        Protocol::Sctp => image::Protocol::Sctp,
     }
 }
 

@@ -51,13 +51,21 @@ impl Classes {
     /// The classes of a family.
     #[must_use]
     pub fn new(sets: &AddressSets<'_>, family: Family) -> Self {
+        let ranges = sets.list.iter().enumerate().flat_map(|(index, set)| {
+            set.ranges(family).iter().map(move |(first, last)| (index, *first, *last))
+        });
+        Self::of_ranges(ranges, family.last())
+    }
+
+    /// The classes of any numbers, up to the last, by the ranges that are in each set: the set, the first
+    /// and the last of a range. Those of one set are apart.
+    #[must_use]
+    pub fn of_ranges(ranges: impl Iterator<Item = (usize, u128, u128)>, end: u128) -> Self {
         // Where a set begins and ends.
         let mut changes: Vec<(u128, usize)> = Vec::new();
-        for (index, set) in sets.list.iter().enumerate() {
-            for (first, last) in set.ranges(family) {
-                changes.push((*first, index));
-                changes.extend(last.checked_add(1).map(|after| (after, index)));
-            }
+        for (set, first, last) in ranges {
+            changes.push((first, set));
+            changes.extend(last.checked_add(1).map(|after| (after, set)));
         }
         changes.sort_unstable();
         let mut classes = Self { ranges: Vec::new(), sets: Vec::new() };
@@ -72,7 +80,7 @@ impl Classes {
                     Err(place) => inside.insert(place, set),
                 }
             }
-            if at > family.last() {
+            if at > end {
                 break;
             }
             let next = known.len();

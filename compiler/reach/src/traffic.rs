@@ -3,7 +3,7 @@
 use std::fmt;
 
 use npc_model::Traffic;
-use npc_program::values::port::{Port, Protocol, Which};
+use npc_program::values::port::{Port, Protocol, Which, merge};
 use rustc_hash::FxHashMap;
 
 /// A set of traffic.
@@ -40,7 +40,7 @@ impl TrafficSet {
                 Which::Named(name) => named(port.protocol, name, ranges),
             }
         }
-        all.ports.iter_mut().for_each(tidy);
+        all.ports.iter_mut().for_each(merge);
         all
     }
 
@@ -132,18 +132,6 @@ impl fmt::Display for TrafficSet {
     }
 }
 
-/// Puts ranges in order, and together where they touch.
-fn tidy(ranges: &mut Vec<(u16, u16)>) {
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, kept| {
-        let joined = u32::from(next.0) <= u32::from(kept.1) + 1;
-        if joined {
-            kept.1 = kept.1.max(next.1);
-        }
-        joined
-    });
-}
-
 /// The ports of which `keep` holds, by whether the first and the second list has them.
 fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Vec<(u16, u16)> {
     // Between two starts, and behind two ends, nothing changes.
@@ -164,7 +152,7 @@ fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool
             out.push((first, last));
         }
     }
-    tidy(&mut out);
+    merge(&mut out);
     out
 }
 

@@ -1,6 +1,5 @@
 //! The map image of the node runtime. It carries everything that the language can say.
 
-use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use npc_diagnostics::{FileId, Location, SourceMap};
 use npc_image as image;
 use npc_image::Image;
 use npc_model::{AddressSets, Addresses, Classes, Family};
-use npc_program::values::port::{Protocol, Which};
+use npc_program::values::port::{Protocol, Which, merge};
 use npc_program::{
     Action, Direction, Operator, Peer, PodTerm, Policy, PortTerm, Program, Rule, Scope, ScopeBase, Selector,
     Tier,
@@ -46,6 +45,16 @@ pub(crate) fn compile(program: &Program, sources: &SourceMap) -> Image {
             .map(|(scope, selector)| image::PodTerm { scope: *scope, selector: *selector })
             .collect(),
         scopes: writer.scopes_list(),
+    }
+}
+
+/// A protocol, as an image has it.
+#[must_use]
+pub const fn image_protocol(protocol: Protocol) -> image::Protocol {
+    match protocol {
+        Protocol::Tcp => image::Protocol::Tcp,
+        Protocol::Udp => image::Protocol::Udp,
+        Protocol::Sctp => image::Protocol::Sctp,
     }
 }
 
@@ -207,35 +216,22 @@ impl<'p> Writer<'p> {
         let mut classes: Numbered<Vec<u32>> = Numbered::default();
         let mut ranges: [Vec<(u16, u32)>; 3] = Default::default();
         for (protocol, list) in Protocol::ALL.into_iter().zip(&mut ranges) {
-            // Where a set begins and ends.
-            let mut changes: BTreeMap<u32, Vec<u32>> = BTreeMap::from([(0, Vec::new())]);
-            for (set, (of, _)) in (0..).zip(&self.port_sets.list) {
-                for (first, last) in of.get(protocol as usize).into_iter().flatten() {
-                    changes.entry(u32::from(*first)).or_default().push(set);
-                    changes.entry(u32::from(*last) + 1).or_default().push(set);
-                }
-            }
-            let mut inside: Vec<u32> = Vec::new();
-            for (first, sets) in changes {
-                for set in sets {
-                    match inside.binary_search(&set) {
-                        Ok(place) => drop(inside.remove(place)),
-                        Err(place) => inside.insert(place, set),
-                    }
-                }
-                // Behind the last port there is none.
-                if let Ok(first) = u16::try_from(first) {
-                    list.push((first, classes.place(inside.clone())));
-                }
-            }
+            let sets = self.port_sets.list.iter().enumerate();
+            let all = sets.flat_map(|(set, (of, _))| {
+                let own = of.get(protocol as usize).into_iter().flatten();
+                own.map(move |(first, last)| (set, u128::from(*first), u128::from(*last)))
+            });
+            let own = Classes::of_ranges(all, u128::from(u16::MAX));
+            let class: Vec<u32> = own.all().iter().map(|sets| classes.place(numbers(sets))).collect();
+            list.extend(
+                own.list()
+                    .iter()
+                    .filter_map(|(first, own)| Some((u16::try_from(*first).ok()?, *class.get(*own)?))),
+            );
         }
         let named = self.port_sets.list.iter().map(|(_, named)| {
             let port = |(protocol, name): &(Protocol, Arc<str>)| image::NamedPort {
-                protocol: match protocol {
-                    Protocol::Tcp => image::Protocol::Tcp,
-                    Protocol::Udp => image::Protocol::Udp,
-                    Protocol::Sctp => image::Protocol::Sctp,
-                },
+                protocol: image_protocol(*protocol),
                 name: Arc::clone(name),
             };
             named.iter().map(port).collect()
@@ -269,16 +265,7 @@ fn port_set(ports: &[PortTerm]) -> PortSet {
             Which::Named(name) => named.push((port.protocol, Arc::clone(name))),
         }
     }
-    for ranges in &mut numbers {
-        ranges.sort_unstable();
-        ranges.dedup_by(|next, kept| {
-            let joined = u32::from(next.0) <= u32::from(kept.1) + 1;
-            if joined {
-                kept.1 = kept.1.max(next.1);
-            }
-            joined
-        });
-    }
+    numbers.iter_mut().for_each(merge);
     named.sort();
     named.dedup();
     (numbers, named)

@@ -23,6 +23,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, SourceMap};
 use npc_program::Program;
 
+pub use ebpf::image_protocol;
 pub use options::{KyvernoVersion, Options, PodBlocks};
 pub use target::Target;
 

@@ -133,8 +133,10 @@ impl Resolver {
         if !self.namespaces.contains_key(&pod.namespace) {
             self.set_namespace(&pod.namespace.clone(), Labels::new());
         }
-        let identity = self.identity(&pod);
-        let rows = (pod.local && !pod.host_network).then(|| self.acquire_rows(&pod));
+        let scopes = self.namespaces.get(&pod.namespace).map_or(&[][..], |namespace| &namespace.scopes);
+        let terms = self.terms.matching(&self.tables.image, scopes, &pod.labels);
+        let identity = self.identity(&pod, &terms);
+        let rows = (pod.local && !pod.host_network).then(|| self.acquire_rows(&pod, &terms, &identity.ports));
         for (protocol, _, port) in &identity.ports {
             self.tables.name_port(*protocol, *port, &mut self.changes);
         }
@@ -207,10 +209,11 @@ impl Resolver {
         self.tables.recycle();
     }
 
-    fn identity(&self, pod: &Pod) -> Identity {
+    /// What rules can tell of a pod that these terms select.
+    fn identity(&self, pod: &Pod, terms: &[u32]) -> Identity {
         let Some(namespace) = self.namespaces.get(&pod.namespace) else { return Identity::default() };
-        let mut terms = self.terms.matching(&self.tables.image, &namespace.scopes, &pod.labels);
-        terms.retain(|term| self.is_peer.get(*term as usize) == Some(&true));
+        let is_peer = |term: &u32| self.is_peer.get(*term as usize) == Some(&true);
+        let terms: Vec<u32> = terms.iter().copied().filter(is_peer).collect();
         let (same, lists) = self.tables.asked(terms.iter().copied());
         let mut ports: Vec<(Protocol, u32, u16)> = pod
             .ports
@@ -273,9 +276,7 @@ impl Resolver {
     }
 
     /// The rows of a local pod: what it sends, and what it is sent.
-    fn acquire_rows(&mut self, pod: &Pod) -> [u32; 2] {
-        let Some(namespace) = self.namespaces.get(&pod.namespace) else { return [0, 0] };
-        let terms = self.terms.matching(&self.tables.image, &namespace.scopes, &pod.labels);
+    fn acquire_rows(&mut self, pod: &Pod, terms: &[u32], ports: &[(Protocol, u32, u16)]) -> [u32; 2] {
         let mut policies: Vec<u32> =
             terms.iter().filter_map(|term| self.of_term.get(*term as usize)).flatten().copied().collect();
         policies.sort_unstable();
@@ -283,7 +284,6 @@ impl Resolver {
         let image = Arc::clone(&self.tables.image);
         let policy = |number: u32| image.policies.get(number as usize);
         policies.sort_by_key(|number| policy(*number).map(|policy| (policy.tier as u8, policy.priority)));
-        let ports = self.identity(pod).ports;
         [Direction::Egress, Direction::Ingress].map(|direction| {
             let own: Vec<u32> = policies
                 .iter()
@@ -302,7 +302,7 @@ impl Resolver {
                 policies: own.into(),
                 namespace: same.then(|| Arc::clone(&pod.namespace)),
                 shared: shared.unwrap_or_default(),
-                ports: if named { ports.clone() } else { Box::default() },
+                ports: if named { ports.into() } else { Box::default() },
             };
             self.tables.acquire_row(&key, &mut self.changes)
         })

@@ -301,10 +301,8 @@ impl Tables {
                 Some(Relation::None) => true,
                 Some(Relation::Same) => subject.namespace.is_some() && subject.namespace == peer.namespace,
                 Some(Relation::Sharing(list)) => {
-                    let of = |all: &Shared| {
-                        all.iter().find(|(known, _)| known == list).map(|(_, values)| values.clone())
-                    };
-                    of(&subject.shared).is_some_and(|own| of(&peer.shared) == Some(own))
+                    let own = values_of(&subject.shared, *list);
+                    own.is_some() && own == values_of(&peer.shared, *list)
                 }
                 None => false,
             }
@@ -386,4 +384,9 @@ impl Tables {
             }
         }
     }
+}
+
+/// The values of the labels of one list, where the namespace has all of them.
+fn values_of(shared: &Shared, list: u32) -> Option<&[Arc<str>]> {
+    shared.iter().find(|(known, _)| *known == list).map(|(_, values)| &**values)
 }

@@ -36,6 +36,18 @@ npc_diagnostics::codes! {
     PORT_RANGE = "NP0305" "port-range" Error;
 }
 
+/// Puts ranges of ports in order, and together where they touch.
+pub fn merge(ranges: &mut Vec<(u16, u16)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let joined = u32::from(next.0) <= u32::from(kept.1) + 1;
+        if joined {
+            kept.1 = kept.1.max(next.1);
+        }
+        joined
+    });
+}
+
 /// A protocol with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
