@@ -6,7 +6,13 @@
 
 #include "policy.h"
 
-#define SECOND 1000000000ull
+// Of which tables a record is: the generation, and how often it had changed.
+static __always_inline __u64 stamp(void)
+{
+	__u32 zero = 0;
+	__u32 *changes = bpf_map_lookup_elem(&epoch, &zero);
+	return (__u64)generation << 32 | (changes ? *changes : 0);
+}
 
 // How long a record lives after its last packet.
 static __always_inline __u64 life(__u8 protocol, __u8 state)
@@ -40,7 +46,12 @@ static __always_inline void key_of(struct connection *key, const struct packet *
 static __always_inline int is_allowed(struct record *record, struct connection *key,
 				      const struct endpoint *endpoint)
 {
-	if (record->generation == generation)
+	__u64 now = stamp();
+	if (record->stamp == now)
+		return 1;
+	// Where it goes to is known only after translation: there its packets are judged again, and where they
+	// are denied the record ends.
+	if (record->deferred)
 		return 1;
 	int opener = record->opener & 1;
 	__u16 port = opener == EGRESS ? key->remote_port : key->local_port;
@@ -48,8 +59,21 @@ static __always_inline int is_allowed(struct record *record, struct connection *
 				&key->remote, key->protocol, port);
 	if (!(decision & ALLOW))
 		return 0;
-	record->generation = generation;
+	record->stamp = now;
 	return 1;
+}
+
+// How long an answer to what is translated is let through that was not allowed again since the tables
+// changed.
+#define UNCONFIRMED (60 * SECOND)
+
+// Whether a record lives no more.
+static __always_inline int is_over(const struct record *record, __u8 protocol, __u64 now)
+{
+	__u64 lives = life(protocol, record->state);
+	if (record->deferred && lives > UNCONFIRMED && record->stamp != stamp())
+		lives = UNCONFIRMED;
+	return now - record->seen > lives;
 }
 
 // Whether an ICMP message asks for an answer.
@@ -81,7 +105,7 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 	if (!record || record->opener == direction)
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
-	if (now - record->seen > life(key.protocol, record->state))
+	if (is_over(record, key.protocol, now))
 		return 0;
 	if (key.protocol == IPPROTO_TCP && record->state == OPENING) {
 		__u8 flags = packet->tcp_flags & (SYN | ACK | RST);
@@ -93,7 +117,8 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 		bpf_map_delete_elem(&records, &key);
 		return 0;
 	}
-	record->seen = now;
+	if (!record->deferred || record->stamp == stamp())
+		record->seen = now;
 	if (key.protocol == IPPROTO_TCP && packet->tcp_flags & (RST | FIN))
 		record->state = CLOSING;
 	else if (record->state == OPENING)
@@ -101,8 +126,8 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 	return 1;
 }
 
-// Remembers a connection whose packet is allowed, so that what answers it passes.
-__noinline int remember(struct packet *packet, struct endpoint *endpoint, int direction)
+// Remembers a connection whose packet is allowed, or goes to be translated, so that what answers it passes.
+__noinline int remember(struct packet *packet, struct endpoint *endpoint, int direction, int deferred)
 {
 	if (!packet || !endpoint)
 		return 0;
@@ -113,8 +138,8 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	int opens = key.protocol == IPPROTO_TCP && (packet->tcp_flags & (SYN | ACK)) == SYN;
 	if (known && !opens && now - known->seen <= life(key.protocol, known->state)) {
 		known->seen = now;
-		if (known->opener == direction)
-			known->generation = generation;
+		if (known->opener == direction && !deferred)
+			known->stamp = stamp();
 		else if (known->state == OPENING)
 			known->state = OPEN;
 		return 0;
@@ -122,7 +147,9 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	// TCP and ICMP say what opens a connection; of others, the first packet does.
 	if ((key.protocol == IPPROTO_TCP && !opens) || !is_question(packet))
 		return 0;
-	struct record record = { .seen = now, .generation = generation, .opener = direction, .state = OPENING };
+	struct record record = {
+		.seen = now, .stamp = stamp(), .opener = direction, .state = OPENING, .deferred = deferred,
+	};
 	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
 	return 0;
 }
@@ -182,7 +209,7 @@ __noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct 
 	struct connection key;
 	key_of(&key, &about, endpoint->id, 1 - direction);
 	struct record *record = bpf_map_lookup_elem(&records, &key);
-	if (record && bpf_ktime_get_boot_ns() - record->seen <= life(key.protocol, record->state) &&
+	if (record && !is_over(record, key.protocol, bpf_ktime_get_boot_ns()) &&
 	    is_allowed(record, &key, endpoint))
 		return 1;
 	// A connection that policies allow by themselves has no record.

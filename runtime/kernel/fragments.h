@@ -18,20 +18,24 @@ static __always_inline void fragments_of(struct fragments *key, const struct pac
 	key->direction = direction;
 }
 
-// Passes, or drops, what belongs to a packet whose first fragment was judged.
+// What of the first fragment holds for the rest.
+#define FRAGMENTS_ALLOWED 1
+#define FRAGMENTS_DEFERRED 2
+
+// What the first fragment of a packet was given: 0 where it was denied, or is not known.
 __noinline int judge_fragment(struct packet *packet, struct endpoint *endpoint, int direction)
 {
 	if (!packet || !endpoint)
-		return DROP;
+		return 0;
 	struct fragments key;
 	fragments_of(&key, packet, endpoint->id, direction);
 	struct fragments_verdict *verdict = bpf_map_lookup_elem(&fragment_verdicts, &key);
 	// Reassembly waits half a minute.
 	if (verdict && verdict->allow && verdict->generation == generation &&
 	    bpf_ktime_get_boot_ns() - verdict->seen < 30 * SECOND)
-		return PASS;
-	trouble(1);
-	return DROP;
+		return verdict->allow;
+	trouble(FRAGMENT);
+	return 0;
 }
 
 __noinline int remember_fragments(struct packet *packet, struct endpoint *endpoint, int direction, int allow)

@@ -3,110 +3,218 @@
 // Judges the packets of pods, on the host's side of each pod's interface: `from_pod` what a pod sends,
 // `to_pod` what it is sent. A verdict is a few reads of arrays, which the resolver keeps. One source for
 // IPv4 and IPv6: an address is 128 bits, those of IPv4 in front of zeros.
+//
+// What a pod sends to the address of a service is judged where it leaves, after translation: `to_pod` of
+// the pod that it reaches, `leave` of any other interface, `arrive` where it is for the node itself.
 
-#include "fragments.h"
+#include "deferred.h"
 
-// With `asks`, only what the policies say: no record is looked for or made, and nothing is counted.
-static __always_inline int judge(struct __sk_buff *skb, const int direction, const int asks)
+// What the policies of a pod in one direction say of a packet. With `asks`, only that: no record is looked
+// for or made, and nothing is counted.
+static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
+				 const int direction, const int asks)
 {
-	__u32 slot = skb->ifindex & endpoint_mask;
-	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &slot);
-	if (!endpoint || endpoint->ifindex != skb->ifindex)
-		return PASS;
+	const __u32 is_isolated = endpoint->isolated[direction];
+	__u32 sender = 0;
+	if (!asks && direction == INGRESS) {
+		sender = skb->tc_index;
+		if (sender) {
+			if (is_unsettled(sender) && !settle(skb, packet, sender))
+				return DROP;
+			skb->tc_index = 0;
+		}
+	}
+	if (!asks && direction == EGRESS)
+		mark(skb, endpoint, 0);
 	if (!endpoint->isolated[EGRESS] && !endpoint->isolated[INGRESS])
 		return PASS;
-	const __u32 is_isolated = endpoint->isolated[direction];
-	struct packet packet;
-	int read = read_plain(skb, &packet) ? 0 : read_packet(skb, &packet);
-	if (read > 0 || packet.passes)
-		return PASS;
-	if (read < 0) {
-		if (is_isolated != ENFORCED)
-			return PASS;
-		trouble(0);
-		report(skb, &packet, endpoint, 0, direction | UNREADABLE << 1);
-		return DROP;
-	}
 	// A pod reaches itself.
-	if (packet.source.hi == packet.destination.hi && packet.source.lo == packet.destination.lo)
+	if (packet->source.hi == packet->destination.hi && packet->source.lo == packet->destination.lo)
 		return PASS;
-	if (packet.is_later_fragment)
-		return is_isolated == ENFORCED ? judge_fragment(&packet, endpoint, direction) : PASS;
+	if (packet->is_later_fragment) {
+		int allow = is_isolated == ENFORCED ? judge_fragment(packet, endpoint, direction) : FRAGMENTS_ALLOWED;
+		if (allow & FRAGMENTS_DEFERRED && direction == EGRESS)
+			mark(skb, endpoint, DEFERRED);
+		return allow ? PASS : DROP;
+	}
 	__u64 decision = ALLOW;
 	if (asks && !is_isolated)
 		return PASS;
 	if (is_isolated) {
-		const struct address *peer = direction == EGRESS ? &packet.destination : &packet.source;
-		decision = decide(endpoint->rows[direction], packet.family, peer, packet.protocol,
-				  packet.destination_port);
+		const struct address *peer = direction == EGRESS ? &packet->destination : &packet->source;
+		decision = decide(endpoint->rows[direction], packet->family, peer, packet->protocol,
+				  packet->destination_port);
 		if (asks)
 			return decision & ALLOW ? PASS : DROP;
+		if (direction == EGRESS && decision & DEFER) {
+			int deferred = defer(skb, packet, endpoint);
+			mark(skb, endpoint, deferred);
+			if (packet->is_first_fragment)
+				remember_fragments(packet, endpoint, direction,
+						   FRAGMENTS_ALLOWED | (deferred ? FRAGMENTS_DEFERRED : 0));
+			return PASS;
+		}
+		// What a pod sends may come with the node's address in the place of its own.
+		if (direction == INGRESS && sender && (decision & REASON) == NODE)
+			decision = decide_for_sender(packet, endpoint, sender);
 		count(decision & REASON, skb->len);
 	}
 	int allow = (decision & ALLOW) != 0;
 	if (allow) {
 		// TCP says itself which of its packets opens a connection; the others need no record.
-		if (packet.protocol != IPPROTO_TCP || (packet.tcp_flags & (SYN | ACK)) == SYN)
-			remember(&packet, endpoint, direction);
+		if (packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (SYN | ACK)) == SYN)
+			remember(packet, endpoint, direction, 0);
 	} else {
-		allow = packet.is_error ? is_error_of(skb, &packet, endpoint, direction) :
-					  is_reply(&packet, endpoint, direction);
+		allow = packet->is_error ? is_error_of(skb, packet, endpoint, direction) :
+					   is_reply(packet, endpoint, direction);
 		if (allow)
 			decision |= ALLOW;
 	}
-	if (packet.is_first_fragment)
-		remember_fragments(&packet, endpoint, direction, allow);
+	if (packet->is_first_fragment)
+		remember_fragments(packet, endpoint, direction, allow ? FRAGMENTS_ALLOWED : 0);
 	if (!allow || decision & (LOG | AUDIT))
-		report(skb, &packet, endpoint, decision, direction | BY_POLICY << 1);
+		report(skb, packet, endpoint, decision, direction | BY_POLICY << 1);
 	return allow ? PASS : DROP;
+}
+
+static __always_inline int hook(struct __sk_buff *skb, const int direction, const int asks)
+{
+	__u32 slot = skb->ifindex & endpoint_mask;
+	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &slot);
+	// The program is there, so somebody's packets are to be judged.
+	if (!endpoint || endpoint->ifindex != skb->ifindex) {
+		trouble(NOBODYS);
+		return DROP;
+	}
+	struct packet packet;
+	int read = read_plain(skb, &packet) ? 0 : read_packet(skb, &packet);
+	if (read > 0)
+		return PASS;
+	if (read < 0) {
+		// Where it is from, and where it goes, cannot be told.
+		if (endpoint->isolated[direction] != ENFORCED && !(direction == INGRESS && skb->tc_index & DEFERRED))
+			return PASS;
+		trouble(UNREAD);
+		report(skb, &packet, endpoint, 0, direction | UNREADABLE << 1);
+		return DROP;
+	}
+	if (packet.passes)
+		return PASS;
+	if (direction == EGRESS && !asks && !foreign_sources && !may_send_from(endpoint, &packet)) {
+		trouble(FOREIGN);
+		report(skb, &packet, endpoint, 0, direction | FOREIGN_SOURCE << 1);
+		return DROP;
+	}
+	return judge(skb, &packet, endpoint, direction, asks);
 }
 
 SEC("classifier")
 int from_pod(struct __sk_buff *skb)
 {
-	return judge(skb, EGRESS, 0);
+	return hook(skb, EGRESS, 0);
 }
 
 SEC("classifier")
 int to_pod(struct __sk_buff *skb)
 {
-	return judge(skb, INGRESS, 0);
+	return hook(skb, INGRESS, 0);
+}
+
+// At any other interface: what a pod sent to a service, and is answered elsewhere.
+SEC("classifier")
+int leave(struct __sk_buff *skb)
+{
+	__u32 sender = skb->tc_index;
+	if (!(sender & DEFERRED))
+		return PASS;
+	struct packet packet;
+	int read = read_packet(skb, &packet);
+	if (read > 0 || (!read && packet.passes))
+		return PASS;
+	if (read < 0) {
+		trouble(UNREAD);
+		return DROP;
+	}
+	if (!settle(skb, &packet, sender))
+		return DROP;
+	skb->tc_index = 0;
+	return PASS;
+}
+
+// Where a socket of the node's gets it.
+SEC("cgroup_skb/ingress")
+int arrive(struct __sk_buff *skb)
+{
+	__u32 sender = skb->tc_index;
+	if (!(sender & DEFERRED))
+		return 1;
+	struct packet packet;
+	if (read_network(skb, &packet) < 0) {
+		trouble(UNREAD);
+		return 0;
+	}
+	int allow = settle(skb, &packet, sender);
+	// Nothing but 0 and 1 is taken, and the verifier does not know what a function returns: so that the
+	// compiler does not leave out the last step.
+	asm volatile("" : "+r"(allow));
+	return allow & 1;
 }
 
 // The generation in force: what is attached to interfaces goes on to the programs in here, so that one
 // store changes what judges the packets of all of them.
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__type(key, __u32);
 	__type(value, __u32);
 } in_force SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} in_force_for_sockets SEC(".maps");
 
 SEC("classifier")
 int enter_from_pod(struct __sk_buff *skb)
 {
 	bpf_tail_call(skb, &in_force, EGRESS);
-	return PASS;
+	return DROP;
 }
 
 SEC("classifier")
 int enter_to_pod(struct __sk_buff *skb)
 {
 	bpf_tail_call(skb, &in_force, INGRESS);
-	return PASS;
+	return DROP;
+}
+
+SEC("classifier")
+int enter_leave(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force, 2);
+	return skb->tc_index & DEFERRED ? DROP : PASS;
+}
+
+SEC("cgroup_skb/ingress")
+int enter_arrive(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force_for_sockets, 0);
+	return skb->tc_index & DEFERRED ? 0 : 1;
 }
 
 // What the loader asks, never attached.
 SEC("classifier")
 int ask_from_pod(struct __sk_buff *skb)
 {
-	return judge(skb, EGRESS, 1);
+	return hook(skb, EGRESS, 1);
 }
 
 SEC("classifier")
 int ask_to_pod(struct __sk_buff *skb)
 {
-	return judge(skb, INGRESS, 1);
+	return hook(skb, INGRESS, 1);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -227,6 +227,17 @@ __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 	return type == bpf_htons(ETH_P_ARP) ? 1 : -1;
 }
 
+// Reads a packet that begins with its IP header, as sockets get it.
+__noinline int read_network(struct __sk_buff *skb, struct packet *packet)
+{
+	if (!packet)
+		return -1;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return read_v4(skb, 0, packet);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? read_v6(skb, 0, packet) : -1;
+}
+
 // Reads the packets that most are: TCP and UDP behind a plain IP header. 0 where it is another one.
 static __always_inline int read_plain(struct __sk_buff *skb, struct packet *packet)
 {

@@ -101,18 +101,41 @@ static __always_inline void trouble(__u32 which)
 		(*counter)++;
 }
 
+#define SECOND 1000000000ull
+
+// Whether this processor may report one more: so many in a second, and as many at once.
+static __always_inline int may_report(__u64 now)
+{
+	__u32 zero = 0;
+	struct budget *budget = bpf_map_lookup_elem(&budgets, &zero);
+	if (!budget)
+		return 0;
+	__u64 passed = now - budget->since;
+	__u64 earned = passed > SECOND ? reports_per_second : passed * reports_per_second / SECOND;
+	if (earned) {
+		__u64 left = budget->left + earned;
+		budget->left = left < reports_per_second ? left : reports_per_second;
+		budget->since = now;
+	}
+	if (!budget->left)
+		return 0;
+	budget->left--;
+	return 1;
+}
+
 __noinline int report(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
 			     __u64 decision, __u32 how)
 {
 	if (!packet || !endpoint)
 		return 0;
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct event *event = may_report(now) ? bpf_ringbuf_reserve(&events, sizeof(*event), 0) : 0;
 	if (!event) {
-		trouble(2);
+		trouble(LOST);
 		return 0;
 	}
-	event->time = bpf_ktime_get_boot_ns();
-	event->ifindex = skb->ifindex;
+	event->time = now;
+	event->ifindex = endpoint->ifindex;
 	event->endpoint = endpoint->id;
 	event->enforced = decision;
 	event->audited = decision >> 32;

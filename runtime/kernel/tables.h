@@ -26,12 +26,28 @@
 #define ALLOW (1u << 31)
 #define LOG (1u << 30)
 #define AUDIT (1u << 29)
-#define REASON (AUDIT - 1)
+#define DEFER (1u << 28)
+#define REASON (DEFER - 1)
+
+// The reason of a node, which reaches its pods.
+#define NODE 1
 
 // Set when the program is loaded, so that they are constants to the verifier: how many endpoints there is
 // room for, less one; and which generation of tables these are.
 volatile const __u32 endpoint_mask = 0;
 volatile const __u32 generation = 0;
+
+// Whether pods may send from addresses that are not theirs; and how many packets a processor may report in
+// a second.
+volatile const __u32 foreign_sources = 0;
+volatile const __u32 reports_per_second = 1000;
+
+// What a packet carries from the hook where a pod sends it to the one where it leaves (`tc_index`, which
+// stays through routing, translation and bridges): who sent it, the last bits of the generation that judged
+// it, and whether that waits until it is translated.
+#define SENDER ((1u << 13) - 1)
+#define GENERATION_SHIFT 13
+#define DEFERRED (1u << 15)
 
 struct address {
 	__u64 hi, lo;
@@ -68,6 +84,8 @@ struct endpoint {
 	__u32 id;
 	__u32 rows[2]; // where their cells begin
 	__u32 isolated[2];
+	__u64 v4; // as the upper half of an address
+	struct address v6;
 };
 
 struct counter {
@@ -87,10 +105,11 @@ enum state { OPENING = 0, OPEN = 1, CLOSING = 2 };
 
 struct record {
 	__u64 seen; // nanoseconds since boot
-	__u32 generation;
+	__u64 stamp; // of the tables that allowed it
 	__u8 opener; // EGRESS where the pod opened it
 	__u8 state;
-	__u16 zero;
+	__u8 deferred; // whether it goes to what is translated, so that it is judged elsewhere
+	__u8 zero[5];
 };
 
 // Fragments of one packet.
@@ -121,7 +140,12 @@ struct event {
 };
 
 // Why a packet is reported.
-enum cause { BY_POLICY = 0, UNREADABLE = 1 };
+enum cause { BY_POLICY = 0, UNREADABLE = 1, FOREIGN_SOURCE = 2 };
+
+// How many packets may still be reported.
+struct budget {
+	__u64 since, left;
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -171,6 +195,24 @@ struct {
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
 
+// Of each number that a packet can carry, the place in `endpoints`, and one more; 0 of nobody's.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SENDER + 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} senders SEC(".maps");
+
+// How often these tables changed.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} epoch SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 2);
@@ -192,6 +234,24 @@ struct {
 	__type(value, struct fragments_verdict);
 } fragment_verdicts SEC(".maps");
 
+// Connections whose packets are on their way to be translated, by the packet's hash: only to find the record
+// of one again, which is its own pod's in any case.
+#define TICKETS 4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TICKETS);
+	__type(key, __u32);
+	__type(value, struct connection);
+} tickets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
@@ -205,10 +265,13 @@ struct {
 	__type(value, __u32);
 } last_generation SEC(".maps");
 
-// Packets that could not be read, that were fragments of unknown packets, and events that were lost.
+// Packets that could not be read, that were fragments of unknown packets; reports that were lost; packets by
+// an interface that is no pod's, from an address that is not the pod's, and on which two generations differ.
+enum trouble { UNREAD = 0, FRAGMENT = 1, LOST = 2, NOBODYS = 3, FOREIGN = 4, BETWEEN = 5, TROUBLES = 6 };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, TROUBLES);
 	__type(key, __u32);
 	__type(value, __u64);
 } troubles SEC(".maps");

@@ -67,8 +67,12 @@ pub struct Pod {
     pub ports: Vec<NamedPort>,
     /// Whether it is on its node's network, where no policy selects it.
     pub host_network: bool,
-    /// The addresses of the node that it runs on.
+    /// The node that it runs on; empty while it waits for one.
+    pub node: String,
+    /// The addresses of that node.
     pub node_addresses: Vec<IpAddr>,
+    /// What tells it from a pod of the same name before or after it; may be empty.
+    pub uid: String,
 }
 
 /// A port of a container, with its name.

@@ -21,6 +21,12 @@ impl Part for Box<serde_json::value::RawValue> {
     }
 }
 
+impl Part for serde_json::Value {
+    fn read<T: DeserializeOwned>(self) -> Result<T, String> {
+        serde_json::from_value(self).map_err(|error| error.to_string())
+    }
+}
+
 impl Part for serde_yaml::Value {
     fn read<T: DeserializeOwned>(self) -> Result<T, String> {
         serde_yaml::from_value(self).map_err(|error| error.to_string())
@@ -43,6 +49,7 @@ struct Metadata {
     name: Option<Text>,
     namespace: Option<Text>,
     labels: Option<BTreeMap<Text, Text>>,
+    uid: Option<Text>,
 }
 
 /// What is needed of a pod's specification.
@@ -50,6 +57,7 @@ struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 struct PodSpec {
     host_network: Option<bool>,
+    node_name: Option<String>,
     containers: Option<Vec<Container>>,
     init_containers: Option<Vec<Container>>,
 }
@@ -167,6 +175,21 @@ impl Cluster {
     }
 }
 
+impl Pod {
+    /// Reads one Pod as the API server gives it; nothing where it has ended.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no Pod.
+    pub fn from_api(object: serde_json::Value) -> Result<Option<Self>, Error> {
+        let object: Object<serde_json::Value> =
+            serde_json::from_value(object).map_err(|error| Error(error.to_string()))?;
+        let mut objects = Objects::default();
+        objects.collect(object, Some("Pod"))?;
+        Ok(objects.pods.into_values().next())
+    }
+}
+
 #[derive(Default)]
 struct Objects {
     namespaces: BTreeMap<String, Namespace>,
@@ -211,7 +234,7 @@ impl Objects {
             Some(_) => return Ok(()),
             None => return Err(Error("a document without `kind`".to_owned())),
         };
-        let Some(Metadata { name: Some(name), namespace, labels }) = object.metadata else {
+        let Some(Metadata { name: Some(name), namespace, labels, uid }) = object.metadata else {
             return Err(Error(format!("a {kind} without `metadata.name`")));
         };
         let no_string = |what: &str| Error(format!("{what} is not a string: put it in quotes"));
@@ -228,7 +251,13 @@ impl Objects {
                     namespace.ok_or_else(|| no_string(&format!("the namespace of the pod `{name}`")))?
                 }
             };
-            return self.pod(namespace, name, all, object.spec, object.status);
+            let pod = Pod {
+                name,
+                labels: all,
+                uid: uid.and_then(|Text(uid)| uid).unwrap_or_default(),
+                ..Pod::default()
+            };
+            return self.pod(namespace, pod, object.spec, object.status);
         }
         all.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
         if self.namespaces.contains_key(&name) {
@@ -241,11 +270,11 @@ impl Objects {
     fn pod<P: Part>(
         &mut self,
         namespace: String,
-        name: String,
-        labels: BTreeMap<String, String>,
+        pod: Pod,
         spec: Option<P>,
         status: Option<P>,
     ) -> Result<(), Error> {
+        let name = pod.name.clone();
         let wrong = |why: String| Error(format!("the pod `{namespace}/{name}`: {why}"));
         let spec: PodSpec = spec.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
         let status: PodStatus = status.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
@@ -279,13 +308,12 @@ impl Objects {
             Ok(addresses)
         };
         let pod = Pod {
-            namespace: 0,
-            labels,
             addresses: addresses(status.pod_ip, status.pod_ips)?,
             ports,
             host_network: spec.host_network == Some(true),
+            node: spec.node_name.unwrap_or_default(),
             node_addresses: addresses(status.host_ip, status.host_ips)?,
-            name: name.clone(),
+            ..pod
         };
         let key = (namespace, name);
         if self.pods.contains_key(&key) {

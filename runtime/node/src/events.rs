@@ -1,6 +1,7 @@
 //! What the kernel program reports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
 use npc_image::Direction;
@@ -13,6 +14,8 @@ pub enum Cause {
     Policy,
     /// It could not be read, and was dropped.
     Unreadable,
+    /// It came from an address that is not the pod's, and was dropped.
+    ForeignSource,
 }
 
 /// A packet that was reported.
@@ -58,6 +61,13 @@ impl Events {
     }
 }
 
+/// To wait until there is something.
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
 /// Gives what is there, and does not wait.
 impl Iterator for Events {
     type Item = Event;
@@ -96,7 +106,11 @@ fn read(bytes: &[u8]) -> Option<Event> {
         generation: u32_at(24)?,
         direction: if bytes.get(28) == Some(&0) { Direction::Egress } else { Direction::Ingress },
         protocol: *bytes.get(29)?,
-        cause: if bytes.get(31) == Some(&0) { Cause::Policy } else { Cause::Unreadable },
+        cause: match bytes.get(31) {
+            Some(0) => Cause::Policy,
+            Some(2) => Cause::ForeignSource,
+            _ => Cause::Unreadable,
+        },
         source: address(32)?,
         destination: address(48)?,
         ports: (u16_at(64)?, u16_at(66)?),

@@ -19,6 +19,6 @@ pub mod packet;
 #[cfg(target_os = "linux")]
 pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
-pub use loader::{Endpoint, LoadError, Loaded, Loader, Timed, Verdict};
+pub use loader::{Endpoint, LoadError, Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
 #[cfg(target_os = "linux")]
 pub use node::Node;

@@ -1,17 +1,22 @@
 //! Loads the kernel program, with tables that are made of a resolver.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Array, Map, ProgramArray, RingBuf};
+use aya::maps::{Array, Map, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, LinkOrder, ProgramError, ProgramFd, SchedClassifier,
+    TcAttachType, TestRun as _, TestRunOptions,
+};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
-use npc_image::{Direction, Traffic};
+use npc_image::{Direction, Image, Traffic};
 use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
 
 use crate::events::Events;
@@ -25,7 +30,10 @@ static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
 const COMPARE: usize = 40;
 
 /// The bytes of an endpoint in its table.
-const ENDPOINT: usize = 24;
+const ENDPOINT: usize = 48;
+
+/// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
+const SENDER: u32 = (1 << 13) - 1;
 
 /// What the kernel returns of a packet that passes.
 const PASS: u32 = u32::MAX;
@@ -37,8 +45,16 @@ pub struct Endpoint {
     pub pod: u32,
     /// The index of the host's side of its interface.
     pub interface: u32,
-    /// What its records of connections are kept under. No two pods ever have the same.
+    /// What its records of connections are kept under. No two pods ever have the same; and the last 13 bits
+    /// are those of no other pod that is judged now, and not all zero.
     pub id: u32,
+}
+
+/// How to enforce, whatever is enforced.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Let pods send from addresses that are not theirs.
+    pub foreign_sources: bool,
 }
 
 /// Why a program cannot be loaded, or its tables not be written.
@@ -156,11 +172,21 @@ fn slots(endpoints: &[Endpoint]) -> usize {
 pub struct Loader {
     generation: u32,
     pins: Option<PathBuf>,
+    settings: Settings,
 }
 
 /// The maps that all generations share.
-const SHARED: [&str; 6] =
-    ["records", "fragment_verdicts", "events", "troubles", "in_force", "last_generation"];
+const SHARED: [&str; 9] = [
+    "records",
+    "fragment_verdicts",
+    "events",
+    "budgets",
+    "tickets",
+    "troubles",
+    "in_force",
+    "in_force_for_sockets",
+    "last_generation",
+];
 
 /// A generation: a program that is loaded, and its tables.
 pub struct Loaded {
@@ -168,6 +194,7 @@ pub struct Loaded {
     room: Room,
     tables: Tables,
     endpoints: Vec<Endpoint>,
+    epoch: u32,
     /// Whether the programs that are only asked are loaded, too.
     may_ask: bool,
 }
@@ -180,6 +207,25 @@ struct Tables {
     rows: Table,
     lists: Table,
     endpoints: Table,
+    senders: Table,
+    epoch: Table,
+}
+
+/// Packets that were dropped whatever the policies say, and reports that did not come through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// Packets of isolated pods that cannot be read.
+    pub unreadable: u64,
+    /// Fragments of packets whose first fragment was not seen, or not allowed.
+    pub fragments: u64,
+    /// Reports for which there was no room.
+    pub lost_events: u64,
+    /// Packets of interfaces that are judged and no pod's.
+    pub unknown_interface: u64,
+    /// Packets of pods from addresses that are not theirs.
+    pub foreign_source: u64,
+    /// Packets that one generation let in, and the next would not have.
+    pub between_generations: u64,
 }
 
 /// What the loaded program makes of a packet.
@@ -202,7 +248,7 @@ impl Loader {
     /// Of a generation. Records of connections that another one made are judged again.
     #[must_use]
     pub const fn new(generation: u32) -> Self {
-        Self { generation, pins: None }
+        Self { generation, pins: None, settings: Settings { foreign_sources: false } }
     }
 
     /// Shares with other generations the records of connections, and what is in force, which are pinned
@@ -210,6 +256,13 @@ impl Loader {
     #[must_use]
     pub fn pins(mut self, folder: &Path) -> Self {
         self.pins = Some(folder.to_owned());
+        self
+    }
+
+    /// How to enforce.
+    #[must_use]
+    pub const fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -223,11 +276,13 @@ impl Loader {
         let room = Room::new(resolver, endpoints)?;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let mask = number(room.slots - 1);
+        let foreign = u32::from(self.settings.foreign_sources);
         let parts = |cells: usize, of: usize| number(cells.div_ceil(of));
         let mut loader = EbpfLoader::new();
         loader
             .override_global("endpoint_mask", &mask, true)
             .override_global("generation", &self.generation, true)
+            .override_global("foreign_sources", &foreign, true)
             .map_max_entries("branches", number(room.branches))
             .map_max_entries("compares", number(room.compares))
             .map_max_entries("rows", parts(room.rows * room.classes, 256))
@@ -247,14 +302,26 @@ impl Loader {
             rows: table(&ebpf, "rows", (room.rows * room.classes).div_ceil(256) * 1024)?,
             lists: table(&ebpf, "lists", (room.lists * room.columns).div_ceil(32) * 256)?,
             endpoints: table(&ebpf, "endpoints", room.slots * ENDPOINT)?,
+            senders: table(&ebpf, "senders", (SENDER as usize + 1) * 8)?,
+            epoch: table(&ebpf, "epoch", 8)?,
         };
-        for name in ["from_pod", "to_pod", "enter_from_pod", "enter_to_pod"] {
+        for name in ["from_pod", "to_pod", "leave", "enter_from_pod", "enter_to_pod", "enter_leave"] {
             program(&mut ebpf, name)?.load()?;
         }
-        let loaded = Loaded { ebpf, room, tables, endpoints: endpoints.to_vec(), may_ask: false };
+        for name in ["arrive", "enter_arrive"] {
+            socket_program(&mut ebpf, name)?.load()?;
+        }
+        let loaded = Loaded { ebpf, room, tables, endpoints: endpoints.to_vec(), epoch: 0, may_ask: false };
         loaded.write_all(resolver)?;
         Ok(loaded)
     }
+}
+
+/// Puts a program in force.
+fn set(ebpf: &mut Ebpf, name: &str, index: u32, program: &ProgramFd) -> Result<(), LoadError> {
+    let map = ebpf.map_mut(name).and_then(|map| ProgramArray::try_from(map).ok());
+    let mut map = map.ok_or_else(|| LoadError::Kernel(format!("the program has no map `{name}`").into()))?;
+    map.set(index, program, 0).map_err(|why| LoadError::Kernel(Box::new(why)))
 }
 
 fn table(ebpf: &Ebpf, name: &'static str, bytes: usize) -> Result<Table, LoadError> {
@@ -269,6 +336,23 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier
         .program_mut(name)
         .ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
     Ok(program.try_into()?)
+}
+
+fn socket_program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut CgroupSkb, LoadError> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
+    Ok(program.try_into()?)
+}
+
+/// Whether this process may load the program into this kernel.
+///
+/// # Errors
+///
+/// Why not.
+pub fn probe() -> Result<(), LoadError> {
+    let nothing = Resolver::new(Arc::new(Image::default()), Vec::new());
+    Loader::new(1).load(&nothing, &[]).map(drop)
 }
 
 impl Loaded {
@@ -340,6 +424,9 @@ impl Loaded {
                 }
             }
         }
+        // Connections that were allowed before are judged again when something answers them.
+        self.epoch = self.epoch.wrapping_add(1);
+        self.tables.epoch.set_u32(0, self.epoch);
         Ok(())
     }
 
@@ -397,8 +484,23 @@ impl Loaded {
             |index: usize, value: u32| room(table.set_u32(slot * (ENDPOINT / 4) + index, value), "pods");
         let Some(rows) = resolver.endpoint(endpoint.pod) else {
             // First it is nobody's, then what was its own goes.
+            self.set_sender(endpoint.id, 0);
             return cell(0, 0);
         };
+        let addresses = resolver.pod(endpoint.pod).map_or(&[][..], |pod| &pod.addresses);
+        let v4 = addresses.iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(u64::from(address.to_bits()) << 32),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = addresses.iter().find_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address.to_bits()),
+        });
+        let v6 = v6.unwrap_or(0);
+        let words = [v4.unwrap_or(0), (v6 >> 64) as u64, v6 as u64];
+        for (place, word) in (slot * (ENDPOINT / 8) + 3..).zip(words) {
+            room(table.set_u64(place, word), "pods")?;
+        }
         let [egress, ingress] = resolver.isolation(endpoint.pod);
         let begins = |row: u32| u32::try_from(row as usize * self.room.classes).unwrap_or(0);
         cell(2, begins(rows[0]))?;
@@ -406,7 +508,15 @@ impl Loaded {
         cell(4, egress)?;
         cell(5, ingress)?;
         cell(1, endpoint.id)?;
-        cell(0, endpoint.interface)
+        cell(0, endpoint.interface)?;
+        self.set_sender(endpoint.id, u32::try_from(slot + 1).unwrap_or(0));
+        Ok(())
+    }
+
+    /// Where the pod is whose packets carry this number; 0 for nowhere. A cell of the kernel's takes eight
+    /// bytes at least.
+    fn set_sender(&self, id: u32, place: u32) {
+        self.tables.senders.set_u32((id & SENDER) as usize * 2, place);
     }
 
     /// Judges by these tables from now on: all packets of all interfaces that the program is attached to,
@@ -416,20 +526,45 @@ impl Loaded {
     ///
     /// Where the kernel does not take it.
     pub fn put_in_force(&mut self) -> Result<(), LoadError> {
-        let programs = ["from_pod", "to_pod"].map(|name| {
+        let programs = ["from_pod", "to_pod", "leave"].map(|name| {
             let program: &SchedClassifier = program(&mut self.ebpf, name)?;
             program.fd()?.try_clone().map_err(|why| LoadError::Kernel(Box::new(why)))
         });
-        let [from_pod, to_pod] = programs;
-        let mut in_force = self
-            .ebpf
-            .map_mut("in_force")
-            .and_then(|map| ProgramArray::try_from(map).ok())
-            .ok_or_else(|| LoadError::Kernel("the program has no map `in_force`".into()))?;
-        for (index, program) in [(0, from_pod?), (1, to_pod?)] {
-            in_force.set(index, &program, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
+        let arrive = socket_program(&mut self.ebpf, "arrive")?.fd()?.try_clone();
+        let arrive = arrive.map_err(|why| LoadError::Kernel(Box::new(why)));
+        // Packets carry which generation judged them, so that what is between two hooks while these change
+        // is judged again, as a whole, by the last of them.
+        for (index, program) in (0..).zip(programs) {
+            set(&mut self.ebpf, "in_force", index, &program?)?;
         }
-        Ok(())
+        set(&mut self.ebpf, "in_force_for_sockets", 0, &arrive?)
+    }
+
+    /// Judges what leaves by an interface that is no pod's, where it was sent to a service by one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`attach`](Self::attach).
+    pub fn attach_leaving(&mut self, interface: &str) -> Result<FdLink, LoadError> {
+        let program = program(&mut self.ebpf, "enter_leave")?;
+        // After all others: they may change it on its way.
+        let last = TcAttachOptions::TcxOrder(LinkOrder::last());
+        let link = program.attach_with_options(interface, TcAttachType::Egress, last)?;
+        let link = program.take_link(link)?;
+        FdLink::try_from(link).map_err(|why| LoadError::Kernel(Box::new(why)))
+    }
+
+    /// Judges what sockets get, those of the node itself among them, where a pod sent it to a service. Takes
+    /// the root of the second version of control groups.
+    ///
+    /// # Errors
+    ///
+    /// Where that is not the root of one.
+    pub fn attach_arriving(&mut self, root: &File) -> Result<FdLink, LoadError> {
+        let program = socket_program(&mut self.ebpf, "enter_arrive")?;
+        let link = program.attach(root, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)?;
+        let link = program.take_link(link)?;
+        FdLink::try_from(link).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
     /// Keeps for the next process which generation this is.
@@ -468,6 +603,79 @@ impl Loaded {
         let map = map.ok_or_else(|| LoadError::Kernel("the events are somebody else's".into()))?;
         let ring = RingBuf::try_from(map).map_err(|why| LoadError::Kernel(Box::new(why)))?;
         Ok(Events::new(ring))
+    }
+
+    /// A local pod is judged by what the resolver says of it from now on: new, on another interface, or
+    /// under another number.
+    ///
+    /// # Errors
+    ///
+    /// Where its place in the table is taken: then the tables are to be loaded again.
+    pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
+        self.remove_endpoint(endpoint.pod)?;
+        let slot = |interface: u32| interface as usize & (self.room.slots - 1);
+        let taken = self.endpoints.iter().any(|other| slot(other.interface) == slot(endpoint.interface));
+        room(!taken, "interfaces")?;
+        self.write_endpoint(resolver, &endpoint)?;
+        self.endpoints.push(endpoint);
+        Ok(())
+    }
+
+    /// A pod is no longer on this node. What still comes by its interface, or goes there, is dropped.
+    ///
+    /// # Errors
+    ///
+    /// None that a caller could cause.
+    pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
+        let Some(place) = self.endpoints.iter().position(|endpoint| endpoint.pod == pod) else {
+            return Ok(());
+        };
+        let endpoint = self.endpoints.swap_remove(place);
+        self.set_sender(endpoint.id, 0);
+        let slot = endpoint.interface as usize & (self.room.slots - 1);
+        room(self.tables.endpoints.set_u32(slot * (ENDPOINT / 4), 0), "pods")
+    }
+
+    /// What was counted of each reason since this generation is in force, on all processors: packets and
+    /// bytes, by the numbers of [`Resolver::reasons`].
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not give them.
+    pub fn counters(&self) -> Result<Vec<[u64; 2]>, LoadError> {
+        let counters: PerCpuArray<_, [u64; 2]> = self.map("counters")?;
+        (0..counters.len())
+            .map(|reason| {
+                let each = counters.get(&reason, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
+                Ok(each.iter().fold([0, 0], |[packets, bytes], own| [packets + own[0], bytes + own[1]]))
+            })
+            .collect()
+    }
+
+    /// What went wrong, on all processors, since anything was put in force.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not give them.
+    pub fn troubles(&self) -> Result<Troubles, LoadError> {
+        let counters: PerCpuArray<_, u64> = self.map("troubles")?;
+        let of = |which: u32| {
+            let each = counters.get(&which, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
+            Ok::<u64, LoadError>(each.iter().sum())
+        };
+        Ok(Troubles {
+            unreadable: of(0)?,
+            fragments: of(1)?,
+            lost_events: of(2)?,
+            unknown_interface: of(3)?,
+            foreign_source: of(4)?,
+            between_generations: of(5)?,
+        })
+    }
+
+    fn map<'m, M: TryFrom<&'m Map>>(&'m self, name: &str) -> Result<M, LoadError> {
+        let map = self.ebpf.map(name).and_then(|map| M::try_from(map).ok());
+        map.ok_or_else(|| LoadError::Kernel(format!("the program has no map `{name}`").into()))
     }
 
     /// Runs the loaded program on a packet that a pod sends, or is sent, as if it were on the wire,

@@ -8,7 +8,7 @@ use aya::maps::{Array, Map, MapData};
 use aya::programs::links::FdLink;
 use npc_resolver::{Change, Resolver};
 
-use crate::loader::{Endpoint, LoadError, Loaded, Loader};
+use crate::loader::{Endpoint, LoadError, Loaded, Loader, Settings};
 
 /// What is enforced on a machine. Programs, links and records of connections are pinned in a folder of a
 /// bpffs: when the process ends, in whatever way, all goes on as it is, and the next one takes it up.
@@ -16,11 +16,18 @@ use crate::loader::{Endpoint, LoadError, Loaded, Loader};
 pub struct Node {
     pins: PathBuf,
     generation: u32,
+    settings: Settings,
     loaded: Option<Loaded>,
 }
 
 /// The two sides of an interface, as their links are named.
 const SIDES: [&str; 2] = ["from", "to"];
+
+/// How the link of an interface that is no pod's is named.
+const LEAVING: &str = "leaving";
+
+/// How the link of the sockets is named. No interface has such a name.
+const ARRIVING: &str = "%arriving";
 
 fn failed(why: io::Error) -> LoadError {
     LoadError::Pins(why)
@@ -37,7 +44,14 @@ impl Node {
         let known = MapData::from_pin(pins.join("last_generation")).ok();
         let known = known.and_then(|map| Array::<_, u32>::try_from(Map::Array(map)).ok());
         let generation = known.and_then(|map| map.get(&0, 0).ok()).unwrap_or(0);
-        Ok(Self { pins: pins.to_owned(), generation, loaded: None })
+        Ok(Self { pins: pins.to_owned(), generation, settings: Settings::default(), loaded: None })
+    }
+
+    /// Enforces in this way from now on.
+    #[must_use]
+    pub const fn with(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// The generation that was made last; 0 before the first.
@@ -47,20 +61,25 @@ impl Node {
     }
 
     /// Puts the tables of a resolver in force: built aside, whole before the first packet is judged by
-    /// them, and then for all interfaces at once. Where that fails, what was in force stays.
+    /// them, and then for all interfaces at once. Where that fails, what was in force stays. Gives what this
+    /// process had put in force before.
     ///
     /// # Errors
     ///
     /// As for [`Loader::load`].
-    pub fn enforce(&mut self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<(), LoadError> {
+    pub fn enforce(
+        &mut self,
+        resolver: &Resolver,
+        endpoints: &[Endpoint],
+    ) -> Result<Option<Loaded>, LoadError> {
         // Zero is no generation, so that no record is of none.
         let generation = self.generation.checked_add(1).unwrap_or(1);
-        let mut loaded = Loader::new(generation).pins(&self.pins).load(resolver, endpoints)?;
+        let loader = Loader::new(generation).pins(&self.pins).settings(self.settings);
+        let mut loaded = loader.load(resolver, endpoints)?;
         loaded.put_in_force()?;
         loaded.set_last_generation(generation)?;
         self.generation = generation;
-        self.loaded = Some(loaded);
-        Ok(())
+        Ok(self.loaded.replace(loaded))
     }
 
     /// Writes what changed in the tables that this process put in force.
@@ -73,6 +92,44 @@ impl Node {
             Some(loaded) => loaded.apply(resolver, changes),
             None => Ok(()),
         }
+    }
+
+    /// A local pod is new, or is on another interface.
+    ///
+    /// # Errors
+    ///
+    /// As for [`apply`](Self::apply).
+    pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
+        match &mut self.loaded {
+            Some(loaded) => loaded.set_endpoint(resolver, endpoint),
+            None => Ok(()),
+        }
+    }
+
+    /// A pod is no longer on this node: its interface lets nothing through, while it is there.
+    ///
+    /// # Errors
+    ///
+    /// None that a caller could cause.
+    pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
+        self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.remove_endpoint(pod))
+    }
+
+    /// The interfaces that are judged, by name: also those that are gone since.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder of pins cannot be read.
+    pub fn attached(&self) -> Result<Vec<String>, LoadError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.pins.join("links")).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix("-from")) {
+                names.push(name.replace("%2e", ".").replace("%25", "%"));
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// What this process put in force.
@@ -102,6 +159,29 @@ impl Node {
         Ok(())
     }
 
+    /// Judges what pods send to services where it leaves by an interface that is no pod's, from now on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`attach`](Self::attach).
+    pub fn attach_leaving(&mut self, interface: &str) -> Result<(), LoadError> {
+        let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
+        let link = loaded.attach_leaving(interface)?;
+        self.pin(link, &self.link(interface, LEAVING))
+    }
+
+    /// Judges what pods send to services where a socket of this machine gets it, from now on. `root` is that
+    /// of the second version of control groups.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing was put in force yet, or it is no such root.
+    pub fn attach_arriving(&mut self, root: &Path) -> Result<(), LoadError> {
+        let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
+        let link = loaded.attach_arriving(&fs::File::open(root).map_err(failed)?)?;
+        self.pin(link, &self.pins.join("links").join(ARRIVING))
+    }
+
     /// Pins a link in the place of another, which ends only then.
     fn pin(&self, link: FdLink, place: &Path) -> Result<(), LoadError> {
         let mut beside = place.as_os_str().to_owned();
@@ -119,7 +199,7 @@ impl Node {
     ///
     /// Where its links cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<(), LoadError> {
-        SIDES.iter().try_for_each(|side| remove(&self.link(interface, side)))
+        SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
     }
 
     /// Undoes everything: no interface is judged, and nothing is kept.

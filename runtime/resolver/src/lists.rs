@@ -26,6 +26,8 @@ pub(crate) enum ListKey {
         rules: Box<[u32]>,
         /// The first plain policy that isolates the subject, without and with audit policies.
         isolating: [Option<u32>; 2],
+        /// Whether it is decided only after translation.
+        deferred: bool,
         /// The ports that the destination names, where a rule asks for them.
         ports: Box<[(Protocol, u32, u16)]>,
     },
@@ -43,8 +45,10 @@ impl Decision {
     pub const LOG: u32 = 1 << 30;
     /// The other half differs: audit policies would decide otherwise.
     pub const AUDIT: u32 = 1 << 29;
+    /// The address stands for pods that it is translated to: the packet is judged after that.
+    pub const DEFER: u32 = 1 << 28;
     /// The number of the reason.
-    pub const REASON: u32 = Self::AUDIT - 1;
+    pub const REASON: u32 = Self::DEFER - 1;
 
     /// What is in force.
     #[must_use]
@@ -72,7 +76,7 @@ pub(crate) fn decide<'i>(
     reasons: &Reasons,
     rule: impl Fn(u32, &[(Protocol, u32, u16)]) -> Option<(Option<&'i Policy>, &'i Rule)>,
 ) -> u64 {
-    let ListKey::Rules { rules, isolating, ports } = key else {
+    let ListKey::Rules { rules, isolating, deferred, ports } = key else {
         let node = u64::from(Decision::ALLOW | reasons.number(Reason::Node));
         return node | node << 32;
     };
@@ -103,5 +107,6 @@ pub(crate) fn decide<'i>(
     let [without, with] = *isolating;
     let (enforced, audited) = (of(without, false), of(with, true));
     let differs = if enforced & Decision::ALLOW == audited & Decision::ALLOW { 0 } else { Decision::AUDIT };
-    u64::from(enforced | differs) | u64::from(audited) << 32
+    let deferred = if *deferred { Decision::DEFER } else { 0 };
+    u64::from(enforced | differs | deferred) | u64::from(audited) << 32
 }

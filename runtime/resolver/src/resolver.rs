@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use npc_image::{Direction, Image, Named, Protocol, Rule, Traffic};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -54,6 +55,7 @@ pub struct Resolver {
     /// The policies that are for the pods of each term.
     of_term: Vec<Vec<u32>>,
     node: Vec<IpAddr>,
+    services: Vec<IpNet>,
     namespaces: FxHashMap<Arc<str>, Namespace>,
     pods: FxHashMap<u32, PodState>,
     owners: FxHashMap<IpAddr, Vec<u32>>,
@@ -86,6 +88,7 @@ impl Resolver {
             is_peer,
             of_term,
             node,
+            services: Vec::new(),
             namespaces: FxHashMap::default(),
             pods: FxHashMap::default(),
             owners: FxHashMap::default(),
@@ -97,6 +100,34 @@ impl Resolver {
             resolver.refresh(address);
         }
         resolver
+    }
+
+    /// The addresses that stand for pods that they are translated to. To be told before any pod.
+    #[must_use]
+    pub fn with_services(mut self, services: &[IpNet]) -> Self {
+        if services.is_empty() {
+            return self;
+        }
+        self.services = services.to_vec();
+        let image = Arc::clone(&self.tables.image);
+        let mut of_class = |class: u32| {
+            let key = PeerKey { addresses: class, node: false, service: true, identity: Identity::default() };
+            self.tables.acquire_class(&key, &mut self.changes)
+        };
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for service in services {
+            match service {
+                IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
+            }
+        }
+        let v4 = overlaid(&image.addresses.v4, v4, |last| last.checked_add(1), &mut of_class);
+        let v6 = overlaid(&image.addresses.v6, v6, |last| last.checked_add(1), &mut of_class);
+        self.trie = Trie::new(v4.into_iter(), v6.into_iter());
+        for address in self.node.clone() {
+            self.refresh(address);
+        }
+        self
     }
 
     /// The labels of a namespace, new or changed.
@@ -253,9 +284,10 @@ impl Resolver {
             hosts.all(|other| other == first).then(|| first.clone())
         });
         let node = self.node.contains(&address);
+        let service = identity.is_none() && self.services.iter().any(|net| net.contains(&address));
         let class = (identity.is_some() || node).then(|| {
             let addresses = self.tables.image.addresses.class_of(address);
-            let key = PeerKey { addresses, node, identity: identity.unwrap_or_default() };
+            let key = PeerKey { addresses, node, service, identity: identity.unwrap_or_default() };
             self.tables.acquire_class(&key, &mut self.changes)
         });
         let (family, key) = match address {
@@ -368,6 +400,12 @@ impl Resolver {
         self.tables.decisions.get(number as usize).map_or(&[], Vec::as_slice)
     }
 
+    /// A pod.
+    #[must_use]
+    pub fn pod(&self, number: u32) -> Option<&Pod> {
+        self.pods.get(&number).map(|state| &state.pod)
+    }
+
     /// The rows of a local pod: of what it sends, and of what it is sent.
     #[must_use]
     pub fn endpoint(&self, pod: u32) -> Option<[u32; 2]> {
@@ -406,4 +444,30 @@ impl Resolver {
         let list = *self.row(row).get(class as usize)?;
         self.list(list).get(usize::from(column)).copied()
     }
+}
+
+/// Ranges, by where each begins, with other classes for what lies in some blocks.
+fn overlaid<K: Copy + Ord>(
+    ranges: &[(K, u32)],
+    mut blocks: Vec<(K, K)>,
+    next: impl Fn(K) -> Option<K>,
+    mut of_class: impl FnMut(u32) -> u32,
+) -> Vec<(K, u32)> {
+    blocks.sort_unstable();
+    // Where anything may begin or end.
+    let mut edges: Vec<K> = ranges.iter().map(|(first, _)| *first).collect();
+    edges.extend(blocks.iter().flat_map(|(first, last)| [Some(*first), next(*last)]).flatten());
+    edges.sort_unstable();
+    edges.dedup();
+    let class_at = |at: &K| {
+        let place = ranges.partition_point(|(first, _)| first <= at);
+        ranges.get(place.wrapping_sub(1)).map_or(0, |(_, class)| *class)
+    };
+    let mut out = Vec::with_capacity(edges.len());
+    for at in edges {
+        let inside = blocks.iter().any(|(first, last)| (first..=last).contains(&&at));
+        let class = if inside { of_class(class_at(&at)) } else { class_at(&at) };
+        out.push((at, class));
+    }
+    out
 }

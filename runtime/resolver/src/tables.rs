@@ -20,6 +20,8 @@ pub(crate) struct PeerKey {
     pub(crate) addresses: u32,
     /// Whether it is this node.
     pub(crate) node: bool,
+    /// Whether it stands for pods that it is translated to.
+    pub(crate) service: bool,
     pub(crate) identity: Identity,
 }
 
@@ -139,7 +141,7 @@ impl Tables {
         // that nothing changes.
         for class in 0..tables.image.addresses.classes.len() {
             let addresses = u32::try_from(class).unwrap_or(u32::MAX);
-            let key = PeerKey { addresses, node: false, identity: Identity::default() };
+            let key = PeerKey { addresses, node: false, service: false, identity: Identity::default() };
             tables.acquire_class(&key, &mut Vec::new());
         }
         tables
@@ -265,6 +267,7 @@ impl Tables {
             ListKey::Rules {
                 rules,
                 isolating: row.isolating,
+                deferred: class.service && subject.direction == Direction::Egress,
                 ports: if by_name { destination.clone() } else { Box::default() },
             }
         };

@@ -125,9 +125,9 @@ pub(crate) fn flows(interfaces: &[u32]) {
     errors(&mut ask);
     fragments(&mut ask);
     headers(&mut ask);
-    // Of an interface that is nobody's, nothing is judged.
+    // By an interface that is nobody's, nothing passes.
     ask.interface = interfaces[1];
-    ask.passes("another interface", Ingress, &four(OTHER, POD, 6, 0, &tcp(1, 22, SYN)));
+    ask.drops("another interface", Ingress, &four(OTHER, POD, 6, 0, &tcp(1, 22, SYN)));
     println!("kernel: {asked} packets of flows, 0 judged otherwise than expected");
 }
 

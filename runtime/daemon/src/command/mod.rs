@@ -1,0 +1,32 @@
+//! What each command does.
+
+mod check;
+mod detach;
+mod flows;
+mod query;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::arguments::{Arguments, Command};
+use crate::client::Error;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
+    match &arguments.command {
+        Command::Run(options) => run::run(options),
+        Command::Status(options) => status::run(options),
+        Command::Flows(options) => flows::run(options),
+        Command::Query(options) => query::run(options),
+        Command::Detach(place) => detach::run(place),
+        Command::Check(options) => check::run(options),
+    }
+}
+
+/// What the short commands run on.
+fn runtime() -> Result<Runtime, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|why| Error::Other(format!("no runtime: {why}")))
+}

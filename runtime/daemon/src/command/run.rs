@@ -1,0 +1,197 @@
+//! `npc-node run`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+use npc_node::Settings;
+use rtnetlink::MulticastGroup;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{LogFormat, Run};
+use crate::client::Error;
+use crate::control::{self, Shared};
+use crate::enforcer::{Config, Enforcer, Message};
+use crate::interfaces::Interfaces;
+use crate::{image_file, source};
+
+/// How many messages may wait.
+const WAITING: usize = 4096;
+
+pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|why| Error::Other(format!("no runtime: {why}")))?;
+    log(options.log_format);
+    let services = options
+        .services
+        .iter()
+        .map(|text| block(text).map_err(|why| Error::Other(format!("--services {text}: {why}"))))
+        .collect::<Result<Vec<IpNet>, Error>>()?;
+    // What is loaded was written for Linux 6.6; what is missing is said before anything is touched.
+    let missing = super::check::missing(&options.place.pins);
+    if let [first, ..] = missing.as_slice() {
+        return Err(Error::Other(format!("{}: {}; see `npc-node check`", first.what, first.repair)));
+    }
+    let state = options.place.socket.parent().unwrap_or(Path::new(".")).join("pods.json");
+    let cgroup = match &options.cgroup {
+        _ if services.is_empty() => None,
+        Some(folder) => Some(folder.clone()),
+        None => Some(cgroup_root().ok_or_else(|| {
+            Error::Other(
+                "--services takes a mounted cgroup2: `mount -t cgroup2 none FOLDER`, and --cgroup".to_owned(),
+            )
+        })?),
+    };
+    let config = Config {
+        image: options.image.clone(),
+        pins: options.place.pins.clone(),
+        identities: state,
+        node: node(options)?,
+        services,
+        cgroup,
+        settings: Settings { foreign_sources: options.allow_foreign_sources },
+    };
+    let done = runtime.block_on(serve(options, config));
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Where the second version of control groups is mounted.
+fn cgroup_root() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(place))
+    })
+}
+
+/// A block of addresses, or one address.
+fn block(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let net: IpNet =
+        text.parse().map_err(|_| "neither a block (`10.96.0.0/12`) nor an address".to_owned())?;
+    match net.trunc() == net {
+        true => Ok(net),
+        false => Err(format!("it has bits behind its length; `{}` is meant?", net.trunc())),
+    }
+}
+
+/// The name of this node, where pods are told apart by theirs.
+fn node(options: &Run) -> Result<Option<String>, Error> {
+    if options.node.as_ref().is_some_and(|node| !node.is_empty()) {
+        return Ok(options.node.clone());
+    }
+    if !options.pods.kubernetes {
+        return Ok(None);
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name =
+        name.map_err(|why| Error::Other(format!("the name of this node: {why}; give it with --node")))?;
+    Ok(Some(name.trim().to_owned()))
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("NPC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logger =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logger.init(),
+        LogFormat::Json => logger.json().init(),
+    }
+}
+
+async fn serve(options: &Run, config: Config) -> Result<(), Error> {
+    let cannot = |what: &str, why: &dyn std::fmt::Display| Error::Other(format!("{what}: {why}"));
+    let socket = &options.place.socket;
+    let listener = control::bind(socket).map_err(|why| cannot(&socket.display().to_string(), &why))?;
+    let port = match options.metrics {
+        None => None,
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|why| cannot(&format!("--metrics {address}"), &why))?)
+        }
+    };
+    let (to, messages) = mpsc::channel(WAITING);
+    let (flows, _) = broadcast::channel(1024);
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ];
+    let netlink = rtnetlink::new_multicast_connection(&groups);
+    let (connection, handle, changed) = netlink.map_err(|why| cannot("netlink", &why))?;
+    tokio::spawn(connection);
+    tokio::spawn(links(changed, to.clone()));
+    let client = if options.pods.kubernetes {
+        let client = kube::Client::try_default().await;
+        Some(client.map_err(|why| cannot("the cluster cannot be found", &why))?)
+    } else {
+        None
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let enforcer = Enforcer::open(config, Interfaces::new(handle), runtime, to.clone(), flows.clone())
+        .map_err(|why| cannot("cannot enforce", &why))?;
+    let enforcing = tokio::task::spawn_blocking(move || enforcer.run(messages));
+    if let Some(path) = options.pods.pods.clone() {
+        let to = to.clone();
+        tokio::spawn(async move { source::file::follow(&path, to).await });
+    }
+    if let Some(client) = client {
+        tokio::spawn(source::kubernetes::follow(client, to.clone()));
+    }
+    let (path, images) = (options.image.clone(), to.clone());
+    tokio::spawn(async move { image_file::follow(&path, images, Message::Image).await });
+    let shared = Shared { enforcer: to.clone(), flows };
+    let app = control::on_socket(shared.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    if let Some(port) = port {
+        tokio::spawn(async move { axum::serve(port, control::on_port(shared)).await });
+    }
+    info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "started");
+    let stop = stopped(to);
+    tokio::select! {
+        done = enforcing => done.map_err(|why| cannot("the enforcer ended", &why))?,
+        () = stop => {}
+    }
+    // Whoever starts next finds no socket that nobody serves.
+    let _ = std::fs::remove_file(socket);
+    Ok(())
+}
+
+/// Waits for a signal to stop, and passes it on.
+async fn stopped(to: mpsc::Sender<Message>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        warn!("signals cannot be caught");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping; what is in force stays");
+    let _ = to.send(Message::Stop).await;
+}
+
+/// Tells when something of the interfaces, addresses or routes changed, many changes together.
+async fn links<T>(mut changed: impl futures_util::Stream<Item = T> + Unpin, to: mpsc::Sender<Message>) {
+    use futures_util::StreamExt as _;
+    const TOGETHER: tokio::time::Duration = tokio::time::Duration::from_millis(20);
+    while changed.next().await.is_some() {
+        let end = tokio::time::Instant::now() + TOGETHER;
+        while tokio::time::timeout_at(end, changed.next()).await.is_ok_and(|more| more.is_some()) {}
+        if to.send(Message::Links).await.is_err() {
+            return;
+        }
+    }
+}

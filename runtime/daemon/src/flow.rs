@@ -1,0 +1,144 @@
+//! What the kernel reports, in words.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use npc_image::{Direction, Tier};
+use npc_node::{Cause, Event, Events};
+use npc_resolver::{Decision, Reason};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc::Sender;
+use tracing::error;
+
+use crate::control::{End, Flow, Told};
+use crate::enforcer::{Message, Spoken};
+
+/// The clock that the kernel's reports go by, which does not jump.
+#[derive(Debug, Default)]
+pub(crate) struct Clock;
+
+impl Clock {
+    /// When something was, which was so many nanoseconds after the machine started, by the clock on the
+    /// wall as it stands now.
+    fn at(&self, since_start: u64) -> Option<Timestamp> {
+        let uptime = clock_gettime(ClockId::Boottime);
+        let uptime = i128::from(uptime.tv_sec) * 1_000_000_000 + i128::from(uptime.tv_nsec);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        let ago = uptime - i128::from(since_start);
+        Timestamp::from_nanosecond(i128::try_from(now).ok()? - ago.max(0)).ok()
+    }
+}
+
+/// How long it waits for a report before it looks whether anybody still takes them.
+const WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Passes on what the kernel reports, as long as somebody takes it.
+pub(crate) fn listen(mut events: Events, to: &Sender<Message>) {
+    while !to.is_closed() {
+        let batch: Vec<Event> = events.by_ref().take(256).collect();
+        if !batch.is_empty() {
+            if to.blocking_send(Message::Events(batch)).is_err() {
+                return;
+            }
+            continue;
+        }
+        match poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&WAIT)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(why) => return error!(%why, "no packets can be reported any more"),
+        }
+    }
+}
+
+/// What decided, by the number that the kernel gives it.
+pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
+    let of = |place: u32| spoken.image.policies.get(place as usize);
+    match spoken.reasons.reason(number) {
+        Reason::Default => Told::because("no policy is for the pod"),
+        Reason::Node => Told::because("a node reaches its pods"),
+        Reason::Isolated { policy } => match of(policy) {
+            None => Told::default(),
+            Some(policy) => Told {
+                tier: Some(tier(policy.tier).to_owned()),
+                policy: Some(policy.name.to_string()),
+                place: Some(spoken.image.place(policy.place)),
+                reason: "no rule allows it".to_owned(),
+            },
+        },
+        Reason::Rule { policy, rule } => {
+            match of(policy).map(|policy| (policy, policy.rules.get(rule as usize))) {
+                Some((policy, Some(rule))) => Told {
+                    tier: Some(tier(policy.tier).to_owned()),
+                    policy: Some(policy.name.to_string()),
+                    place: Some(spoken.image.place(rule.place)),
+                    reason: match rule.action {
+                        npc_image::Action::Allow => "a rule allows it",
+                        npc_image::Action::Deny => "a rule denies it",
+                        npc_image::Action::Pass => "a rule passes it on",
+                    }
+                    .to_owned(),
+                },
+                _ => Told::default(),
+            }
+        }
+    }
+}
+
+const fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Admin => "admin",
+        Tier::Namespaced => "policy",
+        Tier::Baseline => "baseline",
+    }
+}
+
+/// A report, in words.
+pub(crate) fn tell(
+    event: &Event,
+    clock: &Clock,
+    spoken: Option<&Spoken>,
+    own: Option<String>,
+    pod: impl Fn(&IpAddr) -> Option<String>,
+) -> Flow {
+    let protocol = match event.protocol {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        132 => "sctp".to_owned(),
+        other => format!("protocol {other}"),
+    };
+    let has_ports = matches!(event.protocol, 6 | 17 | 132);
+    let unreadable = event.cause == Cause::Unreadable;
+    let decision = event.decision;
+    let told = |half: u32| spoken.map(|spoken| reason(spoken, half & Decision::REASON)).unwrap_or_default();
+    let [source, destination] =
+        [event.source, event.destination].map(|address| End { pod: pod(&address), address, port: None });
+    let mut flow = Flow {
+        time: clock.at(event.time).map(|time| format!("{time:.3}")),
+        dropped: !decision.allows(),
+        direction: if event.direction == Direction::Egress { "egress" } else { "ingress" }.to_owned(),
+        pod: own,
+        source,
+        destination,
+        protocol,
+        bytes: event.length,
+        by: match event.cause {
+            Cause::Unreadable => Told::because("it cannot be read"),
+            Cause::ForeignSource => Told::because("it comes from an address that is not the pod's"),
+            Cause::Policy => told(decision.enforced()),
+        },
+        audit: None,
+    };
+    if unreadable {
+        flow.protocol = "unreadable".to_owned();
+    } else if has_ports {
+        (flow.source.port, flow.destination.port) = (Some(event.ports.0), Some(event.ports.1));
+    }
+    if decision.enforced() & Decision::AUDIT != 0 && event.cause == Cause::Policy {
+        flow.audit = Some(told(decision.audited()));
+    }
+    flow
+}

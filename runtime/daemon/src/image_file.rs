@@ -1,0 +1,62 @@
+//! The file of the image, read again when it changes.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc::Sender;
+
+use crate::enforcer::Message;
+
+/// How often the file is looked at. A mounted ConfigMap changes by a link that points elsewhere, which no
+/// watch on the file would tell.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    length: u64,
+    changed: Option<SystemTime>,
+    inode: u64,
+}
+
+fn mark(path: &Path) -> io::Result<Mark> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(path)?;
+    Ok(Mark { length: metadata.len(), changed: metadata.modified().ok(), inode: metadata.ino() })
+}
+
+/// Reads a file, and again whenever it changes. Each time one that changes while it is read is read again.
+pub(crate) async fn follow(
+    path: &Path,
+    to: Sender<Message>,
+    message: impl Fn(io::Result<Vec<u8>>) -> Message,
+) {
+    let mut last = None;
+    let mut failed = false;
+    loop {
+        match mark(path) {
+            Ok(now) if last == Some(now) => {}
+            Ok(now) => {
+                let read = fs::read(path);
+                if mark(path).ok() == Some(now) {
+                    last = Some(now);
+                    failed = read.is_err();
+                    if to.send(message(read)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            // Said once, and not each second.
+            Err(error) if !failed => {
+                (last, failed) = (None, true);
+                if to.send(message(Err(error))).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

@@ -1,0 +1,253 @@
+//! Where a pod's interface is: by the route to its address; behind a bridge, by the bridge's forwarding
+//! table.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::{Handle, RouteMessageBuilder};
+
+/// An interface of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+}
+
+/// One of all interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) name: String,
+    /// Whether packets leave this machine, or this network, by it: it is neither the loopback device nor a
+    /// bridge, whose ports are.
+    pub(crate) is_end: bool,
+}
+
+/// Why a pod's interface is not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotFound {
+    /// It has no address yet.
+    NoAddress,
+    /// There is no route to it.
+    NoRoute(IpAddr),
+    /// The route goes by another machine.
+    Elsewhere(IpAddr),
+    /// The route leads to an interface that is no pod's.
+    NotAPods(IpAddr, String, String),
+    /// It is behind a bridge that does not know it.
+    NotBehind(IpAddr, String),
+    /// The kernel does not answer.
+    Kernel(String),
+}
+
+impl NotFound {
+    /// Whether the pod is on another machine, as far as can be told.
+    pub(crate) const fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Elsewhere(_) | Self::NoRoute(_) | Self::NoAddress | Self::NotAPods(..))
+    }
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("it has no address yet"),
+            Self::NoRoute(address) => write!(f, "there is no route to {address}"),
+            Self::Elsewhere(address) => write!(f, "the route to {address} goes by another machine"),
+            Self::NotAPods(address, name, kind) => {
+                write!(f, "the route to {address} leads to {name} ({kind}), which is no pod's interface")
+            }
+            Self::NotBehind(address, bridge) => {
+                write!(f, "{address} is behind the bridge {bridge}, which does not know where")
+            }
+            Self::Kernel(why) => write!(f, "the kernel does not tell: {why}"),
+        }
+    }
+}
+
+impl From<rtnetlink::Error> for NotFound {
+    fn from(error: rtnetlink::Error) -> Self {
+        Self::Kernel(error.to_string())
+    }
+}
+
+/// The kernel's tables of routes, links and neighbours.
+#[derive(Clone, Debug)]
+pub(crate) struct Interfaces {
+    handle: Handle,
+}
+
+/// The kinds of links whose other end is in a pod.
+fn is_pods(kind: &InfoKind) -> bool {
+    matches!(kind, InfoKind::Veth | InfoKind::Netkit | InfoKind::Tun)
+}
+
+fn name(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+fn kind(link: &LinkMessage) -> Option<&InfoKind> {
+    let mut infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.next()?.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    })
+}
+
+impl Interfaces {
+    pub(crate) const fn new(handle: Handle) -> Self {
+        Self { handle }
+    }
+
+    /// The host's side of the interface of the pod that has these addresses.
+    pub(crate) async fn find(&self, addresses: &[IpAddr]) -> Result<Interface, NotFound> {
+        let mut why = NotFound::NoAddress;
+        for address in addresses {
+            match self.find_one(*address).await {
+                Ok(interface) => return Ok(interface),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    async fn find_one(&self, address: IpAddr) -> Result<Interface, NotFound> {
+        let route = self.route(address).await?;
+        let mut out = None;
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
+                    return Err(NotFound::Elsewhere(address));
+                }
+                RouteAttribute::Oif(index) => out = Some(*index),
+                _ => {}
+            }
+        }
+        let index = out.ok_or(NotFound::NoRoute(address))?;
+        let link = self.link(index).await?.ok_or(NotFound::NoRoute(address))?;
+        let link_name = name(&link).unwrap_or_default();
+        match kind(&link) {
+            Some(kind) if is_pods(kind) => Ok(Interface { index, name: link_name }),
+            Some(InfoKind::Bridge) => self.behind(address, index, link_name).await,
+            kind => {
+                let kind = kind.map_or_else(|| "a device".to_owned(), ToString::to_string);
+                Err(NotFound::NotAPods(address, link_name, kind))
+            }
+        }
+    }
+
+    async fn route(&self, address: IpAddr) -> Result<RouteMessage, NotFound> {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let request = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(address, length)
+            .map_err(|why| NotFound::Kernel(why.to_string()))?
+            .build();
+        let mut routes = std::pin::pin!(self.handle.route().get(request).execute());
+        match routes.try_next().await {
+            Ok(Some(route)) => Ok(route),
+            // No route is an error of the kernel's, as every other way not to have one.
+            Ok(None) | Err(_) => Err(NotFound::NoRoute(address)),
+        }
+    }
+
+    async fn link(&self, index: u32) -> Result<Option<LinkMessage>, NotFound> {
+        let mut links = std::pin::pin!(self.handle.link().get().match_index(index).execute());
+        Ok(links.try_next().await.unwrap_or(None))
+    }
+
+    /// The port of a bridge behind which an address is.
+    async fn behind(&self, address: IpAddr, bridge: u32, name_of: String) -> Result<Interface, NotFound> {
+        for attempt in 0..4 {
+            if attempt > 0 {
+                // A packet to the port `discard`, so that the kernel asks who has the address.
+                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let _ = UdpSocket::bind(any).and_then(|socket| socket.send_to(&[], (address, 9)));
+                tokio::time::sleep(Duration::from_millis(30 << attempt)).await;
+            }
+            let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+            let own = |entry: &NeighbourMessage| {
+                entry.header.ifindex == bridge
+                    && entry.attributes.iter().any(|attribute| match attribute {
+                        NeighbourAttribute::Destination(NeighbourAddress::Inet(own)) => {
+                            IpAddr::V4(*own) == address
+                        }
+                        NeighbourAttribute::Destination(NeighbourAddress::Inet6(own)) => {
+                            IpAddr::V6(*own) == address
+                        }
+                        _ => false,
+                    })
+            };
+            let station = self.neighbours(family).await?.iter().find(|entry| own(entry)).and_then(station);
+            let Some(station) = station else { continue };
+            let ports = self.neighbours(AddressFamily::Bridge).await?;
+            for port in ports.iter().filter(|entry| station_is(entry, &station)) {
+                let Some(link) = self.link(port.header.ifindex).await? else { continue };
+                if kind(&link).is_some_and(is_pods) {
+                    let name = name(&link).unwrap_or_default();
+                    return Ok(Interface { index: port.header.ifindex, name });
+                }
+            }
+        }
+        Err(NotFound::NotBehind(address, name_of))
+    }
+
+    async fn neighbours(&self, family: AddressFamily) -> Result<Vec<NeighbourMessage>, NotFound> {
+        let request = self.handle.neighbours().get().set_address_family(family);
+        Ok(request.execute().try_collect().await?)
+    }
+
+    /// All interfaces of this machine, by index.
+    pub(crate) async fn all(&self) -> Result<HashMap<u32, Link>, NotFound> {
+        let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
+        let of = |link: &LinkMessage| {
+            let is_end =
+                !link.header.flags.contains(LinkFlags::Loopback) && kind(link) != Some(&InfoKind::Bridge);
+            Some((link.header.index, Link { name: name(link)?, is_end }))
+        };
+        Ok(links.iter().filter_map(of).collect())
+    }
+
+    /// The addresses of this machine that others can reach.
+    pub(crate) async fn own_addresses(&self) -> Result<Vec<IpAddr>, NotFound> {
+        let all: Vec<_> = self.handle.address().get().execute().try_collect().await?;
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for message in all.iter().filter(|message| message.header.scope == AddressScope::Universe) {
+            let of = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            };
+            let other = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            };
+            let local = message.attributes.iter().find_map(of);
+            addresses.extend(local.or_else(|| message.attributes.iter().find_map(other)));
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        Ok(addresses)
+    }
+}
+
+fn station(entry: &NeighbourMessage) -> Option<Vec<u8>> {
+    entry.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(station) => Some(station.clone()),
+        _ => None,
+    })
+}
+
+fn station_is(entry: &NeighbourMessage, own: &[u8]) -> bool {
+    station(entry).as_deref() == Some(own)
+}

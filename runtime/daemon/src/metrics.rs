@@ -1,0 +1,104 @@
+//! What is counted, as Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode as encode_text;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::control::{Isolation, Status, Told};
+
+/// How the answer is to be labelled.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Packets and bytes, by what decided.
+pub(crate) type Counted = BTreeMap<Told, (u64, u64)>;
+
+/// All that is counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) counted: Counted,
+    pub(crate) flows: u64,
+    pub(crate) changes: u64,
+    pub(crate) generations: u64,
+    pub(crate) failures: u64,
+    pub(crate) images_refused: u64,
+    pub(crate) last_enforced: Duration,
+    pub(crate) status: Status,
+}
+
+/// The text of the numbers.
+pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("npc_node");
+    let status = &numbers.status;
+    let packets = Family::<Vec<(&'static str, String)>, Counter>::default();
+    let bytes = Family::<Vec<(&'static str, String)>, Counter>::default();
+    for (told, (own_packets, own_bytes)) in &numbers.counted {
+        let labels = vec![
+            ("tier", told.tier.clone().unwrap_or_default()),
+            ("policy", told.policy.clone().unwrap_or_default()),
+            ("place", told.place.clone().unwrap_or_default()),
+            ("reason", told.reason.clone()),
+        ];
+        packets.get_or_create(&labels).inc_by(*own_packets);
+        bytes.get_or_create(&labels).inc_by(*own_bytes);
+    }
+    registry.register("packets", "Packets, by the rule that decided", packets);
+    registry.register_with_unit("judged", "What they carried, by the rule that decided", Unit::Bytes, bytes);
+    let dropped = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
+    for (why, count) in [
+        ("unreadable", status.dropped.unreadable),
+        ("fragment", status.dropped.fragments),
+        ("unknown-interface", status.dropped.unknown_interface),
+        ("foreign-source", status.dropped.foreign_source),
+        ("between-generations", status.dropped.between_generations),
+    ] {
+        dropped.get_or_create(&vec![("why", why)]).inc_by(count);
+    }
+    registry.register("dropped", "Packets dropped whatever the policies say", dropped);
+    let counter = |value: u64| ConstCounter::new(value);
+    registry.register("reports", "Packets that were reported", counter(numbers.flows));
+    registry.register(
+        "reports_lost",
+        "Reports that did not come through",
+        counter(status.dropped.lost_reports),
+    );
+    registry.register("changes", "Changes written to the tables", counter(numbers.changes));
+    registry.register("generations", "Times that tables were put in force", counter(numbers.generations));
+    registry.register("failures", "Times that they could not be", counter(numbers.failures));
+    registry.register("images_refused", "Images that were refused", counter(numbers.images_refused));
+    let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register("ready", "Whether an image is in force", gauge(usize::from(status.ready)));
+    let current = usize::from(status.ready && status.image.error.is_none());
+    registry.register("image_current", "Whether it is the image that the file holds", gauge(current));
+    let readable = usize::from(status.source.error.is_none());
+    registry.register("pods_readable", "Whether it is known what pods there are", gauge(readable));
+    registry.register("pods", "Pods that are known", gauge(status.pods_known));
+    registry.register("namespaces", "Namespaces that are known", gauge(status.namespaces_known));
+    registry.register("policies", "Policies in force", gauge(status.policies));
+    let own = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
+    for pod in &status.pods {
+        let state = if pod.interface.is_none() {
+            "not-judged"
+        } else if [pod.egress, pod.ingress].contains(&Isolation::Enforced) {
+            "enforced"
+        } else if [pod.egress, pod.ingress].contains(&Isolation::Audited) {
+            "audited"
+        } else {
+            "open"
+        };
+        own.get_or_create(&vec![("state", state)]).inc();
+    }
+    registry.register("local_pods", "Pods of this node", own);
+    registry.register_with_unit("tables", "What the tables take", Unit::Bytes, gauge(status.memory));
+    let seconds = ConstGauge::new(numbers.last_enforced.as_secs_f64());
+    registry.register_with_unit("last_generation", "How long the last tables took", Unit::Seconds, seconds);
+    let mut text = String::new();
+    encode_text(&mut text, &registry)?;
+    Ok(text)
+}

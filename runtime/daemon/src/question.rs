@@ -1,0 +1,98 @@
+//! Asks the loaded kernel program of connections, and the image's interpreter beside it.
+
+use std::net::IpAddr;
+
+use npc_cluster::{Cluster, Index};
+use npc_driver::{Question, image_verdict};
+use npc_image::{Direction, Image, Protocol, Traffic};
+use npc_model::{Connection, Endpoint, Verdict};
+use npc_node::Loaded;
+
+use crate::control::{Answer, Asked, Side};
+
+/// Answers each. `interface` gives the interface of a pod that is on this node.
+pub(crate) fn answer(
+    asked: &[Asked],
+    cluster: &Cluster,
+    image: &Image,
+    loaded: &mut Loaded,
+    interface: impl Fn(&str, &str) -> Option<u32>,
+) -> Vec<Answer> {
+    let index = Index::new(cluster);
+    asked
+        .iter()
+        .map(|asked| one(asked, &index, image, loaded, &interface).unwrap_or_else(|why| Answer::error(&why)))
+        .collect()
+}
+
+fn one(
+    asked: &Asked,
+    index: &Index<'_>,
+    image: &Image,
+    loaded: &mut Loaded,
+    interface: &impl Fn(&str, &str) -> Option<u32>,
+) -> Result<Answer, String> {
+    let port = match &asked.port {
+        serde_json::Value::String(name) => name.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let question = Question {
+        source: &asked.src,
+        source_address: asked.src_ip,
+        destination: &asked.dst,
+        destination_address: asked.dst_ip,
+        protocol: &asked.proto,
+        port: &port,
+    };
+    let connection = question.connection(Some(index))?;
+    let verdict = image_verdict(image, &connection);
+    let interpreted = match &verdict {
+        Verdict::Itself | Verdict::Node => [true, true],
+        Verdict::Decided { egress, ingress } => [egress.allowed(), ingress.allowed()],
+    };
+    let addresses = [connection.source, connection.destination].map(|end| end.address());
+    let mut sides = interpreted.map(|interpreter| Side { interpreter, kernel: None });
+    if let [Some(source), Some(destination)] = addresses
+        && verdict != Verdict::Itself
+    {
+        let of = [(Direction::Egress, &connection.source), (Direction::Ingress, &connection.destination)];
+        for (side, (direction, end)) in sides.iter_mut().zip(of) {
+            side.kernel = kernel(loaded, direction, end, [source, destination], &connection, interface)?;
+        }
+    }
+    let agree = sides.iter().all(|side| side.kernel.is_none_or(|kernel| kernel == side.interpreter));
+    let [egress, ingress] = sides;
+    Ok(Answer {
+        error: None,
+        source: connection.source.to_string(),
+        destination: connection.destination.to_string(),
+        traffic: connection.traffic.to_string(),
+        allowed: verdict.allowed(),
+        egress,
+        ingress,
+        agree,
+    })
+}
+
+/// What the kernel says for a pod that is here.
+fn kernel(
+    loaded: &mut Loaded,
+    direction: Direction,
+    end: &Endpoint<'_>,
+    addresses: [IpAddr; 2],
+    connection: &Connection<'_>,
+    interface: &impl Fn(&str, &str) -> Option<u32>,
+) -> Result<Option<bool>, String> {
+    let Endpoint::Pod { pod, namespace, .. } = end else { return Ok(None) };
+    let Some(interface) = interface(&namespace.name, &pod.name) else { return Ok(None) };
+    let traffic = match connection.traffic {
+        npc_model::Traffic::Port(protocol, port) => {
+            let protocol = Protocol::ALL.get(protocol as usize).copied().unwrap_or(Protocol::Tcp);
+            Traffic::Port(protocol, port)
+        }
+        npc_model::Traffic::Other => Traffic::Other,
+    };
+    let verdict = loaded.ask(direction, interface, addresses, traffic).map_err(|why| why.to_string())?;
+    Ok(verdict.map(|verdict| verdict.passes))
+}

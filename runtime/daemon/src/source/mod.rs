@@ -1,0 +1,4 @@
+//! Where pods and namespaces come from.
+
+pub(crate) mod file;
+pub(crate) mod kubernetes;
