@@ -102,9 +102,13 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 	struct connection key;
 	key_of(&key, packet, endpoint->id, direction);
 	struct record *record = bpf_map_lookup_elem(&records, &key);
-	if (!record || record->opener == direction)
-		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
+	if (!record || record->opener == direction) {
+		// It may answer a connection whose record was lost, or that is older than this program.
+		if (!record && key.protocol == IPPROTO_TCP)
+			endpoint->wanting = now;
+		return 0;
+	}
 	if (is_over(record, key.protocol, now))
 		return 0;
 	if (key.protocol == IPPROTO_TCP && record->state == OPENING) {
@@ -151,6 +155,31 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 		.seen = now, .stamp = stamp(), .opener = direction, .state = OPENING, .deferred = deferred,
 	};
 	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
+	return 0;
+}
+
+// How long records are looked for after something came back that has none.
+#define WANTING (60 * SECOND)
+
+// A packet within a connection is allowed, of which there may be no record though there ought to be one: it
+// was pushed out, or is older than this program. What answers it is let through again.
+__noinline int remember_late(struct packet *packet, struct endpoint *endpoint, int direction, int deferred)
+{
+	if (!packet || !endpoint)
+		return 0;
+	__u64 now = bpf_ktime_get_boot_ns();
+	if (now - endpoint->wanting > WANTING) {
+		endpoint->wanting = 0;
+		return 0;
+	}
+	struct connection key;
+	key_of(&key, packet, endpoint->id, direction);
+	if (packet->tcp_flags & (RST | FIN) || bpf_map_lookup_elem(&records, &key))
+		return 0;
+	struct record record = {
+		.seen = now, .stamp = stamp(), .opener = direction, .state = OPEN, .deferred = deferred,
+	};
+	bpf_map_update_elem(&records, &key, &record, BPF_NOEXIST);
 	return 0;
 }
 

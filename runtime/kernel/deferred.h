@@ -54,6 +54,8 @@ __noinline int defer(struct __sk_buff *skb, struct packet *packet, struct endpoi
 	if (packet->is_error ? is_error_of(skb, packet, endpoint, EGRESS) : is_reply(packet, endpoint, EGRESS))
 		return 0;
 	remember(packet, endpoint, EGRESS, 1);
+	if (endpoint->wanting && packet->protocol == IPPROTO_TCP)
+		remember_late(packet, endpoint, EGRESS, 1);
 	__u32 ticket = bpf_get_hash_recalc(skb) % TICKETS;
 	struct connection *connection = bpf_map_lookup_elem(&tickets, &ticket);
 	if (connection)

@@ -64,6 +64,8 @@ static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, s
 		// TCP says itself which of its packets opens a connection; the others need no record.
 		if (packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (SYN | ACK)) == SYN)
 			remember(packet, endpoint, direction, 0);
+		else if (endpoint->wanting)
+			remember_late(packet, endpoint, direction, 0);
 	} else {
 		allow = packet->is_error ? is_error_of(skb, packet, endpoint, direction) :
 					   is_reply(packet, endpoint, direction);

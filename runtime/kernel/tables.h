@@ -86,6 +86,7 @@ struct endpoint {
 	__u32 isolated[2];
 	__u64 v4; // as the upper half of an address
 	struct address v6;
+	__u64 wanting; // when last something came back for which no record was found, in nanoseconds since boot
 };
 
 struct counter {

@@ -13,6 +13,8 @@ pub mod large;
 pub mod live;
 pub mod memory;
 pub mod namespaces;
+#[cfg(target_os = "linux")]
+pub mod net;
 pub mod random;
 pub mod tables;
 pub mod timing;

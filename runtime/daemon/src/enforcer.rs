@@ -158,6 +158,9 @@ impl Enforcer {
     ) -> Result<Self, LoadError> {
         let node = Node::open(&config.pins)?.with(config.settings);
         let attached = node.attached()?.into_iter().collect();
+        if config.services.is_empty() {
+            node.detach_leaving()?;
+        }
         let identities = Identities::open(&config.identities);
         let image_status = ImageStatus { path: config.image.display().to_string(), ..ImageStatus::default() };
         Ok(Self {

@@ -30,7 +30,7 @@ static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
 const COMPARE: usize = 40;
 
 /// The bytes of an endpoint in its table.
-const ENDPOINT: usize = 48;
+const ENDPOINT: usize = 56;
 
 /// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
 const SENDER: u32 = (1 << 13) - 1;
@@ -195,6 +195,9 @@ pub struct Loaded {
     tables: Tables,
     endpoints: Vec<Endpoint>,
     epoch: u32,
+    has_services: bool,
+    /// The programs that are attached, so far as they are loaded.
+    entries: Vec<&'static str>,
     /// Whether the programs that are only asked are loaded, too.
     may_ask: bool,
 }
@@ -305,13 +308,23 @@ impl Loader {
             senders: table(&ebpf, "senders", (SENDER as usize + 1) * 8)?,
             epoch: table(&ebpf, "epoch", 8)?,
         };
-        for name in ["from_pod", "to_pod", "leave", "enter_from_pod", "enter_to_pod", "enter_leave"] {
+        for name in ["from_pod", "to_pod"] {
             program(&mut ebpf, name)?.load()?;
         }
-        for name in ["arrive", "enter_arrive"] {
-            socket_program(&mut ebpf, name)?.load()?;
+        if resolver.has_services() {
+            program(&mut ebpf, "leave")?.load()?;
+            socket_program(&mut ebpf, "arrive")?.load()?;
         }
-        let loaded = Loaded { ebpf, room, tables, endpoints: endpoints.to_vec(), epoch: 0, may_ask: false };
+        let loaded = Loaded {
+            ebpf,
+            room,
+            tables,
+            endpoints: endpoints.to_vec(),
+            epoch: 0,
+            has_services: resolver.has_services(),
+            entries: Vec::new(),
+            may_ask: false,
+        };
         loaded.write_all(resolver)?;
         Ok(loaded)
     }
@@ -526,18 +539,26 @@ impl Loaded {
     ///
     /// Where the kernel does not take it.
     pub fn put_in_force(&mut self) -> Result<(), LoadError> {
-        let programs = ["from_pod", "to_pod", "leave"].map(|name| {
-            let program: &SchedClassifier = program(&mut self.ebpf, name)?;
-            program.fd()?.try_clone().map_err(|why| LoadError::Kernel(Box::new(why)))
-        });
-        let arrive = socket_program(&mut self.ebpf, "arrive")?.fd()?.try_clone();
-        let arrive = arrive.map_err(|why| LoadError::Kernel(Box::new(why)));
         // Packets carry which generation judged them, so that what is between two hooks while these change
         // is judged again, as a whole, by the last of them.
-        for (index, program) in (0..).zip(programs) {
-            set(&mut self.ebpf, "in_force", index, &program?)?;
+        for (index, name) in [(0, "from_pod"), (1, "to_pod"), (2, "leave")] {
+            if name == "leave" && !self.has_services {
+                continue;
+            }
+            let program = program(&mut self.ebpf, name)?.fd()?.try_clone();
+            set(
+                &mut self.ebpf,
+                "in_force",
+                index,
+                &program.map_err(|why| LoadError::Kernel(Box::new(why)))?,
+            )?;
         }
-        set(&mut self.ebpf, "in_force_for_sockets", 0, &arrive?)
+        if self.has_services {
+            let program = socket_program(&mut self.ebpf, "arrive")?.fd()?.try_clone();
+            let program = program.map_err(|why| LoadError::Kernel(Box::new(why)))?;
+            set(&mut self.ebpf, "in_force_for_sockets", 0, &program)?;
+        }
+        Ok(())
     }
 
     /// Judges what leaves by an interface that is no pod's, where it was sent to a service by one.
@@ -545,13 +566,9 @@ impl Loaded {
     /// # Errors
     ///
     /// As for [`attach`](Self::attach).
-    pub fn attach_leaving(&mut self, interface: &str) -> Result<FdLink, LoadError> {
-        let program = program(&mut self.ebpf, "enter_leave")?;
+    pub fn attach_leaving(&mut self, interface: &str) -> Result<Option<FdLink>, LoadError> {
         // After all others: they may change it on its way.
-        let last = TcAttachOptions::TcxOrder(LinkOrder::last());
-        let link = program.attach_with_options(interface, TcAttachType::Egress, last)?;
-        let link = program.take_link(link)?;
-        FdLink::try_from(link).map_err(|why| LoadError::Kernel(Box::new(why)))
+        self.attach_entry("enter_leave", interface, TcAttachType::Egress, LinkOrder::last())
     }
 
     /// Judges what sockets get, those of the node itself among them, where a pod sent it to a service. Takes
@@ -561,6 +578,10 @@ impl Loaded {
     ///
     /// Where that is not the root of one.
     pub fn attach_arriving(&mut self, root: &File) -> Result<FdLink, LoadError> {
+        if !self.entries.contains(&"enter_arrive") {
+            socket_program(&mut self.ebpf, "enter_arrive")?.load()?;
+            self.entries.push("enter_arrive");
+        }
         let program = socket_program(&mut self.ebpf, "enter_arrive")?;
         let link = program.attach(root, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)?;
         let link = program.take_link(link)?;
@@ -575,21 +596,43 @@ impl Loaded {
         map.set(0, generation, 0).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
-    /// Attaches the program to an interface, before any other program there: the host's side of a pod's.
-    /// What the pod sends and what it is sent is judged by what is in force, as long as the links live.
+    /// Attaches the program to one side of an interface, before any other program there: the host's side of
+    /// a pod's. What the pod sends, or what it is sent, is judged by what is in force, as long as the link
+    /// lives. `None` where it is attached there already.
     ///
     /// # Errors
     ///
     /// Where there is no such interface, or the kernel does not take the program there.
-    pub fn attach(&mut self, interface: &str) -> Result<[FdLink; 2], LoadError> {
-        let mut attach = |name: &str, at: TcAttachType| {
-            let program = program(&mut self.ebpf, name)?;
-            let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let link = program.attach_with_options(interface, at, first)?;
-            let link = program.take_link(link)?;
-            FdLink::try_from(link).map_err(|why| LoadError::Kernel(Box::new(why)))
+    pub fn attach(&mut self, interface: &str, direction: Direction) -> Result<Option<FdLink>, LoadError> {
+        let first = LinkOrder::first();
+        match direction {
+            Direction::Egress => self.attach_entry("enter_from_pod", interface, TcAttachType::Ingress, first),
+            Direction::Ingress => self.attach_entry("enter_to_pod", interface, TcAttachType::Egress, first),
+        }
+    }
+
+    fn attach_entry(
+        &mut self,
+        name: &'static str,
+        interface: &str,
+        at: TcAttachType,
+        order: LinkOrder,
+    ) -> Result<Option<FdLink>, LoadError> {
+        let is_loaded = self.entries.contains(&name);
+        let program = program(&mut self.ebpf, name)?;
+        if !is_loaded {
+            program.load()?;
+            self.entries.push(name);
+        }
+        let link = match program.attach_with_options(interface, at, TcAttachOptions::TcxOrder(order)) {
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                return Ok(None);
+            }
+            link => program.take_link(link?)?,
         };
-        Ok([attach("enter_from_pod", TcAttachType::Ingress)?, attach("enter_to_pod", TcAttachType::Egress)?])
+        FdLink::try_from(link).map(Some).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
     /// What is reported from now on: packets that were dropped, and those of rules that say `log` or of

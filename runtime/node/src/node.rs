@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::FdLink;
+use npc_image::Direction;
 use npc_resolver::{Change, Resolver};
 
 use crate::loader::{Endpoint, LoadError, Loaded, Loader, Settings};
@@ -152,9 +153,12 @@ impl Node {
     /// Where nothing was put in force yet, or there is no such interface.
     pub fn attach(&mut self, interface: &str) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        let links = loaded.attach(interface)?;
+        let links =
+            [loaded.attach(interface, Direction::Egress)?, loaded.attach(interface, Direction::Ingress)?];
         for (link, side) in links.into_iter().zip(SIDES) {
-            self.pin(link, &self.link(interface, side))?;
+            if let Some(link) = link {
+                self.pin(link, &self.link(interface, side))?;
+            }
         }
         Ok(())
     }
@@ -166,8 +170,10 @@ impl Node {
     /// As for [`attach`](Self::attach).
     pub fn attach_leaving(&mut self, interface: &str) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        let link = loaded.attach_leaving(interface)?;
-        self.pin(link, &self.link(interface, LEAVING))
+        match loaded.attach_leaving(interface)? {
+            Some(link) => self.pin(link, &self.link(interface, LEAVING)),
+            None => Ok(()),
+        }
     }
 
     /// Judges what pods send to services where a socket of this machine gets it, from now on. `root` is that
@@ -200,6 +206,23 @@ impl Node {
     /// Where its links cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<(), LoadError> {
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
+    }
+
+    /// Judges no more what leaves by interfaces that are no pod's, and what sockets get: there are no
+    /// services any more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`detach`](Self::detach).
+    pub fn detach_leaving(&self) -> Result<(), LoadError> {
+        for entry in fs::read_dir(self.pins.join("links")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.ends_with(LEAVING) || name == ARRIVING) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Undoes everything: no interface is judged, and nothing is kept.

@@ -340,6 +340,12 @@ impl Resolver {
         })
     }
 
+    /// Whether there are addresses that stand for pods.
+    #[must_use]
+    pub const fn has_services(&self) -> bool {
+        !self.services.is_empty()
+    }
+
     /// The image.
     #[must_use]
     pub const fn image(&self) -> &Arc<Image> {

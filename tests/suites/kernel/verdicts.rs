@@ -10,6 +10,7 @@ use npc_image::Direction;
 use npc_model::{Connection, Endpoint as End};
 use npc_node::{Endpoint, LoadError, Loaded, Loader};
 use npc_tests::memory::Memory;
+use npc_tests::net::index_of;
 use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver, traffic};
 use npc_tests::vectors::{Case, cases, folder};
@@ -26,12 +27,6 @@ pub(crate) fn interface(number: usize) -> u32 {
         .unwrap();
     assert!(made.success());
     index_of(&name)
-}
-
-/// The index of an interface.
-pub(crate) fn index_of(name: &str) -> u32 {
-    let shown = Command::new("ip").args(["-o", "link", "show", name]).output().unwrap();
-    String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().trim().parse().unwrap()
 }
 
 /// The pods of a cluster, each on an interface of its own.

@@ -2,9 +2,8 @@
 //! what the interpreter says.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use npc_cluster::Cluster;
@@ -15,6 +14,7 @@ use npc_program::values::port::Protocol;
 use npc_resolver::{Decision, Pod, Reason, Resolver};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
+use npc_tests::net::{STEADY, Servers, index_of, network, python, reaches, setting};
 
 const PROGRAM: &str = r"admin policy no-c priority 1 for pods { app = b } in namespace x {
   deny ingress from pods { app = c } in namespace x on tcp/81 log
@@ -51,94 +51,6 @@ metadata: {name: c, namespace: x, labels: {app: c}}
 status: {phase: Running, podIPs: [{ip: 10.0.0.3}, {ip: 'fd00::3'}]}
 ";
 
-/// Answers on tcp/80, tcp/81 and udp/53, by both families, what it is sent.
-const SERVER: &str = r"
-import socket, threading
-def tcp(port):
-    s = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True)
-    def serve(c):
-        try:
-            while data := c.recv(100): c.sendall(data)
-        except OSError: pass
-    while True:
-        threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
-for port in (80, 81): threading.Thread(target=tcp, args=(port,), daemon=True).start()
-u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-u.bind(('::', 53))
-print('ready', flush=True)
-while True:
-    data, who = u.recvfrom(100)
-    u.sendto(data, who)
-";
-
-/// Sends two messages, and says `yes` where both come back.
-const CLIENT: &str = r"
-import socket, sys
-kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-family = socket.AF_INET6 if ':' in host else socket.AF_INET
-s = socket.socket(family, socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM)
-s.settimeout(0.6)
-try:
-    s.connect((host, port))
-    for message in (b'one', b'two'):
-        s.sendall(message)
-        if s.recv(100) != message: raise OSError()
-    print('yes')
-except OSError:
-    print('no')
-";
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
-
-fn setting(name: &str, value: &str) {
-    std::fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
-}
-
-/// A pod's network: a namespace behind a veth, routed. Gives the host's side of it.
-fn network(name: &str, addresses: &[IpAddr]) -> String {
-    let host = format!("host-{name}");
-    ip(&format!("netns add {name}"));
-    ip(&format!("link add {host} type veth peer name eth0 netns {name}"));
-    ip(&format!("link set {host} up"));
-    ip(&format!("addr add 10.255.0.1/32 dev {host}"));
-    ip(&format!("addr add fe80::1/64 dev {host} nodad"));
-    for device in ["lo", "eth0"] {
-        ip(&format!("-n {name} link set {device} up"));
-    }
-    for address in addresses {
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        let no_dad = if address.is_ipv4() { "" } else { " nodad" };
-        ip(&format!("-n {name} addr add {address}/{length} dev eth0{no_dad}"));
-        ip(&format!("route add {address}/{length} dev {host}"));
-    }
-    ip(&format!("-n {name} route add 10.255.0.1 dev eth0"));
-    ip(&format!("-n {name} route add default via 10.255.0.1"));
-    ip(&format!("-n {name} -6 route add default via fe80::1 dev eth0"));
-    host
-}
-
-fn python(pod: &str, script: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", pod, "python3", "-c", script]).args(arguments);
-    command
-}
-
-/// Servers, which end with the test.
-struct Servers(Vec<Child>);
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 pub(crate) fn packets() {
     let cluster = Cluster::parse(PODS).unwrap();
     let checked = Memory::one(PROGRAM).check(None);
@@ -147,17 +59,13 @@ pub(crate) fn packets() {
     let image = Arc::clone(resolver.image());
     setting("ipv4/ip_forward", "1");
     setting("ipv6/conf/all/forwarding", "1");
-    let (mut endpoints, mut hosts, mut servers) = (Vec::new(), Vec::new(), Servers(Vec::new()));
+    let (mut endpoints, mut hosts, mut servers) = (Vec::new(), Vec::new(), Servers::default());
     for (place, pod) in cluster.pods.iter().enumerate() {
         let host = network(&pod.name, &pod.addresses);
-        let interface = crate::verdicts::index_of(&host);
+        let interface = index_of(&host);
         endpoints.push(Endpoint { pod: place as u32, interface, id: place as u32 + 1 });
         hosts.push(host);
-        let mut server = python(&pod.name, SERVER, &[]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        servers.0.push(server);
+        servers.start(&pod.name);
     }
     // Without the program everything arrives: what does not later is its doing.
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[1], 81), "the network of the test does not work");
@@ -229,23 +137,6 @@ fn resolved(program: &str, cluster: &Cluster) -> Resolver {
     resolver
 }
 
-/// Sends a message each 5 milliseconds over one connection, and says how many came back.
-const STEADY: &str = r"
-import socket, sys, time
-s = socket.create_connection((sys.argv[1], 80), timeout=1)
-print('open', flush=True)
-count = 0
-try:
-    while True:
-        s.sendall(b'x')
-        if s.recv(1) != b'x': raise OSError()
-        count += 1
-        time.sleep(0.005)
-        print(count, flush=True)
-except OSError:
-    print('cut', flush=True)
-";
-
 /// Programs take each other's place under traffic: what both allow goes on, what neither allows never
 /// arrives, and what the last one denies is cut. When the process ends, all goes on.
 fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[String]) {
@@ -290,13 +181,4 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
         "kernel: {swaps} swaps under traffic, {} messages of an open connection, 0 packets against both programs, 0 cuts",
         lines.len()
     );
-}
-
-fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
-    let output = python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]).output().unwrap();
-    match output.stdout.as_slice() {
-        b"yes\n" => true,
-        b"no\n" => false,
-        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
-    }
 }

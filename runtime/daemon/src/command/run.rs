@@ -1,5 +1,6 @@
 //! `npc-node run`
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -99,8 +100,11 @@ fn node(options: &Run) -> Result<Option<String>, Error> {
 
 fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("NPC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logger =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logger.init(),
         LogFormat::Json => logger.json().init(),

@@ -1,0 +1,155 @@
+//! The daemon's process, and the other commands.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+use serde_json::Value;
+
+use crate::world::{PODS, PROGRAM, World};
+
+pub(crate) const PINS: &str = "/sys/fs/bpf/npc-test";
+
+pub(crate) struct Daemon {
+    folder: PathBuf,
+    process: Child,
+}
+
+/// The image of a program.
+pub(crate) fn image(program: &str) -> Vec<u8> {
+    let checked = Memory::one(program).check(None);
+    assert!(!checked.report.has_errors(), "{:?}", checked.report);
+    let options = Options::default();
+    npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None).image
+}
+
+impl Daemon {
+    pub(crate) fn new(_: &World) -> Self {
+        let folder = PathBuf::from("/run/npc-test");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("policies.npmap"), image(PROGRAM)).unwrap();
+        fs::write(folder.join("pods.yaml"), PODS).unwrap();
+        let process = start(&folder);
+        let daemon = Self { folder, process };
+        daemon.wait("all pods are judged", |status| {
+            status["pods"].as_array().unwrap().iter().filter(|pod| !pod["interface"].is_null()).count() == 5
+        });
+        daemon
+    }
+
+    fn command(&self, words: &[&str]) -> Output {
+        let socket = self.folder.join("node.sock");
+        let place = ["--socket", socket.to_str().unwrap(), "--pins", PINS];
+        Command::new(env!("CARGO_BIN_EXE_npc-node")).args(words).args(place).output().unwrap()
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        let output = self.command(&["status", "--format", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Waits until the status is as it should be.
+    pub(crate) fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        let begin = Instant::now();
+        loop {
+            let status = self.status();
+            if !status.is_null() && is(&status) {
+                return;
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "{what}: {status:#}\n{}",
+                fs::read_to_string(self.folder.join("log")).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn query(&self, asked: &str) -> Vec<Value> {
+        let file = self.folder.join("asked");
+        fs::write(&file, asked).unwrap();
+        let output = self.command(&["query", "--connections", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What was reported, each a line of JSON.
+    pub(crate) fn flows(&self) -> Vec<Value> {
+        let output = self.command(&["flows", "--format", "json"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Puts another file in the place of one, at once, as whoever installs one does.
+    fn replace(&self, name: &str, content: &[u8]) {
+        let beside = self.folder.join(format!("{name}.new"));
+        File::create(&beside).unwrap().write_all(content).unwrap();
+        fs::rename(&beside, self.folder.join(name)).unwrap();
+    }
+
+    /// Puts a program in force, and waits until it is.
+    pub(crate) fn program(&self, program: &str) {
+        let before = self.status()["generation"].as_u64().unwrap();
+        self.replace("policies.npmap", &image(program));
+        self.wait("the program is in force", |status| status["generation"].as_u64().unwrap() > before);
+    }
+
+    pub(crate) fn image_file(&self, bytes: &[u8]) {
+        self.replace("policies.npmap", bytes);
+    }
+
+    pub(crate) fn pods(&self, pods: &str) {
+        self.replace("pods.yaml", pods.as_bytes());
+    }
+
+    /// Ends the process without a warning, and starts another.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.process = start(&self.folder);
+    }
+
+    pub(crate) fn detach(mut self) {
+        let output = self.command(&["detach"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(self.process.wait().unwrap().success());
+        assert!(!PathBuf::from(PINS).exists(), "something is left");
+        println!("node: detached, nothing is left");
+    }
+}
+
+/// A test that fails leaves no daemon behind.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            println!("{}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+        }
+    }
+}
+
+fn start(folder: &std::path::Path) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_npc-node"))
+        .args(["run", "--node", "here", "--services", "10.96.0.0/16,fd96::/64", "--cgroup", "/run/cgroup"])
+        .arg("--image")
+        .arg(folder.join("policies.npmap"))
+        .arg("--pods")
+        .arg(folder.join("pods.yaml"))
+        .arg("--socket")
+        .arg(folder.join("node.sock"))
+        .args(["--pins", PINS])
+        .env("NPC_LOG", "debug")
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap()
+}

@@ -1,0 +1,219 @@
+//! What goes wrong on a node, with counts.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aya::maps::{HashMap, Map, MapData};
+use npc_tests::net::{STEADY, Servers, ip, network, python, reaches};
+
+use crate::daemon::{Daemon, PINS, image};
+use crate::world::{PODS, PROGRAM, World, address};
+
+/// Tries all the time what is not allowed, and counts what it gets.
+const INTRUDER: &str = r"
+import socket, sys, select, time
+end = time.monotonic() + 600
+tried = got = 0
+while time.monotonic() < end and not select.select([sys.stdin], [], [], 0)[0]:
+    for host, service in (('10.0.0.2', False), ('10.96.0.6', True)):
+        t = socket.socket(); t.settimeout(0.02)
+        tried += 1
+        try:
+            t.connect((host, 80)); got += 1
+        except OSError: pass
+        t.close()
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(0.02)
+    tried += 1
+    try:
+        u.sendto(b'x', ('10.0.0.2', 53)); u.recv(1); got += 1
+    except OSError: pass
+    u.close()
+print(tried, got)
+";
+
+/// A connection that sends and gets all the time.
+struct Steady {
+    process: Child,
+    reader: JoinHandle<Vec<String>>,
+}
+
+impl Steady {
+    fn new(pod: &str, to: &str) -> Self {
+        let mut process = python(pod, STEADY, &[to]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "open");
+        let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect());
+        Self { process, reader }
+    }
+
+    /// How many messages came back, where it was not cut.
+    fn end(mut self) -> usize {
+        assert!(
+            !self.reader.is_finished(),
+            "what is allowed was cut: {:?}",
+            self.reader.join().unwrap().last()
+        );
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.reader.join().unwrap().len()
+    }
+}
+
+pub(crate) fn faults(world: &World, daemon: &mut Daemon) {
+    kills(daemon);
+    lost_records();
+    bad_images(daemon);
+    clock();
+    interfaces(world, daemon);
+    addresses(daemon);
+}
+
+/// Killed at any moment, over and over.
+fn kills(daemon: &mut Daemon) {
+    let kills: u32 = std::env::var("NPC_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1"), Steady::new("a", "10.96.0.3")];
+    let mut intruder =
+        python("c", INTRUDER, &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..kills {
+        // In the midst of loading, of writing, or when all is done.
+        std::thread::sleep(Duration::from_millis(random.u64(..700)));
+        daemon.kill();
+        daemon.start_again();
+    }
+    daemon.wait("all pods are judged again", |status| status["ready"] == true);
+    intruder.stdin.take();
+    let output = intruder.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (tried, got) = text.trim().split_once(' ').unwrap();
+    assert_eq!(got, "0", "a packet against the policy passed");
+    assert!(tried.parse::<u32>().unwrap() > kills, "{tried}");
+    let messages: usize = steady.into_iter().map(Steady::end).sum();
+    assert!(messages > 1000, "{messages}");
+    println!(
+        "node: {kills} kills under traffic: {messages} messages of 3 open connections, 0 cut; {tried} forbidden connections, 0 passed"
+    );
+}
+
+/// All records of connections are lost: those that are open go on.
+fn lost_records() {
+    let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
+    std::thread::sleep(Duration::from_millis(200));
+    let map = MapData::from_pin(format!("{PINS}/records")).unwrap();
+    let mut records: HashMap<_, [u8; 48], [u8; 24]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
+    let mut lost = 0;
+    for _ in 0..5 {
+        let keys: Vec<[u8; 48]> = records.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            lost += u32::from(records.remove(&key).is_ok());
+        }
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    assert!(lost >= 4, "{lost}");
+    let messages: usize = steady.into_iter().map(Steady::end).sum();
+    println!("node: {lost} records lost under traffic, {messages} messages of 2 open connections, 0 cut");
+}
+
+/// Images that are none are refused in words, and what is in force stays.
+fn bad_images(daemon: &Daemon) {
+    let whole = image(PROGRAM);
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let mut hostile = whole.clone();
+    hostile[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let before = daemon.status()["generation"].as_u64().unwrap();
+    let bad: [&[u8]; 4] = [&flipped, &whole[..whole.len() - 3], b"", &hostile];
+    for bytes in bad {
+        daemon.image_file(b"not an image");
+        daemon.wait("it is refused", |status| {
+            status["image"]["error"].as_str().is_some_and(|why| why.contains("begin"))
+        });
+        daemon.image_file(bytes);
+        daemon.wait("it is refused", |status| {
+            status["image"]["error"]
+                .as_str()
+                .is_some_and(|why| !why.contains("does not begin") || bytes.is_empty())
+        });
+        assert_eq!(daemon.status()["generation"].as_u64().unwrap(), before);
+        assert!(!reaches("c", "udp", address("10.0.0.2"), 53), "a bad image opens");
+        assert!(reaches("a", "tcp", address("10.0.0.2"), 80), "a bad image closes");
+    }
+    daemon.image_file(&whole);
+    daemon.wait("a good one is taken", |status| status["image"]["error"].is_null());
+    println!("node: {} bad images refused, what was in force stayed", bad.len() * 2);
+}
+
+/// The clock on the wall jumps: nothing goes by it.
+fn clock() {
+    let steady = Steady::new("a", "10.0.0.2");
+    let set = |seconds: i64| {
+        Command::new("date")
+            .args(["-s", &format!("{seconds:+} seconds")])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap()
+    };
+    for jump in [7200, -7200] {
+        if !set(jump).success() {
+            println!("node: LEFT OUT: the clock cannot be set here");
+            return drop(steady.end());
+        }
+        assert!(reaches("a", "udp", address("10.0.0.2"), 53));
+        assert!(!reaches("c", "udp", address("10.0.0.2"), 53));
+    }
+    println!("node: the clock jumped by two hours and back, {} messages, 0 cut", steady.end());
+}
+
+/// A pod's interface is deleted and made again.
+fn interfaces(world: &World, daemon: &Daemon) {
+    let b = &world.cluster.pods[1];
+    let is_judged = |status: &serde_json::Value| {
+        let pods = status["pods"].as_array().unwrap();
+        let own = pods.iter().find(|pod| pod["pod"] == "x/b").unwrap();
+        !own["interface"].is_null()
+    };
+    let mut count = 0;
+    for _ in 0..5 {
+        ip("link del host-b");
+        daemon.wait("it is gone", |status| !is_judged(status));
+        ip("netns del b");
+        let host = network("b", &b.addresses);
+        assert_eq!(host, "host-b");
+        daemon.wait("it is found again", is_judged);
+        let mut servers = Servers::default();
+        servers.start("b");
+        assert!(reaches("a", "tcp", b.addresses[0], 80), "a new interface is closed");
+        assert!(!reaches("c", "udp", b.addresses[1], 53), "a new interface is open");
+        count += 1;
+    }
+    println!("node: {count} times an interface was deleted and made again, and judged again");
+}
+
+/// Another pod gets the address of one that is gone: it has nothing of the other's.
+fn addresses(daemon: &Daemon) {
+    let mut servers = Servers::default();
+    servers.start("b");
+    assert!(reaches("a", "udp", address("10.0.0.2"), 53));
+    // The same address and interface; other labels, another pod.
+    let other = PODS.replace(
+        "metadata: {name: b, namespace: x, uid: b1, labels: {app: b}}",
+        "metadata: {name: new, namespace: x, uid: n1, labels: {app: new}}",
+    );
+    daemon.pods(&other);
+    daemon.wait("the new pod is judged", |status| {
+        let pods = status["pods"].as_array().unwrap();
+        pods.iter().any(|pod| pod["pod"] == "x/new" && !pod["interface"].is_null())
+    });
+    assert!(!reaches("a", "tcp", address("10.0.0.2"), 80), "a may not ask the new pod");
+    assert!(reaches("c", "tcp", address("10.0.0.2"), 80), "whom no policy is for");
+    daemon.pods(PODS);
+    daemon.wait("the first is there again", |status| {
+        let pods = status["pods"].as_array().unwrap();
+        pods.iter().any(|pod| pod["pod"] == "x/b" && !pod["interface"].is_null())
+    });
+    assert!(reaches("a", "tcp", address("10.0.0.2"), 80));
+    assert!(!reaches("c", "tcp", address("10.0.0.2"), 80));
+    println!("node: an address went from one pod to another and back, and nothing with it");
+}

@@ -1,0 +1,105 @@
+//! Services: addresses that the kernel's translation takes to pods. What a pod sends there is judged by
+//! where it goes.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use npc_tests::net::{STEADY, python, reaches};
+
+use crate::daemon::Daemon;
+use crate::world::{PROGRAM, World, address};
+
+/// As kube-proxy does it: to a pod of this node, to one behind the bridge, to another machine's, to the node
+/// itself; with the node's address in the place of the source, too.
+const RULES: &str = r"
+table ip services {
+  chain pre {
+    type nat hook prerouting priority dstnat;
+    ip daddr 10.96.0.1 tcp dport 80 dnat to 10.0.0.2:80
+    ip daddr 10.96.0.1 tcp dport 8080 dnat to 10.0.0.2:80
+    ip daddr 10.96.0.1 udp dport 53 dnat to 10.0.0.2:53
+    ip daddr 10.96.0.2 tcp dport 80 dnat to 10.0.0.3:80
+    ip daddr 10.96.0.3 tcp dport 80 dnat to 192.0.2.9:80
+    ip daddr 10.96.0.4 tcp dport 80 dnat to 10.255.0.1:80
+    ip daddr 10.96.0.4 tcp dport 81 dnat to 10.255.0.1:81
+    ip daddr 10.96.0.5 tcp dport 80 dnat to 10.0.0.1:80
+    ip daddr 10.96.0.6 tcp dport 80 dnat to 10.0.0.2:80
+    ip daddr 10.96.0.7 tcp dport 80 dnat to 10.1.0.4:80
+    ip daddr 10.96.0.7 tcp dport 81 dnat to 10.1.0.4:81
+    ip daddr 10.96.0.8 tcp dport 80 dnat to 192.0.2.9:81
+  }
+  chain post {
+    type nat hook postrouting priority srcnat;
+    ct original ip daddr { 10.96.0.3, 10.96.0.5, 10.96.0.6 } masquerade fully-random
+  }
+}
+table ip6 services {
+  chain pre {
+    type nat hook prerouting priority dstnat;
+    ip6 daddr fd96::1 tcp dport 80 dnat to [fd00::2]:80
+    ip6 daddr fd96::2 tcp dport 80 dnat to [fd00::3]:80
+  }
+}
+";
+
+pub(crate) fn services(_: &World, daemon: &mut Daemon) {
+    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    nft.stdin.take().unwrap().write_all(RULES.as_bytes()).unwrap();
+    assert!(nft.wait().unwrap().success());
+    let expected = [
+        ("a", "tcp", "10.96.0.1", 80, true, "a may ask b"),
+        ("a", "tcp", "10.96.0.1", 8080, true, "it is b's port that counts"),
+        ("a", "udp", "10.96.0.1", 53, true, "a may ask b by UDP"),
+        ("c", "tcp", "10.96.0.1", 80, false, "b is not asked by c"),
+        ("a", "tcp", "10.96.0.2", 80, false, "a may not ask c"),
+        ("a", "tcp", "10.96.0.3", 80, true, "a may ask the pod of another machine, as the node"),
+        ("a", "tcp", "10.96.0.8", 80, false, "but not on another port"),
+        ("a", "tcp", "10.96.0.4", 80, true, "a may ask the node on tcp/80"),
+        ("a", "tcp", "10.96.0.4", 81, false, "and not on tcp/81"),
+        ("a", "tcp", "10.96.0.5", 80, true, "a reaches itself"),
+        ("a", "tcp", "10.96.0.6", 80, true, "a may ask b, as the node"),
+        ("c", "tcp", "10.96.0.6", 80, false, "c is not b's node, though its packet says so"),
+        ("a", "tcp", "10.96.0.7", 80, false, "a may not ask d"),
+        ("e", "tcp", "10.96.0.7", 80, false, "d is not asked by e on tcp/80"),
+        ("a", "tcp", "10.96.0.99", 80, false, "nobody is behind it"),
+        ("d", "tcp", "10.96.0.1", 80, false, "d may ask b, and b is not asked by d"),
+        ("a", "tcp", "fd96::1", 80, true, "a may ask b by IPv6"),
+        ("c", "tcp", "fd96::1", 80, false, "b is not asked by c"),
+        ("a", "tcp", "fd96::2", 80, false, "a may not ask c"),
+    ];
+    let mut wrong = Vec::new();
+    for (pod, kind, service, port, allowed, why) in expected {
+        if reaches(pod, kind, address(service), port) != allowed {
+            wrong.push(format!(
+                "{pod} -> {service} {kind}/{port}, {}: {why}",
+                if allowed { "cut" } else { "open" }
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{:#?}", wrong.join("\n"), daemon.flows());
+    println!("node: {} connections to services, 0 otherwise than by the pod that is reached", expected.len());
+    // What was reported names the pod that would have been reached.
+    let flows = daemon.flows();
+    let told = flows.iter().any(|flow| {
+        flow["direction"] == "egress" && flow["pod"] == "x/a" && flow["destination"]["pod"] == "x/c"
+    });
+    assert!(told, "{flows:#?}");
+    // An open connection to a service ends when the program denies it.
+    let mut steady = python("a", STEADY, &["10.96.0.1"]).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    daemon.program(&PROGRAM.replace(
+        "allow egress to pods { app = b } in same namespace on tcp/80, ",
+        "allow egress to pods { app = b } in same namespace on ",
+    ));
+    let output = steady.stdout.take().unwrap();
+    steady.wait().unwrap();
+    let lines: Vec<String> =
+        std::io::BufRead::lines(std::io::BufReader::new(output)).map(Result::unwrap).collect();
+    assert_eq!(lines.first().map(String::as_str), Some("open"));
+    assert_eq!(lines.last().map(String::as_str), Some("cut"));
+    assert!(lines.len() > 20, "{lines:?}");
+    assert!(!reaches("a", "tcp", address("10.96.0.1"), 80));
+    daemon.program(PROGRAM);
+    assert!(reaches("a", "tcp", address("10.96.0.1"), 80));
+    println!("node: an open connection to a service was cut by the program that denies it");
+}

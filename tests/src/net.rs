@@ -1,0 +1,156 @@
+//! Pods that are network namespaces, behind interfaces of this machine's, and who reaches whom over them.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
+
+/// Answers on tcp/80, tcp/81 and udp/53, by both families, what it is sent.
+const SERVER: &str = r"
+import socket, threading
+def tcp(port):
+    s = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True)
+    def serve(c):
+        try:
+            while data := c.recv(100): c.sendall(data)
+        except OSError: pass
+    while True:
+        threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+for port in (80, 81): threading.Thread(target=tcp, args=(port,), daemon=True).start()
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+u.bind(('::', 53))
+print('ready', flush=True)
+while True:
+    data, who = u.recvfrom(100)
+    u.sendto(data, who)
+";
+
+/// Sends two messages, and says `yes` where both come back.
+const CLIENT: &str = r"
+import socket, sys
+kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+family = socket.AF_INET6 if ':' in host else socket.AF_INET
+s = socket.socket(family, socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM)
+s.settimeout(0.6)
+try:
+    s.connect((host, port))
+    for message in (b'one', b'two'):
+        s.sendall(message)
+        if s.recv(100) != message: raise OSError()
+    print('yes')
+except OSError:
+    print('no')
+";
+
+/// Sends a message each 5 milliseconds over one connection, and says how many came back.
+pub const STEADY: &str = r"
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 80), timeout=1)
+print('open', flush=True)
+count = 0
+try:
+    while True:
+        s.sendall(b'x')
+        if s.recv(1) != b'x': raise OSError()
+        count += 1
+        time.sleep(0.005)
+        print(count, flush=True)
+except OSError:
+    print('cut', flush=True)
+";
+
+/// Runs `ip`, which must succeed.
+pub fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// Sets one of the settings under `/proc/sys/net`.
+pub fn setting(name: &str, value: &str) {
+    fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+/// A pod's network: a namespace behind a veth, routed. Gives the host's side of it.
+pub fn network(name: &str, addresses: &[IpAddr]) -> String {
+    let host = format!("host-{name}");
+    ip(&format!("netns add {name}"));
+    ip(&format!("link add {host} type veth peer name eth0 netns {name}"));
+    ip(&format!("link set {host} up"));
+    ip(&format!("addr add 10.255.0.1/32 dev {host}"));
+    ip(&format!("addr add fe80::1/64 dev {host} nodad"));
+    for device in ["lo", "eth0"] {
+        ip(&format!("-n {name} link set {device} up"));
+    }
+    for address in addresses {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let no_dad = if address.is_ipv4() { "" } else { " nodad" };
+        ip(&format!("-n {name} addr add {address}/{length} dev eth0{no_dad}"));
+        ip(&format!("route add {address}/{length} dev {host}"));
+    }
+    ip(&format!("-n {name} route add 10.255.0.1 dev eth0"));
+    ip(&format!("-n {name} route add default via 10.255.0.1"));
+    ip(&format!("-n {name} -6 route add default via fe80::1 dev eth0"));
+    host
+}
+
+/// Runs a script within a pod.
+#[must_use]
+pub fn python(pod: &str, script: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", pod, "python3", "-c", script]).args(arguments);
+    command
+}
+
+/// Servers, which end with the test.
+#[derive(Debug, Default)]
+pub struct Servers(Vec<Child>);
+
+impl Servers {
+    /// One in this pod, which answers on tcp/80, tcp/81 and udp/53.
+    pub fn start(&mut self, pod: &str) {
+        self.ready(python(pod, SERVER, &[]));
+    }
+
+    /// One outside of all pods, in the network of the test.
+    pub fn here(&mut self) {
+        let mut command = Command::new("python3");
+        command.args(["-c", SERVER]);
+        self.ready(command);
+    }
+
+    fn ready(&mut self, mut command: Command) {
+        let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        self.0.push(server);
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Whether two messages go from a pod to an address and come back.
+#[must_use]
+pub fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
+    let output = python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]).output().unwrap();
+    match output.stdout.as_slice() {
+        b"yes\n" => true,
+        b"no\n" => false,
+        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// The index of an interface of this network.
+#[must_use]
+pub fn index_of(name: &str) -> u32 {
+    let shown = Command::new("ip").args(["-o", "link", "show", name]).output().unwrap();
+    String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().trim().parse().unwrap()
+}
