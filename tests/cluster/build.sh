@@ -4,7 +4,10 @@
 source "$(dirname "$0")/env.sh"
 
 # in_module FOLDER: a module of our own, since neither project can be installed by `go install`.
-if [ ! -x "$TOOLS/kube-apiserver" ] || [ ! -x "$TOOLS/kubectl" ]; then
+kubernetes="cmd/kube-apiserver cmd/kubectl cmd/kube-controller-manager cmd/kube-scheduler cmd/kubelet cmd/kube-proxy test/images/agnhost"
+missing=
+for command in $kubernetes; do [ -x "$TOOLS/${command##*/}" ] || missing=yes; done
+if [ -n "$missing" ]; then
   echo "building Kubernetes $KUBERNETES_VERSION"
   module=$(mktemp -d)
   cd "$module"
@@ -16,11 +19,14 @@ if [ ! -x "$TOOLS/kube-apiserver" ] || [ ! -x "$TOOLS/kubectl" ]; then
       while read -r name; do printf '\t%s => %s v0.%s\n' "$name" "$name" "${KUBERNETES_VERSION#*.}"; done
     echo ')'
   } >go.mod
-  printf '//go:build tools\n\npackage tools\n\nimport _ "k8s.io/kubernetes/cmd/kube-apiserver"\nimport _ "k8s.io/kubernetes/cmd/kubectl"\n' >tools.go
+  { printf '//go:build tools\n\npackage tools\n\n'; for command in $kubernetes; do echo "import _ \"k8s.io/kubernetes/$command\""; done; } >tools.go
   go mod tidy 2>/dev/null
   minor=$(echo "$KUBERNETES_VERSION" | cut -d. -f2)
   stamp="-s -w -X k8s.io/component-base/version.gitVersion=v$KUBERNETES_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor"
-  go build -trimpath -ldflags "$stamp" -o "$TOOLS/" k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+  for command in $kubernetes; do
+    [ -x "$TOOLS/${command##*/}" ] ||
+      CGO_ENABLED=0 go build -trimpath -ldflags "$stamp" -o "$TOOLS/" "k8s.io/kubernetes/$command"
+  done
   cd / && rm -rf "$module"
 fi
 

@@ -7,7 +7,7 @@ NETWORK_POLICY_API_VERSION=${NETWORK_POLICY_API_VERSION:-0.2.0}
 CACHE=${NPC_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/npc}
 TOOLS=$CACHE/bin
 # What a run of the cluster leaves behind.
-STATE=$CACHE/cluster
+STATE=${NPC_TEST_STATE:-$CACHE/cluster}
 mkdir -p "$TOOLS" "$STATE"
 export KUBECONFIG=$STATE/kubeconfig
 export PATH=$TOOLS:$PATH

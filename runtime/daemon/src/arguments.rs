@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 const PINS: &str = "/sys/fs/bpf/npc";
 
 /// Where the daemon listens for the other commands.
-const SOCKET: &str = "/run/npc/node.sock";
+pub(crate) const SOCKET: &str = "/run/npc/node.sock";
 
 #[derive(Parser, Debug)]
 #[command(
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Detach(Where),
     /// Tells whether this machine has what it takes, and what is missing.
     Check(Check),
+    /// Puts the plugin `npc-cni` into the node's chain, so that a pod is judged before its first packet; or
+    /// takes it out again.
+    InstallCni(InstallCni),
 }
 
 /// Where the daemon is.
@@ -160,4 +163,20 @@ pub(crate) struct Check {
     /// How it is printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InstallCni {
+    /// Where the node's CNI plugins are.
+    #[arg(long, value_name = "FOLDER", default_value = "/opt/cni/bin")]
+    pub(crate) bin: PathBuf,
+    /// Where the node's CNI configuration is. The first list in it, by name, is the one that is used.
+    #[arg(long, value_name = "FOLDER", default_value = "/etc/cni/net.d")]
+    pub(crate) conf: PathBuf,
+    /// Where the daemon listens, as the node sees it.
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Take it out again.
+    #[arg(long)]
+    pub(crate) remove: bool,
 }

@@ -13,16 +13,18 @@ use npc_cluster::{Cluster, Namespace, Pod};
 use npc_image::{Image, Named, Protocol};
 use npc_node::{Endpoint, Event, LoadError, Loaded, Node, Settings, Troubles};
 use npc_resolver::{Reasons, Resolver};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{broadcast, oneshot};
 use tracing::{debug, error, info, warn};
 
 use crate::control::{Answer, Asked, Flow, ImageStatus, PodStatus, SourceStatus, Status};
-use crate::flow::{self, Clock};
+use crate::flow;
 use crate::identities::Identities;
 use crate::interfaces::{Interface, Interfaces, Link, NotFound};
 use crate::metrics::{Counted, Numbers};
+use crate::open;
 use crate::question;
 
 /// What the enforcer is told or asked.
@@ -61,8 +63,8 @@ pub(crate) enum Message {
 pub(crate) struct Added {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// The host's side of its interface.
-    pub(crate) interface: String,
+    /// The interfaces of the node that were made for it.
+    pub(crate) interfaces: Vec<String>,
     /// Its addresses, which the API server does not know yet.
     pub(crate) addresses: Vec<IpAddr>,
 }
@@ -130,7 +132,6 @@ pub(crate) struct Enforcer {
     flows: broadcast::Sender<Flow>,
     events: Sender<Message>,
     numbers: Numbers,
-    clock: Clock,
     /// When something was written that leaves numbers to be used again.
     written: Option<Instant>,
     stale_elsewhere: Option<Instant>,
@@ -185,7 +186,6 @@ impl Enforcer {
             flows,
             events,
             numbers: Numbers::default(),
-            clock: Clock::default(),
             written: None,
             stale_elsewhere: None,
         })
@@ -563,7 +563,7 @@ impl Enforcer {
                     self.leaving.insert(link.name.clone());
                 }
                 Err(why) => {
-                    error!(interface = %link.name, %why, "what pods send to services by it is not judged")
+                    error!(interface = %link.name, %why, "what pods send to services by it is not judged");
                 }
             }
         }
@@ -584,12 +584,20 @@ impl Enforcer {
     /// Judges the packets of a pod that has its place.
     fn attach(&mut self, key: &Key) {
         let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
-        let Some((interface, _)) = &known.placed else { return };
-        if self.node.loaded().is_none() {
-            return;
-        }
+        let Some((interface, id)) = &known.placed else { return };
+        let Some(loaded) = self.node.loaded() else { return };
         let name = interface.name.clone();
         let is_new = !self.attached.contains(&name);
+        if is_new {
+            // What is open goes on, where it is allowed.
+            let open = open::of(&known.pod.addresses, &self.config.services);
+            debug!(pod = %format!("{}/{}", key.0, key.1), connections = open.len(), "were open before");
+            let now = clock_gettime(ClockId::Boottime);
+            let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+            if let Err(why) = loaded.remember(*id, &open, now) {
+                warn!(%why, "connections that were open before are not known");
+            }
+        }
         match self.node.attach(&name) {
             Ok(()) => {
                 if is_new {
@@ -737,7 +745,7 @@ impl Enforcer {
                 found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
             };
             let spoken = self.spoken.iter().find(|spoken| spoken.generation == event.generation);
-            let flow = flow::tell(event, &self.clock, spoken, of(event.endpoint), pod);
+            let flow = flow::tell(event, spoken, of(event.endpoint), pod);
             self.numbers.flows += 1;
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -756,9 +764,16 @@ impl Enforcer {
             return Err("no image is in force yet".to_owned());
         }
         let links = self.runtime.block_on(self.interfaces.all()).map_err(|why| why.to_string())?;
-        let index = links.iter().find(|(_, link)| link.name == added.interface).map(|(index, _)| *index);
-        let index = index.ok_or_else(|| format!("there is no interface {}", added.interface))?;
-        let interface = Interface { index, name: added.interface.clone() };
+        let named = |link: &&Link| link.is_pods && added.interfaces.contains(&link.name);
+        let mut own = links.iter().filter(|(_, link)| named(link));
+        let interface = match (own.next(), own.next()) {
+            (Some((index, link)), None) => Interface { index: *index, name: link.name.clone() },
+            // The plugins before do not say which it is.
+            _ => {
+                let found = self.runtime.block_on(self.interfaces.find(&added.addresses));
+                found.map_err(|why| format!("the interface of the pod is not found: {why}"))?
+            }
+        };
         // From here on nothing passes that is nobody's.
         self.node.attach(&interface.name).map_err(|why| why.to_string())?;
         self.attached.insert(interface.name.clone());

@@ -16,20 +16,14 @@ use tracing::error;
 use crate::control::{End, Flow, Told};
 use crate::enforcer::{Message, Spoken};
 
-/// The clock that the kernel's reports go by, which does not jump.
-#[derive(Debug, Default)]
-pub(crate) struct Clock;
-
-impl Clock {
-    /// When something was, which was so many nanoseconds after the machine started, by the clock on the
-    /// wall as it stands now.
-    fn at(&self, since_start: u64) -> Option<Timestamp> {
-        let uptime = clock_gettime(ClockId::Boottime);
-        let uptime = i128::from(uptime.tv_sec) * 1_000_000_000 + i128::from(uptime.tv_nsec);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
-        let ago = uptime - i128::from(since_start);
-        Timestamp::from_nanosecond(i128::try_from(now).ok()? - ago.max(0)).ok()
-    }
+/// When something was, which was so many nanoseconds after the machine started, by the clock on the wall as
+/// it stands now: the kernel's reports go by a clock that does not jump.
+fn at(since_start: u64) -> Option<Timestamp> {
+    let uptime = clock_gettime(ClockId::Boottime);
+    let uptime = i128::from(uptime.tv_sec) * 1_000_000_000 + i128::from(uptime.tv_nsec);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    let ago = uptime - i128::from(since_start);
+    Timestamp::from_nanosecond(i128::try_from(now).ok()? - ago.max(0)).ok()
 }
 
 /// How long it waits for a report before it looks whether anybody still takes them.
@@ -97,7 +91,6 @@ const fn tier(tier: Tier) -> &'static str {
 /// A report, in words.
 pub(crate) fn tell(
     event: &Event,
-    clock: &Clock,
     spoken: Option<&Spoken>,
     own: Option<String>,
     pod: impl Fn(&IpAddr) -> Option<String>,
@@ -117,7 +110,7 @@ pub(crate) fn tell(
     let [source, destination] =
         [event.source, event.destination].map(|address| End { pod: pod(&address), address, port: None });
     let mut flow = Flow {
-        time: clock.at(event.time).map(|time| format!("{time:.3}")),
+        time: at(event.time).map(|time| format!("{time:.3}")),
         dropped: !decision.allows(),
         direction: if event.direction == Direction::Egress { "egress" } else { "ingress" }.to_owned(),
         pod: own,

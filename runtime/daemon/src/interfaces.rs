@@ -28,6 +28,8 @@ pub(crate) struct Link {
     /// Whether packets leave this machine, or this network, by it: it is neither the loopback device nor a
     /// bridge, whose ports are.
     pub(crate) is_end: bool,
+    /// Whether its other end may be in a pod.
+    pub(crate) is_pods: bool,
 }
 
 /// Why a pod's interface is not found.
@@ -214,7 +216,8 @@ impl Interfaces {
         let of = |link: &LinkMessage| {
             let is_end =
                 !link.header.flags.contains(LinkFlags::Loopback) && kind(link) != Some(&InfoKind::Bridge);
-            Some((link.header.index, Link { name: name(link)?, is_end }))
+            let is_pods = kind(link).is_some_and(is_pods);
+            Some((link.header.index, Link { name: name(link)?, is_end, is_pods }))
         };
         Ok(links.iter().filter_map(of).collect())
     }

@@ -6,6 +6,8 @@
 //! PERFMON.
 
 #[cfg(target_os = "linux")]
+mod connections;
+#[cfg(target_os = "linux")]
 mod events;
 #[cfg(target_os = "linux")]
 mod loader;
@@ -16,6 +18,8 @@ mod table;
 
 pub mod packet;
 
+#[cfg(target_os = "linux")]
+pub use connections::OpenConnection;
 #[cfg(target_os = "linux")]
 pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]

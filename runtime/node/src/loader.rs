@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Array, Map, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
@@ -19,6 +19,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use npc_image::{Direction, Image, Traffic};
 use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
 
+use crate::connections::{KEY, OpenConnection, RECORD};
 use crate::events::Events;
 use crate::packet;
 use crate::table::Table;
@@ -677,6 +678,35 @@ impl Loaded {
         self.set_sender(endpoint.id, 0);
         let slot = endpoint.interface as usize & (self.room.slots - 1);
         room(self.tables.endpoints.set_u32(slot * (ENDPOINT / 4), 0), "pods")
+    }
+
+    /// Remembers connections of a pod that were open before its packets were judged, where none is remembered
+    /// of them. Those that policies do not allow are not let through for that. `now` is in nanoseconds since
+    /// the machine started.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not take them.
+    pub fn remember(
+        &mut self,
+        endpoint: u32,
+        connections: &[OpenConnection],
+        now: u64,
+    ) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
+        let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
+            map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
+        // Only where there is none (`BPF_NOEXIST`).
+        const NO_OTHER: u64 = 1;
+        for connection in connections {
+            match records.insert(connection.key(endpoint), connection.record(now), NO_OTHER) {
+                Ok(()) => {}
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(why) => return Err(LoadError::Kernel(Box::new(why))),
+            }
+        }
+        Ok(())
     }
 
     /// What was counted of each reason since this generation is in force, on all processors: packets and

@@ -3,6 +3,7 @@
 mod check;
 mod detach;
 mod flows;
+mod install_cni;
 mod query;
 mod run;
 mod status;
@@ -22,6 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         Command::Query(options) => query::run(options),
         Command::Detach(place) => detach::run(place),
         Command::Check(options) => check::run(options),
+        Command::InstallCni(options) => install_cni::run(options),
     }
 }
 

@@ -156,7 +156,11 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     tokio::spawn(async move { image_file::follow(&path, images, Message::Image).await });
     let shared = Shared { enforcer: to.clone(), flows };
     let app = control::on_socket(shared.clone());
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
+        let _ = end.await;
+    });
+    let serving = tokio::spawn(serving.into_future());
     if let Some(port) = port {
         tokio::spawn(async move { axum::serve(port, control::on_port(shared)).await });
     }
@@ -166,6 +170,9 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         done = enforcing => done.map_err(|why| cannot("the enforcer ended", &why))?,
         () = stop => {}
     }
+    // Who asked to stop is answered first; who follows the flows is not waited for.
+    let _ = ended.send(());
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(500), serving).await;
     // Whoever starts next finds no socket that nobody serves.
     let _ = std::fs::remove_file(socket);
     Ok(())

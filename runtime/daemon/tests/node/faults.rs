@@ -61,6 +61,62 @@ impl Steady {
     }
 }
 
+/// The server: sends, and is never sent anything.
+const PUSHES: &str = r"
+import socket, time
+s = socket.create_server(('10.0.0.2', 89))
+print('ready', flush=True)
+c = s.accept()[0]
+while True:
+    c.sendall(b'x'); time.sleep(0.005)
+";
+
+/// The client: only listens.
+const LISTENS: &str = r"
+import socket
+s = socket.create_connection(('10.0.0.2', 89)); s.settimeout(3)
+print('open', flush=True)
+try:
+    while s.recv(1): print('x', flush=True)
+except OSError: pass
+print('cut', flush=True)
+";
+
+/// A connection that is there before the daemon is, and over which only the side sends that did not open it.
+pub(crate) struct Pushed {
+    server: Child,
+    client: Child,
+}
+
+impl Pushed {
+    pub(crate) fn before() -> Self {
+        let mut server = python("b", PUSHES, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let client = python("a", LISTENS, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        Self { server, client }
+    }
+
+    pub(crate) fn goes_on(mut self) {
+        let output = self.client.stdout.take().unwrap();
+        let lines = std::thread::spawn(move || {
+            BufReader::new(output).lines().map(Result::unwrap).collect::<Vec<_>>()
+        });
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!lines.is_finished(), "what was open before was cut");
+        self.client.kill().unwrap();
+        self.server.kill().unwrap();
+        self.client.wait().unwrap();
+        self.server.wait().unwrap();
+        let lines = lines.join().unwrap();
+        assert!(lines.iter().filter(|line| *line == "x").count() > 200, "{}", lines.len());
+        println!(
+            "node: a connection that was open before, and over which only the other side sends, went on"
+        );
+    }
+}
+
 pub(crate) fn faults(world: &World, daemon: &mut Daemon) {
     kills(daemon);
     lost_records();
@@ -158,7 +214,8 @@ fn clock() {
     for jump in [7200, -7200] {
         if !set(jump).success() {
             println!("node: LEFT OUT: the clock cannot be set here");
-            return drop(steady.end());
+            steady.end();
+            return;
         }
         assert!(reaches("a", "udp", address("10.0.0.2"), 53));
         assert!(!reaches("c", "udp", address("10.0.0.2"), 53));

@@ -49,7 +49,9 @@ fn main() {
         return;
     }
     let world = world::World::new();
+    let open = faults::Pushed::before();
     let mut daemon = daemon::Daemon::new(&world);
+    open.goes_on();
     world::connections(&world, &daemon);
     services::services(&world, &mut daemon);
     faults::faults(&world, &mut daemon);

@@ -12,13 +12,13 @@ use npc_tests::net::{Servers, ip, network, reaches, setting};
 use crate::daemon::Daemon;
 
 pub(crate) const PROGRAM: &str = r"policy a for pods { app = a } in namespace x {
-  allow egress to pods { app = b } in same namespace on tcp/80, udp/53
+  allow egress to pods { app = b } in same namespace on tcp/80, tcp/89, udp/53
   allow egress to pods { app = far } in same namespace on tcp/80
   allow egress to 10.255.0.1/32 on tcp/80
   allow ingress from pods { app = c } in same namespace
 }
 policy b for pods { app = b } in namespace x {
-  allow ingress from pods { app = a } in same namespace on tcp/80, udp/53
+  allow ingress from pods { app = a } in same namespace on tcp/80, tcp/89, udp/53
 }
 policy d for pods { app = d } in namespace x {
   allow ingress from pods { app = e } in same namespace on tcp/81

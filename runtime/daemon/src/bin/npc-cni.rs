@@ -1,0 +1,15 @@
+//! The CNI plugin `npc-cni`.
+
+use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    npc_daemon::cni()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "error: npc-cni works in the kernel of Linux, and this is none");
+    ExitCode::from(2)
+}

@@ -1,0 +1,104 @@
+//! `npc-node install-cni`
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::arguments::InstallCni;
+use crate::client::{Error, print};
+
+/// The plugin's name, as its file and in the chain.
+const PLUGIN: &str = "npc-cni";
+
+pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
+    let binary = options.bin.join(PLUGIN);
+    let list = first_list(&options.conf)?;
+    if options.remove {
+        // First the chain, then what it calls.
+        let changed = change(&list, |plugins| plugins.retain(|plugin| !is_ours(plugin)))?;
+        if let Err(why) = fs::remove_file(&binary)
+            && why.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Error::Other(format!("cannot remove {}: {why}", binary.display())));
+        }
+        let said = if changed { "no longer in" } else { "was not in" };
+        print(&format!("{PLUGIN} {said} {}\n", list.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let own = std::env::current_exe().map_err(|why| Error::Other(format!("where this command is: {why}")))?;
+    let beside = own.with_file_name(PLUGIN);
+    let bytes =
+        fs::read(&beside).map_err(|why| Error::Other(format!("cannot read {}: {why}", beside.display())))?;
+    put(&binary, &bytes, 0o755)?;
+    let entry = json!({"type": PLUGIN, "socket": options.socket});
+    let changed = change(&list, |plugins| match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
+        Some(plugin) => *plugin = entry,
+        None => plugins.push(entry),
+    })?;
+    let said = if changed { "is now the last of" } else { "was already in" };
+    print(&format!("{PLUGIN} {said} the plugins in {}\n", list.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_ours(plugin: &Value) -> bool {
+    plugin.get("type").and_then(Value::as_str) == Some(PLUGIN)
+}
+
+/// The list that container runtimes use: the first one by name.
+fn first_list(folder: &Path) -> Result<PathBuf, Error> {
+    let cannot = |why: std::io::Error| Error::Other(format!("cannot read {}: {why}", folder.display()));
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        let end = path.extension().and_then(|end| end.to_str());
+        if matches!(end, Some("conflist" | "conf" | "json")) {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    let first = files.into_iter().next().ok_or_else(|| {
+        Error::Other(format!(
+            "{} holds no CNI configuration: install the node's network first",
+            folder.display()
+        ))
+    })?;
+    match first.extension().and_then(|end| end.to_str()) {
+        Some("conflist") => Ok(first),
+        _ => Err(Error::Other(format!(
+            "{} is the configuration of one plugin: to chain another to it, make it a list (`.conflist`)",
+            first.display()
+        ))),
+    }
+}
+
+/// Changes the plugins of a list. False where that changes nothing.
+fn change(list: &Path, to: impl FnOnce(&mut Vec<Value>)) -> Result<bool, Error> {
+    let cannot = |why: String| Error::Other(format!("{}: {why}", list.display()));
+    let text = fs::read(list).map_err(|why| cannot(why.to_string()))?;
+    let mut configuration: Value = serde_json::from_slice(&text).map_err(|why| cannot(why.to_string()))?;
+    let before = configuration.clone();
+    let plugins = configuration.get_mut("plugins").and_then(Value::as_array_mut);
+    to(plugins.ok_or_else(|| cannot("it has no `plugins`".to_owned()))?);
+    if configuration == before {
+        return Ok(false);
+    }
+    let text = serde_json::to_vec_pretty(&configuration).map_err(|why| cannot(why.to_string()))?;
+    let mode = fs::metadata(list).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777);
+    put(list, &text, mode)?;
+    Ok(true)
+}
+
+/// Puts a file in its place at once.
+fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let cannot = |why: std::io::Error| Error::Other(format!("cannot write {}: {why}", path.display()));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut beside = tempfile::Builder::new().prefix(".npc").tempfile_in(folder).map_err(cannot)?;
+    beside.write_all(bytes).map_err(cannot)?;
+    beside.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(cannot)?;
+    beside.persist(path).map_err(|error| cannot(error.error))?;
+    Ok(())
+}

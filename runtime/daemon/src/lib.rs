@@ -1,0 +1,44 @@
+//! The daemon `npc-node`, and the CNI plugin `npc-cni` that asks it to enforce a pod before its first
+//! packet. [`npc_node`] is the library that loads the kernel program.
+
+#![cfg(target_os = "linux")]
+
+mod arguments;
+mod client;
+mod cni;
+mod command;
+mod control;
+mod enforcer;
+mod flow;
+mod identities;
+mod image_file;
+mod interfaces;
+mod metrics;
+mod open;
+mod question;
+mod source;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// What the command `npc-node` does.
+#[must_use]
+pub fn node() -> ExitCode {
+    use clap::Parser as _;
+
+    let arguments = arguments::Arguments::parse();
+    match command::run(&arguments) {
+        Ok(code) => code,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the CNI plugin `npc-cni` does.
+#[must_use]
+pub fn cni() -> ExitCode {
+    cni::run()
+}
