@@ -51,6 +51,17 @@ if [ -n "$missing" ] || [ ! -d "$TOOLS/kyverno/config" ]; then
   cd / && rm -rf "$module"
 fi
 
+if [ ! -x "$TOOLS/helm" ]; then
+  echo "building Helm $HELM_VERSION"
+  module=$(mktemp -d)
+  cd "$module"
+  printf 'module tools\n\ngo 1.25.0\n\nrequire helm.sh/helm/v3 v%s\n' "$HELM_VERSION" >go.mod
+  printf '//go:build tools\n\npackage tools\n\nimport _ "helm.sh/helm/v3/cmd/helm"\n' >tools.go
+  go mod tidy 2>/dev/null
+  CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$TOOLS/" helm.sh/helm/v3/cmd/helm
+  cd / && rm -rf "$module"
+fi
+
 definition=$TOOLS/cluster-network-policy-$NETWORK_POLICY_API_VERSION.yaml
 if [ ! -s "$definition" ]; then
   echo "fetching the definition of ClusterNetworkPolicy $NETWORK_POLICY_API_VERSION"

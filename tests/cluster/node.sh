@@ -31,7 +31,8 @@ start_api() {
 if [ "${1:-}" = start-api ]; then start_api; exit 0; fi
 if [ "${1:-}" = stop-api ]; then stop kube-apiserver; stop etcd; exit 0; fi
 
-ip link add node0 type dummy
+ip link add node0 type veth peer name world0
+ip link set world0 up
 ip link set node0 up
 ip addr add 192.0.2.10/24 dev node0
 ip route add default dev node0

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use npc_cluster::{NAMESPACE_NAME, Namespace, Pod};
 use serde::Serialize;
@@ -15,6 +17,28 @@ use tracing::warn;
 
 use crate::enforcer::Message;
 
+/// How the API server is asked again that did not answer: as clients do, but not later than in some seconds,
+/// since pods that start meanwhile wait for it.
+#[derive(Default)]
+struct Patience(DefaultBackoff);
+
+/// How late at most.
+const LATEST: Duration = Duration::from_secs(5);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|wait| wait.min(LATEST))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 /// Watches until the enforcer is gone. Where the API server does not answer, it is asked again, ever
 /// more slowly, and what is known stays.
 pub(crate) async fn follow(client: Client, to: Sender<Message>) {
@@ -22,7 +46,7 @@ pub(crate) async fn follow(client: Client, to: Sender<Message>) {
 }
 
 async fn namespaces(client: Client, to: Sender<Message>) {
-    let stream = watcher(Api::<v1::Namespace>::all(client), watcher::Config::default()).default_backoff();
+    let stream = watcher(Api::<v1::Namespace>::all(client), watcher::Config::default()).backoff(Patience::default());
     let mut stream = pin!(stream);
     let mut all = Vec::new();
     loop {
@@ -55,7 +79,7 @@ fn own(namespace: &v1::Namespace) -> Namespace {
 }
 
 async fn pods(client: Client, to: Sender<Message>) {
-    let stream = watcher(Api::<v1::Pod>::all(client), watcher::Config::default()).default_backoff();
+    let stream = watcher(Api::<v1::Pod>::all(client), watcher::Config::default()).backoff(Patience::default());
     let mut stream = pin!(stream);
     let mut all = Vec::new();
     loop {
