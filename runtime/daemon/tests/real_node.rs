@@ -424,7 +424,7 @@ while True:
         let came = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&came);
         let reader = std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| seen.lock().unwrap().push(line))
+            lines.map_while(Result::ok).for_each(|line| seen.lock().unwrap().push(line));
         });
         let pod = |namespace: &str, name: &str| {
             format!(

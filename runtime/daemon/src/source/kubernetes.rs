@@ -46,7 +46,8 @@ pub(crate) async fn follow(client: Client, to: Sender<Message>) {
 }
 
 async fn namespaces(client: Client, to: Sender<Message>) {
-    let stream = watcher(Api::<v1::Namespace>::all(client), watcher::Config::default()).backoff(Patience::default());
+    let stream =
+        watcher(Api::<v1::Namespace>::all(client), watcher::Config::default()).backoff(Patience::default());
     let mut stream = pin!(stream);
     let mut all = Vec::new();
     loop {
@@ -79,7 +80,8 @@ fn own(namespace: &v1::Namespace) -> Namespace {
 }
 
 async fn pods(client: Client, to: Sender<Message>) {
-    let stream = watcher(Api::<v1::Pod>::all(client), watcher::Config::default()).backoff(Patience::default());
+    let stream =
+        watcher(Api::<v1::Pod>::all(client), watcher::Config::default()).backoff(Patience::default());
     let mut stream = pin!(stream);
     let mut all = Vec::new();
     loop {
