@@ -1,6 +1,9 @@
 //! Keeps what the kernel enforces true to the image and to the pods there are. One thread owns all of it
 //! and does one thing after the other, as messages ask.
 
+mod answers;
+mod places;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
@@ -9,23 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use npc_cluster::{Cluster, Namespace, Pod};
+use npc_cluster::{Namespace, Pod};
 use npc_image::{Image, Named, Protocol};
-use npc_node::{Endpoint, Event, LoadError, Loaded, Node, Settings, Troubles};
+use npc_node::{Endpoint, Event, LoadError, Node, Settings};
 use npc_resolver::{Reasons, Resolver};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{broadcast, oneshot};
 use tracing::{debug, error, info, warn};
 
-use crate::control::{Answer, Asked, Flow, ImageStatus, PodStatus, SourceStatus, Status};
+use crate::control::{Answer, Asked, Flow, ImageStatus, SourceStatus, Status};
 use crate::flow;
 use crate::identities::Identities;
-use crate::interfaces::{Interface, Interfaces, Link, NotFound};
-use crate::metrics::{Counted, Numbers};
-use crate::open;
-use crate::question;
+use crate::interfaces::{Interface, Interfaces, NotFound};
+use crate::metrics::Numbers;
 
 /// What the enforcer is told or asked.
 #[derive(Debug)]
@@ -537,38 +537,6 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Judges what pods send to services wherever it may leave.
-    fn guard_ways_out(&mut self) {
-        let Some(root) = self.config.cgroup.clone() else { return };
-        if let Err(why) = self.node.attach_arriving(&root) {
-            error!(%why, root = %root.display(), "what pods send to services of this node is not judged");
-        }
-        match self.runtime.block_on(self.interfaces.all()) {
-            Ok(links) => self.guard(&links),
-            Err(why) => error!(%why, "the interfaces cannot be listed"),
-        }
-    }
-
-    fn guard(&mut self, links: &HashMap<u32, Link>) {
-        if self.config.cgroup.is_none() || self.node.loaded().is_none() {
-            return;
-        }
-        self.leaving.retain(|name| links.values().any(|link| link.name == *name));
-        for link in links.values().filter(|link| link.is_end) {
-            if self.attached.contains(&link.name) || self.leaving.contains(&link.name) {
-                continue;
-            }
-            match self.node.attach_leaving(&link.name) {
-                Ok(()) => {
-                    self.leaving.insert(link.name.clone());
-                }
-                Err(why) => {
-                    error!(interface = %link.name, %why, "what pods send to services by it is not judged");
-                }
-            }
-        }
-    }
-
     /// Takes up the kernel's reports.
     fn listen(&mut self) {
         let Some(loaded) = self.node.loaded() else { return };
@@ -578,324 +546,6 @@ impl Enforcer {
                 std::thread::spawn(move || flow::listen(events, &to));
             }
             Err(why) => error!(%why, "no packets can be reported"),
-        }
-    }
-
-    /// Judges the packets of a pod that has its place.
-    fn attach(&mut self, key: &Key) {
-        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
-        let Some((interface, id)) = &known.placed else { return };
-        let Some(loaded) = self.node.loaded() else { return };
-        let name = interface.name.clone();
-        let is_new = !self.attached.contains(&name);
-        if is_new {
-            // What is open goes on, where it is allowed.
-            let open = open::of(&known.pod.addresses, &self.config.services);
-            debug!(pod = %format!("{}/{}", key.0, key.1), connections = open.len(), "were open before");
-            let now = clock_gettime(ClockId::Boottime);
-            let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
-            if let Err(why) = loaded.remember(*id, &open, now) {
-                warn!(%why, "connections that were open before are not known");
-            }
-        }
-        match self.node.attach(&name) {
-            Ok(()) => {
-                if is_new {
-                    info!(pod = %format!("{}/{}", key.0, key.1), interface = %name, "judged from now on");
-                }
-                self.attached.insert(name);
-            }
-            Err(why) => {
-                error!(pod = %format!("{}/{}", key.0, key.1), interface = %name, %why, "not judged");
-                known.unplaced = Some(NotFound::Kernel(why.to_string()));
-                known.placed = None;
-            }
-        }
-    }
-
-    /// Finds the interfaces of all pods that have none and may be here.
-    fn place_all(&mut self) {
-        let Some(pods) = &self.pods else { return };
-        if self.config.node.is_none() {
-            self.stale_elsewhere = Some(Instant::now());
-        }
-        let keys: Vec<Key> =
-            pods.iter().filter(|(_, known)| known.placed.is_none()).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.place(&key);
-        }
-    }
-
-    /// Finds the interface of a pod, where it has none and may be here, and judges its packets.
-    fn place(&mut self, key: &Key) {
-        let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
-        let may_be_here = self.config.node.as_ref().is_none_or(|node| *node == known.pod.node);
-        if known.placed.is_some() || known.pod.host_network || !may_be_here {
-            return;
-        }
-        if let Some((interface, addresses)) = self.starting.remove(key) {
-            self.started(key, interface, addresses);
-            return;
-        }
-        let found = self.runtime.block_on(self.interfaces.find(&known.pod.addresses));
-        match found {
-            Ok(interface) => self.placed(key, interface),
-            Err(why) => {
-                if let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) {
-                    if known.unplaced.as_ref() != Some(&why) && !why.is_elsewhere() {
-                        warn!(pod = %format!("{}/{}", key.0, key.1), %why, "its interface is not found");
-                    }
-                    known.unplaced = Some(why);
-                }
-                Ok(())
-            }
-        }
-        .unwrap_or_else(|why: String| error!(pod = %format!("{}/{}", key.0, key.1), %why, "not judged"));
-    }
-
-    /// A pod's interface is known.
-    fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
-        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return Ok(()) };
-        let id = self.identities.of(&identity(key, &known.pod)).map_err(|why| {
-            format!("{}: the number of the pod cannot be kept: {why}", self.config.identities.display())
-        })?;
-        let number = known.number;
-        let endpoint = Endpoint { pod: number, interface: interface.index, id };
-        known.placed = Some((interface, id));
-        known.unplaced = None;
-        if self.config.node.is_none() {
-            // Now it is known to be here.
-            self.resolve(key, number);
-            self.flush();
-        }
-        if let Some(resolver) = &self.resolver {
-            match self.node.set_endpoint(resolver, endpoint) {
-                Ok(()) => self.attach(key),
-                Err(LoadError::Full(_)) => self.enforce_or_say(),
-                Err(why) => return Err(why.to_string()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Something of the machine's interfaces, routes or addresses changed.
-    fn links(&mut self) {
-        let links = match self.runtime.block_on(self.interfaces.all()) {
-            Ok(links) => links,
-            Err(why) => return warn!(%why, "the interfaces cannot be listed"),
-        };
-        let is_there = |interface: &Interface| {
-            links.get(&interface.index).is_some_and(|link| link.name == interface.name)
-        };
-        let mut lost = Vec::new();
-        for (key, known) in self.pods.iter_mut().flatten() {
-            let Some((interface, _)) = &known.placed else { continue };
-            if !is_there(interface) {
-                lost.push((key.clone(), known.number));
-                known.placed = None;
-            }
-        }
-        for (key, number) in &lost {
-            debug!(pod = %format!("{}/{}", key.0, key.1), "its interface is gone");
-            if let Err(why) = self.node.remove_endpoint(*number) {
-                error!(%why, "a pod cannot be removed from the tables");
-            }
-            if self.config.node.is_none() {
-                self.resolve(key, *number);
-            }
-        }
-        let names: HashSet<&String> = links.values().map(|link| &link.name).collect();
-        self.starting.retain(|_, (interface, _)| is_there(interface));
-        let gone: Vec<String> = self.attached.iter().filter(|name| !names.contains(name)).cloned().collect();
-        for name in gone {
-            if let Err(why) = self.node.detach(&name) {
-                warn!(%why, interface = %name, "its pins cannot be removed");
-            }
-            self.attached.remove(&name);
-        }
-        self.guard(&links);
-        self.flush();
-        let addresses = self.runtime.block_on(self.interfaces.own_addresses());
-        if self.resolver.is_some() && addresses.is_ok_and(|addresses| addresses != self.own_addresses) {
-            self.enforce_or_say();
-        }
-        if self.config.node.is_some() {
-            self.place_all();
-        } else {
-            let keys: Vec<Key> = lost.into_iter().map(|(key, _)| key).collect();
-            for key in &keys {
-                self.place(key);
-            }
-            self.stale_elsewhere = None;
-        }
-    }
-
-    fn report(&mut self, events: &[Event]) {
-        for event in events {
-            let pod = |address: &IpAddr| {
-                // Few are asked for, at a limited rate.
-                let owns = |known: &&Known| !known.pod.host_network && known.pod.addresses.contains(address);
-                let found = self.pods.iter().flatten().find(|(_, known)| owns(known));
-                found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
-            };
-            let of = |id: u32| {
-                let mut pods = self.pods.iter().flatten();
-                let is = |known: &Known| known.placed.as_ref().is_some_and(|(_, own)| *own == id);
-                let found = pods.find(|(_, known)| is(known));
-                found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
-            };
-            let spoken = self.spoken.iter().find(|spoken| spoken.generation == event.generation);
-            let flow = flow::tell(event, spoken, of(event.endpoint), pod);
-            self.numbers.flows += 1;
-            if self.recent.len() == RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(flow.clone());
-            // Nobody may be listening.
-            let _ = self.flows.send(flow);
-        }
-    }
-
-    /// A pod is about to start. Its packets are judged before it has sent one: by its policies where it
-    /// is known by then; where not, all are dropped until it is.
-    fn add(&mut self, added: &Added) -> Answered<()> {
-        let key = (added.namespace.clone(), added.name.clone());
-        if self.node.loaded().is_none() {
-            return Err("no image is in force yet".to_owned());
-        }
-        let links = self.runtime.block_on(self.interfaces.all()).map_err(|why| why.to_string())?;
-        let named = |link: &&Link| link.is_pods && added.interfaces.contains(&link.name);
-        let mut own = links.iter().filter(|(_, link)| named(link));
-        let interface = match (own.next(), own.next()) {
-            (Some((index, link)), None) => Interface { index: *index, name: link.name.clone() },
-            // The plugins before do not say which it is.
-            _ => {
-                let found = self.runtime.block_on(self.interfaces.find(&added.addresses));
-                found.map_err(|why| format!("the interface of the pod is not found: {why}"))?
-            }
-        };
-        // From here on nothing passes that is nobody's.
-        self.node.attach(&interface.name).map_err(|why| why.to_string())?;
-        self.attached.insert(interface.name.clone());
-        info!(pod = %format!("{}/{}", key.0, key.1), interface = %interface.name, "judged before its first packet");
-        if self.pods.as_ref().is_some_and(|pods| pods.contains_key(&key)) {
-            self.started(&key, interface, added.addresses.clone());
-        } else {
-            self.starting.insert(key, (interface, added.addresses.clone()));
-        }
-        Ok(())
-    }
-
-    /// A pod that starts is known, and where it is.
-    fn started(&mut self, key: &Key, interface: Interface, addresses: Vec<IpAddr>) {
-        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
-        if known.pod.addresses.is_empty() {
-            known.pod.addresses = addresses;
-        }
-        let number = known.number;
-        self.resolve(key, number);
-        self.flush();
-        if let Err(why) = self.placed(key, interface) {
-            error!(pod = %format!("{}/{}", key.0, key.1), %why, "nothing of it passes");
-        }
-    }
-
-    fn ask(&mut self, asked: &[Asked]) -> Vec<Answer> {
-        let cluster = self.cluster();
-        let numbers = |namespace: &str, name: &str| {
-            let known = self.pods.as_ref()?.get(&(namespace.to_owned(), name.to_owned()))?;
-            known.placed.as_ref().map(|(interface, _)| interface.index)
-        };
-        let (Some(image), Some(loaded)) = (&self.image, self.node.loaded()) else {
-            let answer = |_: &Asked| Answer::error("no image is in force yet");
-            return asked.iter().map(answer).collect();
-        };
-        question::answer(asked, &cluster, image, loaded, numbers)
-    }
-
-    /// The cluster, as far as it is known.
-    fn cluster(&self) -> Cluster {
-        let namespaces: Vec<Namespace> =
-            self.namespaces.iter().flatten().map(|(_, own)| own.clone()).collect();
-        let mut cluster = Cluster { namespaces, pods: Vec::new() };
-        for ((namespace, _), known) in self.pods.iter().flatten() {
-            let Some(place) = cluster.namespace(namespace) else { continue };
-            let mut pod = known.pod.clone();
-            pod.namespace = place;
-            if known.placed.is_some() {
-                // All addresses of this node are its.
-                pod.node_addresses.clone_from(&self.own_addresses);
-            }
-            cluster.pods.push(pod);
-        }
-        cluster
-    }
-
-    fn status(&mut self) -> Status {
-        let pods = self.pods.iter().flatten().filter_map(|((namespace, name), known)| {
-            let here = known.placed.is_some()
-                || self
-                    .config
-                    .node
-                    .as_ref()
-                    .is_some_and(|node| *node == known.pod.node && !known.pod.host_network);
-            let isolation = self.resolver.as_ref().map(|resolver| resolver.isolation(known.number));
-            here.then(|| PodStatus {
-                pod: format!("{namespace}/{name}"),
-                addresses: known.pod.addresses.clone(),
-                interface: known.placed.as_ref().map(|(interface, _)| interface.name.clone()),
-                not_enforced: known.unplaced.as_ref().map(ToString::to_string),
-                egress: isolation.map_or(0, |[egress, _]| egress).into(),
-                ingress: isolation.map_or(0, |[_, ingress]| ingress).into(),
-            })
-        });
-        let mut status = Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: self.resolver.is_some(),
-            generation: self.node.generation(),
-            image: self.image_status.clone(),
-            source: self.source.clone(),
-            pods_known: self.pods.as_ref().map_or(0, BTreeMap::len),
-            namespaces_known: self.namespaces.as_ref().map_or(0, BTreeMap::len),
-            pods: pods.collect(),
-            policies: self.image.as_ref().map_or(0, |image| image.policies.len()),
-            memory: 0,
-            dropped: self.troubles().into(),
-        };
-        status.memory = self.node.loaded().map_or(0, |loaded| loaded.memory());
-        status
-    }
-
-    fn troubles(&mut self) -> Troubles {
-        self.node.loaded().and_then(|loaded| loaded.troubles().ok()).unwrap_or_default()
-    }
-
-    /// Keeps what a generation counted that is no longer in force.
-    fn add_counters(&mut self, loaded: &Loaded) {
-        let Some(spoken) = self.spoken.front() else { return };
-        match loaded.counters() {
-            Ok(counters) => add(&mut self.numbers.counted, spoken, &counters),
-            Err(why) => warn!(%why, "what was counted until now is lost"),
-        }
-    }
-
-    fn count(&mut self) -> Numbers {
-        let mut numbers = self.numbers.clone();
-        let counters = self.node.loaded().and_then(|loaded| loaded.counters().ok());
-        if let (Some(spoken), Some(counters)) = (self.spoken.front(), counters) {
-            add(&mut numbers.counted, spoken, &counters);
-        }
-        numbers.status = self.status();
-        numbers
-    }
-}
-
-fn add(counted: &mut Counted, spoken: &Spoken, counters: &[[u64; 2]]) {
-    for (number, [packets, bytes]) in (0..).zip(counters) {
-        if *packets > 0 {
-            let own = counted.entry(flow::reason(spoken, number)).or_default();
-            own.0 += packets;
-            own.1 += bytes;
         }
     }
 }

@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 mod connections;
 #[cfg(target_os = "linux")]
+mod error;
+#[cfg(target_os = "linux")]
 mod events;
 #[cfg(target_os = "linux")]
 mod loader;
@@ -15,14 +17,18 @@ mod loader;
 mod node;
 #[cfg(target_os = "linux")]
 mod table;
+#[cfg(target_os = "linux")]
+mod tables;
 
 pub mod packet;
 
 #[cfg(target_os = "linux")]
 pub use connections::OpenConnection;
 #[cfg(target_os = "linux")]
+pub use error::LoadError;
+#[cfg(target_os = "linux")]
 pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
-pub use loader::{Endpoint, LoadError, Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
+pub use loader::{Endpoint, Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
 #[cfg(target_os = "linux")]
 pub use node::Node;

@@ -15,26 +15,19 @@ use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, LinkOrder, ProgramError, ProgramFd, SchedClassifier,
     TcAttachType, TestRun as _, TestRunOptions,
 };
-use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use npc_image::{Direction, Image, Traffic};
-use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
+use npc_resolver::{Change, PORTS, Resolver};
 
 use crate::connections::{KEY, OpenConnection, RECORD};
+use crate::error::LoadError;
 use crate::events::Events;
 use crate::packet;
 use crate::table::Table;
+use crate::tables::{COMPARE, ENDPOINT, Room, SENDER, Tables};
 
 /// The kernel program, as `runtime/kernel/build` makes it.
 static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
-
-/// The bytes of a comparison in its table.
-const COMPARE: usize = 40;
-
-/// The bytes of an endpoint in its table.
-const ENDPOINT: usize = 56;
-
-/// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
-const SENDER: u32 = (1 << 13) - 1;
 
 /// What the kernel returns of a packet that passes.
 const PASS: u32 = u32::MAX;
@@ -56,116 +49,6 @@ pub struct Endpoint {
 pub struct Settings {
     /// Let pods send from addresses that are not theirs.
     pub foreign_sources: bool,
-}
-
-/// Why a program cannot be loaded, or its tables not be written.
-#[derive(Debug)]
-pub enum LoadError {
-    /// The kernel does not take the program, or a map. With what its verifier says.
-    Kernel(Box<dyn std::error::Error + Send + Sync>),
-    /// The folder of pins cannot be used.
-    Pins(io::Error),
-    /// Nothing was put in force yet.
-    Nothing,
-    /// The memory of a map cannot be had.
-    Memory(io::Error),
-    /// The tables have no room for it: they are to be loaded again, larger.
-    Full(&'static str),
-    /// There are more of something than a table can number.
-    TooMany(&'static str),
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kernel(why) => {
-                write!(f, "the kernel does not take the program: {why}")?;
-                let mut source = why.source();
-                while let Some(why) = source {
-                    write!(f, ": {why}")?;
-                    source = why.source();
-                }
-                Ok(())
-            }
-            Self::Pins(why) => {
-                write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
-            }
-            Self::Nothing => f.write_str("nothing was put in force yet"),
-            Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
-            Self::Full(what) => write!(f, "the tables have no room for more {what}"),
-            Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
-        }
-    }
-}
-
-impl std::error::Error for LoadError {}
-
-impl From<EbpfError> for LoadError {
-    fn from(error: EbpfError) -> Self {
-        Self::Kernel(Box::new(error))
-    }
-}
-
-impl From<ProgramError> for LoadError {
-    fn from(error: ProgramError) -> Self {
-        Self::Kernel(Box::new(error))
-    }
-}
-
-/// How much room the tables have.
-#[derive(Clone, Copy, Debug)]
-struct Room {
-    classes: usize,
-    columns: usize,
-    rows: usize,
-    lists: usize,
-    branches: usize,
-    compares: usize,
-    slots: usize,
-}
-
-impl Room {
-    /// For what there is, and a quarter more.
-    fn new(resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Self, LoadError> {
-        let more = |count: usize, least: usize| count + count / 4 + least;
-        let room = Self {
-            classes: more(resolver.class_count(), 64),
-            columns: more(resolver.columns(), 16),
-            rows: more(resolver.row_count(), 64),
-            lists: more(resolver.list_count(), 256),
-            branches: more(resolver.trie().branches().len(), 256),
-            compares: more(resolver.trie().compares().len(), 256),
-            slots: slots(endpoints),
-        };
-        // The kernel program numbers cells with 32 bits, and columns with 16.
-        let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
-        if !fits(room.classes.checked_mul(room.rows)) {
-            return Err(LoadError::TooMany("kinds of pods"));
-        }
-        if !fits(room.columns.checked_mul(room.lists)) {
-            return Err(LoadError::TooMany("different decisions"));
-        }
-        if room.columns > usize::from(u16::MAX) {
-            return Err(LoadError::TooMany("different ports"));
-        }
-        Ok(room)
-    }
-}
-
-/// A table of endpoints in which each finds its own place by the last bits of its interface's index.
-fn slots(endpoints: &[Endpoint]) -> usize {
-    let mut slots = 256;
-    loop {
-        let mut taken = vec![false; slots];
-        let apart = endpoints.iter().all(|endpoint| {
-            let slot = taken.get_mut(endpoint.interface as usize & (slots - 1));
-            slot.is_some_and(|taken| !std::mem::replace(taken, true))
-        });
-        if apart || slots >= 1 << 24 {
-            return slots;
-        }
-        slots *= 2;
-    }
 }
 
 /// Loads the program.
@@ -192,27 +75,12 @@ const SHARED: [&str; 9] = [
 /// A generation: a program that is loaded, and its tables.
 pub struct Loaded {
     ebpf: Ebpf,
-    room: Room,
     tables: Tables,
-    endpoints: Vec<Endpoint>,
-    epoch: u32,
     has_services: bool,
     /// The programs that are attached, so far as they are loaded.
     entries: Vec<&'static str>,
     /// Whether the programs that are only asked are loaded, too.
     may_ask: bool,
-}
-
-/// The tables, by what is in them.
-struct Tables {
-    branches: Table,
-    compares: Table,
-    ports: Table,
-    rows: Table,
-    lists: Table,
-    endpoints: Table,
-    senders: Table,
-    epoch: Table,
 }
 
 /// Packets that were dropped whatever the policies say, and reports that did not come through.
@@ -308,6 +176,9 @@ impl Loader {
             endpoints: table(&ebpf, "endpoints", room.slots * ENDPOINT)?,
             senders: table(&ebpf, "senders", (SENDER as usize + 1) * 8)?,
             epoch: table(&ebpf, "epoch", 8)?,
+            local: endpoints.to_vec(),
+            changes: 0,
+            room,
         };
         for name in ["from_pod", "to_pod"] {
             program(&mut ebpf, name)?.load()?;
@@ -318,15 +189,12 @@ impl Loader {
         }
         let loaded = Loaded {
             ebpf,
-            room,
             tables,
-            endpoints: endpoints.to_vec(),
-            epoch: 0,
             has_services: resolver.has_services(),
             entries: Vec::new(),
             may_ask: false,
         };
-        loaded.write_all(resolver)?;
+        loaded.tables.write_all(resolver)?;
         Ok(loaded)
     }
 }
@@ -370,29 +238,6 @@ pub fn probe() -> Result<(), LoadError> {
 }
 
 impl Loaded {
-    /// Writes all tables.
-    fn write_all(&self, resolver: &Resolver) -> Result<(), LoadError> {
-        for number in 0..resolver.list_count() {
-            self.write_list(resolver, number)?;
-        }
-        for number in 0..resolver.row_count() {
-            self.write_row(resolver, number)?;
-        }
-        for (place, column) in resolver.ports().iter().enumerate() {
-            self.tables.ports.set_u16(place, *column);
-        }
-        for (number, compare) in resolver.trie().compares().iter().enumerate() {
-            self.write_compare(number, compare)?;
-        }
-        for (number, cells) in resolver.trie().branches().iter().enumerate() {
-            self.write_branch(number, cells)?;
-        }
-        for endpoint in &self.endpoints {
-            self.write_endpoint(resolver, endpoint)?;
-        }
-        Ok(())
-    }
-
     /// Writes what changed, in its order.
     ///
     /// # Errors
@@ -400,137 +245,7 @@ impl Loaded {
     /// Where a table has no room for it: what was written until then is whole, and the tables are to be
     /// loaded again.
     pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
-        for change in changes {
-            match *change {
-                Change::NewBranch { number } => {
-                    if let Some(cells) = resolver.trie().branches().get(number as usize) {
-                        self.write_branch(number as usize, cells)?;
-                    }
-                }
-                Change::Branch { number, cell } => {
-                    let cells = resolver.trie().branches().get(number as usize);
-                    if let Some(value) = cells.and_then(|cells| cells.get(usize::from(cell))) {
-                        let place = number as usize * 256 + usize::from(cell);
-                        room(self.tables.branches.set_u32(place, *value), "addresses")?;
-                    }
-                }
-                Change::Compare { number } => {
-                    if let Some(compare) = resolver.trie().compares().get(number as usize) {
-                        self.write_compare(number as usize, compare)?;
-                    }
-                }
-                Change::List { number } => self.write_list(resolver, number as usize)?,
-                Change::Row { number } => self.write_row(resolver, number as usize)?,
-                Change::Cell { row, class } => {
-                    let list = resolver.row(row).get(class as usize).copied().unwrap_or(0);
-                    self.write_cell(row as usize, class as usize, list)?;
-                }
-                Change::Port { protocol, port } => {
-                    let place = usize::from(protocol) * PORTS + usize::from(port);
-                    if let Some(column) = resolver.ports().get(place) {
-                        self.tables.ports.set_u16(place, *column);
-                    }
-                }
-                Change::Endpoint { pod } => {
-                    for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.pod == pod) {
-                        self.write_endpoint(resolver, endpoint)?;
-                    }
-                }
-            }
-        }
-        // Connections that were allowed before are judged again when something answers them.
-        self.epoch = self.epoch.wrapping_add(1);
-        self.tables.epoch.set_u32(0, self.epoch);
-        Ok(())
-    }
-
-    fn write_branch(&self, number: usize, cells: &[u32]) -> Result<(), LoadError> {
-        let fits = number < self.room.branches;
-        room(fits, "addresses")?;
-        for (place, cell) in (number * 256..).zip(cells) {
-            self.tables.branches.set_u32(place, *cell);
-        }
-        Ok(())
-    }
-
-    fn write_compare(&self, number: usize, compare: &Compare) -> Result<(), LoadError> {
-        room(number < self.room.compares, "addresses")?;
-        let table = &self.tables.compares;
-        let halves = [compare.mask >> 64, compare.mask, compare.prefix >> 64, compare.prefix];
-        for (place, half) in (number * 5..).zip(halves) {
-            table.set_u64(place, half as u64);
-        }
-        table.set_u32(number * 10 + 8, compare.yes);
-        table.set_u32(number * 10 + 9, compare.no);
-        Ok(())
-    }
-
-    fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
-        let list = resolver.list(u32::try_from(number).unwrap_or(u32::MAX));
-        room(number < self.room.lists, "different decisions")?;
-        room(list.len() <= self.room.columns, "different ports")?;
-        for (place, decision) in (number * self.room.columns..).zip(list) {
-            self.tables.lists.set_u64(place, *decision);
-        }
-        Ok(())
-    }
-
-    fn write_row(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
-        let row = resolver.row(u32::try_from(number).unwrap_or(u32::MAX));
-        for (class, list) in row.iter().enumerate() {
-            self.write_cell(number, class, *list)?;
-        }
-        Ok(())
-    }
-
-    fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LoadError> {
-        room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
-        // What stands there is where the list's cells begin.
-        let list = list as usize * self.room.columns;
-        self.tables.rows.set_u32(row * self.room.classes + class, u32::try_from(list).unwrap_or(0));
-        Ok(())
-    }
-
-    fn write_endpoint(&self, resolver: &Resolver, endpoint: &Endpoint) -> Result<(), LoadError> {
-        let slot = endpoint.interface as usize & (self.room.slots - 1);
-        let table = &self.tables.endpoints;
-        let cell =
-            |index: usize, value: u32| room(table.set_u32(slot * (ENDPOINT / 4) + index, value), "pods");
-        let Some(rows) = resolver.endpoint(endpoint.pod) else {
-            // First it is nobody's, then what was its own goes.
-            self.set_sender(endpoint.id, 0);
-            return cell(0, 0);
-        };
-        let addresses = resolver.pod(endpoint.pod).map_or(&[][..], |pod| &pod.addresses);
-        let v4 = addresses.iter().find_map(|address| match address {
-            IpAddr::V4(address) => Some(u64::from(address.to_bits()) << 32),
-            IpAddr::V6(_) => None,
-        });
-        let v6 = addresses.iter().find_map(|address| match address {
-            IpAddr::V4(_) => None,
-            IpAddr::V6(address) => Some(address.to_bits()),
-        });
-        let v6 = v6.unwrap_or(0);
-        let words = [v4.unwrap_or(0), (v6 >> 64) as u64, v6 as u64];
-        for (place, word) in (slot * (ENDPOINT / 8) + 3..).zip(words) {
-            room(table.set_u64(place, word), "pods")?;
-        }
-        let [egress, ingress] = resolver.isolation(endpoint.pod);
-        let begins = |row: u32| u32::try_from(row as usize * self.room.classes).unwrap_or(0);
-        cell(2, begins(rows[0]))?;
-        cell(3, begins(rows[1]))?;
-        cell(4, egress)?;
-        cell(5, ingress)?;
-        cell(1, endpoint.id)?;
-        cell(0, endpoint.interface)?;
-        self.set_sender(endpoint.id, u32::try_from(slot + 1).unwrap_or(0));
-        Ok(())
-    }
-
-    /// Where the pod is whose packets carry this number; 0 for nowhere. A cell of the kernel's takes eight
-    /// bytes at least.
-    fn set_sender(&self, id: u32, place: u32) {
-        self.tables.senders.set_u32((id & SENDER) as usize * 2, place);
+        self.tables.apply(resolver, changes)
     }
 
     /// Judges by these tables from now on: all packets of all interfaces that the program is attached to,
@@ -656,13 +371,7 @@ impl Loaded {
     ///
     /// Where its place in the table is taken: then the tables are to be loaded again.
     pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
-        self.remove_endpoint(endpoint.pod)?;
-        let slot = |interface: u32| interface as usize & (self.room.slots - 1);
-        let taken = self.endpoints.iter().any(|other| slot(other.interface) == slot(endpoint.interface));
-        room(!taken, "interfaces")?;
-        self.write_endpoint(resolver, &endpoint)?;
-        self.endpoints.push(endpoint);
-        Ok(())
+        self.tables.set_endpoint(resolver, endpoint)
     }
 
     /// A pod is no longer on this node. What still comes by its interface, or goes there, is dropped.
@@ -671,13 +380,7 @@ impl Loaded {
     ///
     /// None that a caller could cause.
     pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
-        let Some(place) = self.endpoints.iter().position(|endpoint| endpoint.pod == pod) else {
-            return Ok(());
-        };
-        let endpoint = self.endpoints.swap_remove(place);
-        self.set_sender(endpoint.id, 0);
-        let slot = endpoint.interface as usize & (self.room.slots - 1);
-        room(self.tables.endpoints.set_u32(slot * (ENDPOINT / 4), 0), "pods")
+        self.tables.remove_endpoint(pod)
     }
 
     /// Remembers connections of a pod that were open before its packets were judged, where none is remembered
@@ -819,23 +522,13 @@ impl Loaded {
     /// What the tables take of the kernel's memory, in bytes.
     #[must_use]
     pub const fn memory(&self) -> usize {
-        let Room { classes, columns, rows, lists, branches, compares, slots } = self.room;
-        branches * 1024
-            + compares * COMPARE
-            + 3 * PORTS * 2
-            + rows * classes * 4
-            + lists * columns * size_of::<Decision>()
-            + slots * ENDPOINT
+        self.tables.memory()
     }
-}
-
-fn room(fits: bool, what: &'static str) -> Result<(), LoadError> {
-    if fits { Ok(()) } else { Err(LoadError::Full(what)) }
 }
 
 /// Maps that the loader does not share with the program are read as they are.
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("room", &self.room).field("endpoints", &self.endpoints).finish()
+        f.debug_struct("Loaded").field("room", &self.tables.room).field("pods", &self.tables.local).finish()
     }
 }

@@ -9,7 +9,8 @@ use aya::programs::links::FdLink;
 use npc_image::Direction;
 use npc_resolver::{Change, Resolver};
 
-use crate::loader::{Endpoint, LoadError, Loaded, Loader, Settings};
+use crate::error::LoadError;
+use crate::loader::{Endpoint, Loaded, Loader, Settings};
 
 /// What is enforced on a machine. Programs, links and records of connections are pinned in a folder of a
 /// bpffs: when the process ends, in whatever way, all goes on as it is, and the next one takes it up.

@@ -1,0 +1,141 @@
+//! What the enforcer is asked, and what the kernel tells it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use npc_cluster::{Cluster, Namespace};
+use npc_node::{Event, Loaded, Troubles};
+use tracing::warn;
+
+use super::{Enforcer, Known, RECENT, Spoken};
+use crate::control::{Answer, Asked, PodStatus, Status};
+use crate::flow;
+use crate::metrics::{Counted, Numbers};
+use crate::question;
+
+impl Enforcer {
+    pub(super) fn report(&mut self, events: &[Event]) {
+        for event in events {
+            let pod = |address: &IpAddr| {
+                // Few are asked for, at a limited rate.
+                let owns = |known: &&Known| !known.pod.host_network && known.pod.addresses.contains(address);
+                let found = self.pods.iter().flatten().find(|(_, known)| owns(known));
+                found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
+            };
+            let of = |id: u32| {
+                let mut pods = self.pods.iter().flatten();
+                let is = |known: &Known| known.placed.as_ref().is_some_and(|(_, own)| *own == id);
+                let found = pods.find(|(_, known)| is(known));
+                found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
+            };
+            let spoken = self.spoken.iter().find(|spoken| spoken.generation == event.generation);
+            let flow = flow::tell(event, spoken, of(event.endpoint), pod);
+            self.numbers.flows += 1;
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(flow.clone());
+            // Nobody may be listening.
+            let _ = self.flows.send(flow);
+        }
+    }
+
+    pub(super) fn ask(&mut self, asked: &[Asked]) -> Vec<Answer> {
+        let cluster = self.cluster();
+        let numbers = |namespace: &str, name: &str| {
+            let known = self.pods.as_ref()?.get(&(namespace.to_owned(), name.to_owned()))?;
+            known.placed.as_ref().map(|(interface, _)| interface.index)
+        };
+        let (Some(image), Some(loaded)) = (&self.image, self.node.loaded()) else {
+            let answer = |_: &Asked| Answer::error("no image is in force yet");
+            return asked.iter().map(answer).collect();
+        };
+        question::answer(asked, &cluster, image, loaded, numbers)
+    }
+
+    /// The cluster, as far as it is known.
+    pub(super) fn cluster(&self) -> Cluster {
+        let namespaces: Vec<Namespace> =
+            self.namespaces.iter().flatten().map(|(_, own)| own.clone()).collect();
+        let mut cluster = Cluster { namespaces, pods: Vec::new() };
+        for ((namespace, _), known) in self.pods.iter().flatten() {
+            let Some(place) = cluster.namespace(namespace) else { continue };
+            let mut pod = known.pod.clone();
+            pod.namespace = place;
+            if known.placed.is_some() {
+                // All addresses of this node are its.
+                pod.node_addresses.clone_from(&self.own_addresses);
+            }
+            cluster.pods.push(pod);
+        }
+        cluster
+    }
+
+    pub(super) fn status(&mut self) -> Status {
+        let pods = self.pods.iter().flatten().filter_map(|((namespace, name), known)| {
+            let here = known.placed.is_some()
+                || self
+                    .config
+                    .node
+                    .as_ref()
+                    .is_some_and(|node| *node == known.pod.node && !known.pod.host_network);
+            let isolation = self.resolver.as_ref().map(|resolver| resolver.isolation(known.number));
+            here.then(|| PodStatus {
+                pod: format!("{namespace}/{name}"),
+                addresses: known.pod.addresses.clone(),
+                interface: known.placed.as_ref().map(|(interface, _)| interface.name.clone()),
+                not_enforced: known.unplaced.as_ref().map(ToString::to_string),
+                egress: isolation.map_or(0, |[egress, _]| egress).into(),
+                ingress: isolation.map_or(0, |[_, ingress]| ingress).into(),
+            })
+        });
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: self.resolver.is_some(),
+            generation: self.node.generation(),
+            image: self.image_status.clone(),
+            source: self.source.clone(),
+            pods_known: self.pods.as_ref().map_or(0, BTreeMap::len),
+            namespaces_known: self.namespaces.as_ref().map_or(0, BTreeMap::len),
+            pods: pods.collect(),
+            policies: self.image.as_ref().map_or(0, |image| image.policies.len()),
+            memory: 0,
+            dropped: self.troubles().into(),
+        };
+        status.memory = self.node.loaded().map_or(0, |loaded| loaded.memory());
+        status
+    }
+
+    pub(super) fn troubles(&mut self) -> Troubles {
+        self.node.loaded().and_then(|loaded| loaded.troubles().ok()).unwrap_or_default()
+    }
+
+    /// Keeps what a generation counted that is no longer in force.
+    pub(super) fn add_counters(&mut self, loaded: &Loaded) {
+        let Some(spoken) = self.spoken.front() else { return };
+        match loaded.counters() {
+            Ok(counters) => add(&mut self.numbers.counted, spoken, &counters),
+            Err(why) => warn!(%why, "what was counted until now is lost"),
+        }
+    }
+
+    pub(super) fn count(&mut self) -> Numbers {
+        let mut numbers = self.numbers.clone();
+        let counters = self.node.loaded().and_then(|loaded| loaded.counters().ok());
+        if let (Some(spoken), Some(counters)) = (self.spoken.front(), counters) {
+            add(&mut numbers.counted, spoken, &counters);
+        }
+        numbers.status = self.status();
+        numbers
+    }
+}
+
+fn add(counted: &mut Counted, spoken: &Spoken, counters: &[[u64; 2]]) {
+    for (number, [packets, bytes]) in (0..).zip(counters) {
+        if *packets > 0 {
+            let own = counted.entry(flow::reason(spoken, number)).or_default();
+            own.0 += packets;
+            own.1 += bytes;
+        }
+    }
+}

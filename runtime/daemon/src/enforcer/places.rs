@@ -1,0 +1,240 @@
+//! Where the pods' packets are judged: their interfaces, and where else they leave.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use npc_node::{Endpoint, LoadError};
+use rustix::time::{ClockId, clock_gettime};
+use tracing::{debug, error, info, warn};
+
+use super::{Added, Answered, Enforcer, Key, identity};
+use crate::interfaces::{Interface, Link, NotFound};
+use crate::open;
+
+impl Enforcer {
+    /// Judges what pods send to services wherever it may leave.
+    pub(super) fn guard_ways_out(&mut self) {
+        let Some(root) = self.config.cgroup.clone() else { return };
+        if let Err(why) = self.node.attach_arriving(&root) {
+            error!(%why, root = %root.display(), "what pods send to services of this node is not judged");
+        }
+        match self.runtime.block_on(self.interfaces.all()) {
+            Ok(links) => self.guard(&links),
+            Err(why) => error!(%why, "the interfaces cannot be listed"),
+        }
+    }
+
+    pub(super) fn guard(&mut self, links: &HashMap<u32, Link>) {
+        if self.config.cgroup.is_none() || self.node.loaded().is_none() {
+            return;
+        }
+        self.leaving.retain(|name| links.values().any(|link| link.name == *name));
+        for link in links.values().filter(|link| link.is_end) {
+            if self.attached.contains(&link.name) || self.leaving.contains(&link.name) {
+                continue;
+            }
+            match self.node.attach_leaving(&link.name) {
+                Ok(()) => {
+                    self.leaving.insert(link.name.clone());
+                }
+                Err(why) => {
+                    error!(interface = %link.name, %why, "what pods send to services by it is not judged");
+                }
+            }
+        }
+    }
+
+    /// Judges the packets of a pod that has its place.
+    pub(super) fn attach(&mut self, key: &Key) {
+        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
+        let Some((interface, id)) = &known.placed else { return };
+        let Some(loaded) = self.node.loaded() else { return };
+        let name = interface.name.clone();
+        let is_new = !self.attached.contains(&name);
+        if is_new {
+            // What is open goes on, where it is allowed.
+            let open = open::of(&known.pod.addresses, &self.config.services);
+            debug!(pod = %format!("{}/{}", key.0, key.1), connections = open.len(), "were open before");
+            let now = clock_gettime(ClockId::Boottime);
+            let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+            if let Err(why) = loaded.remember(*id, &open, now) {
+                warn!(%why, "connections that were open before are not known");
+            }
+        }
+        match self.node.attach(&name) {
+            Ok(()) => {
+                if is_new {
+                    info!(pod = %format!("{}/{}", key.0, key.1), interface = %name, "judged from now on");
+                }
+                self.attached.insert(name);
+            }
+            Err(why) => {
+                error!(pod = %format!("{}/{}", key.0, key.1), interface = %name, %why, "not judged");
+                known.unplaced = Some(NotFound::Kernel(why.to_string()));
+                known.placed = None;
+            }
+        }
+    }
+
+    /// Finds the interfaces of all pods that have none and may be here.
+    pub(super) fn place_all(&mut self) {
+        let Some(pods) = &self.pods else { return };
+        if self.config.node.is_none() {
+            self.stale_elsewhere = Some(Instant::now());
+        }
+        let keys: Vec<Key> =
+            pods.iter().filter(|(_, known)| known.placed.is_none()).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.place(&key);
+        }
+    }
+
+    /// Finds the interface of a pod, where it has none and may be here, and judges its packets.
+    pub(super) fn place(&mut self, key: &Key) {
+        let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
+        let may_be_here = self.config.node.as_ref().is_none_or(|node| *node == known.pod.node);
+        if known.placed.is_some() || known.pod.host_network || !may_be_here {
+            return;
+        }
+        if let Some((interface, addresses)) = self.starting.remove(key) {
+            self.started(key, interface, addresses);
+            return;
+        }
+        let found = self.runtime.block_on(self.interfaces.find(&known.pod.addresses));
+        match found {
+            Ok(interface) => self.placed(key, interface),
+            Err(why) => {
+                if let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) {
+                    if known.unplaced.as_ref() != Some(&why) && !why.is_elsewhere() {
+                        warn!(pod = %format!("{}/{}", key.0, key.1), %why, "its interface is not found");
+                    }
+                    known.unplaced = Some(why);
+                }
+                Ok(())
+            }
+        }
+        .unwrap_or_else(|why: String| error!(pod = %format!("{}/{}", key.0, key.1), %why, "not judged"));
+    }
+
+    /// A pod's interface is known.
+    pub(super) fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
+        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return Ok(()) };
+        let id = self.identities.of(&identity(key, &known.pod)).map_err(|why| {
+            format!("{}: the number of the pod cannot be kept: {why}", self.config.identities.display())
+        })?;
+        let number = known.number;
+        let endpoint = Endpoint { pod: number, interface: interface.index, id };
+        known.placed = Some((interface, id));
+        known.unplaced = None;
+        if self.config.node.is_none() {
+            // Now it is known to be here.
+            self.resolve(key, number);
+            self.flush();
+        }
+        if let Some(resolver) = &self.resolver {
+            match self.node.set_endpoint(resolver, endpoint) {
+                Ok(()) => self.attach(key),
+                Err(LoadError::Full(_)) => self.enforce_or_say(),
+                Err(why) => return Err(why.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Something of the machine's interfaces, routes or addresses changed.
+    pub(super) fn links(&mut self) {
+        let links = match self.runtime.block_on(self.interfaces.all()) {
+            Ok(links) => links,
+            Err(why) => return warn!(%why, "the interfaces cannot be listed"),
+        };
+        let is_there = |interface: &Interface| {
+            links.get(&interface.index).is_some_and(|link| link.name == interface.name)
+        };
+        let mut lost = Vec::new();
+        for (key, known) in self.pods.iter_mut().flatten() {
+            let Some((interface, _)) = &known.placed else { continue };
+            if !is_there(interface) {
+                lost.push((key.clone(), known.number));
+                known.placed = None;
+            }
+        }
+        for (key, number) in &lost {
+            debug!(pod = %format!("{}/{}", key.0, key.1), "its interface is gone");
+            if let Err(why) = self.node.remove_endpoint(*number) {
+                error!(%why, "a pod cannot be removed from the tables");
+            }
+            if self.config.node.is_none() {
+                self.resolve(key, *number);
+            }
+        }
+        let names: HashSet<&String> = links.values().map(|link| &link.name).collect();
+        self.starting.retain(|_, (interface, _)| is_there(interface));
+        let gone: Vec<String> = self.attached.iter().filter(|name| !names.contains(name)).cloned().collect();
+        for name in gone {
+            if let Err(why) = self.node.detach(&name) {
+                warn!(%why, interface = %name, "its pins cannot be removed");
+            }
+            self.attached.remove(&name);
+        }
+        self.guard(&links);
+        self.flush();
+        let addresses = self.runtime.block_on(self.interfaces.own_addresses());
+        if self.resolver.is_some() && addresses.is_ok_and(|addresses| addresses != self.own_addresses) {
+            self.enforce_or_say();
+        }
+        if self.config.node.is_some() {
+            self.place_all();
+        } else {
+            let keys: Vec<Key> = lost.into_iter().map(|(key, _)| key).collect();
+            for key in &keys {
+                self.place(key);
+            }
+            self.stale_elsewhere = None;
+        }
+    }
+
+    /// A pod is about to start. Its packets are judged before it has sent one: by its policies where it
+    /// is known by then; where not, all are dropped until it is.
+    pub(super) fn add(&mut self, added: &Added) -> Answered<()> {
+        let key = (added.namespace.clone(), added.name.clone());
+        if self.node.loaded().is_none() {
+            return Err("no image is in force yet".to_owned());
+        }
+        let links = self.runtime.block_on(self.interfaces.all()).map_err(|why| why.to_string())?;
+        let named = |link: &&Link| link.is_pods && added.interfaces.contains(&link.name);
+        let mut own = links.iter().filter(|(_, link)| named(link));
+        let interface = match (own.next(), own.next()) {
+            (Some((index, link)), None) => Interface { index: *index, name: link.name.clone() },
+            // The plugins before do not say which it is.
+            _ => {
+                let found = self.runtime.block_on(self.interfaces.find(&added.addresses));
+                found.map_err(|why| format!("the interface of the pod is not found: {why}"))?
+            }
+        };
+        // From here on nothing passes that is nobody's.
+        self.node.attach(&interface.name).map_err(|why| why.to_string())?;
+        self.attached.insert(interface.name.clone());
+        info!(pod = %format!("{}/{}", key.0, key.1), interface = %interface.name, "judged before its first packet");
+        if self.pods.as_ref().is_some_and(|pods| pods.contains_key(&key)) {
+            self.started(&key, interface, added.addresses.clone());
+        } else {
+            self.starting.insert(key, (interface, added.addresses.clone()));
+        }
+        Ok(())
+    }
+
+    /// A pod that starts is known, and where it is.
+    pub(super) fn started(&mut self, key: &Key, interface: Interface, addresses: Vec<IpAddr>) {
+        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
+        if known.pod.addresses.is_empty() {
+            known.pod.addresses = addresses;
+        }
+        let number = known.number;
+        self.resolve(key, number);
+        self.flush();
+        if let Err(why) = self.placed(key, interface) {
+            error!(pod = %format!("{}/{}", key.0, key.1), %why, "nothing of it passes");
+        }
+    }
+}

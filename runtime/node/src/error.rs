@@ -1,0 +1,61 @@
+//! Why a program cannot be loaded, or its tables not be written.
+
+use std::fmt;
+use std::io;
+
+use aya::EbpfError;
+use aya::programs::ProgramError;
+
+/// Why a program cannot be loaded, or its tables not be written.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The kernel does not take the program, or a map. With what its verifier says.
+    Kernel(Box<dyn std::error::Error + Send + Sync>),
+    /// The folder of pins cannot be used.
+    Pins(io::Error),
+    /// Nothing was put in force yet.
+    Nothing,
+    /// The memory of a map cannot be had.
+    Memory(io::Error),
+    /// The tables have no room for it: they are to be loaded again, larger.
+    Full(&'static str),
+    /// There are more of something than a table can number.
+    TooMany(&'static str),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(why) => {
+                write!(f, "the kernel does not take the program: {why}")?;
+                let mut source = why.source();
+                while let Some(why) = source {
+                    write!(f, ": {why}")?;
+                    source = why.source();
+                }
+                Ok(())
+            }
+            Self::Pins(why) => {
+                write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
+            }
+            Self::Nothing => f.write_str("nothing was put in force yet"),
+            Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
+            Self::Full(what) => write!(f, "the tables have no room for more {what}"),
+            Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<EbpfError> for LoadError {
+    fn from(error: EbpfError) -> Self {
+        Self::Kernel(Box::new(error))
+    }
+}
+
+impl From<ProgramError> for LoadError {
+    fn from(error: ProgramError) -> Self {
+        Self::Kernel(Box::new(error))
+    }
+}

@@ -1,0 +1,289 @@
+//! The tables that the kernel program reads, as a resolver has them.
+
+use std::net::IpAddr;
+
+use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
+
+use crate::error::LoadError;
+use crate::loader::Endpoint;
+use crate::table::Table;
+
+/// The bytes of a comparison in its table.
+pub(crate) const COMPARE: usize = 40;
+
+/// The bytes of an endpoint in its table.
+pub(crate) const ENDPOINT: usize = 56;
+
+/// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
+pub(crate) const SENDER: u32 = (1 << 13) - 1;
+
+/// How much room the tables have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) classes: usize,
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+    pub(crate) lists: usize,
+    pub(crate) branches: usize,
+    pub(crate) compares: usize,
+    pub(crate) slots: usize,
+}
+
+impl Room {
+    /// For what there is, and a quarter more.
+    pub(crate) fn new(resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Self, LoadError> {
+        let more = |count: usize, least: usize| count + count / 4 + least;
+        let room = Self {
+            classes: more(resolver.class_count(), 64),
+            columns: more(resolver.columns(), 16),
+            rows: more(resolver.row_count(), 64),
+            lists: more(resolver.list_count(), 256),
+            branches: more(resolver.trie().branches().len(), 256),
+            compares: more(resolver.trie().compares().len(), 256),
+            slots: slots(endpoints),
+        };
+        // The kernel program numbers cells with 32 bits, and columns with 16.
+        let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
+        if !fits(room.classes.checked_mul(room.rows)) {
+            return Err(LoadError::TooMany("kinds of pods"));
+        }
+        if !fits(room.columns.checked_mul(room.lists)) {
+            return Err(LoadError::TooMany("different decisions"));
+        }
+        if room.columns > usize::from(u16::MAX) {
+            return Err(LoadError::TooMany("different ports"));
+        }
+        Ok(room)
+    }
+}
+
+/// A table of endpoints in which each finds its own place by the last bits of its interface's index.
+fn slots(endpoints: &[Endpoint]) -> usize {
+    let mut slots = 256;
+    loop {
+        let mut taken = vec![false; slots];
+        let apart = endpoints.iter().all(|endpoint| {
+            let slot = taken.get_mut(endpoint.interface as usize & (slots - 1));
+            slot.is_some_and(|taken| !std::mem::replace(taken, true))
+        });
+        if apart || slots >= 1 << 24 {
+            return slots;
+        }
+        slots *= 2;
+    }
+}
+
+/// The tables, by what is in them.
+pub(crate) struct Tables {
+    pub(crate) room: Room,
+    pub(crate) branches: Table,
+    pub(crate) compares: Table,
+    pub(crate) ports: Table,
+    pub(crate) rows: Table,
+    pub(crate) lists: Table,
+    pub(crate) endpoints: Table,
+    pub(crate) senders: Table,
+    pub(crate) epoch: Table,
+    /// The pods in them.
+    pub(crate) local: Vec<Endpoint>,
+    /// How often they changed.
+    pub(crate) changes: u32,
+}
+
+impl Tables {
+    /// Writes all tables.
+    pub(crate) fn write_all(&self, resolver: &Resolver) -> Result<(), LoadError> {
+        for number in 0..resolver.list_count() {
+            self.write_list(resolver, number)?;
+        }
+        for number in 0..resolver.row_count() {
+            self.write_row(resolver, number)?;
+        }
+        for (place, column) in resolver.ports().iter().enumerate() {
+            self.ports.set_u16(place, *column);
+        }
+        for (number, compare) in resolver.trie().compares().iter().enumerate() {
+            self.write_compare(number, compare)?;
+        }
+        for (number, cells) in resolver.trie().branches().iter().enumerate() {
+            self.write_branch(number, cells)?;
+        }
+        for endpoint in &self.local {
+            self.write_endpoint(resolver, endpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what changed, in its order. Where a table has no room for it, what was written until then is
+    /// whole, and the tables are to be loaded again.
+    pub(crate) fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
+        for change in changes {
+            match *change {
+                Change::NewBranch { number } => {
+                    if let Some(cells) = resolver.trie().branches().get(number as usize) {
+                        self.write_branch(number as usize, cells)?;
+                    }
+                }
+                Change::Branch { number, cell } => {
+                    let cells = resolver.trie().branches().get(number as usize);
+                    if let Some(value) = cells.and_then(|cells| cells.get(usize::from(cell))) {
+                        let place = number as usize * 256 + usize::from(cell);
+                        room(self.branches.set_u32(place, *value), "addresses")?;
+                    }
+                }
+                Change::Compare { number } => {
+                    if let Some(compare) = resolver.trie().compares().get(number as usize) {
+                        self.write_compare(number as usize, compare)?;
+                    }
+                }
+                Change::List { number } => self.write_list(resolver, number as usize)?,
+                Change::Row { number } => self.write_row(resolver, number as usize)?,
+                Change::Cell { row, class } => {
+                    let list = resolver.row(row).get(class as usize).copied().unwrap_or(0);
+                    self.write_cell(row as usize, class as usize, list)?;
+                }
+                Change::Port { protocol, port } => {
+                    let place = usize::from(protocol) * PORTS + usize::from(port);
+                    if let Some(column) = resolver.ports().get(place) {
+                        self.ports.set_u16(place, *column);
+                    }
+                }
+                Change::Endpoint { pod } => {
+                    for endpoint in self.local.iter().filter(|endpoint| endpoint.pod == pod) {
+                        self.write_endpoint(resolver, endpoint)?;
+                    }
+                }
+            }
+        }
+        // Connections that were allowed before are judged again when something answers them.
+        self.changes = self.changes.wrapping_add(1);
+        self.epoch.set_u32(0, self.changes);
+        Ok(())
+    }
+
+    /// A pod is new, or on another interface, or under another number.
+    pub(crate) fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
+        self.remove_endpoint(endpoint.pod)?;
+        let slot = |interface: u32| interface as usize & (self.room.slots - 1);
+        let taken = self.local.iter().any(|other| slot(other.interface) == slot(endpoint.interface));
+        room(!taken, "interfaces")?;
+        self.write_endpoint(resolver, &endpoint)?;
+        self.local.push(endpoint);
+        Ok(())
+    }
+
+    /// A pod is gone.
+    pub(crate) fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
+        let Some(place) = self.local.iter().position(|endpoint| endpoint.pod == pod) else {
+            return Ok(());
+        };
+        let endpoint = self.local.swap_remove(place);
+        self.set_sender(endpoint.id, 0);
+        let slot = endpoint.interface as usize & (self.room.slots - 1);
+        room(self.endpoints.set_u32(slot * (ENDPOINT / 4), 0), "pods")
+    }
+
+    /// What they take of the kernel's memory, in bytes.
+    pub(crate) const fn memory(&self) -> usize {
+        let Room { classes, columns, rows, lists, branches, compares, slots } = self.room;
+        branches * 1024
+            + compares * COMPARE
+            + 3 * PORTS * 2
+            + rows * classes * 4
+            + lists * columns * size_of::<Decision>()
+            + slots * ENDPOINT
+    }
+
+    fn write_branch(&self, number: usize, cells: &[u32]) -> Result<(), LoadError> {
+        let fits = number < self.room.branches;
+        room(fits, "addresses")?;
+        for (place, cell) in (number * 256..).zip(cells) {
+            self.branches.set_u32(place, *cell);
+        }
+        Ok(())
+    }
+
+    fn write_compare(&self, number: usize, compare: &Compare) -> Result<(), LoadError> {
+        room(number < self.room.compares, "addresses")?;
+        let table = &self.compares;
+        let halves = [compare.mask >> 64, compare.mask, compare.prefix >> 64, compare.prefix];
+        for (place, half) in (number * 5..).zip(halves) {
+            table.set_u64(place, half as u64);
+        }
+        table.set_u32(number * 10 + 8, compare.yes);
+        table.set_u32(number * 10 + 9, compare.no);
+        Ok(())
+    }
+
+    fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
+        let list = resolver.list(u32::try_from(number).unwrap_or(u32::MAX));
+        room(number < self.room.lists, "different decisions")?;
+        room(list.len() <= self.room.columns, "different ports")?;
+        for (place, decision) in (number * self.room.columns..).zip(list) {
+            self.lists.set_u64(place, *decision);
+        }
+        Ok(())
+    }
+
+    fn write_row(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
+        let row = resolver.row(u32::try_from(number).unwrap_or(u32::MAX));
+        for (class, list) in row.iter().enumerate() {
+            self.write_cell(number, class, *list)?;
+        }
+        Ok(())
+    }
+
+    fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LoadError> {
+        room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
+        // What stands there is where the list's cells begin.
+        let list = list as usize * self.room.columns;
+        self.rows.set_u32(row * self.room.classes + class, u32::try_from(list).unwrap_or(0));
+        Ok(())
+    }
+
+    fn write_endpoint(&self, resolver: &Resolver, endpoint: &Endpoint) -> Result<(), LoadError> {
+        let slot = endpoint.interface as usize & (self.room.slots - 1);
+        let table = &self.endpoints;
+        let cell =
+            |index: usize, value: u32| room(table.set_u32(slot * (ENDPOINT / 4) + index, value), "pods");
+        let Some(rows) = resolver.endpoint(endpoint.pod) else {
+            // First it is nobody's, then what was its own goes.
+            self.set_sender(endpoint.id, 0);
+            return cell(0, 0);
+        };
+        let addresses = resolver.pod(endpoint.pod).map_or(&[][..], |pod| &pod.addresses);
+        let v4 = addresses.iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(u64::from(address.to_bits()) << 32),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = addresses.iter().find_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address.to_bits()),
+        });
+        let v6 = v6.unwrap_or(0);
+        let words = [v4.unwrap_or(0), (v6 >> 64) as u64, v6 as u64];
+        for (place, word) in (slot * (ENDPOINT / 8) + 3..).zip(words) {
+            room(table.set_u64(place, word), "pods")?;
+        }
+        let [egress, ingress] = resolver.isolation(endpoint.pod);
+        let begins = |row: u32| u32::try_from(row as usize * self.room.classes).unwrap_or(0);
+        cell(2, begins(rows[0]))?;
+        cell(3, begins(rows[1]))?;
+        cell(4, egress)?;
+        cell(5, ingress)?;
+        cell(1, endpoint.id)?;
+        cell(0, endpoint.interface)?;
+        self.set_sender(endpoint.id, u32::try_from(slot + 1).unwrap_or(0));
+        Ok(())
+    }
+
+    /// Where the pod is whose packets carry this number; 0 for nowhere. A cell of the kernel's takes eight
+    /// bytes at least.
+    fn set_sender(&self, id: u32, place: u32) {
+        self.senders.set_u32((id & SENDER) as usize * 2, place);
+    }
+}
+
+pub(crate) fn room(fits: bool, what: &'static str) -> Result<(), LoadError> {
+    if fits { Ok(()) } else { Err(LoadError::Full(what)) }
+}
