@@ -81,8 +81,30 @@ pub(crate) enum ImageCommand {
     Inspect(ImageFile),
     /// Says whether an image is whole and sound. The exit code is 1 where it is not.
     Verify(ImageFile),
-    /// Prints all that is in an image, as JSON.
-    Dump(ImageFile),
+    /// Prints all that is in an image, as JSON; or the kernel's tables that a node makes of it.
+    Dump(ImageDump),
+}
+
+/// How an image is printed.
+#[derive(Args, Debug)]
+pub(crate) struct ImageDump {
+    #[command(flatten)]
+    pub(crate) image: ImageFile,
+    /// `json`: the image; `bpftool`: the kernel's tables of a node, as `bpftool map dump` prints them.
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    pub(crate) format: DumpFormat,
+    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster, for the tables.
+    #[arg(long, value_name = "FILE", required_if_eq("format", "bpftool"))]
+    pub(crate) cluster: Option<PathBuf>,
+    /// The node whose tables they are. Default: one that runs all pods.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    pub(crate) node: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DumpFormat {
+    Json,
+    Bpftool,
 }
 
 /// Which image.

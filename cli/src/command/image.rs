@@ -1,7 +1,10 @@
 //! `npc image`
 
+mod tables;
+
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use npc_image::{
     Action, Direction, Image, NamedPort, Operator, PodTerm, Rule, Scope, ScopeBase, Tier, digest, read,
@@ -9,12 +12,15 @@ use npc_image::{
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::arguments::ImageCommand;
+use crate::arguments::{DumpFormat, ImageCommand};
 use crate::files::{Error, print, read_file, read_stdin};
 use crate::report::error_line;
 
 pub(crate) fn run(command: &ImageCommand) -> Result<Outcome, Error> {
-    let (ImageCommand::Inspect(file) | ImageCommand::Verify(file) | ImageCommand::Dump(file)) = command;
+    let file = match command {
+        ImageCommand::Inspect(file) | ImageCommand::Verify(file) => file,
+        ImageCommand::Dump(dump) => &dump.image,
+    };
     let path = &file.file;
     let bytes = if path.as_os_str() == "-" { read_stdin()? } else { read_file(path)? };
     let image = match read(&bytes) {
@@ -27,7 +33,12 @@ pub(crate) fn run(command: &ImageCommand) -> Result<Outcome, Error> {
     match command {
         ImageCommand::Verify(_) => print(format!("{}: whole and sound\n", path.display()))?,
         ImageCommand::Inspect(_) => print(inspect(path, &bytes, &image))?,
-        ImageCommand::Dump(_) => print(format!("{:#}\n", dump(&image)))?,
+        ImageCommand::Dump(options) => match (options.format, &options.cluster) {
+            (DumpFormat::Bpftool, Some(cluster)) => {
+                tables::print_tables(Arc::new(image), cluster, options.node.as_deref())?;
+            }
+            _ => print(format!("{:#}\n", dump(&image)))?,
+        },
     }
     Ok(Outcome::Fine)
 }

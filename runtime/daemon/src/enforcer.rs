@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use npc_cluster::{Namespace, Pod};
 use npc_image::{Image, Named, Protocol};
 use npc_node::{Endpoint, Event, LoadError, Node, Settings};
+use npc_resolver::layout::LayoutError;
 use npc_resolver::{Reasons, Resolver};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -467,7 +468,7 @@ impl Enforcer {
         self.numbers.changes += changes.len() as u64;
         match self.node.apply(resolver, &changes) {
             Ok(()) => {}
-            Err(LoadError::Full(what)) => {
+            Err(LoadError::Layout(LayoutError::Full(what))) => {
                 debug!(what, "the tables are made anew, larger");
                 self.enforce_or_say();
             }

@@ -5,6 +5,7 @@ use std::io;
 
 use aya::EbpfError;
 use aya::programs::ProgramError;
+use npc_resolver::layout::LayoutError;
 
 /// Why a program cannot be loaded, or its tables not be written.
 #[derive(Debug)]
@@ -17,10 +18,8 @@ pub enum LoadError {
     Nothing,
     /// The memory of a map cannot be had.
     Memory(io::Error),
-    /// The tables have no room for it: they are to be loaded again, larger.
-    Full(&'static str),
-    /// There are more of something than a table can number.
-    TooMany(&'static str),
+    /// The tables have no room for it, or there is too much of something.
+    Layout(LayoutError),
 }
 
 impl fmt::Display for LoadError {
@@ -40,8 +39,7 @@ impl fmt::Display for LoadError {
             }
             Self::Nothing => f.write_str("nothing was put in force yet"),
             Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
-            Self::Full(what) => write!(f, "the tables have no room for more {what}"),
-            Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
+            Self::Layout(why) => why.fmt(f),
         }
     }
 }
@@ -57,5 +55,11 @@ impl From<EbpfError> for LoadError {
 impl From<ProgramError> for LoadError {
     fn from(error: ProgramError) -> Self {
         Self::Kernel(Box::new(error))
+    }
+}
+
+impl From<LayoutError> for LoadError {
+    fn from(error: LayoutError) -> Self {
+        Self::Layout(error)
     }
 }

@@ -17,10 +17,10 @@ mod loader;
 mod node;
 #[cfg(target_os = "linux")]
 mod table;
-#[cfg(target_os = "linux")]
-mod tables;
 
 pub mod packet;
+
+pub use npc_resolver::layout::Endpoint;
 
 #[cfg(target_os = "linux")]
 pub use connections::OpenConnection;
@@ -29,6 +29,6 @@ pub use error::LoadError;
 #[cfg(target_os = "linux")]
 pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
-pub use loader::{Endpoint, Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
+pub use loader::{Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
 #[cfg(target_os = "linux")]
 pub use node::Node;

@@ -17,32 +17,20 @@ use aya::programs::{
 };
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use npc_image::{Direction, Image, Traffic};
-use npc_resolver::{Change, PORTS, Resolver};
+use npc_resolver::layout::{Endpoint, Room, Tables};
+use npc_resolver::{Change, Resolver};
 
 use crate::connections::{KEY, OpenConnection, RECORD};
 use crate::error::LoadError;
 use crate::events::Events;
 use crate::packet;
 use crate::table::Table;
-use crate::tables::{COMPARE, ENDPOINT, Room, SENDER, Tables};
 
 /// The kernel program, as `runtime/kernel/build` makes it.
 static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
 
 /// What the kernel returns of a packet that passes.
 const PASS: u32 = u32::MAX;
-
-/// A pod whose packets are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The pod, by its number in the resolver.
-    pub pod: u32,
-    /// The index of the host's side of its interface.
-    pub interface: u32,
-    /// What its records of connections are kept under. No two pods ever have the same; and the last 13 bits
-    /// are those of no other pod that is judged now, and not all zero.
-    pub id: u32,
-}
 
 /// How to enforce, whatever is enforced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +63,7 @@ const SHARED: [&str; 9] = [
 /// A generation: a program that is loaded, and its tables.
 pub struct Loaded {
     ebpf: Ebpf,
-    tables: Tables,
+    tables: Tables<Table>,
     has_services: bool,
     /// The programs that are attached, so far as they are loaded.
     entries: Vec<&'static str>,
@@ -147,39 +135,24 @@ impl Loader {
     pub fn load(&self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Loaded, LoadError> {
         let room = Room::new(resolver, endpoints)?;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let mask = number(room.slots - 1);
+        let mask = number(room.endpoints() - 1);
         let foreign = u32::from(self.settings.foreign_sources);
-        let parts = |cells: usize, of: usize| number(cells.div_ceil(of));
         let mut loader = EbpfLoader::new();
         loader
             .override_global("endpoint_mask", &mask, true)
             .override_global("generation", &self.generation, true)
             .override_global("foreign_sources", &foreign, true)
-            .map_max_entries("branches", number(room.branches))
-            .map_max_entries("compares", number(room.compares))
-            .map_max_entries("rows", parts(room.rows * room.classes, 256))
-            .map_max_entries("lists", parts(room.lists * room.columns, 32))
-            .map_max_entries("endpoints", number(room.slots))
             .map_max_entries("counters", resolver.reasons().count());
+        for shape in room.shapes() {
+            loader.map_max_entries(shape.name, number(shape.entries));
+        }
         for name in SHARED {
             if let Some(pins) = &self.pins {
                 loader.map_pin_path(name, pins.join(name));
             }
         }
         let mut ebpf = loader.load(PROGRAM)?;
-        let tables = Tables {
-            branches: table(&ebpf, "branches", room.branches * 1024)?,
-            compares: table(&ebpf, "compares", room.compares * COMPARE)?,
-            ports: table(&ebpf, "port_columns", 3 * PORTS * 2)?,
-            rows: table(&ebpf, "rows", (room.rows * room.classes).div_ceil(256) * 1024)?,
-            lists: table(&ebpf, "lists", (room.lists * room.columns).div_ceil(32) * 256)?,
-            endpoints: table(&ebpf, "endpoints", room.slots * ENDPOINT)?,
-            senders: table(&ebpf, "senders", (SENDER as usize + 1) * 8)?,
-            epoch: table(&ebpf, "epoch", 8)?,
-            local: endpoints.to_vec(),
-            changes: 0,
-            room,
-        };
+        let tables = Tables::new(room, endpoints, |shape| table(&ebpf, shape.name, shape.bytes()))?;
         for name in ["from_pod", "to_pod"] {
             program(&mut ebpf, name)?.load()?;
         }
@@ -245,7 +218,7 @@ impl Loaded {
     /// Where a table has no room for it: what was written until then is whole, and the tables are to be
     /// loaded again.
     pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
-        self.tables.apply(resolver, changes)
+        Ok(self.tables.apply(resolver, changes)?)
     }
 
     /// Judges by these tables from now on: all packets of all interfaces that the program is attached to,
@@ -371,7 +344,7 @@ impl Loaded {
     ///
     /// Where its place in the table is taken: then the tables are to be loaded again.
     pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
-        self.tables.set_endpoint(resolver, endpoint)
+        Ok(self.tables.set_endpoint(resolver, endpoint)?)
     }
 
     /// A pod is no longer on this node. What still comes by its interface, or goes there, is dropped.
@@ -380,7 +353,7 @@ impl Loaded {
     ///
     /// None that a caller could cause.
     pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
-        self.tables.remove_endpoint(pod)
+        Ok(self.tables.remove_endpoint(pod)?)
     }
 
     /// Remembers connections of a pod that were open before its packets were judged, where none is remembered
@@ -521,14 +494,14 @@ impl Loaded {
 
     /// What the tables take of the kernel's memory, in bytes.
     #[must_use]
-    pub const fn memory(&self) -> usize {
-        self.tables.memory()
+    pub fn memory(&self) -> usize {
+        self.tables.bytes()
     }
 }
 
 /// Maps that the loader does not share with the program are read as they are.
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("room", &self.tables.room).field("pods", &self.tables.local).finish()
+        f.debug_struct("Loaded").field("tables", &self.tables).finish()
     }
 }

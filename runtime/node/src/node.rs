@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::FdLink;
 use npc_image::Direction;
+use npc_resolver::layout::Endpoint;
 use npc_resolver::{Change, Resolver};
 
 use crate::error::LoadError;
-use crate::loader::{Endpoint, Loaded, Loader, Settings};
+use crate::loader::{Loaded, Loader, Settings};
 
 /// What is enforced on a machine. Programs, links and records of connections are pinned in a folder of a
 /// bpffs: when the process ends, in whatever way, all goes on as it is, and the next one takes it up.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
+use npc_resolver::layout::Memory;
 
 /// The memory of a map, which the kernel program reads while it is written: a cell at a time, each with
 /// one store.
@@ -31,25 +32,24 @@ impl Table {
         // SAFETY: the cell ends within the memory, which begins at a page.
         (end <= self.memory.len()).then(|| unsafe { self.memory.as_mut_ptr().cast::<T>().add(index) })
     }
+}
 
-    /// Stores 32 bits; false where that is outside.
-    pub(crate) fn set_u32(&self, index: usize, value: u32) -> bool {
+impl Memory for Table {
+    fn set_u32(&self, index: usize, value: u32) -> bool {
         // SAFETY: the memory is mapped as long as `self` is; the kernel reads it whole cells at a time.
         self.cell(index)
             .map(|cell| unsafe { AtomicU32::from_ptr(cell) }.store(value, Ordering::Release))
             .is_some()
     }
 
-    /// Stores 64 bits; false where that is outside.
-    pub(crate) fn set_u64(&self, index: usize, value: u64) -> bool {
+    fn set_u64(&self, index: usize, value: u64) -> bool {
         // SAFETY: as above.
         self.cell(index)
             .map(|cell| unsafe { AtomicU64::from_ptr(cell) }.store(value, Ordering::Release))
             .is_some()
     }
 
-    /// Stores 16 bits; false where that is outside.
-    pub(crate) fn set_u16(&self, index: usize, value: u16) -> bool {
+    fn set_u16(&self, index: usize, value: u16) -> bool {
         // SAFETY: as above.
         self.cell(index)
             .map(|cell| unsafe { AtomicU16::from_ptr(cell) }.store(value, Ordering::Release))

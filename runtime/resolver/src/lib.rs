@@ -8,6 +8,7 @@
 
 mod changes;
 mod interned;
+pub mod layout;
 mod lists;
 mod reason;
 mod resolver;

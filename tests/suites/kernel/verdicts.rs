@@ -105,7 +105,7 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
             let changes = resolver.take_changes();
             match loaded.apply(&resolver, &changes) {
                 Ok(()) => {}
-                Err(LoadError::Full(_)) => {
+                Err(LoadError::Layout(LayoutError::Full(_))) => {
                     loaded = Loader::new(1).load(&resolver, &endpoints(&cluster, interfaces)).unwrap();
                     anew += 1;
                 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use npc_node::{Endpoint, LoadError};
+use npc_resolver::layout::LayoutError;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, error, info, warn};
 
@@ -135,7 +136,7 @@ impl Enforcer {
         if let Some(resolver) = &self.resolver {
             match self.node.set_endpoint(resolver, endpoint) {
                 Ok(()) => self.attach(key),
-                Err(LoadError::Full(_)) => self.enforce_or_say(),
+                Err(LoadError::Layout(LayoutError::Full(_))) => self.enforce_or_say(),
                 Err(why) => return Err(why.to_string()),
             }
         }

@@ -1,37 +1,81 @@
-//! The tables that the kernel program reads, as a resolver has them.
+//! The tables as the kernel program reads them: which cell stands where (`runtime/kernel/tables.h`).
 
+use std::fmt;
 use std::net::IpAddr;
 
-use npc_resolver::{Change, Compare, Decision, PORTS, Resolver};
-
-use crate::error::LoadError;
-use crate::loader::Endpoint;
-use crate::table::Table;
+use crate::{Change, Compare, PORTS, Resolver};
 
 /// The bytes of a comparison in its table.
-pub(crate) const COMPARE: usize = 40;
+const COMPARE: usize = 40;
 
 /// The bytes of an endpoint in its table.
-pub(crate) const ENDPOINT: usize = 56;
+const ENDPOINT: usize = 56;
 
 /// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
-pub(crate) const SENDER: u32 = (1 << 13) - 1;
+const SENDER: u32 = (1 << 13) - 1;
+
+/// A pod whose packets are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The pod, by its number in the resolver.
+    pub pod: u32,
+    /// The index of the host's side of its interface.
+    pub interface: u32,
+    /// What its records of connections are kept under. No two pods ever have the same; and the last 13 bits
+    /// are those of no other pod that is judged now, and not all zero.
+    pub id: u32,
+}
+
+/// Why tables cannot be laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutError {
+    /// They have no room for it: they are to be made again, larger.
+    Full(&'static str),
+    /// There are more of something than a table can number.
+    TooMany(&'static str),
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(what) => write!(f, "the tables have no room for more {what}"),
+            Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
+        }
+    }
+}
+
+impl std::error::Error for LayoutError {}
+
+/// A table's memory. Cells are numbered by their own size; each is written with one store. False where a
+/// cell is outside.
+pub trait Memory {
+    /// Stores 16 bits.
+    fn set_u16(&self, index: usize, value: u16) -> bool;
+    /// Stores 32 bits.
+    fn set_u32(&self, index: usize, value: u32) -> bool;
+    /// Stores 64 bits.
+    fn set_u64(&self, index: usize, value: u64) -> bool;
+}
 
 /// How much room the tables have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    pub(crate) classes: usize,
-    pub(crate) columns: usize,
-    pub(crate) rows: usize,
-    pub(crate) lists: usize,
-    pub(crate) branches: usize,
-    pub(crate) compares: usize,
-    pub(crate) slots: usize,
+pub struct Room {
+    classes: usize,
+    columns: usize,
+    rows: usize,
+    lists: usize,
+    branches: usize,
+    compares: usize,
+    slots: usize,
 }
 
 impl Room {
     /// For what there is, and a quarter more.
-    pub(crate) fn new(resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Self, LoadError> {
+    ///
+    /// # Errors
+    ///
+    /// Where there is more of something than can be numbered.
+    pub fn new(resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Self, LayoutError> {
         let more = |count: usize, least: usize| count + count / 4 + least;
         let room = Self {
             classes: more(resolver.class_count(), 64),
@@ -45,15 +89,63 @@ impl Room {
         // The kernel program numbers cells with 32 bits, and columns with 16.
         let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
         if !fits(room.classes.checked_mul(room.rows)) {
-            return Err(LoadError::TooMany("kinds of pods"));
+            return Err(LayoutError::TooMany("kinds of pods"));
         }
         if !fits(room.columns.checked_mul(room.lists)) {
-            return Err(LoadError::TooMany("different decisions"));
+            return Err(LayoutError::TooMany("different decisions"));
         }
         if room.columns > usize::from(u16::MAX) {
-            return Err(LoadError::TooMany("different ports"));
+            return Err(LayoutError::TooMany("different ports"));
         }
         Ok(room)
+    }
+
+    /// The tables that take so much.
+    #[must_use]
+    pub fn shapes(&self) -> [Shape; 8] {
+        let Self { classes, columns, rows, lists, branches, compares, slots } = *self;
+        let of = |name, value, entries| Shape { name, value, entries };
+        [
+            of("branches", 1024, branches),
+            of("compares", COMPARE, compares),
+            of("port_columns", 64, 3 * PORTS / 32),
+            of("rows", 1024, (rows * classes).div_ceil(256)),
+            of("lists", 256, (lists * columns).div_ceil(32)),
+            of("endpoints", ENDPOINT, slots),
+            of("senders", 4, SENDER as usize + 1),
+            of("epoch", 4, 1),
+        ]
+    }
+
+    /// How many endpoints there is room for: a power of two.
+    #[must_use]
+    pub const fn endpoints(&self) -> usize {
+        self.slots
+    }
+}
+
+/// A table of the kernel program: an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Its name.
+    pub name: &'static str,
+    /// The bytes of a value.
+    pub value: usize,
+    /// How many values it has.
+    pub entries: usize,
+}
+
+impl Shape {
+    /// The bytes between two values: the kernel begins each at a multiple of eight.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        self.value.next_multiple_of(8)
+    }
+
+    /// The bytes of all.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.stride() * self.entries
     }
 }
 
@@ -73,26 +165,57 @@ fn slots(endpoints: &[Endpoint]) -> usize {
     }
 }
 
-/// The tables, by what is in them.
-pub(crate) struct Tables {
-    pub(crate) room: Room,
-    pub(crate) branches: Table,
-    pub(crate) compares: Table,
-    pub(crate) ports: Table,
-    pub(crate) rows: Table,
-    pub(crate) lists: Table,
-    pub(crate) endpoints: Table,
-    pub(crate) senders: Table,
-    pub(crate) epoch: Table,
+/// The tables, in some memory.
+#[derive(Debug)]
+pub struct Tables<M> {
+    room: Room,
+    branches: M,
+    compares: M,
+    ports: M,
+    rows: M,
+    lists: M,
+    endpoints: M,
+    senders: M,
+    epoch: M,
     /// The pods in them.
-    pub(crate) local: Vec<Endpoint>,
+    local: Vec<Endpoint>,
     /// How often they changed.
-    pub(crate) changes: u32,
+    changes: u32,
 }
 
-impl Tables {
-    /// Writes all tables.
-    pub(crate) fn write_all(&self, resolver: &Resolver) -> Result<(), LoadError> {
+impl<M: Memory> Tables<M> {
+    /// In the memory that is given for each, which holds zeros.
+    ///
+    /// # Errors
+    ///
+    /// Where the memory cannot be had.
+    pub fn new<E>(
+        room: Room,
+        endpoints: &[Endpoint],
+        mut memory: impl FnMut(Shape) -> Result<M, E>,
+    ) -> Result<Self, E> {
+        let [branches, compares, ports, rows, lists, slots, senders, epoch] = room.shapes();
+        Ok(Self {
+            branches: memory(branches)?,
+            compares: memory(compares)?,
+            ports: memory(ports)?,
+            rows: memory(rows)?,
+            lists: memory(lists)?,
+            endpoints: memory(slots)?,
+            senders: memory(senders)?,
+            epoch: memory(epoch)?,
+            local: endpoints.to_vec(),
+            changes: 0,
+            room,
+        })
+    }
+
+    /// Writes all that a resolver says.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room for it.
+    pub fn write_all(&self, resolver: &Resolver) -> Result<(), LayoutError> {
         for number in 0..resolver.list_count() {
             self.write_list(resolver, number)?;
         }
@@ -114,9 +237,13 @@ impl Tables {
         Ok(())
     }
 
-    /// Writes what changed, in its order. Where a table has no room for it, what was written until then is
-    /// whole, and the tables are to be loaded again.
-    pub(crate) fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
+    /// Writes what changed, in its order.
+    ///
+    /// # Errors
+    ///
+    /// Where a table has no room for it: what was written until then is whole, and the tables are to be made
+    /// again, larger.
+    pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LayoutError> {
         for change in changes {
             match *change {
                 Change::NewBranch { number } => {
@@ -162,7 +289,11 @@ impl Tables {
     }
 
     /// A pod is new, or on another interface, or under another number.
-    pub(crate) fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
+    ///
+    /// # Errors
+    ///
+    /// Where its place is taken.
+    pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LayoutError> {
         self.remove_endpoint(endpoint.pod)?;
         let slot = |interface: u32| interface as usize & (self.room.slots - 1);
         let taken = self.local.iter().any(|other| slot(other.interface) == slot(endpoint.interface));
@@ -173,7 +304,11 @@ impl Tables {
     }
 
     /// A pod is gone.
-    pub(crate) fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
+    ///
+    /// # Errors
+    ///
+    /// None that a caller could cause.
+    pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LayoutError> {
         let Some(place) = self.local.iter().position(|endpoint| endpoint.pod == pod) else {
             return Ok(());
         };
@@ -183,18 +318,13 @@ impl Tables {
         room(self.endpoints.set_u32(slot * (ENDPOINT / 4), 0), "pods")
     }
 
-    /// What they take of the kernel's memory, in bytes.
-    pub(crate) const fn memory(&self) -> usize {
-        let Room { classes, columns, rows, lists, branches, compares, slots } = self.room;
-        branches * 1024
-            + compares * COMPARE
-            + 3 * PORTS * 2
-            + rows * classes * 4
-            + lists * columns * size_of::<Decision>()
-            + slots * ENDPOINT
+    /// What they take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.room.shapes().iter().map(Shape::bytes).sum()
     }
 
-    fn write_branch(&self, number: usize, cells: &[u32]) -> Result<(), LoadError> {
+    fn write_branch(&self, number: usize, cells: &[u32]) -> Result<(), LayoutError> {
         let fits = number < self.room.branches;
         room(fits, "addresses")?;
         for (place, cell) in (number * 256..).zip(cells) {
@@ -203,7 +333,7 @@ impl Tables {
         Ok(())
     }
 
-    fn write_compare(&self, number: usize, compare: &Compare) -> Result<(), LoadError> {
+    fn write_compare(&self, number: usize, compare: &Compare) -> Result<(), LayoutError> {
         room(number < self.room.compares, "addresses")?;
         let table = &self.compares;
         let halves = [compare.mask >> 64, compare.mask, compare.prefix >> 64, compare.prefix];
@@ -215,7 +345,7 @@ impl Tables {
         Ok(())
     }
 
-    fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
+    fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LayoutError> {
         let list = resolver.list(u32::try_from(number).unwrap_or(u32::MAX));
         room(number < self.room.lists, "different decisions")?;
         room(list.len() <= self.room.columns, "different ports")?;
@@ -225,7 +355,7 @@ impl Tables {
         Ok(())
     }
 
-    fn write_row(&self, resolver: &Resolver, number: usize) -> Result<(), LoadError> {
+    fn write_row(&self, resolver: &Resolver, number: usize) -> Result<(), LayoutError> {
         let row = resolver.row(u32::try_from(number).unwrap_or(u32::MAX));
         for (class, list) in row.iter().enumerate() {
             self.write_cell(number, class, *list)?;
@@ -233,7 +363,7 @@ impl Tables {
         Ok(())
     }
 
-    fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LoadError> {
+    fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LayoutError> {
         room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
         // What stands there is where the list's cells begin.
         let list = list as usize * self.room.columns;
@@ -241,7 +371,7 @@ impl Tables {
         Ok(())
     }
 
-    fn write_endpoint(&self, resolver: &Resolver, endpoint: &Endpoint) -> Result<(), LoadError> {
+    fn write_endpoint(&self, resolver: &Resolver, endpoint: &Endpoint) -> Result<(), LayoutError> {
         let slot = endpoint.interface as usize & (self.room.slots - 1);
         let table = &self.endpoints;
         let cell =
@@ -284,6 +414,6 @@ impl Tables {
     }
 }
 
-pub(crate) fn room(fits: bool, what: &'static str) -> Result<(), LoadError> {
-    if fits { Ok(()) } else { Err(LoadError::Full(what)) }
+fn room(fits: bool, what: &'static str) -> Result<(), LayoutError> {
+    if fits { Ok(()) } else { Err(LayoutError::Full(what)) }
 }

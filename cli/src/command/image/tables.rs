@@ -1,0 +1,228 @@
+//! The kernel's tables of a node, as `bpftool map dump` prints them.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use npc_cluster::{Cluster, Pod};
+use npc_image::{Image, Named};
+use npc_resolver::Resolver;
+use npc_resolver::layout::{Endpoint, Memory, Room, Shape, Tables};
+use npc_targets::image_protocol;
+
+use crate::files::{Error, print};
+use crate::project::read_cluster;
+
+/// A table's bytes, as the kernel has them: the machine's order.
+struct Bytes(Rc<RefCell<Vec<u8>>>);
+
+impl Bytes {
+    fn set(&self, index: usize, value: &[u8]) -> bool {
+        let mut bytes = self.0.borrow_mut();
+        match bytes.get_mut(index * value.len()..(index + 1) * value.len()) {
+            Some(cell) => cell.copy_from_slice(value),
+            None => return false,
+        }
+        true
+    }
+}
+
+impl Memory for Bytes {
+    fn set_u16(&self, index: usize, value: u16) -> bool {
+        self.set(index, &value.to_ne_bytes())
+    }
+
+    fn set_u32(&self, index: usize, value: u32) -> bool {
+        self.set(index, &value.to_ne_bytes())
+    }
+
+    fn set_u64(&self, index: usize, value: u64) -> bool {
+        self.set(index, &value.to_ne_bytes())
+    }
+}
+
+/// Prints the tables of a node: of that name, or of one that runs all pods. Interfaces, which only the node
+/// knows, are numbered from 1, in the order of the pods' namespaces and names.
+pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>) -> Result<(), Error> {
+    let cluster = read_cluster(cluster)?.map_err(|diagnostic| Error::new(diagnostic.message))?;
+    let is_local = |pod: &Pod| !pod.host_network && node.is_none_or(|node| node == pod.node);
+    let addresses = cluster.pods.iter().filter(|pod| node.is_none_or(|node| node == pod.node));
+    let mut addresses: Vec<_> = addresses.flat_map(|pod| pod.node_addresses.iter().copied()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let mut resolver = Resolver::new(image, addresses);
+    for namespace in &cluster.namespaces {
+        resolver.set_namespace(&namespace.name, namespace.labels.clone());
+    }
+    let mut endpoints = Vec::new();
+    for (number, pod) in (0..).zip(&cluster.pods) {
+        let local = is_local(pod);
+        resolver.set_pod(number, resolved(&cluster, pod, local));
+        if local {
+            let next = u32::try_from(endpoints.len() + 1).unwrap_or(u32::MAX);
+            endpoints.push(Endpoint { pod: number, interface: next, id: next });
+        }
+    }
+    let room = Room::new(&resolver, &endpoints).map_err(|why| Error::new(why.to_string()))?;
+    let mut made: Vec<(Shape, Rc<RefCell<Vec<u8>>>)> = Vec::new();
+    let tables: Result<Tables<Bytes>, Infallible> = Tables::new(room, &endpoints, |shape| {
+        let bytes = Rc::new(RefCell::new(vec![0; shape.bytes()]));
+        made.push((shape, Rc::clone(&bytes)));
+        Ok(Bytes(bytes))
+    });
+    let Ok(tables) = tables;
+    tables.write_all(&resolver).map_err(|why| Error::new(why.to_string()))?;
+    for (shape, bytes) in made {
+        print(format!("# bpftool map dump name {}\n{}", shape.name, text(&shape, &bytes.borrow())))?;
+    }
+    Ok(())
+}
+
+fn resolved(cluster: &Cluster, pod: &Pod, local: bool) -> npc_resolver::Pod {
+    npc_resolver::Pod {
+        namespace: cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str()).into(),
+        labels: pod.labels.clone(),
+        addresses: pod.addresses.clone(),
+        ports: pod
+            .ports
+            .iter()
+            .map(|port| Named {
+                name: port.name.clone(),
+                protocol: image_protocol(port.protocol),
+                port: port.port,
+            })
+            .collect(),
+        host_network: pod.host_network,
+        local,
+    }
+}
+
+/// A part of a value, by the kernel program's types.
+enum Part {
+    /// So many numbers of so many bytes: an array, or one number where it is one.
+    Numbers { count: usize, bytes: usize },
+    /// An address: `hi` and `lo`.
+    Address,
+}
+
+use Part::{Address, Numbers};
+
+const fn number(bytes: usize) -> Part {
+    Numbers { count: 1, bytes }
+}
+
+/// The fields of a table's values (`runtime/kernel/tables.h`); none where they are numbers.
+fn fields(table: &str) -> Vec<(&'static str, Part)> {
+    match table {
+        "branches" => vec![("cells", Numbers { count: 256, bytes: 4 })],
+        "compares" => vec![("mask", Address), ("prefix", Address), ("yes", number(4)), ("no", number(4))],
+        "port_columns" => vec![("columns", Numbers { count: 32, bytes: 2 })],
+        "rows" => vec![("lists", Numbers { count: 256, bytes: 4 })],
+        "lists" => vec![("decisions", Numbers { count: 32, bytes: 8 })],
+        "endpoints" => vec![
+            ("ifindex", number(4)),
+            ("id", number(4)),
+            ("rows", Numbers { count: 2, bytes: 4 }),
+            ("isolated", Numbers { count: 2, bytes: 4 }),
+            ("v4", number(8)),
+            ("v6", Address),
+            ("wanting", number(8)),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// The elements of an array, as bpftool writes them where it knows their types: its JSON, with its own
+/// indents.
+fn text(shape: &Shape, bytes: &[u8]) -> String {
+    let fields = fields(shape.name);
+    let mut out = "[".to_owned();
+    for (key, value) in bytes.chunks(shape.stride()).enumerate() {
+        let comma = if key == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{comma}{{\n        \"key\": {key},\n        \"value\": ");
+        if fields.is_empty() {
+            let _ = write!(out, "{}\n    }}", read(value.get(..shape.value).unwrap_or(value)));
+            continue;
+        }
+        let mut rest = value;
+        let mut take = |length: usize| {
+            let (own, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = others;
+            read(own)
+        };
+        let parts: Vec<String> = fields
+            .iter()
+            .map(|(name, part)| match part {
+                Numbers { count: 1, bytes } => format!("            \"{name}\": {}", take(*bytes)),
+                Numbers { count, bytes } => {
+                    let all: Vec<String> = (0..*count).map(|_| take(*bytes).to_string()).collect();
+                    format!("            \"{name}\": [{}\n            ]", all.join(","))
+                }
+                Address => {
+                    let (hi, lo) = (take(8), take(8));
+                    format!("            \"{name}\": {{\n                \"hi\": {hi},\n                \"lo\": {lo}\n            }}")
+                }
+            })
+            .collect();
+        let _ = write!(out, "{{\n{}\n        }}\n    }}", parts.join(",\n"));
+    }
+    out += "\n]\n";
+    out
+}
+
+/// A number in the machine's order.
+fn read(bytes: &[u8]) -> u64 {
+    let mut whole = [0; 8];
+    for (place, byte) in whole.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    u64::from_le_bytes(if cfg!(target_endian = "little") {
+        whole
+    } else {
+        whole.reverse();
+        whole
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What bpftool 7.1 prints of such tables.
+    #[test]
+    fn elements_are_written_as_bpftool_does() {
+        let numbers = Shape { name: "senders", value: 4, entries: 2 };
+        let mut bytes = [0; 16];
+        bytes[8..12].copy_from_slice(&7u32.to_ne_bytes());
+        let expected = "[{\n        \"key\": 0,\n        \"value\": 0\n    },{\n        \"key\": 1,\n        \"value\": 7\n    }\n]\n";
+        assert_eq!(text(&numbers, &bytes), expected);
+        let endpoints = Shape { name: "endpoints", value: 56, entries: 1 };
+        let mut bytes = [0; 56];
+        bytes[..4].copy_from_slice(&3u32.to_ne_bytes());
+        bytes[32..40].copy_from_slice(&9u64.to_ne_bytes());
+        let expected = r#"[{
+        "key": 0,
+        "value": {
+            "ifindex": 3,
+            "id": 0,
+            "rows": [0,0
+            ],
+            "isolated": [0,0
+            ],
+            "v4": 0,
+            "v6": {
+                "hi": 9,
+                "lo": 0
+            },
+            "wanting": 0
+        }
+    }
+]
+"#;
+        assert_eq!(text(&endpoints, &bytes), expected);
+    }
+}
