@@ -22,7 +22,7 @@ u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 u.bind(('::', 53))
 print('ready', flush=True)
 while True:
-    data, who = u.recvfrom(100)
+    data, who = u.recvfrom(65535)
     u.sendto(data, who)
 ";
 

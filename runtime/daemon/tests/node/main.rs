@@ -16,6 +16,8 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod services;
 #[cfg(target_os = "linux")]
+mod wire;
+#[cfg(target_os = "linux")]
 mod world;
 
 /// The test's own: where `ip netns` keeps its names, where programs are pinned, and control groups.
@@ -53,7 +55,9 @@ fn main() {
     let mut daemon = daemon::Daemon::new(&world);
     open.goes_on();
     world::connections(&world, &daemon);
-    services::services(&world, &mut daemon);
+    services::translate();
+    wire::packets();
+    services::services(&mut daemon);
     faults::faults(&world, &mut daemon);
     daemon.detach();
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use npc_tests::net::{STEADY, python, reaches};
 
 use crate::daemon::Daemon;
-use crate::world::{PROGRAM, World, address};
+use crate::world::{PROGRAM, address};
 
 /// As kube-proxy does it: to a pod of this node, to one behind the bridge, to another machine's, to the node
 /// itself; with the node's address in the place of the source, too.
@@ -42,10 +42,13 @@ table ip6 services {
 }
 ";
 
-pub(crate) fn services(_: &World, daemon: &mut Daemon) {
+pub(crate) fn translate() {
     let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     nft.stdin.take().unwrap().write_all(RULES.as_bytes()).unwrap();
     assert!(nft.wait().unwrap().success());
+}
+
+pub(crate) fn services(daemon: &mut Daemon) {
     let expected = [
         ("a", "tcp", "10.96.0.1", 80, true, "a may ask b"),
         ("a", "tcp", "10.96.0.1", 8080, true, "it is b's port that counts"),
