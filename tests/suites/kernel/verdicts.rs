@@ -9,6 +9,7 @@ use npc_diagnostics::SourceMap;
 use npc_image::Direction;
 use npc_model::{Connection, Endpoint as End};
 use npc_node::{Endpoint, LoadError, Loaded, Loader};
+use npc_resolver::layout::LayoutError;
 use npc_tests::memory::Memory;
 use npc_tests::net::index_of;
 use npc_tests::random;

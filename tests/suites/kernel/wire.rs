@@ -137,23 +137,80 @@ fn resolved(program: &str, cluster: &Cluster) -> Resolver {
     resolver
 }
 
+/// Sends all the time what each of two programs denies, one at its source and the other at its
+/// destination.
+const FLOOD: &str = r"
+import socket, select, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sent = 0
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    for _ in range(50):
+        try: s.sendto(b'x', ('10.0.0.2', 99))
+        except OSError: pass
+    sent += 50
+print(sent)
+";
+
+/// Says each packet that comes of them.
+const LEAK: &str = r"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.0.0.2', 99))
+print('ready', flush=True)
+while True:
+    s.recv(9); print('leak', flush=True)
+";
+
+/// c may send it, and b may not be sent it.
+const ONE: &str = "policy c for pods { app = c } in namespace x {
+  allow egress to pods { app = b } in same namespace on udp/99
+}
+";
+
+/// b may be sent it, and c may not send it.
+const OTHER: &str = "policy c for pods { app = c } in namespace x {
+  isolate egress
+}
+policy from-c for pods { app = b } in namespace x {
+  allow ingress from pods { app = c } in same namespace on udp/99
+}
+";
+
 /// Programs take each other's place under traffic: what both allow goes on, what neither allows never
-/// arrives, and what the last one denies is cut. When the process ends, all goes on.
+/// arrives, though either of its halves is allowed by one; and what the last one denies is cut. When the
+/// process ends, all goes on.
 fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[String]) {
     let other = PROGRAM.replace("tcp/80, udp/53", "tcp/80-90").replace("policy b for", "policy other for");
-    let programs = [resolved(&other, cluster), resolved(PROGRAM, cluster)];
+    let programs =
+        [resolved(&format!("{other}{ONE}"), cluster), resolved(&format!("{PROGRAM}{OTHER}"), cluster)];
     let address = cluster.pods[1].addresses[0].to_string();
     let mut steady = python("a", STEADY, &[&address]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(steady.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "open");
     // Read all the time, so that it never waits.
     let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<String>>());
+    node.enforce(&programs[1], endpoints).unwrap();
+    let mut leak = python("b", LEAK, &[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut leaks = BufReader::new(leak.stdout.take().unwrap()).lines();
+    assert_eq!(leaks.next().unwrap().unwrap(), "ready");
+    let mut flood = python("c", FLOOD, &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let before = node.generation();
-    let swaps: u32 = std::env::var("NPC_TEST_SWAPS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let swaps: u32 = std::env::var("NPC_TEST_SWAPS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let mut between = 0;
     for swap in 0..swaps {
         node.enforce(&programs[swap as usize % 2], endpoints).unwrap();
-        assert!(!reaches("c", "udp", cluster.pods[1].addresses[0], 53), "c reaches b while programs change");
+        if swap % 100 == 0 {
+            assert!(
+                !reaches("c", "udp", cluster.pods[1].addresses[0], 53),
+                "c reaches b while programs change"
+            );
+        }
+        between = node.loaded().unwrap().troubles().unwrap().between_generations;
     }
+    flood.stdin.take();
+    let sent = String::from_utf8(flood.wait_with_output().unwrap().stdout).unwrap();
+    leak.kill().unwrap();
+    leak.wait().unwrap();
+    assert_eq!(leaks.count(), 0, "a packet was judged by two programs, each of which denies it");
     assert_eq!(node.generation(), before + swaps);
     // A process that ends leaves all as it is.
     drop(node);
@@ -178,7 +235,8 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     assert!(!Path::new("/sys/fs/bpf/npc-test").exists());
     assert!(reaches("b", "tcp", cluster.pods[0].addresses[0], 80), "something is left");
     println!(
-        "kernel: {swaps} swaps under traffic, {} messages of an open connection, 0 packets against both programs, 0 cuts",
-        lines.len()
+        "kernel: {swaps} swaps under traffic, {} messages of an open connection, 0 cuts; {} packets that each program denies at another end, {between} of them between two, 0 passed",
+        lines.len(),
+        sent.trim()
     );
 }

@@ -107,9 +107,34 @@ impl Daemon {
         self.replace("pods.yaml", pods.as_bytes());
     }
 
-    /// Ends the process without a warning, and starts another.
+    /// Gives the process no more memory than it has, and some bytes.
+    pub(crate) fn limit_memory(&self, more: u64) {
+        let id = self.process.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
+        let size: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        let limit = format!("--as={}", size * 1024 + more);
+        assert!(Command::new("prlimit").args(["--pid", &id.to_string(), &limit]).status().unwrap().success());
+    }
+
+    /// Waits until an image is refused, or the process has ended: whether it has.
+    pub(crate) fn wait_refused_or_ended(&mut self) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(30) {
+            if self.process.try_wait().unwrap().is_some() {
+                return true;
+            }
+            if self.status()["image"]["error"].is_string() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("it takes an image for which it has no memory");
+    }
+
+    /// Ends the process without a warning.
     pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
+        let _ = self.process.kill();
         self.process.wait().unwrap();
     }
 
