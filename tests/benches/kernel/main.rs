@@ -10,7 +10,11 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod changes;
+#[cfg(target_os = "linux")]
 mod packets;
+#[cfg(target_os = "linux")]
+mod traffic;
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
@@ -19,5 +23,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() {
+    changes::main();
+    traffic::main();
     packets::main();
 }

@@ -1,0 +1,106 @@
+//! What is left of the throughput between two pods, by iperf3: without anything, with the program, and with
+//! nftables, which is given the same policy.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use npc_node::{Endpoint, Node};
+use npc_resolver::{Pod, Resolver};
+use npc_targets::{Options, Target};
+use npc_tests::memory::Memory;
+use npc_tests::net::{index_of, ip, network, setting};
+
+const ROUNDS: usize = 5;
+const SECONDS: &str = "2";
+const BLOCKS: u32 = 10_000;
+
+const PINS: &str = "/sys/fs/bpf/npc-bench";
+
+/// Gigabits in a second from one pod to the other.
+fn measured(host: &str) -> f64 {
+    let output = Command::new("ip")
+        .args(["netns", "exec", "npc-bench-a", "iperf3", "-c", host, "-t", SECONDS, "-J"])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0) / 1e9
+}
+
+fn blocks() -> Vec<String> {
+    (0..BLOCKS).map(|n| format!("11.{}.{}.0/25", n / 256, n % 256)).collect()
+}
+
+pub(crate) fn main() {
+    if !Command::new("iperf3").arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        println!("throughput: LEFT OUT: there is no iperf3");
+        return;
+    }
+    setting("ipv4/ip_forward", "1");
+    let pods = [("npc-bench-a", "10.0.0.1"), ("npc-bench-b", "10.0.0.2")];
+    let source = format!(
+        "policy b for pods {{ app = b }} in namespace x {{\n  allow ingress from {}, 10.0.0.1/32 on tcp/5201\n}}\n\
+         policy a for pods {{ app = a }} in namespace x {{\n  allow egress to {}, 10.0.0.2/32 on tcp/5201\n}}\n",
+        blocks().join(", "),
+        blocks().join(", ")
+    );
+    let checked = Memory::one(&source).check(None);
+    assert!(!checked.report.has_errors());
+    let output =
+        npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &Options::default(), None);
+    let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
+    let (mut endpoints, mut hosts) = (Vec::new(), Vec::new());
+    for (number, (name, address)) in (1..).zip(pods) {
+        let host = network(name, &[address.parse().unwrap()]);
+        endpoints.push(Endpoint { pod: number, interface: index_of(&host), id: number });
+        hosts.push(host);
+        let pod = Pod {
+            namespace: Arc::from("x"),
+            labels: [("app".to_owned(), name.trim_start_matches("npc-bench-").to_owned())].into(),
+            addresses: vec![address.parse().unwrap()],
+            ports: Vec::new(),
+            host_network: false,
+            local: true,
+        };
+        resolver.set_pod(number, pod);
+    }
+    let mut server = Command::new("ip")
+        .args(["netns", "exec", "npc-bench-b", "iperf3", "-s"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let rules = format!(
+        "table ip npc_bench {{\n set peers {{ type ipv4_addr; flags interval; elements = {{ {}, 10.0.0.1, 10.0.0.2 }} }}\n\
+         chain forward {{ type filter hook forward priority 0; policy drop;\n ct state established accept\n\
+         ip saddr @peers ip daddr @peers tcp dport 5201 accept }} }}\n",
+        blocks().join(", ")
+    );
+    let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        rates[0].push(measured("10.0.0.2"));
+        let mut node = Node::open(Path::new(PINS)).unwrap();
+        node.enforce(&resolver, &endpoints).unwrap();
+        hosts.iter().for_each(|host| node.attach(host).unwrap());
+        rates[1].push(measured("10.0.0.2"));
+        node.detach_all().unwrap();
+        let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+        assert!(nft.wait().unwrap().success());
+        rates[2].push(measured("10.0.0.2"));
+        assert!(Command::new("nft").args(["delete", "table", "ip", "npc_bench"]).status().unwrap().success());
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    pods.iter().for_each(|(name, _)| ip(&format!("netns del {name}")));
+    let [nothing, program, nftables] = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    });
+    println!(
+        "throughput of one connection, both ends judged by {BLOCKS} blocks: no program {nothing:.1} Gbit/s, npc {program:.1} ({:.1} %), nftables {nftables:.1} ({:.1} %)",
+        program / nothing * 100.0,
+        nftables / nothing * 100.0
+    );
+}
