@@ -128,11 +128,11 @@ while True:
         }
     }
 
-    /// Waits until something is so.
+    /// Waits until something is so. The kubelet, too, asks an API server ever more slowly that went away.
     fn until(what: &str, is: impl Fn() -> bool) {
         let begin = Instant::now();
         while !is() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+            assert!(begin.elapsed() < Duration::from_secs(240), "{what}: not within four minutes");
             std::thread::sleep(Duration::from_millis(200));
         }
     }

@@ -23,9 +23,9 @@ use crate::{image_file, source};
 /// How many messages may wait.
 const WAITING: usize = 4096;
 
-/// What is logged where NPC_LOG says nothing: of the client of the API server nothing, since what it fails
-/// at is told once, in other words.
-const LOG: &str = "info,kube_client=off,kube_runtime=off";
+/// What is not logged unless NPC_LOG names it: what the client of the API server fails at is told once, in
+/// other words.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -103,7 +103,8 @@ fn node(options: &Run) -> Result<Option<String>, Error> {
 }
 
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("NPC_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+    let level = std::env::var("NPC_LOG").ok().filter(|level| !level.is_empty());
+    let filter = EnvFilter::new(format!("{QUIET},{}", level.as_deref().unwrap_or("info")));
     let logger = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
