@@ -21,7 +21,7 @@ const PINS: &str = "/sys/fs/bpf/npc-bench";
 /// Gigabits in a second from one pod to the other.
 fn measured(host: &str) -> f64 {
     let output = Command::new("ip")
-        .args(["netns", "exec", "npc-bench-a", "iperf3", "-c", host, "-t", SECONDS, "-J"])
+        .args(["netns", "exec", "bench-a", "iperf3", "-c", host, "-t", SECONDS, "-J"])
         .output()
         .unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -38,7 +38,7 @@ pub(crate) fn main() {
         return;
     }
     setting("ipv4/ip_forward", "1");
-    let pods = [("npc-bench-a", "10.0.0.1"), ("npc-bench-b", "10.0.0.2")];
+    let pods = [("bench-a", "10.0.0.1"), ("bench-b", "10.0.0.2")];
     let source = format!(
         "policy b for pods {{ app = b }} in namespace x {{\n  allow ingress from {}, 10.0.0.1/32 on tcp/5201\n}}\n\
          policy a for pods {{ app = a }} in namespace x {{\n  allow egress to {}, 10.0.0.2/32 on tcp/5201\n}}\n",
@@ -57,7 +57,7 @@ pub(crate) fn main() {
         hosts.push(host);
         let pod = Pod {
             namespace: Arc::from("x"),
-            labels: [("app".to_owned(), name.trim_start_matches("npc-bench-").to_owned())].into(),
+            labels: [("app".to_owned(), name.trim_start_matches("bench-").to_owned())].into(),
             addresses: vec![address.parse().unwrap()],
             ports: Vec::new(),
             host_network: false,
@@ -66,7 +66,7 @@ pub(crate) fn main() {
         resolver.set_pod(number, pod);
     }
     let mut server = Command::new("ip")
-        .args(["netns", "exec", "npc-bench-b", "iperf3", "-s"])
+        .args(["netns", "exec", "bench-b", "iperf3", "-s"])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
