@@ -90,6 +90,12 @@ impl Glob {
         &self.text
     }
 
+    /// The one name that it matches, where it has no `*` and no `?`.
+    #[must_use]
+    pub fn exact(&self) -> Option<&Arc<str>> {
+        (!self.text.contains(['*', '?'])).then_some(&self.text)
+    }
+
     /// Whether a name matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use npc_image::{Image, Operator, Requirement, Scope, ScopeBase};
+use npc_image::{Glob, Image, Operator, Requirement, Scope, ScopeBase};
 use rustc_hash::FxHashMap;
 
 /// Labels of an object.
@@ -14,6 +14,10 @@ pub type Labels = BTreeMap<String, String>;
 pub(crate) struct Terms {
     /// Of each scope, its terms.
     of_scope: Vec<OfScope>,
+    /// The scopes that name namespaces, each by its name.
+    by_name: FxHashMap<Arc<str>, Vec<u32>>,
+    /// All others.
+    not_by_name: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -41,13 +45,34 @@ impl Terms {
                 None => own.other.push(number),
             }
         }
-        Self { of_scope }
+        let mut by_name: FxHashMap<Arc<str>, Vec<u32>> = FxHashMap::default();
+        let mut not_by_name = Vec::new();
+        for (number, scope) in (0..).zip(&image.scopes) {
+            let names: Option<Vec<&Arc<str>>> = match &scope.base {
+                ScopeBase::Names(globs) => globs.iter().map(Glob::exact).collect(),
+                _ => None,
+            };
+            match names {
+                Some(names) => {
+                    names.into_iter().for_each(|name| by_name.entry(Arc::clone(name)).or_default().push(number));
+                }
+                None => not_by_name.push(number),
+            }
+        }
+        Self { of_scope, by_name, not_by_name }
     }
 
     /// The scopes that a namespace is in. What they ask of two namespaces together is not asked.
     pub(crate) fn scopes_of(&self, image: &Image, name: &str, labels: &Labels) -> Vec<u32> {
-        let scopes = (0..).zip(&image.scopes);
-        scopes.filter(|(_, scope)| holds(image, scope, name, labels)).map(|(number, _)| number).collect()
+        let named = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        let may_hold = named.iter().chain(&self.not_by_name).copied();
+        let holds = |number: &u32| {
+            image.scopes.get(*number as usize).is_some_and(|scope| holds(image, scope, name, labels))
+        };
+        let mut found: Vec<u32> = may_hold.filter(holds).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The terms that select a pod with these labels, in a namespace that is in these scopes; in order.
