@@ -18,8 +18,9 @@ static __always_inline __u64 stamp(void)
 static __always_inline __u64 life(__u8 protocol, __u8 state)
 {
 	if (protocol == IPPROTO_TCP)
-		return state == OPEN ? 2 * 3600 * SECOND : state == OPENING ? 60 * SECOND : 10 * SECOND;
-	return state == OPEN ? 180 * SECOND : 30 * SECOND;
+		// Longer than the two hours after which idle connections are kept alive.
+		return state == OPEN || state == DENIED ? 3 * 3600 * SECOND : state == OPENING ? 60 * SECOND : 10 * SECOND;
+	return state == OPENING ? 30 * SECOND : 180 * SECOND;
 }
 
 static __always_inline void key_of(struct connection *key, const struct packet *packet, __u32 endpoint,
@@ -48,30 +49,33 @@ static __always_inline int is_allowed(struct record *record, struct connection *
 {
 	__u64 now = stamp();
 	if (record->stamp == now)
-		return 1;
-	// Where it goes to is known only after translation: there its packets are judged again, and where they
-	// are denied the record ends.
-	if (record->deferred)
-		return 1;
+		return record->state != DENIED;
+	// Where it goes to is known only after translation: until it is known, its packets are judged there.
+	if (record->deferred && !record->is_translated)
+		return record->state != DENIED;
+	struct address remote = record->deferred ? record->to : key->remote;
 	int opener = record->opener & 1;
-	__u16 port = opener == EGRESS ? key->remote_port : key->local_port;
+	__u16 port = record->deferred ? record->to_port : opener == EGRESS ? key->remote_port : key->local_port;
 	__u64 decision = decide_again(opener == EGRESS ? endpoint->rows[EGRESS] : endpoint->rows[INGRESS], key->family,
-				&key->remote, key->protocol, port);
-	if (!(decision & ALLOW))
-		return 0;
+				&remote, key->protocol, port);
 	record->stamp = now;
+	if (!(decision & ALLOW)) {
+		record->state = DENIED;
+		return 0;
+	}
+	if (record->state == DENIED)
+		record->state = OPEN;
 	return 1;
 }
 
-// How long an answer to what is translated is let through that was not allowed again since the tables
-// changed.
+// How long an answer is let through to what is translated to nobody knows what.
 #define UNCONFIRMED (60 * SECOND)
 
 // Whether a record lives no more.
 static __always_inline int is_over(const struct record *record, __u8 protocol, __u64 now)
 {
 	__u64 lives = life(protocol, record->state);
-	if (record->deferred && lives > UNCONFIRMED && record->stamp != stamp())
+	if (record->deferred && !record->is_translated && lives > UNCONFIRMED)
 		lives = UNCONFIRMED;
 	return now - record->seen > lives;
 }
@@ -103,26 +107,25 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 	key_of(&key, packet, endpoint->id, direction);
 	struct record *record = bpf_map_lookup_elem(&records, &key);
 	__u64 now = bpf_ktime_get_boot_ns();
-	if (!record || record->opener == direction) {
+	if (!record || record->opener == direction || is_over(record, key.protocol, now)) {
 		// It may answer a connection whose record was lost, or that is older than this program.
-		if (!record && key.protocol == IPPROTO_TCP)
+		if ((!record || record->opener != direction) && key.protocol == IPPROTO_TCP &&
+		    !(packet->tcp_flags & SYN))
 			endpoint->wanting = now;
 		return 0;
 	}
-	if (is_over(record, key.protocol, now))
-		return 0;
 	if (key.protocol == IPPROTO_TCP && record->state == OPENING) {
 		__u8 flags = packet->tcp_flags & (SYN | ACK | RST);
-		// Only an answer to what opened it.
-		if (flags != (SYN | ACK) && !(flags & RST))
+		// Only an answer to what opened it. The answer may have gone another way than this, where its
+		// direction was not judged: then the side that opened it shows that it is open.
+		if (flags != (SYN | ACK) && !(flags & RST)) {
+			endpoint->wanting = now;
 			return 0;
+		}
 	}
-	if (!is_allowed(record, &key, endpoint)) {
-		bpf_map_delete_elem(&records, &key);
+	if (!is_allowed(record, &key, endpoint))
 		return 0;
-	}
-	if (!record->deferred || record->stamp == stamp())
-		record->seen = now;
+	record->seen = now;
 	if (key.protocol == IPPROTO_TCP && packet->tcp_flags & (RST | FIN))
 		record->state = CLOSING;
 	else if (record->state == OPENING)
@@ -142,10 +145,15 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	int opens = key.protocol == IPPROTO_TCP && (packet->tcp_flags & (SYN | ACK)) == SYN;
 	if (known && !opens && now - known->seen <= life(key.protocol, known->state)) {
 		known->seen = now;
-		if (known->opener == direction && !deferred)
-			known->stamp = stamp();
-		else if (known->state == OPENING)
+		if (known->opener == direction) {
+			if (!deferred) {
+				known->stamp = stamp();
+				if (known->state == DENIED)
+					known->state = OPEN;
+			}
+		} else if (known->state == OPENING) {
 			known->state = OPEN;
+		}
 		return 0;
 	}
 	// TCP and ICMP say what opens a connection; of others, the first packet does.
@@ -174,12 +182,19 @@ __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, i
 	}
 	struct connection key;
 	key_of(&key, packet, endpoint->id, direction);
-	if (packet->tcp_flags & (RST | FIN) || bpf_map_lookup_elem(&records, &key))
+	if (packet->tcp_flags & (SYN | RST | FIN))
 		return 0;
+	struct record *known = bpf_map_lookup_elem(&records, &key);
+	if (known && !is_over(known, key.protocol, now)) {
+		// An ACK of the side that opened it, which has seen the answer.
+		if (known->opener == direction && known->state == OPENING && packet->tcp_flags & ACK)
+			known->state = OPEN;
+		return 0;
+	}
 	struct record record = {
 		.seen = now, .stamp = stamp(), .opener = direction, .state = OPEN, .deferred = deferred,
 	};
-	bpf_map_update_elem(&records, &key, &record, BPF_NOEXIST);
+	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
 	return 0;
 }
 

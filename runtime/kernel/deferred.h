@@ -22,6 +22,18 @@ static __always_inline int may_send_from(const struct endpoint *endpoint, const 
 	       (packet->family == 6 && packet->source.hi >> 54 == 0xfe80 >> 6);
 }
 
+// Whether a pod may send this of neighbour discovery whatever the policies say: a question or an answer, or
+// who listens to which groups, from an address of its own or none, to the link.
+static __always_inline int may_ask_neighbours(const struct endpoint *endpoint, const struct packet *packet)
+{
+	__u8 type = packet->icmp_type;
+	if (type == 134 || type == 137)
+		return 0;
+	if (packet->destination.hi >> 56 != 0xff && packet->destination.hi >> 54 != 0xfe80 >> 6)
+		return 0;
+	return (!packet->source.hi && !packet->source.lo) || may_send_from(endpoint, packet);
+}
+
 // Marks a packet as this pod's, for the hook where it leaves.
 static __always_inline void mark(struct __sk_buff *skb, const struct endpoint *endpoint, __u32 deferred)
 {
@@ -63,8 +75,8 @@ __noinline int defer(struct __sk_buff *skb, struct packet *packet, struct endpoi
 	return DEFERRED;
 }
 
-// The record of a packet that was deferred is true to what was decided: it is of these tables, or ends.
-static __always_inline void confirm(struct __sk_buff *skb, __u32 endpoint, int allow)
+// The record of a packet that was deferred is true to what was decided, and to where it went.
+static __always_inline void confirm(struct __sk_buff *skb, const struct packet *packet, __u32 endpoint, int allow)
 {
 	__u32 ticket = skb->hash % TICKETS;
 	struct connection *connection = bpf_map_lookup_elem(&tickets, &ticket);
@@ -77,10 +89,16 @@ static __always_inline void confirm(struct __sk_buff *skb, __u32 endpoint, int a
 	struct record *record = bpf_map_lookup_elem(&records, &key);
 	if (!record || !record->deferred)
 		return;
+	if (!packet->is_later_fragment) {
+		record->to = packet->destination;
+		record->to_port = packet->destination_port;
+		record->is_translated = 1;
+	}
+	record->stamp = stamp();
 	if (!allow)
-		bpf_map_delete_elem(&records, &key);
-	else if (record->stamp != stamp())
-		record->stamp = stamp();
+		record->state = DENIED;
+	else if (record->state == DENIED)
+		record->state = OPEN;
 }
 
 // Whether a packet may leave, as its sender's policies say of where it goes now.
@@ -96,7 +114,7 @@ __noinline int settle(struct __sk_buff *skb, struct packet *packet, __u32 mark)
 	const int deferred = (mark & DEFERRED) != 0;
 	if (!endpoint->isolated[EGRESS] || is_own(endpoint, packet->family, &packet->destination)) {
 		if (deferred)
-			confirm(skb, endpoint->id, 1);
+			confirm(skb, packet, endpoint->id, 1);
 		return 1;
 	}
 	if (packet->is_later_fragment)
@@ -114,7 +132,7 @@ __noinline int settle(struct __sk_buff *skb, struct packet *packet, __u32 mark)
 		remember_fragments(packet, endpoint, EGRESS, allow ? FRAGMENTS_ALLOWED : 0);
 	if (deferred) {
 		count(decision & REASON, skb->len);
-		confirm(skb, endpoint->id, allow);
+		confirm(skb, packet, endpoint->id, allow);
 		if (!allow || decision & (LOG | AUDIT))
 			report(skb, packet, endpoint, decision, EGRESS | BY_POLICY << 1);
 	}

@@ -61,8 +61,9 @@ static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, s
 	}
 	int allow = (decision & ALLOW) != 0;
 	if (allow) {
-		// TCP says itself which of its packets opens a connection; the others need no record.
-		if (packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (SYN | ACK)) == SYN)
+		// TCP says itself which of its packets opens a connection, and which answers that; the others need
+		// no record.
+		if (packet->protocol != IPPROTO_TCP || packet->tcp_flags & SYN)
 			remember(packet, endpoint, direction, 0);
 		else if (endpoint->wanting)
 			remember_late(packet, endpoint, direction, 0);
@@ -100,7 +101,7 @@ static __always_inline int hook(struct __sk_buff *skb, const int direction, cons
 		report(skb, &packet, endpoint, 0, direction | UNREADABLE << 1);
 		return DROP;
 	}
-	if (packet.passes)
+	if (packet.passes && (direction == INGRESS || may_ask_neighbours(endpoint, &packet)))
 		return PASS;
 	if (direction == EGRESS && !asks && !foreign_sources && !may_send_from(endpoint, &packet)) {
 		trouble(FOREIGN);
@@ -122,25 +123,38 @@ int to_pod(struct __sk_buff *skb)
 	return hook(skb, INGRESS, 0);
 }
 
-// At any other interface: what a pod sent to a service, and is answered elsewhere.
-SEC("classifier")
-int leave(struct __sk_buff *skb)
+// At any other interface: what a pod sent to a service, and is answered elsewhere. What leaves carries
+// nothing on, so that no other node takes it for its own.
+static __always_inline int go(struct __sk_buff *skb, const int has_ethernet)
 {
 	__u32 sender = skb->tc_index;
+	if (!sender)
+		return PASS;
+	skb->tc_index = 0;
 	if (!(sender & DEFERRED))
 		return PASS;
 	struct packet packet;
-	int read = read_packet(skb, &packet);
-	if (read > 0 || (!read && packet.passes))
+	int read = has_ethernet ? read_packet(skb, &packet) : read_network(skb, &packet);
+	if (read > 0)
 		return PASS;
 	if (read < 0) {
 		trouble(UNREAD);
 		return DROP;
 	}
-	if (!settle(skb, &packet, sender))
-		return DROP;
-	skb->tc_index = 0;
-	return PASS;
+	return settle(skb, &packet, sender) ? PASS : DROP;
+}
+
+SEC("classifier")
+int leave(struct __sk_buff *skb)
+{
+	return go(skb, 1);
+}
+
+// The same of an interface whose packets have no header in front of that of IP, as tunnels' are.
+SEC("classifier")
+int leave_network(struct __sk_buff *skb)
+{
+	return go(skb, 0);
 }
 
 // Where a socket of the node's gets it.
@@ -166,7 +180,7 @@ int arrive(struct __sk_buff *skb)
 // store changes what judges the packets of all of them.
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, 4);
 	__type(key, __u32);
 	__type(value, __u32);
 } in_force SEC(".maps");
@@ -196,6 +210,13 @@ SEC("classifier")
 int enter_leave(struct __sk_buff *skb)
 {
 	bpf_tail_call(skb, &in_force, 2);
+	return skb->tc_index & DEFERRED ? DROP : PASS;
+}
+
+SEC("classifier")
+int enter_leave_network(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force, 3);
 	return skb->tc_index & DEFERRED ? DROP : PASS;
 }
 

@@ -102,7 +102,8 @@ struct connection {
 	__u16 zero;
 };
 
-enum state { OPENING = 0, OPEN = 1, CLOSING = 2 };
+// DENIED is kept, so that the other side's packets do not open it anew.
+enum state { OPENING = 0, OPEN = 1, CLOSING = 2, DENIED = 3 };
 
 struct record {
 	__u64 seen; // nanoseconds since boot
@@ -110,7 +111,10 @@ struct record {
 	__u8 opener; // EGRESS where the pod opened it
 	__u8 state;
 	__u8 deferred; // whether it goes to what is translated, so that it is judged elsewhere
-	__u8 zero[5];
+	__u8 is_translated; // whether it is known to what
+	__u16 to_port;
+	__u16 zero;
+	struct address to;
 };
 
 // Fragments of one packet.

@@ -127,7 +127,7 @@ pub(crate) struct Enforcer {
     /// The interfaces that are judged, by name.
     attached: HashSet<String>,
     /// The interfaces that are no pod's and by which packets to services may leave, by name.
-    leaving: HashSet<String>,
+    leaving: HashSet<(u32, String)>,
     spoken: VecDeque<Spoken>,
     recent: VecDeque<Flow>,
     flows: broadcast::Sender<Flow>,
@@ -136,6 +136,8 @@ pub(crate) struct Enforcer {
     /// When something was written that leaves numbers to be used again.
     written: Option<Instant>,
     stale_elsewhere: Option<Instant>,
+    /// Whether pods are gone whose numbers are still kept.
+    forgetful: bool,
 }
 
 /// How many reports are kept for whoever asks later.
@@ -161,7 +163,7 @@ impl Enforcer {
         let node = Node::open(&config.pins)?.with(config.settings);
         let attached = node.attached()?.into_iter().collect();
         if config.services.is_empty() {
-            node.detach_leaving()?;
+            node.detach_arriving()?;
         }
         let identities = Identities::open(&config.identities);
         let image_status = ImageStatus { path: config.image.display().to_string(), ..ImageStatus::default() };
@@ -189,6 +191,7 @@ impl Enforcer {
             numbers: Numbers::default(),
             written: None,
             stale_elsewhere: None,
+            forgetful: false,
         })
     }
 
@@ -222,8 +225,13 @@ impl Enforcer {
                 if let Some(resolver) = &mut self.resolver {
                     resolver.set_namespace(&namespace.name, namespace.labels.clone());
                 }
-                if let Some(namespaces) = &mut self.namespaces {
-                    namespaces.insert(namespace.name.clone(), namespace);
+                let name = namespace.name.clone();
+                let is_new = self
+                    .namespaces
+                    .as_mut()
+                    .is_some_and(|namespaces| namespaces.insert(name.clone(), namespace).is_none());
+                if is_new {
+                    self.resolve_namespace(&name);
                 }
                 self.flush();
             }
@@ -245,7 +253,7 @@ impl Enforcer {
             Message::RemovePod(namespace, name) => {
                 self.remove_pod(&(namespace, name));
                 self.flush();
-                self.forget();
+                self.forgetful = true;
             }
             Message::Source(state) => self.source_is(state),
             Message::Links => self.links(),
@@ -272,6 +280,9 @@ impl Enforcer {
     /// What is to be done from time to time.
     fn tick(&mut self) {
         self.recycle();
+        if std::mem::take(&mut self.forgetful) {
+            self.forget();
+        }
         let unplaced = self.pods.iter().flatten().any(|(_, known)| {
             known.unplaced.as_ref().is_some_and(|why| self.config.node.is_some() || !why.is_elsewhere())
         });
@@ -347,8 +358,13 @@ impl Enforcer {
                 resolver.remove_namespace(name);
             }
         }
+        let new: Vec<String> = now.keys().filter(|name| !before.contains_key(*name)).cloned().collect();
         self.namespaces = Some(now);
-        if first { self.begin() } else { self.flush() }
+        if first {
+            return self.begin();
+        }
+        new.iter().for_each(|name| self.resolve_namespace(name));
+        self.flush();
     }
 
     fn all_pods(&mut self, all: Vec<(String, Pod)>) {
@@ -393,7 +409,13 @@ impl Enforcer {
     }
 
     /// Whether a pod is on this node.
-    fn is_local(&self, known: &Known) -> bool {
+    ///
+    /// One whose namespace is not known is nobody's, until it is: policies may select it by the labels of its
+    /// namespace.
+    fn is_local(&self, namespace: &str, known: &Known) -> bool {
+        if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(namespace)) {
+            return false;
+        }
         match &self.config.node {
             Some(node) => *node == known.pod.node,
             None => known.placed.is_some(),
@@ -427,10 +449,23 @@ impl Enforcer {
         self.resolve(&key, number);
     }
 
+    /// The pods of a namespace that is known now.
+    fn resolve_namespace(&mut self, name: &str) {
+        let first = (name.to_owned(), String::new());
+        let pods = self.pods.iter().flat_map(|pods| pods.range(first.clone()..));
+        let own: Vec<(Key, u32)> = pods
+            .take_while(|((namespace, _), _)| namespace == name)
+            .map(|(key, known)| (key.clone(), known.number))
+            .collect();
+        for (key, number) in own {
+            self.resolve(&key, number);
+        }
+    }
+
     /// Tells the resolver what a pod is now.
     fn resolve(&mut self, key: &Key, number: u32) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
-        let pod = resolved(&key.0, &known.pod, self.is_local(known));
+        let pod = resolved(&key.0, &known.pod, self.is_local(&key.0, known));
         if let Some(resolver) = &mut self.resolver {
             resolver.set_pod(number, pod);
         }
@@ -499,7 +534,7 @@ impl Enforcer {
         }
         let mut endpoints = Vec::new();
         for (key, known) in pods {
-            resolver.set_pod(known.number, resolved(&key.0, &known.pod, self.is_local(known)));
+            resolver.set_pod(known.number, resolved(&key.0, &known.pod, self.is_local(&key.0, known)));
             if let Some((interface, id)) = &known.placed {
                 endpoints.push(Endpoint { pod: known.number, interface: interface.index, id: *id });
             }

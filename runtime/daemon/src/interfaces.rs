@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
@@ -28,6 +30,8 @@ pub(crate) struct Link {
     /// Whether packets leave this machine, or this network, by it: it is neither the loopback device nor a
     /// bridge, whose ports are.
     pub(crate) is_end: bool,
+    /// Whether its packets begin with a header of Ethernet's.
+    pub(crate) has_ethernet: bool,
     /// Whether its other end may be in a pod.
     pub(crate) is_pods: bool,
 }
@@ -87,7 +91,7 @@ pub(crate) struct Interfaces {
 
 /// The kinds of links whose other end is in a pod.
 fn is_pods(kind: &InfoKind) -> bool {
-    matches!(kind, InfoKind::Veth | InfoKind::Netkit | InfoKind::Tun)
+    matches!(kind, InfoKind::Veth | InfoKind::Netkit)
 }
 
 fn name(link: &LinkMessage) -> Option<String> {
@@ -171,12 +175,13 @@ impl Interfaces {
 
     /// The port of a bridge behind which an address is.
     async fn behind(&self, address: IpAddr, bridge: u32, name_of: String) -> Result<Interface, NotFound> {
-        for attempt in 0..4 {
+        for attempt in 0..2 {
             if attempt > 0 {
-                // A packet to the port `discard`, so that the kernel asks who has the address.
+                // A packet to the port `discard`, so that the kernel asks who has the address. Whoever has it
+                // on this machine answers at once; where nobody does, it is looked for again later.
                 let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let _ = UdpSocket::bind(any).and_then(|socket| socket.send_to(&[], (address, 9)));
-                tokio::time::sleep(Duration::from_millis(30 << attempt)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
             let own = |entry: &NeighbourMessage| {
@@ -214,10 +219,12 @@ impl Interfaces {
     pub(crate) async fn all(&self) -> Result<HashMap<u32, Link>, NotFound> {
         let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
         let of = |link: &LinkMessage| {
-            let is_end =
-                !link.header.flags.contains(LinkFlags::Loopback) && kind(link) != Some(&InfoKind::Bridge);
+            // What goes by an intermediate device comes back, and is translated only then.
+            let passes_on = matches!(kind(link), Some(InfoKind::Bridge | InfoKind::Ifb));
+            let is_end = !link.header.flags.contains(LinkFlags::Loopback) && !passes_on;
+            let has_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
             let is_pods = kind(link).is_some_and(is_pods);
-            Some((link.header.index, Link { name: name(link)?, is_end, is_pods }))
+            Some((link.header.index, Link { name: name(link)?, is_end, has_ethernet, is_pods }))
         };
         Ok(links.iter().filter_map(of).collect())
     }

@@ -21,7 +21,7 @@ pub struct OpenConnection {
 
 /// The bytes of `struct connection` and `struct record` in `runtime/kernel/tables.h`.
 pub(crate) const KEY: usize = 48;
-pub(crate) const RECORD: usize = 24;
+pub(crate) const RECORD: usize = 40;
 
 /// An address as the kernel program keeps it: 128 bits, those of IPv4 in front of zeros.
 fn halves(address: IpAddr) -> [u64; 2] {

@@ -153,11 +153,10 @@ impl Loader {
         }
         let mut ebpf = loader.load(PROGRAM)?;
         let tables = Tables::new(room, endpoints, |shape| table(&ebpf, shape.name, shape.bytes()))?;
-        for name in ["from_pod", "to_pod"] {
+        for name in ["from_pod", "to_pod", "leave", "leave_network"] {
             program(&mut ebpf, name)?.load()?;
         }
         if resolver.has_services() {
-            program(&mut ebpf, "leave")?.load()?;
             socket_program(&mut ebpf, "arrive")?.load()?;
         }
         let loaded = Loaded {
@@ -230,10 +229,7 @@ impl Loaded {
     pub fn put_in_force(&mut self) -> Result<(), LoadError> {
         // Packets carry which generation judged them, so that what is between two hooks while these change
         // is judged again, as a whole, by the last of them.
-        for (index, name) in [(0, "from_pod"), (1, "to_pod"), (2, "leave")] {
-            if name == "leave" && !self.has_services {
-                continue;
-            }
+        for (index, name) in [(0, "from_pod"), (1, "to_pod"), (2, "leave"), (3, "leave_network")] {
             let program = program(&mut self.ebpf, name)?.fd()?.try_clone();
             set(
                 &mut self.ebpf,
@@ -255,9 +251,14 @@ impl Loaded {
     /// # Errors
     ///
     /// As for [`attach`](Self::attach).
-    pub fn attach_leaving(&mut self, interface: &str) -> Result<Option<FdLink>, LoadError> {
-        // After all others: they may change it on its way.
-        self.attach_entry("enter_leave", interface, TcAttachType::Egress, LinkOrder::last())
+    pub fn attach_leaving(
+        &mut self,
+        interface: &str,
+        has_ethernet: bool,
+    ) -> Result<Option<FdLink>, LoadError> {
+        let name = if has_ethernet { "enter_leave" } else { "enter_leave_network" };
+        // Before all others, which may let a packet go for good.
+        self.attach_entry(name, interface, TcAttachType::Egress, LinkOrder::first())
     }
 
     /// Judges what sockets get, those of the node itself among them, where a pod sent it to a service. Takes

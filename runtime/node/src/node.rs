@@ -79,8 +79,9 @@ impl Node {
         let generation = self.generation.checked_add(1).unwrap_or(1);
         let loader = Loader::new(generation).pins(&self.pins).settings(self.settings);
         let mut loaded = loader.load(resolver, endpoints)?;
-        loaded.put_in_force()?;
+        // First the number, so that no other generation ever has it.
         loaded.set_last_generation(generation)?;
+        loaded.put_in_force()?;
         self.generation = generation;
         Ok(self.loaded.replace(loaded))
     }
@@ -165,14 +166,15 @@ impl Node {
         Ok(())
     }
 
-    /// Judges what pods send to services where it leaves by an interface that is no pod's, from now on.
+    /// Judges what pods send to services where it leaves by an interface that is no pod's, from now on: one
+    /// whose packets begin with a header of Ethernet's, or with that of IP.
     ///
     /// # Errors
     ///
     /// As for [`attach`](Self::attach).
-    pub fn attach_leaving(&mut self, interface: &str) -> Result<(), LoadError> {
+    pub fn attach_leaving(&mut self, interface: &str, has_ethernet: bool) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        match loaded.attach_leaving(interface)? {
+        match loaded.attach_leaving(interface, has_ethernet)? {
             Some(link) => self.pin(link, &self.link(interface, LEAVING)),
             None => Ok(()),
         }
@@ -210,21 +212,13 @@ impl Node {
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
     }
 
-    /// Judges no more what leaves by interfaces that are no pod's, and what sockets get: there are no
-    /// services any more.
+    /// Judges no more what sockets get: there are no services any more.
     ///
     /// # Errors
     ///
     /// As for [`detach`](Self::detach).
-    pub fn detach_leaving(&self) -> Result<(), LoadError> {
-        for entry in fs::read_dir(self.pins.join("links")).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.ends_with(LEAVING) || name == ARRIVING) {
-                remove(&entry.path())?;
-            }
-        }
-        Ok(())
+    pub fn detach_arriving(&self) -> Result<(), LoadError> {
+        remove(&self.pins.join("links").join(ARRIVING))
     }
 
     /// Undoes everything: no interface is judged, and nothing is kept.

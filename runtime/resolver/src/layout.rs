@@ -151,14 +151,14 @@ impl Shape {
 
 /// A table of endpoints in which each finds its own place by the last bits of its interface's index.
 fn slots(endpoints: &[Endpoint]) -> usize {
-    let mut slots = 256;
+    let mut slots = 4096;
     loop {
         let mut taken = vec![false; slots];
         let apart = endpoints.iter().all(|endpoint| {
             let slot = taken.get_mut(endpoint.interface as usize & (slots - 1));
             slot.is_some_and(|taken| !std::mem::replace(taken, true))
         });
-        if apart || slots >= 1 << 24 {
+        if apart || slots >= 1 << 18 {
             return slots;
         }
         slots *= 2;

@@ -54,7 +54,9 @@ impl Terms {
             };
             match names {
                 Some(names) => {
-                    names.into_iter().for_each(|name| by_name.entry(Arc::clone(name)).or_default().push(number));
+                    names
+                        .into_iter()
+                        .for_each(|name| by_name.entry(Arc::clone(name)).or_default().push(number));
                 }
                 None => not_by_name.push(number),
             }

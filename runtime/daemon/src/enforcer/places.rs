@@ -16,8 +16,9 @@ use crate::open;
 impl Enforcer {
     /// Judges what pods send to services wherever it may leave.
     pub(super) fn guard_ways_out(&mut self) {
-        let Some(root) = self.config.cgroup.clone() else { return };
-        if let Err(why) = self.node.attach_arriving(&root) {
+        if let Some(root) = self.config.cgroup.clone()
+            && let Err(why) = self.node.attach_arriving(&root)
+        {
             error!(%why, root = %root.display(), "what pods send to services of this node is not judged");
         }
         match self.runtime.block_on(self.interfaces.all()) {
@@ -27,17 +28,18 @@ impl Enforcer {
     }
 
     pub(super) fn guard(&mut self, links: &HashMap<u32, Link>) {
-        if self.config.cgroup.is_none() || self.node.loaded().is_none() {
+        if self.node.loaded().is_none() {
             return;
         }
-        self.leaving.retain(|name| links.values().any(|link| link.name == *name));
-        for link in links.values().filter(|link| link.is_end) {
-            if self.attached.contains(&link.name) || self.leaving.contains(&link.name) {
+        self.leaving.retain(|(index, name)| links.get(index).is_some_and(|link| link.name == *name));
+        for (index, link) in links.iter().filter(|(_, link)| link.is_end) {
+            let own = (*index, link.name.clone());
+            if self.attached.contains(&link.name) || self.leaving.contains(&own) {
                 continue;
             }
-            match self.node.attach_leaving(&link.name) {
+            match self.node.attach_leaving(&link.name, link.has_ethernet) {
                 Ok(()) => {
-                    self.leaving.insert(link.name.clone());
+                    self.leaving.insert(own);
                 }
                 Err(why) => {
                     error!(interface = %link.name, %why, "what pods send to services by it is not judged");
@@ -120,6 +122,14 @@ impl Enforcer {
 
     /// A pod's interface is known.
     pub(super) fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
+        if let Some((other, _)) = self.pods.iter().flatten().find(|(other, known)| {
+            *other != key && known.placed.as_ref().is_some_and(|(own, _)| own.index == interface.index)
+        }) {
+            return Err(format!(
+                "its interface {} is that of the pod {}/{}",
+                interface.name, other.0, other.1
+            ));
+        }
         let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return Ok(()) };
         let id = self.identities.of(&identity(key, &known.pod)).map_err(|why| {
             format!("{}: the number of the pod cannot be kept: {why}", self.config.identities.display())

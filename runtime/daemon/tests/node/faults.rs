@@ -160,7 +160,7 @@ fn lost_records() {
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     std::thread::sleep(Duration::from_millis(200));
     let map = MapData::from_pin(format!("{PINS}/records")).unwrap();
-    let mut records: HashMap<_, [u8; 48], [u8; 24]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
+    let mut records: HashMap<_, [u8; 48], [u8; 40]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
     let mut lost = 0;
     for _ in 0..5 {
         let keys: Vec<[u8; 48]> = records.keys().filter_map(Result::ok).collect();
@@ -189,7 +189,7 @@ fn full_records() {
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     assert!(python("c", MANY, &[]).status().unwrap().success());
     let map = MapData::from_pin(format!("{PINS}/records")).unwrap();
-    let records: HashMap<_, [u8; 48], [u8; 24]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
+    let records: HashMap<_, [u8; 48], [u8; 40]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
     let count = records.keys().filter_map(Result::ok).count();
     assert!(count > 200_000, "{count}");
     assert!(reaches("a", "tcp", address("10.96.0.1"), 80) && reaches("c", "udp", address("10.0.0.1"), 53));
