@@ -74,7 +74,7 @@ pub(crate) fn main() {
     let rules = format!(
         "table ip npc_bench {{\n set peers {{ type ipv4_addr; flags interval; elements = {{ {}, 10.0.0.1, 10.0.0.2 }} }}\n\
          chain forward {{ type filter hook forward priority 0; policy drop; ct state established accept;\
-         ip saddr @peers ip daddr @peers tcp dport 5201 accept; }} }}\n",
+         ip saddr @peers ip daddr @peers tcp dport 5201 accept\n }}\n}}\n",
         blocks().join(", ")
     );
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
