@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
-use npc_image::{Image, Named, Protocol, Traffic};
+use npc_image::Image;
 use npc_model::{Connection, Endpoint};
 use npc_program::Program;
 use npc_resolver::{Pod, Resolver};
@@ -21,37 +21,11 @@ pub fn image(program: &Program, sources: &SourceMap) -> Arc<Image> {
     Arc::new(npc_image::read(&output.image).unwrap())
 }
 
-/// A protocol, as an image has it.
-#[must_use]
-pub fn protocol(protocol: npc_program::values::port::Protocol) -> Protocol {
-    Protocol::ALL[protocol as usize]
-}
-
-/// What a connection speaks, as an image has it.
-#[must_use]
-pub fn traffic(traffic: npc_model::Traffic) -> Traffic {
-    match traffic {
-        npc_model::Traffic::Port(own, port) => Traffic::Port(protocol(own), port),
-        npc_model::Traffic::Other => Traffic::Other,
-    }
-}
-
 /// A pod, as a resolver has it, on this node.
 #[must_use]
 pub fn pod(cluster: &Cluster, place: usize) -> Pod {
     let pod = &cluster.pods[place];
-    Pod {
-        namespace: Arc::from(cluster.namespaces[pod.namespace].name.as_str()),
-        labels: pod.labels.clone(),
-        addresses: pod.addresses.clone(),
-        ports: pod
-            .ports
-            .iter()
-            .map(|port| Named { name: port.name.clone(), protocol: protocol(port.protocol), port: port.port })
-            .collect(),
-        host_network: pod.host_network,
-        local: true,
-    }
+    npc_driver::node_pod(&cluster.namespaces[pod.namespace].name, pod, true)
 }
 
 /// The tables of a cluster, all of whose pods are on one node.

@@ -12,12 +12,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use npc_driver::image_traffic;
 use npc_image::Direction;
 use npc_model::{Connection, Decision, Endpoint, Verdict};
 use npc_resolver::{Change, Reason, Resolver};
 use npc_tests::memory::Memory;
 use npc_tests::random;
-use npc_tests::tables::{cluster, connection, image, pod, resolver, traffic};
+use npc_tests::tables::{cluster, connection, image, pod, resolver};
 use npc_tests::vectors::{cases, folder};
 
 /// Compares what the tables say of both sides with the verdict.
@@ -33,7 +34,7 @@ fn compare_half(
     half: fn(npc_resolver::Decision) -> u32,
 ) -> usize {
     let Verdict::Decided { egress, ingress } = expected else { return 0 };
-    let traffic = traffic(connection.traffic);
+    let traffic = image_traffic(connection.traffic);
     let sides = [
         (Direction::Egress, egress, &connection.source, &connection.destination),
         (Direction::Ingress, ingress, &connection.destination, &connection.source),
@@ -216,7 +217,7 @@ fn known_verdicts() {
                 let connection = probe.connection(&cluster);
                 let expected = npc_model::verdict(&program, &connection);
                 assert_eq!(expected.allowed(), probe.allowed, "{}", case.id);
-                let traffic = traffic(connection.traffic);
+                let traffic = image_traffic(connection.traffic);
                 let side = |direction, subject: &Endpoint<'_>, peer: &Endpoint<'_>| match subject {
                     Endpoint::Pod { place, .. } => resolver
                         .decision(*place as u32, direction, peer.address().unwrap(), traffic)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use npc_image::{
-    Action, Direction, Image, NamedPort, Operator, PodTerm, Rule, Scope, ScopeBase, Tier, digest, read,
+    Action, Direction, Image, NamedPort, Operator, PodTerm, Rule, Scope, ScopeBase, digest_text, read,
 };
 use serde_json::{Value, json};
 
@@ -43,22 +43,6 @@ pub(crate) fn run(command: &ImageCommand) -> Result<Outcome, Error> {
     Ok(Outcome::Fine)
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |mut out, byte| {
-        // Writing to a string cannot fail, here and below.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
-const fn tier(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Admin => "admin",
-        Tier::Namespaced => "policy",
-        Tier::Baseline => "baseline",
-    }
-}
-
 /// `1 rule`, `2 rules`.
 fn count(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
@@ -68,7 +52,7 @@ fn inspect(path: &Path, bytes: &[u8], image: &Image) -> String {
     let Image { selectors, scopes, pod_terms, addresses, ports, policies, .. } = image;
     let rules = policies.iter().map(|policy| policy.rules.len()).sum();
     let rows = [
-        ("digest", format!("sha256:{}", hex(&digest(bytes)))),
+        ("digest", digest_text(bytes)),
         ("policies", format!("{}, with {}", policies.len(), count(rules, "rule", "rules"))),
         (
             "pods",
@@ -108,7 +92,7 @@ fn inspect(path: &Path, bytes: &[u8], image: &Image) -> String {
         let _ = writeln!(
             out,
             "  {audit}{} {} priority {}, {}, {}",
-            tier(policy.tier),
+            policy.tier.as_str(),
             policy.name,
             policy.priority,
             count(policy.rules.len(), "rule", "rules"),
@@ -159,7 +143,7 @@ fn dump(image: &Image) -> Value {
         "policies": image.policies.iter().map(|policy| json!({
             "name": policy.name,
             "place": image.place(policy.place),
-            "tier": tier(policy.tier),
+            "tier": policy.tier.as_str(),
             "priority": policy.priority,
             "audit": policy.audit,
             "isolates": {

@@ -264,15 +264,15 @@ const fn program_protocol(protocol: image::Protocol) -> Protocol {
 /// of, which have the same places.
 #[must_use]
 pub fn image_verdict(image: &Image, connection: &Connection<'_>) -> Verdict {
-    let named = [connection.source, connection.destination].map(named);
+    let named = [connection.source, connection.destination].map(|end| match end {
+        Endpoint::Pod { pod, .. } => named(pod),
+        Endpoint::Outside(_) => Vec::new(),
+    });
     let [source, destination] = [&connection.source, &connection.destination];
     let asked = image::Connection {
         source: end(source, &named[0]),
         destination: end(destination, &named[1]),
-        traffic: match connection.traffic {
-            Traffic::Port(protocol, port) => image::Traffic::Port(image_protocol(protocol), port),
-            Traffic::Other => image::Traffic::Other,
-        },
+        traffic: image_traffic(connection.traffic),
     };
     match image::verdict(image, &asked) {
         image::Verdict::Itself => Verdict::Itself,
@@ -293,8 +293,30 @@ fn decision(decision: image::Decision) -> Decision {
     }
 }
 
-fn named(endpoint: Endpoint<'_>) -> Vec<image::Named> {
-    let Endpoint::Pod { pod, .. } = endpoint else { return Vec::new() };
+/// What a connection speaks, as an image has it.
+#[must_use]
+pub fn image_traffic(traffic: Traffic) -> image::Traffic {
+    match traffic {
+        Traffic::Port(protocol, port) => image::Traffic::Port(image_protocol(protocol), port),
+        Traffic::Other => image::Traffic::Other,
+    }
+}
+
+/// A pod of a namespace as a node's tables are made of it: `local` where it runs on that node.
+#[must_use]
+pub fn node_pod(namespace: &str, pod: &npc_cluster::Pod, local: bool) -> npc_resolver::Pod {
+    npc_resolver::Pod {
+        namespace: namespace.into(),
+        labels: pod.labels.clone(),
+        addresses: pod.addresses.clone(),
+        ports: named(pod),
+        host_network: pod.host_network,
+        local,
+    }
+}
+
+/// The ports that a pod names.
+fn named(pod: &npc_cluster::Pod) -> Vec<image::Named> {
     let named = pod.ports.iter().map(|port| image::Named {
         name: port.name.clone(),
         protocol: image_protocol(port.protocol),

@@ -27,7 +27,7 @@ pub use answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Si
 pub use ask::{Explainer, ask};
 pub use config::{Config, LintLevels};
 pub use diff::kind_text;
-pub use image::image_verdict;
+pub use image::{image_traffic, image_verdict, node_pod};
 pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
 pub use question::Question;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use npc_cluster::{Namespace, Pod};
-use npc_image::{Image, Named, Protocol};
+use npc_driver::node_pod;
+use npc_image::Image;
 use npc_node::{Endpoint, Event, LoadError, Node, Settings};
 use npc_resolver::layout::LayoutError;
 use npc_resolver::{Reasons, Resolver};
@@ -328,13 +329,8 @@ impl Enforcer {
         let before = self.image.replace(Arc::new(image));
         match self.enforce() {
             Ok(()) => {
-                let digest = npc_image::digest(bytes).iter().fold(String::new(), |mut out, byte| {
-                    use std::fmt::Write as _;
-                    let _ = write!(out, "{byte:02x}");
-                    out
-                });
                 self.image_status.error = None;
-                self.image_status.digest = Some(format!("sha256:{digest}"));
+                self.image_status.digest = Some(npc_image::digest_text(bytes));
             }
             Err(why) => {
                 self.image = before;
@@ -465,7 +461,7 @@ impl Enforcer {
     /// Tells the resolver what a pod is now.
     fn resolve(&mut self, key: &Key, number: u32) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
-        let pod = resolved(&key.0, &known.pod, self.is_local(&key.0, known));
+        let pod = node_pod(&key.0, &known.pod, self.is_local(&key.0, known));
         if let Some(resolver) = &mut self.resolver {
             resolver.set_pod(number, pod);
         }
@@ -534,7 +530,7 @@ impl Enforcer {
         }
         let mut endpoints = Vec::new();
         for (key, known) in pods {
-            resolver.set_pod(known.number, resolved(&key.0, &known.pod, self.is_local(&key.0, known)));
+            resolver.set_pod(known.number, node_pod(&key.0, &known.pod, self.is_local(&key.0, known)));
             if let Some((interface, id)) = &known.placed {
                 endpoints.push(Endpoint { pod: known.number, interface: interface.index, id: *id });
             }
@@ -589,24 +585,4 @@ impl Enforcer {
 /// What a pod's number is kept under.
 fn identity((namespace, name): &Key, pod: &Pod) -> String {
     format!("{namespace}/{name}/{}", pod.uid)
-}
-
-/// A pod, as the resolver takes it.
-fn resolved(namespace: &str, pod: &Pod, local: bool) -> npc_resolver::Pod {
-    npc_resolver::Pod {
-        namespace: Arc::from(namespace),
-        labels: pod.labels.clone(),
-        addresses: pod.addresses.clone(),
-        ports: pod
-            .ports
-            .iter()
-            .map(|port| Named {
-                name: port.name.clone(),
-                protocol: Protocol::ALL.get(port.protocol as usize).copied().unwrap_or(Protocol::Tcp),
-                port: port.port,
-            })
-            .collect(),
-        host_network: pod.host_network,
-        local,
-    }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use npc_image::{Direction, Tier};
+use npc_image::Direction;
 use npc_node::{Cause, Event, Events};
 use npc_resolver::{Decision, Reason};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -55,7 +55,7 @@ pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
         Reason::Isolated { policy } => match of(policy) {
             None => Told::default(),
             Some(policy) => Told {
-                tier: Some(tier(policy.tier).to_owned()),
+                tier: Some(policy.tier.as_str().to_owned()),
                 policy: Some(policy.name.to_string()),
                 place: Some(spoken.image.place(policy.place)),
                 reason: "no rule allows it".to_owned(),
@@ -64,7 +64,7 @@ pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
         Reason::Rule { policy, rule } => {
             match of(policy).map(|policy| (policy, policy.rules.get(rule as usize))) {
                 Some((policy, Some(rule))) => Told {
-                    tier: Some(tier(policy.tier).to_owned()),
+                    tier: Some(policy.tier.as_str().to_owned()),
                     policy: Some(policy.name.to_string()),
                     place: Some(spoken.image.place(rule.place)),
                     reason: match rule.action {
@@ -77,14 +77,6 @@ pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
                 _ => Told::default(),
             }
         }
-    }
-}
-
-const fn tier(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Admin => "admin",
-        Tier::Namespaced => "policy",
-        Tier::Baseline => "baseline",
     }
 }
 

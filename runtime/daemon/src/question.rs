@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use npc_cluster::{Cluster, Index};
-use npc_driver::{Question, image_verdict};
-use npc_image::{Direction, Image, Protocol, Traffic};
+use npc_driver::{Question, image_traffic, image_verdict};
+use npc_image::{Direction, Image};
 use npc_model::{Connection, Endpoint, Verdict};
 use npc_node::Loaded;
 
@@ -86,13 +86,7 @@ fn kernel(
 ) -> Result<Option<bool>, String> {
     let Endpoint::Pod { pod, namespace, .. } = end else { return Ok(None) };
     let Some(interface) = interface(&namespace.name, &pod.name) else { return Ok(None) };
-    let traffic = match connection.traffic {
-        npc_model::Traffic::Port(protocol, port) => {
-            let protocol = Protocol::ALL.get(protocol as usize).copied().unwrap_or(Protocol::Tcp);
-            Traffic::Port(protocol, port)
-        }
-        npc_model::Traffic::Other => Traffic::Other,
-    };
+    let traffic = image_traffic(connection.traffic);
     let verdict = loaded.ask(direction, interface, addresses, traffic).map_err(|why| why.to_string())?;
     Ok(verdict.map(|verdict| verdict.passes))
 }

@@ -250,6 +250,18 @@ pub enum Tier {
     Baseline = 2,
 }
 
+impl Tier {
+    /// As the language writes it before a policy's name: `admin`, `policy` or `baseline`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Namespaced => "policy",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
 /// A direction, as the subject sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

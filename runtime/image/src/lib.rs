@@ -16,7 +16,7 @@ pub use image::{
 };
 pub use interpret::{Connection, Decision, Endpoint, Named, Pod, Traffic, Verdict, audit, verdict};
 pub use read::{ReadError, read};
-pub use write::{Digest, digest, write};
+pub use write::{Digest, digest, digest_text, write};
 
 /// The version of the format that this crate writes and reads.
 pub const VERSION: u32 = 1;

@@ -1,6 +1,7 @@
 //! Writes the format.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -48,6 +49,16 @@ impl Section {
 
 /// The absence of a set in a rule.
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// The digest of a file, as it is named elsewhere: `sha256:` and its digits.
+#[must_use]
+pub fn digest_text(bytes: &[u8]) -> String {
+    digest(bytes).iter().fold("sha256:".to_owned(), |mut out, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
 
 /// The digest of a file.
 #[must_use]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use npc_node::{Endpoint, Node};
 use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 use npc_tests::net::{index_of, ip, network, setting};
+use npc_tests::tables::image;
 
 const ROUNDS: usize = 5;
 const SECONDS: &str = "2";
@@ -47,9 +47,7 @@ pub(crate) fn main() {
     );
     let checked = Memory::one(&source).check(None);
     assert!(!checked.report.has_errors());
-    let output =
-        npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &Options::default(), None);
-    let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
+    let mut resolver = Resolver::new(image(&checked.program, checked.sources()), Vec::new());
     let (mut endpoints, mut hosts) = (Vec::new(), Vec::new());
     for (number, (name, address)) in (1..).zip(pods) {
         let host = network(name, &[address.parse().unwrap()]);

@@ -6,6 +6,7 @@ use std::process::Command;
 use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
+use npc_driver::image_traffic;
 use npc_image::Direction;
 use npc_model::{Connection, Endpoint as End};
 use npc_node::{Endpoint, LoadError, Loaded, Loader};
@@ -13,7 +14,7 @@ use npc_resolver::layout::LayoutError;
 use npc_tests::memory::Memory;
 use npc_tests::net::index_of;
 use npc_tests::random;
-use npc_tests::tables::{cluster, connection, image, pod, resolver, traffic};
+use npc_tests::tables::{cluster, connection, image, pod, resolver};
 use npc_tests::vectors::{Case, cases, folder};
 
 /// How many interfaces there are: no case has more pods.
@@ -53,7 +54,7 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Co
     let addresses = [&connection.source, &connection.destination].map(|end| end.address().unwrap());
     let mut side = |direction, end: &End<'_>| match end {
         End::Pod { place, .. } => loaded
-            .ask(direction, interfaces[*place], addresses, traffic(connection.traffic))
+            .ask(direction, interfaces[*place], addresses, image_traffic(connection.traffic))
             .unwrap()
             .is_some_and(|verdict| verdict.passes),
         End::Outside(_) => true,

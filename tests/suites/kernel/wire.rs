@@ -7,14 +7,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use npc_cluster::Cluster;
+use npc_driver::node_pod;
 use npc_image::Direction;
 use npc_model::{Connection, Endpoint as End, Traffic};
 use npc_node::{Endpoint, Node};
 use npc_program::values::port::Protocol;
-use npc_resolver::{Decision, Pod, Reason, Resolver};
-use npc_targets::{Options, Target};
+use npc_resolver::{Decision, Reason, Resolver};
 use npc_tests::memory::Memory;
 use npc_tests::net::{STEADY, Servers, index_of, network, python, reaches, setting};
+use npc_tests::tables;
 
 const PROGRAM: &str = r"admin policy no-c priority 1 for pods { app = b } in namespace x {
   deny ingress from pods { app = c } in namespace x on tcp/81 log
@@ -120,19 +121,9 @@ pub(crate) fn packets() {
 fn resolved(program: &str, cluster: &Cluster) -> Resolver {
     let checked = Memory::one(program).check(None);
     assert!(!checked.report.has_errors(), "{:?}", checked.report);
-    let options = Options::default();
-    let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
-    let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
+    let mut resolver = Resolver::new(tables::image(&checked.program, checked.sources()), Vec::new());
     for (place, pod) in cluster.pods.iter().enumerate() {
-        let resolved = Pod {
-            namespace: Arc::from("x"),
-            labels: pod.labels.clone(),
-            addresses: pod.addresses.clone(),
-            ports: Vec::new(),
-            host_network: false,
-            local: true,
-        };
-        resolver.set_pod(place as u32, resolved);
+        resolver.set_pod(place as u32, node_pod("x", pod, true));
     }
     resolver
 }

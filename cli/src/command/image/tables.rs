@@ -7,11 +7,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use npc_cluster::{Cluster, Pod};
-use npc_image::{Image, Named};
+use npc_cluster::Pod;
+use npc_driver::node_pod;
+use npc_image::Image;
 use npc_resolver::Resolver;
 use npc_resolver::layout::{Endpoint, Memory, Room, Shape, Tables};
-use npc_targets::image_protocol;
 
 use crate::files::{Error, print};
 use crate::project::read_cluster;
@@ -60,7 +60,8 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
     let mut endpoints = Vec::new();
     for (number, pod) in (0..).zip(&cluster.pods) {
         let local = is_local(pod);
-        resolver.set_pod(number, resolved(&cluster, pod, local));
+        let namespace = cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str());
+        resolver.set_pod(number, node_pod(namespace, pod, local));
         if local {
             let next = u32::try_from(endpoints.len() + 1).unwrap_or(u32::MAX);
             endpoints.push(Endpoint { pod: number, interface: next, id: next });
@@ -79,25 +80,6 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
         print(format!("# bpftool map dump name {}\n{}", shape.name, text(&shape, &bytes.borrow())))?;
     }
     Ok(())
-}
-
-fn resolved(cluster: &Cluster, pod: &Pod, local: bool) -> npc_resolver::Pod {
-    npc_resolver::Pod {
-        namespace: cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str()).into(),
-        labels: pod.labels.clone(),
-        addresses: pod.addresses.clone(),
-        ports: pod
-            .ports
-            .iter()
-            .map(|port| Named {
-                name: port.name.clone(),
-                protocol: image_protocol(port.protocol),
-                port: port.port,
-            })
-            .collect(),
-        host_network: pod.host_network,
-        local,
-    }
 }
 
 /// A part of a value, by the kernel program's types.

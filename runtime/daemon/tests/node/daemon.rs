@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use npc_targets::{Options, Target};
-use npc_tests::memory::Memory;
+use npc_targets::Target;
+use npc_tests::memory::{Memory, compiled};
 use serde_json::Value;
 
 use crate::world::{PODS, PROGRAM, World};
@@ -21,10 +21,7 @@ pub(crate) struct Daemon {
 
 /// The image of a program.
 pub(crate) fn image(program: &str) -> Vec<u8> {
-    let checked = Memory::one(program).check(None);
-    assert!(!checked.report.has_errors(), "{:?}", checked.report);
-    let options = Options::default();
-    npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None).image
+    compiled(&Memory::one(program), Target::Ebpf, None).unwrap().image
 }
 
 impl Daemon {
