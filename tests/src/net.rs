@@ -60,6 +60,45 @@ except OSError:
     print('cut', flush=True)
 ";
 
+/// What every test's own network begins with: where `ip netns` keeps its names, and where programs are pinned.
+const OWN: &str = "mount -t tmpfs none /run && mount -t bpf none /sys/fs/bpf && mkdir /run/cgroup && \
+                   mount -t cgroup2 none /run/cgroup && ip link set lo up";
+
+/// Whether this process may load the kernel program. Where it may not, it says that the suite is left out.
+///
+/// # Panics
+///
+/// Where it may not, and `NPC_TEST_KERNEL` says that it must.
+#[must_use]
+pub fn can_load(suite: &str) -> bool {
+    let Err(why) = npc_node::probe() else { return true };
+    println!("{suite}: LEFT OUT: it takes root, and Linux 6.6, to load a program: {why}");
+    assert!(std::env::var_os("NPC_TEST_KERNEL").is_none(), "`tests/all` has them");
+    false
+}
+
+/// Whether this process is in a network of its own, so that the interfaces are nobody else's. Where it is not,
+/// it has run itself again in one, after what `setup` does there.
+///
+/// # Panics
+///
+/// Where that run fails.
+#[must_use]
+pub fn is_in_own_network(setup: &str, prepare: impl FnOnce(&mut Command)) -> bool {
+    if std::env::var_os("NPC_TEST_NETWORK").is_some() {
+        return true;
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "sh", "-c", &format!("{OWN} && {setup} && exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(std::env::args_os().skip(1))
+        .env("NPC_TEST_NETWORK", "own");
+    prepare(&mut command);
+    assert!(command.status().unwrap().success());
+    false
+}
+
 /// Runs `ip`, which must succeed.
 pub fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();

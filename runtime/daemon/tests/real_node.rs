@@ -35,14 +35,11 @@ mod linux {
     use npc_targets::Target;
     use npc_tests::live::{kubectl, try_kubectl};
     use npc_tests::memory::Memory;
-    use npc_tests::net::{ip, python};
+    use npc_tests::net::{ip, is_in_own_network, python};
 
-    /// The test's own: its network, where containers are kept, where programs are pinned, and the name of
-    /// the node.
-    const OWN: &str = "mount -t tmpfs none /run && mount -t bpf none /sys/fs/bpf && mkdir -p /run/netns /run/cgroup && \
-                       mount -t cgroup2 none /run/cgroup && ip link set lo up && \
-                       { cat /etc/hosts; echo 127.0.0.1 node-1; } > /run/hosts && mount --bind /run/hosts /etc/hosts && \
-                       exec \"$0\" \"$@\"";
+    /// The name of the node leads to this machine.
+    const OWN: &str = "mkdir -p /run/netns && { cat /etc/hosts; echo 127.0.0.1 node-1; } > /run/hosts && \
+                       mount --bind /run/hosts /etc/hosts";
 
     const PORTS: [u16; 4] = [5432, 9187, 80, 22];
 
@@ -77,20 +74,15 @@ while True:
             println!("real node: LEFT OUT: NPC_TEST_TOOLS is not set; `tests/all` builds what it takes");
             return;
         };
-        if std::env::var_os("NPC_TEST_NETWORK").is_none() {
-            let state = tempfile::Builder::new().prefix("npc-real-node").tempdir().unwrap();
-            let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-            let status = Command::new("unshare")
-                .args(["--net", "--mount", "sh", "-c", OWN])
-                .arg(std::env::current_exe().unwrap())
-                .env("NPC_TEST_NETWORK", "own")
+        let state = tempfile::Builder::new().prefix("npc-real-node").tempdir().unwrap();
+        let in_own = is_in_own_network(OWN, |command| {
+            command
                 .env("NPC_TEST_STATE", state.path())
                 .env("KUBECONFIG", state.path().join("kubeconfig"))
                 .env("NPC_NODE_BINARIES", Path::new(env!("CARGO_BIN_EXE_npc-node")).parent().unwrap())
-                .env("PATH", path)
-                .status()
-                .unwrap();
-            assert!(status.success());
+                .env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()));
+        });
+        if !in_own {
             return;
         }
         let node = Node::start();

@@ -94,11 +94,6 @@ impl Asking<'_> {
     }
 }
 
-/// Whether this process may load the program, and why not.
-pub(crate) fn can_load() -> Result<(), LoadError> {
-    load(1).map(drop)
-}
-
 fn load(interface: u32) -> Result<Loaded, LoadError> {
     let checked = Memory::one(PROGRAM).check(None);
     assert!(!checked.report.has_errors());
