@@ -36,3 +36,30 @@ until_ready() {
   for _ in $(seq "$((seconds * 2))"); do "$@" >/dev/null 2>&1 && return 0; sleep 0.5; done
   return 1
 }
+
+# credentials: the key of service accounts, the administrator's token, and a kubeconfig with it, in the current folder.
+credentials() {
+  openssl genrsa -out accounts.key 2048 2>/dev/null
+  echo 'admin-token,admin,admin,system:masters' >tokens.csv
+  cat >kubeconfig <<CONFIG
+apiVersion: v1
+kind: Config
+clusters: [{name: local, cluster: {server: "https://127.0.0.1:16443", insecure-skip-tls-verify: true}}]
+users: [{name: admin, user: {token: admin-token}}]
+contexts: [{name: local, context: {cluster: local, user: admin}}]
+current-context: local
+CONFIG
+}
+
+# start_api ARGUMENT...: etcd, and the API server with these arguments more; until it is ready.
+start_api() {
+  start etcd etcd --data-dir "$STATE/etcd" --unsafe-no-fsync \
+    --listen-client-urls http://127.0.0.1:12379 --advertise-client-urls http://127.0.0.1:12379 \
+    --listen-peer-urls http://127.0.0.1:12380 --initial-advertise-peer-urls http://127.0.0.1:12380 \
+    --initial-cluster default=http://127.0.0.1:12380
+  start kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:12379 --secure-port=16443 \
+    --cert-dir="$STATE/certificates" --service-account-key-file=accounts.key --service-account-signing-key-file=accounts.key \
+    --service-account-issuer=https://kubernetes.default.svc --token-auth-file=tokens.csv --authorization-mode=RBAC,Node \
+    --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true "$@"
+  until_ready 90 kubectl get --raw /readyz || { echo "the API server does not become ready: $STATE/kube-apiserver.log" >&2; exit 1; }
+}

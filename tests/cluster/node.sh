@@ -15,20 +15,9 @@ if [ "${1:-}" = stop ]; then
   exit 0
 fi
 
-# start_api: etcd and the API server, which may be stopped and started again.
-start_api() {
-  start etcd etcd --data-dir "$STATE/etcd" --unsafe-no-fsync \
-    --listen-client-urls http://127.0.0.1:12379 --advertise-client-urls http://127.0.0.1:12379 \
-    --listen-peer-urls http://127.0.0.1:12380 --initial-advertise-peer-urls http://127.0.0.1:12380 \
-    --initial-cluster default=http://127.0.0.1:12380
-  # Pods reach it at its Service, so it is at an address of the node.
-  start kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:12379 --advertise-address=192.0.2.10 --bind-address=0.0.0.0 \
-    --secure-port=16443 --cert-dir="$STATE/certificates" --service-account-key-file=accounts.key \
-    --service-account-signing-key-file=accounts.key --service-account-issuer=https://kubernetes.default.svc \
-    --token-auth-file=tokens.csv --authorization-mode=RBAC,Node --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true
-  until_ready 90 kubectl get --raw /readyz || { echo "the API server does not become ready: $STATE/kube-apiserver.log" >&2; exit 1; }
-}
-if [ "${1:-}" = start-api ]; then start_api; exit 0; fi
+# Pods reach it at its Service, so it is at an address of the node.
+api=(--advertise-address=192.0.2.10 --bind-address=0.0.0.0)
+if [ "${1:-}" = start-api ]; then start_api "${api[@]}"; exit 0; fi
 if [ "${1:-}" = stop-api ]; then stop kube-apiserver; stop etcd; exit 0; fi
 
 ip link add node0 type veth peer name world0
@@ -38,17 +27,8 @@ ip addr add 192.0.2.10/24 dev node0
 ip route add default dev node0
 sysctl -q -w net.ipv4.ip_forward=1
 
-openssl genrsa -out accounts.key 2048 2>/dev/null
-echo 'admin-token,admin,admin,system:masters' >tokens.csv
-cat >kubeconfig <<C
-apiVersion: v1
-kind: Config
-clusters: [{name: local, cluster: {server: "https://127.0.0.1:16443", insecure-skip-tls-verify: true}}]
-users: [{name: admin, user: {token: admin-token}}]
-contexts: [{name: local, context: {cluster: local, user: admin}}]
-current-context: local
-C
-start_api
+credentials
+start_api "${api[@]}"
 
 mkdir -p cni containerd
 cat >cni/10-pods.conflist <<C

@@ -5,25 +5,8 @@ source "$(dirname "$0")/env.sh"
 "$(dirname "$0")/down.sh"
 rm -rf "$STATE"; mkdir -p "$STATE"; cd "$STATE"
 
-openssl genrsa -out accounts.key 2048 2>/dev/null
-echo 'admin-token,admin,admin,system:masters' >tokens.csv
-cat >kubeconfig <<CONFIG
-apiVersion: v1
-kind: Config
-clusters: [{name: local, cluster: {server: "https://127.0.0.1:16443", insecure-skip-tls-verify: true}}]
-users: [{name: admin, user: {token: admin-token}}]
-contexts: [{name: local, context: {cluster: local, user: admin}}]
-current-context: local
-CONFIG
-start etcd etcd --data-dir "$STATE/etcd" --unsafe-no-fsync \
-  --listen-client-urls http://127.0.0.1:12379 --advertise-client-urls http://127.0.0.1:12379 \
-  --listen-peer-urls http://127.0.0.1:12380 --initial-advertise-peer-urls http://127.0.0.1:12380 \
-  --initial-cluster default=http://127.0.0.1:12380
-start kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:12379 --bind-address=127.0.0.1 --secure-port=16443 \
-  --cert-dir="$STATE/certificates" --service-account-key-file=accounts.key --service-account-signing-key-file=accounts.key \
-  --service-account-issuer=https://kubernetes.default.svc --token-auth-file=tokens.csv --authorization-mode=RBAC,Node \
-  --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true --disable-admission-plugins=ServiceAccount
-until_ready 90 kubectl get --raw /readyz || { echo "the API server does not become ready: $STATE/kube-apiserver.log" >&2; exit 1; }
+credentials
+start_api --bind-address=127.0.0.1 --disable-admission-plugins=ServiceAccount
 
 # All of the published manifest but the containers.
 awk -v RS='---\n' '!/\nkind: Deployment\n/ { printf "---\n%s", $0 }' "$TOOLS/kyverno/config/install-latest-testing.yaml" >kyverno.yaml
