@@ -261,3 +261,11 @@ __noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct 
 	struct address *remote = direction == EGRESS ? &about.source : &about.destination;
 	return (decide_again(row, about.family, remote, about.protocol, about.destination_port) & ALLOW) != 0;
 }
+
+// Whether a packet that no rule allows passes for what went before it.
+static __always_inline int is_answered_for(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
+					   int direction)
+{
+	return packet->is_error ? is_error_of(skb, packet, endpoint, direction) :
+				  is_reply(packet, endpoint, direction);
+}

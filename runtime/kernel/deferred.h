@@ -63,7 +63,7 @@ __noinline int defer(struct __sk_buff *skb, struct packet *packet, struct endpoi
 {
 	if (!packet || !endpoint)
 		return 0;
-	if (packet->is_error ? is_error_of(skb, packet, endpoint, EGRESS) : is_reply(packet, endpoint, EGRESS))
+	if (is_answered_for(skb, packet, endpoint, EGRESS))
 		return 0;
 	remember(packet, endpoint, EGRESS, 1);
 	if (endpoint->wanting && packet->protocol == IPPROTO_TCP)
@@ -123,8 +123,7 @@ __noinline int settle(struct __sk_buff *skb, struct packet *packet, __u32 mark)
 				      packet->protocol, packet->destination_port);
 	int allow = (decision & ALLOW) != 0;
 	if (!allow && !deferred) {
-		allow = packet->is_error ? is_error_of(skb, packet, endpoint, EGRESS) :
-					   is_reply(packet, endpoint, EGRESS);
+		allow = is_answered_for(skb, packet, endpoint, EGRESS);
 		if (!allow)
 			trouble(BETWEEN);
 	}

@@ -68,8 +68,7 @@ static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, s
 		else if (endpoint->wanting)
 			remember_late(packet, endpoint, direction, 0);
 	} else {
-		allow = packet->is_error ? is_error_of(skb, packet, endpoint, direction) :
-					   is_reply(packet, endpoint, direction);
+		allow = is_answered_for(skb, packet, endpoint, direction);
 		if (allow)
 			decision |= ALLOW;
 	}

@@ -265,15 +265,15 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, StatusCode
 }
 
 async fn healthy(State(shared): State<Shared>) -> Result<&'static str, StatusCode> {
-    shared.ask(Message::Status).await?;
+    shared.ask(Message::Ready).await?;
     Ok("ok\n")
 }
 
 async fn ready(State(shared): State<Shared>) -> Result<&'static str, (StatusCode, &'static str)> {
-    let status = shared.ask(Message::Status).await.map_err(|code| (code, "stopping\n"))?;
-    match status.ready {
-        true => Ok("ok\n"),
-        false => Err((StatusCode::SERVICE_UNAVAILABLE, "no image is in force yet\n")),
+    match shared.ask(Message::Ready).await {
+        Ok(true) => Ok("ok\n"),
+        Ok(false) => Err((StatusCode::SERVICE_UNAVAILABLE, "no image is in force yet\n")),
+        Err(code) => Err((code, "stopping\n")),
     }
 }
 

@@ -5,6 +5,7 @@ mod answers;
 mod places;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ pub(crate) enum Message {
     Add(Added, oneshot::Sender<Result<(), String>>),
     Ask(Vec<Asked>, oneshot::Sender<Vec<Answer>>),
     Recent(oneshot::Sender<Vec<Flow>>),
+    /// Whether an image is in force.
+    Ready(oneshot::Sender<bool>),
     Status(oneshot::Sender<Status>),
     Numbers(oneshot::Sender<Numbers>),
     /// Undo everything and stop.
@@ -99,7 +102,18 @@ struct Known {
     unplaced: Option<NotFound>,
 }
 
-type Key = (String, String);
+/// A pod, by its namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    namespace: String,
+    name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
 
 /// What one generation said, for events that are of it.
 #[derive(Debug)]
@@ -127,7 +141,7 @@ pub(crate) struct Enforcer {
     resolver: Option<Resolver>,
     /// The interfaces that are judged, by name.
     attached: HashSet<String>,
-    /// The interfaces that are no pod's and by which packets to services may leave, by name.
+    /// The interfaces that are no pod's, by which packets to services may leave.
     leaving: HashSet<(u32, String)>,
     spoken: VecDeque<Spoken>,
     recent: VecDeque<Flow>,
@@ -246,13 +260,13 @@ impl Enforcer {
                 self.flush();
             }
             Message::SetPod(namespace, pod) => {
-                let key = (namespace, pod.name.clone());
+                let key = Key { namespace, name: pod.name.clone() };
                 self.set_pod(key.clone(), *pod);
                 self.flush();
                 self.place(&key);
             }
             Message::RemovePod(namespace, name) => {
-                self.remove_pod(&(namespace, name));
+                self.remove_pod(&Key { namespace, name });
                 self.flush();
                 self.forgetful = true;
             }
@@ -267,6 +281,9 @@ impl Enforcer {
             }
             Message::Recent(answer) => {
                 let _ = answer.send(self.recent.iter().cloned().collect());
+            }
+            Message::Ready(answer) => {
+                let _ = answer.send(self.resolver.is_some());
             }
             Message::Status(answer) => {
                 let _ = answer.send(self.status());
@@ -368,13 +385,13 @@ impl Enforcer {
         let pods = self.pods.get_or_insert_default();
         let there: HashSet<(&str, &str)> =
             all.iter().map(|(namespace, pod)| (namespace.as_str(), pod.name.as_str())).collect();
-        let is_gone = |(namespace, name): &&Key| !there.contains(&(namespace.as_str(), name.as_str()));
+        let is_gone = |key: &&Key| !there.contains(&(key.namespace.as_str(), key.name.as_str()));
         let gone: Vec<Key> = pods.keys().filter(is_gone).cloned().collect();
         for key in &gone {
             self.remove_pod(key);
         }
         for (namespace, pod) in all {
-            let key = (namespace, pod.name.clone());
+            let key = Key { namespace, name: pod.name.clone() };
             let same =
                 self.pods.as_ref().and_then(|pods| pods.get(&key)).is_some_and(|known| known.pod == pod);
             if !same {
@@ -408,8 +425,8 @@ impl Enforcer {
     ///
     /// One whose namespace is not known is nobody's, until it is: policies may select it by the labels of its
     /// namespace.
-    fn is_local(&self, namespace: &str, known: &Known) -> bool {
-        if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(namespace)) {
+    fn is_local(&self, key: &Key, known: &Known) -> bool {
+        if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(&key.namespace)) {
             return false;
         }
         match &self.config.node {
@@ -420,7 +437,7 @@ impl Enforcer {
 
     fn set_pod(&mut self, key: Key, mut pod: Pod) {
         let Some(pods) = &mut self.pods else { return };
-        let known = match pods.entry(key.clone()) {
+        match pods.entry(key.clone()) {
             std::collections::btree_map::Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 if known.pod.uid != pod.uid {
@@ -433,37 +450,32 @@ impl Enforcer {
                     pod.addresses = std::mem::take(&mut known.pod.addresses);
                 }
                 known.pod = pod;
-                known
             }
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let number = self.next_number;
                 self.next_number = self.next_number.wrapping_add(1);
-                entry.insert(Known { number, pod, placed: None, unplaced: None })
+                entry.insert(Known { number, pod, placed: None, unplaced: None });
             }
-        };
-        let number = known.number;
-        self.resolve(&key, number);
+        }
+        self.resolve(&key);
     }
 
     /// The pods of a namespace that is known now.
     fn resolve_namespace(&mut self, name: &str) {
-        let first = (name.to_owned(), String::new());
+        let first = Key { namespace: name.to_owned(), name: String::new() };
         let pods = self.pods.iter().flat_map(|pods| pods.range(first.clone()..));
-        let own: Vec<(Key, u32)> = pods
-            .take_while(|((namespace, _), _)| namespace == name)
-            .map(|(key, known)| (key.clone(), known.number))
-            .collect();
-        for (key, number) in own {
-            self.resolve(&key, number);
+        let own = pods.map(|(key, _)| key).take_while(|key| key.namespace == name);
+        for key in own.cloned().collect::<Vec<Key>>() {
+            self.resolve(&key);
         }
     }
 
     /// Tells the resolver what a pod is now.
-    fn resolve(&mut self, key: &Key, number: u32) {
+    fn resolve(&mut self, key: &Key) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
-        let pod = node_pod(&key.0, &known.pod, self.is_local(&key.0, known));
+        let (number, local) = (known.number, self.is_local(key, known));
         if let Some(resolver) = &mut self.resolver {
-            resolver.set_pod(number, pod);
+            resolver.set_pod(number, node_pod(&key.namespace, &known.pod, local));
         }
     }
 
@@ -524,19 +536,20 @@ impl Enforcer {
         let addresses = self.runtime.block_on(self.interfaces.own_addresses());
         let addresses = addresses.map_err(|why| why.to_string())?;
         let mut resolver =
-            Resolver::new(Arc::clone(&image), addresses.clone()).with_services(&self.config.services);
+            Resolver::with_services(Arc::clone(&image), addresses.clone(), &self.config.services);
         for namespace in namespaces.values() {
             resolver.set_namespace(&namespace.name, namespace.labels.clone());
         }
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut here) = (Vec::new(), Vec::new());
         for (key, known) in pods {
-            resolver.set_pod(known.number, node_pod(&key.0, &known.pod, self.is_local(&key.0, known)));
+            resolver.set_pod(known.number, node_pod(&key.namespace, &known.pod, self.is_local(key, known)));
             if let Some((interface, id)) = &known.placed {
+                here.push(key.clone());
                 endpoints.push(Endpoint { pod: known.number, interface: interface.index, id: *id });
             }
         }
         resolver.take_changes();
-        let keys: Vec<Key> = pods.keys().cloned().collect();
+        let known = pods.len();
         let before = self.node.enforce(&resolver, &endpoints).map_err(|why| why.to_string())?;
         if let Some(before) = before {
             self.add_counters(&before);
@@ -556,15 +569,13 @@ impl Enforcer {
         info!(
             generation = self.node.generation(),
             policies = image.policies.len(),
-            pods = keys.len(),
-            here = endpoints.len(),
+            pods = known,
+            here = here.len(),
             milliseconds = began.elapsed().as_millis() as u64,
             "in force"
         );
         self.numbers.last_enforced = began.elapsed();
-        for key in &keys {
-            self.attach(key);
-        }
+        self.attach(&here);
         self.guard_ways_out();
         Ok(())
     }
@@ -583,6 +594,6 @@ impl Enforcer {
 }
 
 /// What a pod's number is kept under.
-fn identity((namespace, name): &Key, pod: &Pod) -> String {
-    format!("{namespace}/{name}/{}", pod.uid)
+fn identity(key: &Key, pod: &Pod) -> String {
+    format!("{key}/{}", pod.uid)
 }

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::place::put;
 
 /// The bits of an identity that a packet can carry from one hook to the next.
 const CARRIED: u32 = (1 << 13) - 1;
@@ -59,12 +61,8 @@ impl Identities {
     }
 
     fn save(&self) -> io::Result<()> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-        beside.write_all(&serde_json::to_vec(&self.kept)?)?;
-        beside.persist(&self.file).map_err(|error| error.error)?;
-        Ok(())
+        fs::create_dir_all(self.file.parent().unwrap_or(Path::new(".")))?;
+        put(&self.file, &serde_json::to_vec(&self.kept)?, 0o600)
     }
 }
 

@@ -10,11 +10,12 @@ mod command;
 mod control;
 mod enforcer;
 mod flow;
+mod followed;
 mod identities;
-mod image_file;
 mod interfaces;
 mod metrics;
 mod open;
+mod place;
 mod question;
 mod source;
 

@@ -1,5 +1,5 @@
-//! The connections that a pod has before its packets are judged: those that the kernel tracks, and those of
-//! the sockets in the pod's network.
+//! The connections that pods have before their packets are judged: those that the kernel tracks, and those of
+//! the sockets in the pods' networks.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,19 +15,14 @@ use tracing::debug;
 /// Where container runtimes keep the networks of pods.
 const NETWORKS: &str = "/run/netns";
 
-/// The connections of the pod that has these addresses. What cannot be read is left out: such connections
+/// The connections of the pods that have these addresses. What cannot be read is left out: such connections
 /// go on with the first packet that the side sends which opened them.
 pub(crate) fn of(addresses: &[IpAddr], services: &[IpNet]) -> Vec<OpenConnection> {
     let tracked = fs::read_to_string("/proc/net/nf_conntrack").unwrap_or_default();
     let mut all: Vec<OpenConnection> =
         tracked.lines().flat_map(|line| of_tracked(line, addresses)).flatten().collect();
-    for connection in of_sockets(addresses) {
-        let known =
-            |other: &OpenConnection| (other.local, other.remote) == (connection.local, connection.remote);
-        if !all.iter().any(known) {
-            all.push(connection);
-        }
-    }
+    let known: HashSet<(SocketAddr, SocketAddr)> = all.iter().map(|own| (own.local, own.remote)).collect();
+    all.extend(of_sockets(addresses).filter(|own| !known.contains(&(own.local, own.remote))));
     for connection in &mut all {
         let to = connection.remote.ip();
         connection.to_service =
@@ -73,14 +68,10 @@ fn of_tracked(line: &str, addresses: &[IpAddr]) -> [Option<OpenConnection>; 2] {
     ]
 }
 
-/// What the sockets of the pod are connected to.
-fn of_sockets(addresses: &[IpAddr]) -> Vec<OpenConnection> {
-    let Ok(networks) = fs::read_dir(NETWORKS) else { return Vec::new() };
-    networks
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .map(|network| in_network(&network, addresses))
-        .find(|found| !found.is_empty())
-        .unwrap_or_default()
+/// What the sockets of the pods are connected to.
+fn of_sockets(addresses: &[IpAddr]) -> impl Iterator<Item = OpenConnection> {
+    let networks = fs::read_dir(NETWORKS).into_iter().flatten();
+    networks.filter_map(|entry| Some(entry.ok()?.path())).flat_map(|network| in_network(&network, addresses))
 }
 
 /// Reads the tables of a network, in a thread of its own, which goes there and ends.

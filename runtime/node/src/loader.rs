@@ -12,8 +12,8 @@ use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, ProgramArray, RingBu
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, LinkOrder, ProgramError, ProgramFd, SchedClassifier,
-    TcAttachType, TestRun as _, TestRunOptions,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, LinkOrder, Program, ProgramError, ProgramFd,
+    SchedClassifier, TcAttachType, TestRun as _, TestRunOptions,
 };
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use npc_image::{Direction, Image, Traffic};
@@ -65,10 +65,6 @@ pub struct Loaded {
     ebpf: Ebpf,
     tables: Tables<Table>,
     has_services: bool,
-    /// The programs that are attached, so far as they are loaded.
-    entries: Vec<&'static str>,
-    /// Whether the programs that are only asked are loaded, too.
-    may_ask: bool,
 }
 
 /// Packets that were dropped whatever the policies say, and reports that did not come through.
@@ -154,18 +150,12 @@ impl Loader {
         let mut ebpf = loader.load(PROGRAM)?;
         let tables = Tables::new(room, endpoints, |shape| table(&ebpf, shape.name, shape.bytes()))?;
         for name in ["from_pod", "to_pod", "leave", "leave_network"] {
-            program(&mut ebpf, name)?.load()?;
+            program(&mut ebpf, name)?;
         }
         if resolver.has_services() {
-            socket_program(&mut ebpf, "arrive")?.load()?;
+            socket_program(&mut ebpf, "arrive")?;
         }
-        let loaded = Loaded {
-            ebpf,
-            tables,
-            has_services: resolver.has_services(),
-            entries: Vec::new(),
-            may_ask: false,
-        };
+        let loaded = Loaded { ebpf, tables, has_services: resolver.has_services() };
         loaded.tables.write_all(resolver)?;
         Ok(loaded)
     }
@@ -185,17 +175,31 @@ fn table(ebpf: &Ebpf, name: &'static str, bytes: usize) -> Result<Table, LoadErr
     }
 }
 
+/// A program of the interfaces', which is loaded where it was not yet: those that are only attached, or only
+/// asked, need not be in every generation.
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, LoadError> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
-    Ok(program.try_into()?)
+    let program: &mut SchedClassifier = find(ebpf, name)?;
+    if program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program)
 }
 
+/// The same of a program of the sockets'.
 fn socket_program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut CgroupSkb, LoadError> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
+    let program: &mut CgroupSkb = find(ebpf, name)?;
+    if program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program)
+}
+
+fn find<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<P, LoadError>
+where
+    P: TryFrom<&'e mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name);
+    let program = program.ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
     Ok(program.try_into()?)
 }
 
@@ -268,10 +272,6 @@ impl Loaded {
     ///
     /// Where that is not the root of one.
     pub fn attach_arriving(&mut self, root: &File) -> Result<FdLink, LoadError> {
-        if !self.entries.contains(&"enter_arrive") {
-            socket_program(&mut self.ebpf, "enter_arrive")?.load()?;
-            self.entries.push("enter_arrive");
-        }
         let program = socket_program(&mut self.ebpf, "enter_arrive")?;
         let link = program.attach(root, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)?;
         let link = program.take_link(link)?;
@@ -308,12 +308,7 @@ impl Loaded {
         at: TcAttachType,
         order: LinkOrder,
     ) -> Result<Option<FdLink>, LoadError> {
-        let is_loaded = self.entries.contains(&name);
         let program = program(&mut self.ebpf, name)?;
-        if !is_loaded {
-            program.load()?;
-            self.entries.push(name);
-        }
         let link = match program.attach_with_options(interface, at, TcAttachOptions::TcxOrder(order)) {
             Err(ProgramError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::AlreadyExists =>
@@ -481,12 +476,6 @@ impl Loaded {
             Direction::Egress => "ask_from_pod",
             Direction::Ingress => "ask_to_pod",
         };
-        if !self.may_ask {
-            for name in ["ask_from_pod", "ask_to_pod"] {
-                program(&mut self.ebpf, name)?.load()?;
-            }
-            self.may_ask = true;
-        }
         match packet::opening(source, destination, traffic) {
             None => Ok(None),
             Some(packet) => Ok(Some(self.run_program(name, interface, &packet, 1)?.verdict)),

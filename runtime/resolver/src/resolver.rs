@@ -68,6 +68,12 @@ impl Resolver {
     /// Of an image, on a node with these addresses, without pods.
     #[must_use]
     pub fn new(image: Arc<Image>, node: Vec<IpAddr>) -> Self {
+        Self::with_services(image, node, &[])
+    }
+
+    /// The same, where some addresses stand for pods that they are translated to.
+    #[must_use]
+    pub fn with_services(image: Arc<Image>, node: Vec<IpAddr>, services: &[IpNet]) -> Self {
         let mut is_peer = vec![false; image.pod_terms.len()];
         let mut of_term: Vec<Vec<u32>> = vec![Vec::new(); image.pod_terms.len()];
         for (number, policy) in (0..).zip(&image.policies) {
@@ -82,52 +88,26 @@ impl Resolver {
                 }
             }
         }
+        let terms = Terms::new(&image);
+        let mut tables = Tables::new(image);
         let mut resolver = Self {
-            trie: Trie::new(image.addresses.v4.iter().copied(), image.addresses.v6.iter().copied()),
-            terms: Terms::new(&image),
+            trie: blocks(services, &mut tables),
+            terms,
             is_peer,
             of_term,
             node,
-            services: Vec::new(),
+            services: services.to_vec(),
             namespaces: FxHashMap::default(),
             pods: FxHashMap::default(),
             owners: FxHashMap::default(),
             classes_of: FxHashMap::default(),
             changes: Vec::new(),
-            tables: Tables::new(image),
+            tables,
         };
         for address in resolver.node.clone() {
             resolver.refresh(address);
         }
         resolver
-    }
-
-    /// The addresses that stand for pods that they are translated to. To be told before any pod.
-    #[must_use]
-    pub fn with_services(mut self, services: &[IpNet]) -> Self {
-        if services.is_empty() {
-            return self;
-        }
-        self.services = services.to_vec();
-        let image = Arc::clone(&self.tables.image);
-        let mut of_class = |class: u32| {
-            let key = PeerKey { addresses: class, node: false, service: true, identity: Identity::default() };
-            self.tables.acquire_class(&key, &mut self.changes)
-        };
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for service in services {
-            match service {
-                IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits())),
-                IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
-            }
-        }
-        let v4 = overlaid(&image.addresses.v4, v4, |last| last.checked_add(1), &mut of_class);
-        let v6 = overlaid(&image.addresses.v6, v6, |last| last.checked_add(1), &mut of_class);
-        self.trie = Trie::new(v4.into_iter(), v6.into_iter());
-        for address in self.node.clone() {
-            self.refresh(address);
-        }
-        self
     }
 
     /// The labels of a namespace, new or changed.
@@ -452,14 +432,37 @@ impl Resolver {
     }
 }
 
+/// From addresses to the classes of their blocks, with classes of their own for those of services.
+fn blocks(services: &[IpNet], tables: &mut Tables) -> Trie {
+    let image = Arc::clone(&tables.image);
+    let (own_v4, own_v6) = (&image.addresses.v4, &image.addresses.v6);
+    if services.is_empty() {
+        return Trie::new(own_v4.iter().copied(), own_v6.iter().copied());
+    }
+    let mut of_class = |class: u32| {
+        let key = PeerKey { addresses: class, node: false, service: true, identity: Identity::default() };
+        // There are no rows yet, so that nothing changes.
+        tables.acquire_class(&key, &mut Vec::new())
+    };
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for service in services {
+        match service {
+            IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+            IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
+        }
+    }
+    let v4 = overlaid(own_v4, &v4, |last| last.checked_add(1), &mut of_class);
+    let v6 = overlaid(own_v6, &v6, |last| last.checked_add(1), &mut of_class);
+    Trie::new(v4.into_iter(), v6.into_iter())
+}
+
 /// Ranges, by where each begins, with other classes for what lies in some blocks.
 fn overlaid<K: Copy + Ord>(
     ranges: &[(K, u32)],
-    mut blocks: Vec<(K, K)>,
+    blocks: &[(K, K)],
     next: impl Fn(K) -> Option<K>,
     mut of_class: impl FnMut(u32) -> u32,
 ) -> Vec<(K, u32)> {
-    blocks.sort_unstable();
     // Where anything may begin or end.
     let mut edges: Vec<K> = ranges.iter().map(|(first, _)| *first).collect();
     edges.extend(blocks.iter().flat_map(|(first, last)| [Some(*first), next(*last)]).flatten());

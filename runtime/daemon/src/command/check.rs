@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use npc_node::probe;
@@ -78,18 +78,21 @@ fn findings(pins: &Path) -> Vec<Finding> {
     ]
 }
 
+/// What is mounted, and of which kind.
+pub(super) fn mounts() -> Vec<(PathBuf, String)> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let of = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        Some((PathBuf::from(words.next()?), words.next()?.to_owned()))
+    };
+    mounts.lines().filter_map(of).collect()
+}
+
 /// Whether a folder, or the first one above it that is there, is in a bpffs.
 fn is_bpffs(folder: &Path) -> bool {
     let there = folder.ancestors().find(|folder| folder.exists());
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let Some(there) = there.and_then(|there| there.canonicalize().ok()) else { return false };
-    let longest = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ');
-            let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
-            there.starts_with(place).then_some((place.len(), kind))
-        })
-        .max_by_key(|(length, _)| *length);
-    longest.is_some_and(|(_, kind)| kind == "bpf")
+    let mounts = mounts();
+    let above = mounts.iter().filter(|(place, _)| there.starts_with(place));
+    above.max_by_key(|(place, _)| place.as_os_str().len()).is_some_and(|(_, kind)| kind == "bpf")
 }

@@ -1,7 +1,6 @@
 //! `npc-node install-cni`
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::InstallCni;
 use crate::client::{Error, print};
+use crate::place::put;
 
 /// The plugin's name, as its file and in the chain.
 const PLUGIN: &str = "npc-cni";
@@ -33,7 +33,7 @@ pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
     let beside = own.with_file_name(PLUGIN);
     let bytes =
         fs::read(&beside).map_err(|why| Error::Other(format!("cannot read {}: {why}", beside.display())))?;
-    put(&binary, &bytes, 0o755)?;
+    put(&binary, &bytes, 0o755).map_err(|why| cannot_write(&binary, &why))?;
     let entry = json!({"type": PLUGIN, "socket": options.socket});
     let changed = change(&list, |plugins| match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
         Some(plugin) => *plugin = entry,
@@ -88,17 +88,10 @@ fn change(list: &Path, to: impl FnOnce(&mut Vec<Value>)) -> Result<bool, Error> 
     }
     let text = serde_json::to_vec_pretty(&configuration).map_err(|why| cannot(why.to_string()))?;
     let mode = fs::metadata(list).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777);
-    put(list, &text, mode)?;
+    put(list, &text, mode).map_err(|why| cannot_write(list, &why))?;
     Ok(true)
 }
 
-/// Puts a file in its place at once.
-fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let cannot = |why: std::io::Error| Error::Other(format!("cannot write {}: {why}", path.display()));
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut beside = tempfile::Builder::new().prefix(".npc").tempfile_in(folder).map_err(cannot)?;
-    beside.write_all(bytes).map_err(cannot)?;
-    beside.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(cannot)?;
-    beside.persist(path).map_err(|error| cannot(error.error))?;
-    Ok(())
+fn cannot_write(path: &Path, why: &std::io::Error) -> Error {
+    Error::Other(format!("cannot write {}: {why}", path.display()))
 }

@@ -18,7 +18,7 @@ use crate::client::Error;
 use crate::control::{self, Shared};
 use crate::enforcer::{Config, Enforcer, Message};
 use crate::interfaces::Interfaces;
-use crate::{image_file, source};
+use crate::{followed, source};
 
 /// How many messages may wait.
 const WAITING: usize = 4096;
@@ -67,12 +67,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
 
 /// Where the second version of control groups is mounted.
 fn cgroup_root() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(place))
-    })
+    super::check::mounts().into_iter().find(|(_, kind)| kind == "cgroup2").map(|(place, _)| place)
 }
 
 /// A block of addresses, or one address.
@@ -158,7 +153,7 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         tokio::spawn(source::kubernetes::follow(client, to.clone()));
     }
     let (path, images) = (options.image.clone(), to.clone());
-    tokio::spawn(async move { image_file::follow(&path, images, Message::Image).await });
+    tokio::spawn(async move { followed::follow(&path, images, |read| vec![Message::Image(read)]).await });
     let shared = Shared { enforcer: to.clone(), flows };
     let app = control::on_socket(shared.clone());
     let (ended, end) = tokio::sync::oneshot::channel::<()>();

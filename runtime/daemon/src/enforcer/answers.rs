@@ -7,7 +7,7 @@ use npc_cluster::{Cluster, Namespace};
 use npc_node::{Event, Loaded, Troubles};
 use tracing::warn;
 
-use super::{Enforcer, Known, RECENT, Spoken};
+use super::{Enforcer, Key, Known, RECENT, Spoken};
 use crate::control::{Answer, Asked, PodStatus, Status};
 use crate::flow;
 use crate::metrics::{Counted, Numbers};
@@ -20,13 +20,12 @@ impl Enforcer {
                 // Few are asked for, at a limited rate.
                 let owns = |known: &&Known| !known.pod.host_network && known.pod.addresses.contains(address);
                 let found = self.pods.iter().flatten().find(|(_, known)| owns(known));
-                found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
+                found.map(|(key, _)| key.to_string())
             };
             let of = |id: u32| {
                 let mut pods = self.pods.iter().flatten();
                 let is = |known: &Known| known.placed.as_ref().is_some_and(|(_, own)| *own == id);
-                let found = pods.find(|(_, known)| is(known));
-                found.map(|((namespace, name), _)| format!("{namespace}/{name}"))
+                pods.find(|(_, known)| is(known)).map(|(key, _)| key.to_string())
             };
             let spoken = self.spoken.iter().find(|spoken| spoken.generation == event.generation);
             let flow = flow::tell(event, spoken, of(event.endpoint), pod);
@@ -43,7 +42,8 @@ impl Enforcer {
     pub(super) fn ask(&mut self, asked: &[Asked]) -> Vec<Answer> {
         let cluster = self.cluster();
         let numbers = |namespace: &str, name: &str| {
-            let known = self.pods.as_ref()?.get(&(namespace.to_owned(), name.to_owned()))?;
+            let key = Key { namespace: namespace.to_owned(), name: name.to_owned() };
+            let known = self.pods.as_ref()?.get(&key)?;
             known.placed.as_ref().map(|(interface, _)| interface.index)
         };
         let (Some(image), Some(loaded)) = (&self.image, self.node.loaded()) else {
@@ -58,8 +58,8 @@ impl Enforcer {
         let namespaces: Vec<Namespace> =
             self.namespaces.iter().flatten().map(|(_, own)| own.clone()).collect();
         let mut cluster = Cluster { namespaces, pods: Vec::new() };
-        for ((namespace, _), known) in self.pods.iter().flatten() {
-            let Some(place) = cluster.namespace(namespace) else { continue };
+        for (key, known) in self.pods.iter().flatten() {
+            let Some(place) = cluster.namespace(&key.namespace) else { continue };
             let mut pod = known.pod.clone();
             pod.namespace = place;
             if known.placed.is_some() {
@@ -72,7 +72,7 @@ impl Enforcer {
     }
 
     pub(super) fn status(&mut self) -> Status {
-        let pods = self.pods.iter().flatten().filter_map(|((namespace, name), known)| {
+        let pods = self.pods.iter().flatten().filter_map(|(key, known)| {
             let here = known.placed.is_some()
                 || self
                     .config
@@ -81,7 +81,7 @@ impl Enforcer {
                     .is_some_and(|node| *node == known.pod.node && !known.pod.host_network);
             let isolation = self.resolver.as_ref().map(|resolver| resolver.isolation(known.number));
             here.then(|| PodStatus {
-                pod: format!("{namespace}/{name}"),
+                pod: key.to_string(),
                 addresses: known.pod.addresses.clone(),
                 interface: known.placed.as_ref().map(|(interface, _)| interface.name.clone()),
                 not_enforced: known.unplaced.as_ref().map(ToString::to_string),

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use npc_node::{Endpoint, LoadError};
+use npc_node::{Endpoint, LoadError, OpenConnection};
 use npc_resolver::layout::LayoutError;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, error, info, warn};
 
-use super::{Added, Answered, Enforcer, Key, identity};
+use super::{Added, Answered, Enforcer, Key, Known, identity};
 use crate::interfaces::{Interface, Link, NotFound};
 use crate::open;
 
@@ -48,17 +48,35 @@ impl Enforcer {
         }
     }
 
-    /// Judges the packets of a pod that has its place.
-    pub(super) fn attach(&mut self, key: &Key) {
+    /// Judges the packets of pods that have their places.
+    pub(super) fn attach(&mut self, keys: &[Key]) {
+        // What is open goes on, where it is allowed: it is read once for all whose packets were not judged.
+        let known = keys.iter().filter_map(|key| self.pods.as_ref()?.get(key));
+        let is_new = |known: &&Known| {
+            known.placed.as_ref().is_some_and(|(interface, _)| !self.attached.contains(&interface.name))
+        };
+        let addresses: Vec<IpAddr> =
+            known.filter(is_new).flat_map(|known| known.pod.addresses.iter().copied()).collect();
+        let open = if addresses.is_empty() || self.node.loaded().is_none() {
+            Vec::new()
+        } else {
+            open::of(&addresses, &self.config.services)
+        };
+        for key in keys {
+            self.attach_one(key, &open);
+        }
+    }
+
+    fn attach_one(&mut self, key: &Key, open: &[OpenConnection]) {
         let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
         let Some((interface, id)) = &known.placed else { return };
         let Some(loaded) = self.node.loaded() else { return };
         let name = interface.name.clone();
         let is_new = !self.attached.contains(&name);
         if is_new {
-            // What is open goes on, where it is allowed.
-            let open = open::of(&known.pod.addresses, &self.config.services);
-            debug!(pod = %format!("{}/{}", key.0, key.1), connections = open.len(), "were open before");
+            let is_own = |own: &&OpenConnection| known.pod.addresses.contains(&own.local.ip());
+            let open: Vec<OpenConnection> = open.iter().filter(is_own).copied().collect();
+            debug!(pod = %key, connections = open.len(), "were open before");
             let now = clock_gettime(ClockId::Boottime);
             let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
             if let Err(why) = loaded.remember(*id, &open, now) {
@@ -68,12 +86,12 @@ impl Enforcer {
         match self.node.attach(&name) {
             Ok(()) => {
                 if is_new {
-                    info!(pod = %format!("{}/{}", key.0, key.1), interface = %name, "judged from now on");
+                    info!(pod = %key, interface = %name, "judged from now on");
                 }
                 self.attached.insert(name);
             }
             Err(why) => {
-                error!(pod = %format!("{}/{}", key.0, key.1), interface = %name, %why, "not judged");
+                error!(pod = %key, interface = %name, %why, "not judged");
                 known.unplaced = Some(NotFound::Kernel(why.to_string()));
                 known.placed = None;
             }
@@ -110,14 +128,14 @@ impl Enforcer {
             Err(why) => {
                 if let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) {
                     if known.unplaced.as_ref() != Some(&why) && !why.is_elsewhere() {
-                        warn!(pod = %format!("{}/{}", key.0, key.1), %why, "its interface is not found");
+                        warn!(pod = %key, %why, "its interface is not found");
                     }
                     known.unplaced = Some(why);
                 }
                 Ok(())
             }
         }
-        .unwrap_or_else(|why: String| error!(pod = %format!("{}/{}", key.0, key.1), %why, "not judged"));
+        .unwrap_or_else(|why: String| error!(pod = %key, %why, "not judged"));
     }
 
     /// A pod's interface is known.
@@ -125,27 +143,23 @@ impl Enforcer {
         if let Some((other, _)) = self.pods.iter().flatten().find(|(other, known)| {
             *other != key && known.placed.as_ref().is_some_and(|(own, _)| own.index == interface.index)
         }) {
-            return Err(format!(
-                "its interface {} is that of the pod {}/{}",
-                interface.name, other.0, other.1
-            ));
+            return Err(format!("its interface {} is that of the pod {other}", interface.name));
         }
         let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return Ok(()) };
         let id = self.identities.of(&identity(key, &known.pod)).map_err(|why| {
             format!("{}: the number of the pod cannot be kept: {why}", self.config.identities.display())
         })?;
-        let number = known.number;
-        let endpoint = Endpoint { pod: number, interface: interface.index, id };
+        let endpoint = Endpoint { pod: known.number, interface: interface.index, id };
         known.placed = Some((interface, id));
         known.unplaced = None;
         if self.config.node.is_none() {
             // Now it is known to be here.
-            self.resolve(key, number);
+            self.resolve(key);
             self.flush();
         }
         if let Some(resolver) = &self.resolver {
             match self.node.set_endpoint(resolver, endpoint) {
-                Ok(()) => self.attach(key),
+                Ok(()) => self.attach(std::slice::from_ref(key)),
                 Err(LoadError::Layout(LayoutError::Full(_))) => self.enforce_or_say(),
                 Err(why) => return Err(why.to_string()),
             }
@@ -171,12 +185,12 @@ impl Enforcer {
             }
         }
         for (key, number) in &lost {
-            debug!(pod = %format!("{}/{}", key.0, key.1), "its interface is gone");
+            debug!(pod = %key, "its interface is gone");
             if let Err(why) = self.node.remove_endpoint(*number) {
                 error!(%why, "a pod cannot be removed from the tables");
             }
             if self.config.node.is_none() {
-                self.resolve(key, *number);
+                self.resolve(key);
             }
         }
         let names: HashSet<&String> = links.values().map(|link| &link.name).collect();
@@ -208,7 +222,7 @@ impl Enforcer {
     /// A pod is about to start. Its packets are judged before it has sent one: by its policies where it
     /// is known by then; where not, all are dropped until it is.
     pub(super) fn add(&mut self, added: &Added) -> Answered<()> {
-        let key = (added.namespace.clone(), added.name.clone());
+        let key = Key { namespace: added.namespace.clone(), name: added.name.clone() };
         if self.node.loaded().is_none() {
             return Err("no image is in force yet".to_owned());
         }
@@ -226,7 +240,7 @@ impl Enforcer {
         // From here on nothing passes that is nobody's.
         self.node.attach(&interface.name).map_err(|why| why.to_string())?;
         self.attached.insert(interface.name.clone());
-        info!(pod = %format!("{}/{}", key.0, key.1), interface = %interface.name, "judged before its first packet");
+        info!(pod = %key, interface = %interface.name, "judged before its first packet");
         if self.pods.as_ref().is_some_and(|pods| pods.contains_key(&key)) {
             self.started(&key, interface, added.addresses.clone());
         } else {
@@ -241,11 +255,10 @@ impl Enforcer {
         if known.pod.addresses.is_empty() {
             known.pod.addresses = addresses;
         }
-        let number = known.number;
-        self.resolve(key, number);
+        self.resolve(key);
         self.flush();
         if let Err(why) = self.placed(key, interface) {
-            error!(pod = %format!("{}/{}", key.0, key.1), %why, "nothing of it passes");
+            error!(pod = %key, %why, "nothing of it passes");
         }
     }
 }

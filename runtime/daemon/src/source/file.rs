@@ -4,29 +4,18 @@ use std::io;
 use std::path::Path;
 
 use npc_cluster::Cluster;
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::Sender;
 
 use crate::enforcer::Message;
-use crate::image_file;
+use crate::followed;
 
 /// Reads the file, and again whenever it changes. What cannot be read leaves what was read last.
 pub(crate) async fn follow(path: &Path, to: Sender<Message>) {
-    let (raw, mut read) = channel(1);
-    let named = path.display().to_string();
-    let reader = image_file::follow(path, raw, Message::Image);
-    let pass_on = async {
-        while let Some(message) = read.recv().await {
-            let Message::Image(read) = message else { continue };
-            let result = match parse(read) {
-                Err(why) => to.send(Message::Source(Err(format!("{named}: {why}")))).await,
-                Ok(cluster) => send(cluster, &to).await,
-            };
-            if result.is_err() {
-                return;
-            }
-        }
+    let messages = |read| match parse(read) {
+        Err(why) => vec![Message::Source(Err(format!("{}: {why}", path.display())))],
+        Ok(cluster) => all(cluster),
     };
-    tokio::join!(reader, pass_on);
+    followed::follow(path, to, messages).await;
 }
 
 fn parse(read: io::Result<Vec<u8>>) -> Result<Cluster, String> {
@@ -34,14 +23,9 @@ fn parse(read: io::Result<Vec<u8>>) -> Result<Cluster, String> {
     Cluster::parse(&text).map_err(|why| why.to_string())
 }
 
-async fn send(
-    cluster: Cluster,
-    to: &Sender<Message>,
-) -> Result<(), tokio::sync::mpsc::error::SendError<Message>> {
+fn all(cluster: Cluster) -> Vec<Message> {
     let namespaces = cluster.namespaces;
     let of = |place: usize| namespaces.get(place).map(|namespace| namespace.name.clone());
     let pods = cluster.pods.into_iter().filter_map(|pod| Some((of(pod.namespace)?, pod))).collect();
-    to.send(Message::Namespaces(namespaces.clone())).await?;
-    to.send(Message::Pods(pods)).await?;
-    to.send(Message::Source(Ok(()))).await
+    vec![Message::Namespaces(namespaces.clone()), Message::Pods(pods), Message::Source(Ok(()))]
 }

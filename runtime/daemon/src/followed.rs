@@ -1,4 +1,4 @@
-//! The file of the image, read again when it changes.
+//! A file that is read again when it changes.
 
 use std::fs;
 use std::io;
@@ -27,35 +27,36 @@ fn mark(path: &Path) -> io::Result<Mark> {
     Ok(Mark { length: metadata.len(), changed: metadata.modified().ok(), inode: metadata.ino() })
 }
 
-/// Reads a file, and again whenever it changes. Each time one that changes while it is read is read again.
+/// Reads a file, and again whenever it changes, and tells the enforcer what that means.
 pub(crate) async fn follow(
     path: &Path,
     to: Sender<Message>,
-    message: impl Fn(io::Result<Vec<u8>>) -> Message,
+    messages: impl Fn(io::Result<Vec<u8>>) -> Vec<Message>,
 ) {
     let mut last = None;
     let mut failed = false;
     loop {
-        match mark(path) {
-            Ok(now) if last == Some(now) => {}
+        let read = match mark(path) {
+            Ok(now) if last == Some(now) => None,
             Ok(now) => {
                 let read = fs::read(path);
-                if mark(path).ok() == Some(now) {
-                    last = Some(now);
-                    failed = read.is_err();
-                    if to.send(message(read)).await.is_err() {
-                        return;
-                    }
-                }
+                // One that changes while it is read is read again.
+                (mark(path).ok() == Some(now)).then(|| {
+                    (last, failed) = (Some(now), read.is_err());
+                    read
+                })
             }
             // Said once, and not each second.
             Err(error) if !failed => {
                 (last, failed) = (None, true);
-                if to.send(message(Err(error))).await.is_err() {
-                    return;
-                }
+                Some(Err(error))
             }
-            Err(_) => {}
+            Err(_) => None,
+        };
+        for message in read.into_iter().flat_map(&messages) {
+            if to.send(message).await.is_err() {
+                return;
+            }
         }
         tokio::time::sleep(EVERY).await;
     }
