@@ -9,8 +9,8 @@
 // Of which tables a record is: the generation, and how often it had changed.
 static __always_inline __u64 stamp(void)
 {
-	__u32 zero = 0;
-	__u32 *changes = bpf_map_lookup_elem(&epoch, &zero);
+	void *all = all_tables();
+	__u32 *changes = all ? at(all, layout.epoch) : 0;
 	return (__u64)generation << 32 | (changes ? *changes : 0);
 }
 

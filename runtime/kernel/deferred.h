@@ -49,11 +49,11 @@ static __always_inline int is_unsettled(__u32 mark)
 static __always_inline struct endpoint *sender_of(__u32 mark)
 {
 	__u32 number = mark & SENDER;
-	__u32 *place = bpf_map_lookup_elem(&senders, &number);
+	void *all = all_tables();
+	__u32 *place = all ? at(all, layout.senders + number * sizeof(*place)) : 0;
 	if (!place || !*place)
 		return 0;
-	__u32 slot = (*place - 1) & endpoint_mask;
-	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &slot);
+	struct endpoint *endpoint = endpoint_at(all, *place - 1);
 	return endpoint && (endpoint->id & SENDER) == number ? endpoint : 0;
 }
 
@@ -130,7 +130,9 @@ __noinline int settle(struct __sk_buff *skb, struct packet *packet, __u32 mark)
 	if (packet->is_first_fragment)
 		remember_fragments(packet, endpoint, EGRESS, allow ? FRAGMENTS_ALLOWED : 0);
 	if (deferred) {
-		count(decision & REASON, skb->len);
+		void *all = all_tables();
+		if (all)
+			count(all, decision & REASON, skb->len);
 		confirm(skb, packet, endpoint->id, allow);
 		if (!allow || decision & (LOG | AUDIT))
 			report(skb, packet, endpoint, decision, EGRESS | BY_POLICY << 1);
@@ -151,5 +153,6 @@ __noinline __u64 decide_for_sender(struct packet *packet, struct endpoint *endpo
 	struct address peer = packet->family == 4 ? (struct address){ .hi = sender->v4 } : sender->v6;
 	if (!peer.hi && !peer.lo)
 		return node;
-	return decide(endpoint->rows[INGRESS], packet->family, &peer, packet->protocol, packet->destination_port);
+	return decide_again(endpoint->rows[INGRESS], packet->family, &peer, packet->protocol,
+			    packet->destination_port);
 }

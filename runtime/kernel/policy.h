@@ -4,90 +4,80 @@
 
 #pragma once
 
+#include "maps.h"
 #include "packet.h"
 
 // The class of an address. Every step takes at least one byte more, so that sixteen are enough for any
-// trie; a step more for each comparison.
-static __always_inline __u32 class_of(__u8 family, const struct address *address)
+// trie; a step more for each comparison. A branch has 256 cells.
+static __always_inline __u32 class_of(void *all, __u8 family, const struct address *address)
 {
-	__u32 number = (family == 4 ? 0 : ROOT) + (address->hi >> 56);
-	__u32 at = 1;
-	__u32 cell = 0;
-	struct branch *branch = bpf_map_lookup_elem(&branches, &number);
-	if (!branch)
-		return 0;
-	cell = branch->cells[address->hi >> 48 & 255];
-	for (int i = 0; i < 32; i++) {
-		__u32 tag = cell & TAG;
+	__u32 *cell = at(all, ((family == 4 ? 0 : ROOT << 8) + (address->hi >> 48)) << 2);
+	for (int i = 0; i < 33; i++) {
+		if (!cell)
+			return 0;
+		__u32 tag = *cell & TAG;
 		if (tag == 0)
-			return cell;
+			return *cell;
 		if (tag == BRANCH) {
-			number = cell & NUMBER;
-			at = cell >> BYTE_SHIFT & 15;
-			branch = bpf_map_lookup_elem(&branches, &number);
-			if (!branch)
-				return 0;
-			__u64 half = at < 8 ? address->hi : address->lo;
-			cell = branch->cells[half >> (56 - (at & 7) * 8) & 255];
+			__u32 byte = *cell >> BYTE_SHIFT & 15;
+			__u64 half = byte < 8 ? address->hi : address->lo;
+			__u64 number = (__u64)(*cell & NUMBER) << 8 | (half >> (56 - (byte & 7) * 8) & 255);
+			cell = at(all, number << 2);
 		} else {
-			number = cell & ~TAG;
-			struct compare *compare = bpf_map_lookup_elem(&compares, &number);
+			struct compare *compare = at(all, (__u64)(*cell & ~TAG) << 3);
 			if (!compare)
 				return 0;
 			cell = (address->hi & compare->mask.hi) == compare->prefix.hi &&
 					       (address->lo & compare->mask.lo) == compare->prefix.lo ?
-				       compare->yes :
-				       compare->no;
+				       &compare->yes :
+				       &compare->no;
 		}
 	}
 	return 0;
 }
 
-static __always_inline __u32 column_of(__u8 protocol, __u16 port)
+static __always_inline __u32 column_of(void *all, __u8 protocol, __u16 port)
 {
-	__u32 index;
+	__u32 number;
 	switch (protocol) {
 	case IPPROTO_TCP:
-		index = 0;
+		number = 0;
 		break;
 	case IPPROTO_UDP:
-		index = 65536 / 32;
+		number = 65536;
 		break;
 	case IPPROTO_SCTP:
-		index = 2 * (65536 / 32);
+		number = 2 * 65536;
 		break;
 	default:
 		return 0;
 	}
-	index += port >> 5;
-	struct ports *ports = bpf_map_lookup_elem(&port_columns, &index);
-	return ports ? ports->columns[port & 31] : 0;
+	__u16 *column = at(all, layout.port_columns + (number + port) * sizeof(*column));
+	return column ? *column : 0;
 }
 
-// What the policies say of a peer, on a port. Rows and lists are told by where their cells begin.
-static __always_inline __u64 decide(__u32 row, __u8 family, const struct address *peer, __u8 protocol,
-				    __u16 port)
+// What the policies say of a peer, on a port.
+static __always_inline __u64 decide(void *all, __u32 row, __u8 family, const struct address *peer,
+				    __u8 protocol, __u16 port)
 {
-	__u32 cell = row + class_of(family, peer);
-	__u32 index = cell >> 8;
-	struct row_part *part = bpf_map_lookup_elem(&rows, &index);
-	if (!part)
+	__u32 *list = at(all, row + (__u64)class_of(all, family, peer) * sizeof(*list));
+	if (!list)
 		return 0;
-	cell = part->lists[cell & 255] + column_of(protocol, port);
-	index = cell >> 5;
-	struct list_part *list = bpf_map_lookup_elem(&lists, &index);
-	return list ? list->decisions[cell & 31] : 0;
+	__u64 *decision = at(all, *list + (__u64)column_of(all, protocol, port) * sizeof(*decision));
+	return decision ? *decision : 0;
 }
 
 // The same where it is not asked of every packet.
 __noinline __u64 decide_again(__u32 row, __u32 family, struct address *peer, __u32 protocol, __u32 port)
 {
-	return peer ? decide(row, family, peer, protocol, port) : 0;
+	void *all = all_tables();
+	return peer && all ? decide(all, row, family, peer, protocol, port) : 0;
 }
 
-static __always_inline void count(__u32 reason, __u32 length)
+static __always_inline void count(void *all, __u32 reason, __u32 length)
 {
-	struct counter *counter = bpf_map_lookup_elem(&counters, &reason);
+	__u64 number = (__u64)bpf_get_smp_processor_id() * layout.counters_each + reason;
+	struct counter *counter = at(all, layout.counters + number * sizeof(*counter));
 	if (counter) {
 		counter->packets++;
 		counter->bytes += length;

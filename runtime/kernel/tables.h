@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tables, which the loader fills, and what is kept of connections.
+// What stands in the tables, which the loader fills, and what is kept of connections.
 
 #pragma once
 
@@ -32,16 +32,6 @@
 // The reason of a node, which reaches its pods.
 #define NODE 1
 
-// Set when the program is loaded, so that they are constants to the verifier: how many endpoints there is
-// room for, less one; and which generation of tables these are.
-volatile const __u32 endpoint_mask = 0;
-volatile const __u32 generation = 0;
-
-// Whether pods may send from addresses that are not theirs; and how many packets a processor may report in
-// a second.
-volatile const __u32 foreign_sources = 0;
-volatile const __u32 reports_per_second = 1000;
-
 // What a packet carries from the hook where a pod sends it to the one where it leaves (`tc_index`, which
 // stays through routing, translation and bridges): who sent it, the last bits of the generation that judged
 // it, and whether that waits until it is translated.
@@ -53,25 +43,9 @@ struct address {
 	__u64 hi, lo;
 };
 
-struct branch {
-	__u32 cells[256];
-};
-
 struct compare {
 	struct address mask, prefix;
 	__u32 yes, no;
-};
-
-struct ports {
-	__u16 columns[32];
-};
-
-struct row_part {
-	__u32 lists[256];
-};
-
-struct list_part {
-	__u64 decisions[32];
 };
 
 // A pod on this node, and in which directions policies are for it: only some that decide nothing (AUDITED),
@@ -82,7 +56,7 @@ struct list_part {
 struct endpoint {
 	__u32 ifindex;
 	__u32 id;
-	__u32 rows[2]; // where their cells begin
+	__u32 rows[2]; // where they begin, in bytes
 	__u32 isolated[2];
 	__u64 v4; // as the upper half of an address
 	struct address v6;
@@ -151,132 +125,3 @@ enum cause { BY_POLICY = 0, UNREADABLE = 1, FOREIGN_SOURCE = 2 };
 struct budget {
 	__u64 since, left;
 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 2 * ROOT);
-	__type(key, __u32);
-	__type(value, struct branch);
-} branches SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct compare);
-} compares SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 3 * 65536 / 32);
-	__type(key, __u32);
-	__type(value, struct ports);
-} port_columns SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct row_part);
-} rows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct list_part);
-} lists SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct endpoint);
-} endpoints SEC(".maps");
-
-// Of each number that a packet can carry, the place in `endpoints`, and one more; 0 of nobody's.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, SENDER + 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} senders SEC(".maps");
-
-// How often these tables changed.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} epoch SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct counter);
-} counters SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 18);
-	__type(key, struct connection);
-	__type(value, struct record);
-} records SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 12);
-	__type(key, struct fragments);
-	__type(value, struct fragments_verdict);
-} fragment_verdicts SEC(".maps");
-
-// Connections whose packets are on their way to be translated, by the packet's hash: only to find the record
-// of one again, which is its own pod's in any case.
-#define TICKETS 4096
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TICKETS);
-	__type(key, __u32);
-	__type(value, struct connection);
-} tickets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct budget);
-} budgets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
-
-// The last generation that was made, for whoever makes the next.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} last_generation SEC(".maps");
-
-// Packets that could not be read, that were fragments of unknown packets; reports that were lost; packets by
-// an interface that is no pod's, from an address that is not the pod's, and on which two generations differ.
-enum trouble { UNREAD = 0, FRAGMENT = 1, LOST = 2, NOBODYS = 3, FOREIGN = 4, BETWEEN = 5, TROUBLES = 6 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TROUBLES);
-	__type(key, __u32);
-	__type(value, __u64);
-} troubles SEC(".maps");

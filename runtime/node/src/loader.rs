@@ -17,7 +17,7 @@ use aya::programs::{
 };
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use npc_image::{Direction, Image, Traffic};
-use npc_resolver::layout::{Endpoint, Room, Tables};
+use npc_resolver::layout::{Endpoint, LayoutError, Room, Tables};
 use npc_resolver::{Change, Resolver};
 
 use crate::connections::{KEY, OpenConnection, RECORD};
@@ -129,26 +129,23 @@ impl Loader {
     ///
     /// Where the kernel does not take it, with what its verifier says; or where there is too much.
     pub fn load(&self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Loaded, LoadError> {
-        let room = Room::new(resolver, endpoints)?;
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let mask = number(room.endpoints() - 1);
+        let processors = aya::util::nr_cpus().map_err(|(_, why)| LoadError::Memory(why))?;
+        let room = Room::new(resolver, endpoints, processors)?;
+        let layout = room.layout();
         let foreign = u32::from(self.settings.foreign_sources);
         let mut loader = EbpfLoader::new();
         loader
-            .override_global("endpoint_mask", &mask, true)
+            .override_global("layout", layout.as_slice(), true)
             .override_global("generation", &self.generation, true)
-            .override_global("foreign_sources", &foreign, true)
-            .map_max_entries("counters", resolver.reasons().count());
-        for shape in room.shapes() {
-            loader.map_max_entries(shape.name, number(shape.entries));
-        }
+            .override_global("foreign_sources", &foreign, true);
         for name in SHARED {
             if let Some(pins) = &self.pins {
                 loader.map_pin_path(name, pins.join(name));
             }
         }
-        let mut ebpf = loader.load(PROGRAM)?;
-        let tables = Tables::new(room, endpoints, |shape| table(&ebpf, shape.name, shape.bytes()))?;
+        let mut ebpf = loader.load(&sized(room.bytes())?)?;
+        let all = table(&ebpf, "tables", room.bytes())?;
+        let tables = Tables::new(room, endpoints, |shape| Ok::<_, LoadError>(all.part(&shape)))?;
         for name in ["from_pod", "to_pod", "leave", "leave_network"] {
             program(&mut ebpf, name)?;
         }
@@ -159,6 +156,22 @@ impl Loader {
         loaded.tables.write_all(resolver)?;
         Ok(loaded)
     }
+}
+
+/// What stands in the object for the size of the tables (`SIZE_OF_TABLES` in `runtime/kernel/tables.h`).
+const SIZE: [u8; 4] = 0x4e50_4321_u32.to_le_bytes();
+
+/// The program with tables of so many bytes: the size of a value is no property of a map that a loader can
+/// change, as the number of values is.
+fn sized(bytes: usize) -> Result<Vec<u8>, LoadError> {
+    let size = u32::try_from(bytes).map_err(|_| LoadError::Layout(LayoutError::TooLarge(bytes)))?;
+    let mut object = PROGRAM.to_vec();
+    let mut places = object.windows(SIZE.len()).enumerate().filter(|(_, word)| *word == SIZE);
+    let (Some((place, _)), None) = (places.next(), places.next()) else {
+        return Err(LoadError::Kernel("the program does not say how large its tables are".into()));
+    };
+    object.get_mut(place..place + SIZE.len()).unwrap_or_default().copy_from_slice(&size.to_le_bytes());
+    Ok(object)
 }
 
 /// Puts a program in force.
@@ -383,18 +396,20 @@ impl Loaded {
 
     /// What was counted of each reason since this generation is in force, on all processors: packets and
     /// bytes, by the numbers of [`Resolver::reasons`].
-    ///
-    /// # Errors
-    ///
-    /// Where the kernel does not give them.
-    pub fn counters(&self) -> Result<Vec<[u64; 2]>, LoadError> {
-        let counters: PerCpuArray<_, [u64; 2]> = self.map("counters")?;
-        (0..counters.len())
-            .map(|reason| {
-                let each = counters.get(&reason, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
-                Ok(each.iter().fold([0, 0], |[packets, bytes], own| [packets + own[0], bytes + own[1]]))
-            })
-            .collect()
+    #[must_use]
+    pub fn counters(&self) -> Vec<[u64; 2]> {
+        let (table, each) = self.tables.counters();
+        let sum = |reason: usize| {
+            let mut sum = [0, 0];
+            for first in (reason..).step_by(each.max(1)) {
+                let [Some(packets), Some(bytes)] = [0, 1].map(|half| table.u64(first * 2 + half)) else {
+                    break;
+                };
+                sum = [sum[0] + packets, sum[1] + bytes];
+            }
+            sum
+        };
+        (0..each).map(sum).collect()
     }
 
     /// What went wrong, on all processors, since anything was put in force.

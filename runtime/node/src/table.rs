@@ -4,33 +4,51 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
-use npc_resolver::layout::Memory;
+use npc_resolver::layout::{Memory, Shape};
 
 /// The memory of a map, which the kernel program reads while it is written: a cell at a time, each with
 /// one store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table {
-    memory: MmapRaw,
+    memory: Arc<MmapRaw>,
+    /// Where the table begins and ends.
+    bytes: Range<usize>,
 }
 
 impl Table {
-    /// Of a map that was made with `BPF_F_MMAPABLE`, with so many bytes.
+    /// All of a map that was made with `BPF_F_MMAPABLE`, with so many bytes.
     pub(crate) fn new(map: &MapData, bytes: usize) -> io::Result<Self> {
         let memory = MmapOptions::new().len(bytes).map_raw(map.fd().as_fd().as_raw_fd())?;
-        Ok(Self { memory })
+        Ok(Self { memory: Arc::new(memory), bytes: 0..bytes })
+    }
+
+    /// A part of it.
+    pub(crate) fn part(&self, shape: &Shape) -> Self {
+        Self { memory: Arc::clone(&self.memory), bytes: shape.at..shape.at + shape.bytes() }
     }
 
     /// The cell, where it is within the memory and in its place.
     fn cell<T>(&self, index: usize) -> Option<*mut T> {
         let size = size_of::<T>();
-        let end = index.checked_add(1)?.checked_mul(size)?;
-        // SAFETY: the cell ends within the memory, which begins at a page.
-        (end <= self.memory.len()).then(|| unsafe { self.memory.as_mut_ptr().cast::<T>().add(index) })
+        let begin = index.checked_mul(size)?.checked_add(self.bytes.start)?;
+        let fits = begin.checked_add(size)? <= self.bytes.end.min(self.memory.len());
+        // SAFETY: the cell ends within the memory, which begins at a page; parts begin at multiples of eight.
+        fits.then(|| unsafe { self.memory.as_mut_ptr().add(begin).cast::<T>() })
+    }
+}
+
+impl Table {
+    /// Reads 64 bits; nothing where they are outside.
+    pub(crate) fn u64(&self, index: usize) -> Option<u64> {
+        // SAFETY: as below.
+        self.cell(index).map(|cell| unsafe { AtomicU64::from_ptr(cell) }.load(Ordering::Relaxed))
     }
 }
 

@@ -50,6 +50,13 @@ impl<K: Clone + Eq + Hash> Interned<K> {
         (number, true)
     }
 
+    /// Uses a number once more that is in use.
+    pub(crate) fn acquire_known(&mut self, number: u32) {
+        if let Some(Some(entry)) = self.entries.get_mut(number as usize) {
+            entry.uses += 1;
+        }
+    }
+
     /// Uses a number once less, and says whether nobody needs it any more: then it is gone.
     pub(crate) fn release(&mut self, number: u32) -> bool {
         let Some(place) = self.entries.get_mut(number as usize) else { return false };

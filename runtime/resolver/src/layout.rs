@@ -3,10 +3,17 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::{Change, Compare, PORTS, Resolver};
+use crate::{Change, Compare, PORTS, Resolver, trie};
 
 /// The bytes of a comparison in its table.
 const COMPARE: usize = 40;
+
+/// The bytes that the tables may take: as far as the kernel lets a program reach from one address
+/// (`BPF_MAX_VAR_OFF`).
+const MOST: usize = 1 << 29;
+
+/// The bytes of a counter: packets and bytes.
+const COUNTER: usize = 16;
 
 /// The bytes of an endpoint in its table.
 const ENDPOINT: usize = 56;
@@ -33,6 +40,8 @@ pub enum LayoutError {
     Full(&'static str),
     /// There are more of something than a table can number.
     TooMany(&'static str),
+    /// They would take so many bytes.
+    TooLarge(usize),
 }
 
 impl fmt::Display for LayoutError {
@@ -40,6 +49,15 @@ impl fmt::Display for LayoutError {
         match self {
             Self::Full(what) => write!(f, "the tables have no room for more {what}"),
             Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
+            Self::TooLarge(bytes) => {
+                let of = |bytes: usize| bytes.div_ceil(1 << 20);
+                write!(
+                    f,
+                    "the tables would take {} MiB, and the kernel reads at most {}",
+                    of(*bytes),
+                    of(MOST)
+                )
+            }
         }
     }
 }
@@ -67,15 +85,17 @@ pub struct Room {
     branches: usize,
     compares: usize,
     slots: usize,
+    counters: usize,
+    processors: usize,
 }
 
 impl Room {
-    /// For what there is, and a quarter more.
+    /// For what there is, and a quarter more, on a machine that has so many processors.
     ///
     /// # Errors
     ///
     /// Where there is more of something than can be numbered.
-    pub fn new(resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Self, LayoutError> {
+    pub fn new(resolver: &Resolver, endpoints: &[Endpoint], processors: usize) -> Result<Self, LayoutError> {
         let more = |count: usize, least: usize| count + count / 4 + least;
         let room = Self {
             classes: more(resolver.class_count(), 64),
@@ -85,6 +105,9 @@ impl Room {
             branches: more(resolver.trie().branches().len(), 256),
             compares: more(resolver.trie().compares().len(), 256),
             slots: slots(endpoints),
+            // No two processors write to one line of memory.
+            counters: (resolver.reasons().count() as usize).next_multiple_of(64 / COUNTER),
+            processors,
         };
         // The kernel program numbers cells with 32 bits, and columns with 16.
         let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
@@ -97,55 +120,80 @@ impl Room {
         if room.columns > usize::from(u16::MAX) {
             return Err(LayoutError::TooMany("different ports"));
         }
+        if room.bytes() > MOST {
+            return Err(LayoutError::TooLarge(room.bytes()));
+        }
         Ok(room)
     }
 
-    /// The tables that take so much.
+    /// The tables that take so much, in the order in which they lie behind each other.
     #[must_use]
-    pub fn shapes(&self) -> [Shape; 8] {
-        let Self { classes, columns, rows, lists, branches, compares, slots } = *self;
-        let of = |name, value, entries| Shape { name, value, entries };
+    pub fn shapes(&self) -> [Shape; 9] {
+        let Self { classes, columns, rows, lists, branches, compares, slots, counters, processors } = *self;
+        let mut end: usize = 0;
+        let mut of = |name, cell: usize, together: usize, count: usize| {
+            let at = end.next_multiple_of(64);
+            let cells = together * count;
+            end = at + cell * cells;
+            Shape { name, at, cell, cells, together }
+        };
         [
-            of("branches", 1024, branches),
-            of("compares", COMPARE, compares),
-            of("port_columns", 64, 3 * PORTS / 32),
-            of("rows", 1024, (rows * classes).div_ceil(256)),
-            of("lists", 256, (lists * columns).div_ceil(32)),
-            of("endpoints", ENDPOINT, slots),
-            of("senders", 4, SENDER as usize + 1),
-            of("epoch", 4, 1),
+            of("branches", 4, 256, branches),
+            of("compares", COMPARE, 1, compares),
+            of("port_columns", 2, PORTS, 3),
+            of("rows", 4, classes, rows),
+            of("lists", 8, columns, lists),
+            of("endpoints", ENDPOINT, 1, slots),
+            of("senders", 4, 1, SENDER as usize + 1),
+            of("epoch", 4, 1, 1),
+            of("counters", COUNTER, counters, processors),
         ]
     }
 
-    /// How many endpoints there is room for: a power of two.
+    /// How many counters each processor has: one of each reason, and some that are nobody's.
     #[must_use]
-    pub const fn endpoints(&self) -> usize {
-        self.slots
+    pub const fn counters(&self) -> usize {
+        self.counters
+    }
+
+    /// What all of them take, in bytes: from where any cell begins, the largest could be read.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let [.., last] = self.shapes();
+        last.at + last.bytes().max(64)
+    }
+
+    /// What the program is told of them (`layout` in `runtime/kernel/maps.h`).
+    #[must_use]
+    pub fn layout(&self) -> [u32; 8] {
+        let [_, _, port_columns, _, _, endpoints, senders, epoch, counters] = self.shapes();
+        let places = [port_columns, endpoints, senders, epoch, counters].map(|shape| shape.at);
+        let [a, b, c, d, e] = places;
+        [a, b, c, d, e, self.bytes() - ENDPOINT.max(COMPARE), self.slots - 1, self.counters]
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX))
     }
 }
 
-/// A table of the kernel program: an array.
+/// A table of the kernel program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Its name.
     pub name: &'static str,
-    /// The bytes of a value.
-    pub value: usize,
-    /// How many values it has.
-    pub entries: usize,
+    /// Where it begins, in bytes.
+    pub at: usize,
+    /// The bytes of a cell.
+    pub cell: usize,
+    /// How many cells it has.
+    pub cells: usize,
+    /// How many of them belong together: those of a branch, a row, a list.
+    pub together: usize,
 }
 
 impl Shape {
-    /// The bytes between two values: the kernel begins each at a multiple of eight.
-    #[must_use]
-    pub const fn stride(&self) -> usize {
-        self.value.next_multiple_of(8)
-    }
-
-    /// The bytes of all.
+    /// The bytes of all cells.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.stride() * self.entries
+        self.cell * self.cells
     }
 }
 
@@ -165,10 +213,19 @@ fn slots(endpoints: &[Endpoint]) -> usize {
     }
 }
 
+/// Where tables begin that others refer to.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    compares: usize,
+    rows: usize,
+    lists: usize,
+}
+
 /// The tables, in some memory.
 #[derive(Debug)]
 pub struct Tables<M> {
     room: Room,
+    at: At,
     branches: M,
     compares: M,
     ports: M,
@@ -177,6 +234,7 @@ pub struct Tables<M> {
     endpoints: M,
     senders: M,
     epoch: M,
+    counters: M,
     /// The pods in them.
     local: Vec<Endpoint>,
     /// How often they changed.
@@ -194,8 +252,9 @@ impl<M: Memory> Tables<M> {
         endpoints: &[Endpoint],
         mut memory: impl FnMut(Shape) -> Result<M, E>,
     ) -> Result<Self, E> {
-        let [branches, compares, ports, rows, lists, slots, senders, epoch] = room.shapes();
+        let [branches, compares, ports, rows, lists, slots, senders, epoch, counters] = room.shapes();
         Ok(Self {
+            at: At { compares: compares.at, rows: rows.at, lists: lists.at },
             branches: memory(branches)?,
             compares: memory(compares)?,
             ports: memory(ports)?,
@@ -204,10 +263,16 @@ impl<M: Memory> Tables<M> {
             endpoints: memory(slots)?,
             senders: memory(senders)?,
             epoch: memory(epoch)?,
+            counters: memory(counters)?,
             local: endpoints.to_vec(),
             changes: 0,
             room,
         })
+    }
+
+    /// What processors count, each in its own part; how many counters each has.
+    pub const fn counters(&self) -> (&M, usize) {
+        (&self.counters, self.room.counters)
     }
 
     /// Writes all that a resolver says.
@@ -255,7 +320,7 @@ impl<M: Memory> Tables<M> {
                     let cells = resolver.trie().branches().get(number as usize);
                     if let Some(value) = cells.and_then(|cells| cells.get(usize::from(cell))) {
                         let place = number as usize * 256 + usize::from(cell);
-                        room(self.branches.set_u32(place, *value), "addresses")?;
+                        room(self.branches.set_u32(place, self.cell(*value)), "addresses")?;
                     }
                 }
                 Change::Compare { number } => {
@@ -321,16 +386,28 @@ impl<M: Memory> Tables<M> {
     /// What they take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.room.shapes().iter().map(Shape::bytes).sum()
+        self.room.bytes()
     }
 
     fn write_branch(&self, number: usize, cells: &[u32]) -> Result<(), LayoutError> {
         let fits = number < self.room.branches;
         room(fits, "addresses")?;
         for (place, cell) in (number * 256..).zip(cells) {
-            self.branches.set_u32(place, *cell);
+            self.branches.set_u32(place, self.cell(*cell));
         }
         Ok(())
+    }
+
+    /// A cell of the trie, as the kernel program reads it: what refers to a comparison says where that begins,
+    /// in steps of eight bytes.
+    fn cell(&self, cell: u32) -> u32 {
+        match trie::comparison(cell) {
+            Some(number) => {
+                let place = self.at.compares + number as usize * COMPARE;
+                trie::COMPARE | u32::try_from(place / 8).unwrap_or(0)
+            }
+            None => cell,
+        }
     }
 
     fn write_compare(&self, number: usize, compare: &Compare) -> Result<(), LayoutError> {
@@ -340,8 +417,8 @@ impl<M: Memory> Tables<M> {
         for (place, half) in (number * 5..).zip(halves) {
             table.set_u64(place, half as u64);
         }
-        table.set_u32(number * 10 + 8, compare.yes);
-        table.set_u32(number * 10 + 9, compare.no);
+        table.set_u32(number * 10 + 8, self.cell(compare.yes));
+        table.set_u32(number * 10 + 9, self.cell(compare.no));
         Ok(())
     }
 
@@ -365,8 +442,8 @@ impl<M: Memory> Tables<M> {
 
     fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LayoutError> {
         room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
-        // What stands there is where the list's cells begin.
-        let list = list as usize * self.room.columns;
+        // What stands there is where the list begins.
+        let list = self.at.lists + list as usize * self.room.columns * 8;
         self.rows.set_u32(row * self.room.classes + class, u32::try_from(list).unwrap_or(0));
         Ok(())
     }
@@ -396,7 +473,8 @@ impl<M: Memory> Tables<M> {
             room(table.set_u64(place, word), "pods")?;
         }
         let [egress, ingress] = resolver.isolation(endpoint.pod);
-        let begins = |row: u32| u32::try_from(row as usize * self.room.classes).unwrap_or(0);
+        let begins =
+            |row: u32| u32::try_from(self.at.rows + row as usize * self.room.classes * 4).unwrap_or(0);
         cell(2, begins(rows[0]))?;
         cell(3, begins(rows[1]))?;
         cell(4, egress)?;
@@ -407,10 +485,9 @@ impl<M: Memory> Tables<M> {
         Ok(())
     }
 
-    /// Where the pod is whose packets carry this number; 0 for nowhere. A cell of the kernel's takes eight
-    /// bytes at least.
+    /// Where the pod is whose packets carry this number; 0 for nowhere.
     fn set_sender(&self, id: u32, place: u32) {
-        self.senders.set_u32((id & SENDER) as usize * 2, place);
+        self.senders.set_u32((id & SENDER) as usize, place);
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Resolver {
     /// The class that an address has of its own, while it has one.
     classes_of: FxHashMap<IpAddr, u32>,
     changes: Vec<Change>,
+    /// Whether somebody takes them. Until then none are kept: the tables are to be written whole.
+    are_taken: bool,
 }
 
 impl Resolver {
@@ -102,6 +104,7 @@ impl Resolver {
             owners: FxHashMap::default(),
             classes_of: FxHashMap::default(),
             changes: Vec::new(),
+            are_taken: false,
             tables,
         };
         for address in resolver.node.clone() {
@@ -182,6 +185,9 @@ impl Resolver {
         if let Some(rows) = had_rows {
             rows.into_iter().for_each(|row| self.tables.release_row(row));
         }
+        if !self.are_taken {
+            self.changes.clear();
+        }
     }
 
     /// A pod is gone.
@@ -208,8 +214,10 @@ impl Resolver {
         }
     }
 
-    /// What changed since the last time, in the order in which it is to be written.
+    /// What changed since the last time, in the order in which it is to be written; nothing the first time,
+    /// when all is to be written.
     pub fn take_changes(&mut self) -> Vec<Change> {
+        self.are_taken = true;
         std::mem::take(&mut self.changes)
     }
 

@@ -58,11 +58,35 @@ enum Relation {
     Sharing(u32),
 }
 
+/// What rules ask of a peer, or what there is of one, as a set that may hold more than it should: where two
+/// of them have nothing in common, no rule names the peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hint([u64; 4]);
+
+impl Hint {
+    fn add(&mut self, number: u32, is_term: bool) {
+        // Multiplied by the golden ratio, the upper bits are spread.
+        let spread = (number << 1 | u32::from(is_term)).wrapping_mul(0x9e37_79b9) >> 24;
+        if let Some(word) = self.0.get_mut(spread as usize / 64) {
+            *word |= 1 << (spread % 64);
+        }
+    }
+
+    fn has_common(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(own, other)| own & other != 0)
+    }
+}
+
 /// A row: a cell for each peer class, which is the number of a decision list.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     /// The rules, in the order in which they are asked, by their numbers.
     rules: Vec<u32>,
+    /// What they ask of peers.
+    hint: Hint,
+    /// The lists of peers that no rule names, for addresses that are judged at once, and after translation.
+    /// They are the row's for as long as it is there.
+    of_others: [Option<u32>; 2],
     /// The first plain policy that isolates, without and with audit policies.
     isolating: [Option<u32>; 2],
     pub(crate) cells: Vec<u32>,
@@ -84,6 +108,8 @@ pub(crate) struct Tables {
     /// All rules: the places of the policy and of the rule.
     rules: Vec<(u32, u32)>,
     pub(crate) classes: Interned<PeerKey>,
+    /// Of each class, what rules may ask of it.
+    hints: Vec<Hint>,
     pub(crate) subjects: Interned<SubjectKey>,
     pub(crate) rows: Vec<Row>,
     lists: Interned<ListKey>,
@@ -127,6 +153,7 @@ impl Tables {
             names,
             rules,
             classes: Interned::new(),
+            hints: Vec::new(),
             subjects: Interned::new(),
             rows: Vec::new(),
             lists: Interned::new(),
@@ -171,6 +198,16 @@ impl Tables {
     pub(crate) fn acquire_class(&mut self, key: &PeerKey, changes: &mut Vec<Change>) -> u32 {
         let (class, is_new) = self.classes.acquire(key);
         if is_new {
+            let mut hint = Hint::default();
+            key.identity.terms.iter().for_each(|term| hint.add(*term, true));
+            let sets = self.image.addresses.classes.get(key.addresses as usize);
+            sets.into_iter().flatten().for_each(|set| hint.add(*set, false));
+            if self.hints.len() <= class as usize {
+                self.hints.resize_with(class as usize + 1, Hint::default);
+            }
+            if let Some(place) = self.hints.get_mut(class as usize) {
+                *place = hint;
+            }
             let rows: Vec<u32> = self.subjects.iter().map(|(row, _)| row).collect();
             for row in rows {
                 self.fill(row, class, changes);
@@ -220,13 +257,20 @@ impl Tables {
             let first =
                 self.reasons.number(Reason::Rule { policy: *policy_number, rule: 0 }) - Reasons::RULES;
             let own = (first..).zip(&policy.rules).filter(|(_, rule)| rule.direction == key.direction);
-            row.rules.extend(own.map(|(number, _)| number));
+            for (number, rule) in own {
+                row.rules.push(number);
+                rule.pods.iter().for_each(|term| row.hint.add(*term, true));
+                rule.addresses.iter().for_each(|set| row.hint.add(*set, false));
+            }
         }
         if self.rows.len() <= number as usize {
             self.rows.resize_with(number as usize + 1, Row::default);
         }
         if let Some(place) = self.rows.get_mut(number as usize) {
             *place = row;
+        }
+        if let Some(place) = self.rows.get_mut(number as usize) {
+            place.cells.reserve(self.classes.len());
         }
         let classes: Vec<u32> = self.classes.iter().map(|(class, _)| class).collect();
         for class in classes {
@@ -238,50 +282,40 @@ impl Tables {
 
     /// Fills the cell of a row for a class.
     fn fill(&mut self, row_number: u32, class_number: u32, changes: &mut Vec<Change>) {
-        let (Some(row), Some(subject), Some(class)) = (
+        let (Some(row), Some(subject), Some(class), Some(hint)) = (
             self.rows.get(row_number as usize),
             self.subjects.get(row_number),
             self.classes.get(class_number),
+            self.hints.get(class_number as usize),
         ) else {
             return;
         };
-        let key = if subject.direction == Direction::Ingress && class.node {
-            ListKey::Node
+        let is_node = subject.direction == Direction::Ingress && class.node;
+        let deferred = class.service && subject.direction == Direction::Egress;
+        let rules = if is_node || !row.hint.has_common(hint) {
+            Box::default()
         } else {
-            let sets = self.image.addresses.classes.get(class.addresses as usize);
-            let sets = sets.map_or(&[][..], Vec::as_slice);
-            let matches = |number: &&u32| {
-                self.rule(**number).is_some_and(|(_, rule)| {
-                    rule.addresses.is_some_and(|set| sets.binary_search(&set).is_ok())
-                        || rule.pods.iter().any(|term| self.is_named(*term, subject, &class.identity))
-                })
-            };
-            let rules: Box<[u32]> = row.rules.iter().filter(matches).copied().collect();
-            let by_name = rules
-                .iter()
-                .any(|number| self.rule(*number).is_some_and(|(_, rule)| !self.names_of(rule).is_empty()));
-            let destination = match subject.direction {
-                Direction::Egress => &class.identity.ports,
-                Direction::Ingress => &subject.ports,
-            };
-            ListKey::Rules {
-                rules,
-                isolating: row.isolating,
-                deferred: class.service && subject.direction == Direction::Egress,
-                ports: if by_name { destination.clone() } else { Box::default() },
-            }
+            self.rules_for(row, subject, class)
         };
-        let (list, is_new) = self.lists.acquire(&key);
-        if is_new {
-            let decisions = self.columns.iter().map(|column| self.decide(&key, *column)).collect();
-            if self.decisions.len() <= list as usize {
-                self.decisions.resize_with(list as usize + 1, Vec::new);
+        let list = if is_node {
+            self.acquire_list(&ListKey::Node, changes)
+        } else if !rules.is_empty() {
+            let ports = self.ports_for(&rules, subject, class);
+            let key = ListKey::Rules { rules, isolating: row.isolating, deferred, ports };
+            self.acquire_list(&key, changes)
+        } else if let Some(list) = row.of_others.get(usize::from(deferred)).copied().flatten() {
+            self.lists.acquire_known(list);
+            list
+        } else {
+            let key = ListKey::Rules { rules, isolating: row.isolating, deferred, ports: Box::default() };
+            let list = self.acquire_list(&key, changes);
+            self.lists.acquire_known(list);
+            let row = self.rows.get_mut(row_number as usize);
+            if let Some(place) = row.and_then(|row| row.of_others.get_mut(usize::from(deferred))) {
+                *place = Some(list);
             }
-            if let Some(place) = self.decisions.get_mut(list as usize) {
-                *place = decisions;
-            }
-            changes.push(Change::List { number: list });
-        }
+            list
+        };
         if let Some(row) = self.rows.get_mut(row_number as usize) {
             if row.cells.len() <= class_number as usize {
                 row.cells.resize(class_number as usize + 1, 0);
@@ -290,6 +324,45 @@ impl Tables {
                 *cell = list;
             }
         }
+    }
+
+    /// The rules of a row that name the peers of a class.
+    fn rules_for(&self, row: &Row, subject: &SubjectKey, class: &PeerKey) -> Box<[u32]> {
+        let sets = self.image.addresses.classes.get(class.addresses as usize);
+        let sets = sets.map_or(&[][..], Vec::as_slice);
+        let matches = |number: &&u32| {
+            self.rule(**number).is_some_and(|(_, rule)| {
+                rule.addresses.is_some_and(|set| sets.binary_search(&set).is_ok())
+                    || rule.pods.iter().any(|term| self.is_named(*term, subject, &class.identity))
+            })
+        };
+        row.rules.iter().filter(matches).copied().collect()
+    }
+
+    /// The ports that the destination names, where one of these rules asks for ports by name.
+    fn ports_for(&self, rules: &[u32], subject: &SubjectKey, class: &PeerKey) -> Box<[(Protocol, u32, u16)]> {
+        let has_names =
+            |number: &u32| self.rule(*number).is_some_and(|(_, rule)| !self.names_of(rule).is_empty());
+        match subject.direction {
+            _ if !rules.iter().any(has_names) => Box::default(),
+            Direction::Egress => class.identity.ports.clone(),
+            Direction::Ingress => subject.ports.clone(),
+        }
+    }
+
+    fn acquire_list(&mut self, key: &ListKey, changes: &mut Vec<Change>) -> u32 {
+        let (list, is_new) = self.lists.acquire(key);
+        if is_new {
+            let decisions = self.columns.iter().map(|column| self.decide(key, *column)).collect();
+            if self.decisions.len() <= list as usize {
+                self.decisions.resize_with(list as usize + 1, Vec::new);
+            }
+            if let Some(place) = self.decisions.get_mut(list as usize) {
+                *place = decisions;
+            }
+            changes.push(Change::List { number: list });
+        }
+        list
     }
 
     fn rule(&self, number: u32) -> Option<(u32, &Rule)> {
@@ -384,6 +457,10 @@ impl Tables {
             let classes: Vec<u32> = self.classes.iter().map(|(class, _)| class).collect();
             for class in classes {
                 self.release_list(row, class);
+            }
+            let own = self.rows.get_mut(row as usize).map(|row| std::mem::take(&mut row.of_others));
+            for list in own.into_iter().flatten().flatten() {
+                self.lists.release(list);
             }
         }
     }

@@ -23,11 +23,17 @@ const VALUE: u32 = 0;
 /// It is a branch: its number, and which byte it takes.
 const BRANCH: u32 = 0b01 << 30;
 /// It is a comparison: its number.
-const COMPARE: u32 = 0b10 << 30;
+pub(crate) const COMPARE: u32 = 0b10 << 30;
+
 /// Where the byte stands in the cell of a branch.
 const BYTE: u32 = 26;
 /// What is left for the number of a branch.
 const NUMBER: u32 = (1 << BYTE) - 1;
+
+/// The comparison that a cell refers to.
+pub(crate) const fn comparison(cell: u32) -> Option<u32> {
+    if cell & TAG == COMPARE { Some(cell & !TAG) } else { None }
+}
 
 /// A family of addresses. All are kept as 128 bits, those of IPv4 in front of zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,6 @@
 //! What a packet costs in the kernel, beside no program at all and what agents of today do for one:
-//! `cargo bench -p npc-tests --bench kernel`, as root; a number is the most blocks to try.
+//! `cargo bench -p npc-tests --bench kernel`, as root; a number is the most blocks to try, and `changes`,
+//! `traffic` and `packets` are its parts, of which all are run where none is named.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +24,12 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 fn main() {
-    changes::main();
-    traffic::main();
-    packets::main();
+    let parts: [(&str, fn()); 3] =
+        [("changes", changes::main), ("traffic", traffic::main), ("packets", packets::main)];
+    let named: Vec<String> = std::env::args().collect();
+    let is_named = |part: &str| named.iter().any(|word| word == part);
+    let all = !parts.iter().any(|(part, _)| is_named(part));
+    for (_, run) in parts.iter().filter(|(part, _)| all || is_named(part)) {
+        run();
+    }
 }

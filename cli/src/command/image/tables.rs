@@ -1,4 +1,5 @@
-//! The kernel's tables of a node, as `bpftool map dump` prints them.
+//! The kernel's tables of a node, each as `bpftool map dump` prints an array. On the node they lie one behind
+//! the other in the one value of the map `tables`.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -67,7 +68,7 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
             endpoints.push(Endpoint { pod: number, interface: next, id: next });
         }
     }
-    let room = Room::new(&resolver, &endpoints).map_err(|why| Error::new(why.to_string()))?;
+    let room = Room::new(&resolver, &endpoints, 1).map_err(|why| Error::new(why.to_string()))?;
     let mut made: Vec<(Shape, Rc<RefCell<Vec<u8>>>)> = Vec::new();
     let tables: Result<Tables<Bytes>, Infallible> = Tables::new(room, &endpoints, |shape| {
         let bytes = Rc::new(RefCell::new(vec![0; shape.bytes()]));
@@ -76,8 +77,10 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
     });
     let Ok(tables) = tables;
     tables.write_all(&resolver).map_err(|why| Error::new(why.to_string()))?;
-    for (shape, bytes) in made {
-        print(format!("# bpftool map dump name {}\n{}", shape.name, text(&shape, &bytes.borrow())))?;
+    // What is counted is not the image's.
+    for (shape, bytes) in made.into_iter().filter(|(shape, _)| shape.name != "counters") {
+        let place = format!("# `{}`, from byte {} of the map `tables`", shape.name, shape.at);
+        print(format!("{place}\n{}", text(&shape, &bytes.borrow())))?;
     }
     Ok(())
 }
@@ -96,14 +99,15 @@ const fn number(bytes: usize) -> Part {
     Numbers { count: 1, bytes }
 }
 
-/// The fields of a table's values (`runtime/kernel/tables.h`); none where they are numbers.
-fn fields(table: &str) -> Vec<(&'static str, Part)> {
-    match table {
-        "branches" => vec![("cells", Numbers { count: 256, bytes: 4 })],
+/// The fields of a table's elements (`runtime/kernel/tables.h`); none where they are numbers.
+fn fields(shape: &Shape) -> Vec<(&'static str, Part)> {
+    let all = Numbers { count: shape.together, bytes: shape.cell };
+    match shape.name {
+        "branches" => vec![("cells", all)],
         "compares" => vec![("mask", Address), ("prefix", Address), ("yes", number(4)), ("no", number(4))],
-        "port_columns" => vec![("columns", Numbers { count: 32, bytes: 2 })],
-        "rows" => vec![("lists", Numbers { count: 256, bytes: 4 })],
-        "lists" => vec![("decisions", Numbers { count: 32, bytes: 8 })],
+        "port_columns" => vec![("columns", all)],
+        "rows" => vec![("lists", all)],
+        "lists" => vec![("decisions", all)],
         "endpoints" => vec![
             ("ifindex", number(4)),
             ("id", number(4)),
@@ -120,14 +124,14 @@ fn fields(table: &str) -> Vec<(&'static str, Part)> {
 /// The elements of an array, as bpftool writes them where it knows their types: its JSON, with its own
 /// indents.
 fn text(shape: &Shape, bytes: &[u8]) -> String {
-    let fields = fields(shape.name);
+    let fields = fields(shape);
     let mut out = "[".to_owned();
-    for (key, value) in bytes.chunks(shape.stride()).enumerate() {
+    for (key, value) in bytes.chunks(shape.cell * shape.together).enumerate() {
         let comma = if key == 0 { "" } else { "," };
         // Writing to a string cannot fail.
         let _ = write!(out, "{comma}{{\n        \"key\": {key},\n        \"value\": ");
         if fields.is_empty() {
-            let _ = write!(out, "{}\n    }}", read(value.get(..shape.value).unwrap_or(value)));
+            let _ = write!(out, "{}\n    }}", read(value));
             continue;
         }
         let mut rest = value;
@@ -177,12 +181,12 @@ mod tests {
     /// What bpftool 7.1 prints of such tables.
     #[test]
     fn elements_are_written_as_bpftool_does() {
-        let numbers = Shape { name: "senders", value: 4, entries: 2 };
-        let mut bytes = [0; 16];
-        bytes[8..12].copy_from_slice(&7u32.to_ne_bytes());
+        let numbers = Shape { name: "senders", at: 0, cell: 4, cells: 2, together: 1 };
+        let mut bytes = [0; 8];
+        bytes[4..8].copy_from_slice(&7u32.to_ne_bytes());
         let expected = "[{\n        \"key\": 0,\n        \"value\": 0\n    },{\n        \"key\": 1,\n        \"value\": 7\n    }\n]\n";
         assert_eq!(text(&numbers, &bytes), expected);
-        let endpoints = Shape { name: "endpoints", value: 56, entries: 1 };
+        let endpoints = Shape { name: "endpoints", at: 0, cell: 56, cells: 1, together: 1 };
         let mut bytes = [0; 56];
         bytes[..4].copy_from_slice(&3u32.to_ne_bytes());
         bytes[32..40].copy_from_slice(&9u64.to_ne_bytes());

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use npc_cluster::{Cluster, Namespace};
 use npc_node::{Event, Loaded, Troubles};
-use tracing::warn;
 
-use super::{Enforcer, Key, Known, RECENT, Spoken};
-use crate::control::{Answer, Asked, PodStatus, Status};
+use super::pods::{Key, Known, Pods};
+use super::{Enforcer, RECENT, Spoken};
+use crate::control::{Answer, Asked, PodStatus, SourceStatus, Status};
 use crate::flow;
 use crate::metrics::{Counted, Numbers};
 use crate::question;
@@ -16,19 +17,13 @@ use crate::question;
 impl Enforcer {
     pub(super) fn report(&mut self, events: &[Event]) {
         for event in events {
-            let pod = |address: &IpAddr| {
-                // Few are asked for, at a limited rate.
-                let owns = |known: &&Known| !known.pod.host_network && known.pod.addresses.contains(address);
-                let found = self.pods.iter().flatten().find(|(_, known)| owns(known));
-                found.map(|(key, _)| key.to_string())
-            };
-            let of = |id: u32| {
-                let mut pods = self.pods.iter().flatten();
-                let is = |known: &Known| known.placed.as_ref().is_some_and(|(_, own)| *own == id);
-                pods.find(|(_, known)| is(known)).map(|(key, _)| key.to_string())
-            };
+            let pods = self.pods.as_ref();
+            let pod = |address: &IpAddr| pods?.with_address(address).map(Key::to_string);
+            let is = |known: &Known| known.placed.as_ref().is_some_and(|(_, own)| *own == event.endpoint);
+            let own = pods.and_then(|pods| pods.placed().find(|(_, known)| is(known)));
+            let own = own.map(|(key, _)| key.to_string());
             let spoken = self.spoken.iter().find(|spoken| spoken.generation == event.generation);
-            let flow = flow::tell(event, spoken, of(event.endpoint), pod);
+            let flow = flow::tell(event, spoken, own, pod);
             self.numbers.flows += 1;
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -42,8 +37,7 @@ impl Enforcer {
     pub(super) fn ask(&mut self, asked: &[Asked]) -> Vec<Answer> {
         let cluster = self.cluster();
         let numbers = |namespace: &str, name: &str| {
-            let key = Key { namespace: namespace.to_owned(), name: name.to_owned() };
-            let known = self.pods.as_ref()?.get(&key)?;
+            let known = self.pods.as_ref()?.get(&Key::new(namespace, name))?;
             known.placed.as_ref().map(|(interface, _)| interface.index)
         };
         let (Some(image), Some(loaded)) = (&self.image, self.node.loaded()) else {
@@ -58,10 +52,11 @@ impl Enforcer {
         let namespaces: Vec<Namespace> =
             self.namespaces.iter().flatten().map(|(_, own)| own.clone()).collect();
         let mut cluster = Cluster { namespaces, pods: Vec::new() };
-        for (key, known) in self.pods.iter().flatten() {
+        for (key, known) in self.pods.iter().flat_map(Pods::iter) {
             let Some(place) = cluster.namespace(&key.namespace) else { continue };
             let mut pod = known.pod.clone();
             pod.namespace = place;
+            pod.addresses = known.addresses().to_vec();
             if known.placed.is_some() {
                 // All addresses of this node are its.
                 pod.node_addresses.clone_from(&self.own_addresses);
@@ -72,7 +67,7 @@ impl Enforcer {
     }
 
     pub(super) fn status(&mut self) -> Status {
-        let pods = self.pods.iter().flatten().filter_map(|(key, known)| {
+        let pods = self.pods.iter().flat_map(Pods::iter).filter_map(|(key, known)| {
             let here = known.placed.is_some()
                 || self
                     .config
@@ -82,7 +77,7 @@ impl Enforcer {
             let isolation = self.resolver.as_ref().map(|resolver| resolver.isolation(known.number));
             here.then(|| PodStatus {
                 pod: key.to_string(),
-                addresses: known.pod.addresses.clone(),
+                addresses: known.addresses().to_vec(),
                 interface: known.placed.as_ref().map(|(interface, _)| interface.name.clone()),
                 not_enforced: known.unplaced.as_ref().map(ToString::to_string),
                 egress: isolation.map_or(0, |[egress, _]| egress).into(),
@@ -94,8 +89,8 @@ impl Enforcer {
             ready: self.resolver.is_some(),
             generation: self.node.generation(),
             image: self.image_status.clone(),
-            source: self.source.clone(),
-            pods_known: self.pods.as_ref().map_or(0, BTreeMap::len),
+            source: SourceStatus { error: self.unreadable.values().next().cloned() },
+            pods_known: self.pods.as_ref().map_or(0, Pods::len),
             namespaces_known: self.namespaces.as_ref().map_or(0, BTreeMap::len),
             pods: pods.collect(),
             policies: self.image.as_ref().map_or(0, |image| image.policies.len()),
@@ -107,21 +102,20 @@ impl Enforcer {
     }
 
     pub(super) fn troubles(&mut self) -> Troubles {
-        self.node.loaded().and_then(|loaded| loaded.troubles().ok()).unwrap_or_default()
+        let troubles = self.node.loaded().and_then(|loaded| loaded.troubles().ok()).unwrap_or_default();
+        let lost_events = troubles.lost_events + self.lost.load(Ordering::Relaxed);
+        Troubles { lost_events, ..troubles }
     }
 
     /// Keeps what a generation counted that is no longer in force.
     pub(super) fn add_counters(&mut self, loaded: &Loaded) {
         let Some(spoken) = self.spoken.front() else { return };
-        match loaded.counters() {
-            Ok(counters) => add(&mut self.numbers.counted, spoken, &counters),
-            Err(why) => warn!(%why, "what was counted until now is lost"),
-        }
+        add(&mut self.numbers.counted, spoken, &loaded.counters());
     }
 
     pub(super) fn count(&mut self) -> Numbers {
         let mut numbers = self.numbers.clone();
-        let counters = self.node.loaded().and_then(|loaded| loaded.counters().ok());
+        let counters = self.node.loaded().map(|loaded| loaded.counters());
         if let (Some(spoken), Some(counters)) = (self.spoken.front(), counters) {
             add(&mut numbers.counted, spoken, &counters);
         }

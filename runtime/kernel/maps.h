@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The maps, and what is set when the program is loaded.
+
+#pragma once
+
+#include "tables.h"
+
+// Set when the program is loaded: which generation of tables these are.
+volatile const __u32 generation = 0;
+
+// Whether pods may send from addresses that are not theirs; and how many packets a processor may report in
+// a second.
+volatile const __u32 foreign_sources = 0;
+volatile const __u32 reports_per_second = 1000;
+
+// All tables, one behind the other in one value, so that a packet takes one lookup, and each cell is read
+// where it lies. How large it is is set when the program is loaded, in the place of this number, which stands
+// nowhere else in the object.
+#define SIZE_OF_TABLES 0x4e504321
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, SIZE_OF_TABLES);
+} tables SEC(".maps");
+
+// Where each table begins, in bytes: set when the program is loaded, so that it is a constant to the verifier
+// (see runtime/resolver/src/layout.rs). `branches` begin at 0, and what refers to a comparison, a row or a list
+// says itself where that begins. `senders` holds of each number that a packet can carry the place in
+// `endpoints`, and one more, or 0 of nobody's; `epoch` how often these tables changed; `counters` of each
+// processor what it counted of each reason.
+volatile const struct {
+	__u32 port_columns, endpoints, senders, epoch, counters;
+	__u32 last; // the last place from which a whole cell of any table can be read
+	__u32 endpoint_mask; // how many endpoints there is room for, less one
+	__u32 counters_each; // how many counters each processor has
+} layout = {};
+
+static __always_inline void *all_tables(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&tables, &zero);
+}
+
+// What stands at a place in the tables; nothing where that is outside.
+static __always_inline void *at(void *all, __u64 place)
+{
+	return place > layout.last ? 0 : all + place;
+}
+
+static __always_inline struct endpoint *endpoint_at(void *all, __u32 number)
+{
+	return at(all, layout.endpoints + (__u64)(number & layout.endpoint_mask) * sizeof(struct endpoint));
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 18);
+	__type(key, struct connection);
+	__type(value, struct record);
+} records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct fragments);
+	__type(value, struct fragments_verdict);
+} fragment_verdicts SEC(".maps");
+
+// Connections whose packets are on their way to be translated, by the packet's hash: only to find the record
+// of one again, which is its own pod's in any case.
+#define TICKETS 4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TICKETS);
+	__type(key, __u32);
+	__type(value, struct connection);
+} tickets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+// The last generation that was made, for whoever makes the next.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} last_generation SEC(".maps");
+
+// Packets that could not be read, that were fragments of unknown packets; reports that were lost; packets by
+// an interface that is no pod's, from an address that is not the pod's, and on which two generations differ.
+enum trouble { UNREAD = 0, FRAGMENT = 1, LOST = 2, NOBODYS = 3, FOREIGN = 4, BETWEEN = 5, TROUBLES = 6 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TROUBLES);
+	__type(key, __u32);
+	__type(value, __u64);
+} troubles SEC(".maps");
