@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 
+use npc_node::Interface;
+
 /// Answers on tcp/80, tcp/81 and udp/53, by both families, what it is sent.
 const SERVER: &str = r"
 import socket, threading
@@ -192,4 +194,10 @@ pub fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
 pub fn index_of(name: &str) -> u32 {
     let shown = Command::new("ip").args(["-o", "link", "show", name]).output().unwrap();
     String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().trim().parse().unwrap()
+}
+
+/// An interface of this network.
+#[must_use]
+pub fn interface(name: &str) -> Interface {
+    Interface { index: index_of(name), name: name.to_owned() }
 }

@@ -50,6 +50,15 @@ struct Metadata {
     namespace: Option<Text>,
     labels: Option<BTreeMap<Text, Text>>,
     uid: Option<Text>,
+    annotations: Option<Annotations>,
+}
+
+/// What tells a pod that the kubelet runs from a file of its own: the API server's object only mirrors it,
+/// and has another identifier than the pod.
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    mirror: Option<Text>,
 }
 
 /// What is needed of a pod's specification.
@@ -234,7 +243,7 @@ impl Objects {
             Some(_) => return Ok(()),
             None => return Err(Error("a document without `kind`".to_owned())),
         };
-        let Some(Metadata { name: Some(name), namespace, labels, uid }) = object.metadata else {
+        let Some(Metadata { name: Some(name), namespace, labels, uid, annotations }) = object.metadata else {
             return Err(Error(format!("a {kind} without `metadata.name`")));
         };
         let no_string = |what: &str| Error(format!("{what} is not a string: put it in quotes"));
@@ -254,7 +263,11 @@ impl Objects {
             let pod = Pod {
                 name,
                 labels: all,
-                uid: uid.and_then(|Text(uid)| uid).unwrap_or_default(),
+                uid: annotations
+                    .and_then(|own| own.mirror)
+                    .or(uid)
+                    .and_then(|Text(uid)| uid)
+                    .unwrap_or_default(),
                 ..Pod::default()
             };
             return self.pod(namespace, pod, object.spec, object.status);
@@ -327,6 +340,18 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirror_has_the_identifier_of_its_pod() {
+        let pod = |annotations: &str| {
+            let text = format!(
+                r#"{{"kind": "Pod", "metadata": {{"name": "a", "uid": "u", "annotations": {annotations}}}}}"#
+            );
+            Pod::from_api(serde_json::from_str(&text).unwrap()).unwrap().unwrap().uid
+        };
+        assert_eq!(pod(r#"{"kubernetes.io/config.mirror": "h", "other": 1}"#), "h");
+        assert_eq!(pod(r#"{"kubernetes.io/config.hash": "h"}"#), "u");
+    }
 
     #[test]
     fn lists_streams_and_json() {

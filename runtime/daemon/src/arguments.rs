@@ -176,7 +176,10 @@ pub(crate) struct InstallCni {
     /// Where the daemon listens, as the node sees it.
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     pub(crate) socket: PathBuf,
-    /// Take it out again.
+    /// Stay, and put it in its place again where the node's network writes its configuration anew.
     #[arg(long)]
+    pub(crate) follow: bool,
+    /// Take it out again.
+    #[arg(long, conflicts_with = "follow")]
     pub(crate) remove: bool,
 }

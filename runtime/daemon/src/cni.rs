@@ -126,6 +126,7 @@ fn pod(result: &Value, arguments: &str) -> Result<Add, Failure> {
     Ok(Add {
         namespace: argument("K8S_POD_NAMESPACE")?,
         name: argument("K8S_POD_NAME")?,
+        uid: argument("K8S_POD_UID").ok(),
         interfaces: list("interfaces").filter(on_node).filter_map(|own| text(own, "name")).collect(),
         addresses: addresses.collect(),
     })
@@ -146,10 +147,10 @@ mod tests {
             ],
             "ips": [{"address": "10.244.0.2/24", "interface": 2}, {"address": "fd00::2/64", "interface": 2}]
         });
-        let arguments =
-            "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=1";
+        let arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=u1";
         let add = pod(&result, arguments).ok().unwrap();
         assert_eq!((add.namespace.as_str(), add.name.as_str()), ("shop", "web-0"));
+        assert_eq!(add.uid.as_deref(), Some("u1"));
         assert_eq!(add.interfaces, ["cni0", "veth1"]);
         assert_eq!(add.addresses, ["10.244.0.2".parse::<IpAddr>().unwrap(), "fd00::2".parse().unwrap()]);
         let Err(Failure(code, why)) = pod(&result, "K8S_POD_NAMESPACE=shop") else { panic!("no pod") };

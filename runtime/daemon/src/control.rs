@@ -217,6 +217,8 @@ impl Answer {
 pub(crate) struct Add {
     pub(crate) namespace: String,
     pub(crate) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uid: Option<String>,
     /// The interfaces of the node that the plugins before made.
     pub(crate) interfaces: Vec<String>,
     pub(crate) addresses: Vec<IpAddr>,
@@ -318,8 +320,8 @@ async fn query(
 }
 
 async fn add(State(shared): State<Shared>, Json(add): Json<Add>) -> Result<(), (StatusCode, String)> {
-    let Add { namespace, name, interfaces, addresses } = add;
-    let added = Added { namespace, name, interfaces, addresses };
+    let Add { namespace, name, uid, interfaces, addresses } = add;
+    let added = Added { namespace, name, uid, interfaces, addresses };
     let stopping = |code| (code, "the daemon is stopping".to_owned());
     let answer = shared.ask(|answer| Message::Add(added, answer)).await.map_err(stopping)?;
     answer.map_err(|why| (StatusCode::SERVICE_UNAVAILABLE, why))

@@ -3,31 +3,33 @@
 
 mod answers;
 mod places;
+mod pods;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use npc_cluster::{Namespace, Pod};
 use npc_driver::node_pod;
 use npc_image::Image;
-use npc_node::{Endpoint, Event, LoadError, Node, Settings};
+use npc_node::{Endpoint, Event, Interface, LoadError, Node, Settings};
 use npc_resolver::layout::LayoutError;
 use npc_resolver::{Reasons, Resolver};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot};
 use tracing::{debug, error, info, warn};
 
-use crate::control::{Answer, Asked, Flow, ImageStatus, SourceStatus, Status};
+use self::pods::{Key, Known, Pods};
+use crate::control::{Answer, Asked, Flow, ImageStatus, Status};
 use crate::flow;
-use crate::identities::Identities;
-use crate::interfaces::{Interface, Interfaces, NotFound};
+use crate::interfaces::Interfaces;
+use crate::kept::Kept;
 use crate::metrics::Numbers;
 
 /// What the enforcer is told or asked.
@@ -43,12 +45,8 @@ pub(crate) enum Message {
     RemoveNamespace(String),
     SetPod(String, Box<Pod>),
     RemovePod(String, String),
-    /// Where pods come from can be read, or not.
-    Source(Result<(), String>),
-    /// Interfaces, routes or addresses of this machine changed.
-    Links,
-    /// The kernel reports packets.
-    Events(Vec<Event>),
+    /// One of those that pods come from can be read, or not.
+    Source(&'static str, Result<(), String>),
     /// A pod is about to start: to be enforced before its first packet.
     Add(Added, oneshot::Sender<Result<(), String>>),
     Ask(Vec<Asked>, oneshot::Sender<Vec<Answer>>),
@@ -68,6 +66,8 @@ pub(crate) enum Message {
 pub(crate) struct Added {
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// What tells it from others of its name, where the container runtime says it.
+    pub(crate) uid: Option<String>,
     /// The interfaces of the node that were made for it.
     pub(crate) interfaces: Vec<String>,
     /// Its addresses, which the API server does not know yet.
@@ -79,7 +79,8 @@ pub(crate) struct Added {
 pub(crate) struct Config {
     pub(crate) image: PathBuf,
     pub(crate) pins: PathBuf,
-    pub(crate) identities: PathBuf,
+    /// The file in which is kept what is known of this node's pods.
+    pub(crate) kept: PathBuf,
     /// The node's name, where pods say theirs.
     pub(crate) node: Option<String>,
     pub(crate) services: Vec<IpNet>,
@@ -91,27 +92,34 @@ pub(crate) struct Config {
 /// Why a message is answered with an error: in words.
 type Answered<T> = Result<T, String>;
 
-/// A pod that is known.
+/// What the enforcer takes up, in this order: nobody waits for what the kernel reports.
 #[derive(Debug)]
-struct Known {
-    number: u32,
-    pod: Pod,
-    /// Where its packets are judged.
-    placed: Option<(Interface, u32)>,
-    /// Why they are not, though it is on this node.
-    unplaced: Option<NotFound>,
+pub(crate) struct Inbox {
+    pub(crate) messages: Receiver<Message>,
+    /// Interfaces, routes or addresses of this machine changed.
+    pub(crate) links: Arc<Notify>,
+    /// Packets that the kernel reports. Where too many wait, more are not taken.
+    pub(crate) reports: Receiver<Vec<Event>>,
 }
 
-/// A pod, by its namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
-    namespace: String,
-    name: String,
+/// What came in.
+enum Incoming {
+    Message(Message),
+    Links,
+    Reports(Vec<Event>),
+    /// Nothing, for a while.
+    Nothing,
 }
 
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+impl Inbox {
+    async fn next(&mut self) -> Incoming {
+        tokio::select! {
+            biased;
+            message = self.messages.recv() => Incoming::Message(message.unwrap_or(Message::Stop)),
+            () = self.links.notified() => Incoming::Links,
+            Some(reports) = self.reports.recv() => Incoming::Reports(reports),
+            () = tokio::time::sleep(TICK) => Incoming::Nothing,
+        }
     }
 }
 
@@ -128,25 +136,25 @@ pub(crate) struct Enforcer {
     node: Node,
     interfaces: Interfaces,
     runtime: Handle,
-    identities: Identities,
+    kept: Kept,
     image: Option<Arc<Image>>,
     image_status: ImageStatus,
     namespaces: Option<BTreeMap<String, Namespace>>,
-    pods: Option<BTreeMap<Key, Known>>,
-    next_number: u32,
-    /// Pods that start, and of which nothing else is known yet.
-    starting: HashMap<Key, (Interface, Vec<IpAddr>)>,
-    source: SourceStatus,
+    pods: Option<Pods>,
+    /// What cannot be read of where pods come from, and why.
+    unreadable: BTreeMap<&'static str, String>,
     own_addresses: Vec<IpAddr>,
     resolver: Option<Resolver>,
-    /// The interfaces that are judged, by name.
-    attached: HashSet<String>,
+    /// The interfaces that are judged, by index: their names, and whether this process saw to it.
+    attached: HashMap<u32, (String, bool)>,
     /// The interfaces that are no pod's, by which packets to services may leave.
-    leaving: HashSet<(u32, String)>,
+    leaving: HashSet<Interface>,
     spoken: VecDeque<Spoken>,
     recent: VecDeque<Flow>,
     flows: broadcast::Sender<Flow>,
-    events: Sender<Message>,
+    reports: Sender<Vec<Event>>,
+    /// Reports that nobody had time to take.
+    lost: Arc<AtomicU64>,
     numbers: Numbers,
     /// When something was written that leaves numbers to be used again.
     written: Option<Instant>,
@@ -164,6 +172,9 @@ const SPOKEN: usize = 4;
 /// How long a packet may be under way that was judged by what was just replaced.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
+/// How often it is looked at what is left to do.
+const TICK: Duration = Duration::from_secs(1);
+
 /// How often pods that seem to be elsewhere are looked for again, where pods do not say their node.
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
@@ -172,29 +183,28 @@ impl Enforcer {
         config: Config,
         interfaces: Interfaces,
         runtime: Handle,
-        events: Sender<Message>,
+        reports: Sender<Vec<Event>>,
         flows: broadcast::Sender<Flow>,
     ) -> Result<Self, LoadError> {
         let node = Node::open(&config.pins)?.with(config.settings);
-        let attached = node.attached()?.into_iter().collect();
+        let attached = node.attached()?;
+        let attached = attached.into_iter().map(|own| (own.index, (own.name, false))).collect();
         if config.services.is_empty() {
             node.detach_arriving()?;
         }
-        let identities = Identities::open(&config.identities);
+        let kept = Kept::open(&config.kept);
         let image_status = ImageStatus { path: config.image.display().to_string(), ..ImageStatus::default() };
         Ok(Self {
             config,
             node,
             interfaces,
             runtime,
-            identities,
+            kept,
             image: None,
             image_status,
             namespaces: None,
             pods: None,
-            next_number: 0,
-            starting: HashMap::new(),
-            source: SourceStatus::default(),
+            unreadable: BTreeMap::new(),
             own_addresses: Vec::new(),
             resolver: None,
             attached,
@@ -202,7 +212,8 @@ impl Enforcer {
             spoken: VecDeque::new(),
             recent: VecDeque::new(),
             flows,
-            events,
+            reports,
+            lost: Arc::default(),
             numbers: Numbers::default(),
             written: None,
             stale_elsewhere: None,
@@ -211,21 +222,25 @@ impl Enforcer {
     }
 
     /// Does what messages ask until one says to stop.
-    pub(crate) fn run(mut self, mut messages: Receiver<Message>) {
+    pub(crate) fn run(mut self, mut inbox: Inbox) {
         let runtime = self.runtime.clone();
+        let mut ticked = Instant::now();
         loop {
-            let wait = Duration::from_secs(1);
-            match runtime.block_on(async { tokio::time::timeout(wait, messages.recv()).await }) {
-                Err(_) => self.tick(),
-                Ok(None | Some(Message::Stop)) => return,
-                Ok(Some(Message::Detach(answer))) => {
+            match runtime.block_on(inbox.next()) {
+                Incoming::Nothing => {}
+                Incoming::Message(Message::Stop) => return,
+                Incoming::Message(Message::Detach(answer)) => {
                     let _ = answer.send(self.node.detach_all().map_err(|why| why.to_string()));
                     return;
                 }
-                Ok(Some(message)) => {
-                    self.handle(message);
-                    self.recycle();
-                }
+                Incoming::Message(message) => self.handle(message),
+                Incoming::Links => self.links(),
+                Incoming::Reports(events) => self.report(&events),
+            }
+            self.recycle();
+            if ticked.elapsed() > TICK {
+                self.tick();
+                ticked = Instant::now();
             }
         }
     }
@@ -261,7 +276,7 @@ impl Enforcer {
             }
             Message::SetPod(namespace, pod) => {
                 let key = Key { namespace, name: pod.name.clone() };
-                self.set_pod(key.clone(), *pod);
+                self.set_pod(&key, *pod);
                 self.flush();
                 self.place(&key);
             }
@@ -270,9 +285,7 @@ impl Enforcer {
                 self.flush();
                 self.forgetful = true;
             }
-            Message::Source(state) => self.source_is(state),
-            Message::Links => self.links(),
-            Message::Events(events) => self.report(&events),
+            Message::Source(which, state) => self.source_is(which, state),
             Message::Add(added, answer) => {
                 let _ = answer.send(self.add(&added));
             }
@@ -297,11 +310,10 @@ impl Enforcer {
 
     /// What is to be done from time to time.
     fn tick(&mut self) {
-        self.recycle();
         if std::mem::take(&mut self.forgetful) {
             self.forget();
         }
-        let unplaced = self.pods.iter().flatten().any(|(_, known)| {
+        let unplaced = self.pods.iter().flat_map(Pods::iter).any(|(_, known)| {
             known.unplaced.as_ref().is_some_and(|why| self.config.node.is_some() || !why.is_elsewhere())
         });
         let elsewhere =
@@ -320,15 +332,20 @@ impl Enforcer {
         }
     }
 
-    fn source_is(&mut self, state: Answered<()>) {
-        match &state {
-            Ok(()) if self.source.error.is_some() => info!("the pods can be read again"),
-            Err(why) if self.source.error.is_none() => {
-                warn!(%why, "the pods cannot be read: what is known of them goes on being enforced");
+    fn source_is(&mut self, which: &'static str, state: Answered<()>) {
+        match state {
+            Ok(()) => {
+                if self.unreadable.remove(which).is_some() {
+                    info!("the {which} can be read again");
+                }
             }
-            _ => {}
+            Err(why) => {
+                if !self.unreadable.contains_key(which) {
+                    warn!(%why, "the {which} cannot be read: what is known of them goes on being enforced");
+                }
+                self.unreadable.insert(which, why);
+            }
         }
-        self.source.error = state.err();
     }
 
     fn refuse_image(&mut self, why: &str) {
@@ -386,7 +403,7 @@ impl Enforcer {
         let there: HashSet<(&str, &str)> =
             all.iter().map(|(namespace, pod)| (namespace.as_str(), pod.name.as_str())).collect();
         let is_gone = |key: &&Key| !there.contains(&(key.namespace.as_str(), key.name.as_str()));
-        let gone: Vec<Key> = pods.keys().filter(is_gone).cloned().collect();
+        let gone: Vec<Key> = pods.iter().map(|(key, _)| key).filter(is_gone).cloned().collect();
         for key in &gone {
             self.remove_pod(key);
         }
@@ -395,7 +412,7 @@ impl Enforcer {
             let same =
                 self.pods.as_ref().and_then(|pods| pods.get(&key)).is_some_and(|known| known.pod == pod);
             if !same {
-                self.set_pod(key, pod);
+                self.set_pod(&key, pod);
             }
         }
         if first {
@@ -412,6 +429,8 @@ impl Enforcer {
         if self.namespaces.is_none() || self.pods.is_none() {
             return;
         }
+        // What is kept of interfaces that went meanwhile is forgotten first.
+        self.links();
         self.place_all();
         if self.image.is_some()
             && let Err(why) = self.enforce()
@@ -435,36 +454,21 @@ impl Enforcer {
         }
     }
 
-    fn set_pod(&mut self, key: Key, mut pod: Pod) {
+    fn set_pod(&mut self, key: &Key, pod: Pod) {
         let Some(pods) = &mut self.pods else { return };
-        match pods.entry(key.clone()) {
-            std::collections::btree_map::Entry::Occupied(entry) => {
-                let known = entry.into_mut();
-                if known.pod.uid != pod.uid {
-                    // Another pod of the same name: it has nothing of the first one's.
-                    self.remove_pod(&key);
-                    return self.set_pod(key, pod);
-                }
-                if pod.addresses.is_empty() {
-                    // Those that are known from the node itself.
-                    pod.addresses = std::mem::take(&mut known.pod.addresses);
-                }
-                known.pod = pod;
-            }
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let number = self.next_number;
-                self.next_number = self.next_number.wrapping_add(1);
-                entry.insert(Known { number, pod, placed: None, unplaced: None });
-            }
+        if pods.get(key).is_some_and(|known| known.pod.uid != pod.uid) {
+            // Another pod of the same name: it has nothing of the first one's.
+            self.remove_pod(key);
         }
-        self.resolve(&key);
+        if let Some(pods) = &mut self.pods {
+            pods.set(key, pod);
+        }
+        self.resolve(key);
     }
 
     /// The pods of a namespace that is known now.
     fn resolve_namespace(&mut self, name: &str) {
-        let first = Key { namespace: name.to_owned(), name: String::new() };
-        let pods = self.pods.iter().flat_map(|pods| pods.range(first.clone()..));
-        let own = pods.map(|(key, _)| key).take_while(|key| key.namespace == name);
+        let own = self.pods.iter().flat_map(|pods| pods.of_namespace(name));
         for key in own.cloned().collect::<Vec<Key>>() {
             self.resolve(&key);
         }
@@ -473,10 +477,16 @@ impl Enforcer {
     /// Tells the resolver what a pod is now.
     fn resolve(&mut self, key: &Key) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
-        let (number, local) = (known.number, self.is_local(key, known));
+        let (number, pod) = (known.number, self.as_resolved(key, known));
         if let Some(resolver) = &mut self.resolver {
-            resolver.set_pod(number, node_pod(&key.namespace, &known.pod, local));
+            resolver.set_pod(number, pod);
         }
+    }
+
+    /// A pod as the resolver is told of it.
+    fn as_resolved(&self, key: &Key, known: &Known) -> npc_resolver::Pod {
+        let pod = node_pod(&key.namespace, &known.pod, self.is_local(key, known));
+        npc_resolver::Pod { addresses: known.addresses().to_vec(), ..pod }
     }
 
     fn remove_pod(&mut self, key: &Key) {
@@ -494,10 +504,9 @@ impl Enforcer {
     /// The pods that are gone give back their numbers.
     fn forget(&mut self) {
         let Some(pods) = &self.pods else { return };
-        let there: HashSet<String> = pods.iter().map(|(key, known)| identity(key, &known.pod)).collect();
-        if let Err(why) = self.identities.retain(|pod| there.contains(pod)) {
-            warn!(%why, file = %self.config.identities.display(), "the pods' numbers cannot be kept");
-        }
+        let there: HashSet<String> = pods.iter().map(|(key, known)| key.identity(&known.pod)).collect();
+        let retained = self.kept.retain(|pod| there.contains(pod));
+        self.kept_or_say(retained);
     }
 
     /// Writes what changed to the kernel's tables; makes them anew where they have no room for it.
@@ -541,8 +550,8 @@ impl Enforcer {
             resolver.set_namespace(&namespace.name, namespace.labels.clone());
         }
         let (mut endpoints, mut here) = (Vec::new(), Vec::new());
-        for (key, known) in pods {
-            resolver.set_pod(known.number, node_pod(&key.namespace, &known.pod, self.is_local(key, known)));
+        for (key, known) in pods.iter() {
+            resolver.set_pod(known.number, self.as_resolved(key, known));
             if let Some((interface, id)) = &known.placed {
                 here.push(key.clone());
                 endpoints.push(Endpoint { pod: known.number, interface: interface.index, id: *id });
@@ -585,15 +594,10 @@ impl Enforcer {
         let Some(loaded) = self.node.loaded() else { return };
         match loaded.take_events() {
             Ok(events) => {
-                let to = self.events.clone();
-                std::thread::spawn(move || flow::listen(events, &to));
+                let (to, lost) = (self.reports.clone(), Arc::clone(&self.lost));
+                std::thread::spawn(move || flow::listen(events, &to, &lost));
             }
             Err(why) => error!(%why, "no packets can be reported"),
         }
     }
-}
-
-/// What a pod's number is kept under.
-fn identity(key: &Key, pod: &Pod) -> String {
-    format!("{key}/{}", pod.uid)
 }

@@ -1,6 +1,7 @@
 //! What the kernel reports, in words.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::error;
 
 use crate::control::{End, Flow, Told};
-use crate::enforcer::{Message, Spoken};
+use crate::enforcer::Spoken;
 
 /// When something was, which was so many nanoseconds after the machine started, by the clock on the wall as
 /// it stands now: the kernel's reports go by a clock that does not jump.
@@ -29,13 +30,15 @@ fn at(since_start: u64) -> Option<Timestamp> {
 /// How long it waits for a report before it looks whether anybody still takes them.
 const WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Passes on what the kernel reports, as long as somebody takes it.
-pub(crate) fn listen(mut events: Events, to: &Sender<Message>) {
+/// Passes on what the kernel reports, as long as somebody takes it. Where more comes than is taken, it is
+/// `lost`, and counted: the kernel's own room for reports is never what is waited for.
+pub(crate) fn listen(mut events: Events, to: &Sender<Vec<Event>>, lost: &AtomicU64) {
     while !to.is_closed() {
         let batch: Vec<Event> = events.by_ref().take(256).collect();
         if !batch.is_empty() {
-            if to.blocking_send(Message::Events(batch)).is_err() {
-                return;
+            let count = batch.len() as u64;
+            if to.try_send(batch).is_err() {
+                lost.fetch_add(count, Ordering::Relaxed);
             }
             continue;
         }

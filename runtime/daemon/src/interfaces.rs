@@ -7,6 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use npc_node::Interface;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::{
@@ -15,13 +16,6 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
-
-/// An interface of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Interface {
-    pub(crate) index: u32,
-    pub(crate) name: String,
-}
 
 /// One of all interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]

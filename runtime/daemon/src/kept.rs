@@ -1,68 +1,179 @@
-//! Under which number the records of each pod are kept: the same after the daemon starts again, and never
-//! that of another pod.
+//! What is kept of this node's pods for the next daemon: under which number the records of each are, which
+//! is never another pod's, and where its packets are judged.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use npc_node::Interface;
 use serde::{Deserialize, Serialize};
 
 use crate::place::put;
 
-/// The bits of an identity that a packet can carry from one hook to the next.
+/// The bits of a number that a packet can carry from one hook to the next.
 const CARRIED: u32 = (1 << 13) - 1;
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    /// The last number that was given.
-    last: u32,
-    pods: BTreeMap<String, u32>,
+/// Where a pod's packets are judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) index: u32,
+    pub(crate) interface: String,
+    /// Its addresses, where a CNI plugin told them: they are the interface's, and the API server may still
+    /// tell none, or those of the one before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// The numbers of this node's pods, kept in a file.
-#[derive(Debug)]
-pub(crate) struct Identities {
-    file: PathBuf,
-    kept: Kept,
-}
-
-impl Identities {
-    /// Reads the file; where it is not there, or not whole, no pod has a number yet.
-    pub(crate) fn open(file: &Path) -> Self {
-        let kept = fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { file: file.to_owned(), kept: kept.unwrap_or_default() }
+impl Place {
+    pub(crate) fn new(interface: &Interface, addresses: &[IpAddr]) -> Self {
+        Self { index: interface.index, interface: interface.name.clone(), addresses: addresses.to_vec() }
     }
 
-    /// The number of a pod: that which it has, or the next.
-    pub(crate) fn of(&mut self, pod: &str) -> io::Result<u32> {
-        if let Some(number) = self.kept.pods.get(pod) {
-            return Ok(*number);
+    pub(crate) fn interface(&self) -> Interface {
+        Interface { index: self.index, name: self.interface.clone() }
+    }
+}
+
+/// A pod that starts, and of which nothing else is known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Starting {
+    /// Its identifier, where the container runtime tells it: another pod of the same name is not meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uid: Option<String>,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Own {
+    number: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// Of which start of the machine, and of which of its networks, the interfaces are.
+    network: String,
+    /// The last number that was given.
+    last: u32,
+    pods: BTreeMap<String, Own>,
+    /// By namespace and name.
+    starting: BTreeMap<String, Starting>,
+}
+
+/// What is kept, in a file.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    file: PathBuf,
+    state: State,
+}
+
+/// Which network this is: indexes of interfaces are told anew in another, and when a machine starts again.
+fn network() -> String {
+    let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let own = fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    format!("{} {}", start.trim(), own.display())
+}
+
+impl Kept {
+    /// Reads the file; where it is not there, or not whole, nothing is known yet.
+    pub(crate) fn open(file: &Path) -> Self {
+        Self::of_network(file, network())
+    }
+
+    fn of_network(file: &Path, network: String) -> Self {
+        let state = fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut state: State = state.unwrap_or_default();
+        if state.network != network {
+            state.starting.clear();
+            state.pods.values_mut().for_each(|own| own.place = None);
+            state.network = network;
         }
-        let free = |number: &u32| {
-            let carried = number & CARRIED;
-            carried != 0 && self.kept.pods.values().all(|other| other & CARRIED != carried)
-        };
-        let after = (1..=CARRIED + 1).map(|step| self.kept.last.wrapping_add(step));
-        let number = after.into_iter().find(free).ok_or_else(|| {
+        Self { file: file.to_owned(), state }
+    }
+
+    /// Where a pod's packets are judged, as far as is known.
+    pub(crate) fn place(&self, pod: &str) -> Option<&Place> {
+        self.state.pods.get(pod)?.place.as_ref()
+    }
+
+    /// A pod's packets are judged there from now on. Gives its number: that which it has, or the next.
+    pub(crate) fn set(&mut self, pod: &str, place: Place) -> io::Result<u32> {
+        if let Some(own) = self.state.pods.get_mut(pod) {
+            let number = own.number;
+            if own.place.as_ref() != Some(&place) {
+                own.place = Some(place);
+                self.save()?;
+            }
+            return Ok(number);
+        }
+        let mut taken = vec![false; CARRIED as usize + 1];
+        let numbers = self.state.pods.values().map(|own| own.number);
+        for number in numbers.chain([0]) {
+            taken.get_mut((number & CARRIED) as usize).into_iter().for_each(|taken| *taken = true);
+        }
+        let free = |number: &u32| taken.get((number & CARRIED) as usize) == Some(&false);
+        let mut after = (1..=CARRIED + 1).map(|step| self.state.last.wrapping_add(step));
+        let number = after.find(free).ok_or_else(|| {
             io::Error::other(format!("a node can have {CARRIED} pods whose packets are judged"))
         })?;
-        self.kept.last = number;
-        self.kept.pods.insert(pod.to_owned(), number);
+        self.state.last = number;
+        self.state.pods.insert(pod.to_owned(), Own { number, place: Some(place) });
         self.save()?;
         Ok(number)
     }
 
+    /// A pod starts, of which nothing else is known yet.
+    pub(crate) fn start(&mut self, name: &str, starting: Starting) -> io::Result<()> {
+        self.state.starting.insert(name.to_owned(), starting);
+        self.save()
+    }
+
+    /// Where a pod is that started before it was known.
+    pub(crate) fn started(&mut self, name: &str, uid: &str) -> Option<Place> {
+        let starting = self.state.starting.get(name)?;
+        if starting.uid.as_ref().is_some_and(|own| own != uid) {
+            return None;
+        }
+        self.state.starting.remove(name).map(|starting| starting.place)
+    }
+
+    /// Only these interfaces are there, under these names: what is kept of others is forgotten.
+    pub(crate) fn interfaces(&mut self, name: impl Fn(u32) -> Option<String>) -> io::Result<()> {
+        let mut changed = false;
+        let mut is_there = |place: &mut Place| match name(place.index) {
+            Some(name) if name == place.interface => true,
+            Some(name) => {
+                place.interface = name;
+                changed = true;
+                true
+            }
+            None => {
+                changed = true;
+                false
+            }
+        };
+        self.state.starting.retain(|_, starting| is_there(&mut starting.place));
+        for own in self.state.pods.values_mut() {
+            if own.place.as_mut().is_some_and(|place| !is_there(place)) {
+                own.place = None;
+            }
+        }
+        if changed { self.save() } else { Ok(()) }
+    }
+
     /// Forgets the pods that are not among these.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) -> io::Result<()> {
-        let before = self.kept.pods.len();
-        self.kept.pods.retain(|pod, _| is_there(pod));
-        if self.kept.pods.len() == before { Ok(()) } else { self.save() }
+        let before = self.state.pods.len();
+        self.state.pods.retain(|pod, _| is_there(pod));
+        if self.state.pods.len() == before { Ok(()) } else { self.save() }
     }
 
     fn save(&self) -> io::Result<()> {
         fs::create_dir_all(self.file.parent().unwrap_or(Path::new(".")))?;
-        put(&self.file, &serde_json::to_vec(&self.kept)?, 0o600)
+        put(&self.file, &serde_json::to_vec(&self.state)?, 0o600)
     }
 }
 
@@ -70,32 +181,61 @@ impl Identities {
 mod tests {
     use super::*;
 
+    fn at(index: u32) -> Place {
+        Place { index, interface: format!("veth{index}"), addresses: Vec::new() }
+    }
+
     #[test]
     fn numbers_stay_and_are_nobody_elses() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pods.json");
-        let mut first = Identities::open(&file);
-        let a = first.of("a").unwrap();
-        let b = first.of("b").unwrap();
+        let mut first = Kept::open(&file);
+        let a = first.set("a", at(1)).unwrap();
+        let b = first.set("b", at(2)).unwrap();
         assert_ne!(a, b);
         first.retain(|pod| pod == "b").unwrap();
-        let mut next = Identities::open(&file);
-        assert_eq!(next.of("b").unwrap(), b);
-        assert!(![a, b].contains(&next.of("a").unwrap()), "a number is given once");
+        let mut next = Kept::open(&file);
+        assert_eq!(next.set("b", at(2)).unwrap(), b);
+        assert!(![a, b].contains(&next.set("a", at(1)).unwrap()), "a number is given once");
         fs::write(&file, "{").unwrap();
-        assert_eq!(Identities::open(&file).of("c").unwrap(), 1);
+        assert_eq!(Kept::open(&file).set("c", at(3)).unwrap(), 1);
+    }
+
+    #[test]
+    fn places_stay_while_the_interface_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pods.json");
+        let mut first = Kept::open(&file);
+        first.set("a", at(1)).unwrap();
+        first.set("b", at(2)).unwrap();
+        let new = Starting { uid: Some("n1".to_owned()), place: at(3) };
+        first.start("x/new", new).unwrap();
+        first.start("x/gone", Starting { uid: None, place: at(4) }).unwrap();
+        let mut next = Kept::open(&file);
+        next.interfaces(|index| [1, 3].contains(&index).then(|| format!("own{index}"))).unwrap();
+        assert_eq!(next.place("a").unwrap().interface, "own1", "one that has another name");
+        assert_eq!(next.place("b"), None);
+        assert_eq!(next.started("x/gone", ""), None);
+        assert_eq!(next.started("x/new", "n2"), None, "another of the same name");
+        assert_eq!(next.started("x/new", "n1").unwrap().index, 3);
+        // In another network the same indexes are other interfaces; whose records are whose stays.
+        let mut other = Kept::of_network(&file, "other".to_owned());
+        assert_eq!(other.place("a"), None);
+        assert_eq!(other.started("x/new", "n1"), None);
+        assert_eq!(other.set("a", at(7)).unwrap(), 1);
     }
 
     #[test]
     fn packets_tell_all_pods_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut numbers = Identities { file: folder.path().join("x"), kept: Kept::default() };
+        let mut numbers = Kept { file: folder.path().join("x"), state: State::default() };
         // Given and given back until the numbers come round.
-        numbers.kept.last = CARRIED - 2;
-        let held: Vec<u32> = (0..5).map(|pod| numbers.of(&format!("p{pod}")).unwrap() & CARRIED).collect();
+        numbers.state.last = CARRIED - 2;
+        let held: Vec<u32> =
+            (0..5).map(|pod| numbers.set(&format!("p{pod}"), at(pod)).unwrap() & CARRIED).collect();
         assert_eq!(held, [CARRIED - 1, CARRIED, 1, 2, 3]);
-        let too_many = (0..=CARRIED).map(|pod| (format!("q{pod}"), pod)).collect();
-        numbers.kept.pods = too_many;
-        assert!(numbers.of("one more").is_err());
+        let own = |number| Own { number, place: None };
+        numbers.state.pods = (0..=CARRIED).map(|pod| (format!("q{pod}"), own(pod))).collect();
+        assert!(numbers.set("one more", at(0)).is_err());
     }
 }

@@ -162,8 +162,14 @@ while True:
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
             kubectl(&["apply", "-f", "-"], &String::from_utf8(made.stdout).unwrap());
             kubectl(&["-n", "npc-system", "rollout", "status", "daemonset/npc-node", "--timeout=90s"], "");
-            let list = fs::read_to_string(self.state.join("cni/10-pods.conflist")).unwrap();
-            assert!(list.contains("npc-cni"), "{list}");
+            let list = self.state.join("cni/10-pods.conflist");
+            let is_chained = || fs::read_to_string(&list).unwrap().contains("npc-cni");
+            until("the plugin is in the chain", is_chained);
+            // The network is upgraded, and writes its list anew.
+            let mut anew: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+            anew["plugins"].as_array_mut().unwrap().retain(|plugin| plugin["type"] != "npc-cni");
+            fs::write(&list, anew.to_string()).unwrap();
+            until("the plugin is in the chain again", is_chained);
             println!(
                 "real node: npc-node runs as its chart says, with the capabilities BPF, NET_ADMIN and PERFMON"
             );
@@ -224,7 +230,7 @@ while True:
             let call =
                 |word: &str| assert!(Command::new(script()).arg(word).status().unwrap().success(), "{word}");
             call("stop-api");
-            std::thread::sleep(Duration::from_secs(3));
+            until("the daemon says that it cannot read the pods", || source_error().is_some());
             verdicts(pods, "without an API server");
             call("start-api");
             let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: late, namespace: blue, labels: {app: late}}\n\
@@ -237,6 +243,7 @@ while True:
             // Until the daemon has heard of it, nothing of it passes.
             until("the daemon knows it", || reaches(&cluster(), "blue", "late", &[("blue", "web", 5432)])[0]);
             verdicts(&cluster(), "with the API server back, and a pod that is new since");
+            until("the daemon says that it can read them again", || source_error().is_none());
             assert!(self.state.exists());
         }
 
@@ -285,6 +292,14 @@ while True:
             );
             println!("real node: without the DaemonSet all stayed in force; `detach` undid it");
         }
+    }
+
+    /// What the daemon says of where pods come from.
+    fn source_error() -> Option<String> {
+        let bin = env!("CARGO_BIN_EXE_npc-node");
+        let output = Command::new(bin).args(["status", "--format", "json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        status["source"]["error"].as_str().map(str::to_owned)
     }
 
     fn cluster() -> Cluster {

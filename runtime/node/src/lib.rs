@@ -31,4 +31,4 @@ pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
 pub use loader::{Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
 #[cfg(target_os = "linux")]
-pub use node::Node;
+pub use node::{Interface, Node};

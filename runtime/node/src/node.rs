@@ -23,6 +23,15 @@ pub struct Node {
     loaded: Option<Loaded>,
 }
 
+/// An interface of this machine. Of two that had one name, one after the other, each has an index of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Interface {
+    /// Its index.
+    pub index: u32,
+    /// Its name, as it is now.
+    pub name: String,
+}
+
 /// The two sides of an interface, as their links are named.
 const SIDES: [&str; 2] = ["from", "to"];
 
@@ -119,21 +128,24 @@ impl Node {
         self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.remove_endpoint(pod))
     }
 
-    /// The interfaces that are judged, by name: also those that are gone since.
+    /// The interfaces that are judged: also those that are gone since.
     ///
     /// # Errors
     ///
     /// Where the folder of pins cannot be read.
-    pub fn attached(&self) -> Result<Vec<String>, LoadError> {
-        let mut names = Vec::new();
+    pub fn attached(&self) -> Result<Vec<Interface>, LoadError> {
+        let mut interfaces = Vec::new();
         for entry in fs::read_dir(self.pins.join("links")).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix("-from")) {
-                names.push(name.replace("%2e", ".").replace("%25", "%"));
+            let judged = name.to_str().and_then(|name| name.strip_suffix("-from"));
+            if let Some((name, index)) = judged.and_then(|judged| judged.rsplit_once('-'))
+                && let Ok(index) = index.parse()
+            {
+                interfaces.push(Interface { index, name: name.replace("%2e", ".").replace("%25", "%") });
             }
         }
-        names.sort_unstable();
-        Ok(names)
+        interfaces.sort_unstable();
+        Ok(interfaces)
     }
 
     /// What this process put in force.
@@ -142,10 +154,10 @@ impl Node {
         self.loaded.as_mut()
     }
 
-    fn link(&self, interface: &str, side: &str) -> PathBuf {
+    fn link(&self, interface: &Interface, side: &str) -> PathBuf {
         // No name in a bpffs has a full stop.
-        let name = interface.replace('%', "%25").replace('.', "%2e");
-        self.pins.join("links").join(format!("{name}-{side}"))
+        let name = interface.name.replace('%', "%25").replace('.', "%2e");
+        self.pins.join("links").join(format!("{name}-{}-{side}", interface.index))
     }
 
     /// Judges the packets of an interface from now on, until it is [detached](Self::detach). One that is
@@ -154,10 +166,10 @@ impl Node {
     /// # Errors
     ///
     /// Where nothing was put in force yet, or there is no such interface.
-    pub fn attach(&mut self, interface: &str) -> Result<(), LoadError> {
+    pub fn attach(&mut self, interface: &Interface) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        let links =
-            [loaded.attach(interface, Direction::Egress)?, loaded.attach(interface, Direction::Ingress)?];
+        let name = &interface.name;
+        let links = [loaded.attach(name, Direction::Egress)?, loaded.attach(name, Direction::Ingress)?];
         for (link, side) in links.into_iter().zip(SIDES) {
             if let Some(link) = link {
                 self.pin(link, &self.link(interface, side))?;
@@ -172,12 +184,26 @@ impl Node {
     /// # Errors
     ///
     /// As for [`attach`](Self::attach).
-    pub fn attach_leaving(&mut self, interface: &str, has_ethernet: bool) -> Result<(), LoadError> {
+    pub fn attach_leaving(&mut self, interface: &Interface, has_ethernet: bool) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        match loaded.attach_leaving(interface, has_ethernet)? {
+        match loaded.attach_leaving(&interface.name, has_ethernet)? {
             Some(link) => self.pin(link, &self.link(interface, LEAVING)),
             None => Ok(()),
         }
+    }
+
+    /// An interface that is judged has another name from now on.
+    ///
+    /// # Errors
+    ///
+    /// Where its links cannot be kept under the new one.
+    pub fn renamed(&self, before: &Interface, now: &Interface) -> Result<(), LoadError> {
+        SIDES.iter().chain([&LEAVING]).try_for_each(|side| {
+            match fs::rename(self.link(before, side), self.link(now, side)) {
+                Err(why) if why.kind() != io::ErrorKind::NotFound => Err(failed(why)),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Judges what pods send to services where a socket of this machine gets it, from now on. `root` is that
@@ -208,7 +234,7 @@ impl Node {
     /// # Errors
     ///
     /// Where its links cannot be removed.
-    pub fn detach(&mut self, interface: &str) -> Result<(), LoadError> {
+    pub fn detach(&mut self, interface: &Interface) -> Result<(), LoadError> {
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
     }
 

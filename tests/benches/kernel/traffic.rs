@@ -9,7 +9,7 @@ use std::sync::Arc;
 use npc_node::{Endpoint, Node};
 use npc_resolver::{Pod, Resolver};
 use npc_tests::memory::Memory;
-use npc_tests::net::{index_of, ip, network, setting};
+use npc_tests::net::{index_of, interface, ip, network, setting};
 use npc_tests::tables::image;
 
 const ROUNDS: usize = 5;
@@ -80,7 +80,7 @@ pub(crate) fn main() {
         rates[0].push(measured("10.0.0.2"));
         let mut node = Node::open(Path::new(PINS)).unwrap();
         node.enforce(&resolver, &endpoints).unwrap();
-        hosts.iter().for_each(|host| node.attach(host).unwrap());
+        hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
         rates[1].push(measured("10.0.0.2"));
         node.detach_all().unwrap();
         let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();

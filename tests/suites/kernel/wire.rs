@@ -14,7 +14,7 @@ use npc_node::{Endpoint, Node};
 use npc_program::values::port::Protocol;
 use npc_resolver::{Decision, Reason, Resolver};
 use npc_tests::memory::Memory;
-use npc_tests::net::{STEADY, Servers, index_of, network, python, reaches, setting};
+use npc_tests::net::{STEADY, Servers, index_of, interface, network, python, reaches, setting};
 use npc_tests::tables;
 
 const PROGRAM: &str = r"admin policy no-c priority 1 for pods { app = b } in namespace x {
@@ -72,9 +72,9 @@ pub(crate) fn packets() {
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[1], 81), "the network of the test does not work");
     let pins = Path::new("/sys/fs/bpf/npc-test");
     let mut node = Node::open(pins).unwrap();
-    assert!(node.attach(&hosts[0]).is_err(), "there is nothing to judge by yet");
+    assert!(node.attach(&interface(&hosts[0])).is_err(), "there is nothing to judge by yet");
     node.enforce(&resolver, &endpoints).unwrap();
-    hosts.iter().for_each(|host| node.attach(host).unwrap());
+    hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
     let mut events = node.loaded().unwrap().take_events().unwrap();
     let (mut sent, mut arrived) = (0, 0);
     for (from, source) in cluster.pods.iter().enumerate() {
@@ -218,8 +218,8 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     assert_eq!(lines.last().map(String::as_str), Some("cut"));
     assert!(lines.len() > 500, "{}", lines.len());
     // One interface more, and one less.
-    hosts.iter().for_each(|host| node.attach(host).unwrap());
-    node.detach(&hosts[1]).unwrap();
+    hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
+    node.detach(&interface(&hosts[1])).unwrap();
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "b is judged though it is detached");
     assert!(!reaches("b", "tcp", cluster.pods[0].addresses[0], 80), "a is no longer judged");
     node.detach_all().unwrap();

@@ -1,12 +1,16 @@
 //! `npc-node install-cni`
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::runtime;
 use crate::arguments::InstallCni;
 use crate::client::{Error, print};
 use crate::place::put;
@@ -14,34 +18,82 @@ use crate::place::put;
 /// The plugin's name, as its file and in the chain.
 const PLUGIN: &str = "npc-cni";
 
+/// How often it is looked at whether the plugin is still in its place.
+const EVERY: Duration = Duration::from_secs(5);
+
 pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
-    let binary = options.bin.join(PLUGIN);
-    let list = first_list(&options.conf)?;
     if options.remove {
-        // First the chain, then what it calls.
-        let changed = change(&list, |plugins| plugins.retain(|plugin| !is_ours(plugin)))?;
-        if let Err(why) = fs::remove_file(&binary)
-            && why.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(Error::Other(format!("cannot remove {}: {why}", binary.display())));
-        }
-        let said = if changed { "no longer in" } else { "was not in" };
-        print(&format!("{PLUGIN} {said} {}\n", list.display()))?;
-        return Ok(ExitCode::SUCCESS);
+        remove(options)?;
+    } else if options.follow {
+        runtime()?.block_on(follow(options))?;
+    } else {
+        let (list, changed) = install(options)?;
+        let said = if changed { "is now the last of" } else { "was already in" };
+        print(&format!("{PLUGIN} {said} the plugins in {}\n", list.display()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove(options: &InstallCni) -> Result<(), Error> {
+    let (binary, list) = (options.bin.join(PLUGIN), first_list(&options.conf)?);
+    // First the chain, then what it calls.
+    let changed = change(&list, |plugins| plugins.retain(|plugin| !is_ours(plugin)))?;
+    if let Err(why) = fs::remove_file(&binary)
+        && why.kind() != io::ErrorKind::NotFound
+    {
+        return Err(Error::Other(format!("cannot remove {}: {why}", binary.display())));
+    }
+    let said = if changed { "no longer in" } else { "was not in" };
+    print(&format!("{PLUGIN} {said} {}\n", list.display()))
+}
+
+/// Puts the plugin in its place. Gives the list, and whether anything was to be done.
+fn install(options: &InstallCni) -> Result<(PathBuf, bool), Error> {
+    let (binary, list) = (options.bin.join(PLUGIN), first_list(&options.conf)?);
     let own = std::env::current_exe().map_err(|why| Error::Other(format!("where this command is: {why}")))?;
     let beside = own.with_file_name(PLUGIN);
     let bytes =
         fs::read(&beside).map_err(|why| Error::Other(format!("cannot read {}: {why}", beside.display())))?;
-    put(&binary, &bytes, 0o755).map_err(|why| cannot_write(&binary, &why))?;
+    let is_there = fs::read(&binary).is_ok_and(|other| other == bytes);
+    if !is_there {
+        put(&binary, &bytes, 0o755).map_err(|why| cannot_write(&binary, &why))?;
+    }
     let entry = json!({"type": PLUGIN, "socket": options.socket});
     let changed = change(&list, |plugins| match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
         Some(plugin) => *plugin = entry,
         None => plugins.push(entry),
     })?;
-    let said = if changed { "is now the last of" } else { "was already in" };
-    print(&format!("{PLUGIN} {said} the plugins in {}\n", list.display()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok((list, changed || !is_there))
+}
+
+/// Keeps it in its place until stopped: whoever made the list may write it anew, as networks do when they are
+/// upgraded.
+async fn follow(options: &InstallCni) -> Result<(), Error> {
+    let stop = |kind| signal(kind).map_err(|why| Error::Other(format!("signals cannot be caught: {why}")));
+    let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
+    let mut said = None;
+    loop {
+        let say = match install(options) {
+            Ok((list, true)) => {
+                Some(format!("{PLUGIN} is now the last of the plugins in {}", list.display()))
+            }
+            Ok((list, false)) if said.is_none() => {
+                Some(format!("{PLUGIN} is in the plugins in {}", list.display()))
+            }
+            Ok((_, false)) => None,
+            Err(why) => Some(why.to_string()),
+        };
+        // An error is said once, and not each time.
+        if let Some(say) = say.filter(|say| said.as_ref() != Some(say)) {
+            print(&format!("{say}\n"))?;
+            said = Some(say);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
 }
 
 fn is_ours(plugin: &Value) -> bool {
@@ -50,7 +102,7 @@ fn is_ours(plugin: &Value) -> bool {
 
 /// The list that container runtimes use: the first one by name.
 fn first_list(folder: &Path) -> Result<PathBuf, Error> {
-    let cannot = |why: std::io::Error| Error::Other(format!("cannot read {}: {why}", folder.display()));
+    let cannot = |why: io::Error| Error::Other(format!("cannot read {}: {why}", folder.display()));
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
@@ -92,6 +144,6 @@ fn change(list: &Path, to: impl FnOnce(&mut Vec<Value>)) -> Result<bool, Error> 
     Ok(true)
 }
 
-fn cannot_write(path: &Path, why: &std::io::Error) -> Error {
+fn cannot_write(path: &Path, why: &io::Error) -> Error {
     Error::Other(format!("cannot write {}: {why}", path.display()))
 }

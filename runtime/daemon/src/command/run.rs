@@ -3,25 +3,29 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use npc_node::Settings;
 use rtnetlink::MulticastGroup;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{LogFormat, Run};
 use crate::client::Error;
 use crate::control::{self, Shared};
-use crate::enforcer::{Config, Enforcer, Message};
+use crate::enforcer::{Config, Enforcer, Inbox, Message};
 use crate::interfaces::Interfaces;
 use crate::{followed, source};
 
 /// How many messages may wait.
 const WAITING: usize = 4096;
+
+/// How many times that the kernel reports packets, some hundreds at most each time, may wait.
+const REPORTS: usize = 16;
 
 /// What is not logged unless NPC_LOG names it: what the client of the API server fails at is told once, in
 /// other words.
@@ -54,7 +58,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     let config = Config {
         image: options.image.clone(),
         pins: options.place.pins.clone(),
-        identities: state,
+        kept: state,
         node: node(options)?,
         services,
         cgroup,
@@ -123,6 +127,8 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         }
     };
     let (to, messages) = mpsc::channel(WAITING);
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let inbox = Inbox { messages, links: Arc::default(), reports: reported };
     let (flows, _) = broadcast::channel(1024);
     let groups = [
         MulticastGroup::Link,
@@ -134,7 +140,7 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     let netlink = rtnetlink::new_multicast_connection(&groups);
     let (connection, handle, changed) = netlink.map_err(|why| cannot("netlink", &why))?;
     tokio::spawn(connection);
-    tokio::spawn(links(changed, to.clone()));
+    tokio::spawn(links(changed, Arc::clone(&inbox.links)));
     let client = if options.pods.kubernetes {
         let client = kube::Client::try_default().await;
         Some(client.map_err(|why| cannot("the cluster cannot be found", &why))?)
@@ -142,9 +148,9 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         None
     };
     let runtime = tokio::runtime::Handle::current();
-    let enforcer = Enforcer::open(config, Interfaces::new(handle), runtime, to.clone(), flows.clone())
+    let enforcer = Enforcer::open(config, Interfaces::new(handle), runtime, reports, flows.clone())
         .map_err(|why| cannot("cannot enforce", &why))?;
-    let enforcing = tokio::task::spawn_blocking(move || enforcer.run(messages));
+    let enforcing = tokio::task::spawn_blocking(move || enforcer.run(inbox));
     if let Some(path) = options.pods.pods.clone() {
         let to = to.clone();
         tokio::spawn(async move { source::file::follow(&path, to).await });
@@ -195,14 +201,12 @@ async fn stopped(to: mpsc::Sender<Message>) {
 }
 
 /// Tells when something of the interfaces, addresses or routes changed, many changes together.
-async fn links<T>(mut changed: impl futures_util::Stream<Item = T> + Unpin, to: mpsc::Sender<Message>) {
+async fn links<T>(mut changed: impl futures_util::Stream<Item = T> + Unpin, to: Arc<Notify>) {
     use futures_util::StreamExt as _;
     const TOGETHER: tokio::time::Duration = tokio::time::Duration::from_millis(20);
     while changed.next().await.is_some() {
         let end = tokio::time::Instant::now() + TOGETHER;
         while tokio::time::timeout_at(end, changed.next()).await.is_ok_and(|more| more.is_some()) {}
-        if to.send(Message::Links).await.is_err() {
-            return;
-        }
+        to.notify_one();
     }
 }

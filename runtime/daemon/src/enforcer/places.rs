@@ -1,16 +1,19 @@
 //! Where the pods' packets are judged: their interfaces, and where else they leave.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use npc_node::{Endpoint, LoadError, OpenConnection};
+use npc_node::{Endpoint, Interface, LoadError, OpenConnection};
 use npc_resolver::layout::LayoutError;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, error, info, warn};
 
-use super::{Added, Answered, Enforcer, Key, Known, identity};
-use crate::interfaces::{Interface, Link, NotFound};
+use super::pods::{Key, Known, Pods};
+use super::{Added, Answered, Enforcer};
+use crate::interfaces::{Link, NotFound};
+use crate::kept::{Place, Starting};
 use crate::open;
 
 impl Enforcer {
@@ -31,18 +34,18 @@ impl Enforcer {
         if self.node.loaded().is_none() {
             return;
         }
-        self.leaving.retain(|(index, name)| links.get(index).is_some_and(|link| link.name == *name));
+        self.leaving.retain(|own| links.get(&own.index).is_some_and(|link| link.name == own.name));
         for (index, link) in links.iter().filter(|(_, link)| link.is_end) {
-            let own = (*index, link.name.clone());
-            if self.attached.contains(&link.name) || self.leaving.contains(&own) {
+            let own = Interface { index: *index, name: link.name.clone() };
+            if self.attached.contains_key(index) || self.leaving.contains(&own) {
                 continue;
             }
-            match self.node.attach_leaving(&link.name, link.has_ethernet) {
+            match self.node.attach_leaving(&own, link.has_ethernet) {
                 Ok(()) => {
                     self.leaving.insert(own);
                 }
                 Err(why) => {
-                    error!(interface = %link.name, %why, "what pods send to services by it is not judged");
+                    error!(interface = %own.name, %why, "what pods send to services by it is not judged");
                 }
             }
         }
@@ -53,10 +56,10 @@ impl Enforcer {
         // What is open goes on, where it is allowed: it is read once for all whose packets were not judged.
         let known = keys.iter().filter_map(|key| self.pods.as_ref()?.get(key));
         let is_new = |known: &&Known| {
-            known.placed.as_ref().is_some_and(|(interface, _)| !self.attached.contains(&interface.name))
+            known.placed.as_ref().is_some_and(|(interface, _)| !self.attached.contains_key(&interface.index))
         };
         let addresses: Vec<IpAddr> =
-            known.filter(is_new).flat_map(|known| known.pod.addresses.iter().copied()).collect();
+            known.filter(is_new).flat_map(|known| known.addresses().iter().copied()).collect();
         let open = if addresses.is_empty() || self.node.loaded().is_none() {
             Vec::new()
         } else {
@@ -68,13 +71,17 @@ impl Enforcer {
     }
 
     fn attach_one(&mut self, key: &Key, open: &[OpenConnection]) {
-        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
+        let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
         let Some((interface, id)) = &known.placed else { return };
         let Some(loaded) = self.node.loaded() else { return };
-        let name = interface.name.clone();
-        let is_new = !self.attached.contains(&name);
+        let interface = interface.clone();
+        let before = self.attached.get(&interface.index);
+        if before.is_some_and(|(_, by_this_process)| *by_this_process) {
+            return;
+        }
+        let is_new = before.is_none();
         if is_new {
-            let is_own = |own: &&OpenConnection| known.pod.addresses.contains(&own.local.ip());
+            let is_own = |own: &&OpenConnection| known.addresses().contains(&own.local.ip());
             let open: Vec<OpenConnection> = open.iter().filter(is_own).copied().collect();
             debug!(pod = %key, connections = open.len(), "were open before");
             let now = clock_gettime(ClockId::Boottime);
@@ -83,17 +90,19 @@ impl Enforcer {
                 warn!(%why, "connections that were open before are not known");
             }
         }
-        match self.node.attach(&name) {
+        match self.node.attach(&interface) {
             Ok(()) => {
                 if is_new {
-                    info!(pod = %key, interface = %name, "judged from now on");
+                    info!(pod = %key, interface = %interface.name, "judged from now on");
                 }
-                self.attached.insert(name);
+                self.attached.insert(interface.index, (interface.name, true));
             }
             Err(why) => {
-                error!(pod = %key, interface = %name, %why, "not judged");
-                known.unplaced = Some(NotFound::Kernel(why.to_string()));
-                known.placed = None;
+                error!(pod = %key, interface = %interface.name, %why, "not judged");
+                if let Some(pods) = &mut self.pods {
+                    pods.set_place(key, None);
+                    pods.set_unplaced(key, NotFound::Kernel(why.to_string()));
+                }
             }
         }
     }
@@ -118,40 +127,45 @@ impl Enforcer {
         if known.placed.is_some() || known.pod.host_network || !may_be_here {
             return;
         }
-        if let Some((interface, addresses)) = self.starting.remove(key) {
-            self.started(key, interface, addresses);
-            return;
+        let identity = key.identity(&known.pod);
+        let told = self.kept.started(&key.to_string(), &known.pod.uid);
+        // What was known of it once is true as long as the interface is there.
+        if let Some(place) = told.or_else(|| self.kept.place(&identity).cloned()) {
+            return self.started(key, &place.interface(), place.addresses);
         }
-        let found = self.runtime.block_on(self.interfaces.find(&known.pod.addresses));
+        let found = self.runtime.block_on(self.interfaces.find(known.addresses()));
         match found {
-            Ok(interface) => self.placed(key, interface),
-            Err(why) => {
-                if let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) {
-                    if known.unplaced.as_ref() != Some(&why) && !why.is_elsewhere() {
-                        warn!(pod = %key, %why, "its interface is not found");
-                    }
-                    known.unplaced = Some(why);
+            Ok(interface) => {
+                if let Err(why) = self.placed(key, interface) {
+                    error!(pod = %key, %why, "not judged");
                 }
-                Ok(())
+            }
+            Err(why) => {
+                if known.unplaced.as_ref() != Some(&why) && !why.is_elsewhere() {
+                    warn!(pod = %key, %why, "its interface is not found");
+                }
+                if let Some(pods) = &mut self.pods {
+                    pods.set_unplaced(key, why);
+                }
             }
         }
-        .unwrap_or_else(|why: String| error!(pod = %key, %why, "not judged"));
     }
 
     /// A pod's interface is known.
-    pub(super) fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
-        if let Some((other, _)) = self.pods.iter().flatten().find(|(other, known)| {
-            *other != key && known.placed.as_ref().is_some_and(|(own, _)| own.index == interface.index)
-        }) {
+    fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
+        let Some(pods) = &mut self.pods else { return Ok(()) };
+        if let Some(other) = pods.at(interface.index).filter(|other| *other != key) {
             return Err(format!("its interface {} is that of the pod {other}", interface.name));
         }
-        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return Ok(()) };
-        let id = self.identities.of(&identity(key, &known.pod)).map_err(|why| {
-            format!("{}: the number of the pod cannot be kept: {why}", self.config.identities.display())
+        let Some(known) = pods.get(key) else { return Ok(()) };
+        // Those that the API server tells are not kept: they may change.
+        let own = if known.addresses() == known.pod.addresses { &[] } else { known.addresses() };
+        let place = Place::new(&interface, own);
+        let id = self.kept.set(&key.identity(&known.pod), place).map_err(|why| {
+            format!("{}: the number of the pod cannot be kept: {why}", self.config.kept.display())
         })?;
         let endpoint = Endpoint { pod: known.number, interface: interface.index, id };
-        known.placed = Some((interface, id));
-        known.unplaced = None;
+        pods.set_place(key, Some((interface, id)));
         if self.config.node.is_none() {
             // Now it is known to be here.
             self.resolve(key);
@@ -173,34 +187,37 @@ impl Enforcer {
             Ok(links) => links,
             Err(why) => return warn!(%why, "the interfaces cannot be listed"),
         };
-        let is_there = |interface: &Interface| {
-            links.get(&interface.index).is_some_and(|link| link.name == interface.name)
-        };
-        let mut lost = Vec::new();
-        for (key, known) in self.pods.iter_mut().flatten() {
-            let Some((interface, _)) = &known.placed else { continue };
-            if !is_there(interface) {
-                lost.push((key.clone(), known.number));
-                known.placed = None;
-            }
-        }
+        self.rename(&links);
+        let lost: Vec<(Key, u32)> = self
+            .pods
+            .iter()
+            .flat_map(Pods::placed)
+            .filter(|(_, known)| {
+                known.placed.as_ref().is_some_and(|(interface, _)| !links.contains_key(&interface.index))
+            })
+            .map(|(key, known)| (key.clone(), known.number))
+            .collect();
         for (key, number) in &lost {
             debug!(pod = %key, "its interface is gone");
+            if let Some(pods) = &mut self.pods {
+                pods.set_place(key, None);
+                pods.set_addresses(key, Vec::new());
+            }
             if let Err(why) = self.node.remove_endpoint(*number) {
                 error!(%why, "a pod cannot be removed from the tables");
             }
-            if self.config.node.is_none() {
-                self.resolve(key);
-            }
+            self.resolve(key);
         }
-        let names: HashSet<&String> = links.values().map(|link| &link.name).collect();
-        self.starting.retain(|_, (interface, _)| is_there(interface));
-        let gone: Vec<String> = self.attached.iter().filter(|name| !names.contains(name)).cloned().collect();
-        for name in gone {
-            if let Err(why) = self.node.detach(&name) {
-                warn!(%why, interface = %name, "its pins cannot be removed");
+        let kept = self.kept.interfaces(|index| links.get(&index).map(|link| link.name.clone()));
+        self.kept_or_say(kept);
+        let gone = self.attached.iter().filter(|(index, _)| !links.contains_key(index));
+        let gone: Vec<Interface> =
+            gone.map(|(index, (name, _))| Interface { index: *index, name: name.clone() }).collect();
+        for interface in gone {
+            if let Err(why) = self.node.detach(&interface) {
+                warn!(%why, interface = %interface.name, "its pins cannot be removed");
             }
-            self.attached.remove(&name);
+            self.attached.remove(&interface.index);
         }
         self.guard(&links);
         self.flush();
@@ -219,10 +236,33 @@ impl Enforcer {
         }
     }
 
+    /// Interfaces that have other names than they had are what they were.
+    fn rename(&mut self, links: &HashMap<u32, Link>) {
+        for (index, (name, _)) in &mut self.attached {
+            let Some(link) = links.get(index).filter(|link| link.name != *name) else { continue };
+            let before = Interface { index: *index, name: std::mem::replace(name, link.name.clone()) };
+            let now = Interface { index: *index, name: link.name.clone() };
+            info!(interface = %now.name, before = %before.name, "has another name");
+            if let Err(why) = self.node.renamed(&before, &now) {
+                warn!(%why, interface = %now.name, "its pins cannot be named anew");
+            }
+            if let Some(pods) = &mut self.pods {
+                pods.renamed(&now);
+            }
+        }
+    }
+
+    /// Says where what is known of pods could not be kept.
+    pub(super) fn kept_or_say(&self, kept: io::Result<()>) {
+        if let Err(why) = kept {
+            warn!(%why, file = %self.config.kept.display(), "what is known of the pods cannot be kept");
+        }
+    }
+
     /// A pod is about to start. Its packets are judged before it has sent one: by its policies where it
     /// is known by then; where not, all are dropped until it is.
     pub(super) fn add(&mut self, added: &Added) -> Answered<()> {
-        let key = Key { namespace: added.namespace.clone(), name: added.name.clone() };
+        let key = Key::new(&added.namespace, &added.name);
         if self.node.loaded().is_none() {
             return Err("no image is in force yet".to_owned());
         }
@@ -238,26 +278,33 @@ impl Enforcer {
             }
         };
         // From here on nothing passes that is nobody's.
-        self.node.attach(&interface.name).map_err(|why| why.to_string())?;
-        self.attached.insert(interface.name.clone());
+        self.node.attach(&interface).map_err(|why| why.to_string())?;
+        self.attached.insert(interface.index, (interface.name.clone(), true));
         info!(pod = %key, interface = %interface.name, "judged before its first packet");
-        if self.pods.as_ref().is_some_and(|pods| pods.contains_key(&key)) {
-            self.started(&key, interface, added.addresses.clone());
+        let known = self.pods.as_ref().and_then(|pods| pods.get(&key));
+        // One of the same name may be the one before, which is not gone yet.
+        let is_it = |known: &Known| added.uid.as_ref().is_none_or(|uid| *uid == known.pod.uid);
+        if known.is_some_and(is_it) {
+            self.started(&key, &interface, added.addresses.clone());
         } else {
-            self.starting.insert(key, (interface, added.addresses.clone()));
+            let place = Place::new(&interface, &added.addresses);
+            let starting = Starting { uid: added.uid.clone(), place };
+            self.kept.start(&key.to_string(), starting).map_err(|why| {
+                format!("{}: where the pod is cannot be kept: {why}", self.config.kept.display())
+            })?;
         }
         Ok(())
     }
 
-    /// A pod that starts is known, and where it is.
-    pub(super) fn started(&mut self, key: &Key, interface: Interface, addresses: Vec<IpAddr>) {
-        let Some(known) = self.pods.as_mut().and_then(|pods| pods.get_mut(key)) else { return };
-        if known.pod.addresses.is_empty() {
-            known.pod.addresses = addresses;
+    /// A pod is known, and where it is. Addresses that were told with the interface are those that it has,
+    /// whatever the API server still tells.
+    fn started(&mut self, key: &Key, interface: &Interface, addresses: Vec<IpAddr>) {
+        if let Some(pods) = &mut self.pods {
+            pods.set_addresses(key, addresses);
         }
         self.resolve(key);
         self.flush();
-        if let Err(why) = self.placed(key, interface) {
+        if let Err(why) = self.placed(key, interface.clone()) {
             error!(pod = %key, %why, "nothing of it passes");
         }
     }

@@ -12,7 +12,7 @@ use crate::followed;
 /// Reads the file, and again whenever it changes. What cannot be read leaves what was read last.
 pub(crate) async fn follow(path: &Path, to: Sender<Message>) {
     let messages = |read| match parse(read) {
-        Err(why) => vec![Message::Source(Err(format!("{}: {why}", path.display())))],
+        Err(why) => vec![Message::Source("pods", Err(format!("{}: {why}", path.display())))],
         Ok(cluster) => all(cluster),
     };
     followed::follow(path, to, messages).await;
@@ -27,5 +27,5 @@ fn all(cluster: Cluster) -> Vec<Message> {
     let namespaces = cluster.namespaces;
     let of = |place: usize| namespaces.get(place).map(|namespace| namespace.name.clone());
     let pods = cluster.pods.into_iter().filter_map(|pod| Some((of(pod.namespace)?, pod))).collect();
-    vec![Message::Namespaces(namespaces.clone()), Message::Pods(pods), Message::Source(Ok(()))]
+    vec![Message::Namespaces(namespaces.clone()), Message::Pods(pods), Message::Source("pods", Ok(()))]
 }

@@ -1,17 +1,20 @@
 //! Pods and namespaces of the cluster, watched.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1;
+use kube::api::ListParams;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use npc_cluster::{NAMESPACE_NAME, Namespace, Pod};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
@@ -46,30 +49,21 @@ pub(crate) async fn follow(client: Client, to: Sender<Message>) {
 }
 
 async fn namespaces(client: Client, to: Sender<Message>) {
-    let stream =
-        watcher(Api::<v1::Namespace>::all(client), watcher::Config::default()).backoff(Patience::default());
-    let mut stream = pin!(stream);
     let mut all = Vec::new();
-    loop {
-        let message = match stream.try_next().await {
-            Ok(None) => return,
-            Err(why) => Message::Source(Err(format!("namespaces: {why}"))),
-            Ok(Some(Event::Init)) => {
-                all.clear();
-                continue;
-            }
-            Ok(Some(Event::InitApply(namespace))) => {
-                all.push(own(&namespace));
-                continue;
-            }
-            Ok(Some(Event::InitDone)) => Message::Namespaces(std::mem::take(&mut all)),
-            Ok(Some(Event::Apply(namespace))) => Message::SetNamespace(own(&namespace)),
-            Ok(Some(Event::Delete(namespace))) => Message::RemoveNamespace(namespace.name_any()),
-        };
-        if to.send(message).await.is_err() {
-            return;
+    each(&Api::<v1::Namespace>::all(client), "namespaces", &to, |event| match event {
+        Event::Init => {
+            all.clear();
+            None
         }
-    }
+        Event::InitApply(namespace) => {
+            all.push(own(&namespace));
+            None
+        }
+        Event::InitDone => Some(Message::Namespaces(std::mem::take(&mut all))),
+        Event::Apply(namespace) => Some(Message::SetNamespace(own(&namespace))),
+        Event::Delete(namespace) => Some(Message::RemoveNamespace(namespace.name_any())),
+    })
+    .await;
 }
 
 fn own(namespace: &v1::Namespace) -> Namespace {
@@ -80,48 +74,90 @@ fn own(namespace: &v1::Namespace) -> Namespace {
 }
 
 async fn pods(client: Client, to: Sender<Message>) {
-    let stream =
-        watcher(Api::<v1::Pod>::all(client), watcher::Config::default()).backoff(Patience::default());
-    let mut stream = pin!(stream);
     let mut all = Vec::new();
+    each(&Api::<v1::Pod>::all(client), "pods", &to, |event| match event {
+        Event::Init => {
+            all.clear();
+            None
+        }
+        Event::InitApply(pod) => {
+            all.extend(read(&pod).map(|read| (pod.namespace().unwrap_or_default(), read)));
+            None
+        }
+        Event::InitDone => Some(Message::Pods(std::mem::take(&mut all))),
+        Event::Apply(pod) => {
+            let namespace = pod.namespace().unwrap_or_default();
+            Some(match read(&pod) {
+                Some(read) => Message::SetPod(namespace, Box::new(read)),
+                // It has ended: another may have its address.
+                None => Message::RemovePod(namespace, pod.name_any()),
+            })
+        }
+        Event::Delete(pod) => Some(Message::RemovePod(pod.namespace().unwrap_or_default(), pod.name_any())),
+    })
+    .await;
+}
+
+/// Watches what there is of a kind, and tells the enforcer what each event means, and when it cannot be
+/// read.
+async fn each<K>(
+    api: &Api<K>,
+    which: &'static str,
+    to: &Sender<Message>,
+    mut meaning: impl FnMut(Event<K>) -> Option<Message>,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let stream = watcher(api.clone(), watcher::Config::default()).backoff(Patience::default());
+    let mut stream = pin!(stream);
+    let mut failed = false;
     loop {
-        let message = match stream.try_next().await {
-            Ok(None) => return,
-            Err(why) => Message::Source(Err(format!("pods: {why}"))),
-            Ok(Some(Event::Init)) => {
-                all.clear();
-                continue;
-            }
-            Ok(Some(Event::InitApply(pod))) => {
-                all.extend(read(&pod).map(|read| (pod.namespace().unwrap_or_default(), read)));
-                continue;
-            }
-            Ok(Some(Event::InitDone)) => {
-                if to.send(Message::Pods(std::mem::take(&mut all))).await.is_err() {
-                    return;
-                }
-                Message::Source(Ok(()))
-            }
-            Ok(Some(Event::Apply(pod))) => {
-                let namespace = pod.namespace().unwrap_or_default();
-                match read(&pod) {
-                    Some(read) => Message::SetPod(namespace, Box::new(read)),
-                    // It has ended: another may have its address.
-                    None => Message::RemovePod(namespace, pod.name_any()),
-                }
-            }
-            Ok(Some(Event::Delete(pod))) => {
-                Message::RemovePod(pod.namespace().unwrap_or_default(), pod.name_any())
+        // A watch that goes on where it was cut tells nothing until something changes.
+        let goes_on = async {
+            match failed {
+                true => goes_on(api).await,
+                false => std::future::pending().await,
             }
         };
-        if to.send(message).await.is_err() {
-            return;
+        let messages = tokio::select! {
+            event = stream.try_next() => match event {
+                Ok(None) => return,
+                Err(why) => {
+                    failed = true;
+                    [Some(Message::Source(which, Err(format!("{which}: {why}")))), None]
+                }
+                Ok(Some(event)) => {
+                    let is_read = std::mem::take(&mut failed).then_some(Message::Source(which, Ok(())));
+                    [meaning(event), is_read]
+                }
+            },
+            () = goes_on => {
+                failed = false;
+                [Some(Message::Source(which, Ok(()))), None]
+            }
+        };
+        for message in messages.into_iter().flatten() {
+            if to.send(message).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until the API server answers, and then as long as it takes to try the watch once more: if that
+/// failed, it would be known by then.
+async fn goes_on<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug>(api: &Api<K>) {
+    let one = ListParams::default().limit(1);
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if api.list_metadata(&one).await.is_ok() {
+            return tokio::time::sleep(LATEST + Duration::from_secs(1)).await;
         }
     }
 }
 
 /// A pod as every other part reads it; nothing where it has ended.
-fn read<P: Serialize + kube::Resource>(pod: &P) -> Option<Pod> {
+fn read<P: Serialize>(pod: &P) -> Option<Pod> {
     let value = serde_json::to_value(pod).ok()?;
     Pod::from_api(value).unwrap_or_else(|why| {
         warn!(%why, "a pod cannot be read");

@@ -14,6 +14,8 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
+mod places;
+#[cfg(target_os = "linux")]
 mod services;
 #[cfg(target_os = "linux")]
 mod wire;
@@ -40,6 +42,7 @@ fn main() {
     services::translate();
     wire::packets();
     services::services(&mut daemon);
+    places::places(&mut daemon);
     faults::faults(&world, &mut daemon);
     daemon.detach();
 }

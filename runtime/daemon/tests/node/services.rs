@@ -1,12 +1,13 @@
 //! Services: addresses that the kernel's translation takes to pods. What a pod sends there is judged by
 //! where it goes.
 
-use std::io::Write as _;
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use npc_tests::net::{STEADY, python, reaches};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, PINS};
 use crate::world::{PROGRAM, address};
 
 /// As kube-proxy does it: to a pod of this node, to one behind the bridge, to another machine's, to the node
@@ -27,6 +28,7 @@ table ip services {
     ip daddr 10.96.0.7 tcp dport 80 dnat to 10.1.0.4:80
     ip daddr 10.96.0.7 tcp dport 81 dnat to 10.1.0.4:81
     ip daddr 10.96.0.8 tcp dport 80 dnat to 192.0.2.9:81
+    ip daddr 10.96.0.9 tcp dport { 80, 81 } dnat to 198.51.100.1
   }
   chain post {
     type nat hook postrouting priority srcnat;
@@ -48,7 +50,49 @@ pub(crate) fn translate() {
     assert!(nft.wait().unwrap().success());
 }
 
+/// A tunnel whose packets begin with their IP header, and what leaves by it: the ports that are asked for.
+const TUNNEL: &str = r"
+import fcntl, os, select, struct, sys
+tun = os.open('/dev/net/tun', os.O_RDWR)
+fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH', b'tun0', 0x1001))
+os.system('ip link set tun0 up; ip route add 198.51.100.0/24 dev tun0')
+print('ready', flush=True)
+while True:
+    if sys.stdin in select.select([tun, sys.stdin], [], [])[0]: break
+    packet = os.read(tun, 2000)
+    if packet[0] == 0x45 and packet[9] == 6: print(int.from_bytes(packet[22:24], 'big'), flush=True)
+";
+
+/// What goes to a service that is translated to somebody behind a tunnel is judged where it leaves by that.
+fn tunnel(daemon: &Daemon) {
+    let mut tunnel = Command::new("python3")
+        .args(["-c", TUNNEL])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tunnel.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let pins = format!("{PINS}/links");
+    let is_guarded = || {
+        let names = std::fs::read_dir(&pins).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.into_string().ok()).any(|name| name.starts_with("tun0-"))
+    };
+    daemon.wait("what leaves by the tunnel is judged", |_| is_guarded());
+    for port in [80, 81] {
+        assert!(!reaches("a", "tcp", address("10.96.0.9"), port), "nobody answers there");
+    }
+    tunnel.stdin.take();
+    tunnel.wait().unwrap();
+    let left: BTreeSet<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(left, BTreeSet::from(["80".to_owned()]), "a may ask on tcp/80 and not on tcp/81");
+    println!(
+        "node: what pods send to a service behind a tunnel without Ethernet headers is judged where it leaves"
+    );
+}
+
 pub(crate) fn services(daemon: &mut Daemon) {
+    tunnel(daemon);
     let expected = [
         ("a", "tcp", "10.96.0.1", 80, true, "a may ask b"),
         ("a", "tcp", "10.96.0.1", 8080, true, "it is b's port that counts"),
@@ -96,8 +140,7 @@ pub(crate) fn services(daemon: &mut Daemon) {
     ));
     let output = steady.stdout.take().unwrap();
     steady.wait().unwrap();
-    let lines: Vec<String> =
-        std::io::BufRead::lines(std::io::BufReader::new(output)).map(Result::unwrap).collect();
+    let lines: Vec<String> = BufReader::new(output).lines().map(Result::unwrap).collect();
     assert_eq!(lines.first().map(String::as_str), Some("open"));
     assert_eq!(lines.last().map(String::as_str), Some("cut"));
     assert!(lines.len() > 20, "{lines:?}");

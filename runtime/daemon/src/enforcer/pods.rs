@@ -1,0 +1,214 @@
+//! The pods that are known: by name, by address, by where they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+
+use npc_cluster::Pod;
+use npc_node::Interface;
+
+use crate::interfaces::NotFound;
+
+/// A pod, by its namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Key {
+    pub(super) fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// What is kept of the pod is kept under.
+    pub(super) fn identity(&self, pod: &Pod) -> String {
+        format!("{self}/{}", pod.uid)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod that is known.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Its number in the resolver.
+    pub(super) number: u32,
+    /// As it was told.
+    pub(super) pod: Pod,
+    /// Its addresses, where the node itself knows them.
+    own: Vec<IpAddr>,
+    /// Where its packets are judged, and the number of its records.
+    pub(super) placed: Option<(Interface, u32)>,
+    /// Why they are not, though it is on this node.
+    pub(super) unplaced: Option<NotFound>,
+}
+
+impl Known {
+    /// Its addresses.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        if self.own.is_empty() { &self.pod.addresses } else { &self.own }
+    }
+}
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    by_key: BTreeMap<Key, Known>,
+    /// Whose an address is: of two that were told to have one, the last.
+    by_address: HashMap<IpAddr, Key>,
+    /// Those that have a place, by the index of their interface.
+    by_interface: HashMap<u32, Key>,
+    next_number: u32,
+}
+
+impl Pods {
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Known> {
+        self.by_key.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Known)> {
+        self.by_key.iter()
+    }
+
+    /// Those of a namespace.
+    pub(super) fn of_namespace(&self, name: &str) -> impl Iterator<Item = &Key> {
+        let own = self.by_key.range(Key::new(name, "")..).map(|(key, _)| key);
+        own.take_while(move |key| key.namespace == name)
+    }
+
+    /// Those that have a place.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (&Key, &Known)> {
+        self.by_interface.values().filter_map(|key| self.by_key.get_key_value(key))
+    }
+
+    /// Whose an interface is.
+    pub(super) fn at(&self, interface: u32) -> Option<&Key> {
+        self.by_interface.get(&interface)
+    }
+
+    /// Whose an address is. Pods on their nodes' networks have none of their own.
+    pub(super) fn with_address(&self, address: &IpAddr) -> Option<&Key> {
+        self.by_address.get(address)
+    }
+
+    /// A pod is new, or is otherwise than it was.
+    pub(super) fn set(&mut self, key: &Key, pod: Pod) {
+        self.forget_addresses(key);
+        if let Some(known) = self.by_key.get_mut(key) {
+            known.pod = pod;
+        } else {
+            let number = self.next_number;
+            self.next_number = self.next_number.wrapping_add(1);
+            let known = Known { number, pod, own: Vec::new(), placed: None, unplaced: None };
+            self.by_key.insert(key.clone(), known);
+        }
+        self.know_addresses(key);
+    }
+
+    /// The node itself knows a pod's addresses; none where it does not.
+    pub(super) fn set_addresses(&mut self, key: &Key, addresses: Vec<IpAddr>) {
+        self.forget_addresses(key);
+        if let Some(known) = self.by_key.get_mut(key) {
+            known.own = addresses;
+        }
+        self.know_addresses(key);
+    }
+
+    /// A pod's packets are judged there, or nowhere.
+    pub(super) fn set_place(&mut self, key: &Key, place: Option<(Interface, u32)>) {
+        let Some(known) = self.by_key.get_mut(key) else { return };
+        if let Some((before, _)) = &known.placed {
+            self.by_interface.remove(&before.index);
+        }
+        if let Some((now, _)) = &place {
+            self.by_interface.insert(now.index, key.clone());
+            known.unplaced = None;
+        }
+        known.placed = place;
+    }
+
+    /// An interface has another name.
+    pub(super) fn renamed(&mut self, now: &Interface) {
+        let known = self.by_interface.get(&now.index).and_then(|key| self.by_key.get_mut(key));
+        if let Some((interface, _)) = known.and_then(|known| known.placed.as_mut()) {
+            interface.name.clone_from(&now.name);
+        }
+    }
+
+    /// Why a pod has no place.
+    pub(super) fn set_unplaced(&mut self, key: &Key, why: NotFound) {
+        if let Some(known) = self.by_key.get_mut(key) {
+            known.unplaced = Some(why);
+        }
+    }
+
+    /// A pod is gone.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Known> {
+        self.forget_addresses(key);
+        self.set_place(key, None);
+        self.by_key.remove(key)
+    }
+
+    fn forget_addresses(&mut self, key: &Key) {
+        let Some(known) = self.by_key.get(key) else { return };
+        for address in known.addresses() {
+            if self.by_address.get(address) == Some(key) {
+                self.by_address.remove(address);
+            }
+        }
+    }
+
+    fn know_addresses(&mut self, key: &Key) {
+        let Some(known) = self.by_key.get(key) else { return };
+        if !known.pod.host_network {
+            for address in known.addresses() {
+                self.by_address.insert(*address, key.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn found_by_address_and_by_interface() {
+        let mut pods = Pods::default();
+        let [a, b] = ["a", "b"].map(|name| Key::new("x", name));
+        let [one, two, three]: [IpAddr; 3] =
+            ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|ip| ip.parse().unwrap());
+        let with = |addresses: &[IpAddr]| Pod { addresses: addresses.to_vec(), ..Pod::default() };
+        pods.set(&a, with(&[one]));
+        pods.set(&b, with(&[two]));
+        assert_eq!(pods.with_address(&one), Some(&a));
+        pods.set(&a, with(&[three]));
+        assert_eq!((pods.with_address(&one), pods.with_address(&three)), (None, Some(&a)));
+        // One that is told of two is the last's, also when the first is gone.
+        pods.set(&b, with(&[three]));
+        pods.remove(&a);
+        assert_eq!(pods.with_address(&three), Some(&b));
+        // What the node knows counts, whatever is told.
+        pods.set_addresses(&b, vec![one]);
+        pods.set(&b, with(&[two]));
+        assert_eq!((pods.with_address(&one), pods.with_address(&two)), (Some(&b), None));
+        assert_eq!(pods.get(&b).unwrap().addresses(), [one]);
+        pods.set_addresses(&b, Vec::new());
+        assert_eq!(pods.with_address(&two), Some(&b));
+        let at = |index| Interface { index, name: format!("veth{index}") };
+        pods.set_place(&b, Some((at(1), 7)));
+        pods.set_place(&b, Some((at(2), 7)));
+        assert_eq!((pods.at(1), pods.at(2)), (None, Some(&b)));
+        pods.remove(&b);
+        assert_eq!(pods.at(2), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! Where pods are: told by the CNI plugin before anybody else knows them, kept for the next daemon, and
+//! theirs whatever else is told.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use npc_tests::net::{Servers, ip, network, python, reaches};
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+use crate::world::{PODS, address};
+
+/// What a container runtime does when the plugins before have made a pod's interface.
+fn start(name: &str, uid: &str, host: &str, addresses: &[IpAddr]) {
+    let ips: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({"address": format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 })}))
+        .collect();
+    let configuration = json!({
+        "cniVersion": "1.0.0",
+        "name": "test",
+        "type": "npc-cni",
+        "socket": "/run/npc-test/node.sock",
+        "prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": host}], "ips": ips},
+    });
+    let mut plugin = Command::new(env!("CARGO_BIN_EXE_npc-cni"))
+        .env("CNI_COMMAND", "ADD")
+        .env("CNI_ARGS", format!("K8S_POD_NAMESPACE=x;K8S_POD_NAME={name};K8S_POD_UID={uid}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    plugin.stdin.take().unwrap().write_all(configuration.to_string().as_bytes()).unwrap();
+    let output = plugin.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The pods, and one more of which the API server tells these addresses.
+fn with(name: &str, uid: &str, label: &str, addresses: &str) -> String {
+    format!(
+        "{PODS}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, uid: {uid}, labels: {{app: {label}}}}}\nspec: {{nodeName: here}}\nstatus: {{phase: Pending, podIPs: [{addresses}]}}\n"
+    )
+}
+
+fn interface_of<'s>(status: &'s Value, pod: &str) -> Option<&'s str> {
+    let pods = status["pods"].as_array().unwrap();
+    pods.iter().find(|own| own["pod"] == pod)?["interface"].as_str()
+}
+
+fn again(daemon: &mut Daemon) {
+    daemon.kill();
+    daemon.start_again();
+    daemon.wait("all is in force again", |status| status["ready"] == true);
+}
+
+pub(crate) fn places(daemon: &mut Daemon) {
+    told_early(daemon);
+    made_anew(daemon);
+    not_believed(daemon);
+    renamed(daemon);
+}
+
+/// A pod that the plugin told of before the API server did, and of which that tells no address: it has its
+/// policies before and after the daemon starts again.
+fn told_early(daemon: &mut Daemon) {
+    let addresses = [address("10.0.0.20"), address("fd00::20")];
+    let host = network("early", &addresses);
+    let mut servers = Servers::default();
+    servers.start("early");
+    assert!(reaches("early", "tcp", address("10.0.0.3"), 80), "before it is judged");
+    start("early", "early1", &host, &addresses);
+    assert!(!reaches("early", "tcp", address("10.0.0.3"), 80), "nothing passes of a pod that nobody knows");
+    // The daemon starts again before it is known.
+    again(daemon);
+    assert!(!reaches("early", "tcp", address("10.0.0.3"), 80), "nothing passes of a pod that nobody knows");
+    daemon.pods(&with("early", "other", "b", ""));
+    daemon.wait("a pod of its name is known", |status| status["podsKnown"] == 7);
+    assert!(!reaches("a", "tcp", addresses[0], 80), "which is another one");
+    daemon.pods(&with("early", "early1", "b", ""));
+    let is_judged = |status: &Value| interface_of(status, "x/early") == Some("host-early");
+    daemon.wait("it is known", is_judged);
+    for _ in 0..2 {
+        assert!(reaches("a", "tcp", addresses[0], 80), "it is a `b`, which `a` may ask");
+        assert!(!reaches("c", "tcp", addresses[0], 80), "and `c` may not");
+        assert!(reaches("a", "tcp", addresses[1], 80), "by both families");
+        again(daemon);
+        daemon.wait("it is where it was", is_judged);
+    }
+    println!(
+        "node: a pod that the plugin told of before the API server had its policies, also after 3 starts of the daemon"
+    );
+}
+
+/// A pod's sandbox is made anew: another interface and other addresses, while the API server still tells the
+/// first; then a pod of the same name with another identifier.
+fn made_anew(daemon: &mut Daemon) {
+    let first = [address("10.0.0.20"), address("fd00::20")];
+    let second = [address("10.0.0.21"), address("fd00::21")];
+    ip("netns add parked");
+    ip("link set host-early netns parked");
+    ip("netns del parked");
+    ip("netns del early");
+    let host = network("early", &second);
+    let mut servers = Servers::default();
+    servers.start("early");
+    daemon.pods(&with("early", "early1", "b", &format!("{{ip: {}}}, {{ip: '{}'}}", first[0], first[1])));
+    start("early", "early1", &host, &second);
+    assert!(reaches("a", "tcp", second[0], 80), "the addresses of its interface count");
+    assert!(!reaches("c", "tcp", second[0], 80));
+    again(daemon);
+    assert!(reaches("a", "tcp", second[0], 80), "also after the daemon starts again");
+    assert!(!reaches("c", "tcp", second[0], 80));
+    // Another pod of the same name, on an interface of its own, while the first is still known.
+    let third = [address("10.0.0.22"), address("fd00::22")];
+    let host = network("later", &third);
+    servers.start("later");
+    start("early", "early2", &host, &third);
+    assert!(!reaches("a", "tcp", third[0], 80), "it is not judged as the first");
+    assert!(reaches("a", "tcp", second[0], 80), "which stays what it is");
+    daemon.pods(&with("early", "early2", "a", ""));
+    daemon.wait("the second is known", |status| interface_of(status, "x/early") == Some("host-later"));
+    assert!(reaches("later", "tcp", address("10.0.0.2"), 80), "it is an `a`");
+    assert!(!reaches("a", "tcp", third[0], 80), "and no `b`");
+    daemon.pods(PODS);
+    daemon.wait("it is gone", |status| interface_of(status, "x/early").is_none());
+    println!("node: a sandbox that was made anew, and a pod of the same name, each judged as itself");
+}
+
+/// A pod behind the bridge says that it has another's address: whose the address is, is known.
+fn not_believed(daemon: &mut Daemon) {
+    let before = daemon.status();
+    let own = interface_of(&before, "x/d").unwrap().to_owned();
+    let claim = "
+import socket, struct
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0x0806))
+mac = s.getsockname()[4]
+ip = socket.inet_aton('10.1.0.4')
+arp = struct.pack('!HHBBH', 1, 0x0800, 6, 4, 2) + mac + ip + mac + ip
+for _ in range(3): s.send(b'\\xff' * 6 + mac + b'\\x08\\x06' + arp)
+";
+    assert!(python("e", claim, &[]).status().unwrap().success());
+    again(daemon);
+    daemon.wait("they are judged", |status| interface_of(status, "x/e").is_some());
+    assert_eq!(interface_of(&daemon.status(), "x/d"), Some(own.as_str()), "another's word is not taken");
+    ip("neigh flush dev br0");
+    println!(
+        "node: a pod that says that it has another's address is not believed when the daemon starts again"
+    );
+}
+
+/// An interface gets another name: its packets are judged on.
+fn renamed(daemon: &mut Daemon) {
+    for (from, to) in [("host-c", "other.c-1"), ("other.c-1", "host-c")] {
+        ip(&format!("link set {from} name {to}"));
+        daemon.wait("it is known by its name", |status| interface_of(status, "x/c") == Some(to));
+        assert!(!reaches("c", "tcp", address("10.0.0.2"), 80), "it is judged");
+        assert!(reaches("c", "tcp", address("10.0.0.1"), 80), "by its policies");
+        again(daemon);
+        daemon.wait("it is where it was", |status| interface_of(status, "x/c") == Some(to));
+        assert!(!reaches("c", "tcp", address("10.0.0.2"), 80), "it is judged");
+    }
+    println!("node: an interface was renamed twice, and judged on");
+}
