@@ -173,7 +173,7 @@ impl Kept {
 
     fn save(&self) -> io::Result<()> {
         fs::create_dir_all(self.file.parent().unwrap_or(Path::new(".")))?;
-        put(&self.file, &serde_json::to_vec(&self.state)?, 0o600)
+        put(&self.file, serde_json::to_vec(&self.state)?.as_slice(), 0o600)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `npc-node install-cni`
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::runtime;
 use crate::arguments::InstallCni;
 use crate::client::{Error, print};
-use crate::place::put;
+use crate::place::{is_same, put};
 
 /// The plugin's name, as its file and in the chain.
 const PLUGIN: &str = "npc-cni";
@@ -52,11 +52,11 @@ fn install(options: &InstallCni) -> Result<(PathBuf, bool), Error> {
     let (binary, list) = (options.bin.join(PLUGIN), first_list(&options.conf)?);
     let own = std::env::current_exe().map_err(|why| Error::Other(format!("where this command is: {why}")))?;
     let beside = own.with_file_name(PLUGIN);
-    let bytes =
-        fs::read(&beside).map_err(|why| Error::Other(format!("cannot read {}: {why}", beside.display())))?;
-    let is_there = fs::read(&binary).is_ok_and(|other| other == bytes);
+    let is_there = is_same(&beside, &binary).unwrap_or(false);
     if !is_there {
-        put(&binary, &bytes, 0o755).map_err(|why| cannot_write(&binary, &why))?;
+        let file = File::open(&beside)
+            .map_err(|why| Error::Other(format!("cannot read {}: {why}", beside.display())))?;
+        put(&binary, file, 0o755).map_err(|why| cannot_write(&binary, &why))?;
     }
     let entry = json!({"type": PLUGIN, "socket": options.socket});
     let changed = change(&list, |plugins| match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
@@ -140,7 +140,7 @@ fn change(list: &Path, to: impl FnOnce(&mut Vec<Value>)) -> Result<bool, Error> 
     }
     let text = serde_json::to_vec_pretty(&configuration).map_err(|why| cannot(why.to_string()))?;
     let mode = fs::metadata(list).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777);
-    put(list, &text, mode).map_err(|why| cannot_write(list, &why))?;
+    put(list, text.as_slice(), mode).map_err(|why| cannot_write(list, &why))?;
     Ok(true)
 }
 
