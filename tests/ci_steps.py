@@ -19,7 +19,7 @@ import jsonschema
 import yaml
 
 BROKEN = "policy p\n"
-GOOD = "policy p for all pods in namespace shop { isolate ingress }\n"
+GOOD = "policy p for all pods in namespace shop {\n  isolate ingress\n}\n"
 
 
 def run(command, expected=0, **options):
@@ -61,19 +61,27 @@ def hook(checkout, commands):
         git = lambda *arguments: run(["git", *arguments], cwd=repository, env=environment)
         git("init", "--quiet")
         revision = run(["git", "-C", str(checkout), "rev-parse", "HEAD"]).strip()
-        config = {"repos": [{"repo": str(checkout), "rev": revision, "hooks": [{"id": "npc-check"}]}]}
+        config = {"repos": [{"repo": str(checkout), "rev": revision, "hooks": [{"id": "npc-fmt"}, {"id": "npc-check"}]}]}
         (repository / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
         (repository / "policies.np").write_text(GOOD)
         (repository / "notes.txt").write_text("no program\n")
         git("add", ".")
         pre_commit = [sys.executable, "-m", "pre_commit", "run", "--all-files"]
+        # What is in another style is written in the one, and told.
+        (repository / "policies.np").write_text(GOOD.replace("\n", " "))
+        git("add", ".")
+        printed = run(pre_commit, expected=1, cwd=repository, env=environment)
+        written = (repository / "policies.np").read_text()
+        if "files were modified by this hook" not in printed or written != GOOD:
+            sys.exit(f"the hook says\n{printed}\nof\n{written}")
+        git("add", ".")
         run(pre_commit, cwd=repository, env=environment)
         (repository / "policies.np").write_text(BROKEN)
         git("add", ".")
         printed = run(pre_commit, expected=1, cwd=repository, env=environment)
         if "policies.np:1:9: error[NP0101]" not in printed:
             sys.exit(f"the hook says\n{printed}")
-    print("ci_steps: the hook, by pre-commit, 2 runs")
+    print("ci_steps: the hook, by pre-commit, 3 runs")
 
 
 def sarif(checkout, commands, schema):

@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Checks a program and writes nothing but what it finds.
     #[command(visible_alias = "lint")]
     Check(Check),
+    /// Writes programs in the one style, and keeps every comment.
+    #[command(visible_alias = "format")]
+    Fmt(Fmt),
     /// Runs the tests of a program, and proves its assertions.
     Test(Test),
     /// Says which connections change from one set of policies to another, in any cluster.
@@ -128,6 +131,20 @@ pub(crate) struct Input {
     /// How diagnostics are printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Fmt {
+    /// Source files, folders (every `.np` in them), or `-`: standard input, to standard output.
+    #[arg(value_name = "FILE", default_value = ".")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Write nothing; print the names of the files that would change. The exit code is 1 where there
+    /// are some.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Write nothing; print what would change. The exit code is 1 where something would.
+    #[arg(long)]
+    pub(crate) diff: bool,
 }
 
 #[derive(Args, Debug)]

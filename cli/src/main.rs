@@ -25,12 +25,20 @@ enum Outcome {
     CouldNotRun,
 }
 
+impl Outcome {
+    /// The worse of two.
+    fn max_of(self, other: Self) -> Self {
+        if self as u8 > other as u8 { self } else { other }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let colour = arguments.colour();
     let result = match arguments.command {
         Command::Compile(options) => command::compile::run(&options, colour),
         Command::Check(options) => command::check::run(&options, colour),
+        Command::Fmt(options) => command::fmt::run(&options, colour),
         Command::Diff(options) => command::diff::run(&options, colour),
         Command::Test(options) => command::test::run(&options, colour),
         Command::Query(options) => command::query::run(&options, colour),

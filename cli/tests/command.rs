@@ -447,3 +447,51 @@ fn the_hook_checks() {
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).starts_with("bad.np:1:9: error[NP0101]"), "{}", err(&output));
 }
+
+/// `npc fmt`: in place, checked, as a diff, as a filter; and what is broken stays.
+#[test]
+fn programs_are_formatted() {
+    let ugly = "policy p for all pods   in namespace shop {\n\n\n isolate ingress } // end\n";
+    let fine = "policy p for all pods in namespace shop {\n  isolate ingress\n} // end\n";
+    let place = folder(&[("a.np", ugly), ("net/b.np", fine), ("broken.np", "policy p for {\n isolate\n")]);
+    let here = place.path();
+    let output = npc(here, &["fmt", "--check", "a.np", "net"]);
+    assert_eq!((output.status.code(), out(&output), err(&output)), (Some(1), "a.np\n".into(), "".into()));
+    let output = npc(here, &["fmt", "--diff", "a.np"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).starts_with("--- a/a.np\n+++ b/a.np\n"), "{}", out(&output));
+    assert_eq!(std::fs::read_to_string(here.join("a.np")).unwrap(), ugly, "nothing is written");
+    let output = npc(here, &["fmt", "a.np", "./a.np", "net"]);
+    assert_eq!((output.status.code(), err(&output)), (Some(0), "formatted 1 file\n".into()));
+    assert_eq!(std::fs::read_to_string(here.join("a.np")).unwrap(), fine);
+    assert_eq!(npc(here, &["fmt", "--check", "a.np", "net"]).status.code(), Some(0));
+    // A filter.
+    let output = npc_with(here, &["fmt", "-"], ugly.as_bytes());
+    assert_eq!((output.status.code(), out(&output)), (Some(0), fine.into()));
+    // All of the folder that can be read; the rest is told.
+    std::fs::write(here.join("a.np"), ugly).unwrap();
+    let output = npc(here, &["fmt"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("formatted 1 file") && err(&output).contains("broken.np:1"),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(std::fs::read_to_string(here.join("a.np")).unwrap(), fine);
+    assert_eq!(
+        std::fs::read_to_string(here.join("broken.np")).unwrap(),
+        "policy p for {\n isolate\n",
+        "what is broken is left as it is"
+    );
+    let output = npc_with(here, &["fmt", "-"], b"policy p for {\n");
+    assert_eq!((output.status.code(), out(&output)), (Some(1), "policy p for {\n".into()));
+    // What is no program is not touched.
+    std::fs::write(here.join("pods.yaml"), "kind: Pod\n").unwrap();
+    assert_eq!(npc(here, &["fmt", "pods.yaml"]).status.code(), Some(2));
+    std::fs::write(here.join("bytes.np"), [0xff]).unwrap();
+    let output = npc(here, &["fmt", "bytes.np"]);
+    assert_eq!(
+        (output.status.code(), err(&output)),
+        (Some(2), "npc: bytes.np is not UTF-8 text (byte 0)\n".into())
+    );
+}

@@ -1,8 +1,9 @@
-//! A program: parsed, checked, compiled to every target, repaired, and told in every format.
+//! A program: parsed, checked, compiled to every target, repaired, told in every format, and formatted.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use npc_cluster::Cluster;
+use npc_diagnostics::FileId;
 use npc_driver::{Config, check, codes, compile, of_targets, repaired};
 use npc_program::{Files, ReadError};
 use npc_render::{Format, Style, render};
@@ -36,4 +37,12 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = render(format, &found, checked.sources(), &codes(), &Style::default());
     }
     let _ = repaired(&checked);
+    // What can be read is written in the one style, says the same, and is written so again.
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let parsed = npc_syntax::parse(FileId(0), text);
+        if let Ok(formatted) = npc_format::format_parsed(text, &parsed) {
+            assert!(npc_format::is_same(&parsed, text, &formatted), "{formatted}");
+            assert_eq!(npc_format::format(FileId(0), &formatted).ok().as_ref(), Some(&formatted));
+        }
+    }
 });

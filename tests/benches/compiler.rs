@@ -48,6 +48,12 @@ fn main() {
         let megabytes = text.len() as f64 / 1e6;
         let runs = if policies > 10_000 { 3 } else { 10 };
         let parse = best(runs, || npc_syntax::parse(FileId(0), &text));
+        // As `npc fmt` does it: read, written, read again and compared.
+        let format = best(runs, || {
+            let parsed = npc_syntax::parse(FileId(0), &text);
+            let formatted = npc_format::format_parsed(&text, &parsed).unwrap();
+            assert!(npc_format::is_same(&parsed, &text, &formatted));
+        });
         let files = Memory::one(&text);
         let roots = ["policies.np".to_owned()];
         let config = Config::default();
@@ -67,6 +73,8 @@ fn main() {
         let parsing = milliseconds(parse);
         println!("{policies} policies, {megabytes:.1} MB");
         println!("  lex and parse      {parsing:9.1} ms  {:6.1} MB/s", megabytes / parsing * 1e3);
+        let formatting = milliseconds(format);
+        println!("  format, with that  {formatting:9.1} ms  {:6.1} MB/s", megabytes / formatting * 1e3);
         println!("  load, with that    {:9.1} ms", milliseconds(loading));
         println!("  resolve            {:9.1} ms", milliseconds(resolving));
         println!("  check: both        {:9.1} ms", milliseconds(checking));

@@ -8,7 +8,8 @@
     clippy::print_stdout
 )]
 
-use npc_syntax::TokenKind;
+use npc_diagnostics::FileId;
+use npc_syntax::{TokenKind, parse};
 use npc_tests::memory::Memory;
 
 /// Programs in which `K` is a name that the user chose.
@@ -86,6 +87,10 @@ fn every_keyword_may_be_a_name() {
         assert!((1..=policies).contains(&checked.program.policies.len()), "{word}\n{text}");
         let audited = checked.program.policies.iter().filter(|policy| policy.audit.is_some()).count();
         assert_eq!(audited, template.matches("audit policy").count(), "{word}\n{text}");
+        // The formatter keeps them for what they are.
+        let formatted = npc_format::format(FileId(0), &text).unwrap();
+        assert!(npc_format::is_same(&parse(FileId(0), &text), &text, &formatted), "{text}\n{formatted}");
+        assert_eq!(npc_format::format(FileId(0), &formatted).as_ref(), Ok(&formatted), "{text}");
         programs += 1;
     };
     for word in words() {

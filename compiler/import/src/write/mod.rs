@@ -7,7 +7,7 @@ mod join;
 mod sets;
 mod term;
 
-use npc_diagnostics::Diagnostic;
+use npc_diagnostics::{Diagnostic, FileId};
 use npc_program::values::address::{Block, IpNet, is_reserved};
 use npc_program::values::port::{Which, check_name};
 use npc_program::{
@@ -20,9 +20,6 @@ pub(crate) use self::term::scope_text;
 pub use self::term::{block_text, pods_text, selector_text, word};
 use self::term::{peers_text, ports_text};
 use crate::{Import, Imported, NO_EFFECT};
-
-/// The longest line.
-const WIDTH: usize = 100;
 
 /// The text of a program that says what the policies say. Names must be those of a program already
 /// (see [`Import::rename`]). What has no effect is told in `diagnostics`.
@@ -51,7 +48,8 @@ pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -
         }
         out.push_str(&comment);
     }
-    out
+    // What could not be laid out is told by whoever reads it.
+    npc_format::format(FileId(0), &out).unwrap_or(out)
 }
 
 /// Whether nothing can satisfy the selector.
@@ -178,11 +176,8 @@ fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
         _ if policy.priority == LAST_PRIORITY => String::new(),
         _ => format!(" priority {}", policy.priority),
     };
-    let head = format!("{tier}policy {}{priority} for ", policy.name);
     let subjects: Vec<String> = policy.subjects.iter().map(|term| pods_text(term, true)).collect();
-    out.push_str(&head);
-    list(out, &subjects, head.len(), 2);
-    out.push_str(" {\n");
+    out.push_str(&format!("{tier}policy {}{priority} for {} {{\n", policy.name, subjects.join(", ")));
     let mut names = imported.rule_names.iter();
     for rule in &policy.rules {
         if let Some(Some(name)) = names.next() {
@@ -207,7 +202,7 @@ fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
 pub fn rule_text(rule: &Rule) -> String {
     let mut text = String::new();
     write_rule(&mut text, rule, &Sets::default());
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.trim().to_owned()
 }
 
 fn write_rule(out: &mut String, rule: &Rule, sets: &Sets) {
@@ -220,45 +215,10 @@ fn write_rule(out: &mut String, rule: &Rule, sets: &Sets) {
         Direction::Ingress => "ingress from ",
         Direction::Egress => "egress to ",
     };
-    let head = format!("  {action} {words}");
-    let peers = peers_text(&rule.peers, sets);
-    let ports = ports_text(&rule.ports, sets);
-    let one_line = format!("{head}{}{}", peers.join(", "), on(&ports.join(", ")));
-    if one_line.chars().count() <= WIDTH {
-        out.push_str(&one_line);
-        out.push('\n');
-        return;
-    }
-    out.push_str(&head);
-    list(out, &peers, head.len(), head.len());
-    if !ports.is_empty() {
-        let indent = head.trim_end().len() - "from".len();
-        out.push_str(&format!("\n{:indent$}on ", ""));
-        list(out, &ports, indent + 3, indent + 3);
-    }
-    out.push('\n');
+    let (peers, ports) = (peers_text(&rule.peers, sets), ports_text(&rule.ports, sets));
+    out.push_str(&format!("  {action} {words}{}{}\n", peers.join(", "), on(&ports.join(", "))));
 }
 
 fn on(ports: &str) -> String {
     if ports.is_empty() { String::new() } else { format!(" on {ports}") }
-}
-
-/// Writes the elements of a list, from column `at` on, and further lines from `indent` on.
-fn list(out: &mut String, elements: &[String], at: usize, indent: usize) {
-    let mut column = at;
-    for (index, element) in elements.iter().enumerate() {
-        let width = element.chars().count();
-        if index > 0 {
-            out.push(',');
-            if column + 2 + width > WIDTH {
-                out.push_str(&format!("\n{:indent$}", ""));
-                column = indent;
-            } else {
-                out.push(' ');
-                column += 2;
-            }
-        }
-        out.push_str(element);
-        column += width;
-    }
 }

@@ -1,0 +1,116 @@
+//! The one style in which programs are written.
+//!
+//! [`format`] keeps every comment, and the author's blank lines, one at most. What it writes has the same
+//! tree, and is written the same way again.
+
+mod items;
+mod layout;
+mod terms;
+mod writer;
+
+use npc_diagnostics::{Diagnostic, FileId, Level};
+use npc_syntax::ast::Item;
+use npc_syntax::{Parsed, Token, TokenKind, parse};
+use rayon::prelude::*;
+
+use crate::layout::Layout;
+use crate::writer::Writer;
+
+/// The text of a program in the one style. Lines end as the first of them does.
+///
+/// # Errors
+///
+/// What cannot be read: then nothing is to be changed.
+pub fn format(file: FileId, source: &str) -> Result<String, Vec<Diagnostic>> {
+    format_parsed(source, &parse(file, source))
+}
+
+/// The same of a text that was parsed.
+///
+/// # Errors
+///
+/// As for [`format`].
+pub fn format_parsed(source: &str, parsed: &Parsed) -> Result<String, Vec<Diagnostic>> {
+    let errors: Vec<Diagnostic> =
+        parsed.diagnostics.iter().filter(|own| own.level == Level::Error).cloned().collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let items = &parsed.tree.items;
+    let pads = items::names(&Writer::new(source, &parsed.tokens, &parsed.comments), items, source);
+    let pads: Vec<&[usize]> = pads.chunks(SHARE).collect();
+    let mut shares: Vec<&[Item]> = items.chunks(SHARE).collect();
+    if shares.is_empty() {
+        shares.push(&[]);
+    }
+    // What stands between two items belongs to the second; what is behind the last, to nobody.
+    let last = shares.len().saturating_sub(1);
+    let write = |(number, items): (usize, &&[Item])| {
+        let end = |share: &[Item]| share.last().map_or(0, |item| item.span.end);
+        let before =
+            number.checked_sub(1).and_then(|before| shares.get(before)).map_or(0, |share| end(share));
+        let until = if number == last { u32::MAX } else { end(items) };
+        let tokens = within(&parsed.tokens, before, until, |token| token.span.0.start);
+        let comments = within(&parsed.comments, before, until, |comment| comment.span.start);
+        let mut out = String::with_capacity((until.min(source.len() as u32) - before) as usize * 9 / 8);
+        let mut writer = Writer::behind(before, source, tokens, comments);
+        let mut layout = Layout::default();
+        for (item, pad) in items.iter().zip(pads.get(number).copied().unwrap_or_default()) {
+            writer.line(0, true);
+            items::item(&mut writer, item, *pad, source);
+            layout.write(&writer.pieces, source, &mut out);
+            writer.pieces.clear();
+        }
+        if number == last {
+            writer.line(0, true);
+            writer.finish();
+            layout.write(&writer.pieces, source, &mut out);
+        }
+        out
+    };
+    let mut out: String = shares.par_iter().enumerate().map(write).collect::<Vec<String>>().concat();
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    if source
+        .find(['\r', '\n'])
+        .is_some_and(|at| source.get(at..).is_some_and(|rest| rest.starts_with("\r\n")))
+    {
+        out = out.replace('\n', "\r\n");
+    }
+    Ok(out)
+}
+
+/// How many items are written at once, side by side with others.
+const SHARE: usize = 64;
+
+/// Those of some that begin within a part of the text.
+fn within<E>(all: &[E], from: u32, until: u32, start: impl Fn(&E) -> u32) -> &[E] {
+    let at = |place: u32| all.partition_point(|own| start(own) < place);
+    all.get(at(from)..at(until)).unwrap_or_default()
+}
+
+/// Whether two texts say the same with the same comments: a formatter that does not keep them is not to be
+/// believed.
+#[must_use]
+pub fn is_same(before: &Parsed, source: &str, text: &str) -> bool {
+    let after = parse(FileId(0), text);
+    after.diagnostics.iter().all(|own| own.level != Level::Error)
+        && words(&before.tokens, source).eq(words(&after.tokens, text))
+        && notes(before, source).eq(notes(&after, text))
+}
+
+/// The tokens but for commas at the end of a list and parentheses around one thing, which are left out.
+fn words<'t>(tokens: &'t [Token], source: &'t str) -> impl Iterator<Item = (TokenKind, &'t str)> {
+    let kept = tokens
+        .iter()
+        .filter(|token| !matches!(token.kind, TokenKind::Comma | TokenKind::LParen | TokenKind::RParen));
+    kept.map(|token| match token.kind {
+        TokenKind::EqEq => (TokenKind::Eq, "="),
+        kind => (kind, token.span.0.of(source)),
+    })
+}
+
+fn notes<'t>(parsed: &'t Parsed, source: &'t str) -> impl Iterator<Item = &'t str> {
+    parsed.comments.iter().map(|comment| comment.span.of(source).trim_end())
+}

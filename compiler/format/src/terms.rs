@@ -1,0 +1,228 @@
+//! Sets, peers, selectors, scopes.
+
+use npc_syntax::TokenKind as T;
+use npc_syntax::ast::{Address, Peer, Pods, Scope, ScopeBase, ScopeExcept, Selector, Term};
+
+use crate::layout::{Breaks, Indent};
+use crate::writer::Writer;
+
+/// How elements are laid out that do not fit in one line: words fill the lines, what has parts has a line of
+/// its own.
+fn breaks(words: bool) -> Breaks {
+    if words { Breaks::Some } else { Breaks::All }
+}
+
+/// Elements with commas between them.
+fn list<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Writer<'_>, &E)) {
+    for (index, element) in elements.iter().enumerate() {
+        each(writer, element);
+        if writer.next() != Some(T::Comma) {
+            continue;
+        }
+        if index + 1 < elements.len() { writer.comma() } else { writer.skip() }
+    }
+}
+
+/// A list that begins where the next token stands.
+fn here<E>(writer: &mut Writer<'_>, elements: &[E], words: bool, each: impl FnMut(&mut Writer<'_>, &E)) {
+    writer.begin(Indent::Here, breaks(words));
+    list(writer, elements, each);
+    writer.end();
+}
+
+/// A list in parentheses, which one element alone need not have: `is_alone` says whether it is such.
+fn many<E>(
+    writer: &mut Writer<'_>,
+    elements: &[E],
+    is_alone: impl Fn(&E) -> bool,
+    mut each: impl FnMut(&mut Writer<'_>, &E),
+) {
+    if writer.next() != Some(T::LParen) {
+        // A comma behind it is another list's.
+        return elements.iter().for_each(|element| each(writer, element));
+    }
+    if let [only] = elements
+        && is_alone(only)
+        && writer.is_idle()
+    {
+        writer.skip();
+        list(writer, elements, each);
+        return writer.skip();
+    }
+    writer.token();
+    here(writer, elements, elements.len() > 1, each);
+    writer.tight();
+    writer.token();
+}
+
+/// Words with commas between them, from here on.
+pub(crate) fn words<E>(writer: &mut Writer<'_>, elements: &[E]) {
+    here(writer, elements, true, |writer, _| writer.token());
+}
+
+/// What a `let` names: behind its `=`, or in the lines below.
+pub(crate) fn set(writer: &mut Writer<'_>, terms: &[Term]) {
+    writer.begin_behind(Indent::By(2), Breaks::All);
+    writer.may_break(0);
+    writer.begin(Indent::By(0), breaks(terms.iter().all(is_word)));
+    list(writer, terms, |writer, own| term(writer, own, GOES_ON));
+    writer.end();
+    writer.end();
+}
+
+/// The pods of a policy.
+pub(crate) fn subject(writer: &mut Writer<'_>, terms: &[Term]) {
+    writer.begin(Indent::By(4), breaks(terms.iter().all(is_word)));
+    // The next line is further right than the body already.
+    list(writer, terms, |writer, own| term(writer, own, 0));
+    writer.end();
+}
+
+pub(crate) fn peers(writer: &mut Writer<'_>, peers: &[Peer]) {
+    let is_word = |peer: &Peer| match peer {
+        Peer::Anywhere { except, .. } => except.is_empty(),
+        Peer::Term(term) => is_word(term),
+    };
+    here(writer, peers, peers.iter().all(is_word), peer);
+}
+
+fn is_word(term: &Term) -> bool {
+    matches!(term, Term::Word(word) if word.scope.is_none() && word.except.is_empty())
+}
+
+pub(crate) fn peer(writer: &mut Writer<'_>, peer: &Peer) {
+    match peer {
+        Peer::Anywhere { except, .. } => {
+            writer.begin(Indent::By(GOES_ON), Breaks::Some);
+            writer.token();
+            but(writer, except);
+            writer.end();
+        }
+        Peer::Term(own) => term(writer, own, GOES_ON),
+    }
+}
+
+/// How much further right the lines of a term are behind its first.
+const GOES_ON: u8 = 2;
+
+/// A term, which may go on in the next line with `in` and with `except`, so much further right.
+pub(crate) fn term(writer: &mut Writer<'_>, term: &Term, goes_on: u8) {
+    writer.begin(Indent::By(goes_on), Breaks::Some);
+    match term {
+        Term::Pods(own) => pods(writer, own),
+        Term::Word(word) => {
+            writer.token();
+            in_scope(writer, word.scope.as_ref());
+            but(writer, &word.except);
+        }
+    }
+    writer.end();
+}
+
+fn pods(writer: &mut Writer<'_>, pods: &Pods) {
+    writer.token();
+    writer.space();
+    match &pods.selector {
+        Some(own) => selector(writer, own),
+        None => writer.token(),
+    }
+    in_scope(writer, pods.scope.as_ref());
+}
+
+fn in_scope(writer: &mut Writer<'_>, scope: Option<&Scope>) {
+    let Some(scope) = scope else { return };
+    writer.may_break(0);
+    writer.token();
+    writer.space();
+    match &scope.base {
+        ScopeBase::All | ScopeBase::Same | ScopeBase::Name(_) => writer.tokens(2),
+        ScopeBase::Selector(own) => {
+            writer.token();
+            writer.space();
+            selector(writer, own);
+        }
+        ScopeBase::Globs(globs) => {
+            writer.token();
+            writer.space();
+            many(writer, globs, |_| false, |writer, _| writer.token());
+        }
+        ScopeBase::Sharing(keys) => {
+            writer.tokens(2);
+            writer.space();
+            many(writer, keys, |_| true, |writer, _| writer.token());
+        }
+    }
+    if scope.except.is_empty() {
+        return;
+    }
+    writer.may_break(0);
+    writer.token();
+    writer.space();
+    many(
+        writer,
+        &scope.except,
+        |_| true,
+        |writer, except| match except {
+            ScopeExcept::Glob(_) => writer.token(),
+            ScopeExcept::Selector(own) => selector(writer, own),
+        },
+    );
+}
+
+/// `except …` behind addresses, in their line or in the next.
+fn but(writer: &mut Writer<'_>, except: &[Address]) {
+    if !except.is_empty() {
+        writer.may_break(0);
+        addresses(writer, except);
+    }
+}
+
+fn addresses(writer: &mut Writer<'_>, except: &[Address]) {
+    writer.token();
+    writer.space();
+    let is_alone = |address: &Address| address.except.is_empty();
+    many(writer, except, is_alone, |writer, address| {
+        writer.token();
+        if !address.except.is_empty() {
+            writer.space();
+            addresses(writer, &address.except);
+        }
+    });
+}
+
+pub(crate) fn selector(writer: &mut Writer<'_>, selector: &Selector) {
+    braces(writer, &selector.requirements, |writer, requirement| {
+        // `!` stands before its key, and nothing between them.
+        let negated = writer.next() == Some(T::Not);
+        writer.token();
+        if negated {
+            writer.tight();
+            return writer.token();
+        }
+        match writer.next() {
+            Some(T::Eq | T::EqEq | T::NotEq) => {
+                writer.space();
+                writer.tokens(2);
+            }
+            Some(T::In | T::Notin) if !requirement.values.is_empty() => {
+                writer.space();
+                writer.token();
+                writer.space();
+                many(writer, &requirement.values, |_| false, |writer, _| writer.token());
+            }
+            _ => {}
+        }
+    });
+}
+
+/// Elements in braces, each in a line of its own where they do not fit in one.
+pub(crate) fn braces<E>(writer: &mut Writer<'_>, elements: &[E], each: impl FnMut(&mut Writer<'_>, &E)) {
+    writer.begin(Indent::By(2), Breaks::All);
+    writer.token();
+    writer.may_break(0);
+    list(writer, elements, each);
+    writer.inner_comments();
+    writer.may_break(-2);
+    writer.token();
+    writer.end();
+}

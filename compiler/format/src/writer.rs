@@ -1,0 +1,277 @@
+//! Tokens in their order, with the comments between them.
+
+use npc_diagnostics::Span;
+use npc_syntax::{Comment, Token, TokenKind};
+
+use crate::layout::{Break, Breaks, Indent, Piece};
+
+/// What stands between two tokens.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Nothing,
+    Space,
+    Break(Break),
+}
+
+/// How lines go on that a comment ends where none would.
+const GOES_ON: i8 = 4;
+
+/// Takes the tokens of a file one by one. What stands between two is written when the second is: only then
+/// is it known whether comments are there, too.
+pub(crate) struct Writer<'s> {
+    source: &'s str,
+    tokens: &'s [Token],
+    comments: &'s [Comment],
+    pub(crate) pieces: Vec<Piece>,
+    between: Between,
+    /// Where the last token, or comment, ended; 0 in front of the first.
+    end: u32,
+    /// Whether what was written last is a comment, which ends its line.
+    follows_comment: bool,
+}
+
+impl<'s> Writer<'s> {
+    pub(crate) const fn new(source: &'s str, tokens: &'s [Token], comments: &'s [Comment]) -> Self {
+        Self::behind(0, source, tokens, comments)
+    }
+
+    /// Of the tokens and comments behind an item that ends there.
+    pub(crate) const fn behind(
+        end: u32,
+        source: &'s str,
+        tokens: &'s [Token],
+        comments: &'s [Comment],
+    ) -> Self {
+        let between = Between::Nothing;
+        Self { source, tokens, comments, pieces: Vec::new(), between, end, follows_comment: false }
+    }
+
+    /// The kind of the next token.
+    pub(crate) fn next(&self) -> Option<TokenKind> {
+        self.tokens.first().map(|token| token.kind)
+    }
+
+    /// Whether the parentheses that begin with the next token say nothing: around a plain word, or a
+    /// selector. A comment in them has its place there.
+    pub(crate) fn is_idle(&self) -> bool {
+        if !matches!(self.tokens.get(1).map(|token| token.kind), Some(TokenKind::Word | TokenKind::LBrace)) {
+            return false;
+        }
+        let mut depth = 0;
+        let closes = |token: &&Token| {
+            match token.kind {
+                TokenKind::LParen => depth += 1,
+                TokenKind::RParen => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        };
+        let close = self.tokens.iter().find(closes).map_or(0, |token| token.span.0.start);
+        self.comments.first().is_none_or(|comment| comment.span.start > close)
+    }
+
+    fn take(&mut self) -> Option<Token> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        Some(*first)
+    }
+
+    /// Writes the next token.
+    pub(crate) fn token(&mut self) {
+        self.lead();
+        if let Some(token) = self.take() {
+            let span = token.span.0;
+            self.pieces.push(match token.kind {
+                TokenKind::EqEq => Piece::Mark("="),
+                _ => Piece::Text(span, columns(span.of(self.source))),
+            });
+            self.end = span.end;
+        }
+    }
+
+    /// Writes so many tokens, with a space between two.
+    pub(crate) fn tokens(&mut self, count: usize) {
+        for index in 0..count {
+            if index > 0 {
+                self.space();
+            }
+            self.token();
+        }
+    }
+
+    /// Writes the comma that comes next, where it separates, and a place to break behind it. Comments in
+    /// front of it come behind it.
+    pub(crate) fn comma(&mut self) {
+        if let Some(token) = self.take() {
+            self.pieces.push(Piece::Mark(","));
+            self.end_with(token);
+        }
+        self.between = Between::Break(Break { spaces: 1, offset: 0, must: false, blank: true });
+    }
+
+    /// Leaves out the next token.
+    pub(crate) fn skip(&mut self) {
+        if let Some(token) = self.take() {
+            self.end_with(token);
+        }
+    }
+
+    /// A comment in front of a token that is moved, or left out, stays to be written.
+    fn end_with(&mut self, token: Token) {
+        if self.comments.first().is_none_or(|comment| comment.span.start > token.span.0.start) {
+            self.end = token.span.0.end;
+        }
+    }
+
+    pub(crate) fn space(&mut self) {
+        self.between = Between::Space;
+    }
+
+    /// So many spaces more, which line things up.
+    pub(crate) fn pad(&mut self, spaces: usize) {
+        if spaces > 0 {
+            self.pieces.push(Piece::Spaces(u16::try_from(spaces).unwrap_or(u16::MAX)));
+        }
+    }
+
+    /// The line may break here, and then begins `offset` columns further right than the group.
+    pub(crate) fn may_break(&mut self, offset: i8) {
+        self.between = Between::Break(Break { spaces: 1, offset, must: false, blank: false });
+    }
+
+    /// The line breaks here, and the next one begins `offset` columns further right than the group. With
+    /// `blank` an empty line stays where one is.
+    pub(crate) fn line(&mut self, offset: i8, blank: bool) {
+        self.between = Between::Break(Break { spaces: 0, offset, must: true, blank });
+    }
+
+    pub(crate) fn begin(&mut self, indent: Indent, breaks: Breaks) {
+        self.lead();
+        self.pieces.push(Piece::Begin(indent, breaks));
+    }
+
+    /// A group that begins behind the last token, with what stands between that and the next.
+    pub(crate) fn begin_behind(&mut self, indent: Indent, breaks: Breaks) {
+        self.pieces.push(Piece::Begin(indent, breaks));
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.pieces.push(Piece::End);
+    }
+
+    /// Nothing stands here.
+    pub(crate) fn tight(&mut self) {
+        self.between = Between::Nothing;
+    }
+
+    /// Whether comments stand in front of the next token.
+    pub(crate) fn has_comments(&self) -> bool {
+        self.comments.first().is_some_and(|comment| comment.span.start < self.start_of_next())
+    }
+
+    /// Whether what was written last ends its line.
+    pub(crate) const fn follows_comment(&self) -> bool {
+        self.follows_comment
+    }
+
+    /// How many lines end in front of what begins so many tokens before a place.
+    pub(crate) fn lines_before(&self, place: u32, back: usize) -> usize {
+        let at = self.tokens.partition_point(|token| token.span.0.start < place).saturating_sub(back);
+        let token = |back: usize| at.checked_sub(back).and_then(|before| self.tokens.get(before));
+        // A comma that ends a list is left out.
+        let before = token(1).filter(|token| token.kind != TokenKind::Comma).or_else(|| token(2));
+        let (Some(before), Some(first)) = (before, self.tokens.get(at)) else { return usize::MAX };
+        let gap = self.source.get(before.span.0.end as usize..first.span.0.start as usize);
+        lines(gap.unwrap_or(""))
+    }
+
+    /// Writes what stands between the last token and the next.
+    fn lead(&mut self) {
+        let next = self.start_of_next();
+        self.comments_before(next);
+        self.write_between(next);
+    }
+
+    fn start_of_next(&self) -> u32 {
+        self.tokens.first().map_or(u32::MAX, |token| token.span.0.start)
+    }
+
+    /// Writes the comments in front of the next token, which closes something, as part of what it closes.
+    pub(crate) fn inner_comments(&mut self) {
+        self.comments_before(self.start_of_next());
+    }
+
+    /// Writes the comments that are left.
+    pub(crate) fn finish(&mut self) {
+        self.comments_before(u32::MAX);
+    }
+
+    /// Writes the comments in front of a place. What stands before the next token is written with that.
+    fn comments_before(&mut self, next: u32) {
+        while let Some((comment, rest)) = self.comments.split_first()
+            && comment.span.start < next
+        {
+            self.comments = rest;
+            let start = comment.span.start;
+            if self.end > 0 && self.lines_to(start) == 0 {
+                self.pieces.push(Piece::Spaces(1));
+            } else if self.end > 0 {
+                // It begins a line, as what follows it does.
+                self.follows_comment = true;
+                let between = self.between;
+                self.write_between(start);
+                self.between = between;
+            }
+            self.pieces.push(Piece::Comment(comment.span));
+            self.end = comment.span.end;
+            self.follows_comment = true;
+            // Behind the first of a block, too, the author's empty line stays.
+            if let Between::Break(own) = &mut self.between {
+                own.blank |= own.must;
+            }
+        }
+    }
+
+    /// Writes what stands in front of what begins at a place.
+    fn write_between(&mut self, next: u32) {
+        let between = std::mem::replace(&mut self.between, Between::Nothing);
+        let must = std::mem::take(&mut self.follows_comment);
+        let line = |offset| Break { spaces: 0, offset, must: true, blank: false };
+        let own = match between {
+            _ if self.end == 0 => return,
+            Between::Nothing if !must => return,
+            Between::Space if !must => return self.pieces.push(Piece::Spaces(1)),
+            Between::Nothing => line(0),
+            Between::Space => line(GOES_ON),
+            Between::Break(own) => own,
+        };
+        let blank = own.blank && self.lines_to(next) > 1;
+        self.pieces.push(Piece::Break(Break { must: own.must || must || blank, blank, ..own }));
+    }
+
+    /// How many lines end between the last token, or comment, and a place.
+    fn lines_to(&self, place: u32) -> usize {
+        lines(self.source.get(self.end as usize..place as usize).unwrap_or(""))
+    }
+}
+
+/// How many lines end in a text: each with a line feed, a carriage return, or both.
+fn lines(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let ends = |(index, byte): &(usize, &u8)| match byte {
+        b'\n' => true,
+        b'\r' => bytes.get(index + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    bytes.iter().enumerate().filter(ends).count()
+}
+
+/// How many columns a text has.
+pub(crate) fn columns(text: &str) -> u16 {
+    u16::try_from(if text.is_ascii() { text.len() } else { text.chars().count() }).unwrap_or(u16::MAX)
+}
+
+/// The columns of what stands at a place.
+pub(crate) fn columns_of(span: Span, source: &str) -> usize {
+    usize::from(columns(span.of(source)))
+}

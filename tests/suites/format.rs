@@ -1,0 +1,184 @@
+//! The formatter: what it writes says the same, keeps every comment, and is written the same way again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+use std::path::{Path, PathBuf};
+
+use fastrand::Rng;
+use npc_diagnostics::{FileId, Level};
+use npc_format::{format, is_same};
+use npc_syntax::{Parsed, TokenKind, parse};
+use npc_tests::{random, root};
+
+fn read(text: &str) -> Option<Parsed> {
+    let parsed = parse(FileId(0), text);
+    parsed.diagnostics.iter().all(|own| own.level != Level::Error).then_some(parsed)
+}
+
+/// The tree without places: words by what they say.
+fn tree(parsed: &Parsed, text: &str) -> String {
+    let debug = format!("{:?}", parsed.tree);
+    let mut out = String::new();
+    let mut rest = debug.as_str();
+    while let Some((before, after)) = rest.split_once("Span { start: ") {
+        let (place, after) = after.split_once(" }").unwrap();
+        let (start, end) = place.split_once(", end: ").unwrap();
+        out += before;
+        if before.ends_with("Word { span: ") {
+            out += &text[start.parse().unwrap()..end.parse().unwrap()];
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// Formats a text and compares all that is to stay. False where it is broken.
+fn check(text: &str) -> bool {
+    let Some(parsed) = read(text) else {
+        assert!(format(FileId(0), text).is_err(), "what cannot be read is left as it is\n{text}");
+        return false;
+    };
+    let formatted = format(FileId(0), text).unwrap();
+    let after = read(&formatted).unwrap_or_else(|| panic!("cannot be read again\n{text}\n---\n{formatted}"));
+    assert!(is_same(&parsed, text, &formatted), "\n{text}\n---\n{formatted}");
+    assert_eq!(tree(&parsed, text), tree(&after, &formatted), "\n{text}\n---\n{formatted}");
+    let again = format(FileId(0), &formatted).unwrap();
+    let first = formatted.lines().zip(again.lines()).position(|(one, other)| one != other);
+    let near = |text: &str| {
+        let lines = text.lines().skip(first.unwrap_or(0).saturating_sub(4)).take(16);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert!(
+        again == formatted,
+        "written otherwise again\n{}\n--- and then\n{}\n--- of\n{text}",
+        near(&formatted),
+        near(&again)
+    );
+    assert!(formatted.is_empty() || formatted.ends_with('\n') && !formatted.ends_with("\n\n"), "{formatted}");
+    let mut blank = true;
+    for line in formatted.lines() {
+        assert!(!line.ends_with([' ', '\t']), "{line:?}\n{formatted}");
+        assert!(!(blank && line.is_empty()), "two empty lines, or one at the head\n{formatted}");
+        blank = line.is_empty();
+    }
+    true
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "np") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_program_here() {
+    let (mut files, mut whole, mut broken) = (Vec::new(), 0, 0);
+    for folder in ["examples", "tests", "deploy", "cli"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for page in ["language", "codes", "tutorial"] {
+        let page = std::fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap();
+        let fences =
+            page.split("```np").skip(1).filter_map(|rest| rest.split_once('\n')?.1.split("```").next());
+        texts.extend(fences.map(str::to_owned));
+    }
+    for text in &texts {
+        if check(text) {
+            whole += 1;
+        } else {
+            broken += 1;
+        }
+        // Lines end as they did.
+        let with_returns = text.replace('\n', "\r\n");
+        if let (Ok(one), Ok(other)) = (format(FileId(0), text), format(FileId(0), &with_returns)) {
+            assert!(one.replace('\n', "\r\n") == other || !text.contains('\n'), "{one:?}\n{other:?}");
+        }
+    }
+    println!("format: {whole} programs say the same, {broken} broken ones are left as they are");
+    assert!(whole > 200 && broken > 40, "{whole} {broken}");
+}
+
+#[test]
+fn examples_are_in_the_one_style() {
+    let mut files = Vec::new();
+    for folder in ["examples", "deploy"] {
+        sources(&root().join(folder), &mut files);
+    }
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(format(FileId(0), &text).unwrap(), text, "{}: run `npc fmt`", path.display());
+    }
+}
+
+/// Words, comments and empty lines wherever they may stand.
+#[test]
+fn whatever_stands_between() {
+    let seed = random::fresh_seed();
+    let mut random = Rng::with_seed(seed);
+    let (mut whole, mut broken, mut comments) = (0, 0, 0);
+    for _ in 0..4000 {
+        let program = match random.u8(..3) {
+            0 => random::program_with_tiers(&mut random, 3),
+            _ => random::program(&mut random, "p"),
+        };
+        let Some(parsed) = read(&program) else { continue };
+        let mut text = String::new();
+        let noise = random.u32(1..40);
+        for token in &parsed.tokens {
+            let word = token.span.0.of(&program);
+            let is_mark = matches!(token.kind, TokenKind::LParen | TokenKind::RParen | TokenKind::Comma);
+            match random.u32(..noise) {
+                0 => text += " // note\n",
+                1 => text += "\n   // line\n ",
+                2 => text += "\n\n\n",
+                3 => text += "  //\t end \n\n  // more\n",
+                4 => text += "\n ",
+                5 if is_mark => {}
+                _ => text += " ",
+            }
+            // A list may end with a comma.
+            if token.kind == TokenKind::RParen && random.u8(..4) == 0 {
+                text += ",";
+            }
+            text += word;
+        }
+        text += ["", "\n", "\n\n// end", " // end"][random.usize(..4)];
+        if check(&text) {
+            whole += 1;
+            comments += text.matches("//").count();
+        } else {
+            broken += 1;
+        }
+    }
+    println!(
+        "format: seed {seed}: {whole} random programs with {comments} comments wherever they may stand say the same ({broken} broken by a line that begins with a keyword)"
+    );
+    assert!(whole > 2000, "{whole}");
+}
+
+#[test]
+fn comments_and_lines() {
+    let text = std::fs::read_to_string(root().join("tests/format/comments.np")).unwrap();
+    assert!(check(&text));
+    insta::assert_snapshot!(format(FileId(0), &text).unwrap());
+}
+
+/// What is imported is written in the one style.
+#[test]
+fn imports_are_in_the_one_style() {
+    let manifests = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  podSelector: {matchLabels: {app: web}}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: front}}, namespaceSelector: {matchLabels: {env: prod}}}, {podSelector: {matchLabels: {app: admin}}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0/16]}}]\n    ports: [{port: 80}, {port: 443}, {port: 8080, endPort: 8090}]\n  egress:\n  - to: [{ipBlock: {cidr: 192.0.2.0/24}}]\n";
+    let text = npc_import::import(FileId(0), manifests).to_text().0;
+    assert_eq!(format(FileId(0), &text).unwrap(), text);
+}
