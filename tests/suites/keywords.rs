@@ -105,3 +105,15 @@ fn every_keyword_may_be_a_name() {
     }
     println!("{programs} programs with keywords for names");
 }
+
+/// Each keyword is in the reference, and in the grammars of editors.
+#[test]
+fn every_keyword_is_in_the_grammars() {
+    for file in ["np.ebnf", "np.tmLanguage.json", "tree-sitter-np/grammar.js"] {
+        let text = std::fs::read_to_string(npc_tests::root().join("grammar").join(file)).unwrap();
+        let words: std::collections::HashSet<&str> = text.split(|c: char| !c.is_ascii_alphabetic()).collect();
+        for (keyword, _) in TokenKind::KEYWORDS {
+            assert!(words.contains(keyword), "{file} does not know `{keyword}`");
+        }
+    }
+}

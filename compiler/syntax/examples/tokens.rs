@@ -1,0 +1,43 @@
+//! What the compiler makes of files, for whoever compares another grammar with it: a line of JSON each, with
+//! whether their syntax is broken, and of each token and comment its bytes and its class. A keyword in the
+//! place of a name is a name.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::collections::HashSet;
+
+use npc_diagnostics::{FileId, Level};
+use npc_syntax::{CommentKind, TokenKind, parse};
+
+fn main() {
+    for path in std::env::args().skip(1) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let parsed = parse(FileId(0), &text);
+        let broken = parsed.diagnostics.iter().any(|own| own.level == Level::Error);
+        let tree = format!("{:?}", parsed.tree);
+        let names: HashSet<u32> = tree
+            .split("Word { span: Span { start: ")
+            .skip(1)
+            .filter_map(|rest| rest.split(',').next()?.parse().ok())
+            .collect();
+        let token = |own: &npc_syntax::Token| {
+            let span = own.span.0;
+            let class = match own.kind {
+                TokenKind::Str => "string",
+                kind if kind.is_word() && names.contains(&span.start) => "name",
+                kind if kind.keyword().is_some() => "keyword",
+                TokenKind::Arrow => "arrow",
+                _ => "other",
+            };
+            (span.start, span.end, class)
+        };
+        let comment = |own: &npc_syntax::Comment| {
+            let class = if own.kind == CommentKind::Plain { "comment" } else { "documentation" };
+            (own.span.start, own.span.end, class)
+        };
+        let all = parsed.tokens.iter().map(token).chain(parsed.comments.iter().map(comment));
+        let all: Vec<String> =
+            all.map(|(start, end, class)| format!("[{start},{end},\"{class}\"]")).collect();
+        println!("{{\"path\":{path:?},\"broken\":{broken},\"tokens\":[{}]}}", all.join(","));
+    }
+}

@@ -1,0 +1,7 @@
+[
+  (policy_body)
+  (test_body)
+  (settings)
+  (selector)
+  (peers)
+] @fold
