@@ -129,8 +129,7 @@ impl Loader {
     ///
     /// Where the kernel does not take it, with what its verifier says; or where there is too much.
     pub fn load(&self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Loaded, LoadError> {
-        let processors = aya::util::nr_cpus().map_err(|(_, why)| LoadError::Memory(why))?;
-        let room = Room::new(resolver, endpoints, processors)?;
+        let room = Room::new(resolver, endpoints, processors().map_err(LoadError::Memory)?)?;
         let layout = room.layout();
         let foreign = u32::from(self.settings.foreign_sources);
         let mut loader = EbpfLoader::new();
@@ -156,6 +155,14 @@ impl Loader {
         loaded.tables.write_all(resolver)?;
         Ok(loaded)
     }
+}
+
+/// One more than the highest number that a processor of this machine can have.
+fn processors() -> io::Result<usize> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    // Ranges, as `0-3,8-11`.
+    let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<usize>().ok());
+    last.map(|last| last + 1).ok_or_else(|| io::Error::other(format!("processors: `{}`", text.trim())))
 }
 
 /// What stands in the object for the size of the tables (`SIZE_OF_TABLES` in `runtime/kernel/tables.h`).
