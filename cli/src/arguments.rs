@@ -67,6 +67,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// Serves an editor, on standard input and output.
+    Lsp {
+        /// What editors add; there is no other way.
+        #[arg(long, hide = true)]
+        stdio: bool,
+    },
     /// Prints the page of a diagnostic's code.
     Explain(Explain),
     /// Prints the completions of a shell.

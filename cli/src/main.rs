@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Reach(options) => command::reach::run(&options, colour),
         Command::Import(options) => command::import::run(&options, colour),
         Command::Image { command } => command::image::run(&command),
+        Command::Lsp { stdio: _ } => command::lsp::run(),
         Command::Explain(options) => command::explain::run(&options),
         Command::Completions { shell } => command::completions::run(shell),
         Command::Man => command::man::run(),

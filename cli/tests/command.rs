@@ -439,7 +439,8 @@ fn the_action_checks() {
 fn the_hook_checks() {
     let text = std::fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
     let hooks: Value = serde_yaml::from_str(&text).unwrap();
-    let entry = hooks[0]["entry"].as_str().unwrap();
+    let hook = hooks.as_array().unwrap().iter().find(|hook| hook["id"] == "npc-check").unwrap();
+    let entry = hook["entry"].as_str().unwrap();
     let mut words = entry.split(' ').skip(1).collect::<Vec<_>>();
     words.push("bad.np");
     let place = folder(&[("bad.np", "policy p\n")]);

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod image;
 pub(crate) mod import;
+pub(crate) mod lsp;
 pub(crate) mod man;
 pub(crate) mod query;
 pub(crate) mod reach;

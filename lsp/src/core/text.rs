@@ -1,0 +1,160 @@
+//! Texts, and places in them as editors count: lines, and columns in bytes (UTF-8) or in units of UTF-16.
+
+use std::sync::Arc;
+
+/// In what columns are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Bytes.
+    Utf8,
+    /// Units of UTF-16, as editors count where nothing else is agreed on.
+    #[default]
+    Utf16,
+}
+
+/// A place: line and column, from zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// A text, and where its lines begin. A line ends with a line feed, a carriage return, or both.
+#[derive(Clone, Debug)]
+pub struct Text {
+    text: Arc<str>,
+    starts: Vec<u32>,
+}
+
+impl Text {
+    /// Of a whole text.
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        let bytes = text.as_bytes();
+        let mut starts = vec![0];
+        for (at, byte) in bytes.iter().enumerate() {
+            let ends = match byte {
+                b'\n' => true,
+                b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+                _ => false,
+            };
+            if ends {
+                starts.push(u32::try_from(at + 1).unwrap_or(u32::MAX));
+            }
+        }
+        Self { text, starts }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub const fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// A line, from zero, without what ends it, and where it begins.
+    fn line(&self, line: u32) -> Option<(usize, &str)> {
+        let start = *self.starts.get(line as usize)? as usize;
+        let end = self.starts.get(line as usize + 1).map_or(self.text.len(), |end| *end as usize);
+        Some((start, self.text.get(start..end)?.trim_end_matches(['\n', '\r'])))
+    }
+
+    /// Where a place is, in bytes: a column behind the end of its line is that end, and a line behind the
+    /// last is the end of the text.
+    #[must_use]
+    pub fn offset(&self, place: Position, encoding: Encoding) -> usize {
+        let Some((start, line)) = self.line(place.line) else { return self.text.len() };
+        let column = place.column as usize;
+        let within = match encoding {
+            Encoding::Utf8 => line.floor_char_boundary(column.min(line.len())),
+            Encoding::Utf16 => {
+                let mut units = 0;
+                let behind = line.char_indices().find(|(_, own)| {
+                    units += own.len_utf16();
+                    units > column
+                });
+                behind.map_or(line.len(), |(at, _)| at)
+            }
+        };
+        start + within
+    }
+
+    /// The place of a byte. One behind the end is the end.
+    #[must_use]
+    pub fn position(&self, offset: usize, encoding: Encoding) -> Position {
+        let offset = self.text.floor_char_boundary(offset.min(self.text.len()));
+        let line = self.starts.partition_point(|start| *start as usize <= offset).saturating_sub(1);
+        let start = self.starts.get(line).map_or(0, |start| *start as usize);
+        let before = self.text.get(start..offset).unwrap_or("");
+        let column = match encoding {
+            Encoding::Utf8 => before.len(),
+            Encoding::Utf16 => before.chars().map(char::len_utf16).sum(),
+        };
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Position { line: number(line), column: number(column) }
+    }
+
+    /// The text with a part of it replaced; all of it where no part is named.
+    #[must_use]
+    pub fn edited(&self, range: Option<(Position, Position)>, by: &str, encoding: Encoding) -> Self {
+        let Some((from, to)) = range else { return Self::new(by) };
+        let from = self.offset(from, encoding);
+        // One that ends before it begins takes nothing.
+        let to = self.offset(to, encoding).max(from);
+        let (before, after) = (self.text.get(..from).unwrap_or(""), self.text.get(to..).unwrap_or(""));
+        Self::new([before, by, after].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn at(line: u32, column: u32) -> Position {
+        Position { line, column }
+    }
+
+    #[test]
+    fn columns_are_counted_as_agreed() {
+        let text = Text::new("a𝕟b\r\né\rz");
+        assert_eq!(text.offset(at(0, 3), Encoding::Utf16), 5, "one character is two units");
+        assert_eq!(text.offset(at(0, 5), Encoding::Utf8), 5);
+        assert_eq!(text.offset(at(0, 2), Encoding::Utf16), 1, "within a character is before it");
+        assert_eq!(text.offset(at(0, 3), Encoding::Utf8), 1);
+        assert_eq!(text.offset(at(0, 99), Encoding::Utf16), 6, "the end of the line");
+        assert_eq!(text.offset(at(2, 1), Encoding::Utf16), 12);
+        assert_eq!(text.offset(at(9, 0), Encoding::Utf16), 12, "the end of the text");
+        assert_eq!(text.position(5, Encoding::Utf16), at(0, 3));
+        assert_eq!(text.position(10, Encoding::Utf8), at(1, 2));
+        assert_eq!(text.position(11, Encoding::Utf8), at(2, 0));
+        assert_eq!(text.position(99, Encoding::Utf8), at(2, 1));
+    }
+
+    #[test]
+    fn places_and_bytes_go_round() {
+        let text = Text::new("policy 𝕟 {\n\n  é\r\n}\n");
+        for encoding in [Encoding::Utf8, Encoding::Utf16] {
+            for (offset, _) in text.text().char_indices() {
+                let place = text.position(offset, encoding);
+                // What ends a line is at its end.
+                let back = text.offset(place, encoding);
+                assert!(back == offset || text.text().get(back..offset).unwrap().trim().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn edits() {
+        let text = Text::new("one\ntwo\n");
+        let edit = |from, to, by| text.edited(Some((from, to)), by, Encoding::Utf16).text().to_string();
+        assert_eq!(edit(at(0, 3), at(1, 0), " "), "one two\n");
+        assert_eq!(edit(at(1, 1), at(1, 1), "!"), "one\nt!wo\n");
+        assert_eq!(edit(at(5, 0), at(9, 9), "end"), "one\ntwo\nend");
+        assert_eq!(edit(at(1, 2), at(0, 0), "x"), "one\ntwxo\n", "one that ends before it begins");
+        assert_eq!(text.edited(None, "new", Encoding::Utf16).text().as_ref(), "new");
+    }
+}

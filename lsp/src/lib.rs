@@ -1,0 +1,33 @@
+//! The language server: `npc lsp`.
+//!
+//! [`core`] holds the files and finds things out, and knows no protocol; each of `capability` is one thing
+//! that an editor can ask for; `server` is the protocol. Checks, repairs and the style are the compiler's.
+
+mod capability;
+mod convert;
+pub mod core;
+mod server;
+mod transport;
+
+use tokio::io::BufReader;
+use tower_lsp::{LspService, Server};
+
+/// Serves an editor on standard input and output, until it says to stop.
+///
+/// # Errors
+///
+/// Where the system gives no threads.
+pub fn serve() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let service = LspService::build(server::Server::new);
+        let (service, socket) =
+            service.custom_method(transport::MALFORMED, server::Server::malformed).finish();
+        let (messages, believed) = tokio::io::duplex(1 << 16);
+        tokio::spawn(transport::filter(BufReader::new(tokio::io::stdin()), messages));
+        Server::new(believed, tokio::io::stdout(), socket).serve(service).await;
+    });
+    // What still waits for input must not keep the process.
+    runtime.shutdown_background();
+    Ok(())
+}
