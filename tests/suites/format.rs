@@ -14,6 +14,7 @@ use fastrand::Rng;
 use npc_diagnostics::{FileId, Level};
 use npc_format::{format, is_same};
 use npc_syntax::{Parsed, TokenKind, parse};
+use npc_tests::memory::Memory;
 use npc_tests::{random, root};
 
 fn read(text: &str) -> Option<Parsed> {
@@ -38,6 +39,14 @@ fn tree(parsed: &Parsed, text: &str) -> String {
     out + rest
 }
 
+/// The codes of what the compiler finds.
+fn found(text: &str) -> Vec<&'static str> {
+    let mut codes: Vec<_> =
+        Memory::one(text).check(None).report.diagnostics.iter().map(|own| own.code.id).collect();
+    codes.sort_unstable();
+    codes
+}
+
 /// Formats a text and compares all that is to stay. False where it is broken.
 fn check(text: &str) -> bool {
     let Some(parsed) = read(text) else {
@@ -48,6 +57,8 @@ fn check(text: &str) -> bool {
     let after = read(&formatted).unwrap_or_else(|| panic!("cannot be read again\n{text}\n---\n{formatted}"));
     assert!(is_same(&parsed, text, &formatted), "\n{text}\n---\n{formatted}");
     assert_eq!(tree(&parsed, text), tree(&after, &formatted), "\n{text}\n---\n{formatted}");
+    // Whoever checks it finds the same: where a list ends, and what a comment turns off, is where it was.
+    assert_eq!(found(text), found(&formatted), "\n{text}\n---\n{formatted}");
     let again = format(FileId(0), &formatted).unwrap();
     let first = formatted.lines().zip(again.lines()).position(|(one, other)| one != other);
     let near = |text: &str| {
@@ -172,6 +183,11 @@ fn whatever_stands_between() {
 fn comments_and_lines() {
     let text = std::fs::read_to_string(root().join("tests/format/comments.np")).unwrap();
     assert!(check(&text));
+    // What belongs to an `except` is told by its parentheses: without them the next block would seem to.
+    let text = "policy p for all pods in namespace shop {\n  allow egress to 0.0.0.0/0 except (203.0.113.0/24), 10.66.0.13/32\n}\n";
+    assert!(check(text));
+    assert_eq!(format(FileId(0), text).unwrap(), text);
+    let text = std::fs::read_to_string(root().join("tests/format/comments.np")).unwrap();
     insta::assert_snapshot!(format(FileId(0), &text).unwrap());
 }
 

@@ -100,11 +100,9 @@ pub fn is_same(before: &Parsed, source: &str, text: &str) -> bool {
         && notes(before, source).eq(notes(&after, text))
 }
 
-/// The tokens but for commas at the end of a list and parentheses around one thing, which are left out.
+/// The tokens but for commas, which are left out at the end of a list.
 fn words<'t>(tokens: &'t [Token], source: &'t str) -> impl Iterator<Item = (TokenKind, &'t str)> {
-    let kept = tokens
-        .iter()
-        .filter(|token| !matches!(token.kind, TokenKind::Comma | TokenKind::LParen | TokenKind::RParen));
+    let kept = tokens.iter().filter(|token| token.kind != TokenKind::Comma);
     kept.map(|token| match token.kind {
         TokenKind::EqEq => (TokenKind::Eq, "="),
         kind => (kind, token.span.0.of(source)),

@@ -30,24 +30,12 @@ fn here<E>(writer: &mut Writer<'_>, elements: &[E], words: bool, each: impl FnMu
     writer.end();
 }
 
-/// A list in parentheses, which one element alone need not have: `is_alone` says whether it is such.
-fn many<E>(
-    writer: &mut Writer<'_>,
-    elements: &[E],
-    is_alone: impl Fn(&E) -> bool,
-    mut each: impl FnMut(&mut Writer<'_>, &E),
-) {
+/// A list in parentheses; or one element without them, where that is how it stands: where they end tells
+/// whoever checks what belongs to an `except`.
+fn many<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Writer<'_>, &E)) {
     if writer.next() != Some(T::LParen) {
         // A comma behind it is another list's.
         return elements.iter().for_each(|element| each(writer, element));
-    }
-    if let [only] = elements
-        && is_alone(only)
-        && writer.is_idle()
-    {
-        writer.skip();
-        list(writer, elements, each);
-        return writer.skip();
     }
     writer.token();
     here(writer, elements, elements.len() > 1, each);
@@ -144,12 +132,12 @@ fn in_scope(writer: &mut Writer<'_>, scope: Option<&Scope>) {
         ScopeBase::Globs(globs) => {
             writer.token();
             writer.space();
-            many(writer, globs, |_| false, |writer, _| writer.token());
+            many(writer, globs, |writer, _| writer.token());
         }
         ScopeBase::Sharing(keys) => {
             writer.tokens(2);
             writer.space();
-            many(writer, keys, |_| true, |writer, _| writer.token());
+            many(writer, keys, |writer, _| writer.token());
         }
     }
     if scope.except.is_empty() {
@@ -158,15 +146,10 @@ fn in_scope(writer: &mut Writer<'_>, scope: Option<&Scope>) {
     writer.may_break(0);
     writer.token();
     writer.space();
-    many(
-        writer,
-        &scope.except,
-        |_| true,
-        |writer, except| match except {
-            ScopeExcept::Glob(_) => writer.token(),
-            ScopeExcept::Selector(own) => selector(writer, own),
-        },
-    );
+    many(writer, &scope.except, |writer, except| match except {
+        ScopeExcept::Glob(_) => writer.token(),
+        ScopeExcept::Selector(own) => selector(writer, own),
+    });
 }
 
 /// `except …` behind addresses, in their line or in the next.
@@ -180,8 +163,7 @@ fn but(writer: &mut Writer<'_>, except: &[Address]) {
 fn addresses(writer: &mut Writer<'_>, except: &[Address]) {
     writer.token();
     writer.space();
-    let is_alone = |address: &Address| address.except.is_empty();
-    many(writer, except, is_alone, |writer, address| {
+    many(writer, except, |writer, address| {
         writer.token();
         if !address.except.is_empty() {
             writer.space();
@@ -208,7 +190,7 @@ pub(crate) fn selector(writer: &mut Writer<'_>, selector: &Selector) {
                 writer.space();
                 writer.token();
                 writer.space();
-                many(writer, &requirement.values, |_| false, |writer, _| writer.token());
+                many(writer, &requirement.values, |writer, _| writer.token());
             }
             _ => {}
         }

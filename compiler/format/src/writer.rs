@@ -51,25 +51,6 @@ impl<'s> Writer<'s> {
         self.tokens.first().map(|token| token.kind)
     }
 
-    /// Whether the parentheses that begin with the next token say nothing: around a plain word, or a
-    /// selector. A comment in them has its place there.
-    pub(crate) fn is_idle(&self) -> bool {
-        if !matches!(self.tokens.get(1).map(|token| token.kind), Some(TokenKind::Word | TokenKind::LBrace)) {
-            return false;
-        }
-        let mut depth = 0;
-        let closes = |token: &&Token| {
-            match token.kind {
-                TokenKind::LParen => depth += 1,
-                TokenKind::RParen => depth -= 1,
-                _ => {}
-            }
-            depth == 0
-        };
-        let close = self.tokens.iter().find(closes).map_or(0, |token| token.span.0.start);
-        self.comments.first().is_none_or(|comment| comment.span.start > close)
-    }
-
     fn take(&mut self) -> Option<Token> {
         let (first, rest) = self.tokens.split_first()?;
         self.tokens = rest;

@@ -359,7 +359,7 @@ mod tests {
             ("    match: {resources: {kinds: [Namespace], name: 'team-*'}}", "namespaces (team-*)"),
             (
                 "    match: {all: [{resources: {kinds: [v1/Namespace], selector: {matchLabels: {a: b}}}}]}\n    exclude: {any: [{resources: {names: [kube-*]}}]}",
-                "namespaces { a = b } except kube-*",
+                "namespaces { a = b } except (kube-*)",
             ),
             (
                 "    match: {any: [{resources: {kinds: [Namespace]}}]}\n    exclude: {resources: {kinds: [Pod], names: [x]}}",
