@@ -156,6 +156,13 @@ pub(crate) struct Enforcer {
     /// Reports that nobody had time to take.
     lost: Arc<AtomicU64>,
     numbers: Numbers,
+    /// Whether the tables are behind what is known, since they could not be made: nothing is written to them
+    /// until they are.
+    stale: bool,
+    /// When it was last tried to make them.
+    tried: Option<Instant>,
+    /// An image that is good and could not be put in force, and when that was tried.
+    waiting: Option<(Vec<u8>, Instant)>,
     /// When something was written that leaves numbers to be used again.
     written: Option<Instant>,
     stale_elsewhere: Option<Instant>,
@@ -171,6 +178,9 @@ const SPOKEN: usize = 4;
 
 /// How long a packet may be under way that was judged by what was just replaced.
 const UNDER_WAY: Duration = Duration::from_millis(100);
+
+/// How long after it failed it is tried again to put an image in force.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// How often it is looked at what is left to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -215,6 +225,9 @@ impl Enforcer {
             reports,
             lost: Arc::default(),
             numbers: Numbers::default(),
+            stale: false,
+            tried: None,
+            waiting: None,
             written: None,
             stale_elsewhere: None,
             forgetful: false,
@@ -313,6 +326,12 @@ impl Enforcer {
         if std::mem::take(&mut self.forgetful) {
             self.forget();
         }
+        let again = |since: &Instant| since.elapsed() > AGAIN;
+        if let Some((bytes, _)) = self.waiting.take_if(|(_, since)| again(since)) {
+            self.new_image(&bytes);
+        } else if self.stale && self.tried.as_ref().is_none_or(again) {
+            self.enforce_or_say();
+        }
         let unplaced = self.pods.iter().flat_map(Pods::iter).any(|(_, known)| {
             known.unplaced.as_ref().is_some_and(|why| self.config.node.is_some() || !why.is_elsewhere())
         });
@@ -361,12 +380,15 @@ impl Enforcer {
             Err(why) => return self.refuse_image(&why.to_string()),
         };
         let before = self.image.replace(Arc::new(image));
+        self.waiting = None;
         match self.enforce() {
             Ok(()) => {
                 self.image_status.error = None;
                 self.image_status.digest = Some(npc_image::digest_text(bytes));
             }
             Err(why) => {
+                // The image is good; the machine may be better later.
+                self.waiting = Some((bytes.to_vec(), Instant::now()));
                 self.image = before;
                 self.refuse_image(&why);
             }
@@ -432,11 +454,8 @@ impl Enforcer {
         // What is kept of interfaces that went meanwhile is forgotten first.
         self.links();
         self.place_all();
-        if self.image.is_some()
-            && let Err(why) = self.enforce()
-        {
-            self.image = None;
-            self.refuse_image(&why);
+        if self.image.is_some() {
+            self.enforce_or_say();
         }
     }
 
@@ -513,25 +532,34 @@ impl Enforcer {
     fn flush(&mut self) {
         let Some(resolver) = &mut self.resolver else { return };
         let changes = resolver.take_changes();
-        if changes.is_empty() {
+        // Of tables that are behind, all is written anew.
+        if changes.is_empty() || self.stale {
             return;
         }
-        self.written = Some(Instant::now());
         self.numbers.changes += changes.len() as u64;
-        match self.node.apply(resolver, &changes) {
+        let applied = self.node.apply(resolver, &changes);
+        self.written = Some(Instant::now());
+        match applied {
             Ok(()) => {}
             Err(LoadError::Layout(LayoutError::Full(what))) => {
                 debug!(what, "the tables are made anew, larger");
                 self.enforce_or_say();
             }
-            Err(why) => error!(%why, "what changed cannot be written"),
+            Err(why) => {
+                self.stale = true;
+                error!(%why, "what changed cannot be written");
+            }
         }
     }
 
     fn enforce_or_say(&mut self) {
         if let Err(why) = self.enforce() {
             self.numbers.failures += 1;
-            error!(%why, "the tables cannot be made anew; what is in force stays, and is out of date");
+            self.tried = Some(Instant::now());
+            // Said once, and tried again.
+            if !std::mem::replace(&mut self.stale, true) {
+                error!(%why, "the tables cannot be made anew; what is in force stays, and is out of date");
+            }
         }
     }
 
@@ -573,6 +601,7 @@ impl Enforcer {
         });
         self.spoken.truncate(SPOKEN);
         self.resolver = Some(resolver);
+        self.stale = false;
         self.written = None;
         self.numbers.generations += 1;
         info!(

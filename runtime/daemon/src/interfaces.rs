@@ -43,6 +43,8 @@ pub(crate) enum NotFound {
     NotAPods(IpAddr, String, String),
     /// It is behind a bridge that does not know it.
     NotBehind(IpAddr, String),
+    /// What is found is not its own, in words.
+    Another(String),
     /// The kernel does not answer.
     Kernel(String),
 }
@@ -66,6 +68,7 @@ impl fmt::Display for NotFound {
             Self::NotBehind(address, bridge) => {
                 write!(f, "{address} is behind the bridge {bridge}, which does not know where")
             }
+            Self::Another(why) => f.write_str(why),
             Self::Kernel(why) => write!(f, "the kernel does not tell: {why}"),
         }
     }

@@ -132,12 +132,25 @@ impl Kept {
     }
 
     /// Where a pod is that started before it was known.
-    pub(crate) fn started(&mut self, name: &str, uid: &str) -> Option<Place> {
+    pub(crate) fn starting(&self, name: &str, uid: &str) -> Option<&Place> {
         let starting = self.state.starting.get(name)?;
-        if starting.uid.as_ref().is_some_and(|own| own != uid) {
-            return None;
-        }
-        self.state.starting.remove(name).map(|starting| starting.place)
+        starting.uid.as_ref().is_none_or(|own| own == uid).then_some(&starting.place)
+    }
+
+    /// Whether an interface is that of a pod that starts.
+    pub(crate) fn is_starting(&self, index: u32) -> bool {
+        self.state.starting.values().any(|starting| starting.place.index == index)
+    }
+
+    /// A pod that started is known, and where it is.
+    pub(crate) fn started(&mut self, name: &str) -> io::Result<()> {
+        if self.state.starting.remove(name).is_some() { self.save() } else { Ok(()) }
+    }
+
+    /// A pod is not where it seemed to be.
+    pub(crate) fn lost(&mut self, pod: &str) -> io::Result<()> {
+        let place = self.state.pods.get_mut(pod).and_then(|own| own.place.take());
+        if place.is_some() { self.save() } else { Ok(()) }
     }
 
     /// Only these interfaces are there, under these names: what is kept of others is forgotten.
@@ -215,13 +228,16 @@ mod tests {
         next.interfaces(|index| [1, 3].contains(&index).then(|| format!("own{index}"))).unwrap();
         assert_eq!(next.place("a").unwrap().interface, "own1", "one that has another name");
         assert_eq!(next.place("b"), None);
-        assert_eq!(next.started("x/gone", ""), None);
-        assert_eq!(next.started("x/new", "n2"), None, "another of the same name");
-        assert_eq!(next.started("x/new", "n1").unwrap().index, 3);
+        assert_eq!(next.starting("x/gone", ""), None);
+        assert_eq!(next.starting("x/new", "n2"), None, "another of the same name");
+        assert_eq!(next.starting("x/new", "n1").unwrap().index, 3);
+        assert!(next.is_starting(3));
+        next.started("x/new").unwrap();
+        assert_eq!(Kept::open(&file).starting("x/new", "n1"), None);
         // In another network the same indexes are other interfaces; whose records are whose stays.
         let mut other = Kept::of_network(&file, "other".to_owned());
         assert_eq!(other.place("a"), None);
-        assert_eq!(other.started("x/new", "n1"), None);
+        assert_eq!(other.starting("x/new", "n1"), None);
         assert_eq!(other.set("a", at(7)).unwrap(), 1);
     }
 

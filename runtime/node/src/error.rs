@@ -16,6 +16,8 @@ pub enum LoadError {
     Pins(io::Error),
     /// Nothing was put in force yet.
     Nothing,
+    /// The interface of this name is another one by now, or none.
+    Gone(String),
     /// The memory of a map cannot be had.
     Memory(io::Error),
     /// The tables have no room for it, or there is too much of something.
@@ -38,6 +40,7 @@ impl fmt::Display for LoadError {
                 write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
             }
             Self::Nothing => f.write_str("nothing was put in force yet"),
+            Self::Gone(name) => write!(f, "the interface {name} is gone, or another has its name"),
             Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
             Self::Layout(why) => why.fmt(f),
         }

@@ -9,6 +9,8 @@ use aya::programs::links::FdLink;
 use npc_image::Direction;
 use npc_resolver::layout::Endpoint;
 use npc_resolver::{Change, Resolver};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
 
 use crate::error::LoadError;
 use crate::loader::{Loaded, Loader, Settings};
@@ -170,9 +172,19 @@ impl Node {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
         let name = &interface.name;
         let links = [loaded.attach(name, Direction::Egress)?, loaded.attach(name, Direction::Ingress)?];
+        // The kernel attaches by name: it must still have been that of this interface.
+        is_still(interface)?;
         for (link, side) in links.into_iter().zip(SIDES) {
-            if let Some(link) = link {
-                self.pin(link, &self.link(interface, side))?;
+            let place = self.link(interface, side);
+            match link {
+                Some(link) => self.pin(link, &place)?,
+                None if place.exists() => {}
+                None => {
+                    return Err(LoadError::Pins(io::Error::other(format!(
+                        "{} is not there",
+                        place.display()
+                    ))));
+                }
             }
         }
         Ok(())
@@ -186,7 +198,9 @@ impl Node {
     /// As for [`attach`](Self::attach).
     pub fn attach_leaving(&mut self, interface: &Interface, has_ethernet: bool) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        match loaded.attach_leaving(&interface.name, has_ethernet)? {
+        let link = loaded.attach_leaving(&interface.name, has_ethernet)?;
+        is_still(interface)?;
+        match link {
             Some(link) => self.pin(link, &self.link(interface, LEAVING)),
             None => Ok(()),
         }
@@ -265,6 +279,16 @@ impl Node {
             }
         }
         fs::remove_dir(&links).and_then(|()| fs::remove_dir(&self.pins)).map_err(failed)
+    }
+}
+
+/// Whether an interface has the name that is known.
+fn is_still(interface: &Interface) -> Result<(), LoadError> {
+    let index = socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .and_then(|socket| name_to_index(&socket, &interface.name));
+    match index {
+        Ok(index) if index == interface.index => Ok(()),
+        _ => Err(LoadError::Gone(interface.name.clone())),
     }
 }
 

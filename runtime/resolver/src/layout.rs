@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::{Change, Compare, PORTS, Resolver, trie};
+use crate::trie::{self, Referred};
+use crate::{Change, Compare, PORTS, Resolver};
 
 /// The bytes of a comparison in its table.
 const COMPARE: usize = 40;
@@ -160,7 +161,7 @@ impl Room {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let [.., last] = self.shapes();
-        last.at + last.bytes().max(64)
+        last.at + last.bytes() + 64
     }
 
     /// What the program is told of them (`layout` in `runtime/kernel/maps.h`).
@@ -320,7 +321,7 @@ impl<M: Memory> Tables<M> {
                     let cells = resolver.trie().branches().get(number as usize);
                     if let Some(value) = cells.and_then(|cells| cells.get(usize::from(cell))) {
                         let place = number as usize * 256 + usize::from(cell);
-                        room(self.branches.set_u32(place, self.cell(*value)), "addresses")?;
+                        room(self.branches.set_u32(place, self.cell(*value)?), "addresses")?;
                     }
                 }
                 Change::Compare { number } => {
@@ -393,20 +394,28 @@ impl<M: Memory> Tables<M> {
         let fits = number < self.room.branches;
         room(fits, "addresses")?;
         for (place, cell) in (number * 256..).zip(cells) {
-            self.branches.set_u32(place, self.cell(*cell));
+            self.branches.set_u32(place, self.cell(*cell)?);
         }
         Ok(())
     }
 
     /// A cell of the trie, as the kernel program reads it: what refers to a comparison says where that begins,
-    /// in steps of eight bytes.
-    fn cell(&self, cell: u32) -> u32 {
-        match trie::comparison(cell) {
-            Some(number) => {
+    /// in steps of eight bytes. What it refers to lies within the tables.
+    fn cell(&self, cell: u32) -> Result<u32, LayoutError> {
+        match trie::referred(cell) {
+            Referred::Comparison(number) => {
+                room((number as usize) < self.room.compares, "addresses")?;
                 let place = self.at.compares + number as usize * COMPARE;
-                trie::COMPARE | u32::try_from(place / 8).unwrap_or(0)
+                Ok(trie::COMPARE | u32::try_from(place / 8).unwrap_or(0))
             }
-            None => cell,
+            Referred::Branch(number) => {
+                room((number as usize) < self.room.branches, "addresses")?;
+                Ok(cell)
+            }
+            Referred::Class(class) => {
+                room((class as usize) < self.room.classes, "kinds of peers")?;
+                Ok(cell)
+            }
         }
     }
 
@@ -417,8 +426,8 @@ impl<M: Memory> Tables<M> {
         for (place, half) in (number * 5..).zip(halves) {
             table.set_u64(place, half as u64);
         }
-        table.set_u32(number * 10 + 8, self.cell(compare.yes));
-        table.set_u32(number * 10 + 9, self.cell(compare.no));
+        table.set_u32(number * 10 + 8, self.cell(compare.yes)?);
+        table.set_u32(number * 10 + 9, self.cell(compare.no)?);
         Ok(())
     }
 
@@ -442,6 +451,7 @@ impl<M: Memory> Tables<M> {
 
     fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LayoutError> {
         room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
+        room((list as usize) < self.room.lists, "different decisions")?;
         // What stands there is where the list begins.
         let list = self.at.lists + list as usize * self.room.columns * 8;
         self.rows.set_u32(row * self.room.classes + class, u32::try_from(list).unwrap_or(0));
@@ -473,6 +483,7 @@ impl<M: Memory> Tables<M> {
             room(table.set_u64(place, word), "pods")?;
         }
         let [egress, ingress] = resolver.isolation(endpoint.pod);
+        room(rows.iter().all(|row| (*row as usize) < self.room.rows), "kinds of pods")?;
         let begins =
             |row: u32| u32::try_from(self.at.rows + row as usize * self.room.classes * 4).unwrap_or(0);
         cell(2, begins(rows[0]))?;

@@ -30,9 +30,19 @@ const BYTE: u32 = 26;
 /// What is left for the number of a branch.
 const NUMBER: u32 = (1 << BYTE) - 1;
 
-/// The comparison that a cell refers to.
-pub(crate) const fn comparison(cell: u32) -> Option<u32> {
-    if cell & TAG == COMPARE { Some(cell & !TAG) } else { None }
+/// What a cell refers to, by its number.
+pub(crate) enum Referred {
+    Class(u32),
+    Branch(u32),
+    Comparison(u32),
+}
+
+pub(crate) const fn referred(cell: u32) -> Referred {
+    match cell & TAG {
+        COMPARE => Referred::Comparison(cell & !TAG),
+        BRANCH => Referred::Branch(cell & NUMBER),
+        _ => Referred::Class(cell),
+    }
 }
 
 /// A family of addresses. All are kept as 128 bits, those of IPv4 in front of zeros.

@@ -138,7 +138,10 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         MulticastGroup::Ipv6Route,
     ];
     let netlink = rtnetlink::new_multicast_connection(&groups);
-    let (connection, handle, changed) = netlink.map_err(|why| cannot("netlink", &why))?;
+    let (connection, _, changed) = netlink.map_err(|why| cannot("netlink", &why))?;
+    tokio::spawn(connection);
+    // What is asked has a socket of its own, so that no flood of news takes the room of its answers.
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|why| cannot("netlink", &why))?;
     tokio::spawn(connection);
     tokio::spawn(links(changed, Arc::clone(&inbox.links)));
     let client = if options.pods.kubernetes {

@@ -128,16 +128,30 @@ impl Enforcer {
             return;
         }
         let identity = key.identity(&known.pod);
-        let told = self.kept.started(&key.to_string(), &known.pod.uid);
+        let told = self.kept.starting(&key.to_string(), &known.pod.uid).cloned();
         // What was known of it once is true as long as the interface is there.
         if let Some(place) = told.or_else(|| self.kept.place(&identity).cloned()) {
-            return self.started(key, &place.interface(), place.addresses);
+            match self.started(key, &place.interface(), place.addresses) {
+                Ok(()) => {
+                    let kept = self.kept.started(&key.to_string());
+                    self.kept_or_say(kept);
+                }
+                Err(why) => self.not_placed(key, &why),
+            }
+            return;
         }
         let found = self.runtime.block_on(self.interfaces.find(known.addresses()));
         match found {
+            // An address that was told of one pod may still be told of the one before.
+            Ok(interface) if self.kept.is_starting(interface.index) => {
+                self.not_placed(
+                    key,
+                    &format!("its interface {} is that of a pod that starts", interface.name),
+                );
+            }
             Ok(interface) => {
                 if let Err(why) = self.placed(key, interface) {
-                    error!(pod = %key, %why, "not judged");
+                    self.not_placed(key, &why);
                 }
             }
             Err(why) => {
@@ -149,6 +163,36 @@ impl Enforcer {
                 }
             }
         }
+    }
+
+    /// A pod cannot be judged where it is: it is tried again.
+    fn not_placed(&mut self, key: &Key, why: &str) {
+        let why = NotFound::Another(why.to_owned());
+        let Some(pods) = &mut self.pods else { return };
+        // Said once, and not each second.
+        if pods.get(key).is_some_and(|known| known.unplaced.as_ref() != Some(&why)) {
+            error!(pod = %key, %why, "not judged");
+        }
+        pods.set_unplaced(key, why);
+    }
+
+    /// Where a pod is found whose interface was told to be another's, by who made it, it was looked for by an
+    /// address that is no longer its own.
+    fn evict(&mut self, interface: u32, key: &Key) {
+        let Some(pods) = &mut self.pods else { return };
+        let Some(other) = pods.at(interface).filter(|other| *other != key).cloned() else { return };
+        let Some(known) = pods.get(&other).filter(|known| known.addresses() == known.pod.addresses) else {
+            return;
+        };
+        let (number, identity) = (known.number, other.identity(&known.pod));
+        info!(pod = %other, by = %key, "its interface is another's");
+        pods.set_place(&other, None);
+        let lost = self.kept.lost(&identity);
+        self.kept_or_say(lost);
+        if let Err(why) = self.node.remove_endpoint(number) {
+            error!(%why, "a pod cannot be removed from the tables");
+        }
+        self.resolve(&other);
     }
 
     /// A pod's interface is known.
@@ -171,7 +215,10 @@ impl Enforcer {
             self.resolve(key);
             self.flush();
         }
-        if let Some(resolver) = &self.resolver {
+        if self.stale {
+            // Nothing is written to tables that are behind: it is let through by those that follow them.
+            self.enforce_or_say();
+        } else if let Some(resolver) = &self.resolver {
             match self.node.set_endpoint(resolver, endpoint) {
                 Ok(()) => self.attach(std::slice::from_ref(key)),
                 Err(LoadError::Layout(LayoutError::Full(_))) => self.enforce_or_say(),
@@ -222,8 +269,16 @@ impl Enforcer {
         self.guard(&links);
         self.flush();
         let addresses = self.runtime.block_on(self.interfaces.own_addresses());
-        if self.resolver.is_some() && addresses.is_ok_and(|addresses| addresses != self.own_addresses) {
-            self.enforce_or_say();
+        match addresses {
+            Ok(addresses) if addresses != self.own_addresses && self.resolver.is_some() => {
+                self.enforce_or_say();
+            }
+            Ok(_) => {}
+            // They are read again where the tables are made anew.
+            Err(why) => {
+                warn!(%why, "the addresses of this machine cannot be listed");
+                self.stale |= self.resolver.is_some();
+            }
         }
         if self.config.node.is_some() {
             self.place_all();
@@ -281,11 +336,15 @@ impl Enforcer {
         self.node.attach(&interface).map_err(|why| why.to_string())?;
         self.attached.insert(interface.index, (interface.name.clone(), true));
         info!(pod = %key, interface = %interface.name, "judged before its first packet");
+        self.evict(interface.index, &key);
         let known = self.pods.as_ref().and_then(|pods| pods.get(&key));
         // One of the same name may be the one before, which is not gone yet.
-        let is_it = |known: &Known| added.uid.as_ref().is_none_or(|uid| *uid == known.pod.uid);
+        let is_it = |known: &Known| {
+            let here = self.config.node.as_ref().is_none_or(|node| *node == known.pod.node);
+            here && added.uid.as_ref().is_none_or(|uid| *uid == known.pod.uid)
+        };
         if known.is_some_and(is_it) {
-            self.started(&key, &interface, added.addresses.clone());
+            self.started(&key, &interface, added.addresses.clone())?;
         } else {
             let place = Place::new(&interface, &added.addresses);
             let starting = Starting { uid: added.uid.clone(), place };
@@ -298,14 +357,13 @@ impl Enforcer {
 
     /// A pod is known, and where it is. Addresses that were told with the interface are those that it has,
     /// whatever the API server still tells.
-    fn started(&mut self, key: &Key, interface: &Interface, addresses: Vec<IpAddr>) {
+    fn started(&mut self, key: &Key, interface: &Interface, addresses: Vec<IpAddr>) -> Answered<()> {
+        self.evict(interface.index, key);
         if let Some(pods) = &mut self.pods {
             pods.set_addresses(key, addresses);
         }
         self.resolve(key);
         self.flush();
-        if let Err(why) = self.placed(key, interface.clone()) {
-            error!(pod = %key, %why, "nothing of it passes");
-        }
+        self.placed(key, interface.clone())
     }
 }

@@ -110,11 +110,12 @@ async fn each<K>(
 {
     let stream = watcher(api.clone(), watcher::Config::default()).backoff(Patience::default());
     let mut stream = pin!(stream);
-    let mut failed = false;
+    // Whether it failed, and whether that was in a watch that had begun.
+    let (mut failed, mut is_watched, mut was_watched) = (false, false, false);
     loop {
         // A watch that goes on where it was cut tells nothing until something changes.
         let goes_on = async {
-            match failed {
+            match failed && was_watched {
                 true => goes_on(api).await,
                 false => std::future::pending().await,
             }
@@ -123,12 +124,14 @@ async fn each<K>(
             event = stream.try_next() => match event {
                 Ok(None) => return,
                 Err(why) => {
-                    failed = true;
+                    (failed, was_watched) = (true, is_watched);
                     [Some(Message::Source(which, Err(format!("{which}: {why}")))), None]
                 }
                 Ok(Some(event)) => {
-                    let is_read = std::mem::take(&mut failed).then_some(Message::Source(which, Ok(())));
-                    [meaning(event), is_read]
+                    // A list has begun before anything of it came.
+                    is_watched = !matches!(event, Event::Init | Event::InitApply(_));
+                    let is_read = is_watched && std::mem::take(&mut failed);
+                    [meaning(event), is_read.then_some(Message::Source(which, Ok(())))]
                 }
             },
             () = goes_on => {

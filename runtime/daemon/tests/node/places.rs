@@ -57,6 +57,7 @@ fn again(daemon: &mut Daemon) {
 pub(crate) fn places(daemon: &mut Daemon) {
     told_early(daemon);
     made_anew(daemon);
+    taken_address(daemon);
     not_believed(daemon);
     renamed(daemon);
 }
@@ -125,6 +126,33 @@ fn made_anew(daemon: &mut Daemon) {
     daemon.pods(PODS);
     daemon.wait("it is gone", |status| interface_of(status, "x/early").is_none());
     println!("node: a sandbox that was made anew, and a pod of the same name, each judged as itself");
+}
+
+/// A pod's interface is gone and its address is another pod's, while the API server still tells it of the
+/// first: the second is not taken for that one.
+fn taken_address(daemon: &mut Daemon) {
+    let addresses = [address("10.0.0.30")];
+    network("old", &addresses);
+    let pods = |more: &str| format!("{}{more}", with("old", "old1", "a", "{ip: 10.0.0.30}"));
+    daemon.pods(&pods(""));
+    daemon.wait("the first is judged", |status| interface_of(status, "x/old") == Some("host-old"));
+    ip("link del host-old");
+    ip("netns del old");
+    let host = network("fresh", &addresses);
+    let mut servers = Servers::default();
+    servers.start("fresh");
+    start("fresh", "fresh1", &host, &addresses);
+    assert!(interface_of(&daemon.status(), "x/old").is_none(), "the first is nowhere");
+    assert!(!reaches("fresh", "tcp", address("10.0.0.2"), 80), "the second is not judged as an `a`");
+    let fresh = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: fresh, namespace: x, uid: fresh1, labels: {app: b}}\nspec: {nodeName: here}\nstatus: {phase: Pending}\n";
+    daemon.pods(&pods(fresh));
+    daemon.wait("the second is known", |status| interface_of(status, "x/fresh") == Some("host-fresh"));
+    assert!(reaches("a", "tcp", addresses[0], 80), "it is a `b`");
+    assert!(!reaches("fresh", "tcp", address("10.0.0.2"), 80), "and no `a`");
+    assert!(interface_of(&daemon.status(), "x/old").is_none(), "the first is nowhere");
+    daemon.pods(PODS);
+    daemon.wait("both are gone", |status| interface_of(status, "x/fresh").is_none());
+    println!("node: a pod with the address that the API server still tells of another was judged as itself");
 }
 
 /// A pod behind the bridge says that it has another's address: whose the address is, is known.
