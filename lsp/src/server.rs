@@ -19,7 +19,7 @@ use tower_lsp::{Client, LanguageServer};
 use crate::capability::{actions, diagnostics, folding, formatting, symbols};
 use crate::convert::place;
 use crate::core::text::{Encoding, Text};
-use crate::core::workspace::{Program, Workspace};
+use crate::core::workspace::{Program, Workspace, folder_of};
 
 /// What changes while the server runs.
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct State {
     edits: u64,
     /// The programs that were checked last, each by its folder, and after how many edits.
     checked: BTreeMap<PathBuf, (u64, Arc<Program>)>,
-    /// The files that diagnostics were told of.
+    /// The files that were told of with diagnostics.
     told: BTreeSet<PathBuf>,
 }
 
@@ -91,25 +91,19 @@ impl Server {
         }
     }
 
-    /// The program of a file that is open, as it is now.
+    /// The program of a file, as it is now.
     async fn program(&self, path: &Path) -> Option<Arc<Program>> {
+        let folder = folder_of(path);
         let (workspace, edits, known) = {
             let state = self.state();
-            let known =
-                state.checked.values().find(|(_, program)| program.files().any(|(_, own)| own == path));
-            (state.workspace.clone(), state.edits, known.cloned())
+            (state.workspace.clone(), state.edits, state.checked.get(&folder).cloned())
         };
         if let Some((of, program)) = known
             && of == edits
         {
             return Some(program);
         }
-        let path = path.to_owned();
-        let work = move || {
-            let folder = workspace.programs().into_iter().filter(|folder| path.starts_with(folder)).max()?;
-            Some(Arc::new(workspace.check(&folder)))
-        };
-        tokio::task::spawn_blocking(work).await.ok().flatten()
+        tokio::task::spawn_blocking(move || Arc::new(workspace.check(&folder))).await.ok()
     }
 
     /// Answers what is no message.
@@ -129,38 +123,21 @@ impl Server {
 impl State {
     /// Takes up what was found; gives what editors are to be told.
     fn tell(&mut self, programs: Vec<Program>) -> Vec<(Uri, Vec<Diagnostic>, Option<i32>)> {
-        let mut told = Vec::new();
-        let mut now = BTreeSet::new();
+        // What is open, or had some, is told of also where it has none.
+        let silent = self.told.iter().chain(self.versions.keys());
+        let mut found: BTreeMap<PathBuf, Vec<Diagnostic>> =
+            silent.map(|path| (path.clone(), Vec::new())).collect();
         self.checked.clear();
         for program in programs {
-            let mut found = diagnostics::of_program(&program, self.encoding);
-            for (file, path) in program.files() {
-                let own = found.remove(&file).unwrap_or_default();
-                let is_open = self.versions.contains_key(&path);
-                // A file without any is told of where it is open, or had some.
-                if (!own.is_empty() || is_open || self.told.contains(&path))
-                    && let Some(uri) = diagnostics::uri(&path)
-                {
-                    if !own.is_empty() || is_open {
-                        now.insert(path.clone());
-                    }
-                    told.push((uri, own, self.versions.get(&path).copied()));
-                }
-            }
-            let first = program.files().next().map(|(_, path)| path);
-            if let Some(path) = first {
-                self.checked.insert(path, (self.edits, Arc::new(program)));
-            }
+            let own = diagnostics::of_program(&program, self.encoding);
+            found.extend(own.into_iter().map(|(file, own)| (program.path(file), own)));
+            self.checked.insert(program.folder().to_owned(), (self.edits, Arc::new(program)));
         }
-        // What is of no open program any more has none.
-        let covered: BTreeSet<String> = told.iter().map(|(uri, ..)| uri.to_string()).collect();
-        for path in &self.told {
-            if let Some(uri) = diagnostics::uri(path).filter(|uri| !covered.contains(&uri.to_string())) {
-                told.push((uri, Vec::new(), None));
-            }
-        }
-        self.told = now;
-        told
+        self.told = found.iter().filter(|(_, own)| !own.is_empty()).map(|(path, _)| path.clone()).collect();
+        let told = found.into_iter().filter_map(|(path, own)| {
+            Some((diagnostics::uri(&path)?, own, self.versions.get(&path).copied()))
+        });
+        told.collect()
     }
 }
 

@@ -38,7 +38,7 @@ fn many<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Wr
         return elements.iter().for_each(|element| each(writer, element));
     }
     writer.token();
-    here(writer, elements, elements.len() > 1, each);
+    here(writer, elements, true, each);
     writer.tight();
     writer.token();
 }

@@ -83,6 +83,12 @@ pub struct Program {
 }
 
 impl Program {
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The path of a file of it.
     #[must_use]
     pub fn path(&self, file: FileId) -> PathBuf {
@@ -96,7 +102,8 @@ impl Program {
 }
 
 /// The folder of the program that a file is of: the nearest with a configuration, or else its own.
-fn folder_of(path: &Path) -> PathBuf {
+#[must_use]
+pub fn folder_of(path: &Path) -> PathBuf {
     let own = path.parent().unwrap_or(Path::new("/"));
     own.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(own).to_owned()
 }

@@ -184,15 +184,22 @@ impl Enforcer {
         let Some(known) = pods.get(&other).filter(|known| known.addresses() == known.pod.addresses) else {
             return;
         };
-        let (number, identity) = (known.number, other.identity(&known.pod));
+        let identity = other.identity(&known.pod);
         info!(pod = %other, by = %key, "its interface is another's");
-        pods.set_place(&other, None);
         let lost = self.kept.lost(&identity);
         self.kept_or_say(lost);
+        self.unplace(&other);
+    }
+
+    /// A pod has no place any more: nothing of it passes.
+    fn unplace(&mut self, key: &Key) {
+        let Some(pods) = &mut self.pods else { return };
+        let Some(number) = pods.get(key).map(|known| known.number) else { return };
+        pods.set_place(key, None);
         if let Err(why) = self.node.remove_endpoint(number) {
             error!(%why, "a pod cannot be removed from the tables");
         }
-        self.resolve(&other);
+        self.resolve(key);
     }
 
     /// A pod's interface is known.
@@ -235,25 +242,17 @@ impl Enforcer {
             Err(why) => return warn!(%why, "the interfaces cannot be listed"),
         };
         self.rename(&links);
-        let lost: Vec<(Key, u32)> = self
-            .pods
-            .iter()
-            .flat_map(Pods::placed)
-            .filter(|(_, known)| {
-                known.placed.as_ref().is_some_and(|(interface, _)| !links.contains_key(&interface.index))
-            })
-            .map(|(key, known)| (key.clone(), known.number))
-            .collect();
-        for (key, number) in &lost {
+        let is_lost = |known: &Known| {
+            known.placed.as_ref().is_some_and(|(interface, _)| !links.contains_key(&interface.index))
+        };
+        let placed = self.pods.iter().flat_map(Pods::placed);
+        let lost: Vec<Key> = placed.filter(|(_, known)| is_lost(known)).map(|(key, _)| key.clone()).collect();
+        for key in &lost {
             debug!(pod = %key, "its interface is gone");
             if let Some(pods) = &mut self.pods {
-                pods.set_place(key, None);
                 pods.set_addresses(key, Vec::new());
             }
-            if let Err(why) = self.node.remove_endpoint(*number) {
-                error!(%why, "a pod cannot be removed from the tables");
-            }
-            self.resolve(key);
+            self.unplace(key);
         }
         let kept = self.kept.interfaces(|index| links.get(&index).map(|link| link.name.clone()));
         self.kept_or_say(kept);
@@ -283,8 +282,7 @@ impl Enforcer {
         if self.config.node.is_some() {
             self.place_all();
         } else {
-            let keys: Vec<Key> = lost.into_iter().map(|(key, _)| key).collect();
-            for key in &keys {
+            for key in &lost {
                 self.place(key);
             }
             self.stale_elsewhere = None;
