@@ -1,10 +1,11 @@
 //! The file system: sources in, whole files out.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
-use std::path::{Component, Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use npc_program::{Files, MAX_SOURCE, ReadError};
+use npc_project::read_bounded;
 
 /// Why the command could not run, in words.
 #[derive(Debug)]
@@ -68,43 +69,8 @@ impl Files for Disk {
         {
             return Ok(stdin.clone());
         }
-        let full = self.path(path);
-        let real = match full.canonicalize() {
-            Ok(real) => real,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ReadError::NotFound(beside(&full)));
-            }
-            Err(error) => return Err(ReadError::Other(error.to_string())),
-        };
-        // A link may lead anywhere.
-        if !real.starts_with(&self.root) {
-            return Err(ReadError::Outside);
-        }
-        let other = |error: io::Error| ReadError::Other(error.to_string());
-        let file = std::fs::File::open(&real).map_err(other)?;
-        if !file.metadata().map_err(other)?.is_file() {
-            return Err(ReadError::Other("not a file".to_owned()));
-        }
-        read_bounded(file).map_err(other)
+        npc_project::read(&self.root, path)
     }
-}
-
-/// Reads at most one byte more than the largest source, so that what is too large is seen to be.
-fn read_bounded(reader: impl io::Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The sources in the folder of a file that is not there.
-fn beside(path: &Path) -> Vec<String> {
-    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return Vec::new() };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".np"))
-        .collect();
-    names.sort();
-    names
 }
 
 /// Standard input, as a source.
@@ -129,7 +95,7 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
 
 /// Every `.np` file below a folder, in the order of their paths. Hidden folders are passed over.
 pub(crate) fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    below(folder, |path| path.extension().is_some_and(|extension| extension == "np"))
+    below(folder, npc_project::is_source)
 }
 
 /// Every file of manifests below a folder, in the order of their paths.
@@ -138,36 +104,11 @@ pub(crate) fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io("read", &folder, &error))?;
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            let kind = entry.file_type().map_err(|error| Error::io("read", &entry.path(), &error))?;
-            if kind.is_dir() && !hidden {
-                folders.push(entry.path());
-            } else if wanted(&entry.path()) && !kind.is_dir() {
-                found.push(entry.path());
-            }
-        }
+    let found = npc_project::below(folder, wanted);
+    match found.unreadable.first() {
+        Some((path, error)) => Err(Error::io("read", path, error)),
+        None => Ok(found.files),
     }
-    found.sort();
-    Ok(found)
-}
-
-/// The path with `/` between its parts, as sources are named everywhere.
-pub(crate) fn with_slashes(path: &Path) -> String {
-    let parts: Vec<String> = path
-        .components()
-        .filter_map(|part| match part {
-            Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
-            Component::ParentDir => Some("..".to_owned()),
-            _ => None,
-        })
-        .collect();
-    parts.join("/")
 }
 
 /// The folder in which a path lies.

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
 use npc_driver::{Config, Import};
 use npc_program::Program;
+use npc_project::with_slashes;
 
-use crate::files::{
-    Error, STDIN, is_manifest, manifests_in, read_file, read_stdin, sources_in, with_slashes,
-};
+use crate::files::{Error, STDIN, is_manifest, manifests_in, read_file, read_stdin, sources_in};
 use crate::project::Project;
 
 /// What was read.

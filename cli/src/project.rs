@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, SourceMap};
 use npc_driver::Config;
+use npc_project::{CONFIG, with_slashes};
 
-use crate::files::{Disk, Error, STDIN, folder_of, read_stdin, sources_in, with_slashes};
+use crate::files::{Disk, Error, STDIN, folder_of, read_stdin, sources_in};
 use crate::report::Reporter;
-
-/// The configuration's file.
-const CONFIG: &str = "npc.toml";
 
 /// A project, found from the command's arguments.
 pub(crate) struct Project {
@@ -113,7 +111,7 @@ impl Project {
 /// The nearest folder with a configuration at or above all of some, or else the one that holds them all.
 fn root_of(folders: &[PathBuf], here: &Path) -> PathBuf {
     let common = common_folder(folders).unwrap_or_else(|| here.to_owned());
-    common.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(&common).to_owned()
+    npc_project::configured(&common).unwrap_or(&common).to_owned()
 }
 
 /// The configuration of the project that manifests are in.

@@ -21,8 +21,14 @@ pub fn serve() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let service = LspService::build(server::Server::new);
-        let (service, socket) =
-            service.custom_method(transport::MALFORMED, server::Server::malformed).finish();
+        let (service, socket) = service
+            .custom_method(transport::MALFORMED, server::Server::malformed)
+            .custom_method("npc/yaml", server::Server::yaml)
+            .custom_method("npc/reach", server::Server::reach)
+            .custom_method("npc/pods", server::Server::pods)
+            .custom_method("npc/tests", server::Server::tests)
+            .custom_method("npc/runTests", server::Server::run_tests)
+            .finish();
         let (messages, believed) = tokio::io::duplex(1 << 16);
         tokio::spawn(transport::filter(BufReader::new(tokio::io::stdin()), messages));
         Server::new(believed, tokio::io::stdout(), socket).serve(service).await;

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use npc_diagnostics::{Diagnostic, FileId, Level};
+use npc_diagnostics::{FileId, Level};
 use npc_driver::Checked;
-use npc_targets::Target;
 use similar::TextDiff;
 
 use crate::Outcome;
@@ -45,9 +44,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     let options = options(&project.config, arguments.kyverno_version, arguments.with_guard, &targets)?;
     let check = || {
         let mut checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
-        let found = of_targets(&checked, &targets, &options, cluster.as_ref());
-        checked.report.diagnostics.extend(found);
-        checked.report.sort();
+        checked.add_of_targets(&targets, &options, cluster.as_ref());
         checked
     };
     let mut checked = check();
@@ -129,19 +126,6 @@ fn manifests(arguments: &Check, inputs: Inputs, reporter: &Reporter) -> Result<O
     reporter.print(&report.diagnostics, &policies.sources)?;
     let denied = arguments.deny == Some(Deny::Warnings) && report.count(Level::Warning) > 0;
     Ok(if report.has_errors() || denied { Outcome::Found } else { Outcome::Fine })
-}
-
-/// What the targets have to say, where the program itself is fine.
-fn of_targets(
-    checked: &Checked,
-    targets: &[Target],
-    options: &npc_targets::Options,
-    cluster: Option<&npc_cluster::Cluster>,
-) -> Vec<Diagnostic> {
-    if checked.report.has_errors() {
-        return Vec::new();
-    }
-    npc_driver::of_targets(&npc_driver::draft(checked, targets, options, cluster))
 }
 
 fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String>) -> Result<(), Error> {

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use npc_diagnostics::{Diagnostic, Level};
-use npc_driver::{Answer, ask, changes, kind_text, test_text, updates};
+use npc_driver::{Answer, ask, changes, kind_text, side_text, test_text, updates};
 use npc_proof::Change;
 use npc_targets::Target;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::answer::side_text;
 use crate::arguments::{AnswerFormat, Diff, Format, KyvernoTarget};
 use crate::files::{Error, print};
 use crate::policies::{self, Policies};

@@ -6,8 +6,9 @@ use npc_diagnostics::{Diagnostic, Level, SourceMap};
 
 use crate::Outcome;
 use crate::arguments::Import;
-use crate::files::{Error, STDIN, manifests_in, print, read_file, read_stdin, with_slashes, write_all};
+use crate::files::{Error, STDIN, manifests_in, print, read_file, read_stdin, write_all};
 use crate::report::Reporter;
+use npc_project::with_slashes;
 
 pub(crate) fn run(arguments: &Import, colour: bool) -> Result<Outcome, Error> {
     let reporter = Reporter::new(arguments.format, colour, false);

@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use npc_diagnostics::{Level, SourceMap};
-use npc_driver::{Failure, Ran, Why, run as run_all};
+use npc_driver::{Failure, Ran, Why, failure_text, run as run_all};
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::answer::side_text;
 use crate::arguments::{Format, Test, TestFormat};
 use crate::files::{Error, print};
 use crate::project::Project;
@@ -81,53 +80,6 @@ fn human(ran: &[Ran], sources: &SourceMap) -> String {
         );
     }
     out
-}
-
-fn failure_text(out: &mut String, failure: &Failure, is_assertion: bool, sources: &SourceMap) {
-    let place = sources.line_of(failure.location);
-    if is_assertion {
-        let _ = writeln!(out, "       {place}");
-    } else {
-        let _ = writeln!(out, "       {place}: {}", failure.expected);
-    }
-    match &failure.why {
-        Why::NotAsked(why) => {
-            let _ = writeln!(out, "       could not be asked: {why}");
-        }
-        Why::Vacuous => {
-            let _ = writeln!(
-                out,
-                "       speaks of no connection that could be: it would hold whatever the policies say"
-            );
-        }
-        Why::Verdict(answer) | Why::Refuted(answer, _) => {
-            let verdict = if answer.allowed { "allowed" } else { "denied" };
-            let _ = writeln!(
-                out,
-                "       but {} -> {}, {} is {verdict}",
-                answer.source, answer.destination, answer.traffic
-            );
-            let mut sides = String::new();
-            for (word, name, side) in [
-                ("egress", &answer.source, &answer.egress),
-                ("ingress", &answer.destination, &answer.ingress),
-            ] {
-                if let Some(side) = side {
-                    side_text(&mut sides, word, name, side);
-                }
-            }
-            for line in sides.lines() {
-                let _ = writeln!(out, "       {line}");
-            }
-        }
-    }
-    if let Why::Refuted(_, test) = &failure.why {
-        let _ = writeln!(out, "       in this cluster, as a test:\n");
-        for line in test.lines() {
-            let _ = writeln!(out, "           {line}");
-        }
-        out.push('\n');
-    }
 }
 
 fn json(ran: &[Ran], sources: &SourceMap) -> Value {

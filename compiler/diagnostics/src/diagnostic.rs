@@ -1,6 +1,6 @@
 //! What the compiler says.
 
-use crate::{Code, Level, Location};
+use crate::{Code, FileId, Level, Location};
 
 /// One finding, made once and shown by many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,15 @@ impl Diagnostic {
         edits: Vec<Edit>,
     ) -> Self {
         self.fixes.push(Fix { title: title.into(), edits, applicability });
+        self
+    }
+
+    /// The same finding of the same text as another file of a program.
+    #[must_use]
+    pub fn in_file(mut self, file: FileId) -> Self {
+        let labels = self.labels.iter_mut().map(|label| &mut label.location);
+        let edits = self.fixes.iter_mut().flat_map(|fix| &mut fix.edits).map(|edit| &mut edit.location);
+        labels.chain(edits).for_each(|location| location.file = file);
         self
     }
 

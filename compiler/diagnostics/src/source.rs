@@ -101,11 +101,19 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    fn new(name: Arc<str>, text: Arc<str>) -> Self {
+    /// A text, under the name that users know it by.
+    #[must_use]
+    pub fn new(name: Arc<str>, text: Arc<str>) -> Self {
         let mut line_starts = vec![0];
         // Texts are limited to 64 MiB by the loader, so offsets fit.
         line_starts.extend(text.match_indices('\n').map(|(at, _)| at as u32 + 1));
         Self { name, text, line_starts }
+    }
+
+    /// The same text under another name.
+    #[must_use]
+    pub fn named(&self, name: Arc<str>) -> Self {
+        Self { name, ..self.clone() }
     }
 
     /// The name the user knows the file by: a path with `/`, or `<stdin>`.
@@ -155,7 +163,7 @@ impl SourceFile {
 /// All files of one compilation.
 #[derive(Clone, Debug, Default)]
 pub struct SourceMap {
-    files: Vec<SourceFile>,
+    files: Vec<Arc<SourceFile>>,
 }
 
 impl SourceMap {
@@ -167,8 +175,13 @@ impl SourceMap {
 
     /// Adds a file under the name that users know it by.
     pub fn add(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> FileId {
+        self.add_file(Arc::new(SourceFile::new(name.into(), text.into())))
+    }
+
+    /// Adds a file that was made before.
+    pub fn add_file(&mut self, file: Arc<SourceFile>) -> FileId {
         let id = FileId(self.files.len() as u32);
-        self.files.push(SourceFile::new(name.into(), text.into()));
+        self.files.push(file);
         id
     }
 
@@ -178,6 +191,7 @@ impl SourceMap {
         static NONE: std::sync::OnceLock<SourceFile> = std::sync::OnceLock::new();
         self.files
             .get(id.0 as usize)
+            .map(|file| &**file)
             .unwrap_or_else(|| NONE.get_or_init(|| SourceFile::new("".into(), "".into())))
     }
 
@@ -198,13 +212,14 @@ impl SourceMap {
     /// another folder.
     pub fn prefix(&mut self, prefix: &str) {
         for file in self.files.iter_mut().filter(|file| !file.name.ends_with('>')) {
-            file.name = format!("{prefix}{}", file.name).into();
+            let name = format!("{prefix}{}", file.name).into();
+            Arc::make_mut(file).name = name;
         }
     }
 
     /// Every file with its id, in the order of being added.
     pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
-        (0u32..).map(FileId).zip(&self.files)
+        (0u32..).map(FileId).zip(self.files.iter().map(|file| &**file))
     }
 }
 

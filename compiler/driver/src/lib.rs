@@ -8,9 +8,11 @@ mod config;
 mod diff;
 mod image;
 mod levels;
+mod page;
 mod question;
 mod repair;
 mod run;
+mod text;
 mod through;
 mod updates;
 mod validate;
@@ -18,7 +20,7 @@ mod validate;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
 pub use npc_import::{Import, import, rename};
-use npc_program::{Files, Loaded, Program, load, resolve};
+use npc_program::{Files, Loaded, Names, Program, Resolved, load, resolve};
 use npc_targets::{Options, Output, Target};
 
 use levels::Levels;
@@ -30,9 +32,11 @@ pub use diff::kind_text;
 pub use image::{image_traffic, image_verdict, node_pod};
 pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
+pub use page::reach_page;
 pub use question::Question;
 pub use repair::repaired;
 pub use run::{Failure, Ran, Why, run, test_text};
+pub use text::{failure_text, side_text};
 pub use through::{Through, through};
 pub use updates::{Update, UpdateKind, updates};
 pub use validate::validate;
@@ -44,6 +48,8 @@ pub struct Checked {
     pub loaded: Loaded,
     /// What they say. Where the report has errors, it is not complete.
     pub program: Program,
+    /// The sets that they define.
+    pub names: Names,
     /// Everything that was found, sorted by place.
     pub report: Report,
     levels: Levels,
@@ -56,6 +62,15 @@ impl Checked {
         self.report.diagnostics.iter().any(|d| d.code == &npc_program::UNREADABLE && d.labels.is_empty())
     }
 
+    /// Adds what some targets have to say, where the program itself is fine.
+    pub fn add_of_targets(&mut self, targets: &[Target], options: &Options, cluster: Option<&Cluster>) {
+        if !self.report.has_errors() && !targets.is_empty() {
+            let found = of_targets(&draft(self, targets, options, cluster));
+            self.report.diagnostics.extend(found);
+            self.report.sort();
+        }
+    }
+
     /// The texts of the files.
     #[must_use]
     pub const fn sources(&self) -> &SourceMap {
@@ -66,7 +81,7 @@ impl Checked {
 /// Loads and checks a program: the files named and all that they import.
 pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Option<&Cluster>) -> Checked {
     let mut loaded = load(files, roots);
-    let (program, mut found) = resolve(&loaded);
+    let Resolved { program, diagnostics: mut found, names } = resolve(&loaded);
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
@@ -78,7 +93,19 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     let mut report = Report { diagnostics };
     levels.apply(&mut report);
     report.sort();
-    Checked { loaded, program, report, levels }
+    Checked { loaded, program, names, report, levels }
+}
+
+/// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.
+pub fn check_with_targets(
+    files: &impl Files,
+    roots: &[String],
+    config: &Config,
+    cluster: Option<&Cluster>,
+) -> Checked {
+    let mut checked = check(files, roots, config, cluster);
+    checked.add_of_targets(&config.targets, &config.options, cluster);
+    checked
 }
 
 fn lint(
@@ -223,6 +250,12 @@ pub fn codes() -> Vec<&'static Code> {
     codes.extend(npc_import::codes());
     codes.sort_by_key(|code| code.id);
     codes
+}
+
+/// The diagnostic for a cluster file that cannot be read.
+#[must_use]
+pub fn unreadable_cluster(name: &str, why: &str) -> Diagnostic {
+    Diagnostic::without_place(&npc_cluster::BAD_CLUSTER, format!("cannot read {name}: {why}"))
 }
 
 /// The diagnostic for a text that is no cluster file.

@@ -11,9 +11,9 @@
 //! }
 //!
 //! let loaded = load(&OneFile, &["policies.np".to_owned()]);
-//! let (program, diagnostics) = resolve(&loaded);
-//! assert!(diagnostics.is_empty());
-//! assert_eq!(&*program.policies[0].name, "db");
+//! let resolved = resolve(&loaded);
+//! assert!(resolved.diagnostics.is_empty());
+//! assert_eq!(&*resolved.program.policies[0].name, "db");
 //! ```
 //!
 //! A file is read by [`load`] with all that it imports; [`resolve`] gives the [`Program`], in which
@@ -21,6 +21,7 @@
 
 mod ir;
 mod load;
+mod names;
 mod resolve;
 mod selector;
 pub mod values;
@@ -30,8 +31,9 @@ pub use ir::{
     Labels, Operator, Peer, PodTerm, Policy, PortTerm, Program, Requirement, Rule, Scope, ScopeBase,
     Selector, Settings, Test, TestNamespace, TestPod, Tier,
 };
-pub use load::{Files, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
-pub use resolve::resolve;
+pub use load::{Files, Known, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
+pub use names::{Meaning, Names, Set, Value};
+pub use resolve::{Resolved, SETTINGS, Setting, resolve};
 pub use selector::{overlap, policies_overlap, scopes_overlap};
 
 use npc_diagnostics::Code;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Diagnostic, FileId, Location, SourceMap, nearest};
+use npc_diagnostics::{Diagnostic, FileId, Location, SourceFile, SourceMap, nearest};
 use npc_syntax::ast::{ItemKind, Word};
 use npc_syntax::{Parsed, parse};
 use rustc_hash::FxHashMap;
@@ -69,6 +69,39 @@ pub trait Files {
     ///
     /// Why it cannot be read.
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError>;
+
+    /// The file, where it was read and parsed before and is still the same.
+    fn known(&self, path: &str) -> Option<Known> {
+        let _ = path;
+        None
+    }
+}
+
+/// A file that was read and parsed before. Of which file of which program it was, does not matter.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its text, under the path that is asked for.
+    pub source: Arc<SourceFile>,
+    /// What was parsed.
+    pub parsed: Arc<Parsed>,
+}
+
+impl Known {
+    /// Parses a file for later.
+    #[must_use]
+    pub fn new(path: &str, text: Arc<str>) -> Self {
+        let parsed = Arc::new(parse(FileId(0), &text));
+        Self { source: Arc::new(SourceFile::new(path.into(), text)), parsed }
+    }
+
+    /// The same file under another path.
+    #[must_use]
+    pub fn named(&self, path: &str) -> Self {
+        if self.source.name() == path {
+            return self.clone();
+        }
+        Self { source: Arc::new(self.source.named(path.into())), parsed: Arc::clone(&self.parsed) }
+    }
 }
 
 /// A file of a program.
@@ -79,7 +112,7 @@ pub struct LoadedFile {
     /// Its path below the project's folder.
     pub path: Arc<str>,
     /// What was parsed.
-    pub parsed: Parsed,
+    pub parsed: Arc<Parsed>,
     /// The files that it imports, by index, each with the place of the path.
     pub imports: Vec<(usize, Location)>,
     /// Whether an import of it failed.
@@ -126,6 +159,9 @@ struct Loader<'a, F> {
 impl<F: Files> Loader<'_, F> {
     fn add(&mut self, path: &str, importer: Option<Location>) -> Option<usize> {
         let path: Arc<str> = path.into();
+        if let Some(known) = self.files.known(&path) {
+            return Some(self.take(path, known));
+        }
         let read = self
             .files
             .read(&path)
@@ -157,20 +193,25 @@ impl<F: Files> Loader<'_, F> {
                 return None;
             }
         };
-        let id = self.loaded.sources.add(Arc::clone(&path), text.as_str());
-        let mut parsed = parse(id, &text);
-        self.loaded.diagnostics.append(&mut parsed.diagnostics);
-        let broken_import = parsed.broken_import;
+        let known = Known::new(&path, text.into());
+        Some(self.take(path, known))
+    }
+
+    fn take(&mut self, path: Arc<str>, known: Known) -> usize {
+        let Known { source, parsed } = known;
+        let id = self.loaded.sources.add_file(source);
+        self.loaded.diagnostics.extend(parsed.diagnostics.iter().map(|own| own.clone().in_file(id)));
         let index = self.loaded.files.len();
+        let incomplete = parsed.broken_import;
         self.loaded.files.push(LoadedFile {
             id,
             path: Arc::clone(&path),
             parsed,
             imports: Vec::new(),
-            incomplete: broken_import,
+            incomplete,
         });
         self.by_path.insert(path, Some(index));
-        Some(index)
+        index
     }
 
     fn unreadable(&mut self, path: &str, importer: Option<Location>, why: &str) {

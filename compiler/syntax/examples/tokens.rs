@@ -7,19 +7,19 @@
 use std::collections::HashSet;
 
 use npc_diagnostics::{FileId, Level};
-use npc_syntax::{CommentKind, TokenKind, parse};
+use npc_syntax::{CommentKind, TokenKind, parse, words};
 
 fn main() {
     for path in std::env::args().skip(1) {
         let text = std::fs::read_to_string(&path).unwrap();
         let parsed = parse(FileId(0), &text);
         let broken = parsed.diagnostics.iter().any(|own| own.level == Level::Error);
-        let tree = format!("{:?}", parsed.tree);
-        let names: HashSet<u32> = tree
-            .split("Word { span: Span { start: ")
-            .skip(1)
-            .filter_map(|rest| rest.split(',').next()?.parse().ok())
-            .collect();
+        let mut names = HashSet::new();
+        for item in &parsed.tree.items {
+            words(item, &mut |_, word| {
+                names.insert(word.span.start);
+            });
+        }
         let token = |own: &npc_syntax::Token| {
             let span = own.span.0;
             let class = match own.kind {

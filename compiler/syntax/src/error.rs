@@ -14,8 +14,9 @@ use crate::token::TokenSpan;
 
 /// Something larger than a token that the grammar may expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the table below says what messages call each")]
 #[repr(u8)]
-pub(crate) enum Expected {
+pub enum Expected {
     Name,
     Pods,
     Peers,
@@ -97,7 +98,16 @@ impl ExpectedSet {
         self.0 & (1 << kind as u8) != 0
     }
 
-    fn tokens(self) -> impl Iterator<Item = TokenKind> {
+    /// With a token.
+    pub(crate) fn with(self, kind: TokenKind) -> Self {
+        Self(self.0 | 1 << kind as u8)
+    }
+
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) fn tokens(self) -> impl Iterator<Item = TokenKind> {
         use TokenKind as T;
         let marks = [
             T::Word,
@@ -116,7 +126,7 @@ impl ExpectedSet {
         T::KEYWORDS.into_iter().map(|(_, kind)| kind).chain(marks).filter(move |kind| self.has_token(*kind))
     }
 
-    fn labels(self) -> impl Iterator<Item = (Expected, &'static [&'static str])> {
+    pub(crate) fn labels(self) -> impl Iterator<Item = (Expected, &'static [&'static str])> {
         Expected::ALL.into_iter().filter(move |(label, _)| self.has(*label))
     }
 }

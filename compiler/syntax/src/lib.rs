@@ -16,16 +16,20 @@
 pub mod ast;
 mod codes;
 mod error;
+mod expect;
 mod grammar;
 mod habits;
 mod items;
 mod split;
 mod stray;
 mod token;
+mod words;
 
 pub use codes::{
     BAD_CHARACTER, CODES, MISPLACED_DOC, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX, TOO_MANY, UNCLOSED,
     UNTERMINATED_STRING, WRONG_PREPOSITION,
 };
+pub use expect::{Expectation, Expected, expectation};
 pub use items::{Parsed, parse};
 pub use token::{Comment, CommentKind, Token, TokenKind, TokenSpan};
+pub use words::{Object, Role, words};

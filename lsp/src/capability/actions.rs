@@ -1,44 +1,133 @@
-//! `textDocument/codeAction`: the repairs of diagnostics, as `npc check --fix` makes them and more that are
-//! only offered.
+//! `textDocument/codeAction`: the repairs of what is found, changes that keep the meaning, and a program in the
+//! place of YAML.
 
-use std::collections::HashMap;
+use npc_diagnostics::{Applicability, Location, Span};
+use npc_program::Files;
+use tower_lsp::ls_types::{CodeAction, CodeActionDisabled, CodeActionKind, Command, TextEdit, WorkspaceEdit};
 
-use npc_diagnostics::{Applicability, FileId};
-use tower_lsp::ls_types::{CodeAction, CodeActionKind, Range, TextEdit, Uri, WorkspaceEdit};
+use crate::capability::diagnostics::one;
+use crate::capability::names::workspace_edit;
+use crate::convert::{Places, range};
+use crate::core::refactor::{Kind, from_yaml};
+use crate::core::text::{Encoding, Text};
 
-use super::diagnostics::{Texts, one, uri};
-use crate::core::text::Encoding;
-use crate::core::workspace::Program;
+/// The command of the editor that asks for another name.
+pub(crate) const RENAME: &str = "editor.action.rename";
 
 /// The repairs of what is found within a part of a file.
-pub(crate) fn repairs(program: &Program, file: FileId, within: Range, encoding: Encoding) -> Vec<CodeAction> {
-    let mut texts = Texts::new(program, encoding);
+pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span) -> Vec<CodeAction> {
+    let program = places.program;
+    let Some(id) = program.files().get(file).map(|own| own.id) else { return Vec::new() };
     let mut actions = Vec::new();
     for found in &program.checked.report.diagnostics {
-        let Some(label) = found.labels.first().filter(|label| label.location.file == file) else { continue };
-        let place = texts.range(label.location);
+        let Some(label) = found.labels.first().filter(|label| label.location.file == id) else { continue };
+        let place = label.location.span;
         if found.fixes.is_empty() || place.end < within.start || place.start > within.end {
             continue;
         }
-        let diagnostic = one(program, &mut texts, found);
+        let diagnostic = one(places, found);
         for fix in &found.fixes {
-            let mut changes: HashMap<Uri, Vec<TextEdit>> = HashMap::new();
-            for edit in &fix.edits {
-                let Some(uri) = uri(&program.path(edit.location.file)) else { continue };
-                let edit = TextEdit { range: texts.range(edit.location), new_text: edit.text.clone() };
-                changes.entry(uri).or_default().push(edit);
-            }
+            let edits = fix.edits.iter().map(|edit| (edit.location, edit.text.clone()));
             actions.push(CodeAction {
                 title: sentence(&fix.title),
                 kind: Some(CodeActionKind::QUICKFIX),
                 diagnostics: Some(vec![diagnostic.clone()]),
-                edit: Some(WorkspaceEdit { changes: Some(changes), ..WorkspaceEdit::default() }),
+                edit: Some(workspace_edit(places, edits)),
                 is_preferred: Some(fix.applicability == Applicability::Automatic),
                 ..CodeAction::default()
             });
         }
     }
     actions
+}
+
+/// Every repair of a file that needs no decision, at once, as `npc check --fix` makes them.
+pub(crate) fn repair_all(places: Places<'_>, file: usize) -> Option<CodeAction> {
+    let program = places.program;
+    let id = program.files().get(file)?.id;
+    let repaired = npc_driver::repaired(&program.checked);
+    let text = repaired.get(&id)?;
+    let end = u32::try_from(program.source(file).len()).ok()?;
+    let edits = std::iter::once((Location::new(id, Span::new(0, end)), text.clone()));
+    Some(CodeAction {
+        title: "Repair all that needs no decision".to_owned(),
+        kind: Some(CodeActionKind::SOURCE_FIX_ALL),
+        edit: Some(workspace_edit(places, edits)),
+        ..CodeAction::default()
+    })
+}
+
+/// Changes that keep the meaning. `renames` says whether the editor can ask for a name then.
+pub(crate) fn refactorings(
+    places: Places<'_>,
+    file: usize,
+    within: Span,
+    files: &impl Files,
+    renames: bool,
+) -> Vec<CodeAction> {
+    let program = places.program;
+    let found = [program.extract(file, within, files), program.inline(file, within.start, files)];
+    let action = |own: crate::core::refactor::Refactoring| {
+        let kind = match own.kind {
+            Kind::Extract => CodeActionKind::REFACTOR_EXTRACT,
+            Kind::Inline => CodeActionKind::REFACTOR_INLINE,
+        };
+        let ask = renames && own.kind == Kind::Extract;
+        CodeAction {
+            title: own.title,
+            kind: Some(kind),
+            edit: Some(workspace_edit(places, own.edits.into_iter())),
+            command: ask.then(|| Command {
+                title: "Rename".to_owned(),
+                command: RENAME.to_owned(),
+                arguments: None,
+            }),
+            ..CodeAction::default()
+        }
+    };
+    found.into_iter().flatten().map(action).collect()
+}
+
+/// A program in the place of YAML that was pasted: of what is selected, or of the whole file.
+pub(crate) fn convert(
+    uri: &tower_lsp::ls_types::Uri,
+    text: &Text,
+    within: Span,
+    encoding: Encoding,
+) -> Option<CodeAction> {
+    let source = text.text().as_ref();
+    let is_yaml = |text: &str| {
+        text.lines().any(|line| line.trim_start_matches(['-', ' ']).starts_with("apiVersion:"))
+            && text.lines().any(|line| line.trim_start_matches(['-', ' ']).starts_with("kind:"))
+    };
+    let whole = Span::new(0, u32::try_from(source.len()).ok()?);
+    // Of the selection whole lines are taken.
+    let start = source.get(..within.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
+    let end =
+        source.get(within.end as usize..)?.find('\n').map_or(source.len(), |at| within.end as usize + at + 1);
+    let lines = Span::new(u32::try_from(start).ok()?, u32::try_from(end).ok()?);
+    let first = source.lines().find(|line| !line.trim().is_empty() && !line.starts_with(['#', '-']))?;
+    let span = match is_yaml(lines.of(source)) {
+        true => lines,
+        false if is_yaml(source) && first.contains(": ") => whole,
+        false => return None,
+    };
+    let title = "Convert this YAML to a program".to_owned();
+    let kind = Some(CodeActionKind::REFACTOR_REWRITE);
+    match from_yaml(span.of(source)) {
+        Ok(new_text) => {
+            let edit = TextEdit { range: range(text, span, encoding), new_text };
+            let changes = Some(std::iter::once((uri.clone(), vec![edit])).collect());
+            let edit = Some(WorkspaceEdit { changes, ..WorkspaceEdit::default() });
+            Some(CodeAction { title, kind, edit, ..CodeAction::default() })
+        }
+        Err(reason) => Some(CodeAction {
+            title,
+            kind,
+            disabled: Some(CodeActionDisabled { reason }),
+            ..CodeAction::default()
+        }),
+    }
 }
 
 /// With a capital, as editors write what can be chosen.

@@ -1,14 +1,12 @@
 //! `textDocument/foldingRange`: items, their bodies, imports and comments of several lines.
 
-use npc_diagnostics::FileId;
 use npc_syntax::ast::{Item, ItemKind};
-use npc_syntax::{TokenKind, parse};
+use npc_syntax::{Parsed, TokenKind};
 use tower_lsp::ls_types::{FoldingRange, FoldingRangeKind};
 
 use crate::core::text::{Encoding, Text};
 
-pub(crate) fn ranges(text: &Text) -> Vec<FoldingRange> {
-    let parsed = parse(FileId(0), text.text());
+pub(crate) fn ranges(text: &Text, parsed: &Parsed) -> Vec<FoldingRange> {
     let line = |offset: u32| text.position(offset as usize, Encoding::Utf8).line;
     let mut found = Vec::new();
     let mut add = |start: u32, end: u32, kind: Option<FoldingRangeKind>| {

@@ -1,15 +1,14 @@
 //! `textDocument/documentSymbol`: the items, and the statements of policies.
 
-use npc_diagnostics::{FileId, Span};
+use npc_diagnostics::Span;
+use npc_syntax::Parsed;
 use npc_syntax::ast::{Action, Direction, Item, ItemKind, Policy, Rule, Statement, Tier};
-use npc_syntax::parse;
 use tower_lsp::ls_types::{DocumentSymbol, SymbolKind};
 
 use crate::convert::range;
 use crate::core::text::{Encoding, Text};
 
-pub(crate) fn symbols(text: &Text, encoding: Encoding) -> Vec<DocumentSymbol> {
-    let parsed = parse(FileId(0), text.text());
+pub(crate) fn symbols(text: &Text, parsed: &Parsed, encoding: Encoding) -> Vec<DocumentSymbol> {
     let maker = Maker { text, encoding };
     parsed.tree.items.iter().map(|item| maker.item(item)).collect()
 }

@@ -4,39 +4,111 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use npc_diagnostics::{FileId, SourceMap};
-use npc_driver::{Checked, Config};
-use npc_program::{Files, ReadError};
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, SourceMap};
+use npc_driver::Config;
+use npc_program::{Files, Known, ReadError};
+use npc_project::{CONFIG, with_slashes};
 
+use super::disk::Disk;
+use super::document::Document;
+use super::program::{BrokenConfig, Program};
 use super::text::Text;
 
-/// The configuration's file.
-const CONFIG: &str = "npc.toml";
-
-/// The most files that are read for one program: a folder that holds more is no program.
-const MOST: usize = 20_000;
-
-/// What is open, each at its path.
+/// What is open, each at its path, over the disk. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
-    open: BTreeMap<PathBuf, Arc<Text>>,
+    open: BTreeMap<PathBuf, Open>,
+    disk: Disk,
+    /// The file that tells what a cluster has, and what it tells; or why it cannot be read.
+    cluster: Option<(PathBuf, Result<Arc<Cluster>, Diagnostic>)>,
+}
+
+/// A file that is open.
+#[derive(Clone, Debug)]
+struct Open {
+    document: Arc<Document>,
+    /// The folder of the program that it is of.
+    folder: Arc<Path>,
 }
 
 impl Workspace {
     /// A file is open from now on, or is otherwise than it was.
     pub fn set(&mut self, path: PathBuf, text: Text) {
-        self.open.insert(path, Arc::new(text));
+        let document = Arc::new(Document::new(text));
+        match self.open.get_mut(&path) {
+            Some(open) => open.document = document,
+            None => {
+                let folder = folder_of(&path).into();
+                self.open.insert(path, Open { document, folder });
+            }
+        }
     }
 
     /// A file is open no more: what is on the disk counts.
     pub fn close(&mut self, path: &Path) {
         self.open.remove(path);
+        self.disk.changed(Some(path));
     }
 
-    /// The text of a file that is open.
+    /// The disk.
     #[must_use]
-    pub fn text(&self, path: &Path) -> Option<&Arc<Text>> {
-        self.open.get(path)
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Something changed on the disk, at a path or anywhere: which folders are programs is found out again.
+    pub fn changed(&mut self, path: Option<&Path>) {
+        self.disk.changed(path);
+        if path.is_none_or(|path| path.file_name().is_some_and(|name| name == CONFIG)) {
+            for (path, open) in &mut self.open {
+                open.folder = folder_of(path).into();
+            }
+        }
+        if let Some((own, _)) = &self.cluster
+            && path.is_none_or(|path| own.starts_with(path))
+        {
+            let own = own.clone();
+            self.set_cluster(Some(own));
+        }
+    }
+
+    /// Names the file that tells what a cluster has; none.
+    pub fn set_cluster(&mut self, path: Option<PathBuf>) {
+        self.cluster = path.map(|path| {
+            let name = path.display().to_string();
+            let told = std::fs::read_to_string(&path)
+                .map_err(|error| npc_driver::unreadable_cluster(&name, &error.to_string()))
+                .and_then(|text| {
+                    Cluster::parse(&text).map_err(|error| npc_driver::bad_cluster(&name, &error))
+                });
+            (path, told.map(Arc::new))
+        });
+    }
+
+    /// What the cluster file tells.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref().and_then(|(_, told)| told.as_ref().ok())
+    }
+
+    /// Why there is no cluster, where there is none: no file is named, or it cannot be read.
+    #[must_use]
+    pub fn why_no_cluster(&self) -> Option<String> {
+        match &self.cluster {
+            None => Some(
+                "no cluster file is set: save what `kubectl get namespaces,pods -A -o yaml` prints, and name it in the setting `npc.cluster`"
+                    .to_owned(),
+            ),
+            Some((_, Err(why))) => Some(why.message.clone()),
+            Some((_, Ok(_))) => None,
+        }
+    }
+
+    /// A file that is open.
+    #[must_use]
+    pub fn document(&self, path: &Path) -> Option<&Arc<Document>> {
+        self.open.get(path).map(|open| &open.document)
     }
 
     /// The files that are open.
@@ -44,10 +116,16 @@ impl Workspace {
         self.open.keys().map(PathBuf::as_path)
     }
 
+    /// The folder of the program that a file is of.
+    #[must_use]
+    pub fn folder(&self, path: &Path) -> PathBuf {
+        self.open.get(path).map_or_else(|| folder_of(path), |open| open.folder.to_path_buf())
+    }
+
     /// The folders of the programs that the open files are of.
     #[must_use]
     pub fn programs(&self) -> Vec<PathBuf> {
-        let mut folders: Vec<PathBuf> = self.open.keys().map(|path| folder_of(path)).collect();
+        let mut folders: Vec<PathBuf> = self.open.values().map(|open| open.folder.to_path_buf()).collect();
         folders.sort_unstable();
         folders.dedup();
         folders
@@ -56,48 +134,34 @@ impl Workspace {
     /// Checks the program in a folder, as `npc check` does.
     #[must_use]
     pub fn check(&self, folder: &Path) -> Program {
-        let mut paths: Vec<PathBuf> = Vec::new();
-        sources(folder, &mut paths);
+        let mut paths: Vec<PathBuf> = self.disk.sources(folder).to_vec();
         // One that is open need not be on the disk yet.
         paths.extend(self.open.keys().filter(|path| path.starts_with(folder)).cloned());
         paths.sort_unstable();
         paths.dedup();
-        let roots: Vec<String> = paths.iter().filter_map(|path| name_of(folder, path)).collect();
-        let overlay = Overlay { workspace: self, folder };
-        let config = std::fs::read_to_string(folder.join(CONFIG)).ok();
-        let mut sources = SourceMap::new();
-        // What is wrong with it is told by whoever compiles; until then nothing is set.
-        let config =
-            config.and_then(|text| Config::parse(CONFIG, &text, &mut sources).ok()).unwrap_or_default();
-        let checked = npc_driver::check(&overlay, &roots, &config, None);
-        Program { folder: folder.to_owned(), checked }
+        let roots: Vec<String> =
+            paths.iter().filter_map(|path| path.strip_prefix(folder).ok()).map(with_slashes).collect();
+        let files = self.files(folder);
+        let (config, broken) = config(folder);
+        let checked =
+            npc_driver::check_with_targets(&files, &roots, &config, self.cluster().map(|own| &**own));
+        Program::new(folder, checked, config, broken, self.cluster().cloned())
+    }
+
+    /// The files of the program in a folder, as they are now.
+    #[must_use]
+    pub fn files<'w>(&'w self, folder: &'w Path) -> impl Files + 'w {
+        Overlay { workspace: self, folder, root: folder.canonicalize().ok() }
     }
 }
 
-/// A program that was checked.
-#[derive(Debug)]
-pub struct Program {
-    folder: PathBuf,
-    /// What was found.
-    pub checked: Checked,
-}
-
-impl Program {
-    /// Its folder.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// The path of a file of it.
-    #[must_use]
-    pub fn path(&self, file: FileId) -> PathBuf {
-        self.folder.join(self.checked.sources().file(file).name())
-    }
-
-    /// The files.
-    pub fn files(&self) -> impl Iterator<Item = (FileId, PathBuf)> {
-        self.checked.sources().files().map(|(file, source)| (file, self.folder.join(source.name())))
+/// What a folder's configuration says. Where it is broken, what is wrong with it, and nothing is set.
+fn config(folder: &Path) -> (Config, Option<BrokenConfig>) {
+    let Ok(text) = std::fs::read_to_string(folder.join(CONFIG)) else { return Default::default() };
+    let mut sources = SourceMap::new();
+    match Config::parse(CONFIG, &text, &mut sources) {
+        Ok(config) => (config, None),
+        Err(diagnostics) => (Config::default(), Some(BrokenConfig { diagnostics, text: Text::new(text) })),
     }
 }
 
@@ -105,60 +169,26 @@ impl Program {
 #[must_use]
 pub fn folder_of(path: &Path) -> PathBuf {
     let own = path.parent().unwrap_or(Path::new("/"));
-    own.ancestors().find(|folder| folder.join(CONFIG).is_file()).unwrap_or(own).to_owned()
-}
-
-/// A path below a folder, with `/`.
-fn name_of(folder: &Path, path: &Path) -> Option<String> {
-    let parts: Option<Vec<&str>> =
-        path.strip_prefix(folder).ok()?.components().map(|part| part.as_os_str().to_str()).collect();
-    Some(parts?.join("/"))
-}
-
-/// Every `.np` below a folder, but in hidden ones. What cannot be read is passed over.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if found.len() >= MOST {
-            return;
-        }
-        let Ok(kind) = entry.file_type() else { continue };
-        let path = entry.path();
-        if kind.is_dir() {
-            if !entry.file_name().to_string_lossy().starts_with('.') {
-                sources(&path, found);
-            }
-        } else if path.extension().is_some_and(|end| end == "np") {
-            found.push(path);
-        }
-    }
+    npc_project::configured(own).unwrap_or(own).to_owned()
 }
 
 /// The files of a program: open ones win over the disk.
 struct Overlay<'w> {
     workspace: &'w Workspace,
     folder: &'w Path,
+    /// The folder as it lies on the disk; none where it does not.
+    root: Option<PathBuf>,
 }
 
 impl Files for Overlay<'_> {
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        let full = self.folder.join(path);
-        if let Some(text) = self.workspace.open.get(&full) {
-            return Ok(text.text().as_bytes().to_vec());
-        }
-        let real = match full.canonicalize() {
-            Ok(real) => real,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ReadError::NotFound(Vec::new()));
-            }
-            Err(error) => return Err(ReadError::Other(error.to_string())),
-        };
-        if !self.folder.canonicalize().is_ok_and(|folder| real.starts_with(folder)) {
-            return Err(ReadError::Outside);
-        }
-        if std::fs::metadata(&real).is_ok_and(|data| data.len() > npc_program::MAX_SOURCE as u64) {
-            return Err(ReadError::TooLarge);
-        }
-        std::fs::read(&real).map_err(|error| ReadError::Other(error.to_string()))
+        let Some(root) = &self.root else { return Err(ReadError::NotFound(Vec::new())) };
+        npc_project::read(root, path)
+    }
+
+    fn known(&self, path: &str) -> Option<Known> {
+        let open = self.workspace.open.get(&self.folder.join(path));
+        open.map(|open| open.document.known(path))
+            .or_else(|| self.workspace.disk.known(self.root.as_ref()?, path))
     }
 }

@@ -16,8 +16,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Policy, Program};
 use crate::load::Loaded;
+use crate::names::Names;
 use crate::values::label::KeysUsed;
 use sets::Sets;
+
+pub use settings::{SETTINGS, Setting};
 
 /// The codes of this module, by file.
 pub(crate) static CODES: [&[&Code]; 6] =
@@ -28,7 +31,7 @@ pub(crate) static CODES: [&[&Code]; 6] =
 /// What is broken is left out of the program and told in the diagnostics; nothing that depends on
 /// it is told again.
 #[must_use]
-pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
+pub fn resolve(loaded: &Loaded) -> Resolved {
     let mut cx = Context::new(&loaded.sources, MAX_SUGGESTIONS);
     let mut sets = Sets::collect(loaded, &mut cx);
     sets.evaluate(&mut cx);
@@ -61,7 +64,18 @@ pub fn resolve(loaded: &Loaded) -> (Program, Vec<Diagnostic>) {
         sets.unused(&mut cx);
         cx.diagnostics.extend(cx.keys.misspelt());
     }
-    (program, cx.diagnostics)
+    Resolved { program, diagnostics: cx.diagnostics, names: sets.into_names() }
+}
+
+/// What the files of a program say.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The program, without what is broken.
+    pub program: Program,
+    /// What is wrong with it.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The sets that it defines, which the program has in the places of their names.
+    pub names: Names,
 }
 
 /// How many policies one thread resolves at a time.

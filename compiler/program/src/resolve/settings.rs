@@ -52,9 +52,53 @@ npc_diagnostics::codes! {
     SETTING_TWICE = "NP0413" "setting-twice" Error;
 }
 
-/// The names of all settings.
-const NAMES: [&str; 5] =
-    ["synchronize", "generate-existing", "webhook-timeout", "failure-policy", "orphan-on-delete"];
+/// A setting that there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// Values that it may have; of a time, some of them.
+    pub values: &'static [&'static str],
+    /// The value where none is set.
+    pub default: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+}
+
+/// All settings.
+pub const SETTINGS: [Setting; 5] = [
+    Setting {
+        name: "synchronize",
+        values: &["true", "false"],
+        default: "true",
+        about: "Kyverno undoes edits of what it generated, and deletes it with its policy.",
+    },
+    Setting {
+        name: "generate-existing",
+        values: &["true", "false"],
+        default: "true",
+        about: "Namespaces that exist already get the policy too.",
+    },
+    Setting {
+        name: "webhook-timeout",
+        values: &["5s", "10s", "30s"],
+        default: "5s",
+        about: "How long the API server waits for Kyverno, from `1s` to `30s`.",
+    },
+    Setting {
+        name: "failure-policy",
+        values: &["ignore", "fail"],
+        default: "ignore",
+        about: "What becomes of a new namespace while Kyverno does not answer: `ignore` lets it be made without its \
+                policies, `fail` refuses it.",
+    },
+    Setting {
+        name: "orphan-on-delete",
+        values: &["true", "false"],
+        default: "false",
+        about: "What was generated stays when the Kyverno policy is deleted.",
+    },
+];
 
 impl Context<'_> {
     /// Reads a block of settings into `settings`.
@@ -77,14 +121,17 @@ impl Context<'_> {
                         place,
                         "unknown",
                     );
-                    Err(Box::new(match nearest(&name, NAMES) {
+                    Err(Box::new(match nearest(&name, SETTINGS.map(|setting| setting.name)) {
                         Some(near) => diagnostic.help(format!("did you mean `{near}`?")).fix(
                             Applicability::Automatic,
                             format!("write `{near}`"),
                             place,
                             near,
                         ),
-                        None => diagnostic.help(format!("the settings are {}", NAMES.join(", "))),
+                        None => {
+                            let names = SETTINGS.map(|setting| setting.name).join(", ");
+                            diagnostic.help(format!("the settings are {names}"))
+                        }
                     }))
                 }
             };

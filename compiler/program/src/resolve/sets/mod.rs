@@ -11,8 +11,9 @@ use npc_syntax::ast::{Address, ItemKind, Let, Term, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Context, at};
-use crate::ir::{BlockTerm, PodTerm, PortTerm};
 use crate::load::Loaded;
+pub(super) use crate::names::Value;
+use crate::names::{self, Meaning, Names};
 use crate::values::address::{self};
 use crate::values::name::{BAD_NAME, check_name};
 use crate::values::port;
@@ -116,36 +117,6 @@ npc_diagnostics::codes! {
 /// How many entries all sets together may hold.
 const MAX_ENTRIES: usize = 1_000_000;
 
-/// What a set holds.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Addresses(Arc<[Arc<BlockTerm>]>),
-    Ports(Arc<[PortTerm]>),
-    Pods(Arc<[Arc<PodTerm>]>),
-    /// Unknown: a diagnostic has told why.
-    Broken,
-}
-
-impl Value {
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Addresses(_) => "addresses",
-            Self::Ports(_) => "ports",
-            Self::Pods(_) => "pods",
-            Self::Broken => "nothing",
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Addresses(entries) => entries.len(),
-            Self::Ports(entries) => entries.len(),
-            Self::Pods(entries) => entries.len(),
-            Self::Broken => 0,
-        }
-    }
-}
-
 #[derive(Debug)]
 enum State {
     New,
@@ -171,21 +142,11 @@ impl Set<'_> {
     }
 }
 
-/// Where a name leads.
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    Set(usize),
-    /// Two imported sets.
-    Ambiguous(usize, usize),
-}
-
 /// All sets of a program.
 pub(super) struct Sets<'a> {
     sets: Vec<Set<'a>>,
-    /// For each file, the sets that it defines.
-    own: Vec<FxHashMap<Arc<str>, usize>>,
-    /// For each file, those that it imports, each once.
-    imports: Vec<Vec<usize>>,
+    /// What their names mean.
+    names: Names,
     /// For each file, the name by which an error can offer to import it.
     paths: Vec<Arc<str>>,
     /// Whether each file holds nothing but sets and imports.
@@ -199,102 +160,78 @@ pub(super) struct Sets<'a> {
 impl<'a> Sets<'a> {
     /// Finds all definitions and what each file sees.
     pub(super) fn collect(loaded: &'a Loaded, cx: &mut Context<'_>) -> Self {
-        let mut sets: Vec<Set<'a>> = Vec::new();
-        let mut own: Vec<FxHashMap<Arc<str>, usize>> = Vec::with_capacity(loaded.files.len());
+        let names = Names::new(loaded);
         let mut libraries = Vec::with_capacity(loaded.files.len());
         let mut policies = FxHashMap::default();
-        for (index, file) in loaded.files.iter().enumerate() {
-            let mut names = FxHashMap::default();
+        for file in &loaded.files {
             let items = &file.parsed.tree.items;
             libraries
                 .push(items.iter().all(|item| matches!(item.kind, ItemKind::Let(_) | ItemKind::Import(_))));
             for item in items {
-                if let ItemKind::Policy(policy) = &item.kind {
-                    policies.insert(cx.name(file.id, policy.name), at(file.id, policy.name.span));
-                }
-                let ItemKind::Let(item) = &item.kind else { continue };
-                let name = cx.name(file.id, item.name);
-                let location = at(file.id, item.name.span);
-                if item.terms.is_some() {
-                    check_set_name(&name, location, cx);
-                }
-                match names.entry(Arc::clone(&name)) {
-                    std::collections::hash_map::Entry::Occupied(first) => {
-                        let first: &usize = first.get();
-                        let told = Diagnostic::new(
-                            &SET_TWICE,
-                            format!("the set `{name}` is defined twice"),
-                            location,
-                            "defined again here",
-                        );
-                        let told = match sets.get(*first) {
-                            Some(first) => told.label(first.location, "first defined here"),
-                            None => told,
-                        };
-                        cx.tell(told.help("a set can hold several things: `let NAME = one, two`"));
-                        continue;
+                match &item.kind {
+                    ItemKind::Policy(policy) => {
+                        policies.insert(cx.name(file.id, policy.name), at(file.id, policy.name.span));
                     }
-                    std::collections::hash_map::Entry::Vacant(entry) => entry.insert(sets.len()),
-                };
-                sets.push(Set {
-                    file: index,
-                    file_id: file.id,
-                    item,
-                    name,
-                    location,
-                    state: State::New,
-                    used: AtomicBool::new(false),
-                });
+                    ItemKind::Let(set) if set.terms.is_some() => {
+                        let name = cx.name(file.id, set.name);
+                        check_set_name(&name, at(file.id, set.name.span), cx);
+                    }
+                    _ => {}
+                }
             }
-            own.push(names);
         }
-        let imports = loaded
-            .files
-            .iter()
-            .map(|file| {
-                let mut once = FxHashSet::default();
-                file.imports.iter().map(|(target, _)| *target).filter(|target| once.insert(*target)).collect()
+        for (first, location) in &names.again {
+            let Some(first) = names.sets.get(*first) else { continue };
+            cx.tell(
+                Diagnostic::new(
+                    &SET_TWICE,
+                    format!("the set `{}` is defined twice", first.name),
+                    *location,
+                    "defined again here",
+                )
+                .label(first.location, "first defined here")
+                .help("a set can hold several things: `let NAME = one, two`"),
+            );
+        }
+        let item_of =
+            |set: &names::Set| match &loaded.files.get(set.file)?.parsed.tree.items.get(set.item)?.kind {
+                ItemKind::Let(item) => Some(item),
+                _ => None,
+            };
+        let sets = names.sets.iter().filter_map(|set| {
+            Some(Set {
+                file: set.file,
+                file_id: set.location.file,
+                item: item_of(set)?,
+                name: Arc::clone(&set.name),
+                location: set.location,
+                state: State::New,
+                used: AtomicBool::new(false),
             })
-            .collect();
+        });
+        let sets = sets.collect();
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
         let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
-        let all = Self { sets, own, imports, paths, libraries, incomplete, policies };
+        let all = Self { sets, names, paths, libraries, incomplete, policies };
         all.tell_hidden(cx);
         all
     }
 
-    /// What a name stands for in a file: a set of its own, or one of an imported file.
-    fn find(&self, file: usize, name: &str) -> Option<Target> {
-        match self.own.get(file)?.get(name) {
-            Some(set) => Some(Target::Set(*set)),
-            None => self.find_imported(file, name),
+    /// The names, with what each set holds.
+    pub(super) fn into_names(self) -> Names {
+        let mut names = self.names;
+        for (set, own) in names.sets.iter_mut().zip(self.sets) {
+            if let State::Done(value) = own.state {
+                set.value = value;
+            }
         }
-    }
-
-    fn find_imported(&self, file: usize, name: &str) -> Option<Target> {
-        let imports = self.imports.get(file)?.iter();
-        let mut found = imports.filter_map(|import| self.own.get(*import)?.get(name).copied());
-        let first = found.next()?;
-        Some(match found.next() {
-            None => Target::Set(first),
-            Some(second) => Target::Ambiguous(first.min(second), first.max(second)),
-        })
-    }
-
-    /// Every name that a file sees.
-    fn names(&self, file: usize) -> impl Iterator<Item = &str> {
-        let imports = self.imports.get(file).into_iter().flatten().copied();
-        imports
-            .chain([file])
-            .filter_map(|file| self.own.get(file))
-            .flat_map(|names| names.keys())
-            .map(|name| &**name)
+        names
     }
 
     /// Tells sets that hide imported ones. A definition that settles which of two is meant hides none.
     fn tell_hidden(&self, cx: &mut Context<'_>) {
         for set in &self.sets {
-            if let Some(Target::Set(hidden)) = self.find_imported(set.file, &set.name)
+            if let Some(Meaning::Set(hidden)) = self.names.find_imported(set.file, &set.name)
                 && let Some(hidden) = self.sets.get(hidden)
             {
                 cx.tell(
@@ -399,9 +336,9 @@ impl<'a> Sets<'a> {
         }
         words
             .into_iter()
-            .filter_map(|word| match self.find(set.file, &cx.text(set.file_id, word))? {
-                Target::Set(index) => Some((index, at(set.file_id, word.span))),
-                Target::Ambiguous(..) => None,
+            .filter_map(|word| match self.names.find(set.file, &cx.text(set.file_id, word))? {
+                Meaning::Set(index) => Some((index, at(set.file_id, word.span))),
+                Meaning::Ambiguous(..) => None,
             })
             .collect()
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
 use npc_syntax::ast::{Address, Term, Word, WordTerm};
 
-use super::{AMBIGUOUS_NAME, Sets, State, Target, UNKNOWN_NAME, Unique, Value, WRONG_KIND};
+use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND};
 use crate::ir::{BlockTerm, PodTerm, PortTerm};
+use crate::names::Meaning;
 use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, subtract};
 use crate::values::port;
@@ -20,8 +21,8 @@ pub(in crate::resolve) struct View<'s, 'a> {
 impl View<'_, '_> {
     /// What a name stands for.
     pub(in crate::resolve) fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> Value {
-        match self.sets.find(self.file, name) {
-            Some(Target::Set(index)) => match self.sets.sets.get(index) {
+        match self.sets.names.find(self.file, name) {
+            Some(Meaning::Set(index)) => match self.sets.sets.get(index) {
                 Some(set) => {
                     set.mark_used();
                     match &set.state {
@@ -31,7 +32,7 @@ impl View<'_, '_> {
                 }
                 None => Value::Broken,
             },
-            Some(Target::Ambiguous(first, second)) => {
+            Some(Meaning::Ambiguous(first, second)) => {
                 let mut diagnostic = Diagnostic::new(
                     &AMBIGUOUS_NAME,
                     format!("`{name}` is defined by two imported files"),
@@ -56,12 +57,12 @@ impl View<'_, '_> {
 
     /// What a name stands for, without a word where it stands for nothing.
     pub(in crate::resolve) fn known(&self, name: &str) -> Option<&Value> {
-        match self.sets.find(self.file, name)? {
-            Target::Set(index) => match &self.sets.sets.get(index)?.state {
+        match self.sets.names.find(self.file, name)? {
+            Meaning::Set(index) => match &self.sets.sets.get(index)?.state {
                 State::Done(value) => Some(value),
                 _ => Some(&Value::Broken),
             },
-            Target::Ambiguous(..) => Some(&Value::Broken),
+            Meaning::Ambiguous(..) => Some(&Value::Broken),
         }
     }
 
@@ -71,7 +72,7 @@ impl View<'_, '_> {
         }
         let diagnostic =
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
-        let names = self.sets.names(self.file).chain(["anywhere"]);
+        let names = self.sets.names.seen(self.file).map(|set| &*set.name).chain(["anywhere"]);
         let near = if cx.may_suggest() { nearest(name, names) } else { None };
         // A name that is near is most likely meant; but a machine must not take one of the user's
         // sets for another.
@@ -164,7 +165,7 @@ impl View<'_, '_> {
     fn mark_used(&self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(file, one.word).into_owned();
-            if let Some(Target::Set(index)) = self.sets.find(self.file, &name)
+            if let Some(Meaning::Set(index)) = self.sets.names.find(self.file, &name)
                 && let Some(set) = self.sets.sets.get(index)
             {
                 set.mark_used();

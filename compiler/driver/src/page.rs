@@ -1,0 +1,86 @@
+//! The page of who can reach whom, with the reason of each cell.
+
+use npc_diagnostics::SourceMap;
+use npc_model::{Connection, Evaluator, Family, Traffic, Verdict};
+use npc_program::Program;
+use npc_reach::write::{Example, TooLarge, html};
+use npc_reach::{Reach, TrafficSet, View};
+
+use crate::answer::Side;
+use crate::ask::Explainer;
+use crate::text::side_text;
+
+/// One self-contained HTML page of what a view shows.
+///
+/// # Errors
+///
+/// Where it would have too many groups to be looked at.
+pub fn reach_page(program: &Program, sources: &SourceMap, view: &View<'_, '_>) -> Result<String, TooLarge> {
+    let why = Why::new(program, sources, view.reach);
+    html(view, "Who can reach whom", |from, to| why.examples(from, to))
+}
+
+/// Tells why two groups may talk, or not.
+struct Why<'a> {
+    reach: &'a Reach<'a>,
+    evaluator: Evaluator<'a>,
+    explainer: Explainer<'a>,
+}
+
+impl<'a> Why<'a> {
+    fn new(program: &'a Program, sources: &'a SourceMap, reach: &'a Reach<'a>) -> Self {
+        Self {
+            reach,
+            evaluator: Evaluator::new(program, reach.cluster),
+            explainer: Explainer::new(program, sources),
+        }
+    }
+
+    /// A connection that is allowed, and one that is denied, of each family that is spoken.
+    fn examples(&self, from: usize, to: usize) -> Vec<Example> {
+        let denied = TrafficSet::default();
+        let sets = match self.reach.cell(from, to) {
+            Some(cell) => self.reach.traffic(cell),
+            None => vec![(None, &denied)],
+        };
+        let all = TrafficSet::all();
+        let mut examples = Vec::new();
+        for (family, set) in sets {
+            let families = match family {
+                Some(family) => vec![family],
+                None => vec![Family::V4, Family::V6],
+            };
+            for traffic in [set.example(), all.without(set).example()].into_iter().flatten() {
+                examples.extend(families.iter().find_map(|family| self.example(from, to, *family, traffic)));
+            }
+        }
+        examples
+    }
+
+    fn example(&self, from: usize, to: usize, family: Family, traffic: Traffic) -> Option<Example> {
+        let source = self.reach.endpoint(from, family, 0)?;
+        // Of one group, its second member is the other end.
+        let destination = self.reach.endpoint(to, family, usize::from(from == to))?;
+        let connection = Connection { source, destination, traffic };
+        let verdict = self.evaluator.verdict(&connection);
+        let answer = self.explainer.explain(&connection, &verdict);
+        let mut reason = String::new();
+        if let Verdict::Decided { .. } = verdict {
+            let mut tell = |word: &str, name: &str, side: &Option<Side>| {
+                if let Some(side) = side {
+                    side_text(&mut reason, word, name, side);
+                }
+            };
+            tell("egress", &answer.source, &answer.egress);
+            tell("ingress", &answer.destination, &answer.ingress);
+        } else {
+            reason.push_str(answer.always.unwrap_or_default());
+        }
+        let lines: Vec<&str> = reason.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+        Some(Example {
+            connection: format!("{} → {}, {}", answer.source, answer.destination, answer.traffic),
+            allowed: answer.allowed,
+            reason: lines.join("\n"),
+        })
+    }
+}

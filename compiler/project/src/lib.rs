@@ -1,0 +1,167 @@
+//! Where the files of a program are on the disk: its folder, its sources, and what an import may read.
+//!
+//! The command and the language server both go by this, so that a program is the same to both.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use npc_program::{MAX_SOURCE, ReadError};
+
+/// The configuration's file. Where it lies, is the project's folder.
+pub const CONFIG: &str = "npc.toml";
+
+/// The nearest folder with a configuration, at a folder or above it.
+#[must_use]
+pub fn configured(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|folder| folder.join(CONFIG).is_file())
+}
+
+/// Reads a source of the project in `root`, which must be canonical, by its path in it.
+///
+/// # Errors
+///
+/// Why it cannot be read: it is not there, it lies outside, perhaps by way of a link, it is no regular file,
+/// or anything else.
+pub fn read(root: &Path, path: &str) -> Result<Vec<u8>, ReadError> {
+    let full = root.join(path);
+    let other = |error: io::Error| ReadError::Other(error.to_string());
+    let real = match full.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ReadError::NotFound(beside(&full)));
+        }
+        Err(error) => return Err(other(error)),
+    };
+    // A link may lead anywhere.
+    if !real.starts_with(root) {
+        return Err(ReadError::Outside);
+    }
+    // Before it is opened: to open a pipe is to wait for who writes to it.
+    if !std::fs::metadata(&real).map_err(other)?.is_file() {
+        return Err(ReadError::Other("not a file".to_owned()));
+    }
+    read_bounded(File::open(&real).map_err(other)?).map_err(other)
+}
+
+/// Reads at most one byte more than the largest source, so that what is too large is seen to be.
+///
+/// # Errors
+///
+/// Where reading fails.
+pub fn read_bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The sources in the folder of a path: what may have been meant by one that is not there.
+#[must_use]
+pub fn beside(path: &Path) -> Vec<String> {
+    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".np")).collect();
+    names.sort();
+    names
+}
+
+/// Whether a path is one of a source.
+#[must_use]
+pub fn is_source(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "np")
+}
+
+/// What lies below a folder.
+#[derive(Debug, Default)]
+pub struct Below {
+    /// The files that are wanted, in the order of their paths.
+    pub files: Vec<PathBuf>,
+    /// What could not be looked into, and why.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// Every file below a folder that is wanted. Hidden folders are passed over, and links to folders are not
+/// followed.
+#[must_use]
+pub fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Below {
+    let mut below = Below::default();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                below.unreadable.push((folder, error));
+                continue;
+            }
+        };
+        for entry in entries {
+            let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
+            let (kind, entry) = match kind {
+                Ok(found) => found,
+                Err(error) => {
+                    below.unreadable.push((folder.clone(), error));
+                    continue;
+                }
+            };
+            let path = entry.path();
+            if kind.is_dir() {
+                if !entry.file_name().to_string_lossy().starts_with('.') {
+                    folders.push(path);
+                }
+            } else if wanted(&path) {
+                below.files.push(path);
+            }
+        }
+    }
+    below.files.sort();
+    below
+}
+
+/// The path with `/` between its parts, as sources are named everywhere.
+#[must_use]
+pub fn with_slashes(path: &Path) -> String {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
+        Component::ParentDir => Some("..".to_owned()),
+        _ => None,
+    });
+    parts.collect::<Vec<String>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_read() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap().join("project");
+        std::fs::create_dir_all(root.join("sub/.hidden")).unwrap();
+        for name in ["a.np", "sub/b.np", "sub/.hidden/c.np", "sub/other.txt"] {
+            std::fs::write(root.join(name), name).unwrap();
+        }
+        std::fs::write(place.path().join("secret.np"), "let x = tcp/1").unwrap();
+        std::fs::create_dir(root.join("folder.np")).unwrap();
+        assert_eq!(read(&root, "sub/b.np").unwrap(), b"sub/b.np");
+        assert_eq!(read(&root, "b.np"), Err(ReadError::NotFound(vec!["a.np".into(), "folder.np".into()])));
+        assert_eq!(read(&root, "folder.np"), Err(ReadError::Other("not a file".into())));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(place.path().join("secret.np"), root.join("link.np")).unwrap();
+            assert_eq!(read(&root, "link.np"), Err(ReadError::Outside));
+        }
+        let found = below(&root, is_source);
+        let names: Vec<String> =
+            found.files.iter().map(|path| with_slashes(path.strip_prefix(&root).unwrap())).collect();
+        let expected: &[&str] =
+            if cfg!(unix) { &["a.np", "link.np", "sub/b.np"] } else { &["a.np", "sub/b.np"] };
+        assert_eq!(names, expected);
+        assert!(found.unreadable.is_empty());
+        assert_eq!(below(&root.join("nowhere"), is_source).unreadable.len(), 1);
+        assert_eq!(configured(&root), None);
+        std::fs::write(root.join(CONFIG), "").unwrap();
+        assert_eq!(configured(&root.join("sub")), Some(root.as_path()));
+    }
+}

@@ -1,0 +1,45 @@
+// Tells when what the server would answer may be different: a program is typed on, another file of it
+// changed, the settings did, or the server is a new one.
+
+import * as vscode from "vscode";
+import type { Server } from "./client";
+
+/** As long as somebody types without a pause, nothing is asked. */
+const PAUSE = 250;
+
+export class Changes implements vscode.Disposable {
+  private readonly emitter = new vscode.EventEmitter<void>();
+  readonly onDidChange = this.emitter.event;
+  private readonly parts: vscode.Disposable[];
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(server: Server) {
+    const files = vscode.workspace.createFileSystemWatcher("**/{*.np,npc.toml}");
+    const soon = () => this.soon();
+    this.parts = [
+      files,
+      files.onDidChange(soon),
+      files.onDidCreate(soon),
+      files.onDidDelete(soon),
+      vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
+        if (document.languageId === "np" && contentChanges.length > 0) soon();
+      }),
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration("npc")) soon();
+      }),
+      server.onDidChangeState(({ is }) => {
+        if (is === "running") soon();
+      }),
+    ];
+  }
+
+  dispose(): void {
+    clearTimeout(this.timer);
+    vscode.Disposable.from(...this.parts, this.emitter).dispose();
+  }
+
+  private soon(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.emitter.fire(), PAUSE);
+  }
+}

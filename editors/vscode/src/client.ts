@@ -1,0 +1,159 @@
+// Starts and stops the language server, and asks it.
+
+import * as vscode from "vscode";
+import {
+  type CancellationToken,
+  DidChangeConfigurationNotification,
+  LanguageClient,
+  LSPErrorCodes,
+  ErrorCodes,
+  ResponseError,
+  RevealOutputChannelOn,
+  State as ClientState,
+} from "vscode-languageclient/node";
+import { findProgram, Unusable } from "./program";
+import { LENS_COMMANDS, type Refusal, type Requests } from "./protocol";
+
+export type State =
+  | { is: "starting" }
+  | { is: "running"; version: string }
+  | { is: "stopped" }
+  /** `why` is for the person, who is told in a message too. */
+  | { is: "failed"; why: string };
+
+export class Server implements vscode.Disposable {
+  readonly output = vscode.window.createOutputChannel("npc");
+  private readonly changed = new vscode.EventEmitter<State>();
+  /** What the server is doing changed. */
+  readonly onDidChangeState = this.changed.event;
+  private readonly files = ["**/*.np", "**/npc.toml"].map((glob) =>
+    vscode.workspace.createFileSystemWatcher(glob),
+  );
+  private state: State = { is: "stopped" };
+  private client: LanguageClient | undefined;
+  /** Starts and stops come one after the other. */
+  private turn: Promise<void> = Promise.resolve();
+  /** The requests that this server does not know, each told once. */
+  private readonly unknown = new Set<string>();
+
+  get current(): State {
+    return this.state;
+  }
+
+  /** Starts the server, anew where one runs. */
+  restart(): Promise<void> {
+    this.turn = this.turn.then(() => this.startAnew());
+    return this.turn;
+  }
+
+  /**
+   * Asks the server. What it cannot answer is a refusal in words, and written to the output where it is
+   * not the person's doing.
+   */
+  async ask<M extends keyof Requests>(
+    method: M,
+    params: Requests[M][0],
+    token?: CancellationToken,
+  ): Promise<Requests[M][1] | Refusal> {
+    await this.turn;
+    if (!this.client || this.state.is !== "running") return { why: "The language server is not running." };
+    try {
+      return await this.client.sendRequest<Requests[M][1]>(method, params, token);
+    } catch (error) {
+      return { why: this.told(method, error) };
+    }
+  }
+
+  /** The cluster's file is another one. */
+  async tellCluster(): Promise<void> {
+    if (this.state.is !== "running") return;
+    const settings = { npc: { cluster: cluster() } };
+    await this.client?.sendNotification(DidChangeConfigurationNotification.type, { settings });
+  }
+
+  dispose(): void {
+    void this.stop();
+    vscode.Disposable.from(...this.files, this.output, this.changed).dispose();
+  }
+
+  /** Ends the server; what depends on it is told that it stopped. */
+  async stop(): Promise<void> {
+    const client = this.client;
+    this.client = undefined;
+    if (!client) return;
+    try {
+      await client.dispose();
+    } catch (error) {
+      this.output.appendLine(`The language server did not end as it should: ${String(error)}`);
+    }
+  }
+
+  private async startAnew(): Promise<void> {
+    this.become({ is: "starting" });
+    await this.stop();
+    this.unknown.clear();
+    try {
+      const { path, version } = await findProgram();
+      this.output.appendLine(`Starting ${path} lsp (version ${version})`);
+      const client = this.makeClient(path);
+      this.client = client;
+      client.onDidChangeState(({ newState }) => this.follow(client, newState, version));
+      await client.start();
+    } catch (error) {
+      const why =
+        error instanceof Unusable ? error.message : `The language server does not start: ${String(error)}`;
+      this.output.appendLine(why);
+      this.become({ is: "failed", why });
+    }
+  }
+
+  /** The client restarts a server that died, and gives up where that does not help. */
+  private follow(client: LanguageClient, state: ClientState, version: string): void {
+    if (client !== this.client) return;
+    if (state === ClientState.Running) {
+      this.become({ is: "running", version: client.initializeResult?.serverInfo?.version ?? version });
+    } else {
+      this.become({ is: state === ClientState.Starting ? "starting" : "stopped" });
+    }
+  }
+
+  private makeClient(command: string): LanguageClient {
+    return new LanguageClient(
+      "npc",
+      "npc",
+      { command, args: ["lsp"] },
+      {
+        documentSelector: [{ language: "np", scheme: "file" }],
+        outputChannel: this.output,
+        revealOutputChannelOn: RevealOutputChannelOn.Never,
+        initializationOptions: { cluster: cluster(), commands: LENS_COMMANDS },
+        synchronize: { fileEvents: this.files },
+      },
+    );
+  }
+
+  private become(state: State): void {
+    this.state = state;
+    this.changed.fire(state);
+  }
+
+  private told(method: string, error: unknown): string {
+    const code = error instanceof ResponseError ? error.code : undefined;
+    if (code === ErrorCodes.MethodNotFound) {
+      if (!this.unknown.has(method))
+        this.output.appendLine(`This npc does not know the request ${method} yet.`);
+      this.unknown.add(method);
+      return "This npc does not offer that yet: a newer one does.";
+    }
+    const isPassing = [LSPErrorCodes.RequestCancelled, LSPErrorCodes.ContentModified].some(
+      (own) => own === code,
+    );
+    if (!isPassing) this.output.appendLine(`${method}: ${String(error)}`);
+    return "The language server could not answer; its output says why.";
+  }
+}
+
+/** The cluster's file, of the settings; null where there is none. */
+function cluster(): string | null {
+  return vscode.workspace.getConfiguration("npc").get("cluster", "").trim() || null;
+}

@@ -1,0 +1,61 @@
+// Makes npc's page of reachability one of the editor's: its colours, and a policy that runs its own
+// script and nothing else.
+
+import { randomBytes } from "node:crypto";
+import * as vscode from "vscode";
+
+/** The page, which brings its script and its style within it and asks for nothing from elsewhere. */
+export function pageOf(html: string, webview: vscode.Webview, media: vscode.Uri): string {
+  const nonce = randomBytes(16).toString("base64");
+  const own = (file: string) => webview.asWebviewUri(vscode.Uri.joinPath(media, file)).toString();
+  const head = `<meta http-equiv="Content-Security-Policy" content="${policy(nonce, webview.cspSource)}">`;
+  // The page's own policy gives way to this one, which is stricter: what is inline must know the nonce.
+  return html
+    .replace(/<meta http-equiv="Content-Security-Policy"[^>]*>/i, head)
+    .replaceAll("<style>", `<style nonce="${nonce}">`)
+    .replaceAll("<script>", `<script nonce="${nonce}">`)
+    .replace("</head>", `<link rel="stylesheet" href="${own("reach.css")}">\n</head>`)
+    .replace(/<\/body>(?![\s\S]*<\/body>)/, `<script src="${own("reach.js")}"></script>\n</body>`);
+}
+
+function policy(nonce: string, source: string): string {
+  return [
+    "default-src 'none'",
+    `style-src ${source} 'nonce-${nonce}'`,
+    `script-src ${source} 'nonce-${nonce}'`,
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
+}
+
+/** What is shown where there is no page, and what to do about it. */
+export function refusalPage(why: string, hasCluster: boolean): string {
+  const nonce = randomBytes(16).toString("base64");
+  const link = `command:workbench.action.openSettings?${encodeURIComponent(JSON.stringify(["npc.cluster"]))}`;
+  const needed = `<p>Who reaches whom depends on the pods that there are. Write them to a file,</p>
+<pre>kubectl get namespaces,pods -A -o yaml &gt; cluster.yaml</pre>
+<p>and <a href="${link}">name it in the setting <code>npc.cluster</code></a>.</p>`;
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'nonce-${nonce}'">
+<title>Reachability</title>
+<style nonce="${nonce}">
+body { max-width: 44rem; margin: 2rem auto; padding: 0 1.5rem; line-height: 1.5 }
+h1 { font-size: 1.3em; font-weight: 600 }
+.why { white-space: pre-wrap }
+pre { padding: .6rem .8rem; background: var(--vscode-textCodeBlock-background); overflow-x: auto }
+</style>
+</head>
+<body>
+<h1>Who can reach whom</h1>
+<p class="why">${escaped(why)}</p>
+${hasCluster ? "" : needed}
+</body>
+</html>`;
+}
+
+function escaped(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}

@@ -1,0 +1,71 @@
+// Finds the program `npc`, and says what is wrong where there is none that serves.
+
+import { execFile } from "node:child_process";
+import { homedir } from "node:os";
+import { isAbsolute, join } from "node:path";
+import { promisify } from "node:util";
+import * as vscode from "vscode";
+
+/** The first version with everything that the extension takes for granted. */
+const OLDEST = [0, 1, 0] as const;
+const PATIENCE = 20_000;
+
+const run = promisify(execFile);
+
+export interface Program {
+  path: string;
+  version: string;
+}
+
+/** Why there is no program: in words for the person who must do something about it. */
+export class Unusable extends Error {}
+
+/** The program that the settings name, once it has said that it is one. */
+export async function findProgram(): Promise<Program> {
+  const path = pathOf(vscode.workspace.getConfiguration("npc").get("path", "npc").trim() || "npc");
+  const told = await answer(path, ["--version"]);
+  const version = /^npc (\d+)\.(\d+)\.(\d+)/.exec(told);
+  if (!version) throw new Unusable(`\`${path}\` is another program: it does not say that it is npc.`);
+  const numbers = version.slice(1).map(Number);
+  const text = numbers.join(".");
+  if (isOlder(numbers, OLDEST)) {
+    throw new Unusable(
+      `npc ${text} is too old for this extension, which takes ${OLDEST.join(".")} or newer.`,
+    );
+  }
+  try {
+    await run(path, ["lsp", "--help"], { timeout: PATIENCE });
+  } catch {
+    throw new Unusable(`npc ${text} (\`${path}\`) has no language server: it is too old for this extension.`);
+  }
+  return { path, version: text };
+}
+
+async function answer(path: string, options: string[]): Promise<string> {
+  try {
+    return (await run(path, options, { timeout: PATIENCE })).stdout;
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT") {
+      const where = isAbsolute(path) ? `there is no \`${path}\`` : `\`${path}\` is not on your PATH`;
+      throw new Unusable(`npc was not found: ${where}. Install it, or set npc.path to where it is.`);
+    }
+    if (code === "EACCES") throw new Unusable(`npc cannot be run: \`${path}\` is not a program.`);
+    throw new Unusable(`npc does not start (\`${path}\`): ${(error as Error).message.split("\n")[0]}`);
+  }
+}
+
+function pathOf(setting: string): string {
+  if (setting.startsWith("~/")) return join(homedir(), setting.slice(2));
+  const folder = vscode.workspace.workspaceFolders?.[0];
+  const isRelative = /[/\\]/.test(setting) && !isAbsolute(setting);
+  return isRelative && folder ? join(folder.uri.fsPath, setting) : setting;
+}
+
+function isOlder(version: readonly number[], than: readonly number[]): boolean {
+  for (const [place, wanted] of than.entries()) {
+    const own = version[place] ?? 0;
+    if (own !== wanted) return own < wanted;
+  }
+  return false;
+}

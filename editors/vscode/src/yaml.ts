@@ -1,0 +1,81 @@
+// The YAML that a program becomes: a text beside it that cannot be edited, and follows what is typed.
+
+import * as vscode from "vscode";
+import type { Changes } from "./changes";
+import type { Server } from "./client";
+import { sourceOf } from "./source";
+
+const SCHEME = "npc-yaml";
+/** The line above the YAML, which says whose it is. */
+const HEADING = 1;
+
+export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disposable {
+  private readonly emitter = new vscode.EventEmitter<vscode.Uri>();
+  readonly onDidChange = this.emitter.event;
+  private readonly parts: vscode.Disposable[];
+  /** The YAML of each view as it was when there last was some. */
+  private readonly last = new Map<string, string>();
+
+  constructor(
+    private readonly server: Server,
+    changes: Changes,
+  ) {
+    this.parts = [
+      this.emitter,
+      vscode.workspace.registerTextDocumentContentProvider(SCHEME, this),
+      vscode.workspace.onDidCloseTextDocument(({ uri }) => this.last.delete(uri.toString())),
+      changes.onDidChange(() => {
+        for (const { uri } of vscode.workspace.textDocuments) {
+          if (uri.scheme === SCHEME) this.emitter.fire(uri);
+        }
+      }),
+    ];
+  }
+
+  dispose(): void {
+    vscode.Disposable.from(...this.parts).dispose();
+  }
+
+  /** Shows the YAML of a program, at a policy where one is named: also what a code lens does. */
+  async show(of?: unknown, policy?: unknown): Promise<void> {
+    const source = sourceOf(of);
+    if (!source) return;
+    const name = source.path.slice(source.path.lastIndexOf("/") + 1);
+    const uri = vscode.Uri.from({ scheme: SCHEME, path: `/${name}.yaml`, query: source.toString() });
+    const document = await vscode.workspace.openTextDocument(uri);
+    const editor = await vscode.window.showTextDocument(document, {
+      viewColumn: vscode.ViewColumn.Beside,
+      preserveFocus: true,
+      preview: false,
+    });
+    // The title bar of an editor gives something else here.
+    if (typeof policy !== "string") return;
+    const found = await this.server.ask("npc/yaml", { ...this.params(source), policy });
+    if (!("line" in found) || typeof found.line !== "number") return;
+    const start = new vscode.Position(found.line + HEADING, 0);
+    editor.selection = new vscode.Selection(start, start);
+    editor.revealRange(new vscode.Range(start, start), vscode.TextEditorRevealType.AtTop);
+  }
+
+  async provideTextDocumentContent(uri: vscode.Uri, token: vscode.CancellationToken): Promise<string> {
+    const source = vscode.Uri.parse(uri.query);
+    const params = this.params(source);
+    const found = await this.server.ask("npc/yaml", params, token);
+    const key = uri.toString();
+    const heading = `# ${vscode.workspace.asRelativePath(source)}, for the target ${params.target}`;
+    if ("text" in found) {
+      this.last.set(key, found.text);
+      return `${heading}\n${found.text}`;
+    }
+    const why = found.why.trim();
+    const last = this.last.get(key);
+    if (last === undefined) return `${heading}\n${why.replaceAll(/^/gm, "# ")}\n`;
+    // What was there stays, line for line, so that nobody loses their place while a word is half typed.
+    return `${heading}, as it was before: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
+  }
+
+  private params(source: vscode.Uri): { textDocument: { uri: string }; target: string } {
+    const target = vscode.workspace.getConfiguration("npc", source).get("target", "kyverno");
+    return { textDocument: { uri: source.toString() }, target };
+  }
+}

@@ -1,0 +1,110 @@
+//! `textDocument/completion`: what the grammar expects, with what the program and the cluster have.
+
+use tower_lsp::ls_types::{
+    CompletionItem, CompletionItemKind, CompletionList, CompletionTextEdit, Documentation, InsertTextFormat,
+    MarkupContent, MarkupKind, TextEdit,
+};
+
+use crate::convert::range;
+use crate::core::complete::{Candidate, Completion, Kind};
+use crate::core::text::{Encoding, Text};
+
+/// What the editor can do with what is offered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Abilities {
+    /// It knows snippets.
+    pub(crate) snippets: bool,
+    /// It has the command that asks for completion at once.
+    pub(crate) asks_again: bool,
+}
+
+/// The command of the editor that asks for completion again.
+pub(crate) const ASK_AGAIN: &str = "editor.action.triggerSuggest";
+
+pub(crate) fn list(found: Completion, text: &Text, encoding: Encoding, can: Abilities) -> CompletionList {
+    let snippets = can.snippets;
+    let range = range(text, found.typed, encoding);
+    let item = |(place, own): (usize, Candidate)| {
+        let is_snippet = own.kind == Kind::Snippet;
+        let new_text = if is_snippet && !snippets { plain(&own.insert) } else { own.insert };
+        let about = MarkupContent { kind: MarkupKind::Markdown, value: own.about };
+        // What ends with a space or a sign asks for more at once.
+        let more = can.asks_again && new_text.ends_with([' ', '/']);
+        CompletionItem {
+            label: own.label,
+            kind: Some(kind(own.kind)),
+            detail: (!own.detail.is_empty()).then_some(own.detail),
+            documentation: (!about.value.is_empty()).then_some(Documentation::MarkupContent(about)),
+            sort_text: Some(format!("{}{place:05}", own.rank)),
+            insert_text_format: Some(match is_snippet && snippets {
+                true => InsertTextFormat::SNIPPET,
+                false => InsertTextFormat::PLAIN_TEXT,
+            }),
+            text_edit: Some(CompletionTextEdit::Edit(TextEdit { range, new_text })),
+            command: more.then(|| tower_lsp::ls_types::Command {
+                title: "Suggest".to_owned(),
+                command: ASK_AGAIN.to_owned(),
+                arguments: None,
+            }),
+            ..CompletionItem::default()
+        }
+    };
+    let items = found.candidates.into_iter().enumerate().map(item).collect();
+    CompletionList { is_incomplete: false, items, ..CompletionList::default() }
+}
+
+const fn kind(kind: Kind) -> CompletionItemKind {
+    match kind {
+        Kind::Keyword => CompletionItemKind::KEYWORD,
+        Kind::Snippet => CompletionItemKind::SNIPPET,
+        Kind::Set => CompletionItemKind::CONSTANT,
+        Kind::Namespace => CompletionItemKind::MODULE,
+        Kind::Key | Kind::Setting => CompletionItemKind::PROPERTY,
+        Kind::Value => CompletionItemKind::ENUM_MEMBER,
+        Kind::Port => CompletionItemKind::VALUE,
+        Kind::Pod => CompletionItemKind::CLASS,
+        Kind::File => CompletionItemKind::FILE,
+    }
+}
+
+/// A snippet as it is written where the editor knows none: with the texts of its places.
+fn plain(snippet: &str) -> String {
+    let mut out = String::new();
+    let mut rest = snippet.chars().peekable();
+    let mut depth = 0;
+    while let Some(c) = rest.next() {
+        match c {
+            '$' if rest.peek() == Some(&'{') => {
+                rest.next();
+                depth += 1;
+                // The number, and what divides it from the text; of a choice, the first.
+                while rest.peek().is_some_and(char::is_ascii_digit) {
+                    rest.next();
+                }
+                if rest.next() == Some('|') {
+                    let first: String = rest.by_ref().take_while(|c| *c != '}').collect();
+                    out.push_str(first.split([',', '|']).next().unwrap_or(""));
+                    depth -= 1;
+                }
+            }
+            '$' => while rest.next_if(char::is_ascii_digit).is_some() {},
+            '}' if depth > 0 => depth -= 1,
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn snippets_without_places() {
+        assert_eq!(
+            plain("policy ${1:name} for ${2:all pods} in ${3:namespace ${4:a}} {\n  $0\n}"),
+            "policy name for all pods in namespace a {\n  \n}"
+        );
+        assert_eq!(plain("assert ${1|deny,allow|} ${0:x} -> y"), "assert deny x -> y");
+    }
+}

@@ -1,0 +1,159 @@
+//! `npc/tests` and `npc/runTests`: the tests and assertions of a program, and what becomes of them.
+
+use npc_diagnostics::{Level, Location};
+use npc_driver::{Ran, failure_text};
+use npc_syntax::ast::{Item, ItemKind};
+use serde::{Deserialize, Serialize};
+use tower_lsp::ls_types::{Range, TextDocumentIdentifier, Uri};
+
+use crate::convert::Places;
+use crate::core::program::Program;
+
+/// Whose tests are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TestsParams {
+    /// Those of this file's program; without it, of all that are open.
+    #[serde(default)]
+    pub(crate) text_document: Option<TextDocumentIdentifier>,
+}
+
+/// A test or an assertion.
+#[derive(Debug, Serialize)]
+pub(crate) struct Test {
+    id: String,
+    name: String,
+    kind: &'static str,
+    uri: Uri,
+    range: Range,
+}
+
+/// Which tests are to be run.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunParams {
+    pub(crate) text_document: TextDocumentIdentifier,
+    /// These; without it, all of the program.
+    #[serde(default)]
+    pub(crate) ids: Option<Vec<String>>,
+}
+
+/// What became of tests; or why they were not run.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum RunResult {
+    Ran { results: Vec<Outcome> },
+    Not { why: String },
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) passed: bool,
+    connections: usize,
+    pub(crate) failures: Vec<Failure>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    uri: Uri,
+    range: Range,
+}
+
+/// What a test is known by: its file, and its name or, of an assertion, its text. Of two that are the same
+/// each has its number.
+pub(crate) fn id(program: &Program, file: usize, item: &Item) -> String {
+    let path = program.files().get(file).map_or("", |own| &*own.path);
+    let own = name(program, file, item);
+    let items = program.files().get(file).map(|own| &own.parsed.tree.items);
+    let before = items.into_iter().flatten().take_while(|other| other.span.start < item.span.start);
+    let same = before.filter(|other| is_test(other) && name(program, file, other) == own).count();
+    let number = if same == 0 { String::new() } else { format!("#{}", same + 1) };
+    format!("{path}#{own}{number}")
+}
+
+const fn is_test(item: &Item) -> bool {
+    matches!(item.kind, ItemKind::Test(_) | ItemKind::Assert(_))
+}
+
+fn name(program: &Program, file: usize, item: &Item) -> String {
+    match (&item.kind, program.files().get(file)) {
+        (ItemKind::Test(test), _) => program.says(file, test.name),
+        (_, Some(own)) => program.written(Location::new(own.id, item.span)),
+        _ => String::new(),
+    }
+}
+
+/// The tests and assertions of a program, in the order of files and lines.
+pub(crate) fn tests(places: Places<'_>) -> Vec<Test> {
+    let program = places.program;
+    let mut found = Vec::new();
+    for (index, file) in program.files().iter().enumerate() {
+        for item in file.parsed.tree.items.iter().filter(|item| is_test(item)) {
+            let location = Location::new(file.id, item.span);
+            let Some(uri) = places.uri(location) else { continue };
+            found.push(Test {
+                id: id(program, index, item),
+                name: name(program, index, item),
+                kind: if matches!(item.kind, ItemKind::Test(_)) { "test" } else { "assert" },
+                uri,
+                range: places.range(location),
+            });
+        }
+    }
+    found
+}
+
+/// Runs tests as `npc test` does.
+pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_program::Files) -> RunResult {
+    let program = places.program;
+    let sources = program.checked.sources();
+    let errors = program.checked.report.diagnostics.iter().filter(|found| found.level == Level::Error);
+    let errors: Vec<String> = errors
+        .map(|found| {
+            let place = found.location().map(|place| format!("{}: ", sources.line_of(place)));
+            format!("{}{}", place.unwrap_or_default(), found.message)
+        })
+        .collect();
+    if let Some(first) = errors.first() {
+        return RunResult::Not { why: format!("the program has mistakes: {first}") };
+    }
+    let wanted = |location: Location| {
+        let file = program.files().iter().position(|file| file.id == location.file)?;
+        let item = program.item(file, location.span.start)?;
+        let id = id(program, file, item);
+        ids.is_none_or(|ids| ids.contains(&id)).then_some(id)
+    };
+    // Only what is asked for is run: an assertion is a proof.
+    let mut asked = npc_program::Program {
+        policies: program.checked.program.policies.clone(),
+        settings: program.checked.program.settings.clone(),
+        ..npc_program::Program::default()
+    };
+    let all = &program.checked.program;
+    asked.tests.extend(all.tests.iter().filter(|test| wanted(test.location).is_some()).cloned());
+    asked.asserts.extend(all.asserts.iter().filter(|own| wanted(own.location).is_some()).cloned());
+    let ran = npc_driver::run(&asked, sources, sources, files, &program.config.options);
+    let outcome = |ran: &Ran| {
+        let failures = ran.failures.iter().filter_map(|failure| {
+            let mut message = String::new();
+            failure_text(&mut message, failure, ran.is_assertion, sources);
+            // The first line is the place, which the editor shows.
+            let lines: Vec<&str> =
+                message.lines().skip(1).map(|line| line.strip_prefix("       ").unwrap_or(line)).collect();
+            let place = places.location(failure.location)?;
+            let message = format!("{}\n{}", failure.expected, lines.join("\n").trim_end());
+            Some(Failure { message, uri: place.uri, range: place.range })
+        });
+        Some(Outcome {
+            id: wanted(ran.location)?,
+            name: ran.name.clone(),
+            passed: ran.failures.is_empty(),
+            connections: ran.connections,
+            failures: failures.collect(),
+        })
+    };
+    RunResult::Ran { results: ran.iter().filter_map(outcome).collect() }
+}

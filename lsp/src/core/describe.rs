@@ -1,0 +1,240 @@
+//! What is at a place, in words: policies in one sentence, what sets hold, what keywords mean.
+
+use npc_diagnostics::Location;
+use npc_driver::draft;
+use npc_program::{Action, Direction, Policy, Rule, Set, Tier, Value};
+use npc_syntax::TokenKind;
+use npc_targets::Target;
+
+use super::program::Program;
+use super::selected;
+
+/// How much of what a set holds is listed.
+const MOST_MEMBERS: usize = 20;
+
+/// How many lines of YAML are shown.
+const MOST_LINES: usize = 80;
+
+impl Program {
+    /// What a policy means, in one sentence.
+    #[must_use]
+    pub fn sentence(&self, policy: &Policy) -> String {
+        let subject: Vec<String> = policy.subjects.iter().map(|own| self.code(own.location)).collect();
+        let subject = listed(&subject, "and");
+        let mut parts: Vec<String> = Vec::new();
+        match policy.tier {
+            Tier::Namespaced => {
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    if policy.speaks_of(direction) {
+                        parts.push(self.allowances(policy, direction));
+                    }
+                }
+                let said = listed(&parts, "and");
+                let said =
+                    if parts.is_empty() { "are judged as if it were not there".to_owned() } else { said };
+                let open = policy.rules.iter().any(|rule| rule.action == Action::Allow);
+                let end = if parts.is_empty() || !open { "" } else { ", unless another policy allows more" };
+                let audit = if policy.audit.is_some() { "If it were in force: " } else { "" };
+                format!("{audit}{subject} {said}{end}.")
+            }
+            Tier::Admin | Tier::Baseline => {
+                parts.extend(policy.rules.iter().map(|rule| self.verdict(rule)));
+                let when = match policy.tier {
+                    Tier::Admin => "before any other policy is asked",
+                    _ => "where no other policy decides",
+                };
+                let said =
+                    if parts.is_empty() { "nothing is decided".to_owned() } else { parts.join("; then ") };
+                let audit = if policy.audit.is_some() { "it would be decided" } else { "it is decided" };
+                format!("For {subject}, {audit} {when} (priority {}): {said}.", policy.priority)
+            }
+        }
+    }
+
+    fn allowances(&self, policy: &Policy, direction: Direction) -> String {
+        let rules = policy.rules.iter().filter(|rule| rule.direction == direction);
+        let rules: Vec<String> = rules.map(|rule| self.peers(rule)).collect();
+        match (direction, rules.is_empty()) {
+            (Direction::Ingress, true) => {
+                "may be reached by nobody, unless another policy allows it".to_owned()
+            }
+            (Direction::Egress, true) => "may reach nobody, unless another policy allows it".to_owned(),
+            (Direction::Ingress, false) => format!("may be reached only by {}", listed(&rules, "or by")),
+            (Direction::Egress, false) => format!("may reach only {}", listed(&rules, "and")),
+        }
+    }
+
+    fn verdict(&self, rule: &Rule) -> String {
+        let action = match rule.action {
+            Action::Allow => "allowed",
+            Action::Deny => "denied",
+            Action::Pass => "left to the policies below",
+        };
+        let (direction, preposition) = match rule.direction {
+            Direction::Ingress => ("ingress", "from"),
+            Direction::Egress => ("egress", "to"),
+        };
+        format!("{direction} {preposition} {} is {action}", self.peers(rule))
+    }
+
+    /// Whom a rule names, and on which ports, as it stands.
+    fn peers(&self, rule: &Rule) -> String {
+        let written = self.written(rule.location);
+        let skipped = written.splitn(4, ' ').nth(3).unwrap_or(&written);
+        let told = skipped.strip_suffix(" log").unwrap_or(skipped);
+        match told.split_once(" on ") {
+            Some((peers, ports)) => format!("`{peers}` on `{ports}`"),
+            None => format!("`{told}`"),
+        }
+    }
+
+    fn code(&self, location: Location) -> String {
+        format!("`{}`", self.written(location))
+    }
+
+    /// What a set holds, a line each.
+    #[must_use]
+    pub fn members(&self, set: &Set) -> Vec<String> {
+        let lines: Vec<String> = match &set.value {
+            Value::Addresses(list) => list.iter().map(|term| npc_import::block_text(&term.block)).collect(),
+            Value::Ports(list) => list.iter().map(|term| term.port.to_string()).collect(),
+            Value::Pods(list) => list.iter().map(|term| npc_import::pods_text(term, false)).collect(),
+            Value::Broken => Vec::new(),
+        };
+        let rest = lines.len().saturating_sub(MOST_MEMBERS);
+        let mut shown: Vec<String> = lines.into_iter().take(MOST_MEMBERS).collect();
+        if rest > 0 {
+            shown.push(format!("… and {rest} more"));
+        }
+        shown
+    }
+
+    /// How many of the cluster's pods a set holds.
+    #[must_use]
+    pub fn pods_of(&self, set: &Set) -> Option<usize> {
+        let Value::Pods(list) = &set.value else { return None };
+        let cluster = self.cluster.as_deref()?;
+        Some(selected::any(cluster, list.iter().map(|term| &**term))?.len())
+    }
+
+    /// The documentation of an item.
+    #[must_use]
+    pub fn docs(&self, file: usize, offset: u32) -> String {
+        let source = self.source(file);
+        let lines = self.item(file, offset).into_iter().flat_map(|item| &item.docs);
+        let lines = lines.map(|span| {
+            let line = span.of(source).trim_start_matches('/');
+            line.strip_prefix(' ').unwrap_or(line).trim_end()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// What a policy alone becomes. The target is the first that the configuration names and that can say it,
+    /// or else the one for its tier.
+    #[must_use]
+    pub fn yaml_of(&self, policy: &Policy) -> Option<(Target, String)> {
+        let usual = match policy.tier {
+            Tier::Namespaced => Target::Kyverno,
+            Tier::Admin | Tier::Baseline => Target::ClusterNetworkPolicy,
+        };
+        let named = self.config.targets.iter().copied().filter(|target| *target != Target::Ebpf);
+        named.chain([usual]).find_map(|target| {
+            let text = self.compiled(target, Some(policy)).ok()?;
+            let mut lines: Vec<&str> = text.lines().skip_while(|line| line.starts_with(['#', '-'])).collect();
+            if lines.len() > MOST_LINES {
+                lines.truncate(MOST_LINES);
+                lines.push("# …");
+            }
+            (!lines.is_empty()).then(|| (target, lines.join("\n")))
+        })
+    }
+
+    /// What the program, or one policy of it, becomes.
+    ///
+    /// # Errors
+    ///
+    /// What the program's or the target's first error is.
+    pub fn compiled(&self, target: Target, policy: Option<&Policy>) -> Result<String, String> {
+        let first_error = |found: &[npc_diagnostics::Diagnostic]| {
+            let first = found.iter().find(|own| own.level == npc_diagnostics::Level::Error)?;
+            let place = first.location().map(|place| format!("{}: ", self.checked.sources().line_of(place)));
+            Some(format!("{}{}", place.unwrap_or_default(), first.message))
+        };
+        let cluster = self.cluster.as_deref();
+        let output = match policy {
+            Some(policy) => {
+                let alone = npc_program::Program {
+                    policies: vec![policy.clone()],
+                    settings: self.checked.program.settings.clone(),
+                    ..npc_program::Program::default()
+                };
+                npc_targets::compile(target, &alone, self.checked.sources(), &self.config.options, cluster)
+            }
+            None => {
+                if let Some(why) = first_error(&self.checked.report.diagnostics) {
+                    return Err(why);
+                }
+                let outputs = draft(&self.checked, &[target], &self.config.options, cluster);
+                outputs.into_iter().next().ok_or_else(|| "nothing was written".to_owned())?
+            }
+        };
+        match first_error(&output.diagnostics) {
+            Some(why) => Err(why),
+            None => Ok(output.text),
+        }
+    }
+}
+
+/// "a", "a and b", "a, b and c"
+fn listed(parts: &[String], word: &str) -> String {
+    match parts.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((last, [first])) => format!("{first} {word} {last}"),
+        Some((last, rest)) => format!("{}, {word} {last}", rest.join(", ")),
+    }
+}
+
+/// What a keyword means, in one sentence.
+#[must_use]
+pub const fn keyword(kind: TokenKind) -> Option<&'static str> {
+    use TokenKind as T;
+    Some(match kind {
+        T::Import => "Takes the sets of another file, whose path is relative to this one.",
+        T::Let => "Gives a name to addresses, ports or pods.",
+        T::Policy => "Says what some pods may do; several policies for one pod are a union.",
+        T::Audit => "This policy decides nothing: what it would have decided is reported.",
+        T::Admin => "The first tier: it can allow, deny or pass on, and no other policy undoes it.",
+        T::Baseline => "The last tier: it decides where no other policy does.",
+        T::Priority => "The order within a tier, 0 to 1000: the lower is asked first.",
+        T::For => "The pods that the policy is for, each with their namespaces.",
+        T::Kyverno => "Settings of what is generated for Kyverno.",
+        T::Test => "Connections of a small cluster, and whether each is to be allowed. `npc test` runs it.",
+        T::Assert => "A claim about every cluster there could be: it is proved, or refuted with an example.",
+        T::Allow => "Lets connections through.",
+        T::Deny => "Refuses connections: in the admin and baseline tiers, and in tests.",
+        T::Pass => "Leaves connections to the policies below the admin tier.",
+        T::Isolate => "Refuses what no policy allows, in these directions.",
+        T::Ingress => "Towards the pods that the policy is for.",
+        T::Egress => "From the pods that the policy is for.",
+        T::From => "Where connections come from.",
+        T::To => "Where connections go.",
+        T::On => "The destination's ports. Without it, every protocol and port is meant.",
+        T::Log => "What this rule decides is told, where a target can.",
+        T::Anywhere => "Every pod and every address, in the cluster and outside.",
+        T::Except => "Leaves out what follows: one thing, or several in parentheses.",
+        T::All => "`all pods`, or `all namespaces`.",
+        T::Pods => "Pods with some labels: `pods { app = web } in namespace shop`.",
+        T::In => "In which namespaces; or, in a selector, one of some values.",
+        T::Notin => "None of some values; an object without the label is meant too.",
+        T::Namespace => "One namespace, by its name.",
+        T::Namespaces => "Some namespaces: `(team-*)` by name, `{ env = prod }` by label, `sharing tenant`.",
+        T::Same => "`same namespace`: that of the pod that the policy is for.",
+        T::Sharing => "Namespaces that have these labels with the same values as the policy's own pod's.",
+        T::Cluster => "A file with the namespaces and pods of this test, as kubectl prints them.",
+        T::Pod => "A pod of this test: `pod web in shop { app = web } at 10.0.0.1`.",
+        T::At => "The addresses of the pod.",
+        T::Ports => "The named ports of the pod: `ports { http = tcp/8080 }`.",
+        _ => return None,
+    })
+}

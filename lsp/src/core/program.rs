@@ -1,0 +1,168 @@
+//! A program that was checked, and what its words are.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, FileId, Location};
+use npc_driver::{Checked, Config};
+use npc_program::{LoadedFile, Policy};
+use npc_syntax::ast::{Item, Word};
+use npc_syntax::{Role, words};
+
+use super::seen::Seen;
+use super::text::Text;
+
+/// A configuration that could not be read.
+#[derive(Debug)]
+pub struct BrokenConfig {
+    /// What is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Its text.
+    pub text: Text,
+}
+
+/// A program that was checked.
+#[derive(Debug)]
+pub struct Program {
+    folder: PathBuf,
+    /// What was found.
+    pub checked: Checked,
+    /// What `npc.toml` says.
+    pub config: Config,
+    /// What is wrong with it.
+    pub broken_config: Option<BrokenConfig>,
+    /// The cluster, where one is known.
+    pub cluster: Option<Arc<Cluster>>,
+    seen: OnceLock<Seen>,
+    texts: Vec<OnceLock<Text>>,
+}
+
+/// A word of a program, and what it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'p> {
+    /// The file, by its index among the loaded ones.
+    pub file: usize,
+    /// The item that it is in.
+    pub item: &'p Item,
+    /// What it stands for.
+    pub role: Role,
+    /// The word.
+    pub word: Word,
+}
+
+impl Program {
+    pub(super) fn new(
+        folder: &Path,
+        checked: Checked,
+        config: Config,
+        broken_config: Option<BrokenConfig>,
+        cluster: Option<Arc<Cluster>>,
+    ) -> Self {
+        let texts = checked.loaded.files.iter().map(|_| OnceLock::new()).collect();
+        Self {
+            folder: folder.to_owned(),
+            checked,
+            config,
+            broken_config,
+            cluster,
+            seen: OnceLock::new(),
+            texts,
+        }
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The path of a file of it.
+    #[must_use]
+    pub fn path(&self, file: FileId) -> PathBuf {
+        self.folder.join(self.checked.sources().file(file).name())
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn files(&self) -> &[LoadedFile] {
+        &self.checked.loaded.files
+    }
+
+    /// The file at a path, by its index.
+    #[must_use]
+    pub fn file(&self, path: &Path) -> Option<usize> {
+        let name = npc_project::with_slashes(path.strip_prefix(&self.folder).ok()?);
+        self.files().iter().position(|file| *file.path == *name)
+    }
+
+    /// A file's text, with where its lines are.
+    #[must_use]
+    pub fn text(&self, file: FileId) -> &Text {
+        static NONE: OnceLock<Text> = OnceLock::new();
+        // Ids are given in the order of loading.
+        match self.texts.get(file.0 as usize) {
+            Some(text) => text.get_or_init(|| Text::new(self.checked.sources().file(file).text())),
+            None => NONE.get_or_init(|| Text::new("")),
+        }
+    }
+
+    /// The text of a file, as it stands.
+    #[must_use]
+    pub fn source(&self, file: usize) -> &str {
+        self.files().get(file).map_or("", |file| self.checked.sources().file(file.id).text())
+    }
+
+    /// What is written at a place, in one line.
+    #[must_use]
+    pub fn written(&self, location: Location) -> String {
+        self.checked.sources().text(location).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The item at a place.
+    #[must_use]
+    pub fn item(&self, file: usize, offset: u32) -> Option<&Item> {
+        let items = &self.files().get(file)?.parsed.tree.items;
+        let behind = items.partition_point(|item| item.span.start <= offset);
+        items.get(behind.checked_sub(1)?).filter(|item| item.span.touches(offset))
+    }
+
+    /// The word at a place.
+    #[must_use]
+    pub fn word(&self, file: usize, offset: u32) -> Option<Found<'_>> {
+        let item = self.item(file, offset)?;
+        let mut found = None;
+        words(item, &mut |role, word| {
+            if word.span.touches(offset) {
+                found = Some(Found { file, item, role, word });
+            }
+        });
+        found
+    }
+
+    /// What a word says.
+    #[must_use]
+    pub fn says(&self, file: usize, word: Word) -> String {
+        word.text(self.source(file)).into_owned()
+    }
+
+    /// The policy whose item is at a place.
+    #[must_use]
+    pub fn policy(&self, file: usize, offset: u32) -> Option<&Policy> {
+        let id = self.files().get(file)?.id;
+        let here = |place: Location| place.file == id && place.span.touches(offset);
+        self.checked.program.policies.iter().find(|policy| here(policy.whole))
+    }
+
+    /// The policy of a name.
+    #[must_use]
+    pub fn policy_named(&self, name: &str) -> Option<&Policy> {
+        self.checked.program.policies.iter().find(|policy| *policy.name == *name)
+    }
+
+    /// The names and labels that it speaks of.
+    #[must_use]
+    pub fn seen(&self) -> &Seen {
+        self.seen.get_or_init(|| Seen::of(self))
+    }
+}

@@ -1,0 +1,280 @@
+//! Changes of a program's text that keep what it means. Each is tried before it is offered: where what the
+//! program says would be otherwise, it is not.
+
+use npc_diagnostics::{FileId, Level, Location, Span};
+use npc_program::{Files, Peer, PodTerm, PortTerm, load, resolve};
+use npc_syntax::ast::{Address, Item, ItemKind, Peer as PeerTree, Statement, Term, Word};
+
+use super::program::Program;
+use super::symbol::{Edited, Symbol};
+
+/// A change that is offered.
+#[derive(Clone, Debug)]
+pub struct Refactoring {
+    /// What it does.
+    pub title: String,
+    /// The texts that are replaced.
+    pub edits: Vec<(Location, String)>,
+    /// Where the name is, after the change, that may want to be another: in the file that is looked at.
+    pub kind: Kind,
+}
+
+/// What kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something gets a name.
+    Extract,
+    /// A name is replaced by what it stands for.
+    Inline,
+}
+
+/// A list in which sets may stand, and what its members are.
+struct List {
+    what: &'static str,
+    members: Vec<Member>,
+}
+
+struct Member {
+    span: Span,
+    /// Whether it is a name alone.
+    is_name: bool,
+    /// Whether it can be a part of a set.
+    fits: bool,
+}
+
+impl Program {
+    /// Gives a name to what is selected in a list of peers, ports or addresses.
+    #[must_use]
+    pub fn extract(&self, file: usize, selected: Span, files: &impl Files) -> Option<Refactoring> {
+        let item = self.item(file, selected.start)?;
+        let id = self.files().get(file)?.id;
+        let source = self.source(file);
+        let touched = |own: &Member| own.span.start <= selected.end && selected.start <= own.span.end;
+        // The innermost list wins: of what stands behind an `except`, that.
+        let mut lists = lists(item, source);
+        lists.sort_by_key(|list| list.members.first().map(|own| std::cmp::Reverse(own.span.start)));
+        let list = lists.into_iter().find(|list| list.members.iter().any(touched))?;
+        let chosen: Vec<&Member> = list.members.iter().filter(|own| touched(own)).collect();
+        if chosen.iter().any(|own| !own.fits) || matches!(chosen.as_slice(), [only] if only.is_name) {
+            return None;
+        }
+        let whole = chosen.first()?.span.to(chosen.last()?.span);
+        let text = whole.of(source);
+        if text.contains("//") {
+            return None;
+        }
+        let name = (1..)
+            .map(|number| {
+                if number == 1 { format!("new-{}", list.what) } else { format!("new-{}-{number}", list.what) }
+            })
+            .find(|name| !self.checked.names.sets.iter().any(|set| *set.name == **name))?;
+        let above = item.docs.first().map_or(item.span.start, |docs| docs.start);
+        let line = source.get(..above as usize)?.rfind('\n').map_or(0, |at| at + 1);
+        let at = u32::try_from(line).ok()?;
+        let edits = vec![
+            (Location::new(id, Span::new(at, at)), format!("let {name} = {text}\n\n")),
+            (Location::new(id, whole), name.clone()),
+        ];
+        let title = format!("Extract {} into a set", if chosen.len() == 1 { "this" } else { "these" });
+        self.keeps_meaning(&edits, files).then_some(Refactoring { title, edits, kind: Kind::Extract })
+    }
+
+    /// Replaces a set by what it holds: where it is used, or, where it is defined, everywhere.
+    #[must_use]
+    pub fn inline(&self, file: usize, offset: u32, files: &impl Files) -> Option<Refactoring> {
+        let (Symbol::Set(index), span) = self.symbol(file, offset)? else { return None };
+        let set = self.checked.names.sets.get(index)?;
+        let id = self.files().get(file)?.id;
+        let here = Location::new(id, span);
+        let item = self.files().get(set.file)?.parsed.tree.items.get(set.item)?;
+        let ItemKind::Let(tree) = &item.kind else { return None };
+        let terms = tree.terms.as_deref()?;
+        let text = terms.first()?.span().to(terms.last()?.span()).of(self.source(set.file));
+        if text.contains("//") {
+            return None;
+        }
+        let everywhere = here == set.location;
+        let uses = self.uses(&Symbol::Set(index)).into_iter().filter(|one| !one.is_definition);
+        let places: Vec<Location> =
+            uses.map(|one| one.location).filter(|place| everywhere || *place == here).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let mut edits: Vec<(Location, String)> = places
+            .iter()
+            .map(|place| {
+                let before = self.checked.sources().file(place.file).text().get(..place.span.start as usize);
+                let alone = before.is_some_and(|before| before.trim_end().ends_with("except"));
+                let text = if alone && terms.len() > 1 { format!("({text})") } else { text.to_owned() };
+                (*place, text)
+            })
+            .collect();
+        let title = if everywhere {
+            let start = item.docs.first().map_or(item.span.start, |docs| docs.start);
+            let source = self.source(set.file);
+            let rest = source.get(item.span.end as usize..)?;
+            let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
+            let end = item.span.end + u32::try_from(blank).ok()?;
+            edits.push((Location::new(set.location.file, Span::new(start, end)), String::new()));
+            format!("Inline `{}` everywhere, and remove it", set.name)
+        } else {
+            format!("Inline `{}`", set.name)
+        };
+        self.keeps_meaning(&edits, files).then_some(Refactoring { title, edits, kind: Kind::Inline })
+    }
+
+    /// Whether the program says the same after some edits.
+    fn keeps_meaning(&self, edits: &[(Location, String)], files: &impl Files) -> bool {
+        let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
+        let loaded = load(&Edited::new(self, edits, files), &roots);
+        let resolved = resolve(&loaded);
+        let errors = |found: &[npc_diagnostics::Diagnostic]| {
+            found.iter().filter(|own| own.code.level == Level::Error).count()
+        };
+        errors(&loaded.diagnostics) + errors(&resolved.diagnostics)
+            == errors(&self.checked.report.diagnostics)
+            && same(&self.checked.program, &resolved.program)
+    }
+}
+
+/// Whether two programs say the same, wherever it stands.
+fn same(one: &npc_program::Program, other: &npc_program::Program) -> bool {
+    let pods = |a: &PodTerm, b: &PodTerm| a.selector == b.selector && a.scope == b.scope;
+    let all_pods = |a: &[std::sync::Arc<PodTerm>], b: &[std::sync::Arc<PodTerm>]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| pods(a, b))
+    };
+    let peer = |a: &Peer, b: &Peer| match (a, b) {
+        (Peer::Anywhere { except: a, .. }, Peer::Anywhere { except: b, .. }) => a == b,
+        (Peer::Pods(a), Peer::Pods(b)) => pods(a, b),
+        (Peer::Block(a), Peer::Block(b)) => a.block == b.block,
+        _ => false,
+    };
+    let peers = |a: &[Peer], b: &[Peer]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| peer(a, b));
+    let ports =
+        |a: &[PortTerm], b: &[PortTerm]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.port == b.port);
+    let policies = one.policies.len() == other.policies.len()
+        && one.policies.iter().zip(&other.policies).all(|(a, b)| {
+            a.name == b.name
+                && all_pods(&a.subjects, &b.subjects)
+                && a.rules.len() == b.rules.len()
+                && a.rules.iter().zip(&b.rules).all(|(a, b)| {
+                    (a.action, a.direction) == (b.action, b.direction)
+                        && peers(&a.peers, &b.peers)
+                        && ports(&a.ports, &b.ports)
+                })
+        });
+    let asserts = one.asserts.len() == other.asserts.len()
+        && one.asserts.iter().zip(&other.asserts).all(|(a, b)| {
+            all_pods(&a.sources, &b.sources)
+                && peers(&a.destinations, &b.destinations)
+                && ports(&a.ports, &b.ports)
+        });
+    let tests = one.tests.len() == other.tests.len()
+        && one.tests.iter().zip(&other.tests).all(|(a, b)| {
+            a.expectations.len() == b.expectations.len()
+                && a.expectations.iter().zip(&b.expectations).all(|(a, b)| {
+                    a.source == b.source && a.destination == b.destination && ports(&a.ports, &b.ports)
+                })
+        });
+    policies && asserts && tests
+}
+
+/// The lists of an item.
+fn lists(item: &Item, source: &str) -> Vec<List> {
+    let mut found = Vec::new();
+    let port =
+        |word: &Word| Member { span: word.span, is_name: !word.span.of(source).contains('/'), fits: true };
+    let ports = |words: &[Word]| List { what: "ports", members: words.iter().map(port).collect() };
+    let mut peers = |list: Vec<Member>, trees: &mut dyn Iterator<Item = &[Address]>| {
+        found.push(List { what: "peers", members: list });
+        for tree in trees {
+            addresses(tree, source, &mut found);
+        }
+    };
+    match &item.kind {
+        ItemKind::Policy(policy) => {
+            peers(policy.subject.iter().map(|own| term(own, source)).collect(), &mut std::iter::empty());
+            for statement in &policy.statements {
+                let Statement::Rule(rule) = statement else { continue };
+                let list = rule.peers.iter().map(|own| peer(own, source)).collect();
+                peers(list, &mut rule.peers.iter().map(except_of));
+            }
+            for statement in &policy.statements {
+                if let Statement::Rule(rule) = statement {
+                    found.push(ports(&rule.ports));
+                }
+            }
+        }
+        ItemKind::Let(set) => {
+            let terms = set.terms.as_deref().unwrap_or_default();
+            peers(terms.iter().map(|own| term(own, source)).collect(), &mut std::iter::empty());
+        }
+        ItemKind::Assert(own) => {
+            peers(vec![term(&own.source, source)], &mut std::iter::empty());
+            peers(vec![peer(&own.destination, source)], &mut std::iter::once(except_of(&own.destination)));
+            found.push(ports(&own.ports));
+        }
+        _ => {}
+    }
+    found
+}
+
+fn except_of(peer: &PeerTree) -> &[Address] {
+    match peer {
+        PeerTree::Anywhere { except, .. } => except,
+        PeerTree::Term(Term::Word(word)) => &word.except,
+        PeerTree::Term(Term::Pods(_)) => &[],
+    }
+}
+
+fn addresses(list: &[Address], source: &str, found: &mut Vec<List>) {
+    let member = |own: &Address| Member {
+        span: own.span,
+        is_name: own.except.is_empty()
+            && !npc_program::values::address::looks_like_address(own.word.span.of(source)),
+        fits: true,
+    };
+    if !list.is_empty() {
+        found.push(List { what: "addresses", members: list.iter().map(member).collect() });
+    }
+}
+
+fn peer(peer: &PeerTree, source: &str) -> Member {
+    match peer {
+        PeerTree::Anywhere { span, .. } => Member { span: *span, is_name: false, fits: false },
+        PeerTree::Term(own) => term(own, source),
+    }
+}
+
+fn term(term: &Term, source: &str) -> Member {
+    let is_name = match term {
+        Term::Pods(_) => false,
+        Term::Word(own) => {
+            let text = own.word.span.of(source);
+            own.scope.is_none()
+                && own.except.is_empty()
+                && !npc_program::values::address::looks_like_address(text)
+                && !npc_program::values::port::looks_like_port(text)
+        }
+    };
+    Member { span: term.span(), is_name, fits: true }
+}
+
+/// A text that was pasted as YAML, as a program; or why it is none.
+///
+/// # Errors
+///
+/// What of it a program cannot say, in words.
+pub fn from_yaml(text: &str) -> Result<String, String> {
+    let import = npc_driver::import(FileId(0), text);
+    let mut found = import.diagnostics.clone();
+    found.extend(import.conflicts());
+    if let Some(first) = found.iter().find(|own| own.level == Level::Error) {
+        return Err(first.message.clone());
+    }
+    if import.policies.is_empty() {
+        return Err("there is no policy in it".to_owned());
+    }
+    let (written, _) = import.to_text();
+    npc_format::format(FileId(0), &written).map_err(|_| "it cannot be written as a program".to_owned())
+}

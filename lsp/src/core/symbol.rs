@@ -1,0 +1,336 @@
+//! What is meant at a place, where it is defined, and everywhere else that it is meant.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use npc_diagnostics::{Diagnostic, Level, Location, Span};
+use npc_program::{Files, Known, Meaning, Names, ReadError, load, resolve};
+use npc_syntax::ast::{ItemKind, TestEntry};
+use npc_syntax::{Object, Role, words};
+
+use super::program::{Found, Program};
+
+/// What a word means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Symbol {
+    /// A set, by its index.
+    Set(usize),
+    /// A policy, by its name.
+    Policy(String),
+    /// A label of pods or of namespaces; one of its values.
+    Label {
+        /// Whose.
+        of: Object,
+        /// The key.
+        key: String,
+        /// The value, where one is meant.
+        value: Option<String>,
+    },
+    /// A namespace, or a pattern of names.
+    Namespace(String),
+    /// A pod of a test.
+    TestPod {
+        /// The file, by its index.
+        file: usize,
+        /// Where the test begins.
+        test: u32,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        pod: String,
+    },
+    /// A file that is imported, by its index.
+    File(usize),
+}
+
+/// A place where something is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The place.
+    pub location: Location,
+    /// Whether it is defined there.
+    pub is_definition: bool,
+}
+
+/// Why something is not renamed, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+impl Program {
+    /// What is meant at a place, with the word that means it.
+    #[must_use]
+    pub fn symbol(&self, file: usize, offset: u32) -> Option<(Symbol, Span)> {
+        let found = self.word(file, offset)?;
+        let mut span = found.word.span;
+        let symbol = self.meaning(&found, offset)?;
+        if let Symbol::TestPod { namespace, .. } = &symbol
+            && found.role == Role::End
+        {
+            span.start += namespace.len() as u32 + 1;
+        }
+        Some((symbol, span))
+    }
+
+    fn meaning(&self, found: &Found<'_>, offset: u32) -> Option<Symbol> {
+        let Found { file, item, role, word } = *found;
+        let text = self.says(file, word);
+        let id = self.files().get(file)?.id;
+        Some(match role {
+            Role::ImportPath => {
+                let imports = &self.files().get(file)?.imports;
+                Symbol::File(imports.iter().find(|(_, place)| *place == Location::new(id, word.span))?.0)
+            }
+            Role::SetName | Role::Member | Role::Address | Role::Port => {
+                match self.checked.names.meaning(file, &text)? {
+                    Meaning::Set(set) | Meaning::Ambiguous(set, _) => Symbol::Set(set),
+                }
+            }
+            Role::PolicyName => Symbol::Policy(text),
+            Role::LabelKey(of) => Symbol::Label { of, key: text, value: None },
+            Role::LabelValue { of, key } => {
+                Symbol::Label { of, key: self.says(file, key), value: Some(text) }
+            }
+            Role::Namespace | Role::TestNamespace => Symbol::Namespace(text),
+            Role::TestPod => {
+                let ItemKind::Test(test) = &item.kind else { return None };
+                let pod = test.entries.iter().find_map(|entry| match entry {
+                    TestEntry::Pod(pod) if pod.name == word => Some(pod),
+                    _ => None,
+                })?;
+                let namespace = self.says(file, pod.namespace);
+                Symbol::TestPod { file, test: item.span.start, namespace, pod: text }
+            }
+            Role::End => match self.checked.names.meaning(file, &text) {
+                Some(Meaning::Set(set) | Meaning::Ambiguous(set, _)) => Symbol::Set(set),
+                None => {
+                    let (namespace, pod) = text.split_once('/')?;
+                    if offset <= word.span.start + namespace.len() as u32 {
+                        Symbol::Namespace(namespace.to_owned())
+                    } else {
+                        let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+                        Symbol::TestPod { file, test: item.span.start, namespace, pod }
+                    }
+                }
+            },
+            _ => return None,
+        })
+    }
+
+    /// Every place where something is meant, in the order of files and lines.
+    #[must_use]
+    pub fn uses(&self, symbol: &Symbol) -> Vec<Use> {
+        let mut found = Vec::new();
+        if let Symbol::Set(set) = symbol {
+            self.checked.names.visit(&self.checked.loaded, &mut |meaning, location| {
+                let own = match meaning {
+                    Meaning::Set(own) => own == *set,
+                    Meaning::Ambiguous(one, other) => one == *set || other == *set,
+                };
+                if own {
+                    let name = self.checked.names.sets.get(*set).map(|set| set.location);
+                    found.push(Use { location, is_definition: name == Some(location) });
+                }
+            });
+        } else {
+            for (index, file) in self.files().iter().enumerate() {
+                for item in &file.parsed.tree.items {
+                    words(item, &mut |role, word| {
+                        let word = Found { file: index, item, role, word };
+                        found.extend(self.use_of(symbol, &word, Location::new(file.id, word.word.span)));
+                    });
+                }
+            }
+        }
+        found.sort_by_key(|one| one.location);
+        found
+    }
+
+    fn use_of(&self, symbol: &Symbol, found: &Found<'_>, location: Location) -> Option<Use> {
+        let one = |is_definition| Some(Use { location, is_definition });
+        let text = || self.says(found.file, found.word);
+        let part = |from: usize, to: usize| {
+            let span = Span::new(location.span.start + from as u32, location.span.start + to as u32);
+            Location::new(location.file, span)
+        };
+        match (symbol, found.role) {
+            (Symbol::Policy(name), Role::PolicyName) if text() == *name => one(true),
+            (Symbol::Label { of, key, value: None }, Role::LabelKey(own)) if own == *of && text() == *key => {
+                one(false)
+            }
+            (Symbol::Label { of, key, value: Some(value) }, Role::LabelValue { of: own, key: own_key })
+                if own == *of && text() == *value && self.says(found.file, own_key) == *key =>
+            {
+                one(false)
+            }
+            (Symbol::Namespace(name), Role::Namespace | Role::TestNamespace) if text() == *name => {
+                one(found.role == Role::TestNamespace)
+            }
+            (Symbol::Namespace(name), Role::End) => {
+                let text = text();
+                let (namespace, _) = text.split_once('/')?;
+                let is_pod = self.checked.names.meaning(found.file, &text).is_none()
+                    && !npc_program::values::address::looks_like_address(&text);
+                (is_pod && namespace == name)
+                    .then(|| Use { location: part(0, namespace.len()), is_definition: false })
+            }
+            (Symbol::TestPod { file, test, namespace, pod }, role)
+                if *file == found.file && *test == found.item.span.start =>
+            {
+                match role {
+                    Role::TestPod => {
+                        let own = self.meaning(found, found.word.span.start);
+                        (own.as_ref() == Some(symbol)).then_some(Use { location, is_definition: true })
+                    }
+                    Role::End => {
+                        let text = text();
+                        let (own, name) = text.split_once('/')?;
+                        (own == namespace && name == pod)
+                            .then(|| Use { location: part(own.len() + 1, text.len()), is_definition: false })
+                    }
+                    _ => None,
+                }
+            }
+            (Symbol::File(imported), Role::ImportPath) => {
+                let imports = &self.files().get(found.file)?.imports;
+                imports
+                    .iter()
+                    .any(|(target, place)| target == imported && *place == location)
+                    .then(|| Use { location, is_definition: false })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where something is defined.
+    #[must_use]
+    pub fn definitions(&self, symbol: &Symbol) -> Vec<Location> {
+        match symbol {
+            Symbol::Set(set) => {
+                self.checked.names.sets.get(*set).map(|set| set.location).into_iter().collect()
+            }
+            Symbol::File(file) => {
+                let start = Span::new(0, 0);
+                self.files().get(*file).map(|file| Location::new(file.id, start)).into_iter().collect()
+            }
+            Symbol::Label { .. } => Vec::new(),
+            _ => self.uses(symbol).iter().filter(|one| one.is_definition).map(|one| one.location).collect(),
+        }
+    }
+
+    /// Whether something may be renamed here: what has its name from this program.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    pub fn may_rename(&self, symbol: &Symbol) -> Result<(), Refusal> {
+        let no = |why: &str| Err(Refusal(why.to_owned()));
+        match symbol {
+            Symbol::Set(_) | Symbol::Policy(_) | Symbol::TestPod { .. } => Ok(()),
+            Symbol::Label { .. } => no("labels have their names from the cluster"),
+            Symbol::Namespace(_) => no("namespaces have their names from the cluster"),
+            Symbol::File(_) => no("a file is renamed where it lies; its imports follow it then"),
+        }
+    }
+
+    /// The places to write a new name at. It is tried first: what the names of the whole program mean stays,
+    /// and there is no mistake that was not there before.
+    ///
+    /// # Errors
+    ///
+    /// Why the name cannot be taken.
+    pub fn rename(&self, symbol: &Symbol, name: &str, files: &impl Files) -> Result<Vec<Location>, Refusal> {
+        self.may_rename(symbol)?;
+        if let Symbol::Set(set) = symbol
+            && let Some(twice) = self.checked.names.sets.get(*set)
+            && self.checked.report.diagnostics.iter().any(|found| {
+                found.code.id == "NP0202" && found.labels.iter().any(|label| label.location == twice.location)
+            })
+        {
+            return Err(Refusal(format!(
+                "`{}` means two sets somewhere: say first which is meant",
+                twice.name
+            )));
+        }
+        let places: Vec<Location> = self.uses(symbol).iter().map(|one| one.location).collect();
+        let edits = places.iter().map(|place| (*place, name.to_owned())).collect::<Vec<_>>();
+        self.keeps_names(&edits, files)?;
+        Ok(places)
+    }
+
+    /// Tries edits: what every name means stays, and no mistake is new.
+    fn keeps_names(&self, edits: &[(Location, String)], files: &impl Files) -> Result<(), Refusal> {
+        let edited = Edited::new(self, edits, files);
+        let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
+        let loaded = load(&edited, &roots);
+        let resolved = resolve(&loaded);
+        let errors: Vec<&Diagnostic> =
+            loaded.diagnostics.iter().chain(&resolved.diagnostics).filter(is_error).collect();
+        // What is told of the new name is told in other words.
+        if errors.len() > self.checked.report.diagnostics.iter().filter(is_error).count() {
+            let new = errors.iter().find(|own| self.is_new(own)).or(errors.first());
+            return Err(Refusal(new.map_or_else(String::new, |own| own.message.clone())));
+        }
+        let meanings = |names: &Names, loaded: &npc_program::Loaded| {
+            let mut all = Vec::new();
+            names.visit(loaded, &mut |meaning, _| all.push(meaning));
+            all
+        };
+        if meanings(&self.checked.names, &self.checked.loaded) != meanings(&resolved.names, &loaded) {
+            return Err(Refusal(
+                "another set has this name, and one would be taken for the other".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_new(&self, error: &Diagnostic) -> bool {
+        let known = &self.checked.report.diagnostics;
+        !known.iter().any(|own| own.code == error.code && own.message == error.message)
+    }
+
+    /// The texts of a program's files after some edits.
+    #[must_use]
+    pub fn edited(&self, edits: &[(Location, String)]) -> BTreeMap<PathBuf, String> {
+        let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
+        let mut edits: Vec<&(Location, String)> = edits.iter().collect();
+        edits.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+        for (place, by) in edits {
+            let source = self.checked.sources().file(place.file);
+            let name = PathBuf::from(source.name());
+            let text = texts.entry(name).or_insert_with(|| source.text().to_owned());
+            if text.get(place.span.range()).is_some() {
+                text.replace_range(place.span.range(), by);
+            }
+        }
+        texts
+    }
+}
+
+fn is_error(found: &&Diagnostic) -> bool {
+    found.code.level == Level::Error
+}
+
+/// The files of a program with some edits.
+pub(super) struct Edited<'f, F> {
+    texts: BTreeMap<PathBuf, String>,
+    files: &'f F,
+}
+
+impl<'f, F: Files> Edited<'f, F> {
+    pub(super) fn new(program: &Program, edits: &[(Location, String)], files: &'f F) -> Self {
+        Self { texts: program.edited(edits), files }
+    }
+}
+
+impl<F: Files> Files for Edited<'_, F> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        match self.texts.get(std::path::Path::new(path)) {
+            Some(text) => Ok(text.as_bytes().to_vec()),
+            None => self.files.read(path),
+        }
+    }
+
+    fn known(&self, path: &str) -> Option<Known> {
+        if self.texts.contains_key(std::path::Path::new(path)) { None } else { self.files.known(path) }
+    }
+}

@@ -1,0 +1,610 @@
+//! The requests and notifications of the protocol, each handed on to who can answer it.
+
+use tower_lsp::LanguageServer;
+use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
+use tower_lsp::ls_types::*;
+
+use super::state::Editor;
+use super::{Open, Server, path_of};
+use crate::capability::lenses::{COMMANDS, RUN_TEST, SHOW_PODS, SHOW_YAML};
+use crate::capability::tests::{RunParams, RunResult};
+use crate::capability::views::{PolicyParams, Shown};
+use crate::capability::{
+    actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links, names,
+    selection_ranges, semantic_tokens, signature, symbols,
+};
+use crate::convert::{self, offset, place, span};
+use crate::core::complete::complete;
+use crate::core::symbol::Refusal;
+use crate::core::text::{Encoding, Text};
+
+/// What the server can do, for an editor.
+fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabilities {
+    let sync = TextDocumentSyncOptions {
+        open_close: Some(true),
+        change: Some(TextDocumentSyncKind::INCREMENTAL),
+        save: Some(TextDocumentSyncSaveOptions::Supported(true)),
+        ..TextDocumentSyncOptions::default()
+    };
+    let kinds = vec![
+        CodeActionKind::QUICKFIX,
+        CodeActionKind::REFACTOR_EXTRACT,
+        CodeActionKind::REFACTOR_INLINE,
+        CodeActionKind::REFACTOR_REWRITE,
+        CodeActionKind::SOURCE_FIX_ALL,
+    ];
+    // An editor that has a command of this name does it itself.
+    let commands = COMMANDS.iter().filter(|command| !editor.has(command) && **command != SHOW_YAML);
+    let triggers = [" ", "\"", "/", "(", "{", ","].map(str::to_owned).to_vec();
+    ServerCapabilities {
+        position_encoding: Some(match encoding {
+            Encoding::Utf8 => PositionEncodingKind::UTF8,
+            Encoding::Utf16 => PositionEncodingKind::UTF16,
+        }),
+        text_document_sync: Some(TextDocumentSyncCapability::Options(sync)),
+        completion_provider: Some(CompletionOptions {
+            trigger_characters: Some(triggers),
+            ..CompletionOptions::default()
+        }),
+        hover_provider: Some(HoverProviderCapability::Simple(true)),
+        signature_help_provider: Some(SignatureHelpOptions {
+            trigger_characters: Some(vec!["=".to_owned(), "{".to_owned()]),
+            ..SignatureHelpOptions::default()
+        }),
+        declaration_provider: Some(DeclarationCapability::Simple(true)),
+        definition_provider: Some(OneOf::Left(true)),
+        references_provider: Some(OneOf::Left(true)),
+        document_highlight_provider: Some(OneOf::Left(true)),
+        document_symbol_provider: Some(OneOf::Left(true)),
+        workspace_symbol_provider: Some(OneOf::Left(true)),
+        rename_provider: Some(OneOf::Right(RenameOptions {
+            prepare_provider: Some(true),
+            work_done_progress_options: WorkDoneProgressOptions::default(),
+        })),
+        code_action_provider: Some(CodeActionProviderCapability::Options(CodeActionOptions {
+            code_action_kinds: Some(kinds),
+            ..CodeActionOptions::default()
+        })),
+        code_lens_provider: Some(CodeLensOptions { resolve_provider: Some(false) }),
+        document_link_provider: Some(DocumentLinkOptions {
+            resolve_provider: Some(false),
+            work_done_progress_options: WorkDoneProgressOptions::default(),
+        }),
+        document_formatting_provider: Some(OneOf::Left(true)),
+        document_range_formatting_provider: Some(OneOf::Left(true)),
+        document_on_type_formatting_provider: Some(DocumentOnTypeFormattingOptions {
+            first_trigger_character: "}".to_owned(),
+            more_trigger_character: None,
+        }),
+        folding_range_provider: Some(FoldingRangeProviderCapability::Simple(true)),
+        selection_range_provider: Some(SelectionRangeProviderCapability::Simple(true)),
+        call_hierarchy_provider: Some(CallHierarchyServerCapability::Simple(true)),
+        inlay_hint_provider: Some(OneOf::Left(true)),
+        semantic_tokens_provider: Some(SemanticTokensServerCapabilities::SemanticTokensOptions(
+            SemanticTokensOptions {
+                legend: semantic_tokens::legend(),
+                range: Some(true),
+                full: Some(SemanticTokensFullOptions::Delta { delta: Some(true) }),
+                work_done_progress_options: WorkDoneProgressOptions::default(),
+            },
+        )),
+        diagnostic_provider: editor.pulls.then(|| {
+            DiagnosticServerCapabilities::Options(DiagnosticOptions {
+                identifier: Some("npc".to_owned()),
+                inter_file_dependencies: true,
+                workspace_diagnostics: false,
+                work_done_progress_options: WorkDoneProgressOptions::default(),
+            })
+        }),
+        execute_command_provider: Some(ExecuteCommandOptions {
+            commands: commands.map(|command| (*command).to_owned()).collect(),
+            work_done_progress_options: WorkDoneProgressOptions::default(),
+        }),
+        ..ServerCapabilities::default()
+    }
+}
+
+fn refused(Refusal(why): Refusal) -> Error {
+    Error { code: ErrorCode::ServerError(-32803), message: why.into(), data: None }
+}
+
+/// The key by which a state of diagnostics is known again.
+fn key(found: &[Diagnostic]) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(found).unwrap_or_default().hash(&mut hasher);
+    format!("{:x}", hasher.finish())
+}
+
+impl LanguageServer for Server {
+    #[allow(deprecated, reason = "older editors say their folder so")]
+    async fn initialize(&self, parameters: InitializeParams) -> Result<InitializeResult> {
+        let (editor, encoding) = Editor::new(&parameters);
+        let folders = parameters.workspace_folders.as_ref();
+        let root = folders.and_then(|folders| folders.first()).map(|folder| folder.uri.clone());
+        let root = root.or(parameters.root_uri).as_ref().and_then(path_of);
+        let capabilities = capabilities(&editor, encoding);
+        {
+            let mut state = self.state();
+            (state.editor, state.encoding, state.root) = (editor, encoding, root);
+        }
+        if let Some(options) = parameters.initialization_options
+            && let Some(cluster) = options.get("cluster").and_then(serde_json::Value::as_str)
+            && !cluster.is_empty()
+        {
+            let mut state = self.state();
+            let path = state.root.clone().unwrap_or_default().join(cluster);
+            state.workspace.set_cluster(Some(path));
+        }
+        Ok(InitializeResult {
+            capabilities,
+            server_info: Some(ServerInfo {
+                name: "npc".to_owned(),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            }),
+            ..InitializeResult::default()
+        })
+    }
+
+    async fn initialized(&self, _: InitializedParams) {
+        self.state().checks = true;
+        tokio::spawn(self.clone().check_on_change());
+        self.watch().await;
+        self.settings().await;
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn did_open(&self, parameters: DidOpenTextDocumentParams) {
+        let document = parameters.text_document;
+        let Some(path) = path_of(&document.uri) else { return };
+        self.edit(|state| {
+            state.workspace.set(path.clone(), Text::new(document.text));
+            state.set_version(&path, Some(document.version));
+            state.touch(Some(&path));
+        });
+    }
+
+    async fn did_change(&self, parameters: DidChangeTextDocumentParams) {
+        let Some(path) = path_of(&parameters.text_document.uri) else { return };
+        self.edit(|state| {
+            // One that was not opened is none of the server's.
+            let Some(document) = state.workspace.document(&path) else { return };
+            let mut text = document.text().clone();
+            for change in &parameters.content_changes {
+                let range = change.range.map(|range| (place(range.start), place(range.end)));
+                text = text.edited(range, &change.text, state.encoding);
+            }
+            state.workspace.set(path.clone(), text);
+            state.set_version(&path, Some(parameters.text_document.version));
+            state.touch(Some(&path));
+        });
+    }
+
+    async fn did_save(&self, parameters: DidSaveTextDocumentParams) {
+        let Some(path) = path_of(&parameters.text_document.uri) else { return };
+        // The configuration may have been open too.
+        if path.file_name().is_some_and(|name| name == npc_project::CONFIG) {
+            self.edit(|state| {
+                state.workspace.changed(Some(&path));
+                state.touch(None);
+            });
+        }
+    }
+
+    async fn did_close(&self, parameters: DidCloseTextDocumentParams) {
+        let Some(path) = path_of(&parameters.text_document.uri) else { return };
+        self.edit(|state| {
+            state.touch(Some(&path));
+            state.workspace.close(&path);
+            state.set_version(&path, None);
+        });
+    }
+
+    async fn did_change_watched_files(&self, parameters: DidChangeWatchedFilesParams) {
+        self.edit(|state| {
+            for change in &parameters.changes {
+                let Some(path) = path_of(&change.uri) else { continue };
+                state.workspace.changed(Some(&path));
+                let is_source = npc_project::is_source(&path);
+                // A configuration, or the cluster, may be many programs'.
+                state.touch(is_source.then_some(&path));
+            }
+        });
+    }
+
+    async fn did_change_configuration(&self, parameters: DidChangeConfigurationParams) {
+        match parameters.settings.get("npc") {
+            Some(own) => self.take_settings(own).await,
+            None => self.settings().await,
+        }
+    }
+
+    async fn diagnostic(
+        &self,
+        parameters: DocumentDiagnosticParams,
+    ) -> Result<DocumentDiagnosticReportResult> {
+        let path = path_of(&parameters.text_document.uri);
+        let mut found = Vec::new();
+        if let Some(path) = path {
+            self.program(&path).await?;
+            found = self.state().found(&path).unwrap_or_default().to_vec();
+        }
+        let id = key(&found);
+        let report = if parameters.previous_result_id.as_deref() == Some(&id) {
+            DocumentDiagnosticReport::Unchanged(RelatedUnchangedDocumentDiagnosticReport {
+                related_documents: None,
+                unchanged_document_diagnostic_report: UnchangedDocumentDiagnosticReport { result_id: id },
+            })
+        } else {
+            DocumentDiagnosticReport::Full(RelatedFullDocumentDiagnosticReport {
+                related_documents: None,
+                full_document_diagnostic_report: FullDocumentDiagnosticReport {
+                    result_id: Some(id),
+                    items: found,
+                },
+            })
+        };
+        Ok(DocumentDiagnosticReportResult::Report(report))
+    }
+
+    async fn completion(&self, parameters: CompletionParams) -> Result<Option<CompletionResponse>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
+        let Some(path) = path_of(&text_document.uri) else { return Ok(None) };
+        // What there is, is known from the program as it was: nobody waits for a check to type on.
+        let (program, disk, folder, can) = {
+            let state = self.state();
+            let folder = state.workspace.folder(&path);
+            (state.program(&path, true), state.workspace.disk().clone(), folder, state.editor.completion)
+        };
+        let found = self.ask_text(&text_document.uri, move |open| {
+            let text = open.document.text();
+            let at = offset(text, position, open.encoding);
+            let known = program.as_deref().and_then(|program| Some((program, program.file(&open.path)?)));
+            let beside = |end: &str| links::beside(&disk, &folder, &open.path, end);
+            completion::list(complete(text.text(), at, known, &beside), text, open.encoding, can)
+        });
+        Ok(found.await?.map(CompletionResponse::List))
+    }
+
+    async fn hover(&self, parameters: HoverParams) -> Result<Option<Hover>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
+        let found = self.ask(&text_document.uri, move |places, file, _| {
+            hover::hover(places, file, at(places, file, position))
+        });
+        Ok(found.await?.flatten())
+    }
+
+    async fn signature_help(&self, parameters: SignatureHelpParams) -> Result<Option<SignatureHelp>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
+        let found = self.ask_text(&text_document.uri, move |Open { document, encoding, .. }| {
+            let text = document.text();
+            signature::help(text.text(), offset(text, position, *encoding))
+        });
+        Ok(found.await?.flatten())
+    }
+
+    async fn goto_declaration(
+        &self,
+        parameters: request::GotoDeclarationParams,
+    ) -> Result<Option<request::GotoDeclarationResponse>> {
+        self.goto_definition(parameters).await
+    }
+
+    async fn goto_definition(
+        &self,
+        parameters: GotoDefinitionParams,
+    ) -> Result<Option<GotoDefinitionResponse>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
+        let found = self.ask(&text_document.uri, move |places, file, _| {
+            names::definitions(places, file, at(places, file, position))
+        });
+        Ok(found.await?.filter(|found| !found.is_empty()).map(GotoDefinitionResponse::Array))
+    }
+
+    async fn references(&self, parameters: ReferenceParams) -> Result<Option<Vec<Location>>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
+        let definitions = parameters.context.include_declaration;
+        self.ask(&text_document.uri, move |places, file, _| {
+            names::references(places, file, at(places, file, position), definitions)
+        })
+        .await
+    }
+
+    async fn document_highlight(
+        &self,
+        parameters: DocumentHighlightParams,
+    ) -> Result<Option<Vec<DocumentHighlight>>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
+        self.ask(&text_document.uri, move |places, file, _| {
+            names::highlights(places, file, at(places, file, position))
+        })
+        .await
+    }
+
+    async fn prepare_rename(
+        &self,
+        parameters: TextDocumentPositionParams,
+    ) -> Result<Option<PrepareRenameResponse>> {
+        let TextDocumentPositionParams { text_document, position } = parameters;
+        let found = self.ask(&text_document.uri, move |places, file, _| {
+            names::prepare_rename(places, file, at(places, file, position))
+        });
+        found.await?.transpose().map(Option::flatten).map_err(refused)
+    }
+
+    async fn rename(&self, parameters: RenameParams) -> Result<Option<WorkspaceEdit>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
+        let name = parameters.new_name;
+        let found = self.ask(&text_document.uri, move |places, file, workspace| {
+            let files = workspace.files(places.program.folder());
+            names::rename(places, file, at(places, file, position), &name, &files)
+        });
+        found.await?.transpose().map(Option::flatten).map_err(refused)
+    }
+
+    async fn symbol(&self, parameters: WorkspaceSymbolParams) -> Result<Option<WorkspaceSymbolResponse>> {
+        let (programs, encoding) = {
+            let state = self.state();
+            (state.programs(), state.encoding)
+        };
+        let places = programs.iter().map(|program| convert::Places { program, encoding });
+        let found = places.flat_map(|places| names::symbols(places, &parameters.query)).collect();
+        Ok(Some(WorkspaceSymbolResponse::Nested(found)))
+    }
+
+    async fn document_symbol(
+        &self,
+        parameters: DocumentSymbolParams,
+    ) -> Result<Option<DocumentSymbolResponse>> {
+        let found = self.ask_text(&parameters.text_document.uri, |Open { document, encoding, .. }| {
+            symbols::symbols(document.text(), &document.parsed(), *encoding)
+        });
+        Ok(found.await?.map(DocumentSymbolResponse::Nested))
+    }
+
+    async fn folding_range(&self, parameters: FoldingRangeParams) -> Result<Option<Vec<FoldingRange>>> {
+        self.ask_text(&parameters.text_document.uri, |Open { document, .. }| {
+            folding::ranges(document.text(), &document.parsed())
+        })
+        .await
+    }
+
+    async fn selection_range(&self, parameters: SelectionRangeParams) -> Result<Option<Vec<SelectionRange>>> {
+        self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
+            let (text, parsed) = (document.text(), document.parsed());
+            let one = |position| {
+                selection_ranges::around(text, &parsed, offset(text, position, *encoding), *encoding)
+            };
+            parameters.positions.into_iter().map(one).collect()
+        })
+        .await
+    }
+
+    async fn document_link(&self, parameters: DocumentLinkParams) -> Result<Option<Vec<DocumentLink>>> {
+        self.ask_text(&parameters.text_document.uri, |open| {
+            let Open { path, document, encoding } = open;
+            links::links(path, document.text(), &document.parsed(), *encoding)
+        })
+        .await
+    }
+
+    async fn formatting(&self, parameters: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>> {
+        let found = self.ask_text(&parameters.text_document.uri, |Open { document, encoding, .. }| {
+            formatting::edits(document.text(), &document.parsed(), None, *encoding)
+        });
+        Ok(found.await?.flatten())
+    }
+
+    async fn range_formatting(
+        &self,
+        parameters: DocumentRangeFormattingParams,
+    ) -> Result<Option<Vec<TextEdit>>> {
+        let range = parameters.range;
+        let found =
+            self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
+                let text = document.text();
+                let within = span(text, range, *encoding);
+                formatting::edits(text, &document.parsed(), Some(within), *encoding)
+            });
+        Ok(found.await?.flatten())
+    }
+
+    async fn on_type_formatting(
+        &self,
+        parameters: DocumentOnTypeFormattingParams,
+    ) -> Result<Option<Vec<TextEdit>>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
+        let found = self.ask_text(&text_document.uri, move |Open { document, encoding, .. }| {
+            let text = document.text();
+            formatting::on_brace(text, &document.parsed(), offset(text, position, *encoding), *encoding)
+        });
+        Ok(found.await?.flatten())
+    }
+
+    async fn code_action(&self, parameters: CodeActionParams) -> Result<Option<CodeActionResponse>> {
+        let only = parameters.context.only.unwrap_or_default();
+        let wanted = move |kind: &CodeActionKind| {
+            let is_of = |own: &CodeActionKind| {
+                let rest = kind.as_str().strip_prefix(own.as_str());
+                rest.is_some_and(|rest| own.as_str().is_empty() || rest.is_empty() || rest.starts_with('.'))
+            };
+            only.is_empty() || only.iter().any(is_of)
+        };
+        let (range, uri) = (parameters.range, parameters.text_document.uri);
+        let renames = self.state().editor.has(actions::RENAME);
+        let address = uri.clone();
+        let found = self.ask(&uri, move |places, file, workspace| {
+            let Some(id) = places.program.files().get(file).map(|own| own.id) else { return Vec::new() };
+            let text = places.program.text(id);
+            let within = span(text, range, places.encoding);
+            let files = workspace.files(places.program.folder());
+            let mut found = actions::repairs(places, file, within);
+            if wanted(&CodeActionKind::REFACTOR_EXTRACT) || wanted(&CodeActionKind::REFACTOR_INLINE) {
+                found.extend(actions::refactorings(places, file, within, &files, renames));
+            }
+            found.extend(actions::convert(&address, text, within, places.encoding));
+            // Asked for by name only: it is no answer to one place.
+            if wanted(&CodeActionKind::SOURCE_FIX_ALL) {
+                found.extend(actions::repair_all(places, file));
+            }
+            found.retain(|action| action.kind.as_ref().is_none_or(&wanted));
+            found
+        });
+        Ok(found.await?.map(|found| found.into_iter().map(CodeActionOrCommand::CodeAction).collect()))
+    }
+
+    async fn code_lens(&self, parameters: CodeLensParams) -> Result<Option<Vec<CodeLens>>> {
+        let yaml = self.state().editor.has(SHOW_YAML);
+        let found = self.ask(&parameters.text_document.uri, move |places, file, _| {
+            let mut found = lenses::lenses(places, file);
+            // The server has no view of its own for it.
+            found.retain(|lens| yaml || lens.command.as_ref().is_some_and(|own| own.command != SHOW_YAML));
+            found
+        });
+        found.await
+    }
+
+    async fn inlay_hint(&self, parameters: InlayHintParams) -> Result<Option<Vec<InlayHint>>> {
+        let range = parameters.range;
+        self.ask(&parameters.text_document.uri, move |places, file, _| {
+            let Some(id) = places.program.files().get(file).map(|own| own.id) else { return Vec::new() };
+            inlay_hints::hints(places, file, span(places.program.text(id), range, places.encoding))
+        })
+        .await
+    }
+
+    async fn semantic_tokens_full(
+        &self,
+        parameters: SemanticTokensParams,
+    ) -> Result<Option<SemanticTokensResult>> {
+        let found = self.tokens(&parameters.text_document.uri).await?;
+        Ok(found
+            .map(|(id, data, _)| SemanticTokensResult::Tokens(SemanticTokens { result_id: Some(id), data })))
+    }
+
+    async fn semantic_tokens_full_delta(
+        &self,
+        parameters: SemanticTokensDeltaParams,
+    ) -> Result<Option<SemanticTokensFullDeltaResult>> {
+        let Some((id, data, before)) = self.tokens(&parameters.text_document.uri).await? else {
+            return Ok(None);
+        };
+        let known = before.filter(|(own, _)| *own == parameters.previous_result_id);
+        Ok(Some(match known {
+            Some((_, before)) => SemanticTokensFullDeltaResult::TokensDelta(SemanticTokensDelta {
+                result_id: Some(id),
+                edits: semantic_tokens::delta(&before, &data),
+            }),
+            None => SemanticTokensFullDeltaResult::Tokens(SemanticTokens { result_id: Some(id), data }),
+        }))
+    }
+
+    async fn semantic_tokens_range(
+        &self,
+        parameters: SemanticTokensRangeParams,
+    ) -> Result<Option<SemanticTokensRangeResult>> {
+        let range = parameters.range;
+        let found =
+            self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
+                let text = document.text();
+                let within = span(text, range, *encoding);
+                semantic_tokens::tokens(text, &document.parsed(), Some(within), *encoding)
+            });
+        let tokens = |data| SemanticTokensRangeResult::Tokens(SemanticTokens { result_id: None, data });
+        Ok(found.await?.map(tokens))
+    }
+
+    async fn prepare_call_hierarchy(
+        &self,
+        parameters: CallHierarchyPrepareParams,
+    ) -> Result<Option<Vec<CallHierarchyItem>>> {
+        let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
+        let found = self.ask(&text_document.uri, move |places, file, _| {
+            call_hierarchy::prepare(places, file, at(places, file, position))
+        });
+        Ok(found.await?.flatten().map(|item| vec![item]))
+    }
+
+    async fn incoming_calls(
+        &self,
+        parameters: CallHierarchyIncomingCallsParams,
+    ) -> Result<Option<Vec<CallHierarchyIncomingCall>>> {
+        let item = parameters.item;
+        let uri = item.uri.clone();
+        self.ask(&uri, move |places, _, _| call_hierarchy::incoming(places, &item)).await
+    }
+
+    async fn outgoing_calls(
+        &self,
+        parameters: CallHierarchyOutgoingCallsParams,
+    ) -> Result<Option<Vec<CallHierarchyOutgoingCall>>> {
+        let item = parameters.item;
+        let uri = item.uri.clone();
+        self.ask(&uri, move |places, _, _| call_hierarchy::outgoing(places, &item)).await
+    }
+
+    async fn execute_command(&self, parameters: ExecuteCommandParams) -> Result<Option<LSPAny>> {
+        let text = |place: usize| parameters.arguments.get(place).and_then(serde_json::Value::as_str);
+        let wrong = || Error::invalid_params("expected a file's address, and a name");
+        let (Some(uri), Some(name)) = (text(0), text(1).map(str::to_owned)) else { return Err(wrong()) };
+        let text_document = TextDocumentIdentifier { uri: uri.parse().map_err(|_| wrong())? };
+        match parameters.command.as_str() {
+            RUN_TEST => {
+                let ran = self.run_tests(RunParams { text_document, ids: Some(vec![name]) }).await?;
+                match &ran {
+                    Some(RunResult::Ran { results }) => {
+                        for own in results {
+                            let failures = own.failures.iter().map(|failure| failure.message.as_str());
+                            let failures: Vec<&str> = failures.collect();
+                            if own.passed {
+                                self.show(MessageType::INFO, format!("{}: as expected", own.name)).await;
+                            } else {
+                                let text = format!("{}: failed\n{}", own.name, failures.join("\n"));
+                                self.show(MessageType::WARNING, text).await;
+                            }
+                        }
+                    }
+                    Some(RunResult::Not { why }) => self.show(MessageType::WARNING, why.clone()).await,
+                    None => {}
+                }
+                Ok(ran.and_then(|ran| serde_json::to_value(ran).ok()))
+            }
+            SHOW_PODS => {
+                let shown = self.pods(PolicyParams { text_document, policy: name }).await?;
+                match &shown {
+                    Some(Shown::Pods { pods }) => self.show(MessageType::INFO, pods.join("\n")).await,
+                    Some(Shown::Not { why }) => self.show(MessageType::WARNING, why.clone()).await,
+                    _ => {}
+                }
+                Ok(shown.and_then(|shown| serde_json::to_value(shown).ok()))
+            }
+            other => Err(Error::invalid_params(format!("there is no command `{other}`"))),
+        }
+    }
+}
+
+/// The byte of a place in a file of a program.
+fn at(places: convert::Places<'_>, file: usize, position: Position) -> u32 {
+    let id = places.program.files().get(file).map(|own| own.id);
+    id.map_or(0, |id| offset(places.program.text(id), position, places.encoding))
+}
+
+type Tokens = Vec<SemanticToken>;
+
+impl Server {
+    /// The tokens of a file, what they are called, and those that were sent before.
+    async fn tokens(&self, uri: &Uri) -> Result<Option<(String, Tokens, Option<(String, Tokens)>)>> {
+        let found = self.ask_text(uri, |Open { path, document, encoding }| {
+            (path.clone(), semantic_tokens::tokens(document.text(), &document.parsed(), None, *encoding))
+        });
+        let Some((path, data)) = found.await? else { return Ok(None) };
+        let mut state = self.state();
+        let before = state.tokens.remove(&path);
+        let number = before.as_ref().and_then(|(id, _)| id.parse::<u64>().ok()).unwrap_or_default() + 1;
+        state.tokens.insert(path, (number.to_string(), data.clone()));
+        Ok(Some((number.to_string(), data, before)))
+    }
+}

@@ -1,0 +1,234 @@
+//! What changes while the server runs, and who is told what.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tower_lsp::ls_types::{
+    ClientCapabilities, Diagnostic, InitializeParams, PositionEncodingKind, SemanticToken, Uri,
+};
+
+use crate::capability::completion::{ASK_AGAIN, Abilities};
+use crate::capability::diagnostics;
+use crate::convert::{Places, uri};
+use crate::core::program::Program;
+use crate::core::text::Encoding;
+use crate::core::workspace::Workspace;
+
+/// What the editor can do, as it said when it began.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Editor {
+    /// What of completion.
+    pub(super) completion: Abilities,
+    /// It asks for diagnostics itself.
+    pub(super) pulls: bool,
+    /// It watches files where it is asked to.
+    pub(super) watches: bool,
+    /// It can be asked for settings.
+    pub(super) has_settings: bool,
+    /// It shows progress.
+    pub(super) progress: bool,
+    /// It asks again where it is told to: for diagnostics, for hints, for lenses, for tokens.
+    pub(super) refreshes: [bool; 4],
+    /// The commands that it has.
+    pub(super) commands: Vec<String>,
+}
+
+impl Editor {
+    /// As it says, with the encoding of places that suits both.
+    pub(super) fn new(parameters: &InitializeParams) -> (Self, Encoding) {
+        let own: &ClientCapabilities = &parameters.capabilities;
+        let options = parameters.initialization_options.as_ref();
+        let commands: Vec<String> = options
+            .and_then(|options| options.get("commands")?.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|command| command.as_str().map(str::to_owned))
+            .collect();
+        let text = own.text_document.as_ref();
+        let workspace = own.workspace.as_ref();
+        let snippets = text
+            .and_then(|text| text.completion.as_ref()?.completion_item.as_ref()?.snippet_support)
+            .unwrap_or_default();
+        let watched = workspace.and_then(|own| own.did_change_watched_files.as_ref()?.dynamic_registration);
+        let encodings = own.general.as_ref().and_then(|general| general.position_encodings.as_ref());
+        let utf8 = encodings.is_some_and(|offered| offered.contains(&PositionEncodingKind::UTF8));
+        let refreshes = [
+            workspace.and_then(|own| own.diagnostics.as_ref()?.refresh_support),
+            workspace.and_then(|own| own.inlay_hint.as_ref()?.refresh_support),
+            workspace.and_then(|own| own.code_lens.as_ref()?.refresh_support),
+            workspace.and_then(|own| own.semantic_tokens.as_ref()?.refresh_support),
+        ];
+        let editor = Self {
+            completion: Abilities { snippets, asks_again: commands.iter().any(|own| own == ASK_AGAIN) },
+            pulls: text.is_some_and(|text| text.diagnostic.is_some()),
+            watches: watched.unwrap_or_default(),
+            has_settings: workspace.and_then(|own| own.configuration).unwrap_or_default(),
+            progress: own.window.as_ref().and_then(|own| own.work_done_progress).unwrap_or_default(),
+            refreshes: refreshes.map(Option::unwrap_or_default),
+            commands,
+        };
+        (editor, if utf8 { Encoding::Utf8 } else { Encoding::Utf16 })
+    }
+
+    /// Whether it has a command.
+    pub(super) fn has(&self, command: &str) -> bool {
+        self.commands.iter().any(|own| own == command)
+    }
+}
+
+/// A program that was checked.
+#[derive(Debug)]
+struct Checked {
+    /// After which edit.
+    edit: u64,
+    program: Arc<Program>,
+    /// What was found, by file.
+    found: HashMap<PathBuf, Vec<Diagnostic>>,
+}
+
+/// Diagnostics that are to be sent.
+pub(super) type Told = (Uri, Vec<Diagnostic>, Option<i32>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) editor: Editor,
+    pub(super) workspace: Workspace,
+    pub(super) encoding: Encoding,
+    /// The folder that the editor has open.
+    pub(super) root: Option<PathBuf>,
+    /// Whether somebody checks what changed.
+    pub(super) checks: bool,
+    versions: BTreeMap<PathBuf, i32>,
+    /// How often something changed.
+    edits: u64,
+    /// The last edit that each program was touched by.
+    touched: BTreeMap<PathBuf, u64>,
+    checked: BTreeMap<PathBuf, Checked>,
+    /// What was sent last of each file, for which version of it.
+    sent: BTreeMap<PathBuf, (Vec<Diagnostic>, Option<i32>)>,
+    /// The tokens that were sent last of each file, and what they are called.
+    pub(super) tokens: BTreeMap<PathBuf, (String, Vec<SemanticToken>)>,
+}
+
+impl State {
+    /// A file is of another version, or open no more.
+    pub(super) fn set_version(&mut self, path: &Path, version: Option<i32>) {
+        match version {
+            Some(version) => {
+                self.versions.insert(path.to_owned(), version);
+            }
+            None => {
+                self.versions.remove(path);
+                self.tokens.remove(path);
+            }
+        }
+    }
+
+    /// Something changed, in a file or anywhere: the programs that it is of are to be checked again.
+    pub(super) fn touch(&mut self, path: Option<&Path>) {
+        self.edits += 1;
+        for folder in self.workspace.programs() {
+            let is_touched = path.is_none_or(|path| path.starts_with(&folder));
+            if is_touched || !self.touched.contains_key(&folder) {
+                self.touched.insert(folder, self.edits);
+            }
+        }
+    }
+
+    fn touched(&self, folder: &Path) -> u64 {
+        self.touched.get(folder).copied().unwrap_or_default()
+    }
+
+    /// The program that is to be checked next, and after which edit: the one that was touched last. What no
+    /// open file is of is forgotten.
+    pub(super) fn next(&mut self) -> Option<(PathBuf, u64)> {
+        let folders = self.workspace.programs();
+        self.touched.retain(|folder, _| folders.contains(folder));
+        self.checked.retain(|folder, _| folders.contains(folder));
+        let is_stale = |folder: &&PathBuf| {
+            self.checked.get(*folder).is_none_or(|known| known.edit < self.touched(folder))
+        };
+        let stale = folders.iter().filter(is_stale).max_by_key(|folder| self.touched(folder))?;
+        Some((stale.clone(), self.touched(stale)))
+    }
+
+    /// A program was checked as it was after an edit.
+    pub(super) fn take(&mut self, program: Program, edit: u64) {
+        let places = Places { program: &program, encoding: self.encoding };
+        let found = diagnostics::of_program(places);
+        let folder = program.folder().to_owned();
+        self.checked.insert(folder, Checked { edit, program: Arc::new(program), found });
+    }
+
+    /// The program of a file, where it is known as it is now; or as it was last, whatever changed since.
+    pub(super) fn program(&self, path: &Path, stale: bool) -> Option<Arc<Program>> {
+        let folder = self.workspace.folder(path);
+        let known = self.checked.get(&folder)?;
+        (stale || known.edit >= self.touched(&folder)).then(|| Arc::clone(&known.program))
+    }
+
+    /// Whether a program will be checked anyway: one that an open file is of.
+    pub(super) fn is_checked(&self, path: &Path) -> bool {
+        self.checks && self.workspace.programs().contains(&self.workspace.folder(path))
+    }
+
+    /// The programs that are known.
+    pub(super) fn programs(&self) -> Vec<Arc<Program>> {
+        self.checked.values().map(|known| Arc::clone(&known.program)).collect()
+    }
+
+    /// What was found in a file, by the innermost program that it lies in, where that is known as it is now.
+    pub(super) fn found(&self, path: &Path) -> Option<&[Diagnostic]> {
+        let owner = self
+            .checked
+            .keys()
+            .filter(|folder| path.starts_with(folder))
+            .max_by_key(|own| own.as_os_str().len())?;
+        let known = self.checked.get(owner).filter(|known| known.edit >= self.touched(owner))?;
+        Some(known.found.get(path).map_or(&[][..], Vec::as_slice))
+    }
+
+    /// What editors are to be told: of every file of which something else is found than was told, or that is
+    /// of another version. The second value is whether an editor that asks itself has to ask again.
+    pub(super) fn news(&mut self) -> (Vec<Told>, bool) {
+        let mut paths: Vec<PathBuf> = self.sent.keys().chain(self.versions.keys()).cloned().collect();
+        paths.extend(self.checked.values().flat_map(|known| known.found.keys().cloned()));
+        paths.sort_unstable();
+        paths.dedup();
+        let (mut news, mut again) = (Vec::new(), false);
+        for path in paths {
+            let version = self.versions.get(&path).copied();
+            let inside = self.checked.keys().any(|folder| path.starts_with(folder));
+            let found = match self.found(&path) {
+                Some(found) => found.to_vec(),
+                // What lies in no program that is known has none; of one that is being checked, it is told then.
+                None if !inside && version.is_none() => Vec::new(),
+                None => continue,
+            };
+            let before = self.sent.get(&path);
+            if before.is_some_and(|(own, of)| *own == found && *of == version)
+                || before.is_none() && found.is_empty() && version.is_none()
+            {
+                continue;
+            }
+            if self.editor.pulls && version.is_some() {
+                // It asks for those that are open, when they change; not when another file does. What it was
+                // sent before it was open, is taken back.
+                let pushed = before.is_some_and(|(own, of)| of.is_none() && !own.is_empty());
+                again |= before.is_none_or(|(own, of)| *of == version && *own != found);
+                if pushed && let Some(uri) = uri(&path) {
+                    news.push((uri, Vec::new(), version));
+                }
+            } else if let Some(uri) = uri(&path) {
+                news.push((uri, found.clone(), version));
+            }
+            if found.is_empty() && version.is_none() {
+                self.sent.remove(&path);
+            } else {
+                self.sent.insert(path, (found, version));
+            }
+        }
+        (news, again)
+    }
+}
