@@ -149,6 +149,15 @@ impl Names {
         self.find(file, text)
     }
 
+    /// The namespace and the name of the pod that an end of a test's connection is; nothing of what is an
+    /// address, a port or a set.
+    #[must_use]
+    pub fn pod(text: &str) -> Option<(&str, &str)> {
+        let (namespace, name) = text.split_once('/')?;
+        let other = address::looks_like_address(text) || port::Protocol::parse(namespace).is_some();
+        (!other).then_some((namespace, name))
+    }
+
     /// Calls `visit` with every word that names a set, where it is defined and where it is used.
     pub fn visit(&self, loaded: &Loaded, visit: &mut dyn FnMut(Meaning, Location)) {
         for set in 0..self.sets.len() {

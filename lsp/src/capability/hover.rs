@@ -184,15 +184,15 @@ fn token(program: &Program, file: usize, offset: u32) -> Option<(String, Span)> 
 
 /// The page of a code, without its examples.
 fn page(code: &npc_diagnostics::Code) -> String {
-    let mut told = format!("**{}**: {}\n", code.id, code.title());
+    let mut text = String::new();
     let mut fenced = false;
     for line in code.page.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)) {
         if line.starts_with("```") {
             fenced = !fenced;
         } else if !fenced && !line.starts_with('#') {
-            told.push('\n');
-            told.push_str(line);
+            text.push_str(line);
+            text.push('\n');
         }
     }
-    told.trim_end().to_owned()
+    format!("**{}**: {}\n\n{}", code.id, code.title(), text.trim())
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use npc_diagnostics::Span;
+use npc_program::Names;
 use npc_program::values::address::looks_like_address;
 use npc_program::values::port::looks_like_port;
 use npc_syntax::{CommentKind, Parsed, Role, TokenKind, words};
@@ -115,11 +116,11 @@ fn kind(role: Role, text: &str) -> (Kind, u32) {
         Role::PolicyName => (Kind::Class, DECLARATION),
         Role::TestName => (Kind::Function, DECLARATION),
         Role::Priority | Role::PodAddress | Role::PodPort => (Kind::Number, 0),
-        Role::Member | Role::Address | Role::Port | Role::End => match role {
-            _ if looks_like_address(text) || looks_like_port(text) => (Kind::Number, 0),
-            Role::End if text.contains('/') => (Kind::Class, 0),
-            _ => (Kind::Variable, 0),
-        },
+        Role::End if Names::pod(text).is_some() => (Kind::Class, 0),
+        Role::Member | Role::Address | Role::Port | Role::End => {
+            let is_value = looks_like_address(text) || looks_like_port(text);
+            (if is_value { Kind::Number } else { Kind::Variable }, 0)
+        }
         Role::LabelKey(_) | Role::Setting => (Kind::Property, 0),
         Role::LabelValue { .. } | Role::SettingValue { .. } => (Kind::EnumMember, 0),
         Role::Namespace => (Kind::Namespace, 0),

@@ -29,13 +29,14 @@ impl Program {
                         parts.push(self.allowances(policy, direction));
                     }
                 }
-                let said = listed(&parts, "and");
-                let said =
-                    if parts.is_empty() { "are judged as if it were not there".to_owned() } else { said };
-                let open = policy.rules.iter().any(|rule| rule.action == Action::Allow);
-                let end = if parts.is_empty() || !open { "" } else { ", unless another policy allows more" };
                 let audit = if policy.audit.is_some() { "If it were in force: " } else { "" };
-                format!("{audit}{subject} {said}{end}.")
+                match parts.is_empty() {
+                    true => format!("{audit}{subject} are judged as if it were not there."),
+                    false => format!(
+                        "{audit}{subject} {}, unless another policy allows more.",
+                        listed(&parts, "and")
+                    ),
+                }
             }
             Tier::Admin | Tier::Baseline => {
                 parts.extend(policy.rules.iter().map(|rule| self.verdict(rule)));
@@ -55,10 +56,8 @@ impl Program {
         let rules = policy.rules.iter().filter(|rule| rule.direction == direction);
         let rules: Vec<String> = rules.map(|rule| self.peers(rule)).collect();
         match (direction, rules.is_empty()) {
-            (Direction::Ingress, true) => {
-                "may be reached by nobody, unless another policy allows it".to_owned()
-            }
-            (Direction::Egress, true) => "may reach nobody, unless another policy allows it".to_owned(),
+            (Direction::Ingress, true) => "may be reached by nobody".to_owned(),
+            (Direction::Egress, true) => "may reach nobody".to_owned(),
             (Direction::Ingress, false) => format!("may be reached only by {}", listed(&rules, "or by")),
             (Direction::Egress, false) => format!("may reach only {}", listed(&rules, "and")),
         }

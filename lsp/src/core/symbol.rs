@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use npc_diagnostics::{Diagnostic, Level, Location, Span};
+use npc_diagnostics::{Diagnostic, FileId, Level, Location, Span};
+use npc_program::values::name::check_name;
 use npc_program::{Files, Known, Meaning, Names, ReadError, load, resolve};
 use npc_syntax::ast::{ItemKind, TestEntry};
-use npc_syntax::{Object, Role, words};
+use npc_syntax::{Object, Role, TokenKind, words};
 
 use super::program::{Found, Program};
 
@@ -103,7 +104,7 @@ impl Program {
             Role::End => match self.checked.names.meaning(file, &text) {
                 Some(Meaning::Set(set) | Meaning::Ambiguous(set, _)) => Symbol::Set(set),
                 None => {
-                    let (namespace, pod) = text.split_once('/')?;
+                    let (namespace, pod) = Names::pod(&text)?;
                     if offset <= word.span.start + namespace.len() as u32 {
                         Symbol::Namespace(namespace.to_owned())
                     } else {
@@ -167,11 +168,8 @@ impl Program {
             }
             (Symbol::Namespace(name), Role::End) => {
                 let text = text();
-                let (namespace, _) = text.split_once('/')?;
-                let is_pod = self.checked.names.meaning(found.file, &text).is_none()
-                    && !npc_program::values::address::looks_like_address(&text);
-                (is_pod && namespace == name)
-                    .then(|| Use { location: part(0, namespace.len()), is_definition: false })
+                let (namespace, _) = Names::pod(&text)?;
+                (namespace == name).then(|| Use { location: part(0, namespace.len()), is_definition: false })
             }
             (Symbol::TestPod { file, test, namespace, pod }, role)
                 if *file == found.file && *test == found.item.span.start =>
@@ -183,7 +181,7 @@ impl Program {
                     }
                     Role::End => {
                         let text = text();
-                        let (own, name) = text.split_once('/')?;
+                        let (own, name) = Names::pod(&text)?;
                         (own == namespace && name == pod)
                             .then(|| Use { location: part(own.len() + 1, text.len()), is_definition: false })
                     }
@@ -240,6 +238,7 @@ impl Program {
     /// Why the name cannot be taken.
     pub fn rename(&self, symbol: &Symbol, name: &str, files: &impl Files) -> Result<Vec<Location>, Refusal> {
         self.may_rename(symbol)?;
+        may_be(symbol, name)?;
         if let Symbol::Set(set) = symbol
             && let Some(twice) = self.checked.names.sets.get(*set)
             && self.checked.report.diagnostics.iter().any(|found| {
@@ -304,6 +303,24 @@ impl Program {
         }
         texts
     }
+}
+
+/// Whether a name may be one of this kind at all.
+fn may_be(symbol: &Symbol, name: &str) -> Result<(), Refusal> {
+    let what = match symbol {
+        Symbol::Set(_) => "set",
+        Symbol::Policy(_) => "policy",
+        _ => "pod",
+    };
+    let keyword = TokenKind::KEYWORDS.iter().find(|(word, _)| *word == name);
+    if what == "set" && keyword.is_some_and(|(_, kind)| kind.is_reserved()) {
+        return Err(Refusal(format!("`{name}` has a meaning of its own, and cannot be the name of a set")));
+    }
+    let nowhere = Location::new(FileId(0), Span::default());
+    check_name(what, name, nowhere).map_err(|wrong| {
+        let label = wrong.labels.first().map_or("", |label| &label.text);
+        Refusal(format!("{}: {label}", wrong.message))
+    })
 }
 
 fn is_error(found: &&Diagnostic) -> bool {

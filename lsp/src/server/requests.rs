@@ -259,10 +259,14 @@ impl LanguageServer for Server {
             let folder = state.workspace.folder(&path);
             (state.program(&path, true), state.workspace.disk().clone(), folder, state.editor.completion)
         };
+        let program = match program.filter(|program| program.file(&path).is_some()) {
+            Some(program) => program,
+            None => self.program(&path).await?,
+        };
         let found = self.ask_text(&text_document.uri, move |open| {
             let text = open.document.text();
             let at = offset(text, position, open.encoding);
-            let known = program.as_deref().and_then(|program| Some((program, program.file(&open.path)?)));
+            let known = program.file(&open.path).map(|file| (&*program, file));
             let beside = |end: &str| links::beside(&disk, &folder, &open.path, end);
             completion::list(complete(text.text(), at, known, &beside), text, open.encoding, can)
         });

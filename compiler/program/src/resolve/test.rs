@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::sets::{Value, View, WRONG_KIND};
 use super::{Context, at};
 use crate::ir::{End, Expectation, Labels, Test, TestNamespace, TestPod};
+use crate::names::Names;
 use crate::values::address;
 use crate::values::label::{check_key, check_value};
 use crate::values::name::check_namespace;
@@ -301,10 +302,7 @@ impl Context<'_> {
     fn end(&mut self, file: FileId, word: Word, fixtures: &Fixtures, view: &View<'_, '_>) -> Option<End> {
         let text = self.text(file, word).into_owned();
         let location = at(file, word.span);
-        if let Some((namespace, name)) = text.split_once('/')
-            && !address::looks_like_address(&text)
-            && port::Protocol::parse(namespace).is_none()
-        {
+        if let Some((namespace, name)) = Names::pod(&text) {
             if fixtures.closed && !fixtures.pods.contains(text.as_str()) {
                 self.tell(fixtures.unknown("pod", &text, location));
                 return None;

@@ -1,0 +1,17 @@
+//! The language server, as an editor speaks with it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stdout
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod capabilities;
+mod editor;
+mod protocol;
