@@ -22,6 +22,8 @@ pub(crate) struct Editor {
     pub(crate) told: Vec<Value>,
     /// What it answers where it is asked for its settings.
     pub(crate) settings: Value,
+    /// What it was told of work that lasts.
+    pub(crate) progress: Vec<String>,
     /// What the server asked of it.
     pub(crate) asked: Vec<Value>,
 }
@@ -69,6 +71,7 @@ impl Editor {
             last: 0,
             told: Vec::new(),
             settings: Value::Null,
+            progress: Vec::new(),
             asked: Vec::new(),
         }
     }
@@ -120,6 +123,10 @@ impl Editor {
     pub(crate) fn next(&mut self) -> Value {
         loop {
             let message = self.messages.recv_timeout(PATIENCE).expect("the server says nothing");
+            if message["method"] == "$/progress" {
+                self.progress.push(message["params"]["value"]["kind"].as_str().unwrap().to_owned());
+                continue;
+            }
             if message.get("method").is_none() || message.get("id").is_none() {
                 return message;
             }
@@ -183,6 +190,34 @@ impl Editor {
                 return own["diagnostics"].as_array().unwrap().clone();
             }
             assert!(begin.elapsed() < PATIENCE);
+        }
+    }
+
+    /// The diagnostics that come of a file next, whatever its version.
+    pub(crate) fn told_of(&mut self, name: &str) -> Vec<Value> {
+        let uri = self.uri(name);
+        let is_own = |own: &Value| {
+            own["method"] == "textDocument/publishDiagnostics" && own["params"]["uri"] == uri.as_str()
+        };
+        if let Some(at) = self.told.iter().position(is_own) {
+            return self.told.remove(at)["params"]["diagnostics"].as_array().unwrap().clone();
+        }
+        loop {
+            let message = self.next();
+            if is_own(&message) {
+                return message["params"]["diagnostics"].as_array().unwrap().clone();
+            }
+            self.told.push(message);
+        }
+    }
+
+    /// Goes on until something is so; the server is asked meanwhile, so that what it says is read.
+    pub(crate) fn until(&mut self, mut is: impl FnMut(&mut Self) -> bool) {
+        let begin = Instant::now();
+        while !is(self) {
+            assert!(begin.elapsed() < PATIENCE, "it does not come to that");
+            self.on("textDocument/documentSymbol", "nobody.np");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

@@ -275,3 +275,171 @@ fn edits_come_to_what_a_fresh_start_does() {
     editor.exit();
     fresh.exit();
 }
+
+/// An editor that asks for diagnostics itself is not sent those of what it has open; it is told to ask again
+/// where another file changes them.
+#[test]
+fn diagnostics_that_are_asked_for() {
+    let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", "policy q for {\n")]);
+    let mut editor = Editor::start(place.path());
+    let can = json!({
+        "textDocument": {"diagnostic": {}},
+        "workspace": {"diagnostics": {"refreshSupport": true}},
+    });
+    let capabilities = editor.initialize_as(can, Value::Null);
+    assert_eq!(capabilities["diagnosticProvider"]["interFileDependencies"], true);
+    editor.open(
+        "a.np",
+        "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n",
+    );
+    let uri = editor.uri("a.np");
+    let pull = |editor: &mut Editor, before: Value| {
+        let parameters = json!({"textDocument": {"uri": uri}, "previousResultId": before});
+        editor.ask("textDocument/diagnostic", parameters)["result"].clone()
+    };
+    let first = pull(&mut editor, Value::Null);
+    assert_eq!((&first["kind"], &first["items"]), (&json!("full"), &json!([])));
+    let same = pull(&mut editor, first["resultId"].clone());
+    assert_eq!(same["kind"], "unchanged");
+    // What is not open is told of all the same.
+    let told = editor.told_of("broken.np");
+    assert!(!told.is_empty());
+    // Another file takes the name away.
+    editor.open("sets.np", "let other = udp/53\n");
+    let second = pull(&mut editor, first["resultId"].clone());
+    assert_eq!(second["kind"], "full", "{second:#}");
+    assert_eq!(codes(second["items"].as_array().unwrap()), ["NP0201"]);
+    editor.until(|editor| editor.asked.iter().any(|own| own["method"] == "workspace/diagnostic/refresh"));
+    let pushed = editor.told.iter().filter(|own| own["params"]["uri"] == editor.uri("a.np")).count();
+    assert_eq!(pushed, 0, "what is asked for is not sent too");
+    editor.exit();
+}
+
+/// Files on the disk change: an editor that watches them tells, and of one that does not they are looked at.
+#[test]
+fn files_that_change_on_the_disk() {
+    for watches in [true, false] {
+        let place = folder(&[("sets.np", "let dns = udp/53\n")]);
+        let mut editor = Editor::start(place.path());
+        let can = json!({"workspace": {"didChangeWatchedFiles": {"dynamicRegistration": watches}}});
+        editor.initialize_as(can, Value::Null);
+        let text = "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n";
+        editor.open("a.np", text);
+        assert_eq!(editor.diagnostics("a.np", 1), Vec::<Value>::new());
+        if watches {
+            editor
+                .until(|editor| editor.asked.iter().any(|own| own["method"] == "client/registerCapability"));
+        }
+        std::fs::write(place.path().join("sets.np"), "let other = udp/5353\n").unwrap();
+        let uri = editor.uri("sets.np");
+        if watches {
+            editor.notify("workspace/didChangeWatchedFiles", json!({"changes": [{"uri": uri, "type": 2}]}));
+        } else {
+            editor.change("a.np", 2, json!([{"text": text}]));
+        }
+        let version = if watches { 1 } else { 2 };
+        assert_eq!(codes(&editor.diagnostics("a.np", version)), ["NP0201"], "{watches}");
+        // A file that is new.
+        std::fs::write(place.path().join("sets.np"), "let dns = udp/53\nimport \"new.np\"\n").unwrap();
+        std::fs::write(place.path().join("new.np"), "policy q for {\n").unwrap();
+        if watches {
+            let new = editor.uri("new.np");
+            editor.notify(
+                "workspace/didChangeWatchedFiles",
+                json!({"changes": [{"uri": uri, "type": 2}, {"uri": new, "type": 1}]}),
+            );
+        } else {
+            editor.change("a.np", 3, json!([{"text": text}]));
+        }
+        let version = if watches { 1 } else { 3 };
+        assert_eq!(editor.diagnostics("a.np", version), Vec::<Value>::new(), "{watches}");
+        assert!(!editor.told_of("new.np").is_empty());
+        // The configuration says otherwise of a warning, and is itself told of where it is broken.
+        std::fs::write(place.path().join("new.np"), "").unwrap();
+        std::fs::write(place.path().join("npc.toml"), "[lints]\nNP0805 = \"no\"\n").unwrap();
+        if watches {
+            let toml = editor.uri("npc.toml");
+            editor.notify("workspace/didChangeWatchedFiles", json!({"changes": [{"uri": toml, "type": 1}]}));
+        } else {
+            let uri = editor.uri("a.np");
+            editor.notify("textDocument/didClose", json!({"textDocument": {"uri": uri}}));
+            editor.open("a.np", text);
+        }
+        assert_eq!(codes(&editor.told_of("npc.toml")), ["NP0701"], "{watches}");
+        editor.exit();
+    }
+}
+
+/// The cluster file, from the editor's settings, and from those that it sends.
+#[test]
+fn settings_may_change() {
+    let cluster =
+        "kind: Namespace\nmetadata: {name: shop}\n---\nkind: Pod\nmetadata: {name: a, namespace: shop}\n";
+    let place = folder(&[("one.yaml", cluster), ("bad.yaml", "- x")]);
+    let mut editor = Editor::start(place.path());
+    editor.settings = json!({"cluster": "one.yaml"});
+    editor.initialize_as(json!({"workspace": {"configuration": true}}), Value::Null);
+    editor.open("a.np", FINE);
+    let pods = |editor: &mut Editor| {
+        let uri = editor.uri("a.np");
+        editor.ask("npc/pods", json!({"textDocument": {"uri": uri}, "policy": "p"}))["result"].clone()
+    };
+    editor.until(|editor| pods(editor) == json!({"pods": ["shop/a"]}));
+    editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": "bad.yaml"}}}));
+    let why = pods(&mut editor)["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("bad.yaml is not a cluster file"), "{why}");
+    editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": ""}}}));
+    let why = pods(&mut editor)["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("no cluster file is set"), "{why}");
+    // Asked for again.
+    editor.settings = json!({"cluster": "one.yaml"});
+    editor.notify("workspace/didChangeConfiguration", json!({"settings": null}));
+    editor.until(|editor| pods(editor) == json!({"pods": ["shop/a"]}));
+    editor.exit();
+}
+
+/// A request that is taken back is answered as such, and a later one is not kept by it.
+#[test]
+fn requests_are_taken_back() {
+    let place = folder(&[]);
+    let mut editor = Editor::start(place.path());
+    editor.initialize(&[]);
+    let many: String = (0..20_000)
+        .map(|number| {
+            format!(
+                "policy p{number} for pods {{ app = a{number} }} in namespace shop {{ isolate ingress }}\n"
+            )
+        })
+        .collect();
+    editor.open("a.np", &many);
+    let uri = editor.uri("a.np");
+    let place = json!({"textDocument": {"uri": uri}, "position": {"line": 3, "character": 8}});
+    let first = editor.request("textDocument/hover", place.clone());
+    editor.notify("$/cancelRequest", json!({"id": first}));
+    assert_eq!(editor.answer(first)["error"]["code"], -32800);
+    let second = editor.ask("textDocument/hover", place);
+    assert!(second["result"]["contents"]["value"].as_str().unwrap().contains("p3"), "{second}");
+    editor.exit();
+}
+
+/// What takes long is shown, in an editor that can.
+#[test]
+fn progress_is_shown() {
+    let place = folder(&[]);
+    let mut editor = Editor::start(place.path());
+    editor.initialize_as(json!({"window": {"workDoneProgress": true}}), Value::Null);
+    let many: String = (0..30_000)
+        .map(|number| {
+            format!(
+                "policy p{number} for pods {{ app = a{number} }} in namespace shop {{ isolate ingress }}\n"
+            )
+        })
+        .collect();
+    editor.open("a.np", &many);
+    editor.diagnostics("a.np", 1);
+    // A machine may be fast enough to need none.
+    if editor.asked.iter().any(|own| own["method"] == "window/workDoneProgress/create") {
+        assert_eq!(editor.progress, ["begin", "end"]);
+    }
+    editor.exit();
+}

@@ -252,12 +252,6 @@ pub fn codes() -> Vec<&'static Code> {
     codes
 }
 
-/// The diagnostic for a cluster file that cannot be read.
-#[must_use]
-pub fn unreadable_cluster(name: &str, why: &str) -> Diagnostic {
-    Diagnostic::without_place(&npc_cluster::BAD_CLUSTER, format!("cannot read {name}: {why}"))
-}
-
 /// The diagnostic for a text that is no cluster file.
 #[must_use]
 pub fn bad_cluster(name: &str, error: &npc_cluster::Error) -> Diagnostic {

@@ -50,7 +50,7 @@ pub(crate) fn list(found: Completion, text: &Text, encoding: Encoding, can: Abil
         }
     };
     let items = found.candidates.into_iter().enumerate().map(item).collect();
-    CompletionList { is_incomplete: false, items, ..CompletionList::default() }
+    CompletionList { is_incomplete: false, items }
 }
 
 const fn kind(kind: Kind) -> CompletionItemKind {

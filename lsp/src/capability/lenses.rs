@@ -33,10 +33,10 @@ pub(crate) fn lenses(places: Places<'_>, file: usize) -> Vec<CodeLens> {
     for item in &own.parsed.tree.items {
         match &item.kind {
             ItemKind::Test(_) => {
-                add(item.span, "Run test".to_owned(), RUN_TEST, &tests::id(program, file, item))
+                add(item.span, "Run test".to_owned(), RUN_TEST, &tests::id(program, file, item));
             }
             ItemKind::Assert(_) => {
-                add(item.span, "Prove".to_owned(), RUN_TEST, &tests::id(program, file, item))
+                add(item.span, "Prove".to_owned(), RUN_TEST, &tests::id(program, file, item));
             }
             ItemKind::Policy(policy) => {
                 let name = program.says(file, policy.name);

@@ -157,9 +157,8 @@ impl Finder<'_> {
                 self.plain(Kind::Keyword, 3, "->", "");
             }
         }
-        if self.before().is_empty() && self.expected.tokens.contains(&T::Policy) {
-            self.items();
-        } else if self.expected.has(Expected::End) {
+        let begins = self.before().is_empty() && self.expected.tokens.contains(&T::Policy);
+        if begins || self.expected.has(Expected::End) {
             self.items();
         }
     }

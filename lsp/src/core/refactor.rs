@@ -73,7 +73,7 @@ impl Program {
         let at = u32::try_from(line).ok()?;
         let edits = vec![
             (Location::new(id, Span::new(at, at)), format!("let {name} = {text}\n\n")),
-            (Location::new(id, whole), name.clone()),
+            (Location::new(id, whole), name),
         ];
         let title = format!("Extract {} into a set", if chosen.len() == 1 { "this" } else { "these" });
         self.keeps_meaning(&edits, files).then_some(Refactoring { title, edits, kind: Kind::Extract })

@@ -53,10 +53,10 @@ impl Seen {
                         Role::Namespace | Role::TestNamespace => {
                             seen.namespaces.insert(text);
                         }
-                        Role::Port | Role::PodPort | Role::Member if text.contains('/') => {
-                            if npc_program::values::port::looks_like_port(&text) {
-                                seen.ports.insert(text);
-                            }
+                        Role::Port | Role::PodPort | Role::Member
+                            if text.contains('/') && npc_program::values::port::looks_like_port(&text) =>
+                        {
+                            seen.ports.insert(text);
                         }
                         _ => {}
                     }

@@ -193,7 +193,7 @@ impl Program {
                 imports
                     .iter()
                     .any(|(target, place)| target == imported && *place == location)
-                    .then(|| Use { location, is_definition: false })
+                    .then_some(Use { location, is_definition: false })
             }
             _ => None,
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use npc_cluster::Cluster;
-use npc_diagnostics::{Diagnostic, SourceMap};
+use npc_diagnostics::SourceMap;
 use npc_driver::Config;
 use npc_program::{Files, Known, ReadError};
 use npc_project::{CONFIG, with_slashes};
@@ -21,7 +21,7 @@ pub struct Workspace {
     open: BTreeMap<PathBuf, Open>,
     disk: Disk,
     /// The file that tells what a cluster has, and what it tells; or why it cannot be read.
-    cluster: Option<(PathBuf, Result<Arc<Cluster>, Diagnostic>)>,
+    cluster: Option<(PathBuf, Result<Arc<Cluster>, String>)>,
 }
 
 /// A file that is open.
@@ -78,9 +78,9 @@ impl Workspace {
         self.cluster = path.map(|path| {
             let name = path.display().to_string();
             let told = std::fs::read_to_string(&path)
-                .map_err(|error| npc_driver::unreadable_cluster(&name, &error.to_string()))
+                .map_err(|error| format!("cannot read the cluster file {name}: {error}"))
                 .and_then(|text| {
-                    Cluster::parse(&text).map_err(|error| npc_driver::bad_cluster(&name, &error))
+                    Cluster::parse(&text).map_err(|error| npc_driver::bad_cluster(&name, &error).message)
                 });
             (path, told.map(Arc::new))
         });
@@ -100,7 +100,7 @@ impl Workspace {
                 "no cluster file is set: save what `kubectl get namespaces,pods -A -o yaml` prints, and name it in the setting `npc.cluster`"
                     .to_owned(),
             ),
-            Some((_, Err(why))) => Some(why.message.clone()),
+            Some((_, Err(why))) => Some(why.clone()),
             Some((_, Ok(_))) => None,
         }
     }
