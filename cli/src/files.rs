@@ -93,7 +93,7 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|yaml| extension == *yaml))
 }
 
-/// Every `.np` file below a folder, in the order of their paths. Hidden folders are passed over.
+/// Every `.np` file below a folder, in the order of their paths. What is hidden is passed over.
 pub(crate) fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     below(folder, npc_project::is_source)
 }

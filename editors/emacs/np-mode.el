@@ -20,6 +20,7 @@
 (declare-function eglot-current-server "eglot")
 (declare-function eglot-uri-to-path "eglot")
 (declare-function eglot--path-to-uri "eglot")
+(declare-function eglot--signal-textDocument/didChange "eglot")
 (declare-function eglot--uri-to-path "eglot")
 (declare-function eglot-path-to-uri "eglot")
 (declare-function jsonrpc-request "jsonrpc")
@@ -299,9 +300,11 @@ Where it has none, signal an error with its reason."
         (uri (if (fboundp 'eglot-path-to-uri)
                  (eglot-path-to-uri buffer-file-name)
                (eglot--path-to-uri buffer-file-name))))
+    ;; Eglot puts off what was typed last, but not for a question.
+    (when (fboundp 'eglot--signal-textDocument/didChange)
+      (eglot--signal-textDocument/didChange))
     (let* ((parameters `(:textDocument (:uri ,uri) ,@parameters))
-           ;; Deferred, until the server knows what was typed last.
-           (answer (jsonrpc-request server method parameters :deferred method))
+           (answer (jsonrpc-request server method parameters))
            (why (plist-get answer :why)))
       (if why (user-error "%s" why) answer))))
 

@@ -30,21 +30,6 @@ pub(crate) fn run(options: &Explain) -> Result<Outcome, Error> {
         });
         return Ok(Outcome::CouldNotRun);
     };
-    print(page(code))?;
+    print(code.explained())?;
     Ok(Outcome::Fine)
-}
-
-/// A page as it is printed: without the words on fences that are for the tests.
-fn page(code: &npc_diagnostics::Code) -> String {
-    let mut text = String::new();
-    for line in code.page.lines() {
-        let line = line.strip_prefix(' ').unwrap_or(line);
-        text.push_str(if line.starts_with("```np") { "```np" } else { line });
-        text.push('\n');
-    }
-    let rest = text.trim_start().strip_prefix("# ").map(str::to_owned);
-    match rest {
-        Some(rest) => format!("# {}: {rest}", code.id),
-        None => text,
-    }
 }

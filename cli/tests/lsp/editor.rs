@@ -30,13 +30,13 @@ pub(crate) struct Editor {
 
 impl Editor {
     pub(crate) fn start(folder: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_npc"))
-            .args(["lsp", "--stdio"])
-            .current_dir(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(Command::new(env!("CARGO_BIN_EXE_npc")).args(["lsp", "--stdio"]), folder)
+    }
+
+    /// With another server, perhaps.
+    pub(crate) fn run(command: &mut Command, folder: &Path) -> Self {
+        let mut process =
+            command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = process.stdin.take().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let (to, messages) = channel();

@@ -57,6 +57,21 @@ impl Code {
         let first = self.page.trim_start().lines().next().unwrap_or("");
         first.trim_start_matches('#').trim()
     }
+
+    /// The page as it is shown: under its code, and without the words on fences that are for the tests.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let mut text = String::new();
+        for line in self.page.lines() {
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            text.push_str(if line.starts_with("```np") { "```np" } else { line });
+            text.push('\n');
+        }
+        match text.trim_start().strip_prefix("# ") {
+            Some(rest) => format!("# {}: {rest}", self.id),
+            None => text,
+        }
+    }
 }
 
 impl PartialEq for Code {

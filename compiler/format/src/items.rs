@@ -1,5 +1,7 @@
 //! Items, and what stands in their braces.
 
+use std::sync::Arc;
+
 use std::ops::Range;
 
 use npc_syntax::TokenKind as T;
@@ -13,8 +15,8 @@ use crate::writer::{Writer, columns_of};
 
 /// Of each item, by how many spaces the `=` behind its name is moved: `let`s that stand below each other
 /// without a line between them have theirs in one column.
-pub(crate) fn names(writer: &Writer<'_>, items: &[Item], source: &str) -> Vec<usize> {
-    let name = |item: &Item| match &item.kind {
+pub(crate) fn names(writer: &Writer<'_>, items: &[Arc<Item>], source: &str) -> Vec<usize> {
+    let name = |item: &Arc<Item>| match &item.kind {
         ItemKind::Let(own) => Some(columns_of(own.name.span, source)),
         _ => None,
     };

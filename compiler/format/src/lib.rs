@@ -8,6 +8,8 @@ mod layout;
 mod terms;
 mod writer;
 
+use std::sync::Arc;
+
 use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_syntax::ast::Item;
 use npc_syntax::{Parsed, Token, TokenKind, parse};
@@ -39,14 +41,14 @@ pub fn format_parsed(source: &str, parsed: &Parsed) -> Result<String, Vec<Diagno
     let items = &parsed.tree.items;
     let pads = items::names(&Writer::new(source, &parsed.tokens, &parsed.comments), items, source);
     let pads: Vec<&[usize]> = pads.chunks(SHARE).collect();
-    let mut shares: Vec<&[Item]> = items.chunks(SHARE).collect();
+    let mut shares: Vec<&[Arc<Item>]> = items.chunks(SHARE).collect();
     if shares.is_empty() {
         shares.push(&[]);
     }
     // What stands between two items belongs to the second; what is behind the last, to nobody.
     let last = shares.len().saturating_sub(1);
-    let write = |(number, items): (usize, &&[Item])| {
-        let end = |share: &[Item]| share.last().map_or(0, |item| item.span.end);
+    let write = |(number, items): (usize, &&[Arc<Item>])| {
+        let end = |share: &[Arc<Item>]| share.last().map_or(0, |item| item.span.end);
         let before =
             number.checked_sub(1).and_then(|before| shares.get(before)).map_or(0, |share| end(share));
         let until = if number == last { u32::MAX } else { end(items) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, FileId, Location, SourceFile, SourceMap, nearest};
 use npc_syntax::ast::{ItemKind, Word};
-use npc_syntax::{Parsed, parse};
+use npc_syntax::{Parsed, parse, parse_again};
 use rustc_hash::FxHashMap;
 
 npc_diagnostics::codes! {
@@ -91,6 +91,13 @@ impl Known {
     #[must_use]
     pub fn new(path: &str, text: Arc<str>) -> Self {
         let parsed = Arc::new(parse(FileId(0), &text));
+        Self { source: Arc::new(SourceFile::new(path.into(), text)), parsed }
+    }
+
+    /// The same, where it is known what the text was before, and was parsed to.
+    #[must_use]
+    pub fn again(path: &str, text: Arc<str>, before: &Parsed, old: &str) -> Self {
+        let parsed = Arc::new(parse_again(FileId(0), &text, before, old));
         Self { source: Arc::new(SourceFile::new(path.into(), text)), parsed }
     }
 

@@ -80,7 +80,7 @@ pub struct Below {
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
 
-/// Every file below a folder that is wanted. Hidden folders are passed over, and links to folders are not
+/// Every file below a folder that is wanted. What is hidden is passed over, and links to folders are not
 /// followed.
 #[must_use]
 pub fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Below {
@@ -104,10 +104,12 @@ pub fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Below {
                 }
             };
             let path = entry.path();
+            // Editors keep locks and copies beside a file, under a hidden name.
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
             if kind.is_dir() {
-                if !entry.file_name().to_string_lossy().starts_with('.') {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if wanted(&path) {
                 below.files.push(path);
             }
@@ -139,7 +141,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap().join("project");
         std::fs::create_dir_all(root.join("sub/.hidden")).unwrap();
-        for name in ["a.np", "sub/b.np", "sub/.hidden/c.np", "sub/other.txt"] {
+        for name in ["a.np", "sub/b.np", "sub/.hidden/c.np", "sub/.#b.np", "sub/other.txt"] {
             std::fs::write(root.join(name), name).unwrap();
         }
         std::fs::write(place.path().join("secret.np"), "let x = tcp/1").unwrap();

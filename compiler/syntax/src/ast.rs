@@ -4,6 +4,7 @@
 //! was parsed. That keeps the tree small and free of lifetimes.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use npc_diagnostics::Span;
 
@@ -13,7 +14,7 @@ pub struct Tree {
     /// `//!` comments at the head of the file.
     pub docs: Vec<Span>,
     /// The items. A broken one is left out, unless its name could be made out.
-    pub items: Vec<Item>,
+    pub items: Vec<Arc<Item>>,
 }
 
 /// An item and its documentation.

@@ -4,10 +4,14 @@
 //! one item can hide the next. Inside an item, the grammar's own recovery takes over. What stands
 //! nowhere is told by [`stray`](crate::stray).
 
+use std::cell::OnceCell;
+use std::sync::Arc;
+
 use chumsky::Parser as _;
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span};
 use rayon::prelude::*;
 
+use crate::again::Known;
 use crate::ast::{Item, ItemKind, Let, Policy, Tier, Tree, Word};
 use crate::codes::{TOO_MANY, UNTERMINATED_STRING};
 use crate::error::SyntaxError;
@@ -34,12 +38,34 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
     /// Whether an import could not be read, so that names may be missing for that reason.
     pub broken_import: bool,
+    /// The items with which nothing is wrong, by where they begin.
+    pub(crate) whole: Vec<Whole>,
+}
+
+/// An item that may be taken over where its tokens are the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole {
+    pub(crate) span: Span,
+    pub(crate) body: Option<u32>,
+    /// Its place in the tree.
+    pub(crate) item: usize,
 }
 
 /// Parses a file. Never fails: what cannot be read is in the diagnostics, the rest in the tree.
 #[must_use]
 pub fn parse(file: FileId, source: &str) -> Parsed {
-    let (mut tokens, comments) = lex(source);
+    let (tokens, comments) = lex(source);
+    parse_tokens(file, source, tokens, comments, None)
+}
+
+/// Parses the tokens of a file. Items that are known are taken over.
+pub(crate) fn parse_tokens(
+    file: FileId,
+    source: &str,
+    mut tokens: Vec<Token>,
+    comments: Vec<Comment>,
+    known: Option<&Known<'_>>,
+) -> Parsed {
     let mut out = Output { file, source, diagnostics: Vec::new() };
     if let Some(diagnostic) = manifest(&tokens, &out) {
         return Parsed { tokens, comments, diagnostics: vec![diagnostic], ..Parsed::default() };
@@ -48,20 +74,29 @@ pub fn parse(file: FileId, source: &str) -> Parsed {
     let mut told: Vec<u32> =
         out.diagnostics.iter().filter_map(Diagnostic::location).map(|place| place.span.start).collect();
     told.sort_unstable();
-    let pieces: Vec<Vec<Piece>> =
-        chunks.par_chunks(SHARE).map(|share| parse_share(share, &tokens, &told, file, source)).collect();
+    let share = |share| parse_share(share, &tokens, &told, file, source, known);
+    let pieces: Vec<Vec<Piece>> = chunks.par_chunks(SHARE).map(share).collect();
 
     let mut tree = Tree { items: Vec::with_capacity(chunks.len()), docs: Vec::new() };
     let mut broken_import = false;
+    let mut whole = Vec::with_capacity(chunks.len());
     let mut docs = Docs::new(&comments, &mut tree.docs);
     let mut before = 0;
     for piece in pieces.into_iter().flatten() {
         let docs = docs.above(before, piece.span, &mut out);
         before = piece.span.end;
+        if piece.diagnostics.is_empty() && !matches!(piece.kind, Read::Nothing) {
+            whole.push(Whole { span: piece.span, body: piece.body, item: tree.items.len() });
+        }
         out.diagnostics.extend(piece.diagnostics);
         match piece.kind {
-            Some(kind) => tree.items.push(Item { span: piece.span, docs, kind }),
-            None => broken_import |= piece.first == T::Import,
+            Read::Known(item) if item.docs == docs => tree.items.push(item),
+            Read::Known(item) => {
+                let kind = item.kind.clone();
+                tree.items.push(Arc::new(Item { span: piece.span, docs, kind }));
+            }
+            Read::New(kind) => tree.items.push(Arc::new(Item { span: piece.span, docs, kind })),
+            Read::Nothing => broken_import |= piece.first == T::Import,
         }
     }
     docs.rest(&mut out);
@@ -79,19 +114,35 @@ pub fn parse(file: FileId, source: &str) -> Parsed {
             "the first of them",
         ));
     }
-    Parsed { tree, tokens, comments, diagnostics, broken_import }
+    Parsed { tree, tokens, comments, diagnostics, broken_import, whole }
 }
 
 /// What the tokens of one chunk became.
 struct Piece {
     span: Span,
     first: T,
-    kind: Option<ItemKind>,
+    body: Option<u32>,
+    kind: Read,
     diagnostics: Vec<Diagnostic>,
 }
 
+/// What a chunk was read as.
+#[allow(clippy::large_enum_variant, reason = "nearly all are new")]
+enum Read {
+    New(ItemKind),
+    Known(Arc<Item>),
+    Nothing,
+}
+
 /// Parses some chunks. `told` are the places of what was told of the file before.
-fn parse_share(chunks: &[Chunk], tokens: &[Token], told: &[u32], file: FileId, source: &str) -> Vec<Piece> {
+fn parse_share(
+    chunks: &[Chunk],
+    tokens: &[Token],
+    told: &[u32],
+    file: FileId,
+    source: &str,
+    known: Option<&Known<'_>>,
+) -> Vec<Piece> {
     // Items with bad characters are parsed as if those were not there.
     let cleaned: Vec<(Vec<Token>, Vec<Span>)> = chunks
         .iter()
@@ -102,16 +153,23 @@ fn parse_share(chunks: &[Chunk], tokens: &[Token], told: &[u32], file: FileId, s
             (all.iter().filter(|token| !is_bad(token)).copied().collect(), bad)
         })
         .collect();
-    let parsers = Parsers::new();
+    // Where all is known, none are needed.
+    let parsers = OnceCell::new();
     let mut pieces = Vec::with_capacity(chunks.len());
     for (chunk, (clean, bad)) in chunks.iter().zip(&cleaned) {
         let chunk_tokens =
             if chunk.bad { clean.as_slice() } else { tokens.get(chunk.start..chunk.end).unwrap_or_default() };
         let Some((first, last)) = chunk_tokens.first().zip(chunk_tokens.last()) else { continue };
         let span = first.span.0.to(last.span.0);
+        if let Some(item) = known.and_then(|known| known.item(chunk, span)) {
+            let (body, kind) = (chunk.body, Read::Known(item));
+            pieces.push(Piece { span, first: first.kind, body, kind, diagnostics: Vec::new() });
+            continue;
+        }
         let mut out = Output { file, source, diagnostics: Vec::new() };
         let kind = if chunk.parse {
-            item(&parsers, chunk, chunk_tokens, first.kind, span, &mut out)
+            let parsers = parsers.get_or_init(Parsers::new);
+            item(parsers, chunk, chunk_tokens, first.kind, span, &mut out)
         } else {
             let next = told.get(told.partition_point(|at| *at < span.start));
             if next.is_none_or(|at| *at > span.end) {
@@ -122,7 +180,9 @@ fn parse_share(chunks: &[Chunk], tokens: &[Token], told: &[u32], file: FileId, s
         if !bad.is_empty() {
             out.forget_beside(bad);
         }
-        pieces.push(Piece { span, first: first.kind, kind, diagnostics: out.diagnostics });
+        let kind = kind.map_or(Read::Nothing, Read::New);
+        let diagnostics = out.diagnostics;
+        pieces.push(Piece { span, first: first.kind, body: chunk.body, kind, diagnostics });
     }
     pieces
 }

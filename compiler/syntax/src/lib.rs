@@ -13,6 +13,7 @@
 //! could make out, and a diagnostic for each that it could not. Comments, tokens and spans are all
 //! kept, for the formatter and the language server.
 
+mod again;
 pub mod ast;
 mod codes;
 mod error;
@@ -20,11 +21,13 @@ mod expect;
 mod grammar;
 mod habits;
 mod items;
+mod shift;
 mod split;
 mod stray;
 mod token;
 mod words;
 
+pub use again::parse_again;
 pub use codes::{
     BAD_CHARACTER, CODES, MISPLACED_DOC, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX, TOO_MANY, UNCLOSED,
     UNTERMINATED_STRING, WRONG_PREPOSITION,

@@ -1,8 +1,9 @@
 // Tells when what the server would answer may be different: a program is typed on, another file of it
-// changed, the settings did, or the server is a new one.
+// changed or what is in the cluster, the settings did, or the server is a new one.
 
 import * as vscode from "vscode";
 import type { Server } from "./client";
+import type { ClusterFile } from "./cluster";
 
 /** As long as somebody types without a pause, nothing is asked. */
 const PAUSE = 250;
@@ -13,7 +14,7 @@ export class Changes implements vscode.Disposable {
   private readonly parts: vscode.Disposable[];
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(server: Server) {
+  constructor(server: Server, cluster: ClusterFile) {
     const files = vscode.workspace.createFileSystemWatcher("**/{*.np,npc.toml}");
     const soon = () => this.soon();
     this.parts = [
@@ -21,6 +22,7 @@ export class Changes implements vscode.Disposable {
       files.onDidChange(soon),
       files.onDidCreate(soon),
       files.onDidDelete(soon),
+      cluster.onDidChange(soon),
       vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
         if (document.languageId === "np" && contentChanges.length > 0) soon();
       }),

@@ -4,6 +4,8 @@ import * as vscode from "vscode";
 import {
   type CancellationToken,
   DidChangeConfigurationNotification,
+  DidChangeWatchedFilesNotification,
+  FileChangeType,
   LanguageClient,
   LSPErrorCodes,
   ErrorCodes,
@@ -11,6 +13,8 @@ import {
   RevealOutputChannelOn,
   State as ClientState,
 } from "vscode-languageclient/node";
+import { clusterSetting } from "./cluster";
+import { provideCompletionItem } from "./completion";
 import { findProgram, Unusable } from "./program";
 import { LENS_COMMANDS, type Refusal, type Requests } from "./protocol";
 
@@ -26,9 +30,6 @@ export class Server implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<State>();
   /** What the server is doing changed. */
   readonly onDidChangeState = this.changed.event;
-  private readonly files = ["**/*.np", "**/npc.toml"].map((glob) =>
-    vscode.workspace.createFileSystemWatcher(glob),
-  );
   private state: State = { is: "stopped" };
   private client: LanguageClient | undefined;
   /** Starts and stops come one after the other. */
@@ -58,22 +59,33 @@ export class Server implements vscode.Disposable {
     await this.turn;
     if (!this.client || this.state.is !== "running") return { why: "The language server is not running." };
     try {
-      return await this.client.sendRequest<Requests[M][1]>(method, params, token);
+      // Without a token there must be none: what is behind the parameters is taken for more of them.
+      const found = await (token
+        ? this.client.sendRequest<Requests[M][1] | null>(method, params, token)
+        : this.client.sendRequest<Requests[M][1] | null>(method, params));
+      return found ?? { why: "The language server does not know this file." };
     } catch (error) {
       return { why: this.told(method, error) };
     }
   }
 
+  /** What is in the cluster's file changed. The server watches programs by itself, and not this file. */
+  async tellClusterChanged(uri: vscode.Uri): Promise<void> {
+    if (this.state.is !== "running") return;
+    const changes = [{ uri: uri.toString(), type: FileChangeType.Changed }];
+    await this.client?.sendNotification(DidChangeWatchedFilesNotification.type, { changes });
+  }
+
   /** The cluster's file is another one. */
   async tellCluster(): Promise<void> {
     if (this.state.is !== "running") return;
-    const settings = { npc: { cluster: cluster() } };
+    const settings = { npc: { cluster: clusterSetting() } };
     await this.client?.sendNotification(DidChangeConfigurationNotification.type, { settings });
   }
 
   dispose(): void {
     void this.stop();
-    vscode.Disposable.from(...this.files, this.output, this.changed).dispose();
+    vscode.Disposable.from(this.output, this.changed).dispose();
   }
 
   /** Ends the server; what depends on it is told that it stopped. */
@@ -126,8 +138,8 @@ export class Server implements vscode.Disposable {
         documentSelector: [{ language: "np", scheme: "file" }],
         outputChannel: this.output,
         revealOutputChannelOn: RevealOutputChannelOn.Never,
-        initializationOptions: { cluster: cluster(), commands: LENS_COMMANDS },
-        synchronize: { fileEvents: this.files },
+        initializationOptions: { cluster: clusterSetting(), commands: LENS_COMMANDS },
+        middleware: { provideCompletionItem },
       },
     );
   }
@@ -151,9 +163,4 @@ export class Server implements vscode.Disposable {
     if (!isPassing) this.output.appendLine(`${method}: ${String(error)}`);
     return "The language server could not answer; its output says why.";
   }
-}
-
-/** The cluster's file, of the settings; null where there is none. */
-function cluster(): string | null {
-  return vscode.workspace.getConfiguration("npc").get("cluster", "").trim() || null;
 }

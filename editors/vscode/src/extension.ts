@@ -4,9 +4,11 @@ import * as vscode from "vscode";
 import { Changes } from "./changes";
 import { Server } from "./client";
 import { tellFailures } from "./failure";
+import { ClusterFile } from "./cluster";
 import { newProgram } from "./newProgram";
 import { showPods } from "./pods";
 import { ReachView } from "./reach";
+import { rememberSource } from "./source";
 import { Status } from "./status";
 import { Tests } from "./tests";
 import { YamlView } from "./yaml";
@@ -17,18 +19,22 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   const own = (...path: string[]) => vscode.Uri.joinPath(context.extensionUri, ...path);
   const running = new Server();
   server = running;
-  const changes = new Changes(running);
+  const cluster = new ClusterFile();
+  const changes = new Changes(running, cluster);
   const yaml = new YamlView(running, changes);
   const reach = new ReachView(running, changes, own("media"));
   const tests = new Tests(running, changes);
   const command = vscode.commands.registerCommand;
   context.subscriptions.push(
     running,
+    cluster,
+    cluster.onDidChange((uri) => void running.tellClusterChanged(uri)),
     changes,
     yaml,
     reach,
     tests,
     new Status(running),
+    rememberSource(),
     tellFailures(running),
     running.onDidChangeState(({ is }) => {
       // The walkthrough ticks off its first step.

@@ -50,8 +50,7 @@ pre { padding: .6rem .8rem; background: var(--vscode-textCodeBlock-background); 
 </head>
 <body>
 <h1>Who can reach whom</h1>
-<p class="why">${escaped(why)}</p>
-${hasCluster ? "" : needed}
+${hasCluster ? `<p class="why">${escaped(why)}</p>` : needed}
 </body>
 </html>`;
 }

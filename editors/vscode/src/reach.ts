@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 import type { Changes } from "./changes";
+import { clusterSetting } from "./cluster";
 import type { Server } from "./client";
 import { pageOf, refusalPage } from "./page";
 import { sourceOf } from "./source";
@@ -11,6 +12,8 @@ interface View {
   source: vscode.Uri;
   /** The page that is shown, as npc made it. */
   html: string | undefined;
+  /** What is asked for it: a later question ends an earlier one. */
+  asked: vscode.CancellationTokenSource;
 }
 
 export class ReachView implements vscode.Disposable {
@@ -23,7 +26,7 @@ export class ReachView implements vscode.Disposable {
     private readonly media: vscode.Uri,
   ) {
     this.following = changes.onDidChange(() => {
-      for (const view of this.views.values()) void this.renew(view);
+      for (const view of this.views.values()) if (view.panel.visible) void this.renew(view);
     });
   }
 
@@ -40,11 +43,24 @@ export class ReachView implements vscode.Disposable {
     if (view) {
       view.panel.reveal(undefined, true);
     } else {
-      view = { panel: this.makePanel(source), source, html: undefined };
+      view = this.makeView(source);
       this.views.set(key, view);
-      view.panel.onDidDispose(() => this.views.delete(key));
     }
     await this.renew(view);
+  }
+
+  private makeView(source: vscode.Uri): View {
+    const panel = this.makePanel(source);
+    const view: View = { panel, source, html: undefined, asked: new vscode.CancellationTokenSource() };
+    panel.onDidDispose(() => {
+      view.asked.cancel();
+      this.views.delete(source.toString());
+    });
+    // While nobody looks, nothing is asked: it is caught up with when somebody does.
+    panel.onDidChangeViewState(() => {
+      if (panel.visible) void this.renew(view);
+    });
+    return view;
   }
 
   private makePanel(source: vscode.Uri): vscode.WebviewPanel {
@@ -61,14 +77,17 @@ export class ReachView implements vscode.Disposable {
 
   private async renew(view: View): Promise<void> {
     const { panel, source } = view;
-    const found = await this.server.ask("npc/reach", { textDocument: { uri: source.toString() } });
-    if (!this.views.has(source.toString())) return;
+    view.asked.cancel();
+    view.asked = new vscode.CancellationTokenSource();
+    const { token } = view.asked;
+    const found = await this.server.ask("npc/reach", { textDocument: { uri: source.toString() } }, token);
+    if (token.isCancellationRequested) return;
     if ("html" in found) {
       if (found.html !== view.html) panel.webview.html = pageOf(found.html, panel.webview, this.media);
       view.html = found.html;
       await panel.webview.postMessage({ why: "" });
     } else if (view.html === undefined) {
-      const hasCluster = vscode.workspace.getConfiguration("npc").get("cluster", "").trim() !== "";
+      const hasCluster = clusterSetting() !== null;
       panel.webview.html = refusalPage(found.why, hasCluster);
     } else {
       // A word that is half typed does not take the page away.

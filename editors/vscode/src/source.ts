@@ -2,13 +2,22 @@
 
 import * as vscode from "vscode";
 
-/** The file that a code lens names, or else the one that is looked at; says so where there is none. */
+/** The program that was looked at last: from the walkthrough, or a view beside it, that one is meant. */
+let last: vscode.Uri | undefined;
+
+export function rememberSource(): vscode.Disposable {
+  const remember = (editor: vscode.TextEditor | undefined) => {
+    if (editor?.document.languageId === "np") last = editor.document.uri;
+  };
+  remember(vscode.window.activeTextEditor);
+  return vscode.window.onDidChangeActiveTextEditor(remember);
+}
+
+/** The file that is named, or else the one that is or was looked at; says so where there is none. */
 export function sourceOf(named?: unknown): vscode.Uri | undefined {
-  // The title bar of an editor names its file as it is, a code lens in text.
+  // A code lens names its file in text, the title bar of an editor as it is.
   if (typeof named === "string") return vscode.Uri.parse(named);
   if (named instanceof vscode.Uri) return named;
-  const document = vscode.window.activeTextEditor?.document;
-  if (document?.languageId === "np") return document.uri;
-  void vscode.window.showInformationMessage("Open a program of npc (a file named *.np) first.");
-  return undefined;
+  if (!last) void vscode.window.showInformationMessage("Open a program of npc (a file named *.np) first.");
+  return last;
 }

@@ -47,8 +47,10 @@ export class Tests implements vscode.Disposable {
   }
 
   private async renew(): Promise<void> {
+    // What was found is of another text by now.
+    this.controller.invalidateTestResults();
     await this.refresh();
-    for (const request of this.continuous) await this.run(request);
+    for (const request of this.continuous) await this.run(again(request));
   }
 
   /** Takes over what there is; an item that stays is the same item, and keeps its result. */
@@ -89,7 +91,7 @@ export class Tests implements vscode.Disposable {
       this.continuous.add(request);
       token.onCancellationRequested(() => this.continuous.delete(request));
     }
-    await this.run(request, token);
+    await this.run(request.continuous ? again(request) : request, token);
   }
 
   private async run(request: vscode.TestRunRequest, token?: vscode.CancellationToken): Promise<void> {
@@ -115,6 +117,11 @@ export class Tests implements vscode.Disposable {
     }
     run.end();
   }
+}
+
+/** A request of its own for each turn: what one turn of a request finds wrong stays wrong for all of them. */
+function again({ include, exclude, profile }: vscode.TestRunRequest): vscode.TestRunRequest {
+  return new vscode.TestRunRequest(include, exclude, profile, true);
 }
 
 function tell(run: vscode.TestRun, item: vscode.TestItem, result?: Result, kind?: Test["kind"]): void {

@@ -8,6 +8,7 @@ import { sourceOf } from "./source";
 const SCHEME = "npc-yaml";
 /** The line above the YAML, which says whose it is. */
 const HEADING = 1;
+const PATIENCE = 3000;
 
 export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly emitter = new vscode.EventEmitter<vscode.Uri>();
@@ -52,9 +53,30 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
     if (typeof policy !== "string") return;
     const found = await this.server.ask("npc/yaml", { ...this.params(source), policy });
     if (!("line" in found) || typeof found.line !== "number") return;
+    await this.becomes(document, found.text);
     const start = new vscode.Position(found.line + HEADING, 0);
     editor.selection = new vscode.Selection(start, start);
     editor.revealRange(new vscode.Range(start, start), vscode.TextEditorRevealType.AtTop);
+  }
+
+  /** Waits until a view shows what was asked for: one that was shown before is behind what was typed. */
+  private async becomes(document: vscode.TextDocument, text: string): Promise<void> {
+    const isSo = () => document.getText().endsWith(text);
+    if (isSo()) return;
+    const parts: vscode.Disposable[] = [];
+    const shown = new Promise<void>((done) => {
+      parts.push(
+        vscode.workspace.onDidChangeTextDocument((event) => {
+          if (event.document === document && isSo()) done();
+        }),
+      );
+      // Somebody who types on meanwhile may have another text by then.
+      const timer = setTimeout(done, PATIENCE);
+      parts.push(new vscode.Disposable(() => clearTimeout(timer)));
+    });
+    this.emitter.fire(document.uri);
+    await shown;
+    vscode.Disposable.from(...parts).dispose();
   }
 
   async provideTextDocumentContent(uri: vscode.Uri, token: vscode.CancellationToken): Promise<string> {
@@ -71,7 +93,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
     const last = this.last.get(key);
     if (last === undefined) return `${heading}\n${why.replaceAll(/^/gm, "# ")}\n`;
     // What was there stays, line for line, so that nobody loses their place while a word is half typed.
-    return `${heading}, as it was before: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
+    return `# As it was before: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
   }
 
   private params(source: vscode.Uri): { textDocument: { uri: string }; target: string } {

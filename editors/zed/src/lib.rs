@@ -10,7 +10,11 @@ impl zed::Extension for Npc {
         Self
     }
 
-    fn language_server_command(&mut self, id: &LanguageServerId, worktree: &Worktree) -> Result<zed::Command> {
+    fn language_server_command(
+        &mut self,
+        id: &LanguageServerId,
+        worktree: &Worktree,
+    ) -> Result<zed::Command> {
         let set = LspSettings::for_worktree(id.as_ref(), worktree)?.binary;
         let command = set
             .as_ref()

@@ -33,7 +33,8 @@ pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span) -> Vec<Code
                 kind: Some(CodeActionKind::QUICKFIX),
                 diagnostics: Some(vec![diagnostic.clone()]),
                 edit: Some(workspace_edit(places, edits)),
-                is_preferred: Some(fix.applicability == Applicability::Automatic),
+                // Some editors take a "no" for a "yes".
+                is_preferred: (fix.applicability == Applicability::Automatic).then_some(true),
                 ..CodeAction::default()
             });
         }

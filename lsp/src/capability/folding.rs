@@ -1,6 +1,6 @@
 //! `textDocument/foldingRange`: items, their bodies, imports and comments of several lines.
 
-use npc_syntax::ast::{Item, ItemKind};
+use npc_syntax::ast::ItemKind;
 use npc_syntax::{Parsed, TokenKind};
 use tower_lsp::ls_types::{FoldingRange, FoldingRangeKind};
 
@@ -29,8 +29,7 @@ pub(crate) fn ranges(text: &Text, parsed: &Parsed) -> Vec<FoldingRange> {
         }
     }
     // Sets over several lines have no braces.
-    let is_let = |item: &&Item| matches!(item.kind, ItemKind::Let(_));
-    for item in parsed.tree.items.iter().filter(is_let) {
+    for item in parsed.tree.items.iter().filter(|item| matches!(item.kind, ItemKind::Let(_))) {
         add(line(item.span.start), line(item.span.end), None);
     }
     let imports = parsed.tree.items.iter().take_while(|item| matches!(item.kind, ItemKind::Import(_)));

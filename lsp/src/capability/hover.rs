@@ -31,7 +31,7 @@ pub(crate) fn hover(places: Places<'_>, file: usize, offset: u32) -> Option<Hove
         {
             codes.push(found.code.id);
             span = span.or(Some(place.span));
-            parts.push(page(found.code));
+            parts.push(found.code.explained().trim_end().replacen("# ", "### ", 1));
         }
     }
     let value = parts.join("\n\n---\n\n");
@@ -180,19 +180,4 @@ fn token(program: &Program, file: usize, offset: u32) -> Option<(String, Span)> 
     let token = tokens.get(at).filter(|token| token.span.0.touches(offset))?;
     let (word, about) = (token.kind.keyword()?, keyword(token.kind)?);
     Some((format!("**{word}**: {about}"), token.span.0))
-}
-
-/// The page of a code, without its examples.
-fn page(code: &npc_diagnostics::Code) -> String {
-    let mut text = String::new();
-    let mut fenced = false;
-    for line in code.page.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)) {
-        if line.starts_with("```") {
-            fenced = !fenced;
-        } else if !fenced && !line.starts_with('#') {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    format!("**{}**: {}\n\n{}", code.id, code.title(), text.trim())
 }

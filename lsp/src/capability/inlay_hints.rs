@@ -23,7 +23,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
             label: InlayHintLabel::String(label),
             kind: Some(InlayHintKind::TYPE),
             text_edits: None,
-            tooltip: tooltip.map(InlayHintTooltip::String),
+            tooltip: tooltip.filter(|own| !own.is_empty()).map(InlayHintTooltip::String),
             padding_left: Some(true),
             padding_right: None,
             data: None,

@@ -352,7 +352,13 @@ impl Finder<'_> {
 
     fn sets(&mut self, fits: impl Fn(&Value) -> bool) {
         let Some((program, file)) = self.program else { return };
-        let mut sets: Vec<_> = program.checked.names.seen(file).filter(|set| fits(&set.value)).collect();
+        // A set cannot be made of itself.
+        let own = match self.before() {
+            [first, name, ..] if first.kind == T::Let => name.span.0.of(self.source),
+            _ => "",
+        };
+        let mut sets: Vec<_> =
+            program.checked.names.seen(file).filter(|set| *set.name != *own && fits(&set.value)).collect();
         sets.sort_by(|a, b| a.name.cmp(&b.name));
         for set in sets {
             let members = program.members(set);

@@ -1,6 +1,6 @@
 //! A file that is open in the editor.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use npc_program::Known;
 use npc_syntax::Parsed;
@@ -12,13 +12,29 @@ use super::text::Text;
 pub struct Document {
     text: Text,
     known: OnceLock<Known>,
+    /// An earlier text of the file, that was parsed; until this one is.
+    before: Mutex<Option<Before>>,
+}
+
+/// A text, and what it was parsed to.
+#[derive(Clone, Debug)]
+struct Before {
+    text: Arc<str>,
+    parsed: Arc<Parsed>,
 }
 
 impl Document {
-    /// Of a text.
+    /// Of a text, and what the file was before.
     #[must_use]
-    pub const fn new(text: Text) -> Self {
-        Self { text, known: OnceLock::new() }
+    pub fn new(text: Text, before: Option<&Self>) -> Self {
+        let before = before.and_then(|own| match own.known.get() {
+            Some(known) => {
+                Some(Before { text: Arc::clone(own.text.text()), parsed: Arc::clone(&known.parsed) })
+            }
+            // Nobody looked at it: what it would have been parsed from, will do.
+            None => own.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        });
+        Self { text, known: OnceLock::new(), before: Mutex::new(before) }
     }
 
     /// The text.
@@ -36,7 +52,14 @@ impl Document {
     /// The file, under a path. It is parsed once, whatever it is called.
     #[must_use]
     pub fn known(&self, path: &str) -> Known {
-        let known = self.known.get_or_init(|| Known::new(path, Arc::clone(self.text.text())));
+        let known = self.known.get_or_init(|| {
+            let text = Arc::clone(self.text.text());
+            let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match before {
+                Some(before) => Known::again(path, text, &before.parsed, &before.text),
+                None => Known::new(path, text),
+            }
+        });
         known.named(path)
     }
 }

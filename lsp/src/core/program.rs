@@ -124,7 +124,7 @@ impl Program {
     pub fn item(&self, file: usize, offset: u32) -> Option<&Item> {
         let items = &self.files().get(file)?.parsed.tree.items;
         let behind = items.partition_point(|item| item.span.start <= offset);
-        items.get(behind.checked_sub(1)?).filter(|item| item.span.touches(offset))
+        items.get(behind.checked_sub(1)?).map(|item| &**item).filter(|item| item.span.touches(offset))
     }
 
     /// The word at a place.

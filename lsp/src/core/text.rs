@@ -34,17 +34,10 @@ impl Text {
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
         let bytes = text.as_bytes();
-        let mut starts = vec![0];
-        for (at, byte) in bytes.iter().enumerate() {
-            let ends = match byte {
-                b'\n' => true,
-                b'\r' => bytes.get(at + 1) != Some(&b'\n'),
-                _ => false,
-            };
-            if ends {
-                starts.push(u32::try_from(at + 1).unwrap_or(u32::MAX));
-            }
-        }
+        let ends = memchr::memchr2_iter(b'\n', b'\r', bytes)
+            .filter(|at| bytes.get(*at) == Some(&b'\n') || bytes.get(at + 1) != Some(&b'\n'));
+        let behind = ends.map(|at| u32::try_from(at + 1).unwrap_or(u32::MAX));
+        let starts = std::iter::once(0).chain(behind).collect();
         Self { text, starts }
     }
 

@@ -35,12 +35,11 @@ struct Open {
 impl Workspace {
     /// A file is open from now on, or is otherwise than it was.
     pub fn set(&mut self, path: PathBuf, text: Text) {
-        let document = Arc::new(Document::new(text));
         match self.open.get_mut(&path) {
-            Some(open) => open.document = document,
+            Some(open) => open.document = Arc::new(Document::new(text, Some(&open.document))),
             None => {
                 let folder = folder_of(&path).into();
-                self.open.insert(path, Open { document, folder });
+                self.open.insert(path, Open { document: Arc::new(Document::new(text, None)), folder });
             }
         }
     }

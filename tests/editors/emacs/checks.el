@@ -74,6 +74,10 @@
   (np-checks-at word)
   (get-text-property (point) 'face))
 
+(defun np-checks-errors ()
+  "Give the errors that Flymake shows."
+  (seq-filter (lambda (found) (eq (flymake-diagnostic-type found) 'eglot-error)) (flymake-diagnostics)))
+
 ;;; Without a server
 
 (ert-deftest np-checks-mode ()
@@ -200,20 +204,14 @@
     (should (eq (flymake-diagnostic-type (car found)) 'eglot-warning))))
 
 (ert-deftest np-checks-lock-file ()
-  "The link that Emacs leaves beside a file that is changed is none of the program's files."
-  (np-checks-open "shop/policies.np")
-  (np-checks-wait "a warning" #'flymake-diagnostics)
-  (let ((create-lockfiles t))
-    (goto-char (point-max))
-    (insert "let unknown = nothing-that-there-is\n")
-    (np-checks-wait "an error" (lambda () (cdr (flymake-diagnostics))))
-    (let ((found (mapconcat #'flymake-diagnostic-text (flymake-diagnostics) "\n")))
-      (revert-buffer t t t)
-      (should-not (string-search ".#" found)))))
+  "The link by which Emacs locks a file is none of the program's files."
+  (np-checks-open "locked/ports.np")
+  (np-checks-wait "an error" #'np-checks-errors)
+  (should (= (length (np-checks-errors)) 1)))
 
 (ert-deftest np-checks-repair ()
   (np-checks-open "mistakes/ports.np")
-  (np-checks-wait "an error" #'flymake-diagnostics)
+  (np-checks-wait "an error" #'np-checks-errors)
   (np-checks-at "tcp:80")
   ;; Asked by a key; the first repair is taken.
   (cl-letf (((symbol-function 'completing-read) (lambda (_ choices &rest _) (caar choices)))
@@ -221,7 +219,7 @@
             (last-nonmenu-event ?a))
     (call-interactively #'eglot-code-actions))
   (np-checks-wait "the edit" (lambda () (equal (np-checks-line 2) "      allow ingress from anywhere on tcp/80")))
-  (np-checks-wait "no diagnostics" (lambda () (null (flymake-diagnostics))))
+  (np-checks-wait "no error" (lambda () (null (np-checks-errors))))
   (eglot-format-buffer)
   (should (equal (np-checks-line 2) "  allow ingress from anywhere on tcp/80"))
   (revert-buffer t t t))
@@ -289,9 +287,20 @@
   (revert-buffer t t t))
 
 (ert-deftest np-checks-hints ()
+  "Hints are shown where this Eglot has them, and told in any case."
   (np-checks-open "shop/policies.np")
-  (let ((whole (list :range (list :start '(:line 0 :character 0) :end '(:line 27 :character 0)))))
-    (should (> (length (np-checks-answers :textDocument/inlayHint whole)) 0))))
+  (let* ((head (list :range (list :start '(:line 5 :character 0) :end '(:line 6 :character 0))))
+         (hints (np-checks-answers :textDocument/inlayHint head)))
+    (should (equal (mapcar (lambda (hint) (plist-get hint :label)) hints) '("2 pods"))))
+  (when (fboundp 'eglot-inlay-hints-mode)
+    (eglot-inlay-hints-mode 1)
+    (eglot--update-hints-1 (point-min) (point-max))
+    (np-checks-wait "a hint"
+                    (lambda ()
+                      (seq-some (lambda (overlay)
+                                  (string-search "2 pods" (or (overlay-get overlay 'before-string)
+                                                              (overlay-get overlay 'after-string) "")))
+                                (overlays-in (point-min) (point-max)))))))
 
 (ert-deftest np-checks-commands ()
   (np-checks-open "shop/policies.np")
@@ -315,14 +324,26 @@
       (np-run-tests))
     (should (equal said "2 tests pass"))))
 
+(ert-deftest np-checks-failures ()
+  "A test that fails is listed with its place; what is no program says why it has no YAML."
+  (np-checks-open "shop/policies.np")
+  (search-forward "deny  shop/web")
+  (replace-match "allow shop/web")
+  (np-run-tests)
+  (with-current-buffer "*np tests*"
+    (should (string-match-p "policies\\.np:26: " (buffer-string))))
+  (search-backward "allow shop/web")
+  (delete-region (point) (line-end-position))
+  (insert "allow")
+  (should-error (np-show-yaml "kyverno") :type 'user-error)
+  (revert-buffer t t t))
+
 ;;; All
 
 (defun np-checks-run ()
   "Run every check; say what failed, and how many did not."
-  (let* (;; `np-checks-lock-file' asks about them.
-         (create-lockfiles nil)
-         (inhibit-message t)
-         (failed 0) (passed 0) (left-out 0))
+  (let ((inhibit-message t)
+        (failed 0) (passed 0) (left-out 0))
     (ert-run-tests
      t
      (lambda (event &rest rest)

@@ -152,7 +152,7 @@ end)
 check('a repair is applied', function()
   local buffer = open('mistakes/ports.np')
   wait('an error', function()
-    return #vim.diagnostic.get(buffer) > 0
+    return #vim.diagnostic.get(buffer, { severity = vim.diagnostic.severity.ERROR }) > 0
   end)
   at('tcp:80')
   -- Neovim lists what is offered by `vim.ui.select`; the first is taken here.
@@ -165,8 +165,8 @@ check('a repair is applied', function()
     return text():find('tcp/80', 1, true)
   end)
   vim.ui.select = select
-  wait('no diagnostics', function()
-    return #vim.diagnostic.get(buffer) == 0
+  wait('no error', function()
+    return #vim.diagnostic.get(buffer, { severity = vim.diagnostic.severity.ERROR }) == 0
   end)
 end)
 
@@ -310,9 +310,11 @@ check('the meaning of words', function()
     vim.lsp.semantic_tokens.start(shop, client.id)
     at('metadata on')
     local row, column = unpack(vim.api.nvim_win_get_cursor(0))
-    wait('a token', function()
-      return #(vim.lsp.semantic_tokens.get_at_pos(0, row - 1, column) or {}) > 0
+    local tokens = wait('a token', function()
+      local tokens = vim.lsp.semantic_tokens.get_at_pos(0, row - 1, column)
+      return tokens and tokens[1] and tokens
     end)
+    same(tokens[1].type, 'variable')
   else
     assert(#ask('textDocument/semanticTokens/full').data > 0)
   end
@@ -320,15 +322,22 @@ end)
 
 check('inlay hints', function()
   fresh()
-  local range = { start = { line = 0, character = 0 }, ['end'] = { line = #lines(), character = 0 } }
+  -- Of the policy's head, which is line 6.
+  local range = { start = { line = 5, character = 0 }, ['end'] = { line = 6, character = 0 } }
+  local hints
   if vim.lsp.inlay_hint then
     vim.lsp.inlay_hint.enable(true, { bufnr = shop })
-    wait('a hint', function()
-      return #vim.lsp.inlay_hint.get({ bufnr = shop }) > 0
+    hints = wait('a hint', function()
+      local found = vim.lsp.inlay_hint.get({ bufnr = shop, range = range })
+      return found[1] and vim.tbl_map(function(hint)
+        return hint.inlay_hint
+      end, found)
     end)
   else
-    assert(#(ask('textDocument/inlayHint', { range = range }) or {}) > 0, 'none')
+    hints = ask('textDocument/inlayHint', { range = range }) or {}
   end
+  same(#hints, 1)
+  same(hints[1].label, '2 pods')
 end)
 
 check('code lenses run tests and show what a policy becomes', function()
@@ -341,7 +350,7 @@ check('code lenses run tests and show what a policy becomes', function()
   local commands = {}
   for _, lens in ipairs(lenses) do
     if lens.command then
-      commands[lens.command.command] = lens.command
+      commands[lens.command.command] = commands[lens.command.command] or lens.command
     end
   end
   local said = harness.said(function()
@@ -376,6 +385,25 @@ check('the commands of the buffer', function()
     vim.cmd('NpcReach')
   end):match('^npc: the page is (.*)$')
   assert(table.concat(vim.fn.readfile(page), '\n'):find('<html', 1, true), 'no page')
+end)
+
+check('a test that fails is in the quickfix list; a program that is none says why it has no YAML', function()
+  fresh()
+  vim.api.nvim_buf_set_lines(0, 25, 26, false, { '  allow shop/web -> metadata' })
+  same(harness.said(function()
+    vim.cmd('NpcTest')
+  end), 'npc: 1 of 2 tests failed')
+  local places = vim.fn.getqflist()
+  same(#places, 1)
+  same(places[1].bufnr, shop)
+  same(places[1].lnum, 26)
+  vim.cmd('silent! cclose')
+  vim.api.nvim_buf_set_lines(shop, 25, 26, false, { '  allow' })
+  assert(harness.said(function()
+    vim.cmd('NpcYaml')
+  end):find('^npc: '))
+  same(vim.api.nvim_get_current_buf(), shop)
+  fresh()
 end)
 
 harness.finish('neovim ' .. tostring(vim.version and vim.version().major .. '.' .. vim.version().minor))

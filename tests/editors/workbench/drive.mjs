@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 import { Editor } from "./editor.mjs";
 import { Story } from "./story.mjs";
 import { steps } from "./steps.mjs";
-import { Workbench } from "./workbench.mjs";
+import { PATIENCE, Workbench } from "./workbench.mjs";
 
 const [npc, entry, extension, output] = process.argv.slice(2).map(argument => resolve(argument));
 const words = process.argv.slice(6);
@@ -33,12 +33,15 @@ let taken = 0;
 const failures = [];
 try {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, serviceWorkers: "allow" });
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const workbench = new Workbench(page);
   for (const [number, [name, step]] of chosen.entries()) {
     const begun = Date.now();
     const picture = async part => {
       const title = [String(number + 1).padStart(2, "0"), name, part].filter(Boolean).join(" ");
+      // What fades in or out has done so.
+      await page.waitForTimeout(400);
       await page.screenshot({ path: join(pictures, `${title.replaceAll(/[^a-zA-Z0-9]+/g, "-")}.png`) });
       taken += 1;
     };

@@ -20,10 +20,14 @@ export class Editor {
     execFileSync(process.execPath, [this.entry, ...this.options, "--install-extension", extension], { stdio: "pipe" });
   }
 
-  /** The settings of the person, and of the machine; an editor that is open takes them up at once. */
-  set(person, machine) {
-    writeFileSync(join(this.folder, "data/User/settings.json"), JSON.stringify(person, null, 2));
-    writeFileSync(join(this.folder, "data/Machine/settings.json"), JSON.stringify(machine, null, 2));
+  /** Settings of the person, with which the editor starts. */
+  setPerson(settings) {
+    writeFileSync(join(this.folder, "data/User/settings.json"), JSON.stringify(settings, null, 2));
+  }
+
+  /** Settings of the machine, which go before the person's; an editor that is open takes them up at once. */
+  setMachine(settings) {
+    writeFileSync(join(this.folder, "data/Machine/settings.json"), JSON.stringify(settings, null, 2));
   }
 
   async start() {

@@ -1,5 +1,5 @@
 // The folder that the story is about, and the person's settings.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 export const SETS = `let dns      = udp/53, tcp/53
@@ -13,6 +13,13 @@ export const PROGRAM = `import "sets.np"
 policy database for pods { app = postgres } in namespace payments {
   allow ingress from checkout on tcp/5432
   isolate egress
+}
+
+/// Checkout is open to everybody, and asks the database.
+policy shop for checkout {
+  allow ingress from anywhere on tcp/443
+  allow egress  to   pods { app = postgres } in namespace payments on tcp/5432
+  allow egress  to   kube-dns on dns
 }
 
 test "checkout reaches the database" {
@@ -36,7 +43,7 @@ test "the database asks shops" {
 assert deny pods { app = postgres } in namespace payments -> anywhere
 `;
 
-const CLUSTER = `apiVersion: v1
+export const CLUSTER = `apiVersion: v1
 kind: List
 items:
 - {kind: Namespace, metadata: {name: kube-system}}
@@ -60,22 +67,9 @@ export class Story {
     this.write("policies.np", "");
     this.write("sets.np", SETS);
     this.write("cluster.yaml", CLUSTER);
-    this.set({});
-  }
-
-  write(name, text) {
-    writeFileSync(join(this.folder, name), text);
-  }
-
-  read(name) {
-    return readFileSync(join(this.folder, name), "utf8");
-  }
-
-  /** Settings of the person's own, and another program than there is. */
-  set(own, npc = this.npc) {
-    this.editor.set({
+    editor.setPerson({
       "npc.cluster": "cluster.yaml",
-      "workbench.colorTheme": "Default Dark Modern",
+      "workbench.colorTheme": "Dark Modern",
       // Nothing but the program on the screen, and nothing saved that nobody saved.
       "files.autoSave": "off",
       "files.hotExit": "off",
@@ -88,7 +82,16 @@ export class Story {
       "extensions.ignoreRecommendations": true,
       "git.enabled": false,
       "telemetry.telemetryLevel": "off",
-      ...own,
-    }, { "npc.path": npc });
+    });
+    this.set({});
+  }
+
+  write(name, text) {
+    writeFileSync(join(this.folder, name), text);
+  }
+
+  /** Changes settings; what is not named is as it was in the beginning. */
+  set(own) {
+    this.editor.setMachine({ "npc.path": this.npc, ...own });
   }
 }

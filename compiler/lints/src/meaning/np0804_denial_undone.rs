@@ -72,27 +72,43 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     for denial in &denials {
         let near: Option<Vec<usize>> = (!whole).then(|| {
             let examples = denial.policy.subjects.iter().filter_map(|term| super::Example::of(term, None));
-            examples.flat_map(|example| overview.selecting(&example)).collect()
+            let mut near: Vec<usize> = examples.flat_map(|example| overview.selecting(&example)).collect();
+            near.sort_unstable();
+            near.dedup();
+            near
         });
-        let is_near = |index: usize| near.as_ref().is_none_or(|near| near.contains(&index));
-        let undone = allows
-            .iter()
-            .filter(|(index, ..)| *index != denial.index && is_near(*index))
+        let undone = of_near(&allows, near.as_deref(), |(index, ..)| *index)
+            .filter(|(index, ..)| *index != denial.index)
             .find_map(|(_, policy, rule)| Some((policy, rule, undone(overview, denial, policy, rule)?)));
         if let Some((policy, rule, witness)) = undone {
             found.push(told_undone(denial, policy, rule, &witness));
             // One pair of policies at odds is enough of one rule.
             continue;
         }
-        let opened = isolating
-            .iter()
-            .filter(|(index, _)| denial.open && *index != denial.index && is_near(*index))
+        let opened = of_near(&isolating, near.as_deref(), |(index, _)| *index)
+            .filter(|(index, _)| denial.open && *index != denial.index)
             .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
         if let Some((policy, witness)) = opened {
             found.push(told_opened(denial, policy, &witness));
         }
     }
     found
+}
+
+/// What is of some policies, in their order, of a list that is in that order; all of it where none are named.
+fn of_near<'l, T>(
+    list: &'l [T],
+    near: Option<&'l [usize]>,
+    policy: impl Fn(&T) -> usize + Copy + 'l,
+) -> Box<dyn Iterator<Item = &'l T> + 'l> {
+    match near {
+        None => Box::new(list.iter()),
+        Some(near) => Box::new(near.iter().flat_map(move |index| {
+            let from = list.partition_point(|own| policy(own) < *index);
+            let rest = list.get(from..).unwrap_or_default();
+            rest.iter().take_while(move |own| policy(own) == *index)
+        })),
+    }
 }
 
 fn rules<'p>(overview: &Overview<'p>) -> impl Iterator<Item = (usize, &'p Policy, &'p Rule)> {

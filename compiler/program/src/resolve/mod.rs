@@ -89,7 +89,7 @@ fn policies(loaded: &Loaded, sets: &Sets<'_>, program: &mut Program, cx: &mut Co
         .enumerate()
         .flat_map(|(index, file)| {
             file.parsed.tree.items.iter().filter_map(move |item| match &item.kind {
-                ItemKind::Policy(policy) => Some((index, file.id, item, policy)),
+                ItemKind::Policy(policy) => Some((index, file.id, &**item, policy)),
                 _ => None,
             })
         })

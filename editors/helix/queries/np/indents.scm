@@ -1,0 +1,8 @@
+[
+  (policy_body)
+  (test_body)
+  (settings)
+  (selector)
+] @indent
+
+"}" @outdent

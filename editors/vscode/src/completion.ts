@@ -1,0 +1,28 @@
+// One snippet for each thing: the server and the package both have some.
+
+import type { Middleware } from "vscode-languageclient/node";
+import * as vscode from "vscode";
+import snippets from "../snippets/np.json";
+
+const own = new Set(Object.values(snippets).map(({ prefix }) => prefix));
+
+/** Leaves out what the server offers as a snippet where the package has one, which has more places to fill in. */
+export const provideCompletionItem: NonNullable<Middleware["provideCompletionItem"]> = async (
+  document,
+  position,
+  context,
+  token,
+  next,
+) => {
+  // What a brace opens begins on the next line as often as behind it, and Enter must lead there.
+  if (context.triggerCharacter === "{") return undefined;
+  const found = await next(document, position, context, token);
+  const isWanted = ({ kind, label }: vscode.CompletionItem) => {
+    const words = typeof label === "string" ? label : label.label;
+    return kind !== vscode.CompletionItemKind.Snippet || !own.has(words.split(" ")[0] ?? "");
+  };
+  if (!found) return found;
+  if (Array.isArray(found)) return found.filter(isWanted);
+  found.items = found.items.filter(isWanted);
+  return found;
+};

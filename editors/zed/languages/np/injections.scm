@@ -1,0 +1,1 @@
+../../../../grammar/tree-sitter-np/queries/injections.scm

@@ -1,0 +1,3 @@
+(string) @string
+
+[(comment) (doc_comment) (file_comment)] @comment
