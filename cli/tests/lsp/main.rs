@@ -15,3 +15,4 @@ mod common;
 mod capabilities;
 mod editor;
 mod protocol;
+mod robustness;
