@@ -348,6 +348,12 @@ fn outcome(capability: &str, title: &str, text: &str) -> String {
             );
             if answer.is_null() { "nothing\n".to_owned() } else { apply(own.text(), &answer) }
         }
+        "moves" => {
+            let (from, to) = title.split_once(" -> ").unwrap();
+            let files = json!([{"oldUri": own.editor.uri(from), "newUri": own.editor.uri(to)}]);
+            let answer = own.ask("workspace/willRenameFiles", json!({"files": files}));
+            if answer.is_null() { "nothing\n".to_owned() } else { own.edited(&answer["changes"]) }
+        }
         "symbols" => {
             // Of the whole workspace, once it is known.
             own.ask("textDocument/hover", json!({"position": {"line": 0, "character": 0}}));

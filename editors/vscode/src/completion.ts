@@ -14,8 +14,6 @@ export const provideCompletionItem: NonNullable<Middleware["provideCompletionIte
   token,
   next,
 ) => {
-  // What a brace opens begins on the next line as often as behind it, and Enter must lead there.
-  if (context.triggerCharacter === "{") return undefined;
   const found = await next(document, position, context, token);
   const isWanted = ({ kind, label }: vscode.CompletionItem) => {
     const words = typeof label === "string" ? label : label.label;

@@ -92,7 +92,7 @@ fn short(members: &[String]) -> String {
     for one in members {
         let comma = if out.is_empty() { "" } else { ", " };
         if out.chars().count() + one.chars().count() > MOST {
-            return out + if comma.is_empty() { "…" } else { ", …" };
+            return if out.is_empty() { out } else { out + ", …" };
         }
         out.push_str(comma);
         out.push_str(one);

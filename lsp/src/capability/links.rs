@@ -1,10 +1,12 @@
-//! `textDocument/documentLink`: imports, and cluster files of tests.
+//! `textDocument/documentLink` and `workspace/willRenameFiles`: imports, and cluster files of tests.
 
+use std::path::{Component, Path, PathBuf};
+
+use npc_diagnostics::Location;
 use npc_syntax::{Parsed, Role, words};
-use std::path::Path;
 use tower_lsp::ls_types::DocumentLink;
 
-use crate::convert::{range, uri};
+use crate::convert::{Places, range, uri};
 use crate::core::disk::Disk;
 use crate::core::text::{Encoding, Text};
 
@@ -16,31 +18,67 @@ pub(crate) fn links(path: &Path, text: &Text, parsed: &Parsed, encoding: Encodin
             if !matches!(role, Role::ImportPath | Role::ClusterPath) {
                 return;
             }
-            let target = folder.join(&*word.text(text.text()));
-            // Where `..` leads, as the compiler takes it: by the names alone.
-            let mut plain = std::path::PathBuf::new();
-            for part in target.components() {
-                match part {
-                    std::path::Component::ParentDir => {
-                        plain.pop();
-                    }
-                    std::path::Component::CurDir => {}
-                    part => plain.push(part),
-                }
-            }
+            let target = plain(&folder.join(&*word.text(text.text())));
             let mut span = word.span;
             if word.is_quoted(text.text()) {
                 (span.start, span.end) = (span.start + 1, span.end.saturating_sub(1).max(span.start + 1));
             }
             found.push(DocumentLink {
                 range: range(text, span, encoding),
-                target: uri(&plain),
+                target: uri(&target),
                 tooltip: None,
                 data: None,
             });
         });
     }
     found
+}
+
+/// The imports, and cluster files, that are written otherwise after a file or a folder has another path: of
+/// those that name it, and of its own, where it lies elsewhere then.
+pub(crate) fn moved(places: Places<'_>, from: &Path, to: &Path) -> Vec<(Location, String)> {
+    let program = places.program;
+    let now = |path: &Path| match path.strip_prefix(from) {
+        Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
+        Ok(rest) => to.join(rest),
+        Err(_) => path.to_owned(),
+    };
+    let mut edits = Vec::new();
+    for (index, file) in program.files().iter().enumerate() {
+        let own = program.path(file.id);
+        let source = program.source(index);
+        for item in &file.parsed.tree.items {
+            words(item, &mut |role, word| {
+                if !matches!(role, Role::ImportPath | Role::ClusterPath) {
+                    return;
+                }
+                let written = word.text(source);
+                let target = plain(&own.parent().unwrap_or(Path::new("/")).join(&*written));
+                let here = now(&own);
+                let path = relative(here.parent().unwrap_or(Path::new("/")), &now(&target));
+                let is_moved = now(&target) != target || here.parent() != own.parent();
+                if let Some(path) = path.filter(|path| is_moved && **path != *written) {
+                    edits.push((Location::new(file.id, word.span), format!("\"{path}\"")));
+                }
+            });
+        }
+    }
+    edits
+}
+
+/// Where a path leads, by its names alone, as the compiler takes `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// The files that may be named in a file, as it would name them: sources of its program, or what lies beside

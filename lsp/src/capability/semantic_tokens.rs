@@ -52,12 +52,14 @@ pub(crate) fn legend() -> SemanticTokensLegend {
     }
 }
 
-/// The tokens of a text; those that touch a part of it, where one is named.
+/// The tokens of a text; those that touch a part of it, where one is named. Not all of them are those that
+/// need the compiler: an editor that adds them to its own has its grammar for words and comments.
 pub(crate) fn tokens(
     text: &Text,
     parsed: &Parsed,
     within: Option<Span>,
     encoding: Encoding,
+    all: bool,
 ) -> Vec<SemanticToken> {
     let source = text.text().as_ref();
     let mut roles: HashMap<u32, (Kind, u32)> = HashMap::new();
@@ -86,11 +88,13 @@ pub(crate) fn tokens(
         (own.span, Kind::Comment, modifiers)
     };
     let own = parsed.tokens.iter().filter_map(token).chain(parsed.comments.iter().map(comment));
-    let mut all: Vec<(Span, Kind, u32)> = own.filter(|(span, ..)| is_within(*span)).collect();
-    all.sort_unstable_by_key(|(span, ..)| span.start);
-    let mut found = Vec::with_capacity(all.len());
+    let is_plain = |kind: Kind| matches!(kind, Kind::Keyword | Kind::Comment | Kind::String | Kind::Operator);
+    let mut wanted: Vec<(Span, Kind, u32)> =
+        own.filter(|(span, kind, _)| is_within(*span) && (all || !is_plain(*kind))).collect();
+    wanted.sort_unstable_by_key(|(span, ..)| span.start);
+    let mut found = Vec::with_capacity(wanted.len());
     let (mut line, mut column) = (0, 0);
-    for (span, kind, modifiers) in all {
+    for (span, kind, modifiers) in wanted {
         let start = text.position(span.start as usize, encoding);
         let length = match encoding {
             Encoding::Utf8 => span.of(source).len(),

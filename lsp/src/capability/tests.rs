@@ -1,6 +1,6 @@
 //! `npc/tests` and `npc/runTests`: the tests and assertions of a program, and what becomes of them.
 
-use npc_diagnostics::{Level, Location};
+use npc_diagnostics::Location;
 use npc_driver::{Ran, failure_text};
 use npc_syntax::ast::{Item, ItemKind};
 use serde::{Deserialize, Serialize};
@@ -110,15 +110,8 @@ pub(crate) fn tests(places: Places<'_>) -> Vec<Test> {
 pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_program::Files) -> RunResult {
     let program = places.program;
     let sources = program.checked.sources();
-    let errors = program.checked.report.diagnostics.iter().filter(|found| found.level == Level::Error);
-    let errors: Vec<String> = errors
-        .map(|found| {
-            let place = found.location().map(|place| format!("{}: ", sources.line_of(place)));
-            format!("{}{}", place.unwrap_or_default(), found.message)
-        })
-        .collect();
-    if let Some(first) = errors.first() {
-        return RunResult::Not { why: format!("the program has mistakes: {first}") };
+    if let Some(why) = program.mistake() {
+        return RunResult::Not { why };
     }
     let wanted = |location: Location| {
         let file = program.files().iter().position(|file| file.id == location.file)?;
@@ -144,7 +137,10 @@ pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_p
             let lines: Vec<&str> =
                 message.lines().skip(1).map(|line| line.strip_prefix("       ").unwrap_or(line)).collect();
             let place = places.location(failure.location)?;
-            let message = format!("{}\n{}", failure.expected, lines.join("\n").trim_end());
+            // What is expected stands there; what is wrong is told first.
+            let told = lines.join("\n");
+            let told = told.strip_prefix("but ").unwrap_or(&told);
+            let message = told.trim_end().to_owned();
             Some(Failure { message, uri: place.uri, range: place.range })
         });
         Some(Outcome {

@@ -35,6 +35,9 @@ pub(crate) struct PolicyParams {
     pub(crate) policy: String,
 }
 
+/// That a file is none of a program.
+pub(crate) const NO_PROGRAM: &str = "this file is none of a program's: save it, with the ending `.np`";
+
 /// What is shown; or why it cannot be.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -50,6 +53,11 @@ pub(crate) enum Shown {
 }
 
 impl Shown {
+    /// Of what is no file of a program.
+    pub(crate) fn nothing() -> Self {
+        Self::not(NO_PROGRAM)
+    }
+
     fn not(why: impl Into<String>) -> Self {
         Self::Not { why: why.into() }
     }
@@ -98,8 +106,8 @@ pub(crate) fn reach(program: &Program, why_no_cluster: Option<String>) -> Shown 
             "the cluster file has no pods: print them too, with `kubectl get namespaces,pods -A -o yaml`",
         );
     }
-    if program.checked.report.has_errors() {
-        return Shown::not("the program has mistakes: what it allows is not known");
+    if let Some(why) = program.mistake() {
+        return Shown::Not { why };
     }
     let reach = Reach::new(&program.checked.program, cluster);
     let view = match View::new(&reach, &[], &[]) {

@@ -177,7 +177,7 @@ impl Finder<'_> {
         self.snippet(4, "test \"…\" { … }", "Connections, and whether each is to be allowed.", "test \"${1:what is expected}\" {\n  namespace ${2:shop}\n  pod ${3:web} in ${2:shop} { ${4:app = web} }\n\n  ${0:deny ${2:shop}/${3:web} -> 10.0.0.1}\n}");
         self.snippet(
             4,
-            "assert deny … -> …",
+            "assert … -> …",
             "A claim about every cluster.",
             "assert ${1|deny,allow|} ${2:all pods in all namespaces} -> ${0:169.254.169.254}",
         );

@@ -1,6 +1,6 @@
 //! What is at a place, in words: policies in one sentence, what sets hold, what keywords mean.
 
-use npc_diagnostics::Location;
+use npc_diagnostics::{Diagnostic, Level, Location};
 use npc_driver::draft;
 use npc_program::{Action, Direction, Policy, Rule, Set, Tier, Value};
 use npc_syntax::TokenKind;
@@ -148,17 +148,25 @@ impl Program {
         })
     }
 
+    /// That the program has mistakes, with the first of them; where it has some.
+    #[must_use]
+    pub fn mistake(&self) -> Option<String> {
+        let first = self.first_error(&self.checked.report.diagnostics)?;
+        Some(format!("the program has mistakes: {first}"))
+    }
+
+    fn first_error(&self, found: &[Diagnostic]) -> Option<String> {
+        let first = found.iter().find(|own| own.level == Level::Error)?;
+        let place = first.location().map(|place| format!("{}: ", self.checked.sources().line_of(place)));
+        Some(format!("{}{}", place.unwrap_or_default(), first.message))
+    }
+
     /// What the program, or one policy of it, becomes.
     ///
     /// # Errors
     ///
     /// What the program's or the target's first error is.
     pub fn compiled(&self, target: Target, policy: Option<&Policy>) -> Result<String, String> {
-        let first_error = |found: &[npc_diagnostics::Diagnostic]| {
-            let first = found.iter().find(|own| own.level == npc_diagnostics::Level::Error)?;
-            let place = first.location().map(|place| format!("{}: ", self.checked.sources().line_of(place)));
-            Some(format!("{}{}", place.unwrap_or_default(), first.message))
-        };
         let cluster = self.cluster.as_deref();
         let output = match policy {
             Some(policy) => {
@@ -170,14 +178,14 @@ impl Program {
                 npc_targets::compile(target, &alone, self.checked.sources(), &self.config.options, cluster)
             }
             None => {
-                if let Some(why) = first_error(&self.checked.report.diagnostics) {
+                if let Some(why) = self.mistake() {
                     return Err(why);
                 }
                 let outputs = draft(&self.checked, &[target], &self.config.options, cluster);
                 outputs.into_iter().next().ok_or_else(|| "nothing was written".to_owned())?
             }
         };
-        match first_error(&output.diagnostics) {
+        match self.first_error(&output.diagnostics) {
             Some(why) => Err(why),
             None => Ok(output.text),
         }

@@ -85,6 +85,12 @@ impl Workspace {
         });
     }
 
+    /// The cluster file.
+    #[must_use]
+    pub fn cluster_path(&self) -> Option<&Path> {
+        self.cluster.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// What the cluster file tells.
     #[must_use]
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {

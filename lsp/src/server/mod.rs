@@ -239,28 +239,41 @@ impl Server {
     async fn take_settings(&self, settings: &serde_json::Value) {
         let Some(cluster) = settings.get("cluster") else { return };
         let named = cluster.as_str().filter(|path| !path.is_empty());
-        let (path, watches) = {
-            let state = self.state();
-            let root = state.root.clone().unwrap_or_default();
-            (named.map(|path| root.join(path)), state.editor.watches)
-        };
-        let watched = path.clone();
         self.edit(|state| {
-            state.workspace.set_cluster(path);
+            let root = state.root.clone().unwrap_or_default();
+            state.workspace.set_cluster(named.map(|path| root.join(path)));
             state.touch(None);
         });
-        if watches {
-            let method = "workspace/didChangeWatchedFiles".to_owned();
-            let old = Unregistration { id: "cluster".to_owned(), method: method.clone() };
+        self.watch_cluster(true).await;
+    }
+
+    /// Asks the editor to tell of changes of the cluster file, and no more of one that was it before.
+    async fn watch_cluster(&self, again: bool) {
+        let (path, watches, relative) = {
+            let state = self.state();
+            let path = state.workspace.cluster_path().map(Path::to_owned);
+            (path, state.editor.watches, state.editor.relative_patterns)
+        };
+        if !watches {
+            return;
+        }
+        let method = "workspace/didChangeWatchedFiles".to_owned();
+        let id = "cluster".to_owned();
+        if again {
+            let old = Unregistration { id: id.clone(), method: method.clone() };
             // There may be none yet.
             let _ = self.client.unregister_capability(vec![old]).await;
-            if let Some(path) = watched {
-                let options = json!({"watchers": [{"globPattern": path.to_string_lossy()}]});
-                let id = "cluster".to_owned();
-                let new = Registration { id, method, register_options: Some(options) };
-                let _ = self.client.register_capability(vec![new]).await;
-            }
         }
+        let Some(path) = path else { return };
+        let folder = path.parent().and_then(crate::convert::uri);
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        // It may lie anywhere: only some editors can be told so.
+        let glob = match (folder, name) {
+            (Some(folder), Some(name)) if relative => json!({"baseUri": folder, "pattern": name}),
+            _ => json!(path.to_string_lossy()),
+        };
+        let register_options = Some(json!({"watchers": [{"globPattern": glob}]}));
+        let _ = self.client.register_capability(vec![Registration { id, method, register_options }]).await;
     }
 
     /// Answers what is no message.
@@ -270,29 +283,29 @@ impl Server {
     }
 
     /// `npc/yaml`
-    pub(crate) async fn yaml(&self, parameters: YamlParams) -> Result<Option<Shown>> {
+    pub(crate) async fn yaml(&self, parameters: YamlParams) -> Result<Shown> {
         let YamlParams { text_document, target, policy } = parameters;
-        self.ask(&text_document.uri, move |places, _, _| {
+        let shown = self.ask(&text_document.uri, move |places, _, _| {
             views::yaml(places.program, &target, policy.as_deref())
-        })
-        .await
+        });
+        Ok(shown.await?.unwrap_or_else(Shown::nothing))
     }
 
     /// `npc/reach`
-    pub(crate) async fn reach(&self, parameters: FileParams) -> Result<Option<Shown>> {
-        self.ask(&parameters.text_document.uri, |places, _, workspace| {
+    pub(crate) async fn reach(&self, parameters: FileParams) -> Result<Shown> {
+        let shown = self.ask(&parameters.text_document.uri, |places, _, workspace| {
             views::reach(places.program, workspace.why_no_cluster())
-        })
-        .await
+        });
+        Ok(shown.await?.unwrap_or_else(Shown::nothing))
     }
 
     /// `npc/pods`
-    pub(crate) async fn pods(&self, parameters: PolicyParams) -> Result<Option<Shown>> {
+    pub(crate) async fn pods(&self, parameters: PolicyParams) -> Result<Shown> {
         let PolicyParams { text_document, policy } = parameters;
-        self.ask(&text_document.uri, move |places, _, workspace| {
+        let shown = self.ask(&text_document.uri, move |places, _, workspace| {
             views::pods(places.program, &policy, workspace.why_no_cluster())
-        })
-        .await
+        });
+        Ok(shown.await?.unwrap_or_else(Shown::nothing))
     }
 
     /// `npc/tests`
@@ -330,13 +343,13 @@ impl Server {
     }
 
     /// `npc/runTests`
-    pub(crate) async fn run_tests(&self, parameters: RunParams) -> Result<Option<RunResult>> {
+    pub(crate) async fn run_tests(&self, parameters: RunParams) -> Result<RunResult> {
         let RunParams { text_document, ids } = parameters;
-        self.ask(&text_document.uri, move |places, _, workspace| {
+        let ran = self.ask(&text_document.uri, move |places, _, workspace| {
             let files = workspace.files(places.program.folder());
             tests::run(places, ids.as_deref(), &files)
-        })
-        .await
+        });
+        Ok(ran.await?.unwrap_or_else(|| RunResult::Not { why: views::NO_PROGRAM.to_owned() }))
     }
 
     /// Shows the outcome of a command in an editor that has no view of its own for it.

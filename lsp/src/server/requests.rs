@@ -1,5 +1,6 @@
 //! The requests and notifications of the protocol, each handed on to who can answer it.
 
+use tokio::task::spawn_blocking;
 use tower_lsp::LanguageServer;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::*;
@@ -35,7 +36,13 @@ fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabilities {
     ];
     // An editor that has a command of this name does it itself.
     let commands = COMMANDS.iter().filter(|command| !editor.has(command) && **command != SHOW_YAML);
-    let triggers = [" ", "\"", "/", "(", "{", ","].map(str::to_owned).to_vec();
+    let filter = |glob: &str, matches| FileOperationFilter {
+        scheme: Some("file".to_owned()),
+        pattern: FileOperationPattern { glob: glob.to_owned(), matches: Some(matches), options: None },
+    };
+    let files = filter("**/*.{np,yaml,yml,json}", FileOperationPatternKind::File);
+    let folders = filter("**/*", FileOperationPatternKind::Folder);
+    let triggers = [" ", "\"", "/", "("].map(str::to_owned).to_vec();
     ServerCapabilities {
         position_encoding: Some(match encoding {
             Encoding::Utf8 => PositionEncodingKind::UTF8,
@@ -100,6 +107,13 @@ fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabilities {
             commands: commands.map(|command| (*command).to_owned()).collect(),
             work_done_progress_options: WorkDoneProgressOptions::default(),
         }),
+        workspace: Some(WorkspaceServerCapabilities {
+            workspace_folders: None,
+            file_operations: Some(WorkspaceFileOperationsServerCapabilities {
+                will_rename: Some(FileOperationRegistrationOptions { filters: vec![files, folders] }),
+                ..WorkspaceFileOperationsServerCapabilities::default()
+            }),
+        }),
         ..ServerCapabilities::default()
     }
 }
@@ -150,6 +164,7 @@ impl LanguageServer for Server {
         self.state().checks = true;
         tokio::spawn(self.clone().check_on_change());
         self.watch().await;
+        self.watch_cluster(false).await;
         self.settings().await;
     }
 
@@ -395,6 +410,26 @@ impl LanguageServer for Server {
         .await
     }
 
+    async fn will_rename_files(&self, parameters: RenameFilesParams) -> Result<Option<WorkspaceEdit>> {
+        #[allow(clippy::mutable_key_type, reason = "the protocol's type has these as keys")]
+        let mut changes = std::collections::HashMap::new();
+        for file in &parameters.files {
+            let path = |uri: &str| uri.parse().ok().as_ref().and_then(path_of);
+            let (Some(from), Some(to)) = (path(&file.old_uri), path(&file.new_uri)) else { continue };
+            let encoding = self.state().encoding;
+            let folder = self.state().workspace.folder(&from);
+            let program = self.program(&folder.join("any")).await?;
+            let work = spawn_blocking(move || {
+                let places = convert::Places { program: &program, encoding };
+                let edits = links::moved(places, &from, &to);
+                names::workspace_edit(places, edits.into_iter()).changes.unwrap_or_default()
+            });
+            changes.extend(work.await.map_err(|_| Error::internal_error())?);
+        }
+        let edit = WorkspaceEdit { changes: Some(changes), ..WorkspaceEdit::default() };
+        Ok(edit.changes.as_ref().is_some_and(|changes| !changes.is_empty()).then_some(edit))
+    }
+
     async fn formatting(&self, parameters: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>> {
         let found = self.ask_text(&parameters.text_document.uri, |Open { document, encoding, .. }| {
             formatting::edits(document.text(), &document.parsed(), None, *encoding)
@@ -511,11 +546,12 @@ impl LanguageServer for Server {
         parameters: SemanticTokensRangeParams,
     ) -> Result<Option<SemanticTokensRangeResult>> {
         let range = parameters.range;
+        let all = !self.state().editor.augments;
         let found =
             self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
                 let text = document.text();
                 let within = span(text, range, *encoding);
-                semantic_tokens::tokens(text, &document.parsed(), Some(within), *encoding)
+                semantic_tokens::tokens(text, &document.parsed(), Some(within), *encoding, all)
             });
         let tokens = |data| SemanticTokensRangeResult::Tokens(SemanticTokens { result_id: None, data });
         Ok(found.await?.map(tokens))
@@ -559,7 +595,7 @@ impl LanguageServer for Server {
             RUN_TEST => {
                 let ran = self.run_tests(RunParams { text_document, ids: Some(vec![name]) }).await?;
                 match &ran {
-                    Some(RunResult::Ran { results }) => {
+                    RunResult::Ran { results } => {
                         for own in results {
                             let failures = own.failures.iter().map(|failure| failure.message.as_str());
                             let failures: Vec<&str> = failures.collect();
@@ -571,19 +607,18 @@ impl LanguageServer for Server {
                             }
                         }
                     }
-                    Some(RunResult::Not { why }) => self.show(MessageType::WARNING, why.clone()).await,
-                    None => {}
+                    RunResult::Not { why } => self.show(MessageType::WARNING, why.clone()).await,
                 }
-                Ok(ran.and_then(|ran| serde_json::to_value(ran).ok()))
+                Ok(serde_json::to_value(ran).ok())
             }
             SHOW_PODS => {
                 let shown = self.pods(PolicyParams { text_document, policy: name }).await?;
                 match &shown {
-                    Some(Shown::Pods { pods }) => self.show(MessageType::INFO, pods.join("\n")).await,
-                    Some(Shown::Not { why }) => self.show(MessageType::WARNING, why.clone()).await,
+                    Shown::Pods { pods } => self.show(MessageType::INFO, pods.join("\n")).await,
+                    Shown::Not { why } => self.show(MessageType::WARNING, why.clone()).await,
                     _ => {}
                 }
-                Ok(shown.and_then(|shown| serde_json::to_value(shown).ok()))
+                Ok(serde_json::to_value(shown).ok())
             }
             other => Err(Error::invalid_params(format!("there is no command `{other}`"))),
         }
@@ -601,8 +636,10 @@ type Tokens = Vec<SemanticToken>;
 impl Server {
     /// The tokens of a file, what they are called, and those that were sent before.
     async fn tokens(&self, uri: &Uri) -> Result<Option<(String, Tokens, Option<(String, Tokens)>)>> {
-        let found = self.ask_text(uri, |Open { path, document, encoding }| {
-            (path.clone(), semantic_tokens::tokens(document.text(), &document.parsed(), None, *encoding))
+        let all = !self.state().editor.augments;
+        let found = self.ask_text(uri, move |Open { path, document, encoding }| {
+            let found = semantic_tokens::tokens(document.text(), &document.parsed(), None, *encoding, all);
+            (path.clone(), found)
         });
         let Some((path, data)) = found.await? else { return Ok(None) };
         let mut state = self.state();

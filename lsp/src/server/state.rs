@@ -24,6 +24,10 @@ pub(super) struct Editor {
     pub(super) pulls: bool,
     /// It watches files where it is asked to.
     pub(super) watches: bool,
+    /// It can be told of files that lie anywhere.
+    pub(super) relative_patterns: bool,
+    /// It adds the tokens that it is given to those of its own grammar.
+    pub(super) augments: bool,
     /// It can be asked for settings.
     pub(super) has_settings: bool,
     /// It shows progress.
@@ -50,7 +54,7 @@ impl Editor {
         let snippets = text
             .and_then(|text| text.completion.as_ref()?.completion_item.as_ref()?.snippet_support)
             .unwrap_or_default();
-        let watched = workspace.and_then(|own| own.did_change_watched_files.as_ref()?.dynamic_registration);
+        let watched = workspace.and_then(|own| own.did_change_watched_files.as_ref());
         let encodings = own.general.as_ref().and_then(|general| general.position_encodings.as_ref());
         let utf8 = encodings.is_some_and(|offered| offered.contains(&PositionEncodingKind::UTF8));
         let refreshes = [
@@ -62,7 +66,11 @@ impl Editor {
         let editor = Self {
             completion: Abilities { snippets, asks_again: commands.iter().any(|own| own == ASK_AGAIN) },
             pulls: text.is_some_and(|text| text.diagnostic.is_some()),
-            watches: watched.unwrap_or_default(),
+            watches: watched.and_then(|own| own.dynamic_registration).unwrap_or_default(),
+            relative_patterns: watched.and_then(|own| own.relative_pattern_support).unwrap_or_default(),
+            augments: text
+                .and_then(|text| text.semantic_tokens.as_ref()?.augments_syntax_tokens)
+                .unwrap_or_default(),
             has_settings: workspace.and_then(|own| own.configuration).unwrap_or_default(),
             progress: own.window.as_ref().and_then(|own| own.work_done_progress).unwrap_or_default(),
             refreshes: refreshes.map(Option::unwrap_or_default),

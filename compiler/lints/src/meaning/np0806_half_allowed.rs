@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::Diagnostic;
+use npc_diagnostics::{Applicability, Diagnostic};
 use npc_import::pods_text;
 use npc_model::verdict;
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Tier, overlap};
@@ -133,10 +133,20 @@ fn half(
     let ports: Vec<String> = rule.ports.iter().map(|term| term.port.to_string()).collect();
     let on = if ports.is_empty() { String::new() } else { format!(" on {}", ports.join(", ")) };
     let rule = format!("allow {way} {}{on}", subjects.join(", "));
+    let floor = far_policy.rules.iter().all(|rule| rule.direction != opposite);
+    if denying.is_none() && !floor {
+        let statements = far_policy.rules.iter().map(|rule| rule.location);
+        let isolations = [Direction::Ingress, Direction::Egress];
+        let isolations = isolations.into_iter().filter_map(|direction| far_policy.isolate.of(direction));
+        if let Some(last) = statements.chain(isolations).max_by_key(|place| place.span.end) {
+            let title = format!("allow it in `{}`", far_policy.name);
+            diagnostic = diagnostic.fix(Applicability::Maybe, title, last.end(), format!("\n  {rule}"));
+        }
+    }
     Some(diagnostic.help(match denying {
         Some(policy) => format!("put before what denies it in `{}`: `{rule}`", policy.name),
         // A policy that only isolates is a floor for many: what is allowed is said beside it.
-        None if far_policy.rules.iter().all(|rule| rule.direction != opposite) => {
+        None if floor => {
             let pods = if is_relative(term) { "those pods".to_owned() } else { pods_text(term, true) };
             format!("allow it there: `policy … for {pods} {{ {rule} }}`")
         }
