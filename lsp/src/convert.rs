@@ -1,9 +1,14 @@
 //! Between the core's words and the protocol's.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use npc_diagnostics::{Location, Span};
-use tower_lsp::ls_types::{self, Position, Range, Uri};
+use tower_lsp::ls_types::{
+    self, DocumentChanges, OneOf, OptionalVersionedTextDocumentIdentifier, Position, Range, TextDocumentEdit,
+    TextEdit, Uri, WorkspaceEdit,
+};
 
 use crate::core::program::Program;
 use crate::core::text::{self, Encoding, Text};
@@ -45,6 +50,55 @@ pub(crate) fn uri(path: &Path) -> Option<Uri> {
 pub(crate) struct Places<'p> {
     pub(crate) program: &'p Program,
     pub(crate) encoding: Encoding,
+}
+
+/// Edits of files, gathered for an editor: with the versions that they are of, where it can take those.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    files: BTreeMap<PathBuf, Vec<TextEdit>>,
+}
+
+/// The versions of the files that are open; none for an editor that cannot take them.
+pub(crate) type Versions = Option<Arc<BTreeMap<PathBuf, i32>>>;
+
+impl Edits {
+    /// Adds edits of a program. One that is there already is the same.
+    pub(crate) fn add(&mut self, places: Places<'_>, edits: impl IntoIterator<Item = (Location, String)>) {
+        for (place, new_text) in edits {
+            let edit = TextEdit { range: places.range(place), new_text };
+            let file = self.files.entry(places.program.path(place.file)).or_default();
+            if !file.contains(&edit) {
+                file.push(edit);
+            }
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    #[allow(clippy::mutable_key_type, reason = "the protocol's type has these as keys")]
+    pub(crate) fn finish(self, versions: &Versions) -> WorkspaceEdit {
+        let files = self.files.into_iter().filter_map(|(path, edits)| Some((uri(&path)?, path, edits)));
+        match versions {
+            None => {
+                let changes = Some(files.map(|(uri, _, edits)| (uri, edits)).collect());
+                WorkspaceEdit { changes, ..WorkspaceEdit::default() }
+            }
+            Some(versions) => {
+                let changes = files.map(|(uri, path, edits)| TextDocumentEdit {
+                    text_document: OptionalVersionedTextDocumentIdentifier {
+                        uri,
+                        version: versions.get(&path).copied(),
+                    },
+                    edits: edits.into_iter().map(OneOf::Left).collect(),
+                });
+                let document_changes = Some(DocumentChanges::Edits(changes.collect()));
+                WorkspaceEdit { document_changes, ..WorkspaceEdit::default() }
+            }
+        }
+    }
 }
 
 impl Places<'_> {

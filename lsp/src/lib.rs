@@ -12,14 +12,14 @@ mod transport;
 use tokio::io::BufReader;
 use tower_lsp::{LspService, Server};
 
-/// Serves an editor on standard input and output, until it says to stop.
+/// Serves an editor on standard input and output, until it says to stop. Says whether it ended as it should.
 ///
 /// # Errors
 ///
 /// Where the system gives no threads.
-pub fn serve() -> std::io::Result<()> {
+pub fn serve() -> std::io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let service = LspService::build(server::Server::new);
         let (service, socket) = service
             .custom_method(transport::MALFORMED, server::Server::malformed)
@@ -30,10 +30,12 @@ pub fn serve() -> std::io::Result<()> {
             .custom_method("npc/runTests", server::Server::run_tests)
             .finish();
         let (messages, believed) = tokio::io::duplex(1 << 16);
-        tokio::spawn(transport::filter(BufReader::new(tokio::io::stdin()), messages));
-        Server::new(believed, tokio::io::stdout(), socket).serve(service).await;
+        let input = tokio::spawn(transport::filter(BufReader::new(tokio::io::stdin()), messages));
+        // Most wait for a check; what does not is not to wait for those.
+        Server::new(believed, tokio::io::stdout(), socket).concurrency_level(256).serve(service).await;
+        input.await.ok().and_then(Result::ok).unwrap_or(true)
     });
     // What still waits for input must not keep the process.
     runtime.shutdown_background();
-    Ok(())
+    Ok(ended)
 }

@@ -10,11 +10,13 @@ pub(crate) const MALFORMED: &str = "npc/malformed";
 /// The largest message, in bytes: one with the largest source, each character of which is escaped.
 const LARGEST: usize = 512 << 20;
 
-/// Passes on what is a message, and in the place of what is none a request that is answered with an error.
+/// Passes on what is a message, and in the place of what is none a request that is answered with an error. Says
+/// whether the editor ended as it should: by a word before it.
 pub(crate) async fn filter(
     mut from: impl AsyncBufRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-) -> std::io::Result<()> {
+) -> std::io::Result<bool> {
+    let mut is_over = false;
     while let Some(body) = read(&mut from).await? {
         let stand_in = format!(r#"{{"jsonrpc":"2.0","id":null,"method":"{MALFORMED}"}}"#);
         let message = message(&body);
@@ -22,12 +24,15 @@ pub(crate) async fn filter(
         to.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
         to.write_all(&body).await?;
         to.flush().await?;
+        let method = message.as_ref().and_then(|message| message.get("method")?.as_str());
+        is_over |= method == Some("shutdown");
         // Nothing follows it, also where the editor keeps its end open.
-        if message.is_some_and(|message| message.get("method").and_then(Value::as_str) == Some("exit")) {
-            break;
+        if method == Some("exit") {
+            return Ok(is_over);
         }
     }
-    Ok(())
+    // Where the editor is gone, nobody asks how it ended.
+    Ok(true)
 }
 
 /// The next body; nothing where the input ends. What stands in front of a header is passed over.

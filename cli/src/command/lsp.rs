@@ -6,6 +6,7 @@ use crate::Outcome;
 use crate::files::{Error, STDIN};
 
 pub(crate) fn run() -> Result<Outcome, Error> {
-    npc_lsp::serve().map_err(|error| Error::io("serve on", Path::new(STDIN), &error))?;
-    Ok(Outcome::Fine)
+    let ended = npc_lsp::serve().map_err(|error| Error::io("serve on", Path::new(STDIN), &error))?;
+    // The protocol asks for this code of an editor that ends without `shutdown`.
+    Ok(if ended { Outcome::Fine } else { Outcome::Found })
 }

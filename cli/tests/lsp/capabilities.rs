@@ -27,7 +27,10 @@ impl Fixture {
         let mut name = "a.np".to_owned();
         for line in text.split_inclusive('\n') {
             match line.strip_prefix("//- ") {
-                Some(other) => name = other.trim().to_owned(),
+                Some(other) => {
+                    name = other.trim().to_owned();
+                    files.entry(name.clone()).or_default();
+                }
                 None => files.entry(name.clone()).or_default().push_str(line),
             }
         }
@@ -319,10 +322,12 @@ fn outcome(capability: &str, title: &str, text: &str) -> String {
             out
         }
         "actions" => {
-            let answer = own.ask(
-                "textDocument/codeAction",
-                json!({"range": own.range(), "context": {"diagnostics": []}}),
-            );
+            let mut context = json!({"diagnostics": []});
+            if let Some((_, only)) = title.rsplit_once(", only ") {
+                context["only"] = json!([only]);
+            }
+            let answer =
+                own.ask("textDocument/codeAction", json!({"range": own.range(), "context": context}));
             lines(&answer, |action| {
                 let mut out =
                     format!("[{}] {}", action["kind"].as_str().unwrap(), action["title"].as_str().unwrap());
@@ -349,8 +354,11 @@ fn outcome(capability: &str, title: &str, text: &str) -> String {
             if answer.is_null() { "nothing\n".to_owned() } else { apply(own.text(), &answer) }
         }
         "moves" => {
-            let (from, to) = title.split_once(" -> ").unwrap();
-            let files = json!([{"oldUri": own.editor.uri(from), "newUri": own.editor.uri(to)}]);
+            let files: Vec<Value> = title
+                .split(", ")
+                .filter_map(|one| one.split_once(" -> "))
+                .map(|(from, to)| json!({"oldUri": own.editor.uri(from), "newUri": own.editor.uri(to)}))
+                .collect();
             let answer = own.ask("workspace/willRenameFiles", json!({"files": files}));
             if answer.is_null() { "nothing\n".to_owned() } else { own.edited(&answer["changes"]) }
         }

@@ -385,12 +385,14 @@ fn settings_may_change() {
         editor.ask("npc/pods", json!({"textDocument": {"uri": uri}, "policy": "p"}))["result"].clone()
     };
     editor.until(|editor| pods(editor) == json!({"pods": ["shop/a"]}));
+    let why = |editor: &mut Editor| pods(editor)["why"].as_str().unwrap_or_default().to_owned();
     editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": "bad.yaml"}}}));
-    let why = pods(&mut editor)["why"].as_str().unwrap().to_owned();
-    assert!(why.contains("bad.yaml is not a cluster file"), "{why}");
+    editor.until(|editor| why(editor).contains("bad.yaml is not a cluster file"));
     editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": ""}}}));
-    let why = pods(&mut editor)["why"].as_str().unwrap().to_owned();
-    assert!(why.contains("no cluster file is set"), "{why}");
+    editor.until(|editor| why(editor).contains("no cluster file is set"));
+    // What is no file is not waited for.
+    editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": "/dev/zero"}}}));
+    editor.until(|editor| why(editor).contains("it is not a file"));
     // Asked for again.
     editor.settings = json!({"cluster": "one.yaml"});
     editor.notify("workspace/didChangeConfiguration", json!({"settings": null}));
@@ -442,4 +444,109 @@ fn progress_is_shown() {
         assert_eq!(editor.progress, ["begin", "end"]);
     }
     editor.exit();
+}
+
+/// Every program in the folders of the editor is told of, also where nothing is open.
+#[test]
+fn the_whole_workspace() {
+    let place = folder(&[
+        ("one/a.np", "policy p for {\n"),
+        ("two/deep/b.np", "let x = nobody\npolicy q for all pods in namespace shop { allow egress to x }\n"),
+        (".hidden/c.np", "policy r for {\n"),
+    ]);
+    let mut editor = Editor::start(place.path());
+    editor.initialize(&[]);
+    assert_eq!(codes(&editor.told_of("two/deep/b.np")), ["NP0201"]);
+    let mut told = editor.told_of("one/a.np");
+    while told.is_empty() {
+        told = editor.told_of("one/a.np");
+    }
+    // Opened, changed and closed again: what is on the disk counts.
+    editor.open("one/a.np", FINE);
+    assert_eq!(editor.diagnostics("one/a.np", 1), Vec::<Value>::new());
+    let uri = editor.uri("one/a.np");
+    editor.notify("textDocument/didClose", json!({"textDocument": {"uri": uri}}));
+    assert!(!editor.told_of("one/a.np").is_empty());
+    let symbols = editor.ask("workspace/symbol", json!({"query": "q"}));
+    assert_eq!(symbols["result"][0]["name"], "q", "{symbols}");
+    assert!(
+        editor.told.iter().all(|own| !own["params"]["uri"].as_str().unwrap_or_default().contains("hidden"))
+    );
+    editor.exit();
+}
+
+/// A folder that is a link: what changes is told of by the path that the editor has.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_a_link() {
+    let place = folder(&[("real/sets.np", "let dns = udp/53\n")]);
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink(place.path().join("real"), &link).unwrap();
+    let mut editor = Editor::start(&link);
+    editor.initialize_as(
+        json!({"workspace": {"didChangeWatchedFiles": {"dynamicRegistration": true}}}),
+        Value::Null,
+    );
+    editor.open(
+        "a.np",
+        "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n",
+    );
+    assert_eq!(editor.diagnostics("a.np", 1), Vec::<Value>::new());
+    editor.until(|editor| editor.asked.iter().any(|own| own["method"] == "client/registerCapability"));
+    std::fs::write(link.join("sets.np"), "let other = udp/53\n").unwrap();
+    let uri = editor.uri("sets.np");
+    editor.notify("workspace/didChangeWatchedFiles", json!({"changes": [{"uri": uri, "type": 2}]}));
+    assert_eq!(codes(&editor.diagnostics("a.np", 1)), ["NP0201"]);
+    editor.exit();
+}
+
+/// A lone file, which no folder of the editor's has: it is a program with what it imports, and no more.
+#[test]
+fn a_lone_file() {
+    let place =
+        folder(&[("own/keep.txt", ""), ("sets.np", "let dns = udp/53\n"), ("other.np", "policy q for {\n")]);
+    let mut editor = Editor::start(&place.path().join("own"));
+    editor.initialize(&[]);
+    editor.open(
+        "../a.np",
+        "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n",
+    );
+    assert_eq!(editor.diagnostics("../a.np", 1), Vec::<Value>::new());
+    editor.exit();
+}
+
+/// Edits name the versions that they are of, where the editor can take them.
+#[test]
+fn edits_with_versions() {
+    let place = folder(&[("sets.np", "let dns = udp/53\n")]);
+    let mut editor = Editor::start(place.path());
+    editor.initialize_as(json!({"workspace": {"workspaceEdit": {"documentChanges": true}}}), Value::Null);
+    editor.open(
+        "a.np",
+        "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n",
+    );
+    editor.change("a.np", 7, json!([]));
+    let uri = editor.uri("a.np");
+    let answer = editor.ask(
+        "textDocument/rename",
+        json!({"textDocument": {"uri": uri}, "position": {"line": 1, "character": 71}, "newName": "names"}),
+    );
+    let versions: Vec<&Value> = answer["result"]["documentChanges"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}"))
+        .iter()
+        .map(|own| &own["textDocument"]["version"])
+        .collect();
+    assert_eq!(versions, [&json!(7), &Value::Null]);
+    editor.exit();
+}
+
+/// An editor that ends without a word before it has the exit code of a fault.
+#[test]
+fn an_end_without_a_word() {
+    let place = folder(&[]);
+    let mut editor = Editor::start(place.path());
+    editor.initialize(&[]);
+    editor.notify("exit", Value::Null);
+    assert_eq!(editor.process.wait().unwrap().code(), Some(1));
 }

@@ -36,7 +36,10 @@ impl Value {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many things it holds.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no set is empty")]
+    pub fn len(&self) -> usize {
         match self {
             Self::Addresses(entries) => entries.len(),
             Self::Ports(entries) => entries.len(),

@@ -71,6 +71,23 @@ pub fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "np")
 }
 
+/// Whether a path below a folder is hidden, or in a hidden folder.
+#[must_use]
+pub fn is_hidden(folder: &Path, path: &Path) -> bool {
+    let below = path.strip_prefix(folder).unwrap_or(path);
+    below.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
+}
+
+/// Whether a folder has sources itself.
+#[must_use]
+pub fn has_sources(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        let path = entry.path();
+        is_source(&path) && !is_hidden(folder, &path) && !path.is_dir()
+    })
+}
+
 /// What lies below a folder.
 #[derive(Debug, Default)]
 pub struct Below {
@@ -78,14 +95,23 @@ pub struct Below {
     pub files: Vec<PathBuf>,
     /// What could not be looked into, and why.
     pub unreadable: Vec<(PathBuf, io::Error)>,
+    /// Whether there was more than was looked at.
+    pub is_cut: bool,
 }
 
 /// Every file below a folder that is wanted. What is hidden is passed over, and links to folders are not
 /// followed.
 #[must_use]
 pub fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Below {
+    below_at_most(folder, usize::MAX, wanted)
+}
+
+/// The same, of at most so many files and folders that are looked at.
+#[must_use]
+pub fn below_at_most(folder: &Path, most: usize, wanted: impl Fn(&Path) -> bool) -> Below {
     let mut below = Below::default();
     let mut folders = vec![folder.to_owned()];
+    let mut looked = 0;
     while let Some(folder) = folders.pop() {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -95,6 +121,12 @@ pub fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Below {
             }
         };
         for entry in entries {
+            looked += 1;
+            if looked > most {
+                below.is_cut = true;
+                below.files.sort();
+                return below;
+            }
             let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
             let (kind, entry) = match kind {
                 Ok(found) => found,

@@ -6,8 +6,7 @@ use npc_program::Files;
 use tower_lsp::ls_types::{CodeAction, CodeActionDisabled, CodeActionKind, Command, TextEdit, WorkspaceEdit};
 
 use crate::capability::diagnostics::one;
-use crate::capability::names::workspace_edit;
-use crate::convert::{Places, range};
+use crate::convert::{Edits, Places, Versions, range};
 use crate::core::refactor::{Kind, from_yaml};
 use crate::core::text::{Encoding, Text};
 
@@ -15,7 +14,7 @@ use crate::core::text::{Encoding, Text};
 pub(crate) const RENAME: &str = "editor.action.rename";
 
 /// The repairs of what is found within a part of a file.
-pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span) -> Vec<CodeAction> {
+pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span, versions: &Versions) -> Vec<CodeAction> {
     let program = places.program;
     let Some(id) = program.files().get(file).map(|own| own.id) else { return Vec::new() };
     let mut actions = Vec::new();
@@ -32,7 +31,7 @@ pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span) -> Vec<Code
                 title: sentence(&fix.title),
                 kind: Some(CodeActionKind::QUICKFIX),
                 diagnostics: Some(vec![diagnostic.clone()]),
-                edit: Some(workspace_edit(places, edits)),
+                edit: Some(edit(places, edits, versions)),
                 // Some editors take a "no" for a "yes".
                 is_preferred: (fix.applicability == Applicability::Automatic).then_some(true),
                 ..CodeAction::default()
@@ -43,7 +42,7 @@ pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span) -> Vec<Code
 }
 
 /// Every repair of a file that needs no decision, at once, as `npc check --fix` makes them.
-pub(crate) fn repair_all(places: Places<'_>, file: usize) -> Option<CodeAction> {
+pub(crate) fn repair_all(places: Places<'_>, file: usize, versions: &Versions) -> Option<CodeAction> {
     let program = places.program;
     let id = program.files().get(file)?.id;
     let repaired = npc_driver::repaired(&program.checked);
@@ -53,9 +52,19 @@ pub(crate) fn repair_all(places: Places<'_>, file: usize) -> Option<CodeAction> 
     Some(CodeAction {
         title: "Repair all that needs no decision".to_owned(),
         kind: Some(CodeActionKind::SOURCE_FIX_ALL),
-        edit: Some(workspace_edit(places, edits)),
+        edit: Some(edit(places, edits, versions)),
         ..CodeAction::default()
     })
+}
+
+fn edit(
+    places: Places<'_>,
+    list: impl Iterator<Item = (Location, String)>,
+    versions: &Versions,
+) -> WorkspaceEdit {
+    let mut edits = Edits::default();
+    edits.add(places, list);
+    edits.finish(versions)
 }
 
 /// Changes that keep the meaning. `renames` says whether the editor can ask for a name then.
@@ -65,6 +74,7 @@ pub(crate) fn refactorings(
     within: Span,
     files: &impl Files,
     renames: bool,
+    versions: &Versions,
 ) -> Vec<CodeAction> {
     let program = places.program;
     let found = [program.extract(file, within, files), program.inline(file, within.start, files)];
@@ -77,7 +87,7 @@ pub(crate) fn refactorings(
         CodeAction {
             title: own.title,
             kind: Some(kind),
-            edit: Some(workspace_edit(places, own.edits.into_iter())),
+            edit: Some(edit(places, own.edits.into_iter(), versions)),
             command: ask.then(|| Command {
                 title: "Rename".to_owned(),
                 command: RENAME.to_owned(),
@@ -104,8 +114,10 @@ pub(crate) fn convert(
     let whole = Span::new(0, u32::try_from(source.len()).ok()?);
     // Of the selection whole lines are taken.
     let start = source.get(..within.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
-    let end =
-        source.get(within.end as usize..)?.find('\n').map_or(source.len(), |at| within.end as usize + at + 1);
+    // One that ends where a line begins takes nothing of that line.
+    let last = if within.end > within.start { within.end - 1 } else { within.end };
+    let last = source.floor_char_boundary(last as usize);
+    let end = source.get(last..)?.find('\n').map_or(source.len(), |at| last + at + 1);
     let lines = Span::new(u32::try_from(start).ok()?, u32::try_from(end).ok()?);
     let first = source.lines().find(|line| !line.trim().is_empty() && !line.starts_with(['#', '-']))?;
     let span = match is_yaml(lines.of(source)) {

@@ -30,7 +30,10 @@ pub(crate) fn list(found: Completion, text: &Text, encoding: Encoding, can: Abil
         let about = MarkupContent { kind: MarkupKind::Markdown, value: own.about };
         // What ends with a space or a sign asks for more at once.
         let more = can.asks_again && new_text.ends_with([' ', '/']);
+        // What is typed of a path begins with a quote.
+        let filter_text = (own.kind == Kind::File).then(|| new_text.clone());
         CompletionItem {
+            filter_text,
             label: own.label,
             kind: Some(kind(own.kind)),
             detail: (!own.detail.is_empty()).then_some(own.detail),

@@ -34,14 +34,17 @@ pub(crate) fn links(path: &Path, text: &Text, parsed: &Parsed, encoding: Encodin
     found
 }
 
-/// The imports, and cluster files, that are written otherwise after a file or a folder has another path: of
+/// The imports, and cluster files, that are written otherwise after files and folders have other paths: of
 /// those that name it, and of its own, where it lies elsewhere then.
-pub(crate) fn moved(places: Places<'_>, from: &Path, to: &Path) -> Vec<(Location, String)> {
+pub(crate) fn moved(places: Places<'_>, moves: &[(PathBuf, PathBuf)]) -> Vec<(Location, String)> {
     let program = places.program;
-    let now = |path: &Path| match path.strip_prefix(from) {
-        Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
-        Ok(rest) => to.join(rest),
-        Err(_) => path.to_owned(),
+    let now = |path: &Path| {
+        let found = moves.iter().find_map(|(from, to)| Some((path.strip_prefix(from).ok()?, to)));
+        match found {
+            Some((rest, to)) if rest.as_os_str().is_empty() => to.clone(),
+            Some((rest, to)) => to.join(rest),
+            None => path.to_owned(),
+        }
     };
     let mut edits = Vec::new();
     for (index, file) in program.files().iter().enumerate() {

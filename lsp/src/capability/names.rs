@@ -1,15 +1,13 @@
 //! `textDocument/definition`, `declaration`, `references`, `documentHighlight`, `prepareRename`, `rename` and
 //! `workspace/symbol`: who names what.
 
-use std::collections::HashMap;
-
 use npc_syntax::ast::ItemKind;
 use tower_lsp::ls_types::{
-    DocumentHighlight, DocumentHighlightKind, Location, OneOf, PrepareRenameResponse, SymbolKind, TextEdit,
-    Uri, WorkspaceEdit, WorkspaceSymbol,
+    DocumentHighlight, DocumentHighlightKind, Location, OneOf, PrepareRenameResponse, SymbolKind,
+    WorkspaceSymbol,
 };
 
-use crate::convert::Places;
+use crate::convert::{Edits, Places};
 use crate::core::program::Program;
 use crate::core::symbol::Refusal;
 
@@ -59,33 +57,20 @@ pub(crate) fn prepare_rename(
     Ok(Some(PrepareRenameResponse::RangeWithPlaceholder { range, placeholder }))
 }
 
-/// The edits that give something another name.
+/// Adds the edits that give something another name.
 pub(crate) fn rename(
     places: Places<'_>,
     file: usize,
     offset: u32,
     name: &str,
     files: &impl npc_program::Files,
-) -> Result<Option<WorkspaceEdit>, Refusal> {
+    edits: &mut Edits,
+) -> Result<(), Refusal> {
     let program = places.program;
-    let Some((symbol, _)) = program.symbol(file, offset) else { return Ok(None) };
+    let Some((symbol, _)) = program.symbol(file, offset) else { return Ok(()) };
     let found = program.rename(&symbol, name, files)?;
-    let edits = found.into_iter().map(|place| (place, name.to_owned()));
-    Ok(Some(workspace_edit(places, edits)))
-}
-
-/// Edits of a program, as the protocol has them.
-#[allow(clippy::mutable_key_type, reason = "the protocol's type has these as keys")]
-pub(crate) fn workspace_edit(
-    places: Places<'_>,
-    edits: impl Iterator<Item = (npc_diagnostics::Location, String)>,
-) -> WorkspaceEdit {
-    let mut changes: HashMap<Uri, Vec<TextEdit>> = HashMap::new();
-    for (place, new_text) in edits {
-        let Some(uri) = places.uri(place) else { continue };
-        changes.entry(uri).or_default().push(TextEdit { range: places.range(place), new_text });
-    }
-    WorkspaceEdit { changes: Some(changes), ..WorkspaceEdit::default() }
+    edits.add(places, found.into_iter().map(|place| (place, name.to_owned())));
+    Ok(())
 }
 
 /// How many symbols are listed.

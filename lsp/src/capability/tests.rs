@@ -28,6 +28,13 @@ pub(crate) struct Test {
     range: Range,
 }
 
+impl Test {
+    /// What tells it from every other.
+    pub(crate) fn place(&self) -> (String, u32, u32) {
+        (self.uri.to_string(), self.range.start.line, self.range.start.character)
+    }
+}
+
 /// Which tests are to be run.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -71,7 +71,13 @@ pub fn complete(
     beside: &dyn Fn(&str) -> Vec<String>,
 ) -> Completion {
     let expected = expectation(source, offset);
-    let typed = expected.typed;
+    let mut typed = expected.typed;
+    // Of a string that is closed already, its end is replaced too.
+    if expected.in_string {
+        let rest = source.get(offset as usize..).unwrap_or_default();
+        let line = rest.split(['\n', '\r']).next().unwrap_or_default();
+        typed.end += line.find('"').map_or(0, |at| u32::try_from(at + 1).unwrap_or(0));
+    }
     let mut found = Finder { source, program, expected: &expected, candidates: Vec::new() };
     found.paths(beside);
     if !expected.in_string {
@@ -83,6 +89,9 @@ pub fn complete(
     candidates.retain(|own| seen.insert((own.label.clone(), own.insert.clone())));
     Completion { typed, candidates }
 }
+
+/// The protocols that have ports.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 struct Finder<'a> {
     source: &'a str,
@@ -216,6 +225,8 @@ impl Finder<'_> {
                     self.ports();
                 }
                 Expected::Address => self.sets(|value| matches!(value, Value::Addresses(_))),
+                // A port of a test's pod is one of one protocol.
+                Expected::Port if self.kind(1) == Some(T::Eq) => self.protocols(),
                 Expected::Port => {
                     self.sets(|value| matches!(value, Value::Ports(_)));
                     self.ports();
@@ -367,13 +378,19 @@ impl Finder<'_> {
     }
 
     fn ports(&mut self) {
-        for protocol in ["tcp", "udp", "sctp"] {
+        for protocol in PROTOCOLS {
             self.plain(Kind::Port, 2, protocol, "every port");
-            self.add(Kind::Snippet, 2, &format!("{protocol}/…"), "", "", &format!("{protocol}/${{0:443}}"));
         }
+        self.protocols();
         let Some((program, _)) = self.program else { return };
         for port in &program.seen().ports {
             self.plain(Kind::Port, 1, port, "port");
+        }
+    }
+
+    fn protocols(&mut self) {
+        for protocol in PROTOCOLS {
+            self.add(Kind::Snippet, 2, &format!("{protocol}/…"), "", "", &format!("{protocol}/${{0:443}}"));
         }
     }
 

@@ -1,9 +1,10 @@
 //! What is at a place, in words: policies in one sentence, what sets hold, what keywords mean.
 
-use npc_diagnostics::{Diagnostic, Level, Location};
+use npc_diagnostics::{Diagnostic, Level, Location, Span};
 use npc_driver::draft;
 use npc_program::{Action, Direction, Policy, Rule, Set, Tier, Value};
 use npc_syntax::TokenKind;
+use npc_syntax::ast::{ItemKind, Peer, Statement};
 use npc_targets::Target;
 
 use super::program::Program;
@@ -78,12 +79,22 @@ impl Program {
 
     /// Whom a rule names, and on which ports, as it stands.
     fn peers(&self, rule: &Rule) -> String {
-        let written = self.written(rule.location);
-        let skipped = written.splitn(4, ' ').nth(3).unwrap_or(&written);
-        let told = skipped.strip_suffix(" log").unwrap_or(skipped);
-        match told.split_once(" on ") {
-            Some((peers, ports)) => format!("`{peers}` on `{ports}`"),
-            None => format!("`{told}`"),
+        let file = rule.location.file;
+        let index = self.files().iter().position(|own| own.id == file);
+        let item = index.and_then(|index| self.item(index, rule.location.span.start));
+        let Some(ItemKind::Policy(policy)) = item.map(|item| &item.kind) else { return String::new() };
+        let tree = policy.statements.iter().find_map(|statement| match statement {
+            Statement::Rule(own) if own.span == rule.location.span => Some(own),
+            _ => None,
+        });
+        let Some(tree) = tree else { return String::new() };
+        let written = |spans: &mut dyn Iterator<Item = Span>| {
+            spans.reduce(Span::to).map(|span| format!("`{}`", self.written(Location::new(file, span))))
+        };
+        let peers = written(&mut tree.peers.iter().map(Peer::span)).unwrap_or_default();
+        match written(&mut tree.ports.iter().map(|port| port.span)) {
+            Some(ports) => format!("{peers} on {ports}"),
+            None => peers,
         }
     }
 
@@ -94,14 +105,18 @@ impl Program {
     /// What a set holds, a line each.
     #[must_use]
     pub fn members(&self, set: &Set) -> Vec<String> {
-        let lines: Vec<String> = match &set.value {
-            Value::Addresses(list) => list.iter().map(|term| npc_import::block_text(&term.block)).collect(),
-            Value::Ports(list) => list.iter().map(|term| term.port.to_string()).collect(),
-            Value::Pods(list) => list.iter().map(|term| npc_import::pods_text(term, false)).collect(),
+        let most = MOST_MEMBERS;
+        let mut shown: Vec<String> = match &set.value {
+            Value::Addresses(list) => {
+                list.iter().take(most).map(|term| npc_import::block_text(&term.block)).collect()
+            }
+            Value::Ports(list) => list.iter().take(most).map(|term| term.port.to_string()).collect(),
+            Value::Pods(list) => {
+                list.iter().take(most).map(|term| npc_import::pods_text(term, false)).collect()
+            }
             Value::Broken => Vec::new(),
         };
-        let rest = lines.len().saturating_sub(MOST_MEMBERS);
-        let mut shown: Vec<String> = lines.into_iter().take(MOST_MEMBERS).collect();
+        let rest = set.value.len().saturating_sub(shown.len());
         if rest > 0 {
             shown.push(format!("… and {rest} more"));
         }

@@ -4,6 +4,7 @@ pub mod complete;
 pub mod describe;
 pub mod disk;
 pub mod document;
+pub mod home;
 pub mod program;
 pub mod refactor;
 pub mod seen;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use npc_cluster::Cluster;
-use npc_diagnostics::{Diagnostic, FileId, Location};
+use npc_diagnostics::{Diagnostic, FileId, Location, Span};
 use npc_driver::{Checked, Config};
 use npc_program::{LoadedFile, Policy};
 use npc_syntax::ast::{Item, Word};
 use npc_syntax::{Role, words};
 
+use super::home::Home;
 use super::seen::Seen;
 use super::text::Text;
 
@@ -25,6 +26,7 @@ pub struct BrokenConfig {
 /// A program that was checked.
 #[derive(Debug)]
 pub struct Program {
+    home: Home,
     folder: PathBuf,
     /// What was found.
     pub checked: Checked,
@@ -53,7 +55,7 @@ pub struct Found<'p> {
 
 impl Program {
     pub(super) fn new(
-        folder: &Path,
+        home: Home,
         checked: Checked,
         config: Config,
         broken_config: Option<BrokenConfig>,
@@ -61,7 +63,8 @@ impl Program {
     ) -> Self {
         let texts = checked.loaded.files.iter().map(|_| OnceLock::new()).collect();
         Self {
-            folder: folder.to_owned(),
+            folder: home.folder().to_owned(),
+            home,
             checked,
             config,
             broken_config,
@@ -69,6 +72,12 @@ impl Program {
             seen: OnceLock::new(),
             texts,
         }
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.home
     }
 
     /// Its folder.
@@ -113,10 +122,20 @@ impl Program {
         self.files().get(file).map_or("", |file| self.checked.sources().file(file.id).text())
     }
 
-    /// What is written at a place, in one line.
+    /// What is written at a place, in one line and without comments.
     #[must_use]
     pub fn written(&self, location: Location) -> String {
-        self.checked.sources().text(location).split_whitespace().collect::<Vec<_>>().join(" ")
+        let Location { file, span } = location;
+        let text = self.checked.sources().file(file).text();
+        let comments = self.files().iter().find(|own| own.id == file).map(|own| &own.parsed.comments);
+        let (mut out, mut from) = (String::new(), span.start);
+        let within = |own: &&npc_syntax::Comment| span.start <= own.span.start && own.span.end <= span.end;
+        for comment in comments.into_iter().flatten().filter(within) {
+            out.push_str(Span::new(from, comment.span.start).of(text));
+            from = comment.span.end;
+        }
+        out.push_str(Span::new(from, span.end).of(text));
+        out.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// The item at a place.

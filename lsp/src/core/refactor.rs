@@ -68,9 +68,7 @@ impl Program {
                 if number == 1 { format!("new-{}", list.what) } else { format!("new-{}-{number}", list.what) }
             })
             .find(|name| !self.checked.names.sets.iter().any(|set| *set.name == **name))?;
-        let above = item.docs.first().map_or(item.span.start, |docs| docs.start);
-        let line = source.get(..above as usize)?.rfind('\n').map_or(0, |at| at + 1);
-        let at = u32::try_from(line).ok()?;
+        let at = self.head(file, item)?;
         let edits = vec![
             (Location::new(id, Span::new(at, at)), format!("let {name} = {text}\n\n")),
             (Location::new(id, whole), name),
@@ -112,6 +110,10 @@ impl Program {
         let title = if everywhere {
             let start = item.docs.first().map_or(item.span.start, |docs| docs.start);
             let source = self.source(set.file);
+            // A comment for the compiler would be one for the next item then.
+            if Span::new(self.head(set.file, item)?, item.span.start).of(source).contains("npc:") {
+                return None;
+            }
             let rest = source.get(item.span.end as usize..)?;
             let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
             let end = item.span.end + u32::try_from(blank).ok()?;
@@ -123,6 +125,27 @@ impl Program {
         self.keeps_meaning(&edits, files).then_some(Refactoring { title, edits, kind: Kind::Inline })
     }
 
+    /// Where an item begins with what stands directly above it: its comments, which may be for the compiler.
+    fn head(&self, file: usize, item: &Item) -> Option<u32> {
+        let source = self.source(file);
+        let line = |at: u32| {
+            let before = source.get(..at as usize)?;
+            u32::try_from(before.rfind('\n').map_or(0, |at| at + 1)).ok()
+        };
+        let mut head = line(item.span.start)?;
+        let comments = &self.files().get(file)?.parsed.comments;
+        for comment in comments.iter().rev().filter(|own| own.span.end <= item.span.start) {
+            let start = line(comment.span.start)?;
+            let is_alone = Span::new(start, comment.span.start).of(source).trim().is_empty();
+            let is_next = matches!(Span::new(comment.span.end, head).of(source), "\n" | "\r\n");
+            if !is_alone || !is_next {
+                break;
+            }
+            head = start;
+        }
+        Some(head)
+    }
+
     /// Whether the program says the same after some edits.
     fn keeps_meaning(&self, edits: &[(Location, String)], files: &impl Files) -> bool {
         let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
@@ -131,8 +154,7 @@ impl Program {
         let errors = |found: &[npc_diagnostics::Diagnostic]| {
             found.iter().filter(|own| own.code.level == Level::Error).count()
         };
-        errors(&loaded.diagnostics) + errors(&resolved.diagnostics)
-            == errors(&self.checked.report.diagnostics)
+        errors(&loaded.diagnostics) + errors(&resolved.diagnostics) == self.own_errors()
             && same(&self.checked.program, &resolved.program)
     }
 }

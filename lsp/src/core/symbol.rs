@@ -265,7 +265,7 @@ impl Program {
         let errors: Vec<&Diagnostic> =
             loaded.diagnostics.iter().chain(&resolved.diagnostics).filter(is_error).collect();
         // What is told of the new name is told in other words.
-        if errors.len() > self.checked.report.diagnostics.iter().filter(is_error).count() {
+        if errors.len() > self.own_errors() {
             let new = errors.iter().find(|own| self.is_new(own)).or(errors.first());
             return Err(Refusal(new.map_or_else(String::new, |own| own.message.clone())));
         }
@@ -280,6 +280,13 @@ impl Program {
             ));
         }
         Ok(())
+    }
+
+    /// How many mistakes the files and the names have: what targets and warnings say of them is not tried.
+    pub(super) fn own_errors(&self) -> usize {
+        let codes = npc_program::codes();
+        let own = self.checked.report.diagnostics.iter().filter(is_error);
+        own.filter(|found| codes.contains(&found.code)).count()
     }
 
     fn is_new(&self, error: &Diagnostic) -> bool {

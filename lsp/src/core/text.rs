@@ -26,7 +26,13 @@ pub struct Position {
 pub struct Text {
     text: Arc<str>,
     starts: Vec<u32>,
+    /// Of a text with characters that are more than a byte: how many units of UTF-16 stand before every so
+    /// many bytes of it, so that no long line is counted from its start.
+    units: Option<Vec<u32>>,
 }
+
+/// After how many bytes the units are noted.
+const STEP: usize = 1 << 10;
 
 impl Text {
     /// Of a whole text.
@@ -38,7 +44,40 @@ impl Text {
             .filter(|at| bytes.get(*at) == Some(&b'\n') || bytes.get(at + 1) != Some(&b'\n'));
         let behind = ends.map(|at| u32::try_from(at + 1).unwrap_or(u32::MAX));
         let starts = std::iter::once(0).chain(behind).collect();
-        Self { text, starts }
+        let units = (!text.is_ascii()).then(|| {
+            let (mut count, mut from) = (0, 0);
+            let note = |step: usize| {
+                let to = text.floor_char_boundary(step * STEP);
+                count += text.get(from..to).unwrap_or_default().encode_utf16().count();
+                from = to;
+                u32::try_from(count).unwrap_or(u32::MAX)
+            };
+            (0..=text.len() / STEP).map(note).collect()
+        });
+        Self { text, starts, units }
+    }
+
+    /// How many units of UTF-16 stand before a byte, which begins a character.
+    fn units_before(&self, offset: usize) -> usize {
+        let Some(noted) = &self.units else { return offset };
+        let step = offset / STEP;
+        let from = self.text.floor_char_boundary(step * STEP);
+        let noted = noted.get(step).copied().unwrap_or_default() as usize;
+        noted + self.text.get(from..offset).unwrap_or_default().encode_utf16().count()
+    }
+
+    /// The byte that so many units of UTF-16 stand before; within a character, where that begins.
+    fn at_units(&self, units: usize) -> usize {
+        let Some(noted) = &self.units else { return units.min(self.text.len()) };
+        let step = noted.partition_point(|own| *own as usize <= units).saturating_sub(1);
+        let from = self.text.floor_char_boundary(step * STEP);
+        let mut count = noted.get(step).copied().unwrap_or_default() as usize;
+        let rest = self.text.get(from..).unwrap_or_default();
+        let behind = rest.char_indices().find(|(_, own)| {
+            count += own.len_utf16();
+            count > units
+        });
+        behind.map_or(self.text.len(), |(at, _)| from + at)
     }
 
     /// All of it.
@@ -60,18 +99,10 @@ impl Text {
     pub fn offset(&self, place: Position, encoding: Encoding) -> usize {
         let Some((start, line)) = self.line(place.line) else { return self.text.len() };
         let column = place.column as usize;
-        let within = match encoding {
-            Encoding::Utf8 => line.floor_char_boundary(column.min(line.len())),
-            Encoding::Utf16 => {
-                let mut units = 0;
-                let behind = line.char_indices().find(|(_, own)| {
-                    units += own.len_utf16();
-                    units > column
-                });
-                behind.map_or(line.len(), |(at, _)| at)
-            }
-        };
-        start + within
+        match encoding {
+            Encoding::Utf8 => start + line.floor_char_boundary(column.min(line.len())),
+            Encoding::Utf16 => self.at_units(self.units_before(start) + column).min(start + line.len()),
+        }
     }
 
     /// The place of a byte. One behind the end is the end.
@@ -80,10 +111,9 @@ impl Text {
         let offset = self.text.floor_char_boundary(offset.min(self.text.len()));
         let line = self.starts.partition_point(|start| *start as usize <= offset).saturating_sub(1);
         let start = self.starts.get(line).map_or(0, |start| *start as usize);
-        let before = self.text.get(start..offset).unwrap_or("");
         let column = match encoding {
-            Encoding::Utf8 => before.len(),
-            Encoding::Utf16 => before.chars().map(char::len_utf16).sum(),
+            Encoding::Utf8 => offset - start,
+            Encoding::Utf16 => self.units_before(offset) - self.units_before(start),
         };
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Position { line: number(line), column: number(column) }
@@ -136,6 +166,22 @@ mod tests {
                 // What ends a line is at its end.
                 let back = text.offset(place, encoding);
                 assert!(back == offset || text.text().get(back..offset).unwrap().trim().is_empty());
+            }
+        }
+    }
+
+    /// Long lines, in which characters lie over where units are noted.
+    #[test]
+    fn long_lines() {
+        for shift in 0..4 {
+            let text =
+                Text::new(format!("{}\n{}𝕟é\n{}", "x".repeat(3_000), "a".repeat(shift), "é𝕟a".repeat(2_000)));
+            let source = text.text();
+            for (at, _) in source.char_indices() {
+                let start = source[..at].rfind('\n').map_or(0, |at| at + 1);
+                let place = text.position(at, Encoding::Utf16);
+                assert_eq!(place.column as usize, source[start..at].encode_utf16().count(), "{at}");
+                assert_eq!(text.offset(place, Encoding::Utf16), at);
             }
         }
     }

@@ -8,28 +8,38 @@ use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
 use npc_driver::Config;
 use npc_program::{Files, Known, ReadError};
-use npc_project::{CONFIG, with_slashes};
+use npc_project::{CONFIG, is_hidden, is_source, with_slashes};
 
 use super::disk::Disk;
 use super::document::Document;
+use super::home::Home;
 use super::program::{BrokenConfig, Program};
 use super::text::Text;
+
+/// The largest file of a cluster that is read, in bytes.
+const MAX_CLUSTER: u64 = 1 << 30;
+
+/// What a cluster file tells; or why it tells nothing, in words.
+pub type Told = Result<Arc<Cluster>, String>;
 
 /// What is open, each at its path, over the disk. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
     open: BTreeMap<PathBuf, Open>,
+    /// The folders that the editor has open.
+    folders: Vec<PathBuf>,
+    /// The programs that were found in them.
+    found: Arc<[Home]>,
     disk: Disk,
-    /// The file that tells what a cluster has, and what it tells; or why it cannot be read.
-    cluster: Option<(PathBuf, Result<Arc<Cluster>, String>)>,
+    /// The file that tells what a cluster has, and what it tells.
+    cluster: Option<(PathBuf, Told)>,
 }
 
 /// A file that is open.
 #[derive(Clone, Debug)]
 struct Open {
     document: Arc<Document>,
-    /// The folder of the program that it is of.
-    folder: Arc<Path>,
+    home: Arc<Home>,
 }
 
 impl Workspace {
@@ -38,8 +48,8 @@ impl Workspace {
         match self.open.get_mut(&path) {
             Some(open) => open.document = Arc::new(Document::new(text, Some(&open.document))),
             None => {
-                let folder = folder_of(&path).into();
-                self.open.insert(path, Open { document: Arc::new(Document::new(text, None)), folder });
+                let home = Arc::new(Home::of(&path, &self.folders));
+                self.open.insert(path, Open { document: Arc::new(Document::new(text, None)), home });
             }
         }
     }
@@ -47,7 +57,7 @@ impl Workspace {
     /// A file is open no more: what is on the disk counts.
     pub fn close(&mut self, path: &Path) {
         self.open.remove(path);
-        self.disk.changed(Some(path));
+        self.disk.changed(path);
     }
 
     /// The disk.
@@ -56,33 +66,70 @@ impl Workspace {
         &self.disk
     }
 
-    /// Something changed on the disk, at a path or anywhere: which folders are programs is found out again.
-    pub fn changed(&mut self, path: Option<&Path>) {
-        self.disk.changed(path);
-        if path.is_none_or(|path| path.file_name().is_some_and(|name| name == CONFIG)) {
-            for (path, open) in &mut self.open {
-                open.folder = folder_of(path).into();
-            }
-        }
-        if let Some((own, _)) = &self.cluster
-            && path.is_none_or(|path| own.starts_with(path))
-        {
-            let own = own.clone();
-            self.set_cluster(Some(own));
+    /// The editor has these folders open.
+    pub fn set_folders(&mut self, folders: Vec<PathBuf>) {
+        self.folders = folders;
+        self.place();
+    }
+
+    /// The folders that the editor has open.
+    #[must_use]
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
+    /// Finds out again which programs the open files are of.
+    pub fn place(&mut self) {
+        for (path, open) in &mut self.open {
+            open.home = Arc::new(Home::of(path, &self.folders));
         }
     }
 
-    /// Names the file that tells what a cluster has; none.
-    pub fn set_cluster(&mut self, path: Option<PathBuf>) {
-        self.cluster = path.map(|path| {
-            let name = path.display().to_string();
-            let told = std::fs::read_to_string(&path)
-                .map_err(|error| format!("cannot read the cluster file {name}: {error}"))
-                .and_then(|text| {
-                    Cluster::parse(&text).map_err(|error| npc_driver::bad_cluster(&name, &error).message)
-                });
-            (path, told.map(Arc::new))
-        });
+    /// The programs in the folders that the editor has open. Looks at the disk.
+    #[must_use]
+    pub fn find(&self) -> Vec<Home> {
+        let mut homes: BTreeMap<PathBuf, Home> = BTreeMap::new();
+        for folder in &self.folders {
+            for path in self.disk.sources(folder).iter() {
+                // What lies in one folder is of one program.
+                let Some(own) = path.parent() else { continue };
+                if !homes.contains_key(own) {
+                    homes.insert(own.to_owned(), Home::of(path, &self.folders));
+                }
+            }
+        }
+        let mut found: Vec<Home> = homes.into_values().collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Takes up the programs that were found.
+    pub fn set_found(&mut self, found: Vec<Home>) {
+        self.found = found.into();
+    }
+
+    /// Names the file that tells what a cluster has, and what it tells; none.
+    pub fn set_cluster(&mut self, cluster: Option<(PathBuf, Told)>) {
+        self.cluster = cluster;
+    }
+
+    /// Reads a cluster file.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, in words.
+    pub fn read_cluster(path: &Path) -> Told {
+        let name = path.display();
+        let why = |why: &str| format!("cannot read the cluster file {name}: {why}");
+        // Before it is opened: to open a pipe is to wait for who writes to it.
+        let data = std::fs::metadata(path).map_err(|error| why(&error.to_string()))?;
+        if !data.is_file() || data.len() > MAX_CLUSTER {
+            return Err(why(if data.is_file() { "it is larger than 1 GiB" } else { "it is not a file" }));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| why(&error.to_string()))?;
+        let cluster = Cluster::parse(&text);
+        cluster.map(Arc::new).map_err(|error| npc_driver::bad_cluster(&name.to_string(), &error).message)
     }
 
     /// The cluster file.
@@ -116,41 +163,45 @@ impl Workspace {
         self.open.get(path).map(|open| &open.document)
     }
 
-    /// The files that are open.
-    pub fn open(&self) -> impl Iterator<Item = &Path> {
-        self.open.keys().map(PathBuf::as_path)
+    /// The program that a file is of.
+    #[must_use]
+    pub fn home(&self, path: &Path) -> Home {
+        self.open.get(path).map_or_else(|| Home::of(path, &self.folders), |open| Home::clone(&open.home))
     }
 
-    /// The folder of the program that a file is of.
+    /// The programs that open files are of, and those that were found.
     #[must_use]
-    pub fn folder(&self, path: &Path) -> PathBuf {
-        self.open.get(path).map_or_else(|| folder_of(path), |open| open.folder.to_path_buf())
+    pub fn programs(&self) -> Vec<Home> {
+        let open = self.open.values().map(|open| &*open.home);
+        let mut homes: Vec<Home> = open.chain(self.found.iter()).cloned().collect();
+        homes.sort_unstable();
+        homes.dedup();
+        homes
     }
 
-    /// The folders of the programs that the open files are of.
+    /// Checks a program, as `npc check` does.
     #[must_use]
-    pub fn programs(&self) -> Vec<PathBuf> {
-        let mut folders: Vec<PathBuf> = self.open.values().map(|open| open.folder.to_path_buf()).collect();
-        folders.sort_unstable();
-        folders.dedup();
-        folders
-    }
-
-    /// Checks the program in a folder, as `npc check` does.
-    #[must_use]
-    pub fn check(&self, folder: &Path) -> Program {
-        let mut paths: Vec<PathBuf> = self.disk.sources(folder).to_vec();
-        // One that is open need not be on the disk yet.
-        paths.extend(self.open.keys().filter(|path| path.starts_with(folder)).cloned());
-        paths.sort_unstable();
-        paths.dedup();
+    pub fn check(&self, home: &Home) -> Program {
+        let folder = home.folder();
+        let mut paths: Vec<PathBuf> = match home {
+            Home::Folder(_) => self.disk.sources(folder).to_vec(),
+            Home::File(path) => vec![path.clone()],
+        };
+        if let Home::Folder(_) = home {
+            // One that is open need not be on the disk yet.
+            let is_own =
+                |path: &&PathBuf| path.starts_with(folder) && is_source(path) && !is_hidden(folder, path);
+            paths.extend(self.open.keys().filter(is_own).cloned());
+            paths.sort_unstable();
+            paths.dedup();
+        }
         let roots: Vec<String> =
             paths.iter().filter_map(|path| path.strip_prefix(folder).ok()).map(with_slashes).collect();
         let files = self.files(folder);
         let (config, broken) = config(folder);
-        let checked =
-            npc_driver::check_with_targets(&files, &roots, &config, self.cluster().map(|own| &**own));
-        Program::new(folder, checked, config, broken, self.cluster().cloned())
+        let cluster = self.cluster();
+        let checked = npc_driver::check_with_targets(&files, &roots, &config, cluster.map(|own| &**own));
+        Program::new(home.clone(), checked, config, broken, cluster.cloned())
     }
 
     /// The files of the program in a folder, as they are now.
@@ -162,19 +213,16 @@ impl Workspace {
 
 /// What a folder's configuration says. Where it is broken, what is wrong with it, and nothing is set.
 fn config(folder: &Path) -> (Config, Option<BrokenConfig>) {
-    let Ok(text) = std::fs::read_to_string(folder.join(CONFIG)) else { return Default::default() };
+    let path = folder.join(CONFIG);
+    if !path.is_file() {
+        return Default::default();
+    }
+    let Ok(text) = std::fs::read_to_string(path) else { return Default::default() };
     let mut sources = SourceMap::new();
     match Config::parse(CONFIG, &text, &mut sources) {
         Ok(config) => (config, None),
         Err(diagnostics) => (Config::default(), Some(BrokenConfig { diagnostics, text: Text::new(text) })),
     }
-}
-
-/// The folder of the program that a file is of: the nearest with a configuration, or else its own.
-#[must_use]
-pub fn folder_of(path: &Path) -> PathBuf {
-    let own = path.parent().unwrap_or(Path::new("/"));
-    npc_project::configured(own).unwrap_or(own).to_owned()
 }
 
 /// The files of a program: open ones win over the disk.
@@ -194,6 +242,6 @@ impl Files for Overlay<'_> {
     fn known(&self, path: &str) -> Option<Known> {
         let open = self.workspace.open.get(&self.folder.join(path));
         open.map(|open| open.document.known(path))
-            .or_else(|| self.workspace.disk.known(self.root.as_ref()?, path))
+            .or_else(|| self.workspace.disk.known(self.folder, self.root.as_ref()?, path))
     }
 }

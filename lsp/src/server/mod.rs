@@ -17,11 +17,12 @@ use tower_lsp::ls_types::{ConfigurationItem, MessageType, ProgressToken, Registr
 use crate::capability::tests::{RunParams, RunResult, Test, TestsParams};
 use crate::capability::views::{FileParams, PolicyParams, Shown, YamlParams};
 use crate::capability::{tests, views};
-use crate::convert::Places;
+use crate::convert::{Places, Versions};
 use crate::core::document::Document;
+use crate::core::home::Home;
 use crate::core::program::Program;
 use crate::core::text::Encoding;
-use crate::core::workspace::Workspace;
+use crate::core::workspace::{Told, Workspace};
 use state::State;
 
 /// How long a check lasts before its progress is shown.
@@ -36,6 +37,14 @@ pub(crate) struct Server {
     changed: Arc<Notify>,
     /// Something was checked.
     checked: Arc<Notify>,
+}
+
+/// What an answer is made with.
+struct Seen {
+    workspace: Workspace,
+    encoding: Encoding,
+    /// As an edit is to name them.
+    versions: Versions,
 }
 
 /// A file that is open, for who looks at its text alone.
@@ -69,21 +78,18 @@ impl Server {
         loop {
             let next = {
                 let mut state = self.state();
-                state.next().map(|(folder, edit)| (folder, edit, state.workspace.clone()))
+                state.next().map(|(home, edit)| (home, edit, state.workspace.clone()))
             };
-            let Some((folder, edit, workspace)) = next else {
+            let Some((home, edit, workspace)) = next else {
                 self.tell().await;
                 self.changed.notified().await;
                 continue;
             };
             number += 1;
-            let name = folder.clone();
-            let work = spawn_blocking(move || workspace.check(&folder));
-            match self.with_progress(work, number, &name).await {
-                Some(program) => self.state().take(program, edit),
-                // Where a check fails, which it should not, the next edit tries again.
-                None => self.changed.notified().await,
-            }
+            let own = home.clone();
+            let work = spawn_blocking(move || workspace.check(&own));
+            let program = self.with_progress(work, number, home.folder()).await;
+            self.state().take(home, program, edit);
             self.checked.notify_waiters();
             self.tell().await;
         }
@@ -146,8 +152,8 @@ impl Server {
         });
     }
 
-    /// The program of a file, as it is now.
-    async fn program(&self, path: &Path) -> Result<Arc<Program>> {
+    /// A program, as it is now.
+    async fn program(&self, home: &Home) -> Result<Arc<Program>> {
         loop {
             let checked = self.checked.notified();
             tokio::pin!(checked);
@@ -155,13 +161,17 @@ impl Server {
             checked.as_mut().enable();
             let direct = {
                 let state = self.state();
-                if let Some(program) = state.program(path, false) {
+                if let Some(program) = state.program(home, false) {
                     return Ok(program);
                 }
-                (!state.is_checked(path)).then(|| (state.workspace.clone(), state.workspace.folder(path)))
+                if state.is_failed(home) {
+                    return Err(Error::internal_error());
+                }
+                (!state.is_checked(home)).then(|| state.workspace.clone())
             };
-            if let Some((workspace, folder)) = direct {
-                let work = spawn_blocking(move || Arc::new(workspace.check(&folder)));
+            if let Some(workspace) = direct {
+                let home = home.clone();
+                let work = spawn_blocking(move || Arc::new(workspace.check(&home)));
                 return work.await.map_err(|_| Error::internal_error());
             }
             checked.await;
@@ -172,19 +182,49 @@ impl Server {
     async fn ask<T: Send + 'static>(
         &self,
         uri: &Uri,
-        ask: impl FnOnce(Places<'_>, usize, &Workspace) -> T + Send + 'static,
+        ask: impl FnOnce(Places<'_>, usize, &Seen) -> T + Send + 'static,
     ) -> Result<Option<T>> {
         let Some(path) = path_of(uri) else { return Ok(None) };
-        let program = self.program(&path).await?;
-        let (workspace, encoding) = {
-            let state = self.state();
-            (state.workspace.clone(), state.encoding)
-        };
+        let home = self.state().workspace.home(&path);
+        let program = self.program(&home).await?;
+        let seen = self.seen();
         let work = spawn_blocking(move || {
             let file = program.file(&path)?;
-            Some(ask(Places { program: &program, encoding }, file, &workspace))
+            Some(ask(Places { program: &program, encoding: seen.encoding }, file, &seen))
         });
         work.await.map_err(|_| Error::internal_error())
+    }
+
+    /// Asks something of every program that a file is of, or is imported by: of its own first.
+    async fn ask_all<T: Send + 'static>(
+        &self,
+        uri: &Uri,
+        mut ask: impl FnMut(Places<'_>, usize, &Seen, &mut T) -> Result<()> + Send + 'static,
+        mut answer: T,
+    ) -> Result<Option<T>> {
+        let Some(path) = path_of(uri) else { return Ok(None) };
+        let home = self.state().workspace.home(&path);
+        let mut programs = vec![self.program(&home).await?];
+        let others = self.state().others(&path);
+        for home in &others {
+            programs.push(self.program(home).await?);
+        }
+        let seen = self.seen();
+        let work = spawn_blocking(move || {
+            for program in &programs {
+                let places = Places { program, encoding: seen.encoding };
+                if let Some(file) = program.file(&path) {
+                    ask(places, file, &seen, &mut answer)?;
+                }
+            }
+            Ok(answer)
+        });
+        work.await.map_err(|_| Error::internal_error())?.map(Some)
+    }
+
+    fn seen(&self) -> Seen {
+        let state = self.state();
+        Seen { workspace: state.workspace.clone(), encoding: state.encoding, versions: state.versions() }
     }
 
     /// Asks something of a text that is open.
@@ -212,15 +252,32 @@ impl Server {
         if !self.state().editor.watches {
             return;
         }
-        let options = json!({"watchers": [{"globPattern": "**/*.np"}, {"globPattern": "**/npc.toml"}]});
+        // Of a folder that is deleted, some editors tell no more.
+        let watchers = json!([
+            {"globPattern": "**/*.np"},
+            {"globPattern": "**/npc.toml"},
+            {"globPattern": "**/*", "kind": 4},
+        ]);
         let registration = Registration {
             id: "files".to_owned(),
             method: "workspace/didChangeWatchedFiles".to_owned(),
-            register_options: Some(options),
+            register_options: Some(json!({"watchers": watchers})),
         };
         if self.client.register_capability(vec![registration]).await.is_ok() {
-            self.state().workspace.disk().watched();
+            let state = self.state();
+            state.workspace.disk().watched(state.workspace.folders().to_vec());
         }
+    }
+
+    /// Finds out which programs lie in the folders that the editor has open; they are checked then.
+    async fn find(&self) {
+        let workspace = self.state().workspace.clone();
+        let Ok(found) = spawn_blocking(move || workspace.find()).await else { return };
+        self.edit(|state| {
+            state.workspace.set_found(found);
+            // Those that are new are to be checked; others are as they were.
+            state.touch(Some(Path::new("")));
+        });
     }
 
     /// Asks the editor for its settings, where it can be asked.
@@ -239,12 +296,24 @@ impl Server {
     async fn take_settings(&self, settings: &serde_json::Value) {
         let Some(cluster) = settings.get("cluster") else { return };
         let named = cluster.as_str().filter(|path| !path.is_empty());
+        let root = self.state().workspace.folders().first().cloned().unwrap_or_default();
+        self.set_cluster(named.map(|path| root.join(path))).await;
+        self.watch_cluster(true).await;
+    }
+
+    /// Reads the cluster file, and says where it cannot be read.
+    async fn set_cluster(&self, path: Option<PathBuf>) {
+        let cluster = match path {
+            None => None,
+            Some(path) => Some(read_cluster(path).await),
+        };
+        if let Some((_, Err(why))) = &cluster {
+            self.show(MessageType::WARNING, why.clone()).await;
+        }
         self.edit(|state| {
-            let root = state.root.clone().unwrap_or_default();
-            state.workspace.set_cluster(named.map(|path| root.join(path)));
+            state.workspace.set_cluster(cluster);
             state.touch(None);
         });
-        self.watch_cluster(true).await;
     }
 
     /// Asks the editor to tell of changes of the cluster file, and no more of one that was it before.
@@ -293,8 +362,8 @@ impl Server {
 
     /// `npc/reach`
     pub(crate) async fn reach(&self, parameters: FileParams) -> Result<Shown> {
-        let shown = self.ask(&parameters.text_document.uri, |places, _, workspace| {
-            views::reach(places.program, workspace.why_no_cluster())
+        let shown = self.ask(&parameters.text_document.uri, |places, _, seen| {
+            views::reach(places.program, seen.workspace.why_no_cluster())
         });
         Ok(shown.await?.unwrap_or_else(Shown::nothing))
     }
@@ -302,8 +371,8 @@ impl Server {
     /// `npc/pods`
     pub(crate) async fn pods(&self, parameters: PolicyParams) -> Result<Shown> {
         let PolicyParams { text_document, policy } = parameters;
-        let shown = self.ask(&text_document.uri, move |places, _, workspace| {
-            views::pods(places.program, &policy, workspace.why_no_cluster())
+        let shown = self.ask(&text_document.uri, move |places, _, seen| {
+            views::pods(places.program, &policy, seen.workspace.why_no_cluster())
         });
         Ok(shown.await?.unwrap_or_else(Shown::nothing))
     }
@@ -314,39 +383,26 @@ impl Server {
             let found = self.ask(&document.uri, |places, _, _| tests::tests(places)).await?;
             return Ok(found.unwrap_or_default());
         }
-        let (folders, root, encoding, workspace) = {
+        let (homes, encoding) = {
             let state = self.state();
-            (state.workspace.programs(), state.root.clone(), state.encoding, state.workspace.clone())
+            (state.workspace.programs(), state.encoding)
         };
         let mut found = Vec::new();
-        for folder in &folders {
-            let program = self.program(&folder.join("any")).await?;
+        for home in &homes {
+            let program = self.program(home).await?;
             found.extend(tests::tests(Places { program: &program, encoding }));
         }
-        // What no open file is of, is read from the disk.
-        let work = spawn_blocking(move || {
-            let mut others: Vec<PathBuf> = Vec::new();
-            for path in root.iter().flat_map(|root| workspace.disk().sources(root).to_vec()) {
-                let folder = workspace.folder(&path);
-                let known = |own: &PathBuf| folder.starts_with(own);
-                if !folders.iter().any(known) && !others.iter().any(known) {
-                    others.push(folder);
-                }
-            }
-            let programs = others.iter().map(|folder| workspace.check(folder));
-            programs
-                .flat_map(|program| tests::tests(Places { program: &program, encoding }))
-                .collect::<Vec<_>>()
-        });
-        found.extend(work.await.map_err(|_| Error::internal_error())?);
+        // What is imported is of several programs.
+        let mut known = std::collections::BTreeSet::new();
+        found.retain(|test| known.insert(test.place()));
         Ok(found)
     }
 
     /// `npc/runTests`
     pub(crate) async fn run_tests(&self, parameters: RunParams) -> Result<RunResult> {
         let RunParams { text_document, ids } = parameters;
-        let ran = self.ask(&text_document.uri, move |places, _, workspace| {
-            let files = workspace.files(places.program.folder());
+        let ran = self.ask(&text_document.uri, move |places, _, seen| {
+            let files = seen.workspace.files(places.program.folder());
             tests::run(places, ids.as_deref(), &files)
         });
         Ok(ran.await?.unwrap_or_else(|| RunResult::Not { why: views::NO_PROGRAM.to_owned() }))
@@ -356,6 +412,14 @@ impl Server {
     async fn show(&self, kind: MessageType, text: String) {
         self.client.show_message(kind, text).await;
     }
+}
+
+/// Reads a cluster file, beside what else goes on.
+async fn read_cluster(path: PathBuf) -> (PathBuf, Told) {
+    let own = path.clone();
+    let told = spawn_blocking(move || Workspace::read_cluster(&own)).await;
+    let told = told.unwrap_or_else(|_| Err(format!("cannot read {}", path.display())));
+    (path, told)
 }
 
 /// The path of a file; nothing of what is no file of this machine.

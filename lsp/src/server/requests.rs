@@ -6,16 +6,17 @@ use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::*;
 
 use super::state::Editor;
-use super::{Open, Server, path_of};
+use super::{Open, Seen, Server, path_of, read_cluster};
 use crate::capability::lenses::{COMMANDS, RUN_TEST, SHOW_PODS, SHOW_YAML};
 use crate::capability::tests::{RunParams, RunResult};
 use crate::capability::views::{PolicyParams, Shown};
 use crate::capability::{
-    actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links, names,
-    selection_ranges, semantic_tokens, signature, symbols,
+    actions, call_hierarchy, completion, diagnostics, folding, formatting, hover, inlay_hints, lenses, links,
+    names, selection_ranges, semantic_tokens, signature, symbols,
 };
-use crate::convert::{self, offset, place, span};
+use crate::convert::{self, Edits, offset, place, span};
 use crate::core::complete::complete;
+use crate::core::home::Home;
 use crate::core::symbol::Refusal;
 use crate::core::text::{Encoding, Text};
 
@@ -108,7 +109,10 @@ fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabilities {
             work_done_progress_options: WorkDoneProgressOptions::default(),
         }),
         workspace: Some(WorkspaceServerCapabilities {
-            workspace_folders: None,
+            workspace_folders: Some(WorkspaceFoldersServerCapabilities {
+                supported: Some(true),
+                change_notifications: Some(OneOf::Left(true)),
+            }),
             file_operations: Some(WorkspaceFileOperationsServerCapabilities {
                 will_rename: Some(FileOperationRegistrationOptions { filters: vec![files, folders] }),
                 ..WorkspaceFileOperationsServerCapabilities::default()
@@ -134,21 +138,26 @@ impl LanguageServer for Server {
     #[allow(deprecated, reason = "older editors say their folder so")]
     async fn initialize(&self, parameters: InitializeParams) -> Result<InitializeResult> {
         let (editor, encoding) = Editor::new(&parameters);
-        let folders = parameters.workspace_folders.as_ref();
-        let root = folders.and_then(|folders| folders.first()).map(|folder| folder.uri.clone());
-        let root = root.or(parameters.root_uri).as_ref().and_then(path_of);
+        let folders = parameters.workspace_folders.unwrap_or_default();
+        let folders: Vec<_> = match (folders.is_empty(), &parameters.root_uri) {
+            (true, Some(root)) => path_of(root).into_iter().collect(),
+            _ => folders.iter().filter_map(|folder| path_of(&folder.uri)).collect(),
+        };
         let capabilities = capabilities(&editor, encoding);
         {
             let mut state = self.state();
-            (state.editor, state.encoding, state.root) = (editor, encoding, root);
+            (state.editor, state.encoding) = (editor, encoding);
+            state.workspace.set_folders(folders);
         }
-        if let Some(options) = parameters.initialization_options
-            && let Some(cluster) = options.get("cluster").and_then(serde_json::Value::as_str)
-            && !cluster.is_empty()
-        {
-            let mut state = self.state();
-            let path = state.root.clone().unwrap_or_default().join(cluster);
-            state.workspace.set_cluster(Some(path));
+        // Before anything is answered that may count on it.
+        let cluster = {
+            let state = self.state();
+            let root = state.workspace.folders().first().cloned().unwrap_or_default();
+            state.editor.cluster.as_ref().map(|path| root.join(path))
+        };
+        if let Some(path) = cluster {
+            let cluster = read_cluster(path).await;
+            self.state().workspace.set_cluster(Some(cluster));
         }
         Ok(InitializeResult {
             capabilities,
@@ -163,9 +172,18 @@ impl LanguageServer for Server {
     async fn initialized(&self, _: InitializedParams) {
         self.state().checks = true;
         tokio::spawn(self.clone().check_on_change());
-        self.watch().await;
-        self.watch_cluster(false).await;
-        self.settings().await;
+        // An editor may take its time to answer; it is served meanwhile.
+        let own = self.clone();
+        tokio::spawn(async move {
+            let why = own.state().workspace.why_no_cluster();
+            if let Some(why) = why.filter(|_| own.state().workspace.cluster_path().is_some()) {
+                own.show(MessageType::WARNING, why).await;
+            }
+            own.watch().await;
+            own.find().await;
+            own.watch_cluster(false).await;
+            own.settings().await;
+        });
     }
 
     async fn shutdown(&self) -> Result<()> {
@@ -201,11 +219,17 @@ impl LanguageServer for Server {
     async fn did_save(&self, parameters: DidSaveTextDocumentParams) {
         let Some(path) = path_of(&parameters.text_document.uri) else { return };
         // The configuration may have been open too.
-        if path.file_name().is_some_and(|name| name == npc_project::CONFIG) {
-            self.edit(|state| {
-                state.workspace.changed(Some(&path));
+        let is_config = path.file_name().is_some_and(|name| name == npc_project::CONFIG);
+        self.edit(|state| {
+            if is_config {
+                state.workspace.place();
                 state.touch(None);
-            });
+            }
+        });
+        let is_watched = path.parent().is_some_and(|own| self.state().workspace.disk().is_watched(own));
+        if !is_watched {
+            let own = self.clone();
+            tokio::spawn(async move { own.find().await });
         }
     }
 
@@ -219,22 +243,62 @@ impl LanguageServer for Server {
     }
 
     async fn did_change_watched_files(&self, parameters: DidChangeWatchedFilesParams) {
+        let mut cluster = None;
+        let mut is_other = false;
         self.edit(|state| {
             for change in &parameters.changes {
                 let Some(path) = path_of(&change.uri) else { continue };
-                state.workspace.changed(Some(&path));
+                if state.workspace.cluster_path() == Some(&path) {
+                    cluster = Some(path);
+                    continue;
+                }
+                let is_config = path.file_name().is_some_and(|name| name == npc_project::CONFIG);
                 let is_source = npc_project::is_source(&path);
-                // A configuration, or the cluster, may be many programs'.
-                state.touch(is_source.then_some(&path));
+                let was_known = state.workspace.disk().changed(&path);
+                if is_config {
+                    state.workspace.place();
+                    state.touch(None);
+                } else if is_source || was_known {
+                    state.touch(Some(&path));
+                }
+                // Which programs there are may be otherwise now.
+                let is_there = change.typ == FileChangeType::CHANGED;
+                is_other |= is_config || (is_source || was_known) && !is_there;
             }
         });
+        if let Some(path) = cluster {
+            self.set_cluster(Some(path)).await;
+        }
+        if is_other {
+            let own = self.clone();
+            tokio::spawn(async move { own.find().await });
+        }
+    }
+
+    async fn did_change_workspace_folders(&self, parameters: DidChangeWorkspaceFoldersParams) {
+        self.edit(|state| {
+            let mut folders = state.workspace.folders().to_vec();
+            let gone: Vec<_> = parameters.event.removed.iter().filter_map(|own| path_of(&own.uri)).collect();
+            folders.retain(|folder| !gone.contains(folder));
+            folders.extend(parameters.event.added.iter().filter_map(|own| path_of(&own.uri)));
+            if state.editor.watches {
+                state.workspace.disk().watched(folders.clone());
+            }
+            state.workspace.set_folders(folders);
+            state.touch(None);
+        });
+        let own = self.clone();
+        tokio::spawn(async move { own.find().await });
     }
 
     async fn did_change_configuration(&self, parameters: DidChangeConfigurationParams) {
-        match parameters.settings.get("npc") {
-            Some(own) => self.take_settings(own).await,
-            None => self.settings().await,
-        }
+        let own = self.clone();
+        tokio::spawn(async move {
+            match parameters.settings.get("npc") {
+                Some(settings) => own.take_settings(settings).await,
+                None => own.settings().await,
+            }
+        });
     }
 
     async fn diagnostic(
@@ -244,8 +308,17 @@ impl LanguageServer for Server {
         let path = path_of(&parameters.text_document.uri);
         let mut found = Vec::new();
         if let Some(path) = path {
-            self.program(&path).await?;
-            found = self.state().found(&path).unwrap_or_default().to_vec();
+            let home = self.state().workspace.home(&path);
+            let program = self.program(&home).await?;
+            let state = self.state();
+            found = match state.found(&path) {
+                Some(found) => found.to_vec(),
+                // Nobody else looks at it.
+                None => {
+                    let places = convert::Places { program: &program, encoding: state.encoding };
+                    diagnostics::of_program(places).remove(&path).unwrap_or_default()
+                }
+            };
         }
         let id = key(&found);
         let report = if parameters.previous_result_id.as_deref() == Some(&id) {
@@ -269,20 +342,20 @@ impl LanguageServer for Server {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let Some(path) = path_of(&text_document.uri) else { return Ok(None) };
         // What there is, is known from the program as it was: nobody waits for a check to type on.
-        let (program, disk, folder, can) = {
+        let (program, disk, home, can) = {
             let state = self.state();
-            let folder = state.workspace.folder(&path);
-            (state.program(&path, true), state.workspace.disk().clone(), folder, state.editor.completion)
+            let home = state.workspace.home(&path);
+            (state.program(&home, true), state.workspace.disk().clone(), home, state.editor.completion)
         };
         let program = match program.filter(|program| program.file(&path).is_some()) {
             Some(program) => program,
-            None => self.program(&path).await?,
+            None => self.program(&home).await?,
         };
         let found = self.ask_text(&text_document.uri, move |open| {
             let text = open.document.text();
             let at = offset(text, position, open.encoding);
             let known = program.file(&open.path).map(|file| (&*program, file));
-            let beside = |end: &str| links::beside(&disk, &folder, &open.path, end);
+            let beside = |end: &str| links::beside(&disk, home.folder(), &open.path, end);
             completion::list(complete(text.text(), at, known, &beside), text, open.encoding, can)
         });
         Ok(found.await?.map(CompletionResponse::List))
@@ -326,10 +399,15 @@ impl LanguageServer for Server {
     async fn references(&self, parameters: ReferenceParams) -> Result<Option<Vec<Location>>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let definitions = parameters.context.include_declaration;
-        self.ask(&text_document.uri, move |places, file, _| {
-            names::references(places, file, at(places, file, position), definitions)
-        })
-        .await
+        let ask = move |places: convert::Places<'_>, file, _: &Seen, found: &mut Vec<Location>| {
+            for one in names::references(places, file, at(places, file, position), definitions) {
+                if !found.contains(&one) {
+                    found.push(one);
+                }
+            }
+            Ok(())
+        };
+        self.ask_all(&text_document.uri, ask, Vec::new()).await
     }
 
     async fn document_highlight(
@@ -357,20 +435,36 @@ impl LanguageServer for Server {
     async fn rename(&self, parameters: RenameParams) -> Result<Option<WorkspaceEdit>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let name = parameters.new_name;
-        let found = self.ask(&text_document.uri, move |places, file, workspace| {
-            let files = workspace.files(places.program.folder());
-            names::rename(places, file, at(places, file, position), &name, &files)
-        });
-        found.await?.transpose().map(Option::flatten).map_err(refused)
+        let ask = move |places: convert::Places<'_>, file, seen: &Seen, edits: &mut Edits| {
+            let files = seen.workspace.files(places.program.folder());
+            let place = at(places, file, position);
+            names::rename(places, file, place, &name, &files, edits).map_err(refused)
+        };
+        let edits = self.ask_all(&text_document.uri, ask, Edits::default()).await?;
+        let versions = self.state().versions();
+        Ok(edits.filter(|edits| !edits.is_empty()).map(|edits| edits.finish(&versions)))
     }
 
     async fn symbol(&self, parameters: WorkspaceSymbolParams) -> Result<Option<WorkspaceSymbolResponse>> {
-        let (programs, encoding) = {
+        let (homes, encoding) = {
             let state = self.state();
-            (state.programs(), state.encoding)
+            (state.workspace.programs(), state.encoding)
         };
+        let mut programs = Vec::new();
+        for home in &homes {
+            programs.push(self.program(home).await?);
+        }
         let places = programs.iter().map(|program| convert::Places { program, encoding });
-        let found = places.flat_map(|places| names::symbols(places, &parameters.query)).collect();
+        let mut found: Vec<WorkspaceSymbol> = Vec::new();
+        // What is imported is of several programs.
+        let mut known = std::collections::BTreeSet::new();
+        for own in places.flat_map(|places| names::symbols(places, &parameters.query)) {
+            let OneOf::Left(location) = &own.location else { continue };
+            let Position { line, character } = location.range.start;
+            if known.insert((location.uri.to_string(), line, character)) {
+                found.push(own);
+            }
+        }
         Ok(Some(WorkspaceSymbolResponse::Nested(found)))
     }
 
@@ -411,28 +505,40 @@ impl LanguageServer for Server {
     }
 
     async fn will_rename_files(&self, parameters: RenameFilesParams) -> Result<Option<WorkspaceEdit>> {
-        #[allow(clippy::mutable_key_type, reason = "the protocol's type has these as keys")]
-        let mut changes = std::collections::HashMap::new();
-        for file in &parameters.files {
-            let path = |uri: &str| uri.parse().ok().as_ref().and_then(path_of);
-            let (Some(from), Some(to)) = (path(&file.old_uri), path(&file.new_uri)) else { continue };
-            let encoding = self.state().encoding;
-            let folder = self.state().workspace.folder(&from);
-            let program = self.program(&folder.join("any")).await?;
-            let work = spawn_blocking(move || {
-                let places = convert::Places { program: &program, encoding };
-                let edits = links::moved(places, &from, &to);
-                names::workspace_edit(places, edits.into_iter()).changes.unwrap_or_default()
-            });
-            changes.extend(work.await.map_err(|_| Error::internal_error())?);
+        let path = |uri: &str| uri.parse().ok().as_ref().and_then(path_of);
+        let files = parameters.files.iter();
+        let moves: Vec<_> =
+            files.filter_map(|file| Some((path(&file.old_uri)?, path(&file.new_uri)?))).collect();
+        let homes: Vec<Home> = {
+            let state = self.state();
+            let of = |home: &Home| {
+                moves.iter().any(|(from, _)| home.may_hold(from) || home.folder().starts_with(from))
+            };
+            let own = moves.iter().map(|(from, _)| state.workspace.home(from));
+            let mut homes: Vec<Home> = state.workspace.programs().into_iter().filter(of).chain(own).collect();
+            homes.sort_unstable();
+            homes.dedup();
+            homes
+        };
+        let mut programs = Vec::new();
+        for home in &homes {
+            programs.push(self.program(home).await?);
         }
-        let edit = WorkspaceEdit { changes: Some(changes), ..WorkspaceEdit::default() };
-        Ok(edit.changes.as_ref().is_some_and(|changes| !changes.is_empty()).then_some(edit))
+        let seen = self.seen();
+        let work = spawn_blocking(move || {
+            let mut edits = Edits::default();
+            for program in &programs {
+                let places = convert::Places { program, encoding: seen.encoding };
+                edits.add(places, links::moved(places, &moves));
+            }
+            (!edits.is_empty()).then(|| edits.finish(&seen.versions))
+        });
+        work.await.map_err(|_| Error::internal_error())
     }
 
     async fn formatting(&self, parameters: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>> {
         let found = self.ask_text(&parameters.text_document.uri, |Open { document, encoding, .. }| {
-            formatting::edits(document.text(), &document.parsed(), None, *encoding)
+            formatting::edits(document.text(), &document.parsed(), *encoding)
         });
         Ok(found.await?.flatten())
     }
@@ -446,7 +552,7 @@ impl LanguageServer for Server {
             self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
                 let text = document.text();
                 let within = span(text, range, *encoding);
-                formatting::edits(text, &document.parsed(), Some(within), *encoding)
+                formatting::of_part(text, &document.parsed(), within, *encoding)
             });
         Ok(found.await?.flatten())
     }
@@ -465,29 +571,25 @@ impl LanguageServer for Server {
 
     async fn code_action(&self, parameters: CodeActionParams) -> Result<Option<CodeActionResponse>> {
         let only = parameters.context.only.unwrap_or_default();
-        let wanted = move |kind: &CodeActionKind| {
-            let is_of = |own: &CodeActionKind| {
-                let rest = kind.as_str().strip_prefix(own.as_str());
-                rest.is_some_and(|rest| own.as_str().is_empty() || rest.is_empty() || rest.starts_with('.'))
-            };
-            only.is_empty() || only.iter().any(is_of)
-        };
         let (range, uri) = (parameters.range, parameters.text_document.uri);
         let renames = self.state().editor.has(actions::RENAME);
         let address = uri.clone();
-        let found = self.ask(&uri, move |places, file, workspace| {
+        let by_name = !only.is_empty();
+        let wanted = move |kind: &CodeActionKind| wanted(&only, kind);
+        let found = self.ask(&uri, move |places, file, seen| {
             let Some(id) = places.program.files().get(file).map(|own| own.id) else { return Vec::new() };
             let text = places.program.text(id);
             let within = span(text, range, places.encoding);
-            let files = workspace.files(places.program.folder());
-            let mut found = actions::repairs(places, file, within);
+            let files = seen.workspace.files(places.program.folder());
+            let versions = &seen.versions;
+            let mut found = actions::repairs(places, file, within, versions);
             if wanted(&CodeActionKind::REFACTOR_EXTRACT) || wanted(&CodeActionKind::REFACTOR_INLINE) {
-                found.extend(actions::refactorings(places, file, within, &files, renames));
+                found.extend(actions::refactorings(places, file, within, &files, renames, versions));
             }
             found.extend(actions::convert(&address, text, within, places.encoding));
             // Asked for by name only: it is no answer to one place.
-            if wanted(&CodeActionKind::SOURCE_FIX_ALL) {
-                found.extend(actions::repair_all(places, file));
+            if by_name && wanted(&CodeActionKind::SOURCE_FIX_ALL) {
+                found.extend(actions::repair_all(places, file, versions));
             }
             found.retain(|action| action.kind.as_ref().is_none_or(&wanted));
             found
@@ -623,6 +725,15 @@ impl LanguageServer for Server {
             other => Err(Error::invalid_params(format!("there is no command `{other}`"))),
         }
     }
+}
+
+/// Whether actions of a kind are among those that are asked for.
+fn wanted(only: &[CodeActionKind], kind: &CodeActionKind) -> bool {
+    let is_of = |own: &CodeActionKind| {
+        let rest = kind.as_str().strip_prefix(own.as_str());
+        rest.is_some_and(|rest| own.as_str().is_empty() || rest.is_empty() || rest.starts_with('.'))
+    };
+    only.is_empty() || only.iter().any(is_of)
 }
 
 /// The byte of a place in a file of a program.

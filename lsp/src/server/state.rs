@@ -10,7 +10,8 @@ use tower_lsp::ls_types::{
 
 use crate::capability::completion::{ASK_AGAIN, Abilities};
 use crate::capability::diagnostics;
-use crate::convert::{Places, uri};
+use crate::convert::{Places, Versions, uri};
+use crate::core::home::Home;
 use crate::core::program::Program;
 use crate::core::text::Encoding;
 use crate::core::workspace::Workspace;
@@ -34,8 +35,12 @@ pub(super) struct Editor {
     pub(super) progress: bool,
     /// It asks again where it is told to: for diagnostics, for hints, for lenses, for tokens.
     pub(super) refreshes: [bool; 4],
+    /// It takes edits with the versions of the files that they are of.
+    pub(super) versioned_edits: bool,
     /// The commands that it has.
     pub(super) commands: Vec<String>,
+    /// The cluster file that it names from the start.
+    pub(super) cluster: Option<String>,
 }
 
 impl Editor {
@@ -74,7 +79,14 @@ impl Editor {
             has_settings: workspace.and_then(|own| own.configuration).unwrap_or_default(),
             progress: own.window.as_ref().and_then(|own| own.work_done_progress).unwrap_or_default(),
             refreshes: refreshes.map(Option::unwrap_or_default),
+            versioned_edits: workspace
+                .and_then(|own| own.workspace_edit.as_ref()?.document_changes)
+                .unwrap_or_default(),
             commands,
+            cluster: options
+                .and_then(|options| options.get("cluster")?.as_str())
+                .filter(|path| !path.is_empty())
+                .map(str::to_owned),
         };
         (editor, if utf8 { Encoding::Utf8 } else { Encoding::Utf16 })
     }
@@ -103,16 +115,16 @@ pub(super) struct State {
     pub(super) editor: Editor,
     pub(super) workspace: Workspace,
     pub(super) encoding: Encoding,
-    /// The folder that the editor has open.
-    pub(super) root: Option<PathBuf>,
     /// Whether somebody checks what changed.
     pub(super) checks: bool,
-    versions: BTreeMap<PathBuf, i32>,
+    versions: Arc<BTreeMap<PathBuf, i32>>,
     /// How often something changed.
     edits: u64,
     /// The last edit that each program was touched by.
-    touched: BTreeMap<PathBuf, u64>,
-    checked: BTreeMap<PathBuf, Checked>,
+    touched: BTreeMap<Home, u64>,
+    checked: BTreeMap<Home, Checked>,
+    /// The programs of which a check failed, which it should not, and after which edit.
+    failed: BTreeMap<Home, u64>,
     /// What was sent last of each file, for which version of it.
     sent: BTreeMap<PathBuf, (Vec<Diagnostic>, Option<i32>)>,
     /// The tokens that were sent last of each file, and what they are called.
@@ -122,78 +134,115 @@ pub(super) struct State {
 impl State {
     /// A file is of another version, or open no more.
     pub(super) fn set_version(&mut self, path: &Path, version: Option<i32>) {
+        let versions = Arc::make_mut(&mut self.versions);
         match version {
             Some(version) => {
-                self.versions.insert(path.to_owned(), version);
+                versions.insert(path.to_owned(), version);
             }
             None => {
-                self.versions.remove(path);
+                versions.remove(path);
                 self.tokens.remove(path);
             }
         }
     }
 
+    /// The versions of what is open, for an editor that can take them.
+    pub(super) fn versions(&self) -> Versions {
+        self.editor.versioned_edits.then(|| Arc::clone(&self.versions))
+    }
+
     /// Something changed, in a file or anywhere: the programs that it is of are to be checked again.
     pub(super) fn touch(&mut self, path: Option<&Path>) {
         self.edits += 1;
-        for folder in self.workspace.programs() {
-            let is_touched = path.is_none_or(|path| path.starts_with(&folder));
-            if is_touched || !self.touched.contains_key(&folder) {
-                self.touched.insert(folder, self.edits);
+        for home in self.workspace.programs() {
+            let is_touched = path.is_none_or(|path| home.may_hold(path));
+            if is_touched || !self.touched.contains_key(&home) {
+                self.touched.insert(home, self.edits);
             }
         }
     }
 
-    fn touched(&self, folder: &Path) -> u64 {
-        self.touched.get(folder).copied().unwrap_or_default()
+    fn touched(&self, home: &Home) -> u64 {
+        self.touched.get(home).copied().unwrap_or_default()
     }
 
-    /// The program that is to be checked next, and after which edit: the one that was touched last. What no
-    /// open file is of is forgotten.
-    pub(super) fn next(&mut self) -> Option<(PathBuf, u64)> {
-        let folders = self.workspace.programs();
-        self.touched.retain(|folder, _| folders.contains(folder));
-        self.checked.retain(|folder, _| folders.contains(folder));
-        let is_stale = |folder: &&PathBuf| {
-            self.checked.get(*folder).is_none_or(|known| known.edit < self.touched(folder))
+    /// The program that is to be checked next, and after which edit: the one that was touched last. What is
+    /// neither open nor in a folder of the editor's is forgotten.
+    pub(super) fn next(&mut self) -> Option<(Home, u64)> {
+        let homes = self.workspace.programs();
+        let is_there = |home: &Home| homes.binary_search(home).is_ok();
+        self.touched.retain(|home, _| is_there(home));
+        self.checked.retain(|home, _| is_there(home));
+        self.failed.retain(|home, _| is_there(home));
+        let is_stale = |home: &&Home| {
+            let touched = self.touched(home);
+            self.checked.get(*home).is_none_or(|known| known.edit < touched)
+                && self.failed.get(*home).is_none_or(|edit| *edit < touched)
         };
-        let stale = folders.iter().filter(is_stale).max_by_key(|folder| self.touched(folder))?;
+        // Of those that changed together, what is open comes first.
+        let is_open = |home: &Home| self.versions.keys().any(|path| home.may_hold(path));
+        let stale = homes.iter().filter(is_stale).max_by_key(|home| (self.touched(home), is_open(home)))?;
         Some((stale.clone(), self.touched(stale)))
     }
 
-    /// A program was checked as it was after an edit.
-    pub(super) fn take(&mut self, program: Program, edit: u64) {
+    /// A program was checked as it was after an edit; or that failed.
+    pub(super) fn take(&mut self, home: Home, program: Option<Program>, edit: u64) {
+        let Some(program) = program else {
+            self.failed.insert(home, edit);
+            return;
+        };
         let places = Places { program: &program, encoding: self.encoding };
         let found = diagnostics::of_program(places);
-        let folder = program.folder().to_owned();
-        self.checked.insert(folder, Checked { edit, program: Arc::new(program), found });
+        self.failed.remove(&home);
+        self.checked.insert(home, Checked { edit, program: Arc::new(program), found });
     }
 
     /// The program of a file, where it is known as it is now; or as it was last, whatever changed since.
-    pub(super) fn program(&self, path: &Path, stale: bool) -> Option<Arc<Program>> {
-        let folder = self.workspace.folder(path);
-        let known = self.checked.get(&folder)?;
-        (stale || known.edit >= self.touched(&folder)).then(|| Arc::clone(&known.program))
+    pub(super) fn program(&self, home: &Home, stale: bool) -> Option<Arc<Program>> {
+        let known = self.checked.get(home)?;
+        (stale || known.edit >= self.touched(home)).then(|| Arc::clone(&known.program))
     }
 
-    /// Whether a program will be checked anyway: one that an open file is of.
-    pub(super) fn is_checked(&self, path: &Path) -> bool {
-        self.checks && self.workspace.programs().contains(&self.workspace.folder(path))
+    /// Whether a check of a program failed, as it is now.
+    pub(super) fn is_failed(&self, home: &Home) -> bool {
+        self.failed.get(home).is_some_and(|edit| *edit >= self.touched(home))
     }
 
-    /// The programs that are known.
-    pub(super) fn programs(&self) -> Vec<Arc<Program>> {
-        self.checked.values().map(|known| Arc::clone(&known.program)).collect()
+    /// Whether a program will be checked anyway.
+    pub(super) fn is_checked(&self, home: &Home) -> bool {
+        self.checks && self.workspace.programs().binary_search(home).is_ok()
     }
 
-    /// What was found in a file, by the innermost program that it lies in, where that is known as it is now.
+    /// The other programs that a file is of, or is imported by.
+    pub(super) fn others(&self, path: &Path) -> Vec<Home> {
+        let own = self.workspace.home(path);
+        let importing = self.checked.iter().filter(|(_, known)| known.program.file(path).is_some());
+        let mut homes: Vec<Home> = importing.map(|(home, _)| home.clone()).chain(own.outer()).collect();
+        homes.sort_unstable();
+        homes.dedup();
+        homes.retain(|home| *home != own);
+        homes
+    }
+
+    /// The program that says what is found in a file: of one that is open its own, or else the innermost that
+    /// has it.
+    fn owner(&self, path: &Path) -> Option<Home> {
+        if self.versions.contains_key(path) {
+            return Some(self.workspace.home(path));
+        }
+        let is_folder = |home: &Home| matches!(home, Home::Folder(_));
+        let of = |(home, known): &(&Home, &Checked)| {
+            home.may_hold(path) && (is_folder(home) || known.found.contains_key(path))
+        };
+        let known = self.checked.iter().filter(of);
+        let depth = |home: &Home| home.folder().as_os_str().len();
+        known.map(|(home, _)| home).max_by_key(|home| (is_folder(home), depth(home))).cloned()
+    }
+
+    /// What was found in a file, where that is known as it is now.
     pub(super) fn found(&self, path: &Path) -> Option<&[Diagnostic]> {
-        let owner = self
-            .checked
-            .keys()
-            .filter(|folder| path.starts_with(folder))
-            .max_by_key(|own| own.as_os_str().len())?;
-        let known = self.checked.get(owner).filter(|known| known.edit >= self.touched(owner))?;
+        let owner = self.owner(path)?;
+        let known = self.checked.get(&owner).filter(|known| known.edit >= self.touched(&owner))?;
         Some(known.found.get(path).map_or(&[][..], Vec::as_slice))
     }
 
@@ -207,7 +256,7 @@ impl State {
         let (mut news, mut again) = (Vec::new(), false);
         for path in paths {
             let version = self.versions.get(&path).copied();
-            let inside = self.checked.keys().any(|folder| path.starts_with(folder));
+            let inside = self.owner(&path).is_some();
             let found = match self.found(&path) {
                 Some(found) => found.to_vec(),
                 // What lies in no program that is known has none; of one that is being checked, it is told then.

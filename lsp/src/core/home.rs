@@ -1,0 +1,98 @@
+//! Which program a file is of.
+
+use std::path::{Path, PathBuf};
+
+use npc_project::{configured, has_sources, is_hidden, is_source};
+
+/// A program, by what it is made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Home {
+    /// Every source below a folder, as `npc check FOLDER` takes them.
+    Folder(PathBuf),
+    /// A file alone, with what it imports, as `npc check FILE` takes it.
+    File(PathBuf),
+}
+
+impl Home {
+    /// The program of a file: of the nearest folder with a configuration; or else of the outermost, within the
+    /// folders that the editor has open, that has sources itself; or else the file's own, which is the only one
+    /// of what is no source by its name, or is hidden.
+    #[must_use]
+    pub fn of(path: &Path, workspaces: &[PathBuf]) -> Self {
+        let own = path.parent().unwrap_or(Path::new("/"));
+        let folder = configured(own).map(Path::to_owned).or_else(|| {
+            let workspace = workspaces.iter().filter(|folder| own.starts_with(folder));
+            let workspace = workspace.max_by_key(|folder| folder.as_os_str().len())?;
+            let mut folders: Vec<&Path> =
+                own.ancestors().take_while(|folder| folder.starts_with(workspace)).collect();
+            folders.reverse();
+            folders.into_iter().find(|folder| *folder == own || has_sources(folder)).map(Path::to_owned)
+        });
+        match folder {
+            Some(folder) if is_source(path) && !is_hidden(&folder, path) => Self::Folder(folder),
+            _ => Self::File(path.to_owned()),
+        }
+    }
+
+    /// Its folder: where its names begin, and what is imported must lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::File(path) => {
+                let own = path.parent().unwrap_or(Path::new("/"));
+                configured(own).unwrap_or(own)
+            }
+        }
+    }
+
+    /// Whether it may have to do with what lies at a path.
+    #[must_use]
+    pub fn may_hold(&self, path: &Path) -> bool {
+        path.starts_with(self.folder())
+    }
+
+    /// The programs that a file is of beside its own: those of folders with a configuration further out.
+    #[must_use]
+    pub fn outer(&self) -> Vec<Self> {
+        let Self::Folder(folder) = self else { return Vec::new() };
+        let mut found = Vec::new();
+        let mut folder = folder.as_path();
+        while let Some(outer) = folder.parent().and_then(configured) {
+            found.push(Self::Folder(outer.to_owned()));
+            folder = outer;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn homes() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        for name in
+            ["main.np", "sets/dns.np", "apps/deep/a.np", "own/npc.toml", "own/in/npc.toml", "own/in/b.np"]
+        {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let workspaces = [root.to_owned()];
+        let home = |name: &str, workspaces: &[PathBuf]| Home::of(&root.join(name), workspaces);
+        let folder = |name: &str| Home::Folder(root.join(name));
+        let file = |name: &str| Home::File(root.join(name));
+        assert_eq!(home("sets/dns.np", &workspaces), Home::Folder(root.to_owned()));
+        assert_eq!(home("apps/deep/a.np", &[root.join("apps")]), folder("apps/deep"));
+        assert_eq!(home("own/in/b.np", &workspaces), folder("own/in"));
+        assert_eq!(home("own/in/b.np", &workspaces).outer(), [folder("own")]);
+        assert_eq!(home("sets/dns.np", &[]), file("sets/dns.np"), "nobody has the folder open");
+        assert_eq!(home("sets/other.txt", &workspaces), file("sets/other.txt"));
+        assert_eq!(home("sets/.#dns.np", &workspaces), file("sets/.#dns.np"));
+    }
+}
