@@ -20,6 +20,10 @@ use npc_reach::write::text;
 use npc_reach::{Reach, View};
 use npc_tests::timing::best;
 
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Namespaces and pods, as YAML.
 fn pods(count: usize) -> String {
     let mut out = String::new();

@@ -23,6 +23,10 @@ use npc_tests::large;
 use npc_tests::memory::Memory;
 use npc_tests::timing::{best, milliseconds};
 
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     // `cargo bench` passes arguments of its own; a number among them measures that many pods only.
     let only: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();

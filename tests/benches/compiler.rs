@@ -18,6 +18,10 @@ use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 use npc_tests::timing::{best, milliseconds};
 
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A program of policies as people write them: 220 bytes each.
 fn program(policies: usize) -> String {
     let mut out = String::from(

@@ -1,10 +1,10 @@
 //! What the sources' sides allow, crossed with what the destinations' sides allow.
 
-use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 use crate::matrix::OfFamily;
 use crate::rows::RowId;
+use crate::set::GroupSet;
 use crate::traffic::{Operation, SetId, Sets};
 
 /// Up to this many groups are crossed cell by cell: 16 MiB a family at most.
@@ -14,14 +14,14 @@ const DENSE: usize = 2048;
 const KNOWN: usize = 512;
 
 /// Finds the destinations of sources, in one family.
-pub(crate) enum Crossing<'f, 'a> {
-    Dense(Dense<'f, 'a>),
-    Sparse(Sparse<'f, 'a>),
+pub(crate) enum Crossing<'f, 'a, S> {
+    Dense(Dense<'f, 'a, S>),
+    Sparse(Sparse<'f, 'a, S>),
 }
 
-impl<'f, 'a> Crossing<'f, 'a> {
+impl<'f, 'a, S: GroupSet> Crossing<'f, 'a, S> {
     /// Between the chosen groups.
-    pub(crate) fn new(family: &'f OfFamily<'f, 'a>, chosen: &[u32]) -> Self {
+    pub(crate) fn new(family: &'f OfFamily<'f, 'a, S>, chosen: &[u32]) -> Self {
         if chosen.len() <= DENSE {
             Self::Dense(Dense::new(family, chosen))
         } else {
@@ -40,7 +40,7 @@ impl<'f, 'a> Crossing<'f, 'a> {
 
 /// Whether both ways of crossing come to the same. It is asked where assertions are on: in every test
 /// that makes a table, of which few are large.
-pub(crate) fn agree(family: &OfFamily<'_, '_>, chosen: &[u32], traffic: &mut Sets) -> bool {
+pub(crate) fn agree<S: GroupSet>(family: &OfFamily<'_, '_, S>, chosen: &[u32], traffic: &mut Sets) -> bool {
     let (mut dense, sparse) = (Dense::new(family, chosen), Sparse::new(family, chosen));
     chosen.iter().all(|source| {
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -63,8 +63,8 @@ fn places(chosen: &[u32]) -> Vec<Option<u32>> {
 }
 
 /// For few groups: each row as an array, with a cell for each group.
-pub(crate) struct Dense<'f, 'a> {
-    family: &'f OfFamily<'f, 'a>,
+pub(crate) struct Dense<'f, 'a, S> {
+    family: &'f OfFamily<'f, 'a, S>,
     /// Of each chosen group, whether it is of pods, and by which row it takes.
     takers: Vec<(bool, Option<RowId>)>,
     /// Of each row by which some chosen group sends, what it sends to each chosen group.
@@ -76,8 +76,8 @@ pub(crate) struct Dense<'f, 'a> {
     both: Vec<Vec<Option<SetId>>>,
 }
 
-impl<'f, 'a> Dense<'f, 'a> {
-    fn new(family: &'f OfFamily<'f, 'a>, chosen: &[u32]) -> Self {
+impl<'f, 'a, S: GroupSet> Dense<'f, 'a, S> {
+    fn new(family: &'f OfFamily<'f, 'a, S>, chosen: &[u32]) -> Self {
         let places = places(chosen);
         let place = |group: u32| places.get(group as usize).copied().flatten();
         let rows = family.rows.list.len();
@@ -161,34 +161,35 @@ fn both(known: &mut Vec<Vec<Option<SetId>>>, traffic: &mut Sets, a: SetId, b: Se
 }
 
 /// For many groups, most of which do not talk.
-pub(crate) struct Sparse<'f, 'a> {
-    family: &'f OfFamily<'f, 'a>,
+pub(crate) struct Sparse<'f, 'a, S> {
+    family: &'f OfFamily<'f, 'a, S>,
     places: Vec<Option<u32>>,
     /// What the rows of the chosen sources allow, as far as it goes to chosen groups.
-    sent: FxHashMap<RowId, Vec<(SetId, RoaringBitmap)>>,
+    sent: FxHashMap<RowId, Vec<(SetId, S)>>,
     /// The groups that take by each row.
-    takers: FxHashMap<RowId, RoaringBitmap>,
+    takers: FxHashMap<RowId, S>,
     /// The rows by which a source may send, where those are few sources.
     by_source: FxHashMap<u32, Vec<(RowId, SetId)>>,
     /// The other rows.
     broad: Vec<RowId>,
 }
 
-impl<'f, 'a> Sparse<'f, 'a> {
-    fn new(family: &'f OfFamily<'f, 'a>, chosen: &[u32]) -> Self {
+impl<'f, 'a, S: GroupSet> Sparse<'f, 'a, S> {
+    fn new(family: &'f OfFamily<'f, 'a, S>, chosen: &[u32]) -> Self {
         let places = places(chosen);
-        let chosen: RoaringBitmap = chosen.iter().copied().collect();
-        let chosen = &chosen;
-        let mut takers: FxHashMap<RowId, RoaringBitmap> = FxHashMap::default();
-        for group in chosen {
+        let mut all = S::default();
+        chosen.iter().for_each(|group| all.insert(*group));
+        let chosen = &all;
+        let mut takers: FxHashMap<RowId, S> = FxHashMap::default();
+        for group in chosen.iter() {
             if let Some((_, ingress)) = family.of_group(group) {
                 takers.entry(ingress).or_default().insert(group);
             }
         }
-        let mut sent: FxHashMap<RowId, Vec<(SetId, RoaringBitmap)>> = FxHashMap::default();
+        let mut sent: FxHashMap<RowId, Vec<(SetId, S)>> = FxHashMap::default();
         for (egress, _) in chosen.iter().filter_map(|group| family.of_group(group)) {
             sent.entry(egress).or_insert_with(|| {
-                family.row(egress).iter().map(|(set, groups)| (*set, groups & chosen)).collect()
+                family.row(egress).iter().map(|(set, groups)| (*set, groups.and(chosen))).collect()
             });
         }
         let mut by_source: FxHashMap<u32, Vec<(RowId, SetId)>> = FxHashMap::default();
@@ -201,7 +202,7 @@ impl<'f, 'a> Sparse<'f, 'a> {
                 continue;
             }
             for (set, groups) in parts {
-                for source in groups & chosen {
+                for source in groups.and(chosen).iter() {
                     by_source.entry(source).or_default().push((*row, *set));
                 }
             }
@@ -222,7 +223,7 @@ impl<'f, 'a> Sparse<'f, 'a> {
             self.by_source.get(&source).into_iter().flatten().copied().chain(broad).collect();
         for (sent, groups) in self.sent.get(&egress).into_iter().flatten() {
             if groups.len() < takes.len() as u64 {
-                for destination in groups {
+                for destination in groups.iter() {
                     let Some((_, ingress)) = self.family.of_group(destination) else { continue };
                     let Some(taken) = part_of(self.family.row(ingress), source) else { continue };
                     let set = traffic.apply(Operation::And, *sent, taken);
@@ -235,7 +236,7 @@ impl<'f, 'a> Sparse<'f, 'a> {
             for (row, taken) in &takes {
                 let set = traffic.apply(Operation::And, *sent, *taken);
                 let Some(takers) = self.takers.get(row).filter(|_| set != Sets::NONE) else { continue };
-                for destination in groups & takers {
+                for destination in groups.and(takers).iter() {
                     if is_pod(source) || is_pod(destination) {
                         found(destination, set);
                     }
@@ -245,6 +246,6 @@ impl<'f, 'a> Sparse<'f, 'a> {
     }
 }
 
-fn part_of(row: &[(SetId, RoaringBitmap)], group: u32) -> Option<SetId> {
+fn part_of<S: GroupSet>(row: &[(SetId, S)], group: u32) -> Option<SetId> {
     row.iter().find(|(_, groups)| groups.contains(group)).map(|(set, _)| *set)
 }

@@ -6,8 +6,9 @@ use npc_cluster::{Cluster, Pod};
 use npc_model::{AddressSets, Classes, Evaluator, Family, Sides, TermId, number};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Direction, ScopeBase};
-use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::set::GroupSet;
 
 /// Where the address of a group's members lies, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -265,12 +266,14 @@ impl Groups {
     }
 
     /// The groups that have an address of a family, or one that may be.
-    pub(crate) fn of_family(&self, family: usize) -> RoaringBitmap {
-        (0..)
-            .zip(&self.list)
-            .filter(|(_, group)| group.lies.get(family).is_some_and(|lies| *lies != Lies::Nowhere))
-            .map(|(index, _)| index)
-            .collect()
+    pub(crate) fn of_family<S: GroupSet>(&self, family: usize) -> S {
+        let mut all = S::default();
+        for (index, group) in (0..).zip(&self.list) {
+            if group.lies.get(family).is_some_and(|lies| *lies != Lies::Nowhere) {
+                all.insert(index);
+            }
+        }
+        all
     }
 }
 

@@ -13,6 +13,7 @@ mod groups;
 mod matrix;
 mod partition;
 mod rows;
+mod set;
 mod traffic;
 mod view;
 pub mod write;

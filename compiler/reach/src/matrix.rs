@@ -13,7 +13,11 @@ use crate::describe::{Census, Members, outside_members, pods_members};
 use crate::groups::{Groups, Lies};
 use crate::partition::Partition;
 use crate::rows::{Row, RowId, Rows};
+use crate::set::{Bits, GroupSet};
 use crate::traffic::{SetId, Sets, TrafficSet};
+
+/// Up to this many groups, sets of them are words of bits.
+const FEW: usize = 2048;
 
 /// Who can reach whom.
 pub struct Reach<'c> {
@@ -52,11 +56,25 @@ impl<'c> Reach<'c> {
         let sets = AddressSets::new(evaluator.rules().iter().map(|rule| &rule.addresses));
         let classes = [Family::V4, Family::V6].map(|family| Classes::new(&sets, family));
         let groups = Groups::new(&evaluator, cluster, &sets, &classes);
+        if groups.list.len() <= FEW {
+            Self::of_groups::<Bits>(&evaluator, cluster, &sets, &classes, &groups)
+        } else {
+            Self::of_groups::<RoaringBitmap>(&evaluator, cluster, &sets, &classes, &groups)
+        }
+    }
+
+    fn of_groups<S: GroupSet>(
+        evaluator: &Evaluator<'_>,
+        cluster: &'c Cluster,
+        sets: &AddressSets<'_>,
+        classes: &[Classes; 2],
+        groups: &Groups,
+    ) -> Self {
         let mut traffic = Sets::new();
         let mut families = Vec::new();
         for (index, classes) in classes.iter().enumerate() {
-            let rows = Rows::new(&evaluator, cluster, &groups, &sets, classes, index);
-            families.push(OfFamily::new(rows, &groups, &mut traffic));
+            let rows: Rows<'_, '_, S> = Rows::new(evaluator, cluster, groups, sets, classes, index);
+            families.push(OfFamily::new(rows, groups, &mut traffic));
         }
         let is_outside =
             |index: u32| groups.list.get(index as usize).is_none_or(|group| group.pods.is_empty());
@@ -93,7 +111,7 @@ impl<'c> Reach<'c> {
         let allowed = cells(&families, &firsts, &mut traffic);
         let ranges = [Family::V4, Family::V6]
             .into_iter()
-            .zip(&classes)
+            .zip(classes)
             .map(|(family, classes)| classes.ranges(family))
             .collect::<Vec<_>>();
         let outside: Vec<Vec<(IpAddr, IpAddr)>> = members
@@ -204,17 +222,17 @@ fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(I
 }
 
 /// The rows of all groups, in one family.
-pub(crate) struct OfFamily<'e, 'a> {
-    pub(crate) rows: Rows<'e, 'a>,
+pub(crate) struct OfFamily<'e, 'a, S> {
+    pub(crate) rows: Rows<'e, 'a, S>,
     /// The rows of each group that is of the family: of what it sends, and of what it takes.
     of: Vec<Option<(RowId, RowId)>>,
     /// The groups of pods.
-    pub(crate) pods: RoaringBitmap,
+    pub(crate) pods: S,
 }
 
-impl<'e, 'a> OfFamily<'e, 'a> {
-    fn new(mut rows: Rows<'e, 'a>, groups: &'e Groups, traffic: &mut Sets) -> Self {
-        let mut pods = RoaringBitmap::new();
+impl<'e, 'a, S: GroupSet> OfFamily<'e, 'a, S> {
+    fn new(mut rows: Rows<'e, 'a, S>, groups: &'e Groups, traffic: &mut Sets) -> Self {
+        let mut pods = S::default();
         let mut of = Vec::with_capacity(groups.list.len());
         for (index, group) in (0..).zip(&groups.list) {
             if !rows.all.contains(index) {
@@ -235,19 +253,19 @@ impl<'e, 'a> OfFamily<'e, 'a> {
         self.of.get(group as usize).copied().flatten()
     }
 
-    pub(crate) fn row(&self, id: RowId) -> &[(SetId, RoaringBitmap)] {
+    pub(crate) fn row(&self, id: RowId) -> &[(SetId, S)] {
         self.rows.list.get(id).map_or(&[], Row::as_slice)
     }
 }
 
 /// The cells between the groups of which these are the first members.
-fn cells(
-    families: &[OfFamily<'_, '_>],
+fn cells<S: GroupSet>(
+    families: &[OfFamily<'_, '_, S>],
     firsts: &[u32],
     traffic: &mut Sets,
 ) -> Vec<Vec<(Allowed, RoaringBitmap)>> {
     debug_assert!(firsts.len() > 500 || families.iter().all(|family| agree(family, firsts, traffic)));
-    let mut crossings: Vec<Crossing<'_, '_>> =
+    let mut crossings: Vec<Crossing<'_, '_, S>> =
         families.iter().map(|family| Crossing::new(family, firsts)).collect();
     let mut found: Vec<[Option<SetId>; 2]> = vec![[None; 2]; firsts.len()];
     let mut touched: Vec<u32> = Vec::new();

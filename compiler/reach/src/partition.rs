@@ -1,8 +1,9 @@
 //! Groups that reach the same and are reached by the same, together.
 
-use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
+
+use crate::set::GroupSet;
 
 /// Things in blocks, which are split until no set tells two of one block apart.
 pub(crate) struct Partition {
@@ -32,18 +33,20 @@ impl Partition {
 
     /// Splits the blocks of which some things are in the set, of which all are in `universe`, and
     /// others are not. No block has things within the universe and others outside.
-    pub(crate) fn split(&mut self, set: &RoaringBitmap, universe: &RoaringBitmap) {
+    pub(crate) fn split<S: GroupSet>(&mut self, set: &S, universe: &S) {
         // What is in the set, and what is not, tell the same apart.
         if set.len() * 2 > universe.len() {
-            self.split_by(&(universe - set));
+            let mut rest = universe.clone();
+            rest.take(set);
+            self.split_by(&rest);
         } else {
             self.split_by(set);
         }
     }
 
-    fn split_by(&mut self, set: &RoaringBitmap) {
+    fn split_by<S: GroupSet>(&mut self, set: &S) {
         let mut hit: FxHashMap<usize, usize> = FxHashMap::default();
-        for thing in set {
+        for thing in set.iter() {
             if let Some(block) = self.of.get(thing as usize) {
                 *hit.entry(*block).or_default() += 1;
             }
@@ -62,7 +65,7 @@ impl Partition {
         if hit.is_empty() {
             return;
         }
-        for thing in set {
+        for thing in set.iter() {
             if let Some(block) = self.of.get_mut(thing as usize)
                 && let Some(new) = hit.get(block)
             {

@@ -4,38 +4,38 @@ use npc_cluster::Cluster;
 use npc_model::{AddressSets, Classes, Evaluator, Prepared, Sides, TermId};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Action, Direction};
-use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash as _, Hasher as _};
 
 use crate::groups::{Group, Groups, Lies, PortName, Relation};
+use crate::set::GroupSet;
 use crate::traffic::{Operation, SetId, Sets, TrafficSet};
 
 /// Of each set of traffic, the groups with which one side allows just that: sets that are not empty,
 /// groups that are apart.
-pub(crate) type Row = Vec<(SetId, RoaringBitmap)>;
+pub(crate) type Row<S> = Vec<(SetId, S)>;
 
 /// A row, by its place in [`Rows::list`].
 pub(crate) type RowId = usize;
 
 /// All rows of one family, each once.
-pub(crate) struct Rows<'e, 'a> {
+pub(crate) struct Rows<'e, 'a, S> {
     evaluator: &'e Evaluator<'a>,
     cluster: &'e Cluster,
     groups: &'e Groups,
     sets: &'e AddressSets<'e>,
     /// The groups of the family.
-    pub(crate) all: RoaringBitmap,
+    pub(crate) all: S,
     /// The groups that each term selects.
-    of_term: FxHashMap<TermId, RoaringBitmap>,
+    of_term: FxHashMap<TermId, S>,
     /// The groups in each set of addresses.
-    of_set: Vec<RoaringBitmap>,
+    of_set: Vec<S>,
     /// The groups of each namespace, where a group is of one; and of each value of shared labels.
-    of_namespace: FxHashMap<usize, RoaringBitmap>,
-    of_values: FxHashMap<(usize, Vec<&'e str>), RoaringBitmap>,
+    of_namespace: FxHashMap<usize, S>,
+    of_values: FxHashMap<(usize, Vec<&'e str>), S>,
     /// The groups that name the same ports.
-    of_ports: FxHashMap<&'e [PortName], RoaringBitmap>,
-    pub(crate) list: Vec<Row>,
+    of_ports: FxHashMap<&'e [PortName], S>,
+    pub(crate) list: Vec<Row<S>>,
     by_hash: FxHashMap<u64, Vec<RowId>>,
     known: FxHashMap<Key<'e>, RowId>,
 }
@@ -60,7 +60,7 @@ struct State {
     allowed: SetId,
 }
 
-impl<'e, 'a> Rows<'e, 'a> {
+impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
     pub(crate) fn new(
         evaluator: &'e Evaluator<'a>,
         cluster: &'e Cluster,
@@ -76,7 +76,7 @@ impl<'e, 'a> Rows<'e, 'a> {
             sets,
             all: groups.of_family(family),
             of_term: FxHashMap::default(),
-            of_set: vec![RoaringBitmap::new(); sets.list.len()],
+            of_set: vec![S::default(); sets.list.len()],
             of_namespace: FxHashMap::default(),
             of_values: FxHashMap::default(),
             of_ports: FxHashMap::default(),
@@ -139,7 +139,7 @@ impl<'e, 'a> Rows<'e, 'a> {
         id
     }
 
-    fn intern(&mut self, row: Row) -> RowId {
+    fn intern(&mut self, row: Row<S>) -> RowId {
         let mut hasher = FxHasher::default();
         for (set, groups) in &row {
             set.hash(&mut hasher);
@@ -154,7 +154,7 @@ impl<'e, 'a> Rows<'e, 'a> {
         self.list.len() - 1
     }
 
-    fn compute(&self, sets: &mut Sets, group: &Group, direction: Direction, sides: Sides) -> Row {
+    fn compute(&self, sets: &mut Sets, group: &Group, direction: Direction, sides: Sides) -> Row<S> {
         let start = State { open: Sets::ALL, passed: Sets::NONE, allowed: Sets::NONE };
         let mut states = vec![(start, self.all.clone())];
         let rules = |tier: usize| {
@@ -184,7 +184,7 @@ impl<'e, 'a> Rows<'e, 'a> {
             let allowed = sets.apply(Operation::Or, state.allowed, state.open);
             State { open: Sets::NONE, allowed, ..state }
         });
-        let mut row: Row = states
+        let mut row: Row<S> = states
             .into_iter()
             .filter(|(state, _)| state.allowed != Sets::NONE)
             .map(|(state, groups)| (state.allowed, groups))
@@ -197,7 +197,7 @@ impl<'e, 'a> Rows<'e, 'a> {
     fn apply(
         &self,
         sets: &mut Sets,
-        states: &mut Vec<(State, RoaringBitmap)>,
+        states: &mut Vec<(State, S)>,
         group: &Group,
         direction: Direction,
         place: usize,
@@ -208,12 +208,12 @@ impl<'e, 'a> Rows<'e, 'a> {
             let before = std::mem::take(states);
             for (state, mut old) in before {
                 let hit = sets.apply(Operation::And, state.open, ports);
-                let both = if hit == Sets::NONE { RoaringBitmap::new() } else { &old & &groups };
+                let both = if hit == Sets::NONE { S::default() } else { old.and(&groups) };
                 if both.is_empty() {
                     add(states, state, old);
                     continue;
                 }
-                old -= &both;
+                old.take(&both);
                 if !old.is_empty() {
                     add(states, state, old);
                 }
@@ -230,17 +230,17 @@ impl<'e, 'a> Rows<'e, 'a> {
     }
 
     /// The groups that a rule names as peers.
-    fn named(&self, subject: &Group, place: usize, rule: &Prepared<'_>) -> RoaringBitmap {
+    fn named(&self, subject: &Group, place: usize, rule: &Prepared<'_>) -> S {
         let set = self.sets.of_rule.get(place).and_then(|set| self.of_set.get(*set));
         let mut named = set.cloned().unwrap_or_default();
         for term in &rule.terms {
             let Some(selected) = self.of_term.get(term) else { continue };
             match self.groups.relations.of_term.get(term) {
-                None => named |= selected,
+                None => named.add(selected),
                 Some(Relation::Same) => {
                     let own = subject.namespace.and_then(|own| self.of_namespace.get(&own));
                     if let Some(own) = own {
-                        named |= selected & own;
+                        named.add(&selected.and(own));
                     }
                 }
                 Some(Relation::Sharing(list)) => {
@@ -248,7 +248,7 @@ impl<'e, 'a> Rows<'e, 'a> {
                         .namespace
                         .and_then(|own| self.groups.relations.values(self.cluster, *list, own));
                     if let Some(own) = values.and_then(|values| self.of_values.get(&(*list, values))) {
-                        named |= selected & own;
+                        named.add(&selected.and(own));
                     }
                 }
             }
@@ -263,8 +263,8 @@ impl<'e, 'a> Rows<'e, 'a> {
         subject: &Group,
         direction: Direction,
         rule: &Prepared<'_>,
-        named: RoaringBitmap,
-    ) -> Vec<(SetId, RoaringBitmap)> {
+        named: S,
+    ) -> Vec<(SetId, S)> {
         let ports = &rule.rule.ports;
         if ports.is_empty() {
             return vec![(Sets::ALL, named)];
@@ -282,7 +282,7 @@ impl<'e, 'a> Rows<'e, 'a> {
             Direction::Egress => self
                 .of_ports
                 .iter()
-                .map(|(own, groups)| (of(own), &named & groups))
+                .map(|(own, groups)| (of(own), named.and(groups)))
                 .filter(|(_, groups)| !groups.is_empty())
                 .collect(),
         }
@@ -302,14 +302,14 @@ impl<'e, 'a> Rows<'e, 'a> {
 }
 
 /// Puts groups with those that are in the same state.
-fn add(states: &mut Vec<(State, RoaringBitmap)>, state: State, groups: RoaringBitmap) {
+fn add<S: GroupSet>(states: &mut Vec<(State, S)>, state: State, groups: S) {
     match states.iter_mut().find(|(known, _)| *known == state) {
-        Some((_, all)) => *all |= groups,
+        Some((_, all)) => all.add(&groups),
         None => states.push((state, groups)),
     }
 }
 
-fn step(states: &mut Vec<(State, RoaringBitmap)>, mut next: impl FnMut(State) -> State) {
+fn step<S: GroupSet>(states: &mut Vec<(State, S)>, mut next: impl FnMut(State) -> State) {
     for (state, groups) in std::mem::take(states) {
         add(states, next(state), groups);
     }

@@ -20,17 +20,34 @@ struct Change {
     after: Span,
 }
 
+/// How many bytes are compared at once.
+const STEP: usize = 256;
+
+/// How many bytes are the same, of parts of two texts.
+fn common<'t, I: Iterator<Item = &'t u8>>(
+    parts: impl Iterator<Item = (&'t [u8], &'t [u8])>,
+    bytes: impl Fn(&'t [u8]) -> I,
+) -> usize {
+    let mut same = 0;
+    for (one, other) in parts {
+        if one != other {
+            return same + bytes(one).zip(bytes(other)).take_while(|(one, other)| one == other).count();
+        }
+        same += one.len();
+    }
+    same
+}
+
 impl Change {
     /// Between two texts, in whole lines; nothing where they are the same.
     fn between(old: &str, new: &str) -> Option<Self> {
         let (a, b) = (old.as_bytes(), new.as_bytes());
-        let same = a.iter().zip(b).take_while(|(one, other)| one == other).count();
+        let same = common(a.chunks(STEP).zip(b.chunks(STEP)), |part| part.iter());
         if same == a.len() && same == b.len() {
             return None;
         }
         let most = a.len().min(b.len()) - same;
-        let tail = a.iter().rev().zip(b.iter().rev()).take(most);
-        let tail = tail.take_while(|(one, other)| one == other).count();
+        let tail = common(a.rchunks(STEP).zip(b.rchunks(STEP)), |part| part.iter().rev()).min(most);
         let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
         let start = a.get(..same)?.iter().rposition(ends).map_or(0, |at| at + 1);
         // Up to where the line ends that the change ends in, in both.

@@ -89,9 +89,11 @@ impl Server {
             let own = home.clone();
             let work = spawn_blocking(move || workspace.check(&own));
             let program = self.with_progress(work, number, home.folder()).await;
-            self.state().take(home, program, edit);
+            let before = self.state().take(home, program, edit);
             self.checked.notify_waiters();
             self.tell().await;
+            // Many small pieces: nobody waits until they are all given back.
+            spawn_blocking(move || drop(before));
         }
     }
 

@@ -99,7 +99,7 @@ impl Editor {
 
 /// A program that was checked.
 #[derive(Debug)]
-struct Checked {
+pub(super) struct Checked {
     /// After which edit.
     edit: u64,
     program: Arc<Program>,
@@ -185,16 +185,16 @@ impl State {
         Some((stale.clone(), self.touched(stale)))
     }
 
-    /// A program was checked as it was after an edit; or that failed.
-    pub(super) fn take(&mut self, home: Home, program: Option<Program>, edit: u64) {
+    /// A program was checked as it was after an edit; or that failed. Gives the one before.
+    pub(super) fn take(&mut self, home: Home, program: Option<Program>, edit: u64) -> Option<Checked> {
         let Some(program) = program else {
             self.failed.insert(home, edit);
-            return;
+            return None;
         };
         let places = Places { program: &program, encoding: self.encoding };
         let found = diagnostics::of_program(places);
         self.failed.remove(&home);
-        self.checked.insert(home, Checked { edit, program: Arc::new(program), found });
+        self.checked.insert(home, Checked { edit, program: Arc::new(program), found })
     }
 
     /// The program of a file, where it is known as it is now; or as it was last, whatever changed since.
