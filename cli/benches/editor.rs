@@ -113,7 +113,9 @@ fn type_in(editor: &mut Editor, name: &str, line: usize, column: usize, times: u
 fn start(folder: &Path, name: &str, text: &str) -> (Editor, Duration) {
     let begin = Instant::now();
     let mut editor = Editor::start(folder);
-    editor.initialize(&["utf-16"]);
+    // It watches files, as editors do.
+    let can = json!({"workspace": {"didChangeWatchedFiles": {"dynamicRegistration": true}}});
+    editor.initialize_as(can, Value::Null);
     editor.open(name, text);
     editor.diagnostics(name, 1);
     (editor, begin.elapsed())

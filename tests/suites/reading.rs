@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use npc_diagnostics::FileId;
-use npc_syntax::{Parsed, parse, parse_again};
+use npc_syntax::{Parsed, expectation, parse, parse_again};
 use npc_tests::{random, root};
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -101,6 +101,16 @@ fn again_is_as_anew() {
             let next = if round % 20 == 19 { texts[index].clone() } else { edit(&mut random, &text, other) };
             let again = parse_again(FileId(0), &next, &known, &text);
             compare(&again, &parse(FileId(0), &next), &text, &next);
+            // What may stand at a place, is the same where only what is near is read.
+            let place = next.floor_char_boundary(random.usize(..=next.len()));
+            let at = u32::try_from(place).unwrap();
+            let clean = again.clean_before(at);
+            let (whole, near) = (expectation(&next, at), expectation(&next[clean as usize..], at - clean));
+            let same = whole.tokens == near.tokens
+                && whole.larger == near.larger
+                && whole.in_string == near.in_string
+                && (whole.typed.start, whole.typed.end) == (near.typed.start + clean, near.typed.end + clean);
+            assert!(same, "at {place} from {clean}: {whole:?}\n{near:?}\n{next}");
             (text, known, edits) = (next, again, edits + 1);
         }
     }

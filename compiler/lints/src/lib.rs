@@ -21,16 +21,27 @@ pub use portability::{Cni, Network, Origin, left_out_rules, portability};
 /// Runs the lints on what a program means in every cluster.
 #[must_use]
 pub fn meaning(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    let mut diagnostics = np0804_denial_undone::run(overview);
+    // They have nothing to do with one another, and each has parts that one thread does.
+    let ((undone, idle), ((dns, half), (family, by_address))) = rayon::join(
+        || rayon::join(|| np0804_denial_undone::run(overview), || np0803_decides_nothing::run(overview)),
+        || {
+            rayon::join(
+                || rayon::join(|| np0805_no_dns::run(overview), || np0806_half_allowed::run(overview)),
+                || {
+                    rayon::join(
+                        || np0807_one_family::run(overview.program, overview.pod_blocks),
+                        || np0808_pods_by_address::run(overview.program, overview.pod_blocks, None),
+                    )
+                },
+            )
+        },
+    );
+    let mut diagnostics = undone;
     // A policy that another opens decides nothing; that is one mistake, and the other's.
     let told: Vec<_> =
         diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
-    let idle = np0803_decides_nothing::run(overview);
     diagnostics.extend(idle.into_iter().filter(|idle| !idle.location().is_some_and(|at| told.contains(&at))));
-    diagnostics.extend(np0805_no_dns::run(overview));
-    diagnostics.extend(np0806_half_allowed::run(overview));
-    diagnostics.extend(np0807_one_family::run(overview.program, overview.pod_blocks));
-    diagnostics.extend(np0808_pods_by_address::run(overview.program, overview.pod_blocks, None));
+    diagnostics.extend(dns.into_iter().chain(half).chain(family).chain(by_address));
     diagnostics
 }
 

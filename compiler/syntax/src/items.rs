@@ -42,6 +42,19 @@ pub struct Parsed {
     pub(crate) whole: Vec<Whole>,
 }
 
+impl Parsed {
+    /// Where the last item begins that ends before a place, where nothing is wrong up to its end: what stands
+    /// behind it can be read without what stands before. The head of the file, where there is none.
+    #[must_use]
+    pub fn clean_before(&self, offset: u32) -> u32 {
+        let wrong =
+            self.diagnostics.iter().filter_map(Diagnostic::location).map(|place| place.span.start).min();
+        let limit = wrong.map_or(offset, |wrong| wrong.min(offset));
+        let behind = self.tree.items.partition_point(|item| item.span.end < limit);
+        behind.checked_sub(1).and_then(|at| self.tree.items.get(at)).map_or(0, |item| item.span.start)
+    }
+}
+
 /// An item that may be taken over where its tokens are the same.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole {

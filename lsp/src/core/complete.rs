@@ -60,16 +60,18 @@ pub struct Completion {
     pub candidates: Vec<Candidate>,
 }
 
-/// What may be written at `offset` of a text, which is one of the program's files as it is now; what there is
-/// is known from the program as it was checked last. `beside` names the files that may be imported, or that a
+/// What may be written at `offset` of a text, which is one of the program's files as it is now, and is read from
+/// `clean` on, where an item begins; what there is is known from the program as it was checked last. `beside` names the files that may be imported, or that a
 /// test may take its cluster from.
 #[must_use]
 pub fn complete(
     source: &str,
+    clean: u32,
     offset: u32,
     program: Option<(&Program, usize)>,
     beside: &dyn Fn(&str) -> Vec<String>,
 ) -> Completion {
+    let (source, offset) = (source.get(clean as usize..).unwrap_or_default(), offset.saturating_sub(clean));
     let expected = expectation(source, offset);
     let mut typed = expected.typed;
     // Of a string that is closed already, its end is replaced too.
@@ -87,6 +89,7 @@ pub fn complete(
     let mut seen = BTreeSet::new();
     let mut candidates = found.candidates;
     candidates.retain(|own| seen.insert((own.label.clone(), own.insert.clone())));
+    let typed = Span::new(typed.start + clean, typed.end + clean);
     Completion { typed, candidates }
 }
 

@@ -49,6 +49,12 @@ impl Document {
         Arc::clone(&self.known("").parsed)
     }
 
+    /// Where the text can be read from for what stands at a place; its head, where it is not parsed yet.
+    #[must_use]
+    pub fn clean_before(&self, offset: u32) -> u32 {
+        self.known.get().map_or(0, |known| known.parsed.clean_before(offset))
+    }
+
     /// The file, under a path. It is parsed once, whatever it is called.
     #[must_use]
     pub fn known(&self, path: &str) -> Known {

@@ -39,24 +39,31 @@ impl Seen {
     pub(super) fn of(program: &Program) -> Self {
         let mut seen = Self::default();
         for (index, file) in program.files().iter().enumerate() {
+            let source = program.source(index);
             for item in &file.parsed.tree.items {
                 words(item, &mut |role, word| {
-                    let text = program.says(index, word);
+                    // Most have been seen before: nothing is made of those.
                     match role {
                         Role::LabelKey(of) => {
-                            seen.labels_mut(of).entry(text).or_default();
+                            let key = word.text(source);
+                            let labels = seen.labels_mut(of);
+                            if !labels.contains_key(&*key) {
+                                labels.insert(key.into_owned(), BTreeSet::new());
+                            }
                         }
                         Role::LabelValue { of, key } => {
-                            let key = program.says(index, key);
-                            seen.labels_mut(of).entry(key).or_default().insert(text);
+                            if let Some(values) = seen.labels_mut(of).get_mut(&*key.text(source)) {
+                                add(values, &word.text(source));
+                            }
                         }
                         Role::Namespace | Role::TestNamespace => {
-                            seen.namespaces.insert(text);
+                            add(&mut seen.namespaces, &word.text(source));
                         }
-                        Role::Port | Role::PodPort | Role::Member
-                            if text.contains('/') && npc_program::values::port::looks_like_port(&text) =>
-                        {
-                            seen.ports.insert(text);
+                        Role::Port | Role::PodPort | Role::Member => {
+                            let text = word.text(source);
+                            if text.contains('/') && npc_program::values::port::looks_like_port(&text) {
+                                add(&mut seen.ports, &text);
+                            }
                         }
                         _ => {}
                     }
@@ -80,5 +87,11 @@ impl Seen {
             }
         }
         seen
+    }
+}
+
+fn add(set: &mut BTreeSet<String>, text: &str) {
+    if !set.contains(text) {
+        set.insert(text.to_owned());
     }
 }

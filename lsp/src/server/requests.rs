@@ -356,7 +356,8 @@ impl LanguageServer for Server {
             let at = offset(text, position, open.encoding);
             let known = program.file(&open.path).map(|file| (&*program, file));
             let beside = |end: &str| links::beside(&disk, home.folder(), &open.path, end);
-            completion::list(complete(text.text(), at, known, &beside), text, open.encoding, can)
+            let clean = open.document.clean_before(at);
+            completion::list(complete(text.text(), clean, at, known, &beside), text, open.encoding, can)
         });
         Ok(found.await?.map(CompletionResponse::List))
     }
@@ -373,7 +374,9 @@ impl LanguageServer for Server {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
         let found = self.ask_text(&text_document.uri, move |Open { document, encoding, .. }| {
             let text = document.text();
-            signature::help(text.text(), offset(text, position, *encoding))
+            let at = offset(text, position, *encoding);
+            let clean = document.clean_before(at);
+            signature::help(text.text().get(clean as usize..).unwrap_or_default(), at - clean)
         });
         Ok(found.await?.flatten())
     }

@@ -7,6 +7,7 @@ use npc_model::verdict;
 use npc_program::values::address::Block;
 use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Rule, Tier, policies_overlap};
 use npc_proof::{Fact, Witness};
+use rayon::prelude::*;
 
 use super::{Overview, told};
 
@@ -42,6 +43,9 @@ npc_diagnostics::codes! {
 /// So many pairs of rules are looked at whole; where there are more, those for the same example only.
 const MOST_PAIRS: usize = 200_000;
 
+/// How many of them one thread looks at, at a time.
+const SHARE: usize = 64;
+
 /// A rule with addresses left out.
 struct Denial<'p> {
     index: usize,
@@ -68,11 +72,12 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let isolating: Vec<(usize, &Policy)> =
         overview.program.deciding().filter(|(_, policy)| policy.tier == Tier::Namespaced).collect();
     let whole = denials.len() * allows.len().max(isolating.len()) <= MOST_PAIRS;
-    let mut found = Vec::new();
-    for denial in &denials {
+    let one = |denial: &Denial<'_>| {
         let near: Option<Vec<usize>> = (!whole).then(|| {
-            let examples = denial.policy.subjects.iter().filter_map(|term| super::Example::of(term, None));
-            let mut near: Vec<usize> = examples.flat_map(|example| overview.selecting(&example)).collect();
+            let rest = denial.policy.subjects.iter().skip(1);
+            let examples = rest.filter_map(|term| super::Example::of(term, None));
+            let mut near = overview.first(denial.index).policies.clone();
+            near.extend(examples.flat_map(|example| overview.selecting(&example)));
             near.sort_unstable();
             near.dedup();
             near
@@ -81,18 +86,17 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             .filter(|(index, ..)| *index != denial.index)
             .find_map(|(_, policy, rule)| Some((policy, rule, undone(overview, denial, policy, rule)?)));
         if let Some((policy, rule, witness)) = undone {
-            found.push(told_undone(denial, policy, rule, &witness));
             // One pair of policies at odds is enough of one rule.
-            continue;
+            return Some(told_undone(denial, policy, rule, &witness));
         }
         let opened = of_near(&isolating, near.as_deref(), |(index, _)| *index)
             .filter(|(index, _)| denial.open && *index != denial.index)
             .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
-        if let Some((policy, witness)) = opened {
-            found.push(told_opened(denial, policy, &witness));
-        }
-    }
-    found
+        opened.map(|(policy, witness)| told_opened(denial, policy, &witness))
+    };
+    let shares: Vec<Vec<Diagnostic>> =
+        denials.par_chunks(SHARE).map(|share| share.iter().filter_map(one).collect()).collect();
+    shares.into_iter().flatten().collect()
 }
 
 /// What is of some policies, in their order, of a list that is in that order; all of it where none are named.
