@@ -139,7 +139,7 @@
   "Every example, with its indentation taken away, gets it again."
   (let ((files (directory-files-recursively (expand-file-name "examples" np-checks-checkout) "\\.np\\'")))
     (should (> (length files) 5))
-    (dolist (file (cons (expand-file-name "indented.np" np-checks-project) files))
+    (dolist (file (cons (expand-file-name "indented/indented.np" np-checks-project) files))
       (np-checks-with (with-temp-buffer (insert-file-contents file) (buffer-string))
         (let ((expected (buffer-string)))
           (goto-char (point-min))

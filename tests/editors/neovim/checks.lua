@@ -136,7 +136,7 @@ end)
 
 check('indentation: every example stands as it is formatted', function()
   local files = vim.fn.glob(checkout .. '/examples/**/*.np', false, true)
-  table.insert(files, checkout .. '/tests/editors/neovim/project/indented.np')
+  table.insert(files, checkout .. '/tests/editors/neovim/project/indented/indented.np')
   assert(#files > 5, #files .. ' examples')
   for _, file in ipairs(files) do
     vim.cmd('enew')
