@@ -168,7 +168,7 @@ fn out_of_order() {
 #[test]
 fn edits_come_to_what_a_fresh_start_does() {
     let place = folder(&[]);
-    let edits: u32 = std::env::var("NPC_TEST_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let edits: u32 = std::env::var("NPC_TEST_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let mut random = fastrand::Rng::with_seed(7);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -272,6 +272,10 @@ fn edits_come_to_what_a_fresh_start_does() {
         let (own, other) = (settled(&mut editor, versions[file]), settled(&mut fresh, 2));
         assert_eq!(own, other, "{name}\n{}", texts[file]);
     }
+    println!(
+        "language server: after {edits} edits over {} files it says what a fresh start says",
+        names.len()
+    );
     editor.exit();
     fresh.exit();
 }
