@@ -1,5 +1,6 @@
 //! The protocol: what is asked goes to the core, and what it says goes back.
 
+mod announce;
 mod requests;
 mod state;
 
