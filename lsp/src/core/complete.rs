@@ -61,8 +61,8 @@ pub struct Completion {
 }
 
 /// What may be written at `offset` of a text, which is one of the program's files as it is now, and is read from
-/// `clean` on, where an item begins; what there is is known from the program as it was checked last. `beside` names the files that may be imported, or that a
-/// test may take its cluster from.
+/// `clean` on, where an item begins; what there is is known from the program as it was checked last. `beside`
+/// names the files that may be imported, or that a test may take its cluster from.
 #[must_use]
 pub fn complete(
     source: &str,

@@ -2,11 +2,11 @@
 //! program says would be otherwise, it is not.
 
 use npc_diagnostics::{FileId, Level, Location, Span};
-use npc_program::{Files, Peer, PodTerm, PortTerm, load, resolve};
+use npc_program::{Files, Peer, PodTerm, PortTerm};
 use npc_syntax::ast::{Address, Item, ItemKind, Peer as PeerTree, Statement, Term, Word};
 
 use super::program::Program;
-use super::symbol::{Edited, Symbol};
+use super::symbol::Symbol;
 
 /// A change that is offered.
 #[derive(Clone, Debug)]
@@ -148,9 +148,7 @@ impl Program {
 
     /// Whether the program says the same after some edits.
     fn keeps_meaning(&self, edits: &[(Location, String)], files: &impl Files) -> bool {
-        let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
-        let loaded = load(&Edited::new(self, edits, files), &roots);
-        let resolved = resolve(&loaded);
+        let (loaded, resolved) = self.tried(edits, files);
         let errors = |found: &[npc_diagnostics::Diagnostic]| {
             found.iter().filter(|own| own.code.level == Level::Error).count()
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use npc_diagnostics::{Diagnostic, FileId, Level, Location, Span};
 use npc_program::values::name::check_name;
-use npc_program::{Files, Known, Meaning, Names, ReadError, load, resolve};
+use npc_program::{Files, Known, Loaded, Meaning, Names, ReadError, Resolved, load, resolve};
 use npc_syntax::ast::{ItemKind, TestEntry};
 use npc_syntax::{Object, Role, TokenKind, words};
 
@@ -258,10 +258,7 @@ impl Program {
 
     /// Tries edits: what every name means stays, and no mistake is new.
     fn keeps_names(&self, edits: &[(Location, String)], files: &impl Files) -> Result<(), Refusal> {
-        let edited = Edited::new(self, edits, files);
-        let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
-        let loaded = load(&edited, &roots);
-        let resolved = resolve(&loaded);
+        let (loaded, resolved) = self.tried(edits, files);
         let errors: Vec<&Diagnostic> =
             loaded.diagnostics.iter().chain(&resolved.diagnostics).filter(is_error).collect();
         // What is told of the new name is told in other words.
@@ -269,7 +266,7 @@ impl Program {
             let new = errors.iter().find(|own| self.is_new(own)).or(errors.first());
             return Err(Refusal(new.map_or_else(String::new, |own| own.message.clone())));
         }
-        let meanings = |names: &Names, loaded: &npc_program::Loaded| {
+        let meanings = |names: &Names, loaded: &Loaded| {
             let mut all = Vec::new();
             names.visit(loaded, &mut |meaning, _| all.push(meaning));
             all
@@ -280,6 +277,15 @@ impl Program {
             ));
         }
         Ok(())
+    }
+
+    /// The program after some edits.
+    pub(super) fn tried(&self, edits: &[(Location, String)], files: &impl Files) -> (Loaded, Resolved) {
+        let edited = Edited { texts: self.edited(edits), files };
+        let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
+        let loaded = load(&edited, &roots);
+        let resolved = resolve(&loaded);
+        (loaded, resolved)
     }
 
     /// How many mistakes the files and the names have: what targets and warnings say of them is not tried.
@@ -295,8 +301,7 @@ impl Program {
     }
 
     /// The texts of a program's files after some edits.
-    #[must_use]
-    pub fn edited(&self, edits: &[(Location, String)]) -> BTreeMap<PathBuf, String> {
+    fn edited(&self, edits: &[(Location, String)]) -> BTreeMap<PathBuf, String> {
         let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
         let mut edits: Vec<&(Location, String)> = edits.iter().collect();
         edits.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
@@ -335,15 +340,9 @@ fn is_error(found: &&Diagnostic) -> bool {
 }
 
 /// The files of a program with some edits.
-pub(super) struct Edited<'f, F> {
+struct Edited<'f, F> {
     texts: BTreeMap<PathBuf, String>,
     files: &'f F,
-}
-
-impl<'f, F: Files> Edited<'f, F> {
-    pub(super) fn new(program: &Program, edits: &[(Location, String)], files: &'f F) -> Self {
-        Self { texts: program.edited(edits), files }
-    }
 }
 
 impl<F: Files> Files for Edited<'_, F> {

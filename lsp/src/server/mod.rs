@@ -181,6 +181,15 @@ impl Server {
         }
     }
 
+    /// Some programs, as they are now.
+    async fn programs(&self, homes: &[Home]) -> Result<Vec<Arc<Program>>> {
+        let mut programs = Vec::with_capacity(homes.len());
+        for home in homes {
+            programs.push(self.program(home).await?);
+        }
+        Ok(programs)
+    }
+
     /// Asks something of the program of a file. Nothing where it is no file of one.
     async fn ask<T: Send + 'static>(
         &self,
@@ -209,9 +218,7 @@ impl Server {
         let home = self.state().workspace.home(&path);
         let mut programs = vec![self.program(&home).await?];
         let others = self.state().others(&path);
-        for home in &others {
-            programs.push(self.program(home).await?);
-        }
+        programs.extend(self.programs(&others).await?);
         let seen = self.seen();
         let work = spawn_blocking(move || {
             for program in &programs {
@@ -390,11 +397,9 @@ impl Server {
             let state = self.state();
             (state.workspace.programs(), state.encoding)
         };
-        let mut found = Vec::new();
-        for home in &homes {
-            let program = self.program(home).await?;
-            found.extend(tests::tests(Places { program: &program, encoding }));
-        }
+        let programs = self.programs(&homes).await?;
+        let places = programs.iter().map(|program| Places { program, encoding });
+        let mut found: Vec<Test> = places.flat_map(tests::tests).collect();
         // What is imported is of several programs.
         let mut known = std::collections::BTreeSet::new();
         found.retain(|test| known.insert(test.place()));

@@ -352,10 +352,7 @@ impl LanguageServer for Server {
             let state = self.state();
             (state.workspace.programs(), state.encoding)
         };
-        let mut programs = Vec::new();
-        for home in &homes {
-            programs.push(self.program(home).await?);
-        }
+        let programs = self.programs(&homes).await?;
         let places = programs.iter().map(|program| convert::Places { program, encoding });
         let mut found: Vec<WorkspaceSymbol> = Vec::new();
         // What is imported is of several programs.
@@ -422,10 +419,7 @@ impl LanguageServer for Server {
             homes.dedup();
             homes
         };
-        let mut programs = Vec::new();
-        for home in &homes {
-            programs.push(self.program(home).await?);
-        }
+        let programs = self.programs(&homes).await?;
         let seen = self.seen();
         let work = spawn_blocking(move || {
             let mut edits = Edits::default();

@@ -230,13 +230,11 @@ impl State {
         if self.versions.contains_key(path) {
             return Some(self.workspace.home(path));
         }
-        let is_folder = |home: &Home| matches!(home, Home::Folder(_));
-        let of = |(home, known): &(&Home, &Checked)| {
-            home.may_hold(path) && (is_folder(home) || known.found.contains_key(path))
-        };
-        let known = self.checked.iter().filter(of);
-        let depth = |home: &Home| home.folder().as_os_str().len();
-        known.map(|(home, _)| home).max_by_key(|home| (is_folder(home), depth(home))).cloned()
+        let mut folders = path.ancestors().map(|folder| Home::Folder(folder.to_owned()));
+        folders.find(|home| self.checked.contains_key(home)).or_else(|| {
+            let importing = self.checked.iter().filter(|(_, known)| known.found.contains_key(path));
+            importing.map(|(home, _)| home).max_by_key(|home| home.folder().as_os_str().len()).cloned()
+        })
     }
 
     /// What was found in a file, where that is known as it is now.
