@@ -29,3 +29,12 @@ use std::path::PathBuf;
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout").to_owned()
 }
+
+/// Every program in some folders of the checkout.
+#[must_use]
+pub fn programs(folders: &[&str]) -> Vec<PathBuf> {
+    let below = folders
+        .iter()
+        .flat_map(|folder| npc_project::below(&root().join(folder), npc_project::is_source).files);
+    below.filter(|path| !path.components().any(|part| part.as_os_str() == "target")).collect()
+}

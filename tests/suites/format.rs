@@ -8,14 +8,12 @@
     clippy::print_stdout
 )]
 
-use std::path::{Path, PathBuf};
-
 use fastrand::Rng;
 use npc_diagnostics::{FileId, Level};
 use npc_format::{format, is_same};
 use npc_syntax::{Parsed, TokenKind, parse};
 use npc_tests::memory::Memory;
-use npc_tests::{random, root};
+use npc_tests::{programs, random, root};
 
 fn read(text: &str) -> Option<Parsed> {
     let parsed = parse(FileId(0), text);
@@ -81,23 +79,10 @@ fn check(text: &str) -> bool {
     true
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|end| end == "np") {
-            found.push(path);
-        }
-    }
-}
-
 #[test]
 fn every_program_here() {
-    let (mut files, mut whole, mut broken) = (Vec::new(), 0, 0);
-    for folder in ["examples", "tests", "deploy", "cli"] {
-        sources(&root().join(folder), &mut files);
-    }
+    let (mut whole, mut broken) = (0, 0);
+    let files = programs(&["examples", "tests", "deploy", "cli"]);
     let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     for page in ["language", "codes", "tutorial"] {
         let page = std::fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap();
@@ -123,11 +108,7 @@ fn every_program_here() {
 
 #[test]
 fn examples_are_in_the_one_style() {
-    let mut files = Vec::new();
-    for folder in ["examples", "deploy"] {
-        sources(&root().join(folder), &mut files);
-    }
-    for path in files {
+    for path in programs(&["examples", "deploy"]) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(format(FileId(0), &text).unwrap(), text, "{}: run `npc fmt`", path.display());
     }

@@ -2,23 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::path::{Path, PathBuf};
-
 use fastrand::Rng;
 use npc_diagnostics::FileId;
 use npc_syntax::{Parsed, expectation, parse, parse_again};
-use npc_tests::{random, root};
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|end| end == "np") {
-            found.push(path);
-        }
-    }
-}
+use npc_tests::{programs, random};
 
 /// What may be typed or pasted.
 const PIECES: [&str; 28] = [
@@ -84,10 +71,7 @@ fn compare(again: &Parsed, anew: &Parsed, before: &str, text: &str) {
 fn again_is_as_anew() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
-    let mut files = Vec::new();
-    for folder in ["examples", "tests", "deploy", "cli"] {
-        sources(&root().join(folder), &mut files);
-    }
+    let files = programs(&["examples", "tests", "deploy", "cli"]);
     let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     texts.retain(|text| text.len() < 20_000);
     texts.extend((0..40).map(|_| random::program_with_tiers(&mut random, 5)));

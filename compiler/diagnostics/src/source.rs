@@ -128,12 +128,6 @@ impl SourceFile {
         &self.text
     }
 
-    /// How many lines the file has; a file without a line break has one.
-    #[must_use]
-    pub fn line_count(&self) -> u32 {
-        self.line_starts.len() as u32
-    }
-
     /// The line of a byte offset, counted from one. An offset behind the end gives the last.
     #[must_use]
     pub fn line_number(&self, offset: u32) -> u32 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::{FileId, Location};
+use npc_diagnostics::Location;
 use npc_syntax::ast::{ItemKind, Word};
 use npc_syntax::words;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -186,11 +186,5 @@ impl Names {
                 });
             }
         }
-    }
-
-    /// The index of a file among the loaded ones.
-    #[must_use]
-    pub fn index_of(loaded: &Loaded, file: FileId) -> Option<usize> {
-        loaded.files.iter().position(|own| own.id == file)
     }
 }

@@ -56,8 +56,7 @@ pub fn read_bounded(reader: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// The sources in the folder of a path: what may have been meant by one that is not there.
-#[must_use]
-pub fn beside(path: &Path) -> Vec<String> {
+fn beside(path: &Path) -> Vec<String> {
     let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".np")).collect();

@@ -28,6 +28,16 @@ pub struct Item {
     pub kind: ItemKind,
 }
 
+impl Item {
+    /// The lines of its documentation, without their slashes.
+    pub fn documentation<'s>(&'s self, source: &'s str) -> impl Iterator<Item = &'s str> {
+        self.docs.iter().map(|span| {
+            let line = span.of(source).trim_start_matches('/');
+            line.strip_prefix(' ').unwrap_or(line).trim_end()
+        })
+    }
+}
+
 /// What an item is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemKind {

@@ -135,11 +135,7 @@ impl Program {
     #[must_use]
     pub fn docs(&self, file: usize, offset: u32) -> String {
         let source = self.source(file);
-        let lines = self.item(file, offset).into_iter().flat_map(|item| &item.docs);
-        let lines = lines.map(|span| {
-            let line = span.of(source).trim_start_matches('/');
-            line.strip_prefix(' ').unwrap_or(line).trim_end()
-        });
+        let lines = self.item(file, offset).into_iter().flat_map(|item| item.documentation(source));
         lines.collect::<Vec<_>>().join("\n")
     }
 

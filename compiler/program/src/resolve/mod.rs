@@ -177,13 +177,7 @@ impl Context<'_> {
     /// The lines of an item's documentation.
     fn docs(&self, file: FileId, item: &Item) -> Vec<String> {
         let text = self.sources.file(file).text();
-        item.docs
-            .iter()
-            .map(|span| {
-                let line = span.of(text).trim_start_matches('/');
-                line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()
-            })
-            .collect()
+        item.documentation(text).map(str::to_owned).collect()
     }
 }
 
