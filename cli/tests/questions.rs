@@ -264,6 +264,8 @@ fn tests_and_assertions() {
     assert_eq!(output.status.code(), Some(1), "{}", out(&output));
     let output = npc(folder.path(), &["test", "--filter", "metadata"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    let output = npc(folder.path(), &["test", "--filter", "nobody"]);
+    assert_eq!(err(&output), "no test or assertion has `nobody` in its name\n");
 }
 
 #[test]

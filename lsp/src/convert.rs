@@ -10,6 +10,7 @@ use tower_lsp::ls_types::{
     TextEdit, Uri, WorkspaceEdit,
 };
 
+use crate::core::home::is_on_disk;
 use crate::core::program::Program;
 use crate::core::text::{self, Encoding, Text};
 
@@ -40,9 +41,22 @@ pub(crate) fn span(text: &Text, range: Range, encoding: Encoding) -> Span {
     Span::new(start, offset(text, range.end, encoding).max(start))
 }
 
-/// The address of a file.
+/// The scheme of a text that was never saved, as editors have it.
+const UNSAVED: &str = "untitled";
+
+/// The address of a file, or of a text that is none yet.
 pub(crate) fn uri(path: &Path) -> Option<Uri> {
-    Uri::from_file_path(path)
+    if is_on_disk(path) { Uri::from_file_path(path) } else { path.to_str()?.parse().ok() }
+}
+
+/// The path of a file. A text that was never saved has its address for one, below which lies nothing; what
+/// is neither has none.
+pub(crate) fn path(uri: &Uri) -> Option<PathBuf> {
+    match uri.scheme().as_str() {
+        "file" => uri.to_file_path().map(std::borrow::Cow::into_owned),
+        UNSAVED => Some(PathBuf::from(uri.as_str())),
+        _ => None,
+    }
 }
 
 /// The places of a program, as the protocol has them.

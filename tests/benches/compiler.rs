@@ -95,7 +95,7 @@ fn main() {
             }
             let asserted = format!("{text}\nassert deny all pods in all namespaces -> 192.0.2.1 on tcp/1\n");
             let asserted = check(&Memory::one(&asserted), &roots, &config, None);
-            let proof = best(1, || prove(&asserted.program, &[]));
+            let proof = best(1, || prove(&asserted.program, &asserted.program.asserts, &[]));
             println!("  one assertion      {:9.1} ms", milliseconds(proof));
         }
         if let Some((fewer, time)) = before {

@@ -251,7 +251,8 @@ fn what_is_proved_holds_everywhere() {
         if checked.report.has_errors() {
             continue;
         }
-        let outcomes = prove(&checked.program, &[]).unwrap_or_else(|why| panic!("{why}\n{source}"));
+        let outcomes = prove(&checked.program, &checked.program.asserts, &[])
+            .unwrap_or_else(|why| panic!("{why}\n{source}"));
         let subjects: Vec<Program> =
             (0..outcomes.len()).map(|index| speaks_of(&checked.program, index)).collect();
         let mut violated = vec![false; outcomes.len()];

@@ -32,17 +32,21 @@ pub(crate) fn run(arguments: &Test, colour: bool) -> Result<Outcome, Error> {
     let mut sources = checked.sources().clone();
     sources.prefix(&project.prefix);
     let options = &project.config.options;
-    let mut ran = run_all(&checked.program, checked.sources(), &sources, &project.disk, options);
-    if let Some(filter) = &arguments.filter {
-        ran.retain(|one| one.name.contains(filter.as_str()));
-    }
+    let wanted = |name: &str, _| arguments.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
+    let ran = run_all(&checked.program, checked.sources(), &sources, &project.disk, options, wanted);
     match arguments.format {
         TestFormat::Human => print(human(&ran, &sources))?,
         TestFormat::Json => print(format!("{:#}\n", json(&ran, &sources)))?,
         TestFormat::Junit => print(junit(&ran, &sources))?,
     }
     if ran.is_empty() {
-        line("there is nothing to test: write `test \"…\" { … }` or `assert …`");
+        let program = &checked.program;
+        match &arguments.filter {
+            Some(filter) if !program.tests.is_empty() || !program.asserts.is_empty() => {
+                line(&format!("no test or assertion has `{filter}` in its name"));
+            }
+            _ => line("there is nothing to test: write `test \"…\" { … }` or `assert …`"),
+        }
     }
     let failed = ran.iter().any(|one| !one.failures.is_empty());
     Ok(if failed { Outcome::Found } else { Outcome::Fine })

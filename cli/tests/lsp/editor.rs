@@ -179,6 +179,11 @@ impl Editor {
     /// The diagnostics of a file, once they are of this version.
     pub(crate) fn diagnostics(&mut self, name: &str, version: i64) -> Vec<Value> {
         let uri = self.uri(name);
+        self.told(&uri, version)
+    }
+
+    /// The same, of what is no file.
+    pub(crate) fn told(&mut self, uri: &str, version: i64) -> Vec<Value> {
         let begin = Instant::now();
         loop {
             let message = if self.told.is_empty() { self.next() } else { self.told.remove(0) };

@@ -519,6 +519,45 @@ fn a_lone_file() {
     editor.exit();
 }
 
+/// A text that was never saved is a program alone, whatever lies on the disk; and is served as others are.
+#[test]
+fn a_text_that_was_never_saved() {
+    let place = folder(&[("npc.toml", "[lints]\nNP0210 = \"deny\"\n"), ("sets.np", "let dns = udp/53\n")]);
+    let mut editor = Editor::start(place.path());
+    editor.initialize(&[]);
+    for uri in ["untitled:Untitled-1", "untitled:/some/where/new%20one.np"] {
+        let text = "let web = pods { app = web }\npolicy p for web in namespace shop { isolate ingres }\n";
+        let document = json!({"uri": uri, "languageId": "np", "version": 3, "text": text});
+        editor.notify("textDocument/didOpen", json!({"textDocument": document}));
+        let told = editor.told(uri, 3);
+        assert_eq!(codes(&told).len(), 1, "{told:?}");
+        editor.notify(
+            "textDocument/didChange",
+            json!({
+                "textDocument": {"uri": uri, "version": 4},
+                "contentChanges": [{
+                    "range": {"start": {"line": 1, "character": 45}, "end": {"line": 1, "character": 51}},
+                    "text": "ingress",
+                }],
+            }),
+        );
+        assert_eq!(editor.told(uri, 4), Vec::<Value>::new());
+        let at = json!({"textDocument": {"uri": uri}, "position": {"line": 1, "character": 13}});
+        let answer = editor.ask("textDocument/definition", at.clone());
+        assert_eq!(answer["result"][0]["uri"], uri, "{answer}");
+        let mut rename = at.clone();
+        rename["newName"] = "shop-web".into();
+        let answer = editor.ask("textDocument/rename", rename);
+        assert_eq!(answer["result"]["changes"][uri].as_array().map(Vec::len), Some(2), "{answer}");
+        let answer = editor.ask("textDocument/completion", at.clone());
+        let items = answer["result"]["items"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        assert!(items.iter().any(|item| item["label"] == "web"), "{answer}");
+        assert!(!items.iter().any(|item| item["label"] == "dns"), "what is on the disk is another program's");
+        editor.notify("textDocument/didClose", json!({"textDocument": {"uri": uri}}));
+    }
+    editor.exit();
+}
+
 /// Edits name the versions that they are of, where the editor can take them.
 #[test]
 fn edits_with_versions() {

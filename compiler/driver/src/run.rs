@@ -10,7 +10,7 @@ use npc_import::word;
 use npc_model::{Connection, Endpoint, Traffic, verdict};
 use npc_program::values::address::Block;
 use npc_program::values::port::{Port, Protocol, Which};
-use npc_program::{End, Expectation, Files, Peer, Program, Test};
+use npc_program::{Assertion, End, Expectation, Files, Peer, Program, Test};
 use npc_proof::{Outcome, Witness, WitnessEnd, prove};
 use npc_targets::Options;
 
@@ -56,8 +56,9 @@ pub enum Why {
     Vacuous,
 }
 
-/// Runs all tests, in their order, and then the assertions. Files that a test names are found beside
-/// its own, by its name in `sources`; answers name places as `shown` does, which has the same files.
+/// Runs the tests that are wanted, in their order, and then the assertions: by the name of a test, or the
+/// text of an assertion, and where it stands. Others are not looked at. Files that a test names are found
+/// beside its own, by its name in `sources`; answers name places as `shown` does, which has the same files.
 #[must_use]
 pub fn run(
     program: &Program,
@@ -65,16 +66,21 @@ pub fn run(
     shown: &SourceMap,
     files: &impl Files,
     options: &Options,
+    wanted: impl Fn(&str, Location) -> bool,
 ) -> Vec<Ran> {
-    let mut ran: Vec<Ran> =
-        program.tests.iter().map(|test| run_test(program, sources, shown, files, test)).collect();
+    let tests = program.tests.iter().filter(|test| wanted(&test.name, test.location));
+    let mut ran: Vec<Ran> = tests.map(|test| run_test(program, sources, shown, files, test)).collect();
     let text = |location: Location| sources.text(location).split_whitespace().collect::<Vec<_>>().join(" ");
-    let outcomes = prove(program, options.pod_blocks.blocks());
-    for (index, assertion) in program.asserts.iter().enumerate() {
-        let expected = text(assertion.location);
+    let named = program.asserts.iter().map(|assertion| (text(assertion.location), assertion));
+    let assertions: Vec<(String, &Assertion)> =
+        named.filter(|(name, assertion)| wanted(name, assertion.location)).collect();
+    let outcomes =
+        prove(program, assertions.iter().map(|(_, assertion)| *assertion), options.pod_blocks.blocks());
+    for (index, (expected, assertion)) in assertions.into_iter().enumerate() {
         let why = match &outcomes {
             Ok(outcomes) => match outcomes.get(index) {
-                None | Some(Outcome::Proved) => None,
+                Some(Outcome::Proved) => None,
+                None => Some(Why::NotAsked("it was not looked at".to_owned())),
                 Some(Outcome::Vacuous) => Some(Why::Vacuous),
                 Some(Outcome::Refuted(witness)) => Some(refuted(program, shown, witness, assertion.allowed)),
             },

@@ -22,7 +22,7 @@ pub enum Outcome {
     Vacuous,
 }
 
-/// Proves or refutes the assertions of a program, in their order.
+/// Proves or refutes assertions on a program, in their order: all of its own, or some.
 ///
 /// An assertion speaks of connections between different pods, and between pods and addresses outside,
 /// of pods that policies can select: not of those on their node's network.
@@ -31,18 +31,20 @@ pub enum Outcome {
 ///
 /// Where there is too much to tell apart, or the interpreter does not confirm what was found, which would
 /// be a fault of this crate.
-pub fn prove(program: &Program, pod_blocks: &[IpNet]) -> Result<Vec<Outcome>, TooLarge> {
-    if program.asserts.is_empty() {
+pub fn prove<'a>(
+    program: &Program,
+    assertions: impl IntoIterator<Item = &'a Assertion>,
+    pod_blocks: &[IpNet],
+) -> Result<Vec<Outcome>, TooLarge> {
+    let mut assertions = assertions.into_iter().peekable();
+    if assertions.peek().is_none() {
         return Ok(Vec::new());
     }
     let mut universe = Universe::default();
     let sides = encode::program(&mut universe, program);
     let allowed = universe.formulas.and([sides.egress, sides.ingress]);
-    let claims: Vec<(Formula, bool)> = program
-        .asserts
-        .iter()
-        .map(|assertion| (subject(&mut universe, assertion), assertion.allowed))
-        .collect();
+    let claims: Vec<(Formula, bool)> =
+        assertions.map(|assertion| (subject(&mut universe, assertion), assertion.allowed)).collect();
     let axioms = universe.axioms(pod_blocks)?;
     let mut solver = Solver::new(&universe.formulas, &axioms);
     let wishes = wishes(&universe);

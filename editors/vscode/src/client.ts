@@ -135,7 +135,10 @@ export class Server implements vscode.Disposable {
       "npc",
       { command, args: ["lsp"] },
       {
-        documentSelector: [{ language: "np", scheme: "file" }],
+        documentSelector: [
+          { language: "np", scheme: "file" },
+          { language: "np", scheme: "untitled" },
+        ],
         outputChannel: this.output,
         revealOutputChannelOn: RevealOutputChannelOn.Never,
         initializationOptions: { cluster: clusterSetting(), commands: LENS_COMMANDS },

@@ -126,16 +126,9 @@ pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_p
         let id = id(program, file, item);
         ids.is_none_or(|ids| ids.contains(&id)).then_some(id)
     };
-    // Only what is asked for is run: an assertion is a proof.
-    let mut asked = npc_program::Program {
-        policies: program.checked.program.policies.clone(),
-        settings: program.checked.program.settings.clone(),
-        ..npc_program::Program::default()
-    };
-    let all = &program.checked.program;
-    asked.tests.extend(all.tests.iter().filter(|test| wanted(test.location).is_some()).cloned());
-    asked.asserts.extend(all.asserts.iter().filter(|own| wanted(own.location).is_some()).cloned());
-    let ran = npc_driver::run(&asked, sources, sources, files, &program.config.options);
+    let options = &program.config.options;
+    let is_wanted = |_: &str, location| wanted(location).is_some();
+    let ran = npc_driver::run(&program.checked.program, sources, sources, files, options, is_wanted);
     let outcome = |ran: &Ran| {
         let failures = ran.failures.iter().filter_map(|failure| {
             let mut message = String::new();

@@ -9,8 +9,14 @@ use npc_project::{configured, has_sources, is_hidden, is_source};
 pub enum Home {
     /// Every source below a folder, as `npc check FOLDER` takes them.
     Folder(PathBuf),
-    /// A file alone, with what it imports, as `npc check FILE` takes it.
+    /// A file alone, with what it imports, as `npc check FILE` takes it; or a text that is no file yet.
     File(PathBuf),
+}
+
+/// Whether something has its place on the disk: what was never saved has a name of the editor's instead.
+#[must_use]
+pub fn is_on_disk(path: &Path) -> bool {
+    path.is_absolute()
 }
 
 impl Home {
@@ -19,6 +25,9 @@ impl Home {
     /// of what is no source by its name, or is hidden.
     #[must_use]
     pub fn of(path: &Path, workspaces: &[PathBuf]) -> Self {
+        if !is_on_disk(path) {
+            return Self::File(path.to_owned());
+        }
         let own = path.parent().unwrap_or(Path::new("/"));
         let folder = configured(own).map(Path::to_owned).or_else(|| {
             let workspace = workspaces.iter().filter(|folder| own.starts_with(folder));
@@ -39,6 +48,7 @@ impl Home {
     pub fn folder(&self) -> &Path {
         match self {
             Self::Folder(folder) => folder,
+            Self::File(path) if !is_on_disk(path) => Path::new(""),
             Self::File(path) => {
                 let own = path.parent().unwrap_or(Path::new("/"));
                 configured(own).unwrap_or(own)
@@ -49,7 +59,10 @@ impl Home {
     /// Whether it may have to do with what lies at a path.
     #[must_use]
     pub fn may_hold(&self, path: &Path) -> bool {
-        path.starts_with(self.folder())
+        match self {
+            Self::File(own) if !is_on_disk(own) => own == path,
+            _ => path.starts_with(self.folder()),
+        }
     }
 
     /// The programs that a file is of beside its own: those of folders with a configuration further out.
@@ -94,5 +107,8 @@ mod tests {
         assert_eq!(home("sets/dns.np", &[]), file("sets/dns.np"), "nobody has the folder open");
         assert_eq!(home("sets/other.txt", &workspaces), file("sets/other.txt"));
         assert_eq!(home("sets/.#dns.np", &workspaces), file("sets/.#dns.np"));
+        let unsaved = Home::of(Path::new("untitled:a.np"), &workspaces);
+        assert_eq!((&unsaved, unsaved.folder()), (&Home::File("untitled:a.np".into()), Path::new("")));
+        assert!(!unsaved.may_hold(root) && unsaved.may_hold(Path::new("untitled:a.np")));
     }
 }

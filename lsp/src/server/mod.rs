@@ -17,8 +17,8 @@ use tower_lsp::ls_types::{ConfigurationItem, MessageType, ProgressToken, Registr
 
 use crate::capability::tests::{RunParams, RunResult, Test, TestsParams};
 use crate::capability::views::{FileParams, PolicyParams, Shown, YamlParams};
-use crate::capability::{tests, views};
-use crate::convert::{Places, Versions};
+use crate::capability::{diagnostics, tests, views};
+use crate::convert::{Places, Versions, path};
 use crate::core::document::Document;
 use crate::core::home::Home;
 use crate::core::program::Program;
@@ -79,32 +79,39 @@ impl Server {
         loop {
             let next = {
                 let mut state = self.state();
-                state.next().map(|(home, edit)| (home, edit, state.workspace.clone()))
+                let encoding = state.encoding;
+                state.next().map(|(home, edit)| (home, edit, state.workspace.clone(), encoding))
             };
-            let Some((home, edit, workspace)) = next else {
+            let Some((home, edit, workspace, encoding)) = next else {
                 self.tell().await;
                 self.changed.notified().await;
                 continue;
             };
             number += 1;
             let own = home.clone();
-            let work = spawn_blocking(move || workspace.check(&own));
-            let program = self.with_progress(work, number, home.folder()).await;
-            let before = self.state().take(home, program, edit);
+            let work = spawn_blocking(move || {
+                in_pool(|| {
+                    let program = workspace.check(&own);
+                    let found = diagnostics::of_program(Places { program: &program, encoding });
+                    (program, found)
+                })
+            });
+            let checked = self.with_progress(work, number, home.folder()).await;
+            let before = self.state().take(home, checked, edit);
             self.checked.notify_waiters();
             self.tell().await;
-            // Many small pieces: nobody waits until they are all given back.
-            spawn_blocking(move || drop(before));
+            // Many small pieces: nobody waits until they are all given back, by those who took them.
+            spawn_blocking(move || in_pool(|| drop(before)));
         }
     }
 
     /// Waits for a check; shows that it goes on, where it takes long.
-    async fn with_progress(
+    async fn with_progress<T>(
         &self,
-        mut work: tokio::task::JoinHandle<Program>,
+        mut work: tokio::task::JoinHandle<T>,
         number: u64,
         folder: &Path,
-    ) -> Option<Program> {
+    ) -> Option<T> {
         if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
             return done.ok();
         }
@@ -174,7 +181,7 @@ impl Server {
             };
             if let Some(workspace) = direct {
                 let home = home.clone();
-                let work = spawn_blocking(move || Arc::new(workspace.check(&home)));
+                let work = spawn_blocking(move || in_pool(|| Arc::new(workspace.check(&home))));
                 return work.await.map_err(|_| Error::internal_error());
             }
             checked.await;
@@ -196,7 +203,7 @@ impl Server {
         uri: &Uri,
         ask: impl FnOnce(Places<'_>, usize, &Seen) -> T + Send + 'static,
     ) -> Result<Option<T>> {
-        let Some(path) = path_of(uri) else { return Ok(None) };
+        let Some(path) = path(uri) else { return Ok(None) };
         let home = self.state().workspace.home(&path);
         let program = self.program(&home).await?;
         let seen = self.seen();
@@ -214,7 +221,7 @@ impl Server {
         mut ask: impl FnMut(Places<'_>, usize, &Seen, &mut T) -> Result<()> + Send + 'static,
         mut answer: T,
     ) -> Result<Option<T>> {
-        let Some(path) = path_of(uri) else { return Ok(None) };
+        let Some(path) = path(uri) else { return Ok(None) };
         let home = self.state().workspace.home(&path);
         let mut programs = vec![self.program(&home).await?];
         let others = self.state().others(&path);
@@ -249,7 +256,7 @@ impl Server {
     }
 
     fn open(&self, uri: &Uri) -> Option<Open> {
-        let path = path_of(uri)?;
+        let path = path(uri)?;
         let state = self.state();
         let document = Arc::clone(state.workspace.document(&path)?);
         let encoding = state.encoding;
@@ -274,7 +281,8 @@ impl Server {
             register_options: Some(json!({"watchers": watchers})),
         };
         if self.client.register_capability(vec![registration]).await.is_ok() {
-            let state = self.state();
+            let mut state = self.state();
+            state.is_watching = true;
             state.workspace.disk().watched(state.workspace.folders().to_vec());
         }
     }
@@ -285,8 +293,7 @@ impl Server {
         let Ok(found) = spawn_blocking(move || workspace.find()).await else { return };
         self.edit(|state| {
             state.workspace.set_found(found);
-            // Those that are new are to be checked; others are as they were.
-            state.touch(Some(Path::new("")));
+            state.touch_new();
         });
     }
 
@@ -422,15 +429,16 @@ impl Server {
     }
 }
 
+/// Does something on the threads that share out the compiler's work: it need not cross over to them for each
+/// share, and memory stays with those who use it again.
+fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
 /// Reads a cluster file, beside what else goes on.
 async fn read_cluster(path: PathBuf) -> (PathBuf, Told) {
     let own = path.clone();
     let told = spawn_blocking(move || Workspace::read_cluster(&own)).await;
     let told = told.unwrap_or_else(|_| Err(format!("cannot read {}", path.display())));
     (path, told)
-}
-
-/// The path of a file; nothing of what is no file of this machine.
-fn path_of(uri: &Uri) -> Option<PathBuf> {
-    (uri.scheme().as_str() == "file").then(|| uri.to_file_path().map(|path| path.into_owned())).flatten()
 }

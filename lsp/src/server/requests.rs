@@ -7,7 +7,7 @@ use tower_lsp::ls_types::*;
 
 use super::announce::capabilities;
 use super::state::Editor;
-use super::{Open, Seen, Server, path_of, read_cluster};
+use super::{Open, Seen, Server, read_cluster};
 use crate::capability::lenses::{RUN_TEST, SHOW_PODS, SHOW_YAML};
 use crate::capability::tests::{RunParams, RunResult};
 use crate::capability::views::{PolicyParams, Shown};
@@ -39,8 +39,8 @@ impl LanguageServer for Server {
         let (editor, encoding) = Editor::new(&parameters);
         let folders = parameters.workspace_folders.unwrap_or_default();
         let folders: Vec<_> = match (folders.is_empty(), &parameters.root_uri) {
-            (true, Some(root)) => path_of(root).into_iter().collect(),
-            _ => folders.iter().filter_map(|folder| path_of(&folder.uri)).collect(),
+            (true, Some(root)) => convert::path(root).into_iter().collect(),
+            _ => folders.iter().filter_map(|folder| convert::path(&folder.uri)).collect(),
         };
         let capabilities = capabilities(&editor, encoding);
         {
@@ -91,7 +91,7 @@ impl LanguageServer for Server {
 
     async fn did_open(&self, parameters: DidOpenTextDocumentParams) {
         let document = parameters.text_document;
-        let Some(path) = path_of(&document.uri) else { return };
+        let Some(path) = convert::path(&document.uri) else { return };
         self.edit(|state| {
             state.workspace.set(path.clone(), Text::new(document.text));
             state.set_version(&path, Some(document.version));
@@ -100,7 +100,7 @@ impl LanguageServer for Server {
     }
 
     async fn did_change(&self, parameters: DidChangeTextDocumentParams) {
-        let Some(path) = path_of(&parameters.text_document.uri) else { return };
+        let Some(path) = convert::path(&parameters.text_document.uri) else { return };
         self.edit(|state| {
             // One that was not opened is none of the server's.
             let Some(document) = state.workspace.document(&path) else { return };
@@ -116,7 +116,7 @@ impl LanguageServer for Server {
     }
 
     async fn did_save(&self, parameters: DidSaveTextDocumentParams) {
-        let Some(path) = path_of(&parameters.text_document.uri) else { return };
+        let Some(path) = convert::path(&parameters.text_document.uri) else { return };
         // The configuration may have been open too.
         let is_config = path.file_name().is_some_and(|name| name == npc_project::CONFIG);
         self.edit(|state| {
@@ -133,7 +133,7 @@ impl LanguageServer for Server {
     }
 
     async fn did_close(&self, parameters: DidCloseTextDocumentParams) {
-        let Some(path) = path_of(&parameters.text_document.uri) else { return };
+        let Some(path) = convert::path(&parameters.text_document.uri) else { return };
         self.edit(|state| {
             state.touch(Some(&path));
             state.workspace.close(&path);
@@ -146,7 +146,7 @@ impl LanguageServer for Server {
         let mut is_other = false;
         self.edit(|state| {
             for change in &parameters.changes {
-                let Some(path) = path_of(&change.uri) else { continue };
+                let Some(path) = convert::path(&change.uri) else { continue };
                 if state.workspace.cluster_path() == Some(&path) {
                     cluster = Some(path);
                     continue;
@@ -177,10 +177,11 @@ impl LanguageServer for Server {
     async fn did_change_workspace_folders(&self, parameters: DidChangeWorkspaceFoldersParams) {
         self.edit(|state| {
             let mut folders = state.workspace.folders().to_vec();
-            let gone: Vec<_> = parameters.event.removed.iter().filter_map(|own| path_of(&own.uri)).collect();
+            let gone: Vec<_> =
+                parameters.event.removed.iter().filter_map(|own| convert::path(&own.uri)).collect();
             folders.retain(|folder| !gone.contains(folder));
-            folders.extend(parameters.event.added.iter().filter_map(|own| path_of(&own.uri)));
-            if state.editor.watches {
+            folders.extend(parameters.event.added.iter().filter_map(|own| convert::path(&own.uri)));
+            if state.is_watching {
                 state.workspace.disk().watched(folders.clone());
             }
             state.workspace.set_folders(folders);
@@ -204,7 +205,7 @@ impl LanguageServer for Server {
         &self,
         parameters: DocumentDiagnosticParams,
     ) -> Result<DocumentDiagnosticReportResult> {
-        let path = path_of(&parameters.text_document.uri);
+        let path = convert::path(&parameters.text_document.uri);
         let mut found = Vec::new();
         if let Some(path) = path {
             let home = self.state().workspace.home(&path);
@@ -239,7 +240,7 @@ impl LanguageServer for Server {
 
     async fn completion(&self, parameters: CompletionParams) -> Result<Option<CompletionResponse>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
-        let Some(path) = path_of(&text_document.uri) else { return Ok(None) };
+        let Some(path) = convert::path(&text_document.uri) else { return Ok(None) };
         // What there is, is known from the program as it was: nobody waits for a check to type on.
         let (program, disk, home, can) = {
             let state = self.state();
@@ -404,7 +405,7 @@ impl LanguageServer for Server {
     }
 
     async fn will_rename_files(&self, parameters: RenameFilesParams) -> Result<Option<WorkspaceEdit>> {
-        let path = |uri: &str| uri.parse().ok().as_ref().and_then(path_of);
+        let path = |uri: &str| uri.parse().ok().as_ref().and_then(convert::path);
         let files = parameters.files.iter();
         let moves: Vec<_> =
             files.filter_map(|file| Some((path(&file.old_uri)?, path(&file.new_uri)?))).collect();

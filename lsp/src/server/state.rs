@@ -9,8 +9,7 @@ use tower_lsp::ls_types::{
 };
 
 use crate::capability::completion::{ASK_AGAIN, Abilities};
-use crate::capability::diagnostics;
-use crate::convert::{Places, Versions, uri};
+use crate::convert::{Versions, uri};
 use crate::core::home::Home;
 use crate::core::program::Program;
 use crate::core::text::Encoding;
@@ -104,8 +103,11 @@ pub(super) struct Checked {
     edit: u64,
     program: Arc<Program>,
     /// What was found, by file.
-    found: HashMap<PathBuf, Vec<Diagnostic>>,
+    found: Found,
 }
+
+/// What was found in a program, by file.
+pub(super) type Found = HashMap<PathBuf, Vec<Diagnostic>>;
 
 /// Diagnostics that are to be sent.
 pub(super) type Told = (Uri, Vec<Diagnostic>, Option<i32>);
@@ -117,6 +119,8 @@ pub(super) struct State {
     pub(super) encoding: Encoding,
     /// Whether somebody checks what changed.
     pub(super) checks: bool,
+    /// Whether the editor agreed to tell of changes on the disk.
+    pub(super) is_watching: bool,
     versions: Arc<BTreeMap<PathBuf, i32>>,
     /// How often something changed.
     edits: u64,
@@ -153,10 +157,18 @@ impl State {
 
     /// Something changed, in a file or anywhere: the programs that it is of are to be checked again.
     pub(super) fn touch(&mut self, path: Option<&Path>) {
+        self.touch_where(|home| path.is_none_or(|path| home.may_hold(path)));
+    }
+
+    /// There may be other programs: those that are new are to be checked, and others are as they were.
+    pub(super) fn touch_new(&mut self) {
+        self.touch_where(|_| false);
+    }
+
+    fn touch_where(&mut self, is_touched: impl Fn(&Home) -> bool) {
         self.edits += 1;
         for home in self.workspace.programs() {
-            let is_touched = path.is_none_or(|path| home.may_hold(path));
-            if is_touched || !self.touched.contains_key(&home) {
+            if is_touched(&home) || !self.touched.contains_key(&home) {
                 self.touched.insert(home, self.edits);
             }
         }
@@ -185,14 +197,17 @@ impl State {
         Some((stale.clone(), self.touched(stale)))
     }
 
-    /// A program was checked as it was after an edit; or that failed. Gives the one before.
-    pub(super) fn take(&mut self, home: Home, program: Option<Program>, edit: u64) -> Option<Checked> {
-        let Some(program) = program else {
+    /// A program was checked as it was after an edit, and what was found; or that failed. Gives the one before.
+    pub(super) fn take(
+        &mut self,
+        home: Home,
+        checked: Option<(Program, Found)>,
+        edit: u64,
+    ) -> Option<Checked> {
+        let Some((program, found)) = checked else {
             self.failed.insert(home, edit);
             return None;
         };
-        let places = Places { program: &program, encoding: self.encoding };
-        let found = diagnostics::of_program(places);
         self.failed.remove(&home);
         self.checked.insert(home, Checked { edit, program: Arc::new(program), found })
     }

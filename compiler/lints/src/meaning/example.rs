@@ -1,10 +1,11 @@
 //! Pods and connections that are just what a term or a rule asks for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
-use npc_model::{Connection, Endpoint, Traffic};
+use npc_model::{Connection, Endpoint, Labels, Traffic};
 use npc_program::values::address::{Block, IpNet};
 use npc_program::values::port::{Port, Which};
 use npc_program::{Direction, Operator, Peer, PodTerm, Rule, ScopeBase, Selector};
@@ -14,49 +15,93 @@ const OTHER: &str = "any-other-value";
 /// A port that hardly any rule names.
 const PORT: u16 = 61_321;
 
+/// Labels, each key once.
+type Pairs<'p> = Vec<(&'p str, &'p str)>;
+
 /// A pod that a term selects.
 #[derive(Clone, Debug)]
-pub(crate) struct Example {
-    pub(crate) namespace: Namespace,
-    pub(crate) pod: Pod,
+pub(crate) struct Example<'p> {
+    /// Its labels.
+    labels: Pairs<'p>,
+    /// Its namespace.
+    pub(crate) namespace: Home<'p>,
 }
 
-impl Example {
+/// A namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Home<'p> {
+    pub(crate) name: Cow<'p, str>,
+    /// Its labels, but for the one that holds its name.
+    labels: Pairs<'p>,
+}
+
+impl Labels for Example<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        value(&self.labels, key)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().copied()
+    }
+}
+
+impl Labels for Home<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        if key == NAMESPACE_NAME { Some(&self.name) } else { value(&self.labels, key) }
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().copied().chain([(NAMESPACE_NAME, &*self.name)])
+    }
+}
+
+fn value<'p>(labels: &Pairs<'p>, key: &str) -> Option<&'p str> {
+    labels.iter().find(|(own, _)| *own == key).map(|(_, value)| *value)
+}
+
+impl<'p> Example<'p> {
     /// A pod that the term selects, as seen from a subject in the namespace `own`. `None` where the
     /// first attempt fails, which says nothing.
-    pub(crate) fn of(term: &PodTerm, own: Option<&Namespace>) -> Option<Self> {
+    pub(crate) fn of(term: &'p PodTerm, own: Option<&Home<'p>>) -> Option<Self> {
         let labels = labels(&term.selector)?;
-        let mut namespace = match (&term.scope.base, own) {
+        let other = |labels: Pairs<'p>| Home { name: Cow::Borrowed(OTHER), labels };
+        let namespace = match (&term.scope.base, own) {
             (ScopeBase::Same | ScopeBase::Sharing(_), Some(own)) => own.clone(),
             (ScopeBase::Names(names), _) => {
-                let name = names.first()?.replace('*', "any").replace('?', "x");
-                Namespace { name, labels: BTreeMap::new() }
+                let name = names.first()?;
+                let name = match name.contains(['*', '?']) {
+                    true => Cow::Owned(name.replace('*', "any").replace('?', "x")),
+                    false => Cow::Borrowed(&**name),
+                };
+                Home { name, labels: Vec::new() }
             }
             (ScopeBase::Labels(selector), _) => {
-                let labels = self::labels(selector)?;
-                let name = labels.get(NAMESPACE_NAME).cloned();
-                Namespace { name: name.unwrap_or_else(|| OTHER.to_owned()), labels }
+                let mut namespace = other(self::labels(selector)?);
+                if let Some(at) = namespace.labels.iter().position(|(key, _)| *key == NAMESPACE_NAME) {
+                    namespace.name = Cow::Borrowed(namespace.labels.swap_remove(at).1);
+                }
+                namespace
             }
             (ScopeBase::Sharing(keys), None) => {
-                let labels = keys.iter().map(|key| (key.to_string(), OTHER.to_owned())).collect();
-                Namespace { name: OTHER.to_owned(), labels }
+                let keys = keys.iter().filter(|key| ***key != *NAMESPACE_NAME);
+                other(keys.map(|key| (&**key, OTHER)).collect())
             }
-            (ScopeBase::All | ScopeBase::Same, _) => {
-                Namespace { name: OTHER.to_owned(), labels: BTreeMap::new() }
-            }
+            (ScopeBase::All | ScopeBase::Same, _) => other(Vec::new()),
         };
-        namespace.labels.insert(NAMESPACE_NAME.to_owned(), namespace.name.clone());
-        let held = term.scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str));
-        held.then(|| Self { namespace, pod: Pod { labels, ..Pod::default() } })
+        let held = term.scope.holds(&namespace.name, |key| namespace.value(key));
+        held.then_some(Self { labels, namespace })
     }
 }
 
 /// Labels that a selector matches: as few as can be, of values that are asked for only where they must
 /// be.
-fn labels(selector: &Selector) -> Option<BTreeMap<String, String>> {
-    let mut labels = BTreeMap::new();
+fn labels(selector: &Selector) -> Option<Pairs<'_>> {
+    let mut labels: Pairs<'_> = Vec::new();
     for requirement in &selector.requirements {
         let key = &*requirement.key;
+        if value(&labels, key).is_some() {
+            continue;
+        }
         let fits = |value: Option<&str>| {
             let own = selector.requirements.iter().filter(|other| *other.key == *key);
             own.clone().all(|other| other.matches(value))
@@ -69,10 +114,39 @@ fn labels(selector: &Selector) -> Option<BTreeMap<String, String>> {
             .map(|value| &**value);
         let value = [None, Some(OTHER)].into_iter().chain(listed.map(Some)).find(|value| fits(*value))?;
         if let Some(value) = value {
-            labels.insert(key.to_owned(), value.to_owned());
+            labels.push((key, value));
         }
     }
     Some(labels)
+}
+
+/// What a connection of a rule speaks: what its first port is, and on which port where that leaves it open.
+/// The second value is the name that a pod has to have for that port.
+fn traffic(rule: &Rule) -> (Traffic, Option<&str>) {
+    let Some(Port { protocol, which }) = rule.ports.first().map(|term| &term.port) else {
+        return (Traffic::Other, None);
+    };
+    match which {
+        Which::All => (Traffic::Port(*protocol, PORT), None),
+        Which::Range(first, _) => (Traffic::Port(*protocol, *first), None),
+        Which::Named(name) => (Traffic::Port(*protocol, PORT), Some(name)),
+    }
+}
+
+/// Whether another rule may match what a connection of a rule speaks, as far as ports tell. It is what most
+/// rules differ in.
+pub(crate) fn may_speak(rule: &Rule, other: &Rule) -> bool {
+    other.ports.is_empty()
+        || match traffic(rule).0 {
+            Traffic::Other => false,
+            Traffic::Port(protocol, number) => other.ports.iter().any(|term| {
+                term.port.protocol == protocol
+                    && match &term.port.which {
+                        Which::Range(first, last) => (*first..=*last).contains(&number),
+                        Which::All | Which::Named(_) => true,
+                    }
+            }),
+        }
 }
 
 /// A connection in a cluster of its own.
@@ -87,9 +161,8 @@ pub(crate) struct Case {
 impl Case {
     /// A connection of a subject that a rule matches by one of its peers. `None` where the first attempt
     /// fails, which says nothing.
-    pub(crate) fn of(subject: &Example, rule: &Rule, peer: &Peer) -> Option<Self> {
-        let mut subject = subject.clone();
-        let mut other = match peer {
+    pub(crate) fn of<'p>(subject: &Example<'p>, rule: &Rule, peer: &'p Peer) -> Option<Self> {
+        let other = match peer {
             Peer::Pods(term) => Some(Example::of(term, Some(&subject.namespace))?),
             Peer::Anywhere { .. } | Peer::Block(_) => None,
         };
@@ -102,29 +175,31 @@ impl Case {
             }
             Peer::Block(term) => Some(within(&term.block)?),
         };
+        let (traffic, name) = traffic(rule);
+        // A port's name is one of the destination's, which an address has none of.
+        let names = match (name, traffic) {
+            (Some(name), Traffic::Port(protocol, port)) => {
+                Some(NamedPort { name: name.to_owned(), protocol, port })
+            }
+            _ => None,
+        };
         let destination = match rule.direction {
-            Direction::Ingress => Some(&mut subject),
-            Direction::Egress => other.as_mut(),
+            Direction::Ingress => 0,
+            Direction::Egress => 1,
         };
-        let traffic = match rule.ports.first().map(|term| &term.port) {
-            None => Traffic::Other,
-            Some(Port { protocol, which }) => match which {
-                Which::All => Traffic::Port(*protocol, PORT),
-                Which::Range(first, _) => Traffic::Port(*protocol, *first),
-                Which::Named(name) => {
-                    let own = NamedPort { name: name.to_string(), protocol: *protocol, port: PORT };
-                    destination?.pod.ports.push(own);
-                    Traffic::Port(*protocol, PORT)
-                }
-            },
-        };
+        if names.is_some() && rule.direction == Direction::Egress && other.is_none() {
+            return None;
+        }
         let mut cluster = Cluster::default();
-        for (index, example) in [Some(subject), other].into_iter().flatten().enumerate() {
-            let Example { namespace, mut pod } = example;
-            pod.namespace = index;
-            pod.name = ["subject", "peer"].get(index).map_or_else(String::new, ToString::to_string);
-            cluster.namespaces.push(namespace);
-            cluster.pods.push(pod);
+        for (index, example) in [Some(subject), other.as_ref()].into_iter().flatten().enumerate() {
+            cluster.namespaces.push(Namespace {
+                name: example.namespace.name.clone().into_owned(),
+                labels: owned_labels(&example.namespace),
+            });
+            let name = ["subject", "peer"].get(index).map_or_else(String::new, ToString::to_string);
+            let ports = names.iter().filter(|_| index == destination).cloned().collect();
+            let labels = owned_labels(example);
+            cluster.pods.push(Pod { name, namespace: index, labels, ports, ..Pod::default() });
         }
         Some(Self { cluster, outside, direction: rule.direction, traffic })
     }
@@ -142,6 +217,10 @@ impl Case {
         };
         Some(Connection { source, destination, traffic: self.traffic })
     }
+}
+
+fn owned_labels(labels: &impl Labels) -> BTreeMap<String, String> {
+    labels.each().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// An address of a block.

@@ -14,7 +14,6 @@ pub(crate) mod np0808_pods_by_address;
 
 use std::sync::{Arc, OnceLock};
 
-use npc_cluster::Namespace;
 use npc_model::{Subjects, Terms};
 use npc_program::values::address::IpNet;
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, ScopeBase, Tier};
@@ -22,7 +21,7 @@ use npc_proof::{Fact, Witness, exists};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-pub(crate) use example::Example;
+pub(crate) use example::{Example, Home};
 
 /// A program, with its policies found by the pods that they select. Pods have addresses in some blocks
 /// only, where those are known.
@@ -35,16 +34,16 @@ pub struct Overview<'p> {
     /// The directions in which some admin rule says `pass`.
     passes: Vec<Direction>,
     /// Of each policy, a pod of its first subject.
-    first: Vec<OnceLock<Known>>,
+    first: Vec<OnceLock<Known<'p>>>,
     /// Of each peer's term that means the same pods for every subject, by its place in memory, a pod that
     /// it selects.
-    peers: FxHashMap<usize, OnceLock<Arc<Known>>>,
+    peers: FxHashMap<usize, OnceLock<Arc<Known<'p>>>>,
 }
 
 /// A pod that a term selects, where the first attempt finds one, and the policies that select it.
 #[derive(Default)]
-pub(crate) struct Known {
-    pub(crate) example: Option<Example>,
+pub(crate) struct Known<'p> {
+    pub(crate) example: Option<Example<'p>>,
     pub(crate) policies: Vec<usize>,
 }
 
@@ -87,9 +86,9 @@ impl<'p> Overview<'p> {
     }
 
     /// A pod of a policy's first subject.
-    pub(crate) fn first(&self, policy: usize) -> &Known {
-        static NONE: Known = Known { example: None, policies: Vec::new() };
-        let Some(known) = self.first.get(policy) else { return &NONE };
+    pub(crate) fn first(&self, policy: usize) -> &Known<'p> {
+        const NONE: &Known<'_> = &Known { example: None, policies: Vec::new() };
+        let Some(known) = self.first.get(policy) else { return NONE };
         known.get_or_init(|| {
             let subject = self.policy(policy).and_then(|policy| policy.subjects.first());
             subject.map(|subject| self.known(subject, None)).unwrap_or_default()
@@ -97,14 +96,14 @@ impl<'p> Overview<'p> {
     }
 
     /// A pod that a peer's term selects, as seen from a subject in the namespace `own`.
-    pub(crate) fn peer(&self, term: &Arc<PodTerm>, own: &Namespace) -> Arc<Known> {
+    pub(crate) fn peer(&self, term: &'p Arc<PodTerm>, own: &Home<'p>) -> Arc<Known<'p>> {
         match self.peers.get(&Arc::as_ptr(term).addr()) {
             Some(known) => Arc::clone(known.get_or_init(|| Arc::new(self.known(term, None)))),
             None => Arc::new(self.known(term, Some(own))),
         }
     }
 
-    fn known(&self, term: &PodTerm, own: Option<&Namespace>) -> Known {
+    fn known(&self, term: &'p PodTerm, own: Option<&Home<'p>>) -> Known<'p> {
         let example = Example::of(term, own);
         let policies = example.as_ref().map(|example| self.selecting(example)).unwrap_or_default();
         Known { example, policies }
@@ -149,9 +148,9 @@ impl<'p> Overview<'p> {
     }
 
     /// The policies that select a pod, by their places in the program, in order.
-    pub(crate) fn selecting(&self, example: &Example) -> Vec<usize> {
-        let scopes = self.terms.scopes_of(&example.namespace);
-        self.subjects.policies(&self.terms.matching(&scopes, &example.pod.labels))
+    pub(crate) fn selecting(&self, example: &Example<'_>) -> Vec<usize> {
+        let scopes = self.terms.scopes_of(&example.namespace.name, &example.namespace);
+        self.subjects.policies(&self.terms.matching(&scopes, example))
     }
 
     pub(crate) fn policy(&self, index: usize) -> Option<&'p Policy> {

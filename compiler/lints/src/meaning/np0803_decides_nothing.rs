@@ -6,7 +6,7 @@ use npc_program::{Direction, Policy, Rule, Tier};
 use npc_proof::Fact;
 use rustc_hash::FxHashSet;
 
-use super::example::Case;
+use super::example::{Case, may_speak};
 use super::{Deciders, Overview};
 
 npc_diagnostics::codes! {
@@ -208,6 +208,10 @@ impl<'p> Beside<'_, 'p> {
         let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
         let Deciders { rules, isolating } = overview.beside(self.index, place)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
+            return None;
+        }
+        // Another port is another connection: so it is with most rules.
+        if isolating.is_empty() && !rules.iter().any(|(_, other)| may_speak(rule, other)) {
             return None;
         }
         let example = overview.first(self.index).example.as_ref()?;

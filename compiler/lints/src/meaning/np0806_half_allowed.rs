@@ -56,13 +56,13 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     })
 }
 
-fn half(
-    overview: &Overview<'_>,
-    policy: &Policy,
-    subject: &Example,
-    rule: &Rule,
-    peer: &Peer,
-    term: &Arc<PodTerm>,
+fn half<'p>(
+    overview: &Overview<'p>,
+    policy: &'p Policy,
+    subject: &Example<'p>,
+    rule: &'p Rule,
+    peer: &'p Peer,
+    term: &'p Arc<PodTerm>,
 ) -> Option<Diagnostic> {
     let opposite = match rule.direction {
         Direction::Egress => Direction::Ingress,

@@ -18,7 +18,7 @@ use crate::interpreter::judge;
 use crate::verdict::{Decision, Verdict};
 use rules::Known;
 pub use rules::{Prepared, TierRules};
-pub use terms::{Subjects, TermId, Terms};
+pub use terms::{Labels, Subjects, TermId, Terms};
 
 /// A program and a cluster, made ready for many questions.
 pub struct Evaluator<'a> {
@@ -86,13 +86,13 @@ impl<'a> Evaluator<'a> {
                         cluster
                             .namespaces
                             .get(pod.namespace)
-                            .map(|own| terms.scopes_of(own))
+                            .map(|own| terms.scopes_of(&own.name, &own.labels))
                             .unwrap_or_default()
                     });
                     let terms = terms.matching(scopes, &pod.labels);
                     let policies = subjects.policies(&terms);
                     kinds.push(Kind {
-                        terms,
+                        terms: terms.into(),
                         egress: matcher.sides(&policies, Direction::Egress),
                         ingress: matcher.sides(&policies, Direction::Ingress),
                     });

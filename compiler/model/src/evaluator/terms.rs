@@ -3,13 +3,31 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use npc_cluster::Namespace;
 use npc_program::values::name::literal_prefix;
 use npc_program::{Operator, PodTerm, Scope, ScopeBase, Selector};
 use rustc_hash::FxHashMap;
 
 /// A pod term. Two that ask the same are one.
 pub type TermId = u32;
+
+/// The labels of an object, however they are kept.
+pub trait Labels {
+    /// The value of a label.
+    fn value(&self, key: &str) -> Option<&str>;
+
+    /// All of them.
+    fn each(&self) -> impl Iterator<Item = (&str, &str)>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
 
 /// Pod terms, each once, found by what they ask.
 #[derive(Default)]
@@ -88,14 +106,12 @@ impl<'p> Terms<'p> {
         self.list.get(term as usize).copied()
     }
 
-    /// The scopes that a namespace is in. What they ask of two namespaces together is not asked.
+    /// The scopes that a namespace is in, by its name and labels. What they ask of two namespaces together is
+    /// not asked.
     #[must_use]
-    pub fn scopes_of(&self, namespace: &Namespace) -> Vec<usize> {
-        let by_name = self.by_name.get(namespace.name.as_str());
-        let by_label = namespace
-            .labels
-            .iter()
-            .filter_map(|(key, value)| self.by_label.get(&(key.as_str(), value.as_str())));
+    pub fn scopes_of(&self, name: &str, labels: &impl Labels) -> Vec<usize> {
+        let by_name = self.by_name.get(name);
+        let by_label = labels.each().filter_map(|label| self.by_label.get(&label));
         let mut scopes: Vec<usize> = by_name
             .into_iter()
             .chain(by_label)
@@ -103,9 +119,9 @@ impl<'p> Terms<'p> {
             .chain(&self.anywhere)
             .copied()
             .filter(|id| {
-                self.scopes.get(*id).is_some_and(|of_scope| {
-                    of_scope.scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
-                })
+                self.scopes
+                    .get(*id)
+                    .is_some_and(|of_scope| of_scope.scope.holds(name, |key| labels.value(key)))
             })
             .collect();
         scopes.sort_unstable();
@@ -115,19 +131,19 @@ impl<'p> Terms<'p> {
 
     /// The terms that select a pod with these labels, of a namespace in these scopes; in order.
     #[must_use]
-    pub fn matching(&self, scopes: &[usize], labels: &BTreeMap<String, String>) -> Box<[TermId]> {
+    pub fn matching(&self, scopes: &[usize], labels: &impl Labels) -> Vec<TermId> {
         let mut found = Vec::new();
         let mut add = |terms: &[(TermId, &Selector)]| {
             for (id, selector) in terms {
-                if selector.matches(|key| labels.get(key).map(String::as_str)) {
+                if selector.matches(|key| labels.value(key)) {
                     found.push(*id);
                 }
             }
         };
         for of_scope in scopes.iter().filter_map(|scope| self.scopes.get(*scope)) {
             if !of_scope.by_label.is_empty() {
-                for (key, value) in labels {
-                    if let Some(terms) = of_scope.by_label.get(&(key.as_str(), value.as_str())) {
+                for label in labels.each() {
+                    if let Some(terms) = of_scope.by_label.get(&label) {
                         add(terms);
                     }
                 }
@@ -136,7 +152,7 @@ impl<'p> Terms<'p> {
         }
         found.sort_unstable();
         found.dedup();
-        found.into()
+        found
     }
 }
 

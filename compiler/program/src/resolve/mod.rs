@@ -142,8 +142,8 @@ impl<'a> Context<'a> {
     }
 }
 
-impl Context<'_> {
-    fn text(&self, file: FileId, word: Word) -> std::borrow::Cow<'_, str> {
+impl<'a> Context<'a> {
+    fn text(&self, file: FileId, word: Word) -> std::borrow::Cow<'a, str> {
         word.text(self.sources.file(file).text())
     }
 

@@ -66,9 +66,10 @@ impl Context<'_> {
     /// A selector; `None` where it is broken.
     pub(super) fn selector(&mut self, file: FileId, tree: &SelectorTree) -> Option<Selector> {
         let mut requirements: Vec<Requirement> = Vec::with_capacity(tree.requirements.len());
-        let mut places = Vec::with_capacity(tree.requirements.len());
+        // Those that say what another says.
+        let mut again = Vec::new();
         let mut complete = true;
-        for one in &tree.requirements {
+        for (place, one) in tree.requirements.iter().enumerate() {
             let key = self.name(file, one.key);
             complete &= self.ok(check_key(&key, at(file, one.key.span))).is_some();
             self.keys.add(&key, at(file, one.key.span));
@@ -81,9 +82,10 @@ impl Context<'_> {
             values.sort_unstable();
             values.dedup();
             let requirement = Requirement { key, operator: one.operator, values };
-            if !requirements.contains(&requirement) {
+            if requirements.contains(&requirement) {
+                again.push(place);
+            } else {
                 requirements.push(requirement);
-                places.push(one.span);
             }
         }
         if !complete {
@@ -91,7 +93,10 @@ impl Context<'_> {
         }
         let selector = Selector { requirements };
         let Some((first, second)) = selector.contradiction() else { return Some(selector) };
-        let place = |index: usize| at(file, places.get(index).copied().unwrap_or(tree.span));
+        let place = |index: usize| {
+            let said = tree.requirements.iter().enumerate().filter(|(place, _)| !again.contains(place));
+            at(file, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
+        };
         let tell = |label: String| {
             Diagnostic::new(&UNSATISFIABLE, "nothing can satisfy this selector", place(second), label)
         };
@@ -218,7 +223,7 @@ impl Context<'_> {
     pub(super) fn narrow(
         &mut self,
         name: &str,
-        value: Value,
+        value: &Value,
         scope: Option<Scope>,
         scope_location: Location,
         location: Location,

@@ -310,7 +310,7 @@ impl Context<'_> {
             return Some(End::Pod(namespace.into(), name.into()));
         }
         let term = ast::Term::Word(ast::WordTerm { span: word.span, word, scope: None, except: Vec::new() });
-        match view.term(file, &term, self) {
+        match &*view.term(file, &term, self) {
             Value::Addresses(blocks) => {
                 Some(End::Addresses(blocks.iter().map(|term| term.block.clone()).collect()))
             }

@@ -381,7 +381,7 @@ impl Context<'_> {
                         None => complete = false,
                     }
                 }
-                PeerTree::Term(term) => match view.term(file, term, self) {
+                PeerTree::Term(term) => match &*view.term(file, term, self) {
                     Value::Pods(list) => peers.extend(list.iter().cloned().map(Peer::Pods)),
                     Value::Addresses(list) => {
                         peers.extend(list.iter().map(|one| Peer::Block(Arc::clone(one))));

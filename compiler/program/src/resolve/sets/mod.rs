@@ -2,8 +2,9 @@
 
 mod view;
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use npc_diagnostics::{Diagnostic, FileId, Location};
 use npc_syntax::TokenKind;
@@ -154,7 +155,8 @@ pub(super) struct Sets<'a> {
     /// Whether an import of each file failed, so that names may be missing for that reason.
     incomplete: Vec<bool>,
     /// Where the names of policies stand, for those who take one for a set.
-    policies: FxHashMap<Arc<str>, Location>,
+    policies: OnceLock<FxHashMap<Cow<'a, str>, Location>>,
+    loaded: &'a Loaded,
 }
 
 impl<'a> Sets<'a> {
@@ -162,16 +164,12 @@ impl<'a> Sets<'a> {
     pub(super) fn collect(loaded: &'a Loaded, cx: &mut Context<'_>) -> Self {
         let names = Names::new(loaded);
         let mut libraries = Vec::with_capacity(loaded.files.len());
-        let mut policies = FxHashMap::default();
         for file in &loaded.files {
             let items = &file.parsed.tree.items;
             libraries
                 .push(items.iter().all(|item| matches!(item.kind, ItemKind::Let(_) | ItemKind::Import(_))));
             for item in items {
                 match &item.kind {
-                    ItemKind::Policy(policy) => {
-                        policies.insert(cx.name(file.id, policy.name), at(file.id, policy.name.span));
-                    }
                     ItemKind::Let(set) if set.terms.is_some() => {
                         let name = cx.name(file.id, set.name);
                         check_set_name(&name, at(file.id, set.name.span), cx);
@@ -212,7 +210,7 @@ impl<'a> Sets<'a> {
         let sets = sets.collect();
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
         let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
-        let all = Self { sets, names, paths, libraries, incomplete, policies };
+        let all = Self { sets, names, paths, libraries, incomplete, policies: OnceLock::new(), loaded };
         all.tell_hidden(cx);
         all
     }
@@ -378,7 +376,7 @@ impl<'a> Sets<'a> {
         }
         for term in terms {
             let location = at(file_id, term.span());
-            let value = view.term(file_id, term, cx);
+            let value = view.term(file_id, term, cx).into_owned();
             match (&kind, &value) {
                 (_, Value::Broken) => return Value::Broken,
                 (Some((first, place)), value) if first.kind() != value.kind() => {
@@ -396,10 +394,10 @@ impl<'a> Sets<'a> {
                 _ => {}
             }
             match &value {
-                Value::Addresses(list) => list.iter().for_each(|b| blocks.add(&b.block, b)),
-                Value::Ports(list) => list.iter().for_each(|p| ports.add(&p.port, p)),
+                Value::Addresses(list) => list.iter().for_each(|b| blocks.add(&b.block, Arc::clone(b))),
+                Value::Ports(list) => list.iter().for_each(|p| ports.add(&p.port, p.clone())),
                 Value::Pods(list) => {
-                    list.iter().for_each(|p| pods.add(&(p.selector.clone(), p.scope.clone()), p));
+                    list.iter().for_each(|p| pods.add(&(p.selector.clone(), p.scope.clone()), Arc::clone(p)));
                 }
                 Value::Broken => {}
             }
@@ -414,6 +412,27 @@ impl<'a> Sets<'a> {
     }
 
     /// What one file sees.
+    /// Where the name of a policy stands.
+    fn policy(&self, name: &str) -> Option<Location> {
+        let names = self.policies.get_or_init(|| {
+            let items = self
+                .loaded
+                .files
+                .iter()
+                .flat_map(|file| file.parsed.tree.items.iter().map(move |item| (file.id, &item.kind)));
+            items
+                .filter_map(|(file, kind)| match kind {
+                    ItemKind::Policy(policy) => {
+                        let text = policy.name.text(self.loaded.sources.file(file).text());
+                        Some((text, at(file, policy.name.span)))
+                    }
+                    _ => None,
+                })
+                .collect()
+        });
+        names.get(name).copied()
+    }
+
     pub(super) const fn view(&self, file: usize) -> View<'_, 'a> {
         View { sets: self, file }
     }
@@ -454,9 +473,9 @@ impl<K, T> Default for Unique<K, T> {
     }
 }
 
-impl<K: std::hash::Hash + Eq + Clone, T: Clone> Unique<K, T> {
+impl<K: std::hash::Hash + Eq + Clone, T> Unique<K, T> {
     /// Adds `value` unless one with the same key is there.
-    fn add(&mut self, key: &K, value: &T) {
+    fn add(&mut self, key: &K, value: T) {
         if self.list.len() < FEW {
             if self.few.contains(key) {
                 return;
@@ -468,7 +487,7 @@ impl<K: std::hash::Hash + Eq + Clone, T: Clone> Unique<K, T> {
                 return;
             }
         }
-        self.list.push(value.clone());
+        self.list.push(value);
     }
 }
 

@@ -1,16 +1,17 @@
 //! The sets as one file sees them, and what terms made of them hold.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
-use npc_syntax::ast::{Address, Term, Word, WordTerm};
+use npc_syntax::ast::{Address, Scope, Term, Word};
 
 use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND};
 use crate::ir::{BlockTerm, PodTerm, PortTerm};
 use crate::names::Meaning;
 use crate::resolve::{Context, at};
-use crate::values::address::{self, Block, EXCEPT_OUTSIDE, subtract};
-use crate::values::port;
+use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
+use crate::values::port::{self, Port};
 
 /// The sets as one file sees them.
 pub(in crate::resolve) struct View<'s, 'a> {
@@ -18,19 +19,43 @@ pub(in crate::resolve) struct View<'s, 'a> {
     pub(super) file: usize,
 }
 
-impl View<'_, '_> {
+/// What a word is by itself.
+enum Literal {
+    Address(IpNet),
+    Port(Port),
+    /// A name, if anything.
+    Name,
+    /// What reads as an address or a port, and is none.
+    Broken,
+}
+
+impl Literal {
+    fn of(text: &str, location: Location, cx: &mut Context<'_>) -> Self {
+        if address::looks_like_address(text) {
+            let Some(net) = cx.ok(address::parse(text, location)) else { return Self::Broken };
+            address::unspecified(text, &net, location).into_iter().for_each(|told| cx.tell(told));
+            Self::Address(net)
+        } else if port::looks_like_port(text) {
+            cx.ok(port::parse(text, location)).map_or(Self::Broken, Self::Port)
+        } else {
+            Self::Name
+        }
+    }
+}
+
+impl<'s> View<'s, '_> {
     /// What a name stands for.
-    pub(in crate::resolve) fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> Value {
+    fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> &'s Value {
         match self.sets.names.find(self.file, name) {
             Some(Meaning::Set(index)) => match self.sets.sets.get(index) {
                 Some(set) => {
                     set.mark_used();
                     match &set.state {
-                        State::Done(value) => value.clone(),
-                        _ => Value::Broken,
+                        State::Done(value) => value,
+                        _ => &Value::Broken,
                     }
                 }
-                None => Value::Broken,
+                None => &Value::Broken,
             },
             Some(Meaning::Ambiguous(first, second)) => {
                 let mut diagnostic = Diagnostic::new(
@@ -46,11 +71,11 @@ impl View<'_, '_> {
                     }
                 }
                 cx.tell(diagnostic.help(format!("rename one, or define `{name}` in this file")));
-                Value::Broken
+                &Value::Broken
             }
             None => {
                 self.tell_unknown(name, location, cx);
-                Value::Broken
+                &Value::Broken
             }
         }
     }
@@ -88,9 +113,9 @@ impl View<'_, '_> {
             diagnostic
                 .label(elsewhere.location, "defined in this file, which is not imported")
                 .help(format!("import `{path}`"))
-        } else if let Some(policy) = self.sets.policies.get(name) {
+        } else if let Some(policy) = self.sets.policy(name) {
             diagnostic
-                .label(*policy, "this is a policy, and not a set")
+                .label(policy, "this is a policy, and not a set")
                 .help(format!("name its pods: `let {name} = pods {{ … }} in …`"))
         } else {
             advise(diagnostic, name, location)
@@ -99,51 +124,62 @@ impl View<'_, '_> {
     }
 
     /// What a term holds.
-    pub(in crate::resolve) fn term(&self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Value {
+    pub(in crate::resolve) fn term(&self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Cow<'s, Value> {
         match term {
-            Term::Pods(pods) => match cx.pods(file, pods) {
+            Term::Pods(pods) => Cow::Owned(match cx.pods(file, pods) {
                 Some(pods) => Value::Pods([Arc::new(pods)].into()),
                 None => Value::Broken,
-            },
-            Term::Word(term) => self.word(file, term, cx),
+            }),
+            Term::Word(term) => self.word(file, term.word, term.scope.as_ref(), &term.except, cx),
         }
     }
 
-    fn word(&self, file: FileId, term: &WordTerm, cx: &mut Context<'_>) -> Value {
-        let text = cx.text(file, term.word).into_owned();
-        let location = at(file, term.word.span);
-        let value = if address::looks_like_address(&text) {
-            match cx.ok(address::parse(&text, location)) {
-                Some(net) => {
-                    address::unspecified(&text, &net, location).into_iter().for_each(|told| cx.tell(told));
-                    Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into())
-                }
-                None => Value::Broken,
+    /// What a word holds that was looked at by itself.
+    fn value(
+        &self,
+        literal: Literal,
+        text: &str,
+        location: Location,
+        cx: &mut Context<'_>,
+    ) -> Cow<'s, Value> {
+        match literal {
+            Literal::Address(net) => {
+                Cow::Owned(Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into()))
             }
-        } else if port::looks_like_port(&text) {
-            match cx.ok(port::parse(&text, location)) {
-                Some(port) => Value::Ports([PortTerm { port, location }].into()),
-                None => Value::Broken,
-            }
-        } else {
-            self.lookup(&text, location, cx)
-        };
-        let value = match &term.scope {
+            Literal::Port(port) => Cow::Owned(Value::Ports([PortTerm { port, location }].into())),
+            Literal::Name => Cow::Borrowed(self.lookup(text, location, cx)),
+            Literal::Broken => Cow::Borrowed(&Value::Broken),
+        }
+    }
+
+    fn word(
+        &self,
+        file: FileId,
+        word: Word,
+        scope: Option<&Scope>,
+        except: &[Address],
+        cx: &mut Context<'_>,
+    ) -> Cow<'s, Value> {
+        let text = cx.text(file, word);
+        let location = at(file, word.span);
+        let literal = Literal::of(&text, location, cx);
+        let value = self.value(literal, &text, location, cx);
+        let value = match scope {
             None => value,
             Some(scope) => {
                 let resolved = cx.scope(file, scope);
-                cx.narrow(&text, value, resolved, at(file, scope.span), location)
+                Cow::Owned(cx.narrow(&text, &value, resolved, at(file, scope.span), location))
             }
         };
-        if term.except.is_empty() {
+        if except.is_empty() {
             return value;
         }
-        match value {
+        Cow::Owned(match &*value {
             Value::Addresses(blocks) => {
-                self.except(file, &blocks, &term.except, location, cx).map_or(Value::Broken, Value::Addresses)
+                self.except(file, blocks, except, location, cx).map_or(Value::Broken, Value::Addresses)
             }
             Value::Broken => {
-                self.mark_used(file, &term.except, cx);
+                self.mark_used(file, except, cx);
                 Value::Broken
             }
             other => {
@@ -158,13 +194,13 @@ impl View<'_, '_> {
                 ));
                 Value::Broken
             }
-        }
+        })
     }
 
     /// Looks up the names behind an `except` whose block is broken, so that they count as used.
     fn mark_used(&self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
-            let name = cx.text(file, one.word).into_owned();
+            let name = cx.text(file, one.word);
             if let Some(Meaning::Set(index)) = self.sets.names.find(self.file, &name)
                 && let Some(set) = self.sets.sets.get(index)
             {
@@ -193,12 +229,11 @@ impl View<'_, '_> {
     }
 
     fn address(&self, file: FileId, one: &Address, cx: &mut Context<'_>) -> Option<Arc<[Arc<BlockTerm>]>> {
-        let term = WordTerm { span: one.span, word: one.word, scope: None, except: one.except.clone() };
-        match self.word(file, &term, cx) {
-            Value::Addresses(blocks) => Some(blocks),
+        match &*self.word(file, one.word, None, &one.except, cx) {
+            Value::Addresses(blocks) => Some(Arc::clone(blocks)),
             Value::Broken => None,
             other => {
-                let text = cx.text(file, one.word).into_owned();
+                let text = cx.text(file, one.word);
                 cx.tell(Diagnostic::new(
                     &WRONG_KIND,
                     format!("expected addresses, and `{text}` holds {}", other.kind()),
@@ -291,17 +326,23 @@ impl View<'_, '_> {
         let mut out = Unique::default();
         let mut complete = true;
         for word in words {
-            let term = WordTerm { span: word.span, word: *word, scope: None, except: Vec::new() };
-            match self.word(file, &term, cx) {
+            let (text, location) = (cx.text(file, *word), at(file, word.span));
+            let value = match Literal::of(&text, location, cx) {
+                Literal::Port(port) => {
+                    out.add(&port.clone(), PortTerm { port, location });
+                    continue;
+                }
+                literal => self.value(literal, &text, location, cx),
+            };
+            match &*value {
                 Value::Ports(list) => {
                     for one in list.iter() {
-                        out.add(&one.port, one);
+                        out.add(&one.port, one.clone());
                     }
                 }
                 Value::Broken => complete = false,
                 other => {
                     complete = false;
-                    let text = cx.text(file, *word).into_owned();
                     cx.tell(
                         Diagnostic::new(
                             &WRONG_KIND,
@@ -329,12 +370,12 @@ impl View<'_, '_> {
         let upto = cx.exceptions(file, terms, self);
         let mut complete = upto == terms.len();
         for term in terms.iter().take(upto) {
-            match self.term(file, term, cx) {
+            match &*self.term(file, term, cx) {
                 // What one term holds is without repetitions.
                 Value::Pods(list) if terms.len() == 1 => out.list = list.to_vec(),
                 Value::Pods(list) => {
                     for one in list.iter() {
-                        out.add(&(one.selector.clone(), one.scope.clone()), one);
+                        out.add(&(one.selector.clone(), one.scope.clone()), Arc::clone(one));
                     }
                 }
                 Value::Broken => complete = false,
