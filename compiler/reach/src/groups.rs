@@ -53,7 +53,10 @@ pub(crate) struct Relations {
     /// Labels that must be shared, each list once.
     pub(crate) shared: Vec<Vec<String>>,
     /// Of each term: whether it means the same namespace, or which of the lists it means.
-    pub(crate) of_term: FxHashMap<TermId, Relation>,
+    of_term: Vec<Option<Relation>>,
+    /// What is asked by rules that decide by these sides, where that was found out: whether for the same
+    /// namespace, and the lists.
+    asked: FxHashMap<Sides, (bool, Vec<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub(crate) enum Relation {
 
 impl Relations {
     fn new(evaluator: &Evaluator<'_>) -> Self {
-        let mut relations = Self { shared: Vec::new(), of_term: FxHashMap::default() };
+        let mut relations = Self { shared: Vec::new(), of_term: Vec::new(), asked: FxHashMap::default() };
         for term in evaluator.rules().iter().flat_map(|rule| &rule.terms) {
             let relation = match evaluator.scope(*term).map(|scope| &scope.base) {
                 Some(ScopeBase::Same) => Relation::Same,
@@ -78,9 +81,20 @@ impl Relations {
                 }
                 _ => continue,
             };
-            relations.of_term.insert(*term, relation);
+            let place = *term as usize;
+            if relations.of_term.len() <= place {
+                relations.of_term.resize(place + 1, None);
+            }
+            if let Some(own) = relations.of_term.get_mut(place) {
+                *own = Some(relation);
+            }
         }
         relations
+    }
+
+    /// What a term asks of two namespaces together.
+    pub(crate) fn of(&self, term: TermId) -> Option<Relation> {
+        self.of_term.get(term as usize).copied().flatten()
     }
 
     /// The values of the labels of one of the lists, where a namespace has all of them.
@@ -96,22 +110,29 @@ impl Relations {
 
     /// Whether rules that decide by these sides ask for the same namespace; and the lists that they
     /// ask for.
-    pub(crate) fn asked(&self, evaluator: &Evaluator<'_>, sides: Sides) -> (bool, Vec<usize>) {
+    pub(crate) fn asked(&self, sides: Sides) -> (bool, &[usize]) {
+        self.asked.get(&sides).map_or((false, &[]), |(same, lists)| (*same, lists))
+    }
+
+    fn find_asked(&mut self, evaluator: &Evaluator<'_>, sides: Sides) {
+        if self.asked.contains_key(&sides) {
+            return;
+        }
         let mut same = false;
         let mut lists = Vec::new();
         for tier in [sides.admin, sides.plain, sides.baseline] {
             let rules = evaluator.tier(tier).map_or(&[][..], |tier| &tier.rules);
             for term in rules.iter().filter_map(|rule| evaluator.rule(*rule)).flat_map(|rule| &rule.terms) {
-                match self.of_term.get(term) {
+                match self.of(*term) {
                     None => {}
                     Some(Relation::Same) => same = true,
-                    Some(Relation::Sharing(list)) => lists.push(*list),
+                    Some(Relation::Sharing(list)) => lists.push(list),
                 }
             }
         }
         lists.sort_unstable();
         lists.dedup();
-        (same, lists)
+        self.asked.insert(sides, (same, lists));
     }
 }
 
@@ -199,7 +220,7 @@ impl Groups {
         groups
     }
 
-    fn kinds<'c>(&self, evaluator: &Evaluator<'_>, cluster: &'c Cluster) -> Kinds<'c> {
+    fn kinds<'c>(&mut self, evaluator: &Evaluator<'_>, cluster: &'c Cluster) -> Kinds<'c> {
         let peers: FxHashSet<TermId> =
             evaluator.rules().iter().flat_map(|rule| rule.terms.iter().copied()).collect();
         // The pods of each kind are of one namespace: its first will do.
@@ -213,13 +234,12 @@ impl Groups {
         // What the rules that decide for some pod ask of a namespace: who is in it can be told apart.
         let mut own: FxHashSet<usize> = FxHashSet::default();
         let mut shared: FxHashSet<(usize, Vec<&str>)> = FxHashSet::default();
-        let mut asked: FxHashMap<Sides, (bool, Vec<usize>)> = FxHashMap::default();
         for (kind, namespace) in &firsts {
             for sides in [Direction::Egress, Direction::Ingress].map(|way| evaluator.sides(*kind, way)) {
                 let Some(sides) = sides else { continue };
-                let (same, lists) =
-                    asked.entry(sides).or_insert_with(|| self.relations.asked(evaluator, sides));
-                if *same {
+                self.relations.find_asked(evaluator, sides);
+                let (same, lists) = self.relations.asked(sides);
+                if same {
                     own.insert(*namespace);
                 }
                 for list in lists {

@@ -18,6 +18,7 @@ mod traffic;
 mod view;
 pub mod write;
 
+pub use crossing::Destinations;
 pub use describe::Members;
 pub use matrix::{Allowed, Group, Reach};
 pub use traffic::TrafficSet;

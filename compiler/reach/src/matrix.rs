@@ -8,16 +8,13 @@ use npc_program::{Direction, Program};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
-use crate::crossing::{Crossing, agree};
+use crate::crossing::{Cell, cells};
 use crate::describe::{Census, Members, outside_members, pods_members};
 use crate::groups::{Groups, Lies};
 use crate::partition::Partition;
-use crate::rows::{Row, RowId, Rows};
-use crate::set::{Bits, GroupSet};
+use crate::rows::{Row, RowId, Rows, ports_of};
+use crate::set::{FEW, GroupSet, Words};
 use crate::traffic::{SetId, Sets, TrafficSet};
-
-/// Up to this many groups, sets of them are words of bits.
-const FEW: usize = 2048;
 
 /// Who can reach whom.
 pub struct Reach<'c> {
@@ -27,7 +24,7 @@ pub struct Reach<'c> {
     pub groups: Vec<Group>,
     /// What each group may send to which others; what is not there is denied. By the source's place;
     /// each with destinations that are apart.
-    pub allowed: Vec<Vec<(Allowed, RoaringBitmap)>>,
+    pub allowed: Vec<Vec<Cell>>,
     traffic: Vec<TrafficSet>,
 }
 
@@ -44,8 +41,8 @@ pub struct Group {
 /// What is allowed between two groups: a set of traffic for each family that both speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Allowed {
-    v4: Option<SetId>,
-    v6: Option<SetId>,
+    pub(crate) v4: Option<SetId>,
+    pub(crate) v6: Option<SetId>,
 }
 
 impl<'c> Reach<'c> {
@@ -56,11 +53,14 @@ impl<'c> Reach<'c> {
         let sets = AddressSets::new(evaluator.rules().iter().map(|rule| &rule.addresses));
         let classes = [Family::V4, Family::V6].map(|family| Classes::new(&sets, family));
         let groups = Groups::new(&evaluator, cluster, &sets, &classes);
-        if groups.list.len() <= FEW {
-            Self::of_groups::<Bits>(&evaluator, cluster, &sets, &classes, &groups)
-        } else {
-            Self::of_groups::<RoaringBitmap>(&evaluator, cluster, &sets, &classes, &groups)
-        }
+        let of = match groups.list.len() {
+            few if Words::<2>::fits(few) => Self::of_groups::<Words<2>>,
+            few if Words::<4>::fits(few) => Self::of_groups::<Words<4>>,
+            few if Words::<8>::fits(few) => Self::of_groups::<Words<8>>,
+            few if few <= FEW => Self::of_groups::<Words<32>>,
+            _ => Self::of_groups::<RoaringBitmap>,
+        };
+        of(&evaluator, cluster, &sets, &classes, &groups)
     }
 
     fn of_groups<S: GroupSet>(
@@ -71,9 +71,11 @@ impl<'c> Reach<'c> {
         groups: &Groups,
     ) -> Self {
         let mut traffic = Sets::new();
+        let ports_of = ports_of(evaluator, &mut traffic);
         let mut families = Vec::new();
         for (index, classes) in classes.iter().enumerate() {
-            let rows: Rows<'_, '_, S> = Rows::new(evaluator, cluster, groups, sets, classes, index);
+            let rows: Rows<'_, '_, S> =
+                Rows::new(evaluator, cluster, groups, sets, classes, index, &ports_of);
             families.push(OfFamily::new(rows, groups, &mut traffic));
         }
         let is_outside =
@@ -164,7 +166,6 @@ impl<'c> Reach<'c> {
     /// What is allowed from one group to another, by their places.
     #[must_use]
     pub fn cell(&self, source: usize, destination: usize) -> Option<Allowed> {
-        let destination = u32::try_from(destination).ok()?;
         let cells = self.allowed.get(source)?;
         cells.iter().find(|(_, groups)| groups.contains(destination)).map(|(allowed, _)| *allowed)
     }
@@ -256,59 +257,4 @@ impl<'e, 'a, S: GroupSet> OfFamily<'e, 'a, S> {
     pub(crate) fn row(&self, id: RowId) -> &[(SetId, S)] {
         self.rows.list.get(id).map_or(&[], Row::as_slice)
     }
-}
-
-/// The cells between the groups of which these are the first members.
-fn cells<S: GroupSet>(
-    families: &[OfFamily<'_, '_, S>],
-    firsts: &[u32],
-    traffic: &mut Sets,
-) -> Vec<Vec<(Allowed, RoaringBitmap)>> {
-    debug_assert!(firsts.len() > 500 || families.iter().all(|family| agree(family, firsts, traffic)));
-    let mut crossings: Vec<Crossing<'_, '_, S>> =
-        families.iter().map(|family| Crossing::new(family, firsts)).collect();
-    let mut found: Vec<[Option<SetId>; 2]> = vec![[None; 2]; firsts.len()];
-    let mut touched: Vec<u32> = Vec::new();
-    firsts
-        .iter()
-        .map(|source| {
-            for (index, crossing) in crossings.iter_mut().enumerate() {
-                crossing.destinations(*source, traffic, |at, set| {
-                    if let Some(cell) = found.get_mut(at as usize) {
-                        if *cell == [None; 2] {
-                            touched.push(at);
-                        }
-                        if let Some(own) = cell.get_mut(index) {
-                            *own = Some(set);
-                        }
-                    }
-                });
-            }
-            let mut by_allowed: Vec<(Allowed, u32)> = Vec::with_capacity(touched.len());
-            for at in touched.drain(..) {
-                let Some(cell) = found.get_mut(at as usize) else { continue };
-                let sets = std::mem::take(cell);
-                let destination = firsts.get(at as usize).copied().unwrap_or(0);
-                // Where a family is spoken and nothing of it is allowed.
-                let mut sets = sets.into_iter().zip(families).map(|(set, family)| {
-                    set.or_else(|| {
-                        let is_spoken = family.of_group(*source).and(family.of_group(destination));
-                        is_spoken.map(|_| Sets::NONE)
-                    })
-                });
-                let (v4, v6) = (sets.next().flatten(), sets.next().flatten());
-                by_allowed.push((Allowed { v4, v6 }, at));
-            }
-            by_allowed.sort_unstable();
-            let alike = by_allowed.chunk_by(|(a, _), (b, _)| a == b);
-            let mut cells: Vec<(Allowed, RoaringBitmap)> = alike
-                .filter_map(|cells| {
-                    let groups = RoaringBitmap::from_sorted_iter(cells.iter().map(|(_, at)| *at)).ok()?;
-                    Some((cells.first()?.0, groups))
-                })
-                .collect();
-            cells.sort_unstable_by_key(|(allowed, groups)| (groups.min(), *allowed));
-            cells
-        })
-        .collect()
 }

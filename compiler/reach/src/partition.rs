@@ -1,6 +1,7 @@
 //! Groups that reach the same and are reached by the same, together.
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::hash::Hash;
 
 use crate::set::GroupSet;
@@ -9,6 +10,8 @@ use crate::set::GroupSet;
 pub(crate) struct Partition {
     of: Vec<usize>,
     sizes: Vec<usize>,
+    /// Of each block, how many of its things the set has that is looked at; then where those go.
+    hit: Vec<usize>,
 }
 
 impl Partition {
@@ -28,7 +31,7 @@ impl Partition {
                 block
             })
             .collect();
-        Self { of, sizes }
+        Self { of, hit: vec![0; sizes.len()], sizes }
     }
 
     /// Splits the blocks of which some things are in the set, of which all are in `universe`, and
@@ -45,31 +48,43 @@ impl Partition {
     }
 
     fn split_by<S: GroupSet>(&mut self, set: &S) {
-        let mut hit: FxHashMap<usize, usize> = FxHashMap::default();
+        let mut touched: SmallVec<[usize; 64]> = SmallVec::new();
         for thing in set.iter() {
-            if let Some(block) = self.of.get(thing as usize) {
-                *hit.entry(*block).or_default() += 1;
+            let Some(block) = self.of.get(thing as usize) else { continue };
+            let Some(hit) = self.hit.get_mut(*block) else { continue };
+            if *hit == 0 {
+                touched.push(*block);
             }
+            *hit += 1;
         }
-        // The new block of those that are in the set.
-        hit.retain(|block, count| {
-            let Some(size) = self.sizes.get_mut(*block) else { return false };
-            if *size == *count {
-                return false;
+        let mut is_split = false;
+        for block in &touched {
+            let next = self.sizes.len();
+            let (Some(hit), Some(size)) = (self.hit.get_mut(*block), self.sizes.get_mut(*block)) else {
+                continue;
+            };
+            if *size == *hit {
+                *hit = *block;
+                continue;
             }
-            *size -= *count;
-            self.sizes.push(*count);
-            *count = self.sizes.len() - 1;
-            true
-        });
-        if hit.is_empty() {
-            return;
+            *size -= *hit;
+            let count = std::mem::replace(hit, next);
+            self.sizes.push(count);
+            is_split = true;
         }
-        for thing in set.iter() {
-            if let Some(block) = self.of.get_mut(thing as usize)
-                && let Some(new) = hit.get(block)
-            {
-                *block = *new;
+        if is_split {
+            for thing in set.iter() {
+                if let Some(block) = self.of.get_mut(thing as usize)
+                    && let Some(new) = self.hit.get(*block)
+                {
+                    *block = *new;
+                }
+            }
+            self.hit.resize(self.sizes.len(), 0);
+        }
+        for block in touched {
+            if let Some(hit) = self.hit.get_mut(block) {
+                *hit = 0;
             }
         }
     }

@@ -1,10 +1,11 @@
 //! What a group may send, or take, as far as its own side decides.
 
 use npc_cluster::Cluster;
-use npc_model::{AddressSets, Classes, Evaluator, Prepared, Sides, TermId};
+use npc_model::{AddressSets, Classes, Evaluator, Prepared, Sides};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Action, Direction};
 use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::{SmallVec, smallvec};
 use std::hash::{Hash as _, Hasher as _};
 
 use crate::groups::{Group, Groups, Lies, PortName, Relation};
@@ -27,7 +28,9 @@ pub(crate) struct Rows<'e, 'a, S> {
     /// The groups of the family.
     pub(crate) all: S,
     /// The groups that each term selects.
-    of_term: FxHashMap<TermId, S>,
+    of_term: Vec<S>,
+    /// The ports of each rule, but where they have names.
+    ports_of: &'e [Option<SetId>],
     /// The groups in each set of addresses.
     of_set: Vec<S>,
     /// The groups of each namespace, where a group is of one; and of each value of shared labels.
@@ -68,6 +71,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         sets: &'e AddressSets<'e>,
         classes: &Classes,
         family: usize,
+        ports_of: &'e [Option<SetId>],
     ) -> Self {
         let mut rows = Self {
             evaluator,
@@ -75,7 +79,8 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
             groups,
             sets,
             all: groups.of_family(family),
-            of_term: FxHashMap::default(),
+            of_term: Vec::new(),
+            ports_of,
             of_set: vec![S::default(); sets.list.len()],
             of_namespace: FxHashMap::default(),
             of_values: FxHashMap::default(),
@@ -99,7 +104,13 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
                 }
             }
             for term in &group.terms {
-                rows.of_term.entry(*term).or_default().insert(index);
+                let place = *term as usize;
+                if rows.of_term.len() <= place {
+                    rows.of_term.resize(place + 1, S::default());
+                }
+                if let Some(own) = rows.of_term.get_mut(place) {
+                    own.insert(index);
+                }
             }
             rows.of_ports.entry(group.ports.as_slice()).or_default().insert(index);
             if let Some(namespace) = group.namespace {
@@ -121,13 +132,13 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
             Direction::Egress => egress,
             Direction::Ingress => ingress,
         };
-        let (same, lists) = self.groups.relations.asked(self.evaluator, sides);
+        let (same, lists) = self.groups.relations.asked(sides);
         let values = |list: usize| self.groups.relations.values(self.cluster, list, group.namespace?);
         let key = Key {
             direction,
             sides,
             namespace: group.namespace.filter(|_| same),
-            shared: lists.into_iter().map(|list| (list, values(list))).collect(),
+            shared: lists.iter().map(|list| (*list, values(*list))).collect(),
             ports: (direction == Direction::Ingress).then_some(group.ports.as_slice()),
         };
         if let Some(known) = self.known.get(&key) {
@@ -143,7 +154,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         let mut hasher = FxHasher::default();
         for (set, groups) in &row {
             set.hash(&mut hasher);
-            groups.iter().for_each(|group| group.hash(&mut hasher));
+            groups.hash_into(&mut hasher);
         }
         let alike = self.by_hash.entry(hasher.finish()).or_default();
         if let Some(known) = alike.iter().find(|known| self.list.get(**known) == Some(&row)) {
@@ -204,7 +215,10 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         rule: &Prepared<'_>,
     ) {
         let named = self.named(group, place, rule);
-        for (ports, groups) in self.ports(sets, group, direction, rule, named) {
+        if named.is_empty() {
+            return;
+        }
+        for (ports, groups) in self.ports(sets, group, direction, place, rule, named) {
             let before = std::mem::take(states);
             for (state, mut old) in before {
                 let hit = sets.apply(Operation::And, state.open, ports);
@@ -234,8 +248,8 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         let set = self.sets.of_rule.get(place).and_then(|set| self.of_set.get(*set));
         let mut named = set.cloned().unwrap_or_default();
         for term in &rule.terms {
-            let Some(selected) = self.of_term.get(term) else { continue };
-            match self.groups.relations.of_term.get(term) {
+            let Some(selected) = self.of_term.get(*term as usize) else { continue };
+            match self.groups.relations.of(*term) {
                 None => named.add(selected),
                 Some(Relation::Same) => {
                     let own = subject.namespace.and_then(|own| self.of_namespace.get(&own));
@@ -246,8 +260,8 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
                 Some(Relation::Sharing(list)) => {
                     let values = subject
                         .namespace
-                        .and_then(|own| self.groups.relations.values(self.cluster, *list, own));
-                    if let Some(own) = values.and_then(|values| self.of_values.get(&(*list, values))) {
+                        .and_then(|own| self.groups.relations.values(self.cluster, list, own));
+                    if let Some(own) = values.and_then(|values| self.of_values.get(&(list, values))) {
                         named.add(&selected.and(own));
                     }
                 }
@@ -262,23 +276,22 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         sets: &mut Sets,
         subject: &Group,
         direction: Direction,
+        place: usize,
         rule: &Prepared<'_>,
         named: S,
-    ) -> Vec<(SetId, S)> {
-        let ports = &rule.rule.ports;
-        if ports.is_empty() {
-            return vec![(Sets::ALL, named)];
+    ) -> SmallVec<[(SetId, S); 1]> {
+        if let Some(ports) = self.ports_of.get(place).copied().flatten() {
+            return smallvec![(ports, named)];
         }
+        let ports = &rule.rule.ports;
         let mut of = |own: &[PortName]| {
             let set = TrafficSet::of_ports(ports.iter().map(|term| &term.port), |protocol, name, out| {
                 out.extend(self.numbers(own, protocol, name));
             });
             sets.intern(set)
         };
-        let by_name = ports.iter().any(|term| matches!(term.port.which, Which::Named(_)));
         match direction {
-            Direction::Ingress => vec![(of(&subject.ports), named)],
-            Direction::Egress if !by_name => vec![(of(&[]), named)],
+            Direction::Ingress => smallvec![(of(&subject.ports), named)],
             Direction::Egress => self
                 .of_ports
                 .iter()
@@ -299,6 +312,22 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
             .filter(move |port| port.0 == protocol && Some(port.1) == name)
             .map(|(_, _, number)| (*number, *number))
     }
+}
+
+/// The ports of each rule that names none of them by a name, which would be the destination's.
+pub(crate) fn ports_of(evaluator: &Evaluator<'_>, sets: &mut Sets) -> Vec<Option<SetId>> {
+    let of = |rule: &Prepared<'_>| {
+        let ports = &rule.rule.ports;
+        if ports.is_empty() {
+            return Some(Sets::ALL);
+        }
+        let by_name = ports.iter().any(|term| matches!(term.port.which, Which::Named(_)));
+        (!by_name).then(|| {
+            let ports = ports.iter().map(|term| &term.port);
+            sets.intern(TrafficSet::of_ports(ports, |_, _, _| {}))
+        })
+    };
+    evaluator.rules().iter().map(of).collect()
 }
 
 /// Puts groups with those that are in the same state.

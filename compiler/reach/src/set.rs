@@ -1,10 +1,17 @@
 //! Sets of groups: as words of bits where there are few groups, and compressed where there are many.
 
+use std::hash::Hash as _;
+
 use roaring::RoaringBitmap;
-use smallvec::SmallVec;
+use rustc_hash::FxHasher;
+
+use crate::crossing::Destinations;
 
 /// A set of groups.
 pub(crate) trait GroupSet: Clone + Default + PartialEq {
+    /// How sets are kept where only few groups are looked at.
+    type OfFew: GroupSet;
+
     /// Adds a group.
     fn insert(&mut self, group: u32);
     /// Whether a group is in it.
@@ -21,9 +28,15 @@ pub(crate) trait GroupSet: Clone + Default + PartialEq {
     fn add(&mut self, other: &Self);
     /// Without those of another.
     fn take(&mut self, other: &Self);
+    /// Adds what tells it from others to a hash.
+    fn hash_into(&self, hasher: &mut FxHasher);
+    /// As the table has them.
+    fn into_groups(self) -> Destinations;
 }
 
 impl GroupSet for RoaringBitmap {
+    type OfFew = Words<32>;
+
     fn insert(&mut self, group: u32) {
         Self::insert(self, group);
     }
@@ -55,72 +68,115 @@ impl GroupSet for RoaringBitmap {
     fn take(&mut self, other: &Self) {
         *self -= other;
     }
-}
 
-/// A set of few groups: a bit for each. Words that are not there are empty.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bits(SmallVec<[u64; 4]>);
+    fn hash_into(&self, hasher: &mut FxHasher) {
+        Self::iter(self).for_each(|group| group.hash(hasher));
+    }
 
-const BITS: usize = u64::BITS as usize;
-
-impl PartialEq for Bits {
-    fn eq(&self, other: &Self) -> bool {
-        let (one, two) = (&self.0, &other.0);
-        let both = one.len().min(two.len());
-        let rest = |words: &[u64]| words.iter().skip(both).all(|word| *word == 0);
-        one.iter().zip(two).all(|(a, b)| a == b) && rest(one) && rest(two)
+    fn into_groups(self) -> Destinations {
+        Destinations::of_many(self)
     }
 }
 
-impl GroupSet for Bits {
+/// A set of groups of which there are at most 64 times so many: a bit for each.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Words<const N: usize>([u64; N]);
+
+const BITS: usize = u64::BITS as usize;
+
+/// Up to this many groups, sets of them are words.
+pub(crate) const FEW: usize = 32 * BITS;
+
+impl<const N: usize> Default for Words<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> Words<N> {
+    /// Whether there are words enough for so many groups.
+    pub(crate) const fn fits(groups: usize) -> bool {
+        groups <= N * BITS
+    }
+}
+
+impl<const N: usize> GroupSet for Words<N> {
+    type OfFew = Self;
+
     fn insert(&mut self, group: u32) {
         let (word, bit) = (group as usize / BITS, group as usize % BITS);
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
+        debug_assert!(word < N, "words are chosen by how many groups there are");
         if let Some(own) = self.0.get_mut(word) {
             *own |= 1 << bit;
         }
     }
 
     fn contains(&self, group: u32) -> bool {
-        let (word, bit) = (group as usize / BITS, group as usize % BITS);
-        self.0.get(word).is_some_and(|own| own >> bit & 1 == 1)
+        holds(&self.0, group)
     }
 
     fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.0.iter().fold(0, |all, word| all | word) == 0
     }
 
     fn len(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+        count(&self.0)
     }
 
     fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0u32..).step_by(BITS).zip(&self.0).flat_map(|(base, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = (rest != 0).then(|| rest.trailing_zeros())?;
-                rest &= rest - 1;
-                Some(base + bit)
-            })
-        })
+        members(&self.0)
     }
 
     fn and(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
+        let mut both = self.clone();
+        both.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= other);
+        both
     }
 
     fn add(&mut self, other: &Self) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
         self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= other);
     }
 
     fn take(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= !other);
     }
+
+    fn hash_into(&self, hasher: &mut FxHasher) {
+        self.0.hash(hasher);
+    }
+
+    fn into_groups(self) -> Destinations {
+        Destinations::of_words(&self.0)
+    }
+}
+
+/// Whether a group is in a set of words. Those that are not there are empty.
+pub(crate) fn holds(words: &[u64], group: u32) -> bool {
+    words.get(group as usize / BITS).is_some_and(|own| own >> (group as usize % BITS) & 1 == 1)
+}
+
+/// How many groups are in a set of words.
+pub(crate) fn count(words: &[u64]) -> u64 {
+    words.iter().map(|word| u64::from(word.count_ones())).sum()
+}
+
+/// The groups in a set of words, in order.
+pub(crate) fn members(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
+    (0u32..).step_by(BITS).zip(words).flat_map(|(base, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some(base + bit)
+        })
+    })
+}
+
+/// A set of some groups.
+pub(crate) fn set_of<S: GroupSet>(groups: impl IntoIterator<Item = u32>) -> S {
+    let mut set = S::default();
+    groups.into_iter().for_each(|group| set.insert(group));
+    set
 }
 
 #[cfg(test)]
@@ -132,17 +188,20 @@ mod tests {
     fn alike() {
         let lists: [&[u32]; 5] = [&[], &[0], &[3, 63, 64, 200], &[64, 65, 300], &[1, 2, 3, 200, 511]];
         let make = |list: &[u32]| {
-            let (mut bits, mut roaring) = (Bits::default(), RoaringBitmap::new());
+            let (mut bits, mut roaring) = (Words::<10>::default(), RoaringBitmap::new());
             list.iter().for_each(|group| {
                 GroupSet::insert(&mut bits, *group);
                 roaring.insert(*group);
             });
             (bits, roaring)
         };
-        let same = |bits: &Bits, roaring: &RoaringBitmap| {
+        let same = |bits: &Words<10>, roaring: &RoaringBitmap| {
             assert!(GroupSet::iter(bits).eq(roaring.iter()));
             assert_eq!((bits.len(), bits.is_empty()), (roaring.len(), roaring.is_empty()));
             assert!((0..600).all(|group| bits.contains(group) == roaring.contains(group)));
+            let (few, many) = (bits.clone().into_groups(), roaring.clone().into_groups());
+            assert!(few.iter().eq(many.iter()) && few.len() == many.len());
+            assert!((0..600).all(|group| few.contains(group) == many.contains(group)));
         };
         for one in lists {
             for other in lists {

@@ -41,14 +41,22 @@ impl<'r, 'c> View<'r, 'c> {
 
     /// The cells that allow something: sources, destinations of the same, and what is allowed.
     pub fn cells(&self) -> impl Iterator<Item = (usize, Vec<usize>, Allowed)> + '_ {
-        let to: roaring::RoaringBitmap = self.to.iter().filter_map(|at| u32::try_from(*at).ok()).collect();
+        let mut to = vec![false; self.reach.groups.len()];
+        for at in &self.to {
+            if let Some(is_named) = to.get_mut(*at) {
+                *is_named = true;
+            }
+        }
+        let to: std::rc::Rc<[bool]> = to.into();
         self.from.iter().flat_map(move |from| {
             let cells = self.reach.allowed.get(*from).into_iter().flatten();
-            let to = to.clone();
+            let to = std::rc::Rc::clone(&to);
             cells.filter_map(move |(allowed, groups)| {
-                let mut groups: Vec<usize> = (groups & &to).iter().map(|group| group as usize).collect();
                 // What one pod might send to itself is not asked.
-                groups.retain(|group| group != from || !self.reach.is_single(*group));
+                let is_asked = |group: &usize| {
+                    to.get(*group) == Some(&true) && (group != from || !self.reach.is_single(*group))
+                };
+                let groups: Vec<usize> = groups.iter().filter(is_asked).collect();
                 (!groups.is_empty()).then_some((*from, groups, *allowed))
             })
         })

@@ -1,0 +1,244 @@
+//! Of few groups: all destinations of a source at once, as words of bits.
+
+use smallvec::SmallVec;
+
+use super::{Cell, places};
+use crate::matrix::{Allowed, OfFamily};
+use crate::rows::RowId;
+use crate::set::{GroupSet, set_of};
+use crate::traffic::{Operation, SetId, Sets};
+
+/// Destinations that are apart, each with what is the same of them.
+type Parts<K, B> = Vec<(K, B)>;
+
+/// Of so many sets of traffic, what is in both of two is found without a hash: 2 MiB at most.
+const KNOWN: usize = 512;
+
+/// The cells between the groups of which these are the first members.
+pub(super) fn cells<S: GroupSet>(
+    families: &[OfFamily<'_, '_, S>],
+    firsts: &[u32],
+    traffic: &mut Sets,
+) -> Vec<Vec<Cell>> {
+    let all: S::OfFew = set_of((0..).zip(firsts).map(|(at, _)| at));
+    let mut sides: Vec<Side<S::OfFew>> = families.iter().map(|family| Side::new(family, firsts)).collect();
+    let mut both = Both::default();
+    (0..firsts.len())
+        .map(|source| {
+            let mut cells: Vec<Cell> = Vec::new();
+            let mut parts = sides.iter_mut().map(|side| side.parts(source, &all, &mut both, traffic));
+            let (v4, v6) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let some = |set: Option<SetId>| set.is_some_and(|set| set != Sets::NONE);
+            cross(&v4, &v6, firsts.len(), |v4, v6, groups| {
+                if some(v4) || some(v6) {
+                    cells.push((Allowed { v4, v6 }, groups.into_groups()));
+                }
+            });
+            cells
+        })
+        .collect()
+}
+
+/// What one family says of all groups.
+struct Side<B> {
+    /// The rows of each group that is of the family: by which it sends, and by which it takes.
+    rows: Vec<Option<(RowId, RowId)>>,
+    /// Of each row by which some group sends, what it sends to which.
+    sent: Vec<Option<Parts<SetId, B>>>,
+    /// Of each row by which some group takes, who does.
+    takers: Vec<B>,
+    /// Of each source, what is taken of it by each of those rows.
+    taken: Vec<SetId>,
+    /// The groups of the family, and those of them that are of pods.
+    own: B,
+    pods: B,
+    /// What a source is sent by each set, until the next is looked at.
+    takes: Parts<SetId, B>,
+    /// Where each set stands among them.
+    slots: Vec<Option<usize>>,
+}
+
+impl<B: GroupSet> Side<B> {
+    fn new<S: GroupSet>(family: &OfFamily<'_, '_, S>, chosen: &[u32]) -> Self {
+        let places = places(chosen);
+        let place = |group: u32| places.get(group as usize).copied().flatten();
+        let mut side = Self {
+            rows: chosen.iter().map(|group| family.of_group(*group)).collect(),
+            sent: vec![None; family.rows.list.len()],
+            takers: Vec::new(),
+            taken: Vec::new(),
+            own: B::default(),
+            pods: B::default(),
+            takes: Vec::new(),
+            slots: Vec::new(),
+        };
+        // Where each row stands among those by which is taken.
+        let mut takers: Vec<Option<usize>> = vec![None; family.rows.list.len()];
+        for ((at, group), rows) in (0..).zip(chosen).zip(&side.rows) {
+            let Some((egress, ingress)) = *rows else { continue };
+            side.own.insert(at);
+            if family.pods.contains(*group) {
+                side.pods.insert(at);
+            }
+            if let Some(sent @ None) = side.sent.get_mut(egress) {
+                let row = family.row(egress).iter();
+                let here = row.map(|(set, groups)| (*set, set_of(groups.iter().filter_map(place))));
+                *sent = Some(here.filter(|(_, groups): &(SetId, B)| !groups.is_empty()).collect());
+            }
+            let Some(taker) = takers.get_mut(ingress) else { continue };
+            let own = *taker.get_or_insert_with(|| {
+                side.takers.push(B::default());
+                side.takers.len() - 1
+            });
+            if let Some(groups) = side.takers.get_mut(own) {
+                groups.insert(at);
+            }
+        }
+        let count = side.takers.len();
+        side.taken.resize(chosen.len() * count, Sets::NONE);
+        for (row, own) in takers.iter().enumerate().filter_map(|(row, own)| Some((row, (*own)?))) {
+            for (set, groups) in family.row(row) {
+                for at in groups.iter().filter_map(place) {
+                    if let Some(cell) = side.taken.get_mut(at as usize * count + own) {
+                        *cell = *set;
+                    }
+                }
+            }
+        }
+        side
+    }
+
+    /// All groups, by what a source may send them: nothing where one of both is not of the family.
+    fn parts(
+        &mut self,
+        source: usize,
+        all: &B,
+        both: &mut Both,
+        traffic: &mut Sets,
+    ) -> Parts<Option<SetId>, B> {
+        let Some((egress, _)) = self.rows.get(source).copied().flatten() else {
+            return vec![(None, all.clone())];
+        };
+        for (set, _) in self.takes.drain(..) {
+            if let Some(slot) = self.slots.get_mut(set.place()) {
+                *slot = None;
+            }
+        }
+        let count = self.takers.len();
+        let taken = self.taken.get(source * count..(source + 1) * count).unwrap_or_default();
+        for (takers, set) in self.takers.iter().zip(taken) {
+            if *set == Sets::NONE {
+                continue;
+            }
+            if self.slots.len() <= set.place() {
+                self.slots.resize(set.place() + 1, None);
+            }
+            let Some(slot) = self.slots.get_mut(set.place()) else { continue };
+            match slot.and_then(|slot| self.takes.get_mut(slot)) {
+                Some((_, groups)) => groups.add(takers),
+                None => {
+                    *slot = Some(self.takes.len());
+                    self.takes.push((*set, takers.clone()));
+                }
+            }
+        }
+        // Between two addresses outside, nobody judges.
+        let is_pod = self.pods.contains(u32::try_from(source).unwrap_or(u32::MAX));
+        let mut parts: Parts<Option<SetId>, B> = Vec::new();
+        let mut rest = self.own.clone();
+        let sent = self.sent.get(egress).and_then(Option::as_deref).unwrap_or_default();
+        cross(sent, &self.takes, self.rows.len(), |sent, taken, groups| {
+            let set = both.of(traffic, sent, taken);
+            let groups = if is_pod { groups } else { groups.and(&self.pods) };
+            if set == Sets::NONE || groups.is_empty() {
+                return;
+            }
+            rest.take(&groups);
+            match parts.iter_mut().find(|(known, _)| *known == Some(set)) {
+                Some((_, known)) => known.add(&groups),
+                None => parts.push((Some(set), groups)),
+            }
+        });
+        if !rest.is_empty() {
+            parts.push((Some(Sets::NONE), rest));
+        }
+        let mut others = all.clone();
+        others.take(&self.own);
+        if !others.is_empty() {
+            parts.push((None, others));
+        }
+        parts
+    }
+}
+
+/// Takes two lists of parts of `count` groups together: each pair that has groups in common, with those. No
+/// more is done than to look at each group of the first list, or at the words of a pair.
+fn cross<K: Copy, L: Copy, B: GroupSet>(
+    one: &[(K, B)],
+    other: &[(L, B)],
+    count: usize,
+    mut found: impl FnMut(K, L, B),
+) {
+    // Of each group, in which part of the other list it is, where that is asked.
+    let mut at_other: Vec<Option<u32>> = Vec::new();
+    for (key, groups) in one {
+        if groups.len() >= other.len() as u64 {
+            for (other, others) in other {
+                let shared = groups.and(others);
+                if !shared.is_empty() {
+                    found(*key, *other, shared);
+                }
+            }
+            continue;
+        }
+        if at_other.is_empty() {
+            at_other.resize(count, None);
+            for ((_, others), at) in other.iter().zip(0..) {
+                for group in others.iter() {
+                    if let Some(place) = at_other.get_mut(group as usize) {
+                        *place = Some(at);
+                    }
+                }
+            }
+        }
+        let mut by_part: SmallVec<[(u32, u32); 16]> = groups
+            .iter()
+            .filter_map(|group| Some((at_other.get(group as usize).copied().flatten()?, group)))
+            .collect();
+        by_part.sort_unstable();
+        for alike in by_part.chunk_by(|(a, _), (b, _)| a == b) {
+            let part = alike.first().and_then(|(part, _)| other.get(*part as usize));
+            if let Some((other, _)) = part {
+                found(*key, *other, set_of(alike.iter().map(|(_, group)| *group)));
+            }
+        }
+    }
+}
+
+/// What is in both of two sets of traffic, where that has been asked.
+#[derive(Default)]
+struct Both(Vec<Vec<Option<SetId>>>);
+
+impl Both {
+    fn of(&mut self, traffic: &mut Sets, a: SetId, b: SetId) -> SetId {
+        if let Some(Some(set)) = self.0.get(a.place()).and_then(|row| row.get(b.place())) {
+            return *set;
+        }
+        let set = traffic.apply(Operation::And, a, b);
+        if a.place().max(b.place()) > KNOWN {
+            return set;
+        }
+        if self.0.len() <= a.place() {
+            self.0.resize(a.place() + 1, Vec::new());
+        }
+        if let Some(row) = self.0.get_mut(a.place()) {
+            if row.len() <= b.place() {
+                row.resize(b.place() + 1, None);
+            }
+            if let Some(cell) = row.get_mut(b.place()) {
+                *cell = Some(set);
+            }
+        }
+        set
+    }
+}
