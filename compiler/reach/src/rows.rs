@@ -39,7 +39,7 @@ pub(crate) struct Rows<'e, 'a, S> {
     /// The groups that name the same ports.
     of_ports: FxHashMap<&'e [PortName], S>,
     pub(crate) list: Vec<Row<S>>,
-    by_hash: FxHashMap<u64, Vec<RowId>>,
+    by_hash: FxHashMap<u64, SmallVec<[RowId; 1]>>,
     known: FxHashMap<Key<'e>, RowId>,
 }
 

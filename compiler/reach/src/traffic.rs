@@ -132,28 +132,30 @@ impl fmt::Display for TrafficSet {
     }
 }
 
-/// The ports of which `keep` holds, by whether the first and the second list has them.
+/// The ports of which `keep` holds, by whether the first and the second list has them; not of what neither has.
 fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Vec<(u16, u16)> {
-    // Between two starts, and behind two ends, nothing changes.
-    let ends = |ranges: &[(u16, u16)]| -> Vec<u32> {
-        ranges.iter().flat_map(|(first, last)| [u32::from(*first), u32::from(*last) + 1]).collect()
+    // Where ranges begin and where they have ended, by turns. Between two such places nothing changes.
+    let turn = |ranges: &[(u16, u16)], at: usize| {
+        let (first, last) = ranges.get(at / 2)?;
+        Some(if at % 2 == 0 { u32::from(*first) } else { u32::from(*last) + 1 })
     };
-    let (in_a, in_b) = (ends(a), ends(b));
-    let mut cuts: Vec<u32> = in_a.iter().chain(&in_b).copied().collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let inside = |ends: &[u32], at: u32| ends.partition_point(|end| *end <= at) % 2 == 1;
-    let mut out = Vec::new();
-    for pair in cuts.windows(2) {
-        if let [from, to] = pair
-            && keep(inside(&in_a, *from), inside(&in_b, *from))
-            && let (Ok(first), Ok(last)) = (u16::try_from(*from), u16::try_from(to - 1))
-        {
-            out.push((first, last));
+    let (mut in_a, mut in_b, mut from, mut out) = (0, 0, None, Vec::new());
+    loop {
+        let (next_a, next_b) = (turn(a, in_a), turn(b, in_b));
+        let Some(next) = next_a.into_iter().chain(next_b).min() else { return out };
+        in_a += usize::from(next_a == Some(next));
+        in_b += usize::from(next_b == Some(next));
+        match (from, keep(in_a % 2 == 1, in_b % 2 == 1)) {
+            (None, true) => from = Some(next),
+            (Some(first), false) => {
+                if let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(next - 1)) {
+                    out.push((first, last));
+                }
+                from = None;
+            }
+            (None, false) | (Some(_), true) => {}
         }
     }
-    merge(&mut out);
-    out
 }
 
 /// A set of traffic, by its number in [`Sets`].

@@ -77,6 +77,7 @@ impl<'a> Evaluator<'a> {
         let mut kinds = Vec::new();
         let mut by_labels: FxHashMap<(usize, &BTreeMap<String, String>), usize> = FxHashMap::default();
         let mut scopes: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
+        let mut of_policies: FxHashMap<Vec<usize>, (Sides, Sides)> = FxHashMap::default();
         let of_pod = cluster
             .pods
             .iter()
@@ -91,11 +92,13 @@ impl<'a> Evaluator<'a> {
                     });
                     let terms = terms.matching(scopes, &pod.labels);
                     let policies = subjects.policies(&terms);
-                    kinds.push(Kind {
-                        terms: terms.into(),
-                        egress: matcher.sides(&policies, Direction::Egress),
-                        ingress: matcher.sides(&policies, Direction::Ingress),
+                    let (egress, ingress) = *of_policies.entry(policies).or_insert_with_key(|policies| {
+                        (
+                            matcher.sides(policies, Direction::Egress),
+                            matcher.sides(policies, Direction::Ingress),
+                        )
                     });
+                    kinds.push(Kind { terms: terms.into(), egress, ingress });
                     kinds.len() - 1
                 })
             })
