@@ -21,7 +21,7 @@ fuzz_target!(|text: &str| {
     }
     let (text, _) = import.to_text();
     let loaded = npc_program::load(&One(text.clone()), &["a.np".to_owned()]);
-    let found = npc_program::resolve(&loaded).diagnostics;
+    let found = npc_program::resolve(&loaded, None).diagnostics;
     let errors: Vec<&str> =
         loaded.diagnostics.iter().chain(&found).filter(|found| wrong(found)).map(|found| found.message.as_str()).collect();
     assert!(errors.is_empty(), "{errors:?}\n{text}");

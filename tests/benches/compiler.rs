@@ -63,7 +63,7 @@ fn main() {
         let config = Config::default();
         let loading = best(runs, || npc_program::load(&files, &roots));
         let loaded = npc_program::load(&files, &roots);
-        let resolving = best(runs, || npc_program::resolve(&loaded));
+        let resolving = best(runs, || npc_program::resolve(&loaded, None));
         drop(loaded);
         let checking = best(runs, || check(&files, &roots, &config, None));
         let checked = check(&files, &roots, &config, None);

@@ -1,9 +1,14 @@
-//! Reading a text again, with what is known of what it was before, gives what reading it anew does.
+//! Reading a text again, and checking a program again, with what is known of what it was before, gives what
+//! doing it anew does.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use npc_diagnostics::FileId;
+use npc_driver::{Checked, Config, check, check_with_targets};
+use npc_program::{Files, Known, ReadError};
 use npc_syntax::{Parsed, expectation, parse, parse_again};
 use npc_tests::{programs, random};
 
@@ -101,5 +106,104 @@ fn again_is_as_anew() {
     println!(
         "reading: seed {seed}: {edits} edits of {} texts, each read again as it is read anew",
         texts.len()
+    );
+}
+
+/// The files of a program, as they were read last.
+struct Open(BTreeMap<String, Known>);
+
+impl Files for Open {
+    fn read(&self, _: &str) -> Result<Vec<u8>, ReadError> {
+        Err(ReadError::NotFound(Vec::new()))
+    }
+
+    fn known(&self, path: &str) -> Option<Known> {
+        self.0.get(path).cloned()
+    }
+}
+
+/// An edit that leaves most programs whole: a letter for another, a line more or less, a word of a comment, a
+/// line said again.
+fn small_edit(random: &mut Rng, text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        return "policy p for all pods in namespace a { isolate ingress }\n".to_owned();
+    }
+    let at = random.usize(..lines.len());
+    let line = lines[at];
+    let letters: Vec<usize> =
+        line.char_indices().filter(|(_, c)| c.is_ascii_lowercase()).map(|(at, _)| at).collect();
+    let changed = match random.u8(..6) {
+        0 => format!("{line}\n"),
+        1 => format!("{line} // {}", random.u8(..)),
+        2 => format!("/// {}\n{line}", random.u8(..)),
+        3 => format!("{line}\n{line}"),
+        4 if line.trim().is_empty() || line.starts_with("//") => String::new(),
+        _ if letters.is_empty() => line.to_owned(),
+        _ => {
+            let at = letters[random.usize(..letters.len())];
+            format!("{}{}{}", &line[..at], random.lowercase(), &line[at + 1..])
+        }
+    };
+    let mut out: Vec<&str> = lines;
+    out[at] = &changed;
+    out.join("\n") + "\n"
+}
+
+#[test]
+fn checked_again_is_as_anew() {
+    let seed = random::fresh_seed();
+    let mut random = Rng::with_seed(seed);
+    let config = Config::default();
+    let (mut edits, mut taken, mut policies) = (0, 0, 0);
+    for _ in 0..30 {
+        let sets = "let dns = udp/53, tcp/53\nlet office = 203.0.113.0/24\nlet web = pods { app = web }\n";
+        let user = "import \"sets.np\"\n\n/// Of web.\npolicy of-web for web in namespace shop {\n  allow ingress from \
+                    office on tcp/443\n  allow egress to 10.0.0.0/8 except 10.1.0.0/16 on dns\n}\n\npolicy other for \
+                    pods { tier = front } in all namespaces {\n  allow ingress from web in namespace shop\n}\n";
+        let mut texts: BTreeMap<String, String> =
+            [("sets.np", sets.to_owned()), ("user.np", user.to_owned())]
+                .map(|(name, text)| (name.to_owned(), text))
+                .into();
+        for name in ["a.np", "b.np"] {
+            texts.insert(name.to_owned(), random::program_with_tiers(&mut random, 8));
+        }
+        let first = texts.clone();
+        let known = |name: &String, text: &String| (name.clone(), Known::new(name, text.as_str().into()));
+        let mut open = Open(texts.iter().map(|(name, text)| known(name, text)).collect());
+        let roots: Vec<String> = texts.keys().cloned().collect();
+        let mut before: Option<Checked> = None;
+        for round in 0..40 {
+            let name = roots[random.usize(..roots.len())].clone();
+            let old = texts[&name].clone();
+            let text = match round % 10 {
+                9 => first[&name].clone(),
+                4 => edit(&mut random, &old, &first["user.np"]),
+                _ => small_edit(&mut random, &old),
+            };
+            let again = Known::again(&name, text.as_str().into(), &open.0[&name].parsed, &old);
+            open.0.insert(name.clone(), again);
+            texts.insert(name, text);
+            let again = check_with_targets(&open, &roots, &config, None, before.as_ref());
+            let anew = check(&open, &roots, &config, None);
+            let seen = |checked: &Checked| format!("{:#?}\n{:#?}", checked.report, checked.program);
+            assert!(seen(&again) == seen(&anew), "seed {seed}: {}\n--- not\n{}", seen(&again), seen(&anew));
+            let was = before.iter().flat_map(|before| &before.program.policies);
+            let was: Vec<*const npc_program::Policy> = was.map(std::sync::Arc::as_ptr).collect();
+            taken += again
+                .program
+                .policies
+                .iter()
+                .filter(|own| was.contains(&std::sync::Arc::as_ptr(own)))
+                .count();
+            policies += again.program.policies.len();
+            edits += 1;
+            before = Some(again);
+        }
+    }
+    // What is never taken over was not tried.
+    assert!(taken * 4 > policies, "{taken} of {policies}");
+    println!(
+        "checking: seed {seed}: {edits} edits, each checked again as anew; {taken} of {policies} policies were taken over"
     );
 }

@@ -84,12 +84,12 @@ fn tables_say_what_the_image_says() {
         let checked = Memory::one(&source).check(None);
         let mut program = checked.program.clone();
         for policy in &mut program.policies {
-            policy.audit = (random.u8(..4) == 0).then_some(policy.location);
+            Arc::make_mut(policy).audit = (random.u8(..4) == 0).then_some(policy.location);
         }
         let image = image(&program, checked.sources());
         // If audit policies were in force.
         let mut in_force = program.clone();
-        in_force.policies.iter_mut().for_each(|policy| policy.audit = None);
+        in_force.policies.iter_mut().for_each(|policy| Arc::make_mut(policy).audit = None);
         let cluster = cluster(seed * 17 + index, 40);
         let resolver = resolver(&image, &cluster, &[]);
         for _ in 0..300 {

@@ -71,7 +71,8 @@ impl<'a> Explainer<'a> {
                 None => Reason::Default,
             },
             Decision::Isolated { policies } => {
-                let isolating = policies.iter().filter_map(|at| Some((*at, self.program.policies.get(*at)?)));
+                let isolating =
+                    policies.iter().filter_map(|at| Some((*at, &**self.program.policies.get(*at)?)));
                 near = nearest(isolating, direction, connection).and_then(|near| {
                     let rule = self.rule(near.policy, near.rule)?;
                     Some(NearestRule { rule, lacks: near.lacks.iter().map(ToString::to_string).collect() })

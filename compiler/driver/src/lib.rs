@@ -20,7 +20,7 @@ mod validate;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
 pub use npc_import::{Import, import, rename};
-use npc_program::{Files, Loaded, Names, Program, Resolved, load, resolve};
+use npc_program::{Files, Kept, Loaded, Names, Program, Resolved, load, resolve};
 use npc_targets::{Options, Output, Target};
 
 use levels::Levels;
@@ -53,6 +53,7 @@ pub struct Checked {
     /// Everything that was found, sorted by place.
     pub report: Report,
     levels: Levels,
+    kept: Kept,
 }
 
 impl Checked {
@@ -80,8 +81,20 @@ impl Checked {
 
 /// Loads and checks a program: the files named and all that they import.
 pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Option<&Cluster>) -> Checked {
+    check_again(files, roots, config, cluster, None)
+}
+
+/// The same, where the program was checked before: what is as it was is taken over.
+fn check_again(
+    files: &impl Files,
+    roots: &[String],
+    config: &Config,
+    cluster: Option<&Cluster>,
+    before: Option<&Checked>,
+) -> Checked {
     let mut loaded = load(files, roots);
-    let Resolved { program, diagnostics: mut found, names } = resolve(&loaded);
+    let resolved = resolve(&loaded, before.map(|before| &before.kept));
+    let Resolved { program, diagnostics: mut found, names, kept } = resolved;
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
@@ -93,17 +106,19 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     let mut report = Report { diagnostics };
     levels.apply(&mut report);
     report.sort();
-    Checked { loaded, program, names, report, levels }
+    Checked { loaded, program, names, report, levels, kept }
 }
 
 /// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.
+/// Where it was checked before, what is as it was is taken over.
 pub fn check_with_targets(
     files: &impl Files,
     roots: &[String],
     config: &Config,
     cluster: Option<&Cluster>,
+    before: Option<&Checked>,
 ) -> Checked {
-    let mut checked = check(files, roots, config, cluster);
+    let mut checked = check_again(files, roots, config, cluster, before);
     checked.add_of_targets(&config.targets, &config.options, cluster);
     checked
 }

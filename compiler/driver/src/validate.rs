@@ -55,8 +55,12 @@ pub fn validate(
     // Only the plain NetworkPolicies are made for the namespaces of one cluster.
     let for_cluster = matches!(target, Target::NetworkPolicy | Target::ClusterNetworkPolicy);
     let namespaces = cluster.filter(|_| for_cluster).map(|cluster| cluster.namespaces.as_slice());
-    let carried: Vec<&Policy> =
-        program.policies.iter().filter(|policy| carries(target, options, policy)).collect();
+    let carried: Vec<&Policy> = program
+        .policies
+        .iter()
+        .map(|policy| &**policy)
+        .filter(|policy| carries(target, options, policy))
+        .collect();
     let known = carried.iter().filter(|policy| objects.contains_key(&*policy.name)).count();
     if known < objects.len() {
         return vec![fault(format!("target `{target}` wrote an object that no policy asks for"))];

@@ -128,7 +128,7 @@ impl Import {
     /// program's own: it is there to be asked, not to be compiled.
     #[must_use]
     pub fn into_program(self) -> Program {
-        let policies = self.policies.into_iter().map(|imported| imported.policy).collect();
+        let policies = self.policies.into_iter().map(|imported| imported.policy.into()).collect();
         Program { policies, ..Program::default() }
     }
 
@@ -270,7 +270,7 @@ impl Import {
 pub fn rename(program: &mut Program) {
     let names: Vec<Arc<str>> = program.policies.iter().map(|policy| Arc::clone(&policy.name)).collect();
     for (policy, name) in program.policies.iter_mut().zip(program_names(&names)) {
-        policy.name = name;
+        Arc::make_mut(policy).name = name;
     }
 }
 

@@ -11,8 +11,8 @@ use crate::values::port::Port;
 /// A program: all files that were compiled together.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
-    /// The policies, in the order of files and lines.
-    pub policies: Vec<Policy>,
+    /// The policies, in the order of files and lines. One that is as it was is the one that was.
+    pub policies: Vec<Arc<Policy>>,
     /// The tests.
     pub tests: Vec<Test>,
     /// The assertions.
@@ -55,7 +55,8 @@ pub struct Policy {
 impl Program {
     /// The policies that decide, which are all but audit policies, with their places.
     pub fn deciding(&self) -> impl Iterator<Item = (usize, &Policy)> + Clone {
-        self.policies.iter().enumerate().filter(|(_, policy)| policy.audit.is_none())
+        let all = self.policies.iter().map(|policy| &**policy).enumerate();
+        all.filter(|(_, policy)| policy.audit.is_none())
     }
 }
 

@@ -11,7 +11,7 @@
 //! }
 //!
 //! let loaded = load(&OneFile, &["policies.np".to_owned()]);
-//! let resolved = resolve(&loaded);
+//! let resolved = resolve(&loaded, None);
 //! assert!(resolved.diagnostics.is_empty());
 //! assert_eq!(&*resolved.program.policies[0].name, "db");
 //! ```
@@ -33,7 +33,7 @@ pub use ir::{
 };
 pub use load::{Files, Known, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
 pub use names::{Meaning, Names, Set, Value};
-pub use resolve::{Resolved, SETTINGS, Setting, resolve};
+pub use resolve::{Kept, Resolved, SETTINGS, Setting, resolve};
 pub use selector::{overlap, policies_overlap, scopes_overlap};
 
 use npc_diagnostics::Code;

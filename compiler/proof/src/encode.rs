@@ -24,7 +24,7 @@ pub(crate) fn sides<'p>(universe: &mut Universe, policies: impl Iterator<Item = 
 }
 
 pub(crate) fn program(universe: &mut Universe, program: &Program) -> Sides {
-    sides(universe, program.policies.iter())
+    sides(universe, program.policies.iter().map(|policy| &**policy))
 }
 
 /// Which end the subject is, and which the peer.

@@ -97,7 +97,7 @@ pub(crate) fn compile(
 ) -> (String, usize) {
     let plain = |policy: &&Policy| policy.audit.is_none() && policy.tier == Tier::Namespaced;
     let mut denials = Vec::new();
-    for policy in program.policies.iter().filter(plain) {
+    for policy in program.policies.iter().map(|policy| &**policy).filter(plain) {
         for direction in [Direction::Ingress, Direction::Egress] {
             denials.extend(denial(policy, direction, options, diagnostics));
         }
@@ -115,6 +115,7 @@ pub(crate) fn compile(
     let openings: Vec<(&Policy, &Rule, Vec<Block>)> = program
         .policies
         .iter()
+        .map(|policy| &**policy)
         .filter(plain)
         .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule, allowed(rule))))
         .filter(|(_, _, blocks)| !blocks.is_empty())

@@ -49,7 +49,7 @@ fn of_peer(places: Places<'_>, location: Location) -> Option<CallHierarchyItem> 
 
 /// The policy that an item stands for.
 fn policy<'p>(program: &'p Program, item: &CallHierarchyItem) -> Option<&'p Policy> {
-    program.policy_named(item.data.as_ref()?.as_str()?)
+    program.policy_named(item.data.as_ref()?.as_str()?).map(|policy| &**policy)
 }
 
 pub(crate) fn incoming(places: Places<'_>, item: &CallHierarchyItem) -> Vec<CallHierarchyIncomingCall> {

@@ -1,5 +1,7 @@
 //! `textDocument/hover`: what a set holds, what a policy means and becomes, what a code and a keyword mean.
 
+use std::sync::Arc;
+
 use npc_diagnostics::{Location, Span};
 use npc_program::{Policy, SETTINGS};
 use npc_syntax::{Object, Role};
@@ -99,7 +101,7 @@ fn set_parts(program: &Program, set: usize) -> Vec<String> {
     parts
 }
 
-fn policy_parts(program: &Program, policy: &Policy, docs: String) -> Vec<String> {
+fn policy_parts(program: &Program, policy: &Arc<Policy>, docs: String) -> Vec<String> {
     let mut parts = vec![program.sentence(policy)];
     if !docs.is_empty() {
         parts.push(docs);

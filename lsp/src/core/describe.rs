@@ -1,5 +1,7 @@
 //! What is at a place, in words: policies in one sentence, what sets hold, what keywords mean.
 
+use std::sync::Arc;
+
 use npc_diagnostics::{Diagnostic, Level, Location, Span};
 use npc_driver::draft;
 use npc_program::{Action, Direction, Policy, Rule, Set, Tier, Value};
@@ -142,7 +144,7 @@ impl Program {
     /// What a policy alone becomes. The target is the first that the configuration names and that can say it,
     /// or else the one for its tier.
     #[must_use]
-    pub fn yaml_of(&self, policy: &Policy) -> Option<(Target, String)> {
+    pub fn yaml_of(&self, policy: &Arc<Policy>) -> Option<(Target, String)> {
         let usual = match policy.tier {
             Tier::Namespaced => Target::Kyverno,
             Tier::Admin | Tier::Baseline => Target::ClusterNetworkPolicy,
@@ -177,12 +179,12 @@ impl Program {
     /// # Errors
     ///
     /// What the program's or the target's first error is.
-    pub fn compiled(&self, target: Target, policy: Option<&Policy>) -> Result<String, String> {
+    pub fn compiled(&self, target: Target, policy: Option<&Arc<Policy>>) -> Result<String, String> {
         let cluster = self.cluster.as_deref();
         let output = match policy {
             Some(policy) => {
                 let alone = npc_program::Program {
-                    policies: vec![policy.clone()],
+                    policies: vec![Arc::clone(policy)],
                     settings: self.checked.program.settings.clone(),
                     ..npc_program::Program::default()
                 };

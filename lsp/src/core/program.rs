@@ -167,7 +167,7 @@ impl Program {
 
     /// The policy whose item is at a place.
     #[must_use]
-    pub fn policy(&self, file: usize, offset: u32) -> Option<&Policy> {
+    pub fn policy(&self, file: usize, offset: u32) -> Option<&Arc<Policy>> {
         let id = self.files().get(file)?.id;
         let here = |place: Location| place.file == id && place.span.touches(offset);
         self.checked.program.policies.iter().find(|policy| here(policy.whole))
@@ -175,7 +175,7 @@ impl Program {
 
     /// The policy of a name.
     #[must_use]
-    pub fn policy_named(&self, name: &str) -> Option<&Policy> {
+    pub fn policy_named(&self, name: &str) -> Option<&Arc<Policy>> {
         self.checked.program.policies.iter().find(|policy| *policy.name == *name)
     }
 

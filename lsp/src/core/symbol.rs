@@ -284,7 +284,7 @@ impl Program {
         let edited = Edited { texts: self.edited(edits), files };
         let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
         let loaded = load(&edited, &roots);
-        let resolved = resolve(&loaded);
+        let resolved = resolve(&loaded, None);
         (loaded, resolved)
     }
 

@@ -179,9 +179,10 @@ impl Workspace {
         homes
     }
 
-    /// Checks a program, as `npc check` does.
+    /// Checks a program, as `npc check` does. Where it is known as it was `before`, what did not change since is
+    /// taken over.
     #[must_use]
-    pub fn check(&self, home: &Home) -> Program {
+    pub fn check(&self, home: &Home, before: Option<&Program>) -> Program {
         let folder = home.folder();
         let mut paths: Vec<PathBuf> = match home {
             Home::Folder(_) => self.disk.sources(folder).to_vec(),
@@ -200,7 +201,9 @@ impl Workspace {
         let files = self.files(folder);
         let (config, broken) = config(folder);
         let cluster = self.cluster();
-        let checked = npc_driver::check_with_targets(&files, &roots, &config, cluster.map(|own| &**own));
+        let before = before.map(|before| &before.checked);
+        let checked =
+            npc_driver::check_with_targets(&files, &roots, &config, cluster.map(|own| &**own), before);
         Program::new(home.clone(), checked, config, broken, cluster.cloned())
     }
 

@@ -80,9 +80,12 @@ impl Server {
             let next = {
                 let mut state = self.state();
                 let encoding = state.encoding;
-                state.next().map(|(home, edit)| (home, edit, state.workspace.clone(), encoding))
+                state.next().map(|(home, edit)| {
+                    let before = state.program(&home, true);
+                    (home, edit, state.workspace.clone(), encoding, before)
+                })
             };
-            let Some((home, edit, workspace, encoding)) = next else {
+            let Some((home, edit, workspace, encoding, before)) = next else {
                 self.tell().await;
                 self.changed.notified().await;
                 continue;
@@ -91,7 +94,7 @@ impl Server {
             let own = home.clone();
             let work = spawn_blocking(move || {
                 in_pool(|| {
-                    let program = workspace.check(&own);
+                    let program = workspace.check(&own, before.as_deref());
                     let found = diagnostics::of_program(Places { program: &program, encoding });
                     (program, found)
                 })
@@ -181,7 +184,7 @@ impl Server {
             };
             if let Some(workspace) = direct {
                 let home = home.clone();
-                let work = spawn_blocking(move || in_pool(|| Arc::new(workspace.check(&home))));
+                let work = spawn_blocking(move || in_pool(|| Arc::new(workspace.check(&home, None))));
                 return work.await.map_err(|_| Error::internal_error());
             }
             checked.await;

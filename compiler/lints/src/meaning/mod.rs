@@ -154,7 +154,7 @@ impl<'p> Overview<'p> {
     }
 
     pub(crate) fn policy(&self, index: usize) -> Option<&'p Policy> {
-        self.program.policies.get(index)
+        self.program.policies.get(index).map(|policy| &**policy)
     }
 
     /// The policies that decide, with their places, in shares for as many threads as there are.

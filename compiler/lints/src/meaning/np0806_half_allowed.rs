@@ -88,8 +88,8 @@ fn half<'p>(
     let far_policy = denying.or(isolating)?;
     let case = Case::of(subject, rule, peer)?;
     let connection = case.connection()?;
-    let beside =
-        Program { policies: judges.iter().map(|judge| (*judge).clone()).collect(), ..Program::default() };
+    let beside = other.policies.iter().filter_map(|index| overview.program.policies.get(*index).cloned());
+    let beside = Program { policies: beside.collect(), ..Program::default() };
     let (egress, ingress) = verdict(&beside, &connection).denied();
     let denied = if opposite == Direction::Egress { egress } else { ingress };
     if !denied {

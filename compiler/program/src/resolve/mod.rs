@@ -1,6 +1,7 @@
 //! From trees to a program: names resolved, sets typed, values checked.
 
 mod exceptions;
+mod kept;
 mod policy;
 mod scope;
 mod sets;
@@ -11,34 +12,35 @@ use std::sync::Arc;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span};
 use npc_syntax::ast::{Item, ItemKind, Word};
-use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::ir::{Policy, Program};
+use crate::ir::Program;
 use crate::load::Loaded;
 use crate::names::Names;
 use crate::values::label::KeysUsed;
 use sets::Sets;
 
+pub use kept::Kept;
 pub use settings::{SETTINGS, Setting};
 
 /// The codes of this module, by file.
 pub(crate) static CODES: [&[&Code]; 6] =
     [exceptions::CODES, policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
 
-/// Resolves the files of a program.
+/// Resolves the files of a program. Policies that stand where they stood `before`, and that were fine, are
+/// taken over: what comes out is the same.
 ///
 /// What is broken is left out of the program and told in the diagnostics; nothing that depends on
 /// it is told again.
 #[must_use]
-pub fn resolve(loaded: &Loaded) -> Resolved {
+pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     let mut cx = Context::new(&loaded.sources, MAX_SUGGESTIONS);
     let mut sets = Sets::collect(loaded, &mut cx);
     sets.evaluate(&mut cx);
     let sets = sets;
 
     let mut program = Program::default();
-    policies(loaded, &sets, &mut program, &mut cx);
+    let (kept, mut keys) = kept::policies(loaded, before, &sets, &mut program, &mut cx);
     let mut policy_names = policy::Names::default();
     let mut test_names = FxHashMap::default();
     for (index, file) in loaded.files.iter().enumerate() {
@@ -62,9 +64,10 @@ pub fn resolve(loaded: &Loaded) -> Resolved {
     let is_error = |diagnostic: &Diagnostic| diagnostic.level == Level::Error;
     if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {
         sets.unused(&mut cx);
-        cx.diagnostics.extend(cx.keys.misspelt());
+        keys.extend(KeysUsed::count(&cx.keys));
+        cx.diagnostics.extend(keys.misspelt());
     }
-    Resolved { program, diagnostics: cx.diagnostics, names: sets.into_names() }
+    Resolved { program, diagnostics: cx.diagnostics, names: sets.into_names(), kept }
 }
 
 /// What the files of a program say.
@@ -76,43 +79,8 @@ pub struct Resolved {
     pub diagnostics: Vec<Diagnostic>,
     /// The sets that it defines, which the program has in the places of their names.
     pub names: Names,
-}
-
-/// How many policies one thread resolves at a time.
-const SHARE: usize = 128;
-
-/// Resolves the policies of all files, which have nothing to do with one another, side by side.
-fn policies(loaded: &Loaded, sets: &Sets<'_>, program: &mut Program, cx: &mut Context<'_>) {
-    let all: Vec<(usize, FileId, &Item, &npc_syntax::ast::Policy)> = loaded
-        .files
-        .iter()
-        .enumerate()
-        .flat_map(|(index, file)| {
-            file.parsed.tree.items.iter().filter_map(move |item| match &item.kind {
-                ItemKind::Policy(policy) => Some((index, file.id, &**item, policy)),
-                _ => None,
-            })
-        })
-        .collect();
-    let shares: Vec<(Vec<Policy>, Context<'_>)> = all
-        .par_chunks(SHARE)
-        .enumerate()
-        .map(|(share, policies)| {
-            // The first shares only, so that what is told does not depend on the number of threads.
-            let mut cx = Context::new(&loaded.sources, if share < 4 { MAX_SUGGESTIONS } else { 0 });
-            let resolved = policies
-                .iter()
-                .filter_map(|(index, file, item, policy)| cx.policy(*file, item, policy, &sets.view(*index)))
-                .collect();
-            (resolved, cx)
-        })
-        .collect();
-    program.policies.reserve(all.len());
-    for (policies, share) in shares {
-        program.policies.extend(policies);
-        cx.diagnostics.extend(share.diagnostics);
-        cx.keys.extend(share.keys);
-    }
+    /// What may be taken over when the files are resolved again.
+    pub kept: Kept,
 }
 
 /// What every step of resolution needs.
@@ -122,8 +90,10 @@ struct Context<'a> {
     interned: FxHashSet<Arc<str>>,
     /// How many unknown names may still be compared with all others.
     suggestions: usize,
-    /// The keys of labels.
-    keys: KeysUsed,
+    /// The keys of labels, and where each stands.
+    keys: Vec<(Arc<str>, Location)>,
+    /// The sets that were looked up.
+    used: Vec<usize>,
 }
 
 /// How many unknown names of a program get a suggestion. Each is compared with every name there is;
@@ -137,7 +107,8 @@ impl<'a> Context<'a> {
             diagnostics: Vec::new(),
             interned: FxHashSet::default(),
             suggestions,
-            keys: KeysUsed::default(),
+            keys: Vec::new(),
+            used: Vec::new(),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Context<'_> {
         for (place, one) in tree.requirements.iter().enumerate() {
             let key = self.name(file, one.key);
             complete &= self.ok(check_key(&key, at(file, one.key.span))).is_some();
-            self.keys.add(&key, at(file, one.key.span));
+            self.keys.push((Arc::clone(&key), at(file, one.key.span)));
             let mut values = Vec::with_capacity(one.values.len());
             for word in &one.values {
                 let value = self.name(file, *word);

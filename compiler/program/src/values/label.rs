@@ -87,9 +87,18 @@ pub(crate) struct KeysUsed {
 const MAX_COMPARED: usize = 200;
 
 impl KeysUsed {
-    /// One use.
-    pub(crate) fn add(&mut self, key: &Arc<str>, location: Location) {
-        self.keys.entry(Arc::clone(key)).or_insert((0, location)).0 += 1;
+    /// Of uses in the order of files and lines.
+    pub(crate) fn count(uses: &[(Arc<str>, Location)]) -> Self {
+        let mut all = Self::default();
+        for (key, location) in uses {
+            match all.keys.get_mut(key) {
+                Some((count, _)) => *count += 1,
+                None => {
+                    all.keys.insert(Arc::clone(key), (1, *location));
+                }
+            }
+        }
+        all
     }
 
     /// The uses of another part of the program.

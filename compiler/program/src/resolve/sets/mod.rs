@@ -412,6 +412,11 @@ impl<'a> Sets<'a> {
     }
 
     /// What one file sees.
+    /// Something that was taken over uses some sets.
+    pub(super) fn mark_used(&self, sets: &[usize]) {
+        sets.iter().filter_map(|set| self.sets.get(*set)).for_each(Set::mark_used);
+    }
+
     /// Where the name of a policy stands.
     fn policy(&self, name: &str) -> Option<Location> {
         let names = self.policies.get_or_init(|| {

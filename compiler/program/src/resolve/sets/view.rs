@@ -50,6 +50,7 @@ impl<'s> View<'s, '_> {
             Some(Meaning::Set(index)) => match self.sets.sets.get(index) {
                 Some(set) => {
                     set.mark_used();
+                    cx.used.push(index);
                     match &set.state {
                         State::Done(value) => value,
                         _ => &Value::Broken,
