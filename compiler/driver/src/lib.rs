@@ -30,6 +30,7 @@ pub use ask::{Explainer, ask};
 pub use config::{Config, LintLevels};
 pub use diff::kind_text;
 pub use image::{image_traffic, image_verdict, node_pod};
+use npc_lints::{Before, Quiet};
 pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
 pub use page::reach_page;
@@ -54,6 +55,8 @@ pub struct Checked {
     pub report: Report,
     levels: Levels,
     kept: Kept,
+    /// Of which policies the lints told nothing, where they were asked.
+    quiet: Option<Quiet>,
 }
 
 impl Checked {
@@ -98,15 +101,17 @@ fn check_again(
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
-    if !broken {
-        lint(&program, config, Origin::Program, cluster, &mut diagnostics);
-    }
+    let quiet = (!broken).then(|| {
+        let before =
+            before.and_then(|own| Some(Before { program: &own.program, quiet: own.quiet.as_ref()? }));
+        lint(&program, config, Origin::Program, cluster, before, &mut diagnostics)
+    });
     let (levels, mut found) = Levels::new(&loaded, &config.lints);
     diagnostics.append(&mut found);
     let mut report = Report { diagnostics };
     levels.apply(&mut report);
     report.sort();
-    Checked { loaded, program, names, report, levels, kept }
+    Checked { loaded, program, names, report, levels, kept, quiet }
 }
 
 /// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.
@@ -128,10 +133,11 @@ fn lint(
     config: &Config,
     origin: Origin,
     cluster: Option<&Cluster>,
+    before: Option<Before<'_>>,
     diagnostics: &mut Vec<Diagnostic>,
-) {
+) -> Quiet {
     let pod_blocks = config.options.pod_blocks.blocks();
-    let overview = npc_lints::Overview::new(program, pod_blocks);
+    let overview = npc_lints::Overview::new(program, pod_blocks, before);
     diagnostics.extend(npc_lints::meaning(&overview));
     if let Some(cni) = &config.cni {
         diagnostics.extend(npc_lints::portability(&overview, cni, origin, cluster));
@@ -139,6 +145,7 @@ fn lint(
     if let Some(cluster) = cluster {
         diagnostics.extend(npc_lints::cluster(program, cluster, pod_blocks));
     }
+    overview.into_quiet()
 }
 
 /// Checks policies that were read from manifests: what reading them found, and what they mean. Repairs
@@ -157,7 +164,7 @@ pub fn check_manifests(
             let places: Vec<_> = left_out.filter_map(Diagnostic::location).collect();
             diagnostics.extend(npc_lints::left_out_rules(cni, places.into_iter()));
         }
-        lint(program, config, Origin::Manifests, cluster, &mut diagnostics);
+        lint(program, config, Origin::Manifests, cluster, None, &mut diagnostics);
     }
     for diagnostic in &mut diagnostics {
         diagnostic.fixes.clear();

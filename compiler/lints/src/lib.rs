@@ -15,7 +15,7 @@ use meaning::{
     np0808_pods_by_address,
 };
 
-pub use meaning::Overview;
+pub use meaning::{Before, Overview, Quiet};
 pub use portability::{Cni, Network, Origin, left_out_rules, portability};
 
 /// Runs the lints on what a program means in every cluster.

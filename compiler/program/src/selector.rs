@@ -85,8 +85,25 @@ fn together(requirements: &[&Requirement]) -> bool {
 /// Whether some pod of some cluster is selected by both.
 #[must_use]
 pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
+    if are_named_apart(&a.scope, &b.scope) {
+        return false;
+    }
     let pods: Vec<&Requirement> = a.selector.requirements.iter().chain(&b.selector.requirements).collect();
     together(&pods) && scopes_overlap(&[&a.scope, &b.scope])
+}
+
+/// Whether two scopes name other namespaces, as can be seen at once: so it is with most.
+fn are_named_apart(a: &Scope, b: &Scope) -> bool {
+    fn name(scope: &Scope) -> Option<&str> {
+        match &scope.base {
+            ScopeBase::Names(names) => match names.as_slice() {
+                [one] => Some(&**one).filter(|one| !one.contains(['*', '?'])),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+    name(a).zip(name(b)).is_some_and(|(a, b)| a != b)
 }
 
 /// Whether some pod of some cluster is selected by both policies.

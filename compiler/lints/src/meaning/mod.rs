@@ -11,7 +11,9 @@ pub(crate) mod np0805_no_dns;
 pub(crate) mod np0806_half_allowed;
 pub(crate) mod np0807_one_family;
 pub(crate) mod np0808_pods_by_address;
+mod quiet;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use npc_model::{Subjects, Terms};
@@ -22,6 +24,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 pub(crate) use example::{Example, Home};
+pub use quiet::{Before, Quiet};
 
 /// A program, with its policies found by the pods that they select. Pods have addresses in some blocks
 /// only, where those are known.
@@ -38,6 +41,12 @@ pub struct Overview<'p> {
     /// Of each peer's term that means the same pods for every subject, by its place in memory, a pod that
     /// it selects.
     peers: FxHashMap<usize, OnceLock<Arc<Known<'p>>>>,
+    /// Of each policy, whether nothing can be told of it.
+    quiet: Vec<bool>,
+    /// Of each policy, whether something was found of it.
+    found: Vec<AtomicBool>,
+    /// Whether all pairs of denials and other policies are looked at.
+    pub(crate) all_pairs: bool,
 }
 
 /// A pod that a term selects, where the first attempt finds one, and the policies that select it.
@@ -57,9 +66,11 @@ pub(crate) struct Deciders<'p> {
 }
 
 impl<'p> Overview<'p> {
-    /// Of a program, and the blocks that pods have their addresses from; none where any may be.
+    /// Of a program, and the blocks that pods have their addresses from; none where any may be. What it was
+    /// before may spare much work.
     #[must_use]
-    pub fn new(program: &'p Program, pod_blocks: &'p [IpNet]) -> Self {
+    pub fn new(program: &'p Program, pod_blocks: &'p [IpNet], before: Option<Before<'_>>) -> Self {
+        let all_pairs = np0804_denial_undone::all_pairs(program);
         let mut terms = Terms::default();
         let mut subjects = Subjects::default();
         for (index, policy) in program.deciding() {
@@ -82,7 +93,37 @@ impl<'p> Overview<'p> {
                 _ => None,
             })
             .collect();
-        Self { program, pod_blocks, terms, subjects, passes, first, peers }
+        Self {
+            program,
+            pod_blocks,
+            terms,
+            subjects,
+            passes,
+            first,
+            peers,
+            quiet: quiet::quiet(program, pod_blocks, all_pairs, before),
+            found: program.policies.iter().map(|_| AtomicBool::new(false)).collect(),
+            all_pairs,
+        }
+    }
+
+    /// Of which policies nothing was found, once all were looked at.
+    #[must_use]
+    pub fn into_quiet(self) -> Quiet {
+        let quiet = self.found.into_iter().map(|found| !found.into_inner()).collect();
+        Quiet::new(quiet, self.pod_blocks, self.all_pairs)
+    }
+
+    /// Whether something may be told of a policy.
+    pub(crate) fn may_tell(&self, policy: usize) -> bool {
+        self.quiet.get(policy) != Some(&true)
+    }
+
+    /// Something was found of a policy.
+    pub(crate) fn mark(&self, policy: usize) {
+        if let Some(found) = self.found.get(policy) {
+            found.store(true, Relaxed);
+        }
     }
 
     /// A pod of a policy's first subject.
@@ -157,18 +198,24 @@ impl<'p> Overview<'p> {
         self.program.policies.get(index).map(|policy| &**policy)
     }
 
-    /// The policies that decide, with their places, in shares for as many threads as there are.
+    /// The policies that decide and that something may be told of, with their places, in shares for as many
+    /// threads as there are. Marks those of which something is found.
     pub(crate) fn each<T: Send>(
         &self,
         look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
     ) -> Vec<T> {
-        let policies: Vec<(usize, &'p Policy)> = self.program.deciding().collect();
+        let policies: Vec<(usize, &'p Policy)> =
+            self.program.deciding().filter(|(index, _)| self.may_tell(*index)).collect();
         let shares: Vec<Vec<T>> = policies
             .par_chunks(256)
             .map(|share| {
                 let mut found = Vec::new();
                 for (index, policy) in share {
+                    let before = found.len();
                     look(*index, policy, &mut found);
+                    if found.len() > before {
+                        self.mark(*index);
+                    }
                 }
                 found
             })

@@ -1,11 +1,12 @@
 //! What one policy leaves out and another allows.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, Location};
 use npc_model::verdict;
 use npc_program::values::address::Block;
-use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Rule, Tier, policies_overlap};
+use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Program, Rule, Tier, policies_overlap};
 use npc_proof::{Fact, Witness};
 use rayon::prelude::*;
 
@@ -59,21 +60,17 @@ struct Denial<'p> {
 }
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    let denials: Vec<Denial<'_>> = denials(overview);
+    let all = denials(overview.program).filter(|denial| overview.may_tell(denial.index));
+    let denials: Vec<Denial<'_>> = all.collect();
     if denials.is_empty() {
         return Vec::new();
     }
     // The rules that allow addresses, by what they may undo.
-    let allows: Vec<(usize, &Policy, &Rule)> = rules(overview)
-        .filter(|(_, _, rule)| {
-            rule.action == Action::Allow && rule.peers.iter().any(|peer| !matches!(peer, Peer::Pods(_)))
-        })
-        .collect();
-    let isolating: Vec<(usize, &Policy)> =
-        overview.program.deciding().filter(|(_, policy)| policy.tier == Tier::Namespaced).collect();
-    let whole = denials.len() * allows.len().max(isolating.len()) <= MOST_PAIRS;
-    let one = |denial: &Denial<'_>| {
-        let near: Option<Vec<usize>> = (!whole).then(|| {
+    let allows: Vec<(usize, &Policy, &Rule)> =
+        rules(overview.program).filter(|(_, _, rule)| allows_addresses(rule)).collect();
+    let isolating: Vec<(usize, &Policy)> = isolating(overview.program).collect();
+    let look = |denial: &Denial<'_>| {
+        let near: Option<Vec<usize>> = (!overview.all_pairs).then(|| {
             let rest = denial.policy.subjects.iter().skip(1);
             let examples = rest.filter_map(|term| super::Example::of(term, None));
             let mut near = overview.first(denial.index).policies.clone();
@@ -93,6 +90,13 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             .filter(|(index, _)| denial.open && *index != denial.index)
             .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
         opened.map(|(policy, witness)| told_opened(denial, policy, &witness))
+    };
+    let one = |denial: &Denial<'_>| {
+        let found = look(denial);
+        if found.is_some() {
+            overview.mark(denial.index);
+        }
+        found
     };
     let shares: Vec<Vec<Diagnostic>> =
         denials.par_chunks(SHARE).map(|share| share.iter().filter_map(one).collect()).collect();
@@ -115,45 +119,52 @@ fn of_near<'l, T>(
     }
 }
 
-fn rules<'p>(overview: &Overview<'p>) -> impl Iterator<Item = (usize, &'p Policy, &'p Rule)> {
-    overview
-        .program
-        .deciding()
-        .flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)))
+/// Whether all pairs of denials and others are looked at, and not those for the same example only.
+pub(super) fn all_pairs(program: &Program) -> bool {
+    let allows = rules(program).filter(|(_, _, rule)| allows_addresses(rule)).count();
+    denials(program).count() * allows.max(isolating(program).count()) <= MOST_PAIRS
 }
 
-fn denials<'p>(overview: &Overview<'p>) -> Vec<Denial<'p>> {
-    let mut denials = Vec::new();
-    for (index, policy, rule) in rules(overview) {
-        if policy.tier != Tier::Namespaced {
-            continue;
+fn allows_addresses(rule: &Rule) -> bool {
+    rule.action == Action::Allow && rule.peers.iter().any(|peer| !matches!(peer, Peer::Pods(_)))
+}
+
+fn isolating(program: &Program) -> impl Iterator<Item = (usize, &Policy)> {
+    program.deciding().filter(|(_, policy)| policy.tier == Tier::Namespaced)
+}
+
+fn rules(program: &Program) -> impl Iterator<Item = (usize, &Policy, &Rule)> {
+    program.deciding().flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)))
+}
+
+fn denials(program: &Program) -> impl Iterator<Item = Denial<'_>> {
+    let plain = rules(program).filter(|(_, policy, _)| policy.tier == Tier::Namespaced);
+    plain.flat_map(|(index, policy, rule)| {
+        rule.peers.iter().filter_map(move |peer| denial(index, policy, rule, peer))
+    })
+}
+
+/// What a peer of a rule leaves out, where that is something.
+fn denial<'p>(index: usize, policy: &'p Policy, rule: &'p Rule, peer: &Peer) -> Option<Denial<'p>> {
+    let (except, location, everything): (Cow<'_, [Block]>, _, _) = match peer {
+        Peer::Pods(_) => return None,
+        Peer::Anywhere { except, location } => (except.into(), *location, true),
+        Peer::Block(term) => {
+            let except: Vec<Block> = term.block.except.iter().map(|net| Block::from(*net)).collect();
+            (except.into(), term.location, term.block.net.prefix_len() == 0)
         }
-        for peer in &rule.peers {
-            let (except, location, everything) = match peer {
-                Peer::Anywhere { except, location } => (except.clone(), *location, true),
-                Peer::Block(term) => (
-                    term.block.except.iter().map(|net| Block::from(*net)).collect(),
-                    term.location,
-                    term.block.net.prefix_len() == 0,
-                ),
-                Peer::Pods(_) => continue,
-            };
-            // What another peer of the rule names is not left out.
-            let named = |block: &Block| {
-                rule.peers.iter().any(|other| match other {
-                    Peer::Block(term) => inside(block, &term.block),
-                    Peer::Anywhere { except, .. } => except.is_empty(),
-                    Peer::Pods(_) => false,
-                })
-            };
-            let except: Vec<Block> = except.into_iter().filter(|block| !named(block)).collect();
-            if !except.is_empty() {
-                let open = everything && rule.ports.is_empty();
-                denials.push(Denial { index, policy, rule, except, location, open });
-            }
-        }
-    }
-    denials
+    };
+    // What another peer of the rule names is not left out.
+    let named = |block: &&Block| {
+        rule.peers.iter().any(|other| match other {
+            Peer::Block(term) => inside(block, &term.block),
+            Peer::Anywhere { except, .. } => except.is_empty(),
+            Peer::Pods(_) => false,
+        })
+    };
+    let except: Vec<Block> = except.iter().filter(|block| !named(block)).cloned().collect();
+    let open = everything && rule.ports.is_empty();
+    (!except.is_empty()).then_some(Denial { index, policy, rule, except, location, open })
 }
 
 /// Whether all of a block is in another, of which nothing of it is left out.
@@ -225,7 +236,7 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
         return None;
     }
     // A policy that says the same is not stricter.
-    let others: Vec<Fact<'_>> = rules(overview)
+    let others: Vec<Fact<'_>> = rules(overview.program)
         .filter(|(other, of, rule)| {
             rule.direction == direction
                 && of.tier == Tier::Namespaced

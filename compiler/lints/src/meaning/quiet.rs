@@ -1,0 +1,118 @@
+//! Policies of which nothing was told, and of which nothing can be told now.
+//!
+//! What is told of a policy depends on it, on the policies that may select the same pods, and on those that may
+//! select the pods that it names; and on the tiers above and below. So where one plain policy changed, only
+//! those that it may have to do with, before or now, are looked at again.
+
+use std::sync::Arc;
+
+use npc_program::values::address::IpNet;
+use npc_program::{Peer, PodTerm, Policy, Program, Rule, Tier, overlap, policies_overlap};
+
+/// What was found when a program was looked at: which of its policies nothing was told of.
+#[derive(Debug)]
+pub struct Quiet {
+    policies: Vec<bool>,
+    pod_blocks: Vec<IpNet>,
+    /// Whether all pairs of denials and other policies were looked at.
+    all_pairs: bool,
+}
+
+/// A program as it was, and what was found then.
+#[derive(Clone, Copy)]
+pub struct Before<'b> {
+    /// The program.
+    pub program: &'b Program,
+    /// What was found.
+    pub quiet: &'b Quiet,
+}
+
+/// Where more policies than this changed, all are looked at.
+const MOST_CHANGED: usize = 8;
+
+impl Quiet {
+    pub(super) fn new(policies: Vec<bool>, pod_blocks: &[IpNet], all_pairs: bool) -> Self {
+        Self { policies, pod_blocks: pod_blocks.to_vec(), all_pairs }
+    }
+}
+
+/// Of each policy, whether nothing can be told of it.
+pub(super) fn quiet(
+    program: &Program,
+    pod_blocks: &[IpNet],
+    all_pairs: bool,
+    before: Option<Before<'_>>,
+) -> Vec<bool> {
+    known(program, pod_blocks, all_pairs, before).unwrap_or_else(|| vec![false; program.policies.len()])
+}
+
+fn known(
+    program: &Program,
+    pod_blocks: &[IpNet],
+    all_pairs: bool,
+    before: Option<Before<'_>>,
+) -> Option<Vec<bool>> {
+    let Before { program: old, quiet } = before?;
+    if quiet.pod_blocks != pod_blocks || quiet.all_pairs != all_pairs {
+        return None;
+    }
+    let (was, now) = (old.policies.as_slice(), program.policies.as_slice());
+    let head = was.iter().zip(now).take_while(|(one, other)| same(one, other)).count();
+    let rest = was.len().min(now.len()) - head;
+    let pairs = was.iter().rev().zip(now.iter().rev()).take(rest);
+    let tail = pairs.take_while(|(one, other)| same(one, other)).count();
+    let changed =
+        |policies: &'_ [Arc<Policy>]| policies.get(head..policies.len() - tail).unwrap_or_default().to_vec();
+    let changed: Vec<Arc<Policy>> = [changed(was), changed(now)].concat();
+    if changed.len() > MOST_CHANGED || changed.iter().any(|policy| policy.tier != Tier::Namespaced) {
+        return None;
+    }
+    let concerned = |policy: &Policy| changed.iter().any(|changed| concerns(changed, policy));
+    let behind = now.len() - tail;
+    let quiet_before = |at: usize| {
+        let place = if at < head { Some(at) } else { (at >= behind).then(|| at + was.len() - now.len()) };
+        place.is_some_and(|place| quiet.policies.get(place) == Some(&true))
+    };
+    Some(now.iter().enumerate().map(|(at, policy)| quiet_before(at) && !concerned(policy)).collect())
+}
+
+/// Whether what is told of a policy may depend on a plain policy.
+fn concerns(changed: &Policy, policy: &Policy) -> bool {
+    policies_overlap(changed, policy)
+        || policy.rules.iter().flat_map(|rule| &rule.peers).any(|peer| match peer {
+            Peer::Pods(term) => changed.subjects.iter().any(|subject| overlap(subject, term)),
+            Peer::Anywhere { .. } | Peer::Block(_) => false,
+        })
+}
+
+/// Whether two policies say the same, whatever they are called and wherever they stand.
+fn same(one: &Arc<Policy>, other: &Arc<Policy>) -> bool {
+    Arc::ptr_eq(one, other) || {
+        let said = |policy: &Policy| {
+            let isolated = (policy.isolate.ingress.is_some(), policy.isolate.egress.is_some());
+            (policy.tier, policy.priority, policy.audit.is_some(), isolated)
+        };
+        said(one) == said(other)
+            && one.subjects.len() == other.subjects.len()
+            && one.subjects.iter().zip(&other.subjects).all(|(one, other)| same_pods(one, other))
+            && one.rules.len() == other.rules.len()
+            && one.rules.iter().zip(&other.rules).all(|(one, other)| same_rule(one, other))
+    }
+}
+
+fn same_pods(one: &PodTerm, other: &PodTerm) -> bool {
+    one.selector == other.selector && one.scope == other.scope
+}
+
+fn same_rule(one: &Rule, other: &Rule) -> bool {
+    (one.action, one.direction, one.log.is_some()) == (other.action, other.direction, other.log.is_some())
+        && one.ports.len() == other.ports.len()
+        && one.ports.iter().zip(&other.ports).all(|(one, other)| one.port == other.port)
+        && one.peers.len() == other.peers.len()
+        && one.peers.iter().zip(&other.peers).all(|(one, other)| match (one, other) {
+            (Peer::Anywhere { except: one, .. }, Peer::Anywhere { except: other, .. }) => one == other,
+            (Peer::Pods(one), Peer::Pods(other)) => Arc::ptr_eq(one, other) || same_pods(one, other),
+            (Peer::Block(one), Peer::Block(other)) => one.block == other.block,
+            (Peer::Anywhere { .. } | Peer::Pods(_) | Peer::Block(_), _) => false,
+        })
+}
