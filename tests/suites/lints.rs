@@ -9,12 +9,13 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_diagnostics::Diagnostic;
 use npc_model::{Connection, Endpoint, Traffic, verdict};
 use npc_program::values::port::Protocol;
-use npc_program::{Direction, Peer, Program, Tier};
+use npc_program::{Direction, Peer, Policy, Program, Tier};
 use npc_proof::difference;
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
@@ -27,7 +28,7 @@ fn without(program: &Program, found: &Diagnostic) -> Program {
         program.policies.len() + program.policies.iter().map(|policy| policy.rules.len()).sum::<usize>();
     program.policies.retain(|policy| policy.location != at);
     for policy in &mut program.policies {
-        policy.rules.retain(|rule| rule.location != at);
+        Arc::make_mut(policy).rules.retain(|rule| rule.location != at);
     }
     let after =
         program.policies.len() + program.policies.iter().map(|policy| policy.rules.len()).sum::<usize>();
@@ -74,9 +75,9 @@ fn what_is_told_is_so() {
                             if peers.is_empty() {
                                 continue;
                             }
-                            let mut only = policy.clone();
+                            let mut only = Policy::clone(policy);
                             only.rules = vec![npc_program::Rule { peers, ..rule.clone() }];
-                            let only = Program { policies: vec![only], ..Program::default() };
+                            let only = Program { policies: vec![only.into()], ..Program::default() };
                             let through = passes(&checked.program, &only, rule.direction, &cluster);
                             assert!(!through, "{one:#?}\n{source}");
                         }
@@ -97,7 +98,7 @@ fn what_is_told_is_so() {
             for rule in &policy.rules {
                 let mut less = checked.program.clone();
                 for policy in &mut less.policies {
-                    policy.rules.retain(|other| other.location != rule.location);
+                    Arc::make_mut(policy).rules.retain(|other| other.location != rule.location);
                 }
                 if difference(&checked.program, &less, &[]).unwrap().is_none() {
                     all_idle += 1;

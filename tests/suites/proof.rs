@@ -229,12 +229,15 @@ fn speaks_of(program: &Program, index: usize) -> Program {
     let everyone =
         Memory::one("policy e for all pods in all namespaces { isolate egress }").check(None).program;
     let mut policies = everyone.policies;
-    policies.push(policy(
-        Tier::Namespaced,
-        assertion.sources.clone(),
-        vec![rule],
-        Isolation { ingress: None, egress: None },
-    ));
+    policies.push(
+        policy(
+            Tier::Namespaced,
+            assertion.sources.clone(),
+            vec![rule],
+            Isolation { ingress: None, egress: None },
+        )
+        .into(),
+    );
     Program { policies, ..Program::default() }
 }
 

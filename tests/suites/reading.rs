@@ -150,7 +150,7 @@ fn rule(random: &mut Rng, tier: &str) -> String {
     let action = if tier.is_empty() { "allow" } else { ["allow", "deny"][random.usize(..2)] };
     match random.u8(..6) {
         0 if tier.is_empty() => format!("  isolate {way}"),
-        0 | 1 | 2 => format!("  {action} {way} {word} {}{ports}", pods(random)),
+        0..=2 => format!("  {action} {way} {word} {}{ports}", pods(random)),
         3 => format!("  {action} {way} {word} pods {{ app = b }}{ports}"),
         _ => format!("  {action} {way} {word} {}{ports}", blocks[random.usize(..blocks.len())]),
     }

@@ -85,7 +85,7 @@ fn together(requirements: &[&Requirement]) -> bool {
 /// Whether some pod of some cluster is selected by both.
 #[must_use]
 pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
-    if are_named_apart(&a.scope, &b.scope) {
+    if are_named_apart(&a.scope, &b.scope) || are_labelled_apart(&a.selector, &b.selector) {
         return false;
     }
     let pods: Vec<&Requirement> = a.selector.requirements.iter().chain(&b.selector.requirements).collect();
@@ -104,6 +104,15 @@ fn are_named_apart(a: &Scope, b: &Scope) -> bool {
         }
     }
     name(a).zip(name(b)).is_some_and(|(a, b)| a != b)
+}
+
+/// Whether two selectors ask a label to have other values, as can be seen at once.
+fn are_labelled_apart(a: &Selector, b: &Selector) -> bool {
+    let listed = |one: &&Requirement| one.operator == Operator::In;
+    a.requirements.iter().filter(listed).any(|one| {
+        let others = b.requirements.iter().filter(listed).filter(|other| other.key == one.key);
+        others.into_iter().any(|other| !one.values.iter().any(|value| other.values.contains(value)))
+    })
 }
 
 /// Whether some pod of some cluster is selected by both policies.

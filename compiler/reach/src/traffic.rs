@@ -137,7 +137,7 @@ fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool
     // Where ranges begin and where they have ended, by turns. Between two such places nothing changes.
     let turn = |ranges: &[(u16, u16)], at: usize| {
         let (first, last) = ranges.get(at / 2)?;
-        Some(if at % 2 == 0 { u32::from(*first) } else { u32::from(*last) + 1 })
+        Some(if at.is_multiple_of(2) { u32::from(*first) } else { u32::from(*last) + 1 })
     };
     let (mut in_a, mut in_b, mut from, mut out) = (0, 0, None, Vec::new());
     loop {

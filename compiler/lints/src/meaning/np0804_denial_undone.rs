@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, Location};
 use npc_model::verdict;
-use npc_program::values::address::Block;
+use npc_program::values::address::{Block, IpNet};
 use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Program, Rule, Tier, policies_overlap};
 use npc_proof::{Fact, Witness};
 use rayon::prelude::*;
@@ -60,8 +60,10 @@ struct Denial<'p> {
 }
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    let all = denials(overview.program).filter(|denial| overview.may_tell(denial.index));
-    let denials: Vec<Denial<'_>> = all.collect();
+    let denials: Vec<Denial<'_>> = denying(overview.program)
+        .filter(|(index, ..)| overview.may_tell(*index))
+        .filter_map(|(index, policy, rule, peer)| denial(index, policy, rule, peer))
+        .collect();
     if denials.is_empty() {
         return Vec::new();
     }
@@ -122,7 +124,8 @@ fn of_near<'l, T>(
 /// Whether all pairs of denials and others are looked at, and not those for the same example only.
 pub(super) fn all_pairs(program: &Program) -> bool {
     let allows = rules(program).filter(|(_, _, rule)| allows_addresses(rule)).count();
-    denials(program).count() * allows.max(isolating(program).count()) <= MOST_PAIRS
+    let denials = denying(program).filter(|(_, _, rule, peer)| left_out(rule, peer).next().is_some()).count();
+    denials * allows.max(isolating(program).count()) <= MOST_PAIRS
 }
 
 fn allows_addresses(rule: &Rule) -> bool {
@@ -137,32 +140,39 @@ fn rules(program: &Program) -> impl Iterator<Item = (usize, &Policy, &Rule)> {
     program.deciding().flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)))
 }
 
-fn denials(program: &Program) -> impl Iterator<Item = Denial<'_>> {
+/// The peers that may leave something out.
+fn denying(program: &Program) -> impl Iterator<Item = (usize, &Policy, &Rule, &Peer)> {
     let plain = rules(program).filter(|(_, policy, _)| policy.tier == Tier::Namespaced);
-    plain.flat_map(|(index, policy, rule)| {
-        rule.peers.iter().filter_map(move |peer| denial(index, policy, rule, peer))
-    })
+    plain.flat_map(|(index, policy, rule)| rule.peers.iter().map(move |peer| (index, policy, rule, peer)))
 }
 
-/// What a peer of a rule leaves out, where that is something.
-fn denial<'p>(index: usize, policy: &'p Policy, rule: &'p Rule, peer: &Peer) -> Option<Denial<'p>> {
-    let (except, location, everything): (Cow<'_, [Block]>, _, _) = match peer {
-        Peer::Pods(_) => return None,
-        Peer::Anywhere { except, location } => (except.into(), *location, true),
-        Peer::Block(term) => {
-            let except: Vec<Block> = term.block.except.iter().map(|net| Block::from(*net)).collect();
-            (except.into(), term.location, term.block.net.prefix_len() == 0)
-        }
+/// What a peer of a rule leaves out. What another peer of the rule names is not left out.
+fn left_out<'r>(rule: &'r Rule, peer: &'r Peer) -> impl Iterator<Item = Cow<'r, Block>> {
+    let (all, nets): (&[Block], &[IpNet]) = match peer {
+        Peer::Pods(_) => (&[], &[]),
+        Peer::Anywhere { except, .. } => (except, &[]),
+        Peer::Block(term) => (&[], &term.block.except),
     };
-    // What another peer of the rule names is not left out.
-    let named = |block: &&Block| {
+    let all = all.iter().map(Cow::Borrowed);
+    let named = |block: &Block| {
         rule.peers.iter().any(|other| match other {
             Peer::Block(term) => inside(block, &term.block),
             Peer::Anywhere { except, .. } => except.is_empty(),
             Peer::Pods(_) => false,
         })
     };
-    let except: Vec<Block> = except.iter().filter(|block| !named(block)).cloned().collect();
+    let nets = nets.iter().map(|net| Cow::Owned(Block::from(*net)));
+    all.chain(nets).filter(move |block| !named(block))
+}
+
+/// What a peer of a rule leaves out, where that is something.
+fn denial<'p>(index: usize, policy: &'p Policy, rule: &'p Rule, peer: &Peer) -> Option<Denial<'p>> {
+    let (location, everything) = match peer {
+        Peer::Pods(_) => return None,
+        Peer::Anywhere { location, .. } => (*location, true),
+        Peer::Block(term) => (term.location, term.block.net.prefix_len() == 0),
+    };
+    let except: Vec<Block> = left_out(rule, peer).map(Cow::into_owned).collect();
     let open = everything && rule.ports.is_empty();
     (!except.is_empty()).then_some(Denial { index, policy, rule, except, location, open })
 }
