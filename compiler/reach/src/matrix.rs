@@ -7,6 +7,7 @@ use npc_model::{AddressSets, Classes, Endpoint, Evaluator, Family, number};
 use npc_program::{Direction, Program};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::crossing::{Cell, cells};
 use crate::describe::{Census, Members, outside_members, pods_members};
@@ -81,7 +82,7 @@ impl<'c> Reach<'c> {
         let is_outside =
             |index: u32| groups.list.get(index as usize).is_none_or(|group| group.pods.is_empty());
         let mut partition = Partition::new((0..).zip(&groups.list).map(|(index, group)| {
-            let rows: Vec<_> = families.iter().map(|family| family.of_group(index)).collect();
+            let rows: SmallVec<[_; 2]> = families.iter().map(|family| family.of_group(index)).collect();
             (is_outside(index), group.lies.map(|lies| lies == Lies::Nowhere), rows)
         }));
         for family in &families {

@@ -63,6 +63,9 @@ struct State {
     allowed: SetId,
 }
 
+/// Groups of which the same was said: they are apart, and mostly few.
+type States<S> = SmallVec<[(State, S); 4]>;
+
 impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
     pub(crate) fn new(
         evaluator: &'e Evaluator<'a>,
@@ -167,7 +170,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
 
     fn compute(&self, sets: &mut Sets, group: &Group, direction: Direction, sides: Sides) -> Row<S> {
         let start = State { open: Sets::ALL, passed: Sets::NONE, allowed: Sets::NONE };
-        let mut states = vec![(start, self.all.clone())];
+        let mut states: States<S> = smallvec![(start, self.all.clone())];
         let rules = |tier: usize| {
             let rules = self.evaluator.tier(tier).map_or(&[][..], |tier| &tier.rules);
             rules.iter().filter_map(|place| Some((*place, self.evaluator.rule(*place)?)))
@@ -208,7 +211,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
     fn apply(
         &self,
         sets: &mut Sets,
-        states: &mut Vec<(State, S)>,
+        states: &mut States<S>,
         group: &Group,
         direction: Direction,
         place: usize,
@@ -221,9 +224,13 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         for (ports, groups) in self.ports(sets, group, direction, place, rule, named) {
             let before = std::mem::take(states);
             for (state, mut old) in before {
-                let hit = sets.apply(Operation::And, state.open, ports);
-                let both = if hit == Sets::NONE { S::default() } else { old.and(&groups) };
+                let both = if state.open == Sets::NONE { S::default() } else { old.and(&groups) };
                 if both.is_empty() {
+                    add(states, state, old);
+                    continue;
+                }
+                let hit = sets.apply(Operation::And, state.open, ports);
+                if hit == Sets::NONE {
                     add(states, state, old);
                     continue;
                 }
@@ -331,14 +338,14 @@ pub(crate) fn ports_of(evaluator: &Evaluator<'_>, sets: &mut Sets) -> Vec<Option
 }
 
 /// Puts groups with those that are in the same state.
-fn add<S: GroupSet>(states: &mut Vec<(State, S)>, state: State, groups: S) {
+fn add<S: GroupSet>(states: &mut States<S>, state: State, groups: S) {
     match states.iter_mut().find(|(known, _)| *known == state) {
         Some((_, all)) => all.add(&groups),
         None => states.push((state, groups)),
     }
 }
 
-fn step<S: GroupSet>(states: &mut Vec<(State, S)>, mut next: impl FnMut(State) -> State) {
+fn step<S: GroupSet>(states: &mut States<S>, mut next: impl FnMut(State) -> State) {
     for (state, groups) in std::mem::take(states) {
         add(states, next(state), groups);
     }
