@@ -2,7 +2,7 @@
 //! program says would be otherwise, it is not.
 
 use npc_diagnostics::{FileId, Level, Location, Span};
-use npc_program::{Files, Peer, PodTerm, PortTerm};
+use npc_program::{Files, Same as _};
 use npc_syntax::ast::{Address, Item, ItemKind, Peer as PeerTree, Statement, Term, Word};
 
 use super::program::Program;
@@ -153,50 +153,8 @@ impl Program {
             found.iter().filter(|own| own.code.level == Level::Error).count()
         };
         errors(&loaded.diagnostics) + errors(&resolved.diagnostics) == self.own_errors()
-            && same(&self.checked.program, &resolved.program)
+            && self.checked.program.same(&resolved.program)
     }
-}
-
-/// Whether two programs say the same, wherever it stands.
-fn same(one: &npc_program::Program, other: &npc_program::Program) -> bool {
-    let pods = |a: &PodTerm, b: &PodTerm| a.selector == b.selector && a.scope == b.scope;
-    let all_pods = |a: &[std::sync::Arc<PodTerm>], b: &[std::sync::Arc<PodTerm>]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| pods(a, b))
-    };
-    let peer = |a: &Peer, b: &Peer| match (a, b) {
-        (Peer::Anywhere { except: a, .. }, Peer::Anywhere { except: b, .. }) => a == b,
-        (Peer::Pods(a), Peer::Pods(b)) => pods(a, b),
-        (Peer::Block(a), Peer::Block(b)) => a.block == b.block,
-        _ => false,
-    };
-    let peers = |a: &[Peer], b: &[Peer]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| peer(a, b));
-    let ports =
-        |a: &[PortTerm], b: &[PortTerm]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.port == b.port);
-    let policies = one.policies.len() == other.policies.len()
-        && one.policies.iter().zip(&other.policies).all(|(a, b)| {
-            a.name == b.name
-                && all_pods(&a.subjects, &b.subjects)
-                && a.rules.len() == b.rules.len()
-                && a.rules.iter().zip(&b.rules).all(|(a, b)| {
-                    (a.action, a.direction) == (b.action, b.direction)
-                        && peers(&a.peers, &b.peers)
-                        && ports(&a.ports, &b.ports)
-                })
-        });
-    let asserts = one.asserts.len() == other.asserts.len()
-        && one.asserts.iter().zip(&other.asserts).all(|(a, b)| {
-            all_pods(&a.sources, &b.sources)
-                && peers(&a.destinations, &b.destinations)
-                && ports(&a.ports, &b.ports)
-        });
-    let tests = one.tests.len() == other.tests.len()
-        && one.tests.iter().zip(&other.tests).all(|(a, b)| {
-            a.expectations.len() == b.expectations.len()
-                && a.expectations.iter().zip(&b.expectations).all(|(a, b)| {
-                    a.source == b.source && a.destination == b.destination && ports(&a.ports, &b.ports)
-                })
-        });
-    policies && asserts && tests
 }
 
 /// The lists of an item.

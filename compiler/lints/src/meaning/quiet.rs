@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use npc_program::values::address::IpNet;
-use npc_program::{Peer, PodTerm, Policy, Program, Rule, Tier, overlap, policies_overlap};
+use npc_program::{Peer, Policy, Program, Same as _, Tier, overlap, policies_overlap};
 
 /// What was found when a program was looked at: which of its policies nothing was told of.
 #[derive(Debug)]
@@ -57,10 +57,10 @@ fn known(
         return None;
     }
     let (was, now) = (old.policies.as_slice(), program.policies.as_slice());
-    let head = was.iter().zip(now).take_while(|(one, other)| same(one, other)).count();
+    let head = was.iter().zip(now).take_while(|(one, other)| one.same(other)).count();
     let rest = was.len().min(now.len()) - head;
     let pairs = was.iter().rev().zip(now.iter().rev()).take(rest);
-    let tail = pairs.take_while(|(one, other)| same(one, other)).count();
+    let tail = pairs.take_while(|(one, other)| one.same(other)).count();
     let changed =
         |policies: &'_ [Arc<Policy>]| policies.get(head..policies.len() - tail).unwrap_or_default().to_vec();
     let changed: Vec<Arc<Policy>> = [changed(was), changed(now)].concat();
@@ -82,37 +82,5 @@ fn concerns(changed: &Policy, policy: &Policy) -> bool {
         || policy.rules.iter().flat_map(|rule| &rule.peers).any(|peer| match peer {
             Peer::Pods(term) => changed.subjects.iter().any(|subject| overlap(subject, term)),
             Peer::Anywhere { .. } | Peer::Block(_) => false,
-        })
-}
-
-/// Whether two policies say the same, whatever they are called and wherever they stand.
-fn same(one: &Arc<Policy>, other: &Arc<Policy>) -> bool {
-    Arc::ptr_eq(one, other) || {
-        let said = |policy: &Policy| {
-            let isolated = (policy.isolate.ingress.is_some(), policy.isolate.egress.is_some());
-            (policy.tier, policy.priority, policy.audit.is_some(), isolated)
-        };
-        said(one) == said(other)
-            && one.subjects.len() == other.subjects.len()
-            && one.subjects.iter().zip(&other.subjects).all(|(one, other)| same_pods(one, other))
-            && one.rules.len() == other.rules.len()
-            && one.rules.iter().zip(&other.rules).all(|(one, other)| same_rule(one, other))
-    }
-}
-
-fn same_pods(one: &PodTerm, other: &PodTerm) -> bool {
-    one.selector == other.selector && one.scope == other.scope
-}
-
-fn same_rule(one: &Rule, other: &Rule) -> bool {
-    (one.action, one.direction, one.log.is_some()) == (other.action, other.direction, other.log.is_some())
-        && one.ports.len() == other.ports.len()
-        && one.ports.iter().zip(&other.ports).all(|(one, other)| one.port == other.port)
-        && one.peers.len() == other.peers.len()
-        && one.peers.iter().zip(&other.peers).all(|(one, other)| match (one, other) {
-            (Peer::Anywhere { except: one, .. }, Peer::Anywhere { except: other, .. }) => one == other,
-            (Peer::Pods(one), Peer::Pods(other)) => Arc::ptr_eq(one, other) || same_pods(one, other),
-            (Peer::Block(one), Peer::Block(other)) => one.block == other.block,
-            (Peer::Anywhere { .. } | Peer::Pods(_) | Peer::Block(_), _) => false,
         })
 }
