@@ -10,7 +10,7 @@ use tower_lsp::ls_types::{
     TextEdit, Uri, WorkspaceEdit,
 };
 
-use crate::core::home::is_on_disk;
+use crate::core::home::{UNSAVED, is_on_disk};
 use crate::core::program::Program;
 use crate::core::text::{self, Encoding, Text};
 
@@ -41,9 +41,6 @@ pub(crate) fn span(text: &Text, range: Range, encoding: Encoding) -> Span {
     Span::new(start, offset(text, range.end, encoding).max(start))
 }
 
-/// The scheme of a text that was never saved, as editors have it.
-const UNSAVED: &str = "untitled";
-
 /// The address of a file, or of a text that is none yet.
 pub(crate) fn uri(path: &Path) -> Option<Uri> {
     if is_on_disk(path) { Uri::from_file_path(path) } else { path.to_str()?.parse().ok() }
@@ -52,11 +49,10 @@ pub(crate) fn uri(path: &Path) -> Option<Uri> {
 /// The path of a file. A text that was never saved has its address for one, below which lies nothing; what
 /// is neither has none.
 pub(crate) fn path(uri: &Uri) -> Option<PathBuf> {
-    match uri.scheme().as_str() {
-        "file" => uri.to_file_path().map(std::borrow::Cow::into_owned),
-        UNSAVED => Some(PathBuf::from(uri.as_str())),
-        _ => None,
+    if uri.scheme().as_str() == "file" {
+        return uri.to_file_path().map(std::borrow::Cow::into_owned);
     }
+    uri.as_str().starts_with(UNSAVED).then(|| PathBuf::from(uri.as_str()))
 }
 
 /// The places of a program, as the protocol has them.

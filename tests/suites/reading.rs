@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use npc_diagnostics::FileId;
+use npc_diagnostics::{FileId, SourceMap};
 use npc_driver::{Checked, Config, check, check_with_targets};
 use npc_program::{Files, Known, ReadError};
 use npc_syntax::{Parsed, expectation, parse, parse_again};
@@ -194,7 +194,10 @@ fn small_edit(random: &mut Rng, text: &str) -> String {
 fn checked_again_is_as_anew() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
-    let config = Config::default();
+    // What is told of CNIs is told beside, and may be asked for at any time.
+    let with_cni = "[cluster]\ncni = \"cilium@1.20\"\n";
+    let with_cni = Config::parse("npc.toml", with_cni, &mut SourceMap::new()).unwrap();
+    let configs = [Config::default(), with_cni];
     let (mut edits, mut taken, mut policies, mut found) = (0, 0, 0, 0);
     for _ in 0..40 {
         let sets = "let dns = udp/53, tcp/53\nlet office = 203.0.113.0/24\nlet web = pods { app = web }\n";
@@ -226,8 +229,9 @@ fn checked_again_is_as_anew() {
             let again = Known::again(&name, text.as_str().into(), &open.0[&name].parsed, &old);
             open.0.insert(name.clone(), again);
             texts.insert(name, text);
-            let again = check_with_targets(&open, &roots, &config, None, before.as_ref());
-            let anew = check(&open, &roots, &config, None);
+            let config = &configs[usize::from(random.u8(..6) == 0)];
+            let again = check_with_targets(&open, &roots, config, None, before.as_ref());
+            let anew = check(&open, &roots, config, None);
             let seen = |checked: &Checked| format!("{:#?}\n{:#?}", checked.report, checked.program);
             assert!(seen(&again) == seen(&anew), "seed {seed}: {}\n--- not\n{}", seen(&again), seen(&anew));
             let was = before.iter().flat_map(|before| &before.program.policies);

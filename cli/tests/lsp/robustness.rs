@@ -1,6 +1,7 @@
 //! Nothing that a client sends ends the server, however much it is.
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -259,5 +260,36 @@ fn memory_stays() {
         Duration::from_secs(begin.elapsed().as_secs())
     );
     assert!(last < first + first / 4 + 8_192, "{first} kB to {last} kB");
+    editor.exit();
+}
+
+/// On one processor, where all that is shared out comes to one thread: nobody waits for work that only who
+/// waits could do.
+#[test]
+fn one_processor() {
+    let policies: String = (0..600)
+        .map(|number| {
+            format!("policy p{number} for pods {{ app = a{number} }} in namespace n {{ isolate ingress }}\n")
+        })
+        .collect();
+    let place =
+        folder(&[("npc.toml", "[compile]\ntargets = [\"kyverno\", \"kyverno-cel\", \"networkpolicy\"]\n")]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_npc"));
+    let mut editor = Editor::run(command.arg("lsp").env("RAYON_NUM_THREADS", "1"), place.path());
+    editor.initialize(&[]);
+    for round in 0..5 {
+        let name = format!("a{round}.np");
+        editor.open(
+            &name,
+            &policies
+                .replace("policy p", &format!("policy q{round}-"))
+                .replace("namespace n", &format!("namespace n{round}")),
+        );
+        // Asked for while it is checked.
+        for method in ["textDocument/documentSymbol", "textDocument/foldingRange"] {
+            assert!(!editor.on(method, &name).is_null());
+        }
+        assert_eq!(editor.diagnostics(&name, 1), Vec::<Value>::new());
+    }
     editor.exit();
 }

@@ -22,6 +22,7 @@ use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
 pub use npc_import::{Import, import, rename};
 use npc_program::{Files, Kept, Loaded, Names, Program, Resolved, load, resolve};
 use npc_targets::{Options, Output, Target};
+use rayon::prelude::*;
 
 use levels::Levels;
 
@@ -225,21 +226,7 @@ pub fn draft(
         output
     };
     // Each target takes about as long as checking did; they share nothing that changes.
-    #[cfg(not(target_family = "wasm"))]
-    if let [first, rest @ ..] = targets
-        && !rest.is_empty()
-    {
-        return std::thread::scope(|scope| {
-            let others: Vec<_> = rest.iter().map(|target| scope.spawn(|| one(*target))).collect();
-            let mut outputs = vec![one(*first)];
-            for (other, target) in others.into_iter().zip(rest) {
-                // A thread that panicked has no output; what it panicked of happens again here.
-                outputs.push(other.join().unwrap_or_else(|_| one(*target)));
-            }
-            outputs
-        });
-    }
-    targets.iter().map(|target| one(*target)).collect()
+    targets.par_iter().map(|target| one(*target)).collect()
 }
 
 /// What all outputs have to say. What two targets say of one place, with one code, is told once.

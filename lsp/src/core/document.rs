@@ -1,6 +1,6 @@
 //! A file that is open in the editor.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use npc_program::Known;
 use npc_syntax::Parsed;
@@ -32,9 +32,13 @@ impl Document {
                 Some(Before { text: Arc::clone(own.text.text()), parsed: Arc::clone(&known.parsed) })
             }
             // Nobody looked at it: what it would have been parsed from, will do.
-            None => own.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            None => own.before().clone(),
         });
         Self { text, known: OnceLock::new(), before: Mutex::new(before) }
+    }
+
+    fn before(&self) -> MutexGuard<'_, Option<Before>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text.
@@ -58,14 +62,19 @@ impl Document {
     /// The file, under a path. It is parsed once, whatever it is called.
     #[must_use]
     pub fn known(&self, path: &str) -> Known {
-        let known = self.known.get_or_init(|| {
-            let text = Arc::clone(self.text.text());
-            let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match before {
-                Some(before) => Known::again(path, text, &before.parsed, &before.text),
-                None => Known::new(path, text),
-            }
-        });
+        if let Some(known) = self.known.get() {
+            return known.named(path);
+        }
+        // Nothing is held meanwhile: to parse is to share out work, and who waits for that may be given work
+        // that asks here again. Where two do it at once, one of both is thrown away.
+        let text = Arc::clone(self.text.text());
+        let before = self.before().clone();
+        let made = match before {
+            Some(before) => Known::again(path, text, &before.parsed, &before.text),
+            None => Known::new(path, text),
+        };
+        let known = self.known.get_or_init(|| made);
+        *self.before() = None;
         known.named(path)
     }
 }

@@ -13,10 +13,13 @@ pub enum Home {
     File(PathBuf),
 }
 
+/// How the addresses of texts begin that were never saved.
+pub const UNSAVED: &str = "untitled:";
+
 /// Whether something has its place on the disk: what was never saved has a name of the editor's instead.
 #[must_use]
 pub fn is_on_disk(path: &Path) -> bool {
-    path.is_absolute()
+    !path.to_str().is_some_and(|name| name.starts_with(UNSAVED))
 }
 
 impl Home {
@@ -60,7 +63,8 @@ impl Home {
     #[must_use]
     pub fn may_hold(&self, path: &Path) -> bool {
         match self {
-            Self::File(own) if !is_on_disk(own) => own == path,
+            // It may import another such text.
+            Self::File(own) if !is_on_disk(own) => !is_on_disk(path),
             _ => path.starts_with(self.folder()),
         }
     }
@@ -109,6 +113,6 @@ mod tests {
         assert_eq!(home("sets/.#dns.np", &workspaces), file("sets/.#dns.np"));
         let unsaved = Home::of(Path::new("untitled:a.np"), &workspaces);
         assert_eq!((&unsaved, unsaved.folder()), (&Home::File("untitled:a.np".into()), Path::new("")));
-        assert!(!unsaved.may_hold(root) && unsaved.may_hold(Path::new("untitled:a.np")));
+        assert!(!unsaved.may_hold(root) && unsaved.may_hold(Path::new("untitled:b.np")));
     }
 }

@@ -12,7 +12,7 @@ use npc_project::{CONFIG, is_hidden, is_source, with_slashes};
 
 use super::disk::Disk;
 use super::document::Document;
-use super::home::{Home, is_on_disk};
+use super::home::Home;
 use super::program::{BrokenConfig, Program};
 use super::text::Text;
 
@@ -217,7 +217,8 @@ impl Workspace {
 /// What a folder's configuration says. Where it is broken, what is wrong with it, and nothing is set.
 fn config(folder: &Path) -> (Config, Option<BrokenConfig>) {
     let path = folder.join(CONFIG);
-    if !is_on_disk(&path) || !path.is_file() {
+    // A text that was never saved lies in no folder.
+    if folder.as_os_str().is_empty() || !path.is_file() {
         return Default::default();
     }
     let Ok(text) = std::fs::read_to_string(path) else { return Default::default() };

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
 use npc_model::{Connection, Endpoint, Labels, Traffic};
 use npc_program::values::address::{Block, IpNet};
+use npc_program::values::name::is_label;
 use npc_program::values::port::{Port, Which};
 use npc_program::{Direction, Operator, Peer, PodTerm, Rule, ScopeBase, Selector};
 
@@ -88,7 +89,8 @@ impl<'p> Example<'p> {
             }
             (ScopeBase::All | ScopeBase::Same, _) => other(Vec::new()),
         };
-        let held = term.scope.holds(&namespace.name, |key| namespace.value(key));
+        // What stands in for a `*` may make a name that no namespace can have.
+        let held = is_label(&namespace.name) && term.scope.holds(&namespace.name, |key| namespace.value(key));
         held.then_some(Self { labels, namespace })
     }
 }

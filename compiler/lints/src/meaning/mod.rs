@@ -198,29 +198,25 @@ impl<'p> Overview<'p> {
         self.program.policies.get(index).map(|policy| &**policy)
     }
 
-    /// The policies that decide and that something may be told of, with their places, in shares for as many
-    /// threads as there are. Marks those of which something is found.
+    /// The policies that decide, with their places, in shares for as many threads as there are. Those that
+    /// nothing can be told of on meaning are left out, and those are marked of which something is found.
     pub(crate) fn each<T: Send>(
         &self,
         look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
     ) -> Vec<T> {
-        let policies: Vec<(usize, &'p Policy)> =
-            self.program.deciding().filter(|(index, _)| self.may_tell(*index)).collect();
-        let shares: Vec<Vec<T>> = policies
-            .par_chunks(256)
-            .map(|share| {
-                let mut found = Vec::new();
-                for (index, policy) in share {
-                    let before = found.len();
-                    look(*index, policy, &mut found);
-                    if found.len() > before {
-                        self.mark(*index);
-                    }
-                }
-                found
-            })
-            .collect();
-        shares.into_iter().flatten().collect()
+        let policies = self.program.deciding().filter(|(index, _)| self.may_tell(*index));
+        shared_out(&policies.collect::<Vec<_>>(), |index, policy, found| {
+            let before = found.len();
+            look(index, policy, found);
+            if found.len() > before {
+                self.mark(index);
+            }
+        })
+    }
+
+    /// The same of all policies that decide.
+    pub(crate) fn all<T: Send>(&self, look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send) -> Vec<T> {
+        shared_out(&self.program.deciding().collect::<Vec<_>>(), look)
     }
 
     /// Whether some connection could be of which all of `all` hold and none of `none`. Where that is
@@ -233,6 +229,23 @@ impl<'p> Overview<'p> {
     pub(crate) fn find(&self, all: &[Fact<'_>], none: &[Fact<'_>]) -> Option<Witness> {
         exists(all, none, self.pod_blocks).ok().flatten()
     }
+}
+
+fn shared_out<'p, T: Send>(
+    policies: &[(usize, &'p Policy)],
+    look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
+) -> Vec<T> {
+    let shares: Vec<Vec<T>> = policies
+        .par_chunks(256)
+        .map(|share| {
+            let mut found = Vec::new();
+            for (index, policy) in share {
+                look(*index, policy, &mut found);
+            }
+            found
+        })
+        .collect();
+    shares.into_iter().flatten().collect()
 }
 
 pub(crate) const fn is_relative(term: &PodTerm) -> bool {

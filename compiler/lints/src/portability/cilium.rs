@@ -53,7 +53,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
     };
     // What a rule is for pods.
     let seen = |rule: &Rule| if named_beside(rule) { rule.clone() } else { only(rule, false) };
-    overview.each(|index, policy, found| {
+    overview.all(|index, policy, found| {
         for (place, rule) in policy.rules.iter().enumerate() {
             let Some(first) = rule.peers.iter().find(is_block) else { continue };
             let all = |peer: &Peer| matches!(peer, Peer::Anywhere { except, .. } if except.is_empty());

@@ -1,6 +1,6 @@
 //! Of few groups: all destinations of a source at once, as words of bits.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Cell, places};
 use crate::matrix::{Allowed, OfFamily};
@@ -9,7 +9,7 @@ use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};
 
 /// Destinations that are apart, each with what is the same of them.
-type Parts<K, B> = Vec<(K, B)>;
+type Parts<K, B> = SmallVec<[(K, B); 8]>;
 
 /// Of so many sets of traffic, what is in both of two is found without a hash: 2 MiB at most.
 const KNOWN: usize = 512;
@@ -25,7 +25,7 @@ pub(super) fn cells<S: GroupSet>(
     let mut both = Both::default();
     (0..firsts.len())
         .map(|source| {
-            let mut cells: Vec<Cell> = Vec::new();
+            let mut cells: Vec<Cell> = Vec::with_capacity(16);
             let mut parts = sides.iter_mut().map(|side| side.parts(source, &all, &mut both, traffic));
             let (v4, v6) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let some = |set: Option<SetId>| set.is_some_and(|set| set != Sets::NONE);
@@ -69,7 +69,7 @@ impl<B: GroupSet> Side<B> {
             taken: Vec::new(),
             own: B::default(),
             pods: B::default(),
-            takes: Vec::new(),
+            takes: Parts::new(),
             slots: Vec::new(),
         };
         // Where each row stands among those by which is taken.
@@ -117,7 +117,7 @@ impl<B: GroupSet> Side<B> {
         traffic: &mut Sets,
     ) -> Parts<Option<SetId>, B> {
         let Some((egress, _)) = self.rows.get(source).copied().flatten() else {
-            return vec![(None, all.clone())];
+            return smallvec![(None, all.clone())];
         };
         for (set, _) in self.takes.drain(..) {
             if let Some(slot) = self.slots.get_mut(set.place()) {
@@ -144,7 +144,7 @@ impl<B: GroupSet> Side<B> {
         }
         // Between two addresses outside, nobody judges.
         let is_pod = self.pods.contains(u32::try_from(source).unwrap_or(u32::MAX));
-        let mut parts: Parts<Option<SetId>, B> = Vec::new();
+        let mut parts: Parts<Option<SetId>, B> = Parts::new();
         let mut rest = self.own.clone();
         let sent = self.sent.get(egress).and_then(Option::as_deref).unwrap_or_default();
         cross(sent, &self.takes, self.rows.len(), |sent, taken, groups| {

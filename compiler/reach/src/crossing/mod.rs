@@ -56,6 +56,14 @@ impl Destinations {
         few.into_iter().flatten().chain(many.into_iter().flatten()).map(|group| group as usize)
     }
 
+    /// The first of them.
+    fn first(&self) -> Option<u32> {
+        match &self.0 {
+            Kind::Few(words) => members(words).next(),
+            Kind::Many(groups) => groups.min(),
+        }
+    }
+
     /// How many there are.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "none is empty")]
@@ -78,7 +86,7 @@ pub(crate) fn cells<S: GroupSet>(
     } else {
         many::cells(families, firsts, traffic)
     };
-    let sort = |cells: &mut Vec<Cell>| cells.sort_unstable_by_key(|(_, groups)| groups.iter().next());
+    let sort = |cells: &mut Vec<Cell>| cells.sort_unstable_by_key(|(_, groups)| groups.first());
     cells.iter_mut().for_each(sort);
     debug_assert!(
         firsts.len() > COMPARED || {
