@@ -50,19 +50,26 @@ fn pods(count: usize) -> String {
     out
 }
 
-fn policies(random: &mut Rng, count: usize) -> String {
+/// Policies of three rules each, of which one names so many blocks of addresses: one among the pods' own, or
+/// several outside.
+fn policies(random: &mut Rng, count: usize, blocks: usize) -> String {
     let mut out = String::new();
     for index in 0..count {
+        let mut block = |_| match blocks {
+            1 => format!("{{ipBlock: {{cidr: 10.{}.0.0/16}}}}", random.usize(..20)),
+            _ => format!("{{ipBlock: {{cidr: {}.{}.0.0/16}}}}", random.usize(20..200), random.usize(..256)),
+        };
+        let blocks: Vec<String> = (0..blocks).map(&mut block).collect();
         let _ = write!(
             out,
-            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p-{index}, namespace: ns-{}}}\nspec:\n  podSelector: {{matchLabels: {{app: app-{}}}}}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from:\n    - podSelector: {{matchLabels: {{app: app-{}}}}}\n    - namespaceSelector: {{matchLabels: {{team: t{}}}}}\n      podSelector: {{matchLabels: {{tier: t{}}}}}\n    ports: [{{port: {}, protocol: TCP}}]\n  egress:\n  - to: [{{namespaceSelector: {{}}}}]\n    ports: [{{port: 53, protocol: UDP}}]\n  - to: [{{ipBlock: {{cidr: 10.{}.0.0/16}}}}, {{podSelector: {{matchLabels: {{tier: t{}}}}}}}]\n    ports: [{{port: {}, endPort: {}, protocol: TCP}}]\n",
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p-{index}, namespace: ns-{}}}\nspec:\n  podSelector: {{matchLabels: {{app: app-{}}}}}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from:\n    - podSelector: {{matchLabels: {{app: app-{}}}}}\n    - namespaceSelector: {{matchLabels: {{team: t{}}}}}\n      podSelector: {{matchLabels: {{tier: t{}}}}}\n    ports: [{{port: {}, protocol: TCP}}]\n  egress:\n  - to: [{{namespaceSelector: {{}}}}]\n    ports: [{{port: 53, protocol: UDP}}]\n  - to: [{}, {{podSelector: {{matchLabels: {{tier: t{}}}}}}}]\n    ports: [{{port: {}, endPort: {}, protocol: TCP}}]\n",
             index % 10,
             random.usize(..10),
             random.usize(..10),
             random.usize(..3),
             random.usize(..3),
             random.usize(80..90),
-            random.usize(..20),
+            blocks.join(", "),
             random.usize(..3),
             random.usize(8000..8040),
             random.usize(8040..8100),
@@ -83,10 +90,10 @@ fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let npc = root.join("target/release/npc");
     let tools = std::env::var_os("NPC_BENCH_TOOLS").map(PathBuf::from);
-    for (count, rules) in [(100, 50), (300, 150)] {
+    for (count, rules, blocks) in [(100, 50, 1), (100, 50, 4), (300, 150, 1), (300, 150, 4)] {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
-        let (pods, policies) = (pods(count), policies(&mut Rng::with_seed(1), rules));
+        let (pods, policies) = (pods(count), policies(&mut Rng::with_seed(1), rules, blocks));
         std::fs::create_dir(file("all")).unwrap();
         std::fs::write(file("all/pods.yaml"), &pods).unwrap();
         std::fs::write(file("all/policies.yaml"), &policies).unwrap();
@@ -102,7 +109,7 @@ fn main() {
         let program = npc_import::import(FileId(0), &policies).into_program();
         assert_eq!(program.policies.len(), rules);
         let judged = best(20, || Reach::new(&program, &cluster).groups.len()).as_secs_f64();
-        println!("{count} pods, {rules} policies");
+        println!("{count} pods, {rules} policies, {blocks} blocks in each");
         let reach = Reach::new(&program, &cluster);
         let cells: u64 = reach.allowed.iter().flatten().map(|(_, groups)| groups.len()).sum();
         println!(
