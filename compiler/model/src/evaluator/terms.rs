@@ -6,6 +6,7 @@ use std::sync::Arc;
 use npc_program::values::name::literal_prefix;
 use npc_program::{Operator, PodTerm, Scope, ScopeBase, Selector};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 /// A pod term. Two that ask the same are one.
 pub type TermId = u32;
@@ -43,13 +44,15 @@ pub struct Terms<'p> {
     by_label: FxHashMap<(&'p str, &'p str), Vec<usize>>,
     /// All other scopes.
     anywhere: Vec<usize>,
+    /// The labels of pods that terms are found by, numbered.
+    labels: FxHashMap<(&'p str, &'p str), u32>,
 }
 
 /// The terms of one scope.
 struct OfScope<'p> {
     scope: &'p Scope,
     /// Those that ask a label to have one of some values, by the first such.
-    by_label: FxHashMap<(&'p str, &'p str), Vec<(TermId, &'p Selector)>>,
+    by_label: FxHashMap<u32, Vec<(TermId, &'p Selector)>>,
     /// All others.
     other: Vec<(TermId, &'p Selector)>,
 }
@@ -68,7 +71,9 @@ impl<'p> Terms<'p> {
             match wanted(&term.selector) {
                 Some((key, values)) => {
                     for value in values {
-                        of_scope.by_label.entry((key, value)).or_default().push((id, &term.selector));
+                        let next = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
+                        let label = *self.labels.entry((key, value)).or_insert(next);
+                        of_scope.by_label.entry(label).or_default().push((id, &term.selector));
                     }
                 }
                 None => of_scope.other.push((id, &term.selector)),
@@ -133,22 +138,25 @@ impl<'p> Terms<'p> {
     #[must_use]
     pub fn matching(&self, scopes: &[usize], labels: &impl Labels) -> Vec<TermId> {
         let mut found = Vec::new();
-        let mut add = |terms: &[(TermId, &Selector)]| {
+        // By how many requirements are known to hold: of one that has no more, nothing is asked.
+        let mut add = |terms: &[(TermId, &Selector)], known: usize| {
             for (id, selector) in terms {
-                if selector.matches(|key| labels.value(key)) {
+                if selector.requirements.len() == known || selector.matches(|key| labels.value(key)) {
                     found.push(*id);
                 }
             }
         };
+        let own: SmallVec<[u32; 8]> =
+            labels.each().filter_map(|label| self.labels.get(&label).copied()).collect();
         for of_scope in scopes.iter().filter_map(|scope| self.scopes.get(*scope)) {
             if !of_scope.by_label.is_empty() {
-                for label in labels.each() {
-                    if let Some(terms) = of_scope.by_label.get(&label) {
-                        add(terms);
+                for label in &own {
+                    if let Some(terms) = of_scope.by_label.get(label) {
+                        add(terms, 1);
                     }
                 }
             }
-            add(&of_scope.other);
+            add(&of_scope.other, 0);
         }
         found.sort_unstable();
         found.dedup();
