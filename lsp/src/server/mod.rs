@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tower_lsp::Client;
 use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::ls_types::{ConfigurationItem, MessageType, ProgressToken, Registration, Unregistration, Uri};
@@ -92,29 +92,22 @@ impl Server {
             };
             number += 1;
             let own = home.clone();
-            let work = spawn_blocking(move || {
-                in_pool(|| {
-                    let program = workspace.check(&own, before.as_deref());
-                    let found = diagnostics::of_program(Places { program: &program, encoding });
-                    (program, found)
-                })
+            let work = in_pool(move || {
+                let program = workspace.check(&own, before.as_deref());
+                let found = diagnostics::of_program(Places { program: &program, encoding });
+                (program, found)
             });
             let checked = self.with_progress(work, number, home.folder()).await;
             let before = self.state().take(home, checked, edit);
             self.checked.notify_waiters();
             self.tell().await;
             // Many small pieces: nobody waits until they are all given back, by those who took them.
-            spawn_blocking(move || in_pool(|| drop(before)));
+            in_pool(move || drop(before));
         }
     }
 
     /// Waits for a check; shows that it goes on, where it takes long.
-    async fn with_progress<T>(
-        &self,
-        mut work: tokio::task::JoinHandle<T>,
-        number: u64,
-        folder: &Path,
-    ) -> Option<T> {
+    async fn with_progress<T>(&self, mut work: JoinHandle<T>, number: u64, folder: &Path) -> Option<T> {
         if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
             return done.ok();
         }
@@ -184,7 +177,7 @@ impl Server {
             };
             if let Some(workspace) = direct {
                 let home = home.clone();
-                let work = spawn_blocking(move || in_pool(|| Arc::new(workspace.check(&home, None))));
+                let work = in_pool(move || Arc::new(workspace.check(&home, None)));
                 return work.await.map_err(|_| Error::internal_error());
             }
             checked.await;
@@ -432,10 +425,10 @@ impl Server {
     }
 }
 
-/// Does something on the threads that share out the compiler's work: it need not cross over to them for each
-/// share, and memory stays with those who use it again.
-fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| work())
+/// Does something, beside what else goes on, on the threads that share out the compiler's work: it need not cross
+/// over to them for each share, and memory stays with those who use it again.
+fn in_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    spawn_blocking(move || rayon::scope(|_| work()))
 }
 
 /// Reads a cluster file, beside what else goes on.

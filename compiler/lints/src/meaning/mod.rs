@@ -41,7 +41,7 @@ pub struct Overview<'p> {
     /// Of each peer's term that means the same pods for every subject, by its place in memory, a pod that
     /// it selects.
     peers: FxHashMap<usize, OnceLock<Arc<Known<'p>>>>,
-    /// Of each policy, whether nothing can be told of it.
+    /// Of each policy, whether nothing can be told of it; empty where that is known of none.
     quiet: Vec<bool>,
     /// Of each policy, whether something was found of it.
     found: Vec<AtomicBool>,
@@ -101,7 +101,7 @@ impl<'p> Overview<'p> {
             passes,
             first,
             peers,
-            quiet: quiet::quiet(program, pod_blocks, all_pairs, before),
+            quiet: quiet::quiet(program, pod_blocks, all_pairs, before).unwrap_or_default(),
             found: program.policies.iter().map(|_| AtomicBool::new(false)).collect(),
             all_pairs,
         }

@@ -36,17 +36,8 @@ impl Quiet {
     }
 }
 
-/// Of each policy, whether nothing can be told of it.
+/// Of each policy, whether nothing can be told of it; where that is known of any.
 pub(super) fn quiet(
-    program: &Program,
-    pod_blocks: &[IpNet],
-    all_pairs: bool,
-    before: Option<Before<'_>>,
-) -> Vec<bool> {
-    known(program, pod_blocks, all_pairs, before).unwrap_or_else(|| vec![false; program.policies.len()])
-}
-
-fn known(
     program: &Program,
     pod_blocks: &[IpNet],
     all_pairs: bool,
@@ -61,9 +52,9 @@ fn known(
     let rest = was.len().min(now.len()) - head;
     let pairs = was.iter().rev().zip(now.iter().rev()).take(rest);
     let tail = pairs.take_while(|(one, other)| one.same(other)).count();
-    let changed =
-        |policies: &'_ [Arc<Policy>]| policies.get(head..policies.len() - tail).unwrap_or_default().to_vec();
-    let changed: Vec<Arc<Policy>> = [changed(was), changed(now)].concat();
+    let middle = |policies: &[Arc<Policy>]| head..policies.len() - tail;
+    let changed = was.get(middle(was)).into_iter().chain(now.get(middle(now))).flatten();
+    let changed: Vec<&Arc<Policy>> = changed.collect();
     if changed.len() > MOST_CHANGED || changed.iter().any(|policy| policy.tier != Tier::Namespaced) {
         return None;
     }

@@ -53,8 +53,10 @@ struct Share {
 #[derive(Debug)]
 struct Entry {
     item: Arc<Item>,
-    /// Nothing where something was told of it.
+    /// Nothing where it is broken.
     policy: Option<Arc<Policy>>,
+    /// Whether something was told of it, which has to be told again.
+    is_told: bool,
     keys: Range<usize>,
     used: Range<usize>,
 }
@@ -131,34 +133,28 @@ pub(super) fn policies(
         })
     });
     let all: Vec<Standing<'_>> = standing.collect();
-    let resolved: Vec<(Vec<Arc<Policy>>, Share, KeysUsed, Context<'_>)> = all
+    let resolved: Vec<(Share, KeysUsed, Context<'_>)> = all
         .par_chunks(SHARE)
         .enumerate()
         .map(|(number, standing)| {
             // The first shares only, so that what is told does not depend on the number of threads.
             let mut cx = Context::new(&loaded.sources, if number < 4 { MAX_SUGGESTIONS } else { 0 });
-            let mut entries = Vec::with_capacity(standing.len());
-            let mut policies = Vec::with_capacity(standing.len());
-            for one in standing {
+            let entry = |one: &Standing<'_>| {
                 let known = before.and_then(|before| before.entry(one.file, one.number));
-                let (entry, policy) =
-                    match known.and_then(|(share, entry)| taken(share, entry, one, sets, &mut cx)) {
-                        Some(entry) => (entry, None),
-                        None => resolved_now(one, sets, &mut cx),
-                    };
-                policies.extend(policy.or_else(|| entry.policy.clone()));
-                entries.push(entry);
-            }
+                let taken = known.and_then(|(share, entry)| taken(share, entry, one, sets, &mut cx));
+                taken.unwrap_or_else(|| resolved_now(one, sets, &mut cx))
+            };
+            let entries = standing.iter().map(entry).collect();
             let (keys, used) = (std::mem::take(&mut cx.keys), std::mem::take(&mut cx.used));
             let counted = KeysUsed::count(&keys);
-            (policies, Share { entries, keys, used }, counted, cx)
+            (Share { entries, keys, used }, counted, cx)
         })
         .collect();
     program.policies.reserve(all.len());
     let mut keys = KeysUsed::default();
     let mut kept = Kept { files, shares: Vec::with_capacity(resolved.len()) };
-    for (policies, share, counted, own) in resolved {
-        program.policies.extend(policies);
+    for (share, counted, own) in resolved {
+        program.policies.extend(share.entries.iter().filter_map(|entry| entry.policy.clone()));
         kept.shares.push(share);
         keys.extend(counted);
         cx.diagnostics.extend(own.diagnostics);
@@ -174,7 +170,7 @@ fn taken(
     sets: &Sets<'_>,
     cx: &mut Context<'_>,
 ) -> Option<Entry> {
-    let policy = entry.policy.as_ref().filter(|_| Arc::ptr_eq(&entry.item, one.item))?;
+    let policy = entry.policy.as_ref().filter(|_| !entry.is_told && Arc::ptr_eq(&entry.item, one.item))?;
     // Its documentation is a comment, of which the item has the place alone.
     let text = cx.sources.file(one.id).text();
     if !one.item.documentation(text).eq(policy.docs.iter().map(String::as_str)) {
@@ -188,20 +184,21 @@ fn taken(
     Some(Entry {
         item: Arc::clone(one.item),
         policy: Some(Arc::clone(policy)),
+        is_told: false,
         keys: keys..cx.keys.len(),
         used: used..cx.used.len(),
     })
 }
 
-/// A policy that is new, or stands elsewhere. It is kept where nothing was told of it.
-fn resolved_now(one: &Standing<'_>, sets: &Sets<'_>, cx: &mut Context<'_>) -> (Entry, Option<Arc<Policy>>) {
+/// A policy that is new, or stands elsewhere.
+fn resolved_now(one: &Standing<'_>, sets: &Sets<'_>, cx: &mut Context<'_>) -> Entry {
     let (keys, used, told) = (cx.keys.len(), cx.used.len(), cx.diagnostics.len());
     let policy = cx.policy(one.id, one.item, one.tree, &sets.view(one.file)).map(Arc::new);
-    let entry = Entry {
+    Entry {
         item: Arc::clone(one.item),
-        policy: policy.clone().filter(|_| cx.diagnostics.len() == told),
+        policy,
+        is_told: cx.diagnostics.len() > told,
         keys: keys..cx.keys.len(),
         used: used..cx.used.len(),
-    };
-    (entry, policy)
+    }
 }

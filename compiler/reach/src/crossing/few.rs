@@ -52,10 +52,41 @@ struct Side<B> {
     /// The groups of the family, and those of them that are of pods.
     own: B,
     pods: B,
-    /// What a source is sent by each set, until the next is looked at.
-    takes: Parts<SetId, B>,
+    /// What is taken of a source, and what of that it may send, until the next is looked at.
+    takes: BySet<B>,
+    gives: BySet<B>,
+}
+
+/// Groups by sets of traffic, each set once.
+#[derive(Default)]
+struct BySet<B> {
+    parts: Parts<SetId, B>,
     /// Where each set stands among them.
     slots: Vec<Option<usize>>,
+}
+
+impl<B: GroupSet> BySet<B> {
+    fn clear(&mut self) {
+        for (set, _) in self.parts.drain(..) {
+            if let Some(slot) = self.slots.get_mut(set.place()) {
+                *slot = None;
+            }
+        }
+    }
+
+    fn add(&mut self, set: SetId, groups: &B) {
+        if self.slots.len() <= set.place() {
+            self.slots.resize(set.place() + 1, None);
+        }
+        let Some(slot) = self.slots.get_mut(set.place()) else { return };
+        match slot.and_then(|slot| self.parts.get_mut(slot)) {
+            Some((_, known)) => known.add(groups),
+            None => {
+                *slot = Some(self.parts.len());
+                self.parts.push((set, groups.clone()));
+            }
+        }
+    }
 }
 
 impl<B: GroupSet> Side<B> {
@@ -69,8 +100,8 @@ impl<B: GroupSet> Side<B> {
             taken: Vec::new(),
             own: B::default(),
             pods: B::default(),
-            takes: Parts::new(),
-            slots: Vec::new(),
+            takes: BySet::default(),
+            gives: BySet::default(),
         };
         // Where each row stands among those by which is taken.
         let mut takers: Vec<Option<usize>> = vec![None; family.rows.list.len()];
@@ -119,46 +150,28 @@ impl<B: GroupSet> Side<B> {
         let Some((egress, _)) = self.rows.get(source).copied().flatten() else {
             return smallvec![(None, all.clone())];
         };
-        for (set, _) in self.takes.drain(..) {
-            if let Some(slot) = self.slots.get_mut(set.place()) {
-                *slot = None;
-            }
-        }
+        self.takes.clear();
+        self.gives.clear();
         let count = self.takers.len();
         let taken = self.taken.get(source * count..(source + 1) * count).unwrap_or_default();
-        for (takers, set) in self.takers.iter().zip(taken) {
-            if *set == Sets::NONE {
-                continue;
-            }
-            if self.slots.len() <= set.place() {
-                self.slots.resize(set.place() + 1, None);
-            }
-            let Some(slot) = self.slots.get_mut(set.place()) else { continue };
-            match slot.and_then(|slot| self.takes.get_mut(slot)) {
-                Some((_, groups)) => groups.add(takers),
-                None => {
-                    *slot = Some(self.takes.len());
-                    self.takes.push((*set, takers.clone()));
-                }
-            }
+        for (takers, set) in self.takers.iter().zip(taken).filter(|(_, set)| **set != Sets::NONE) {
+            self.takes.add(*set, takers);
         }
         // Between two addresses outside, nobody judges.
         let is_pod = self.pods.contains(u32::try_from(source).unwrap_or(u32::MAX));
-        let mut parts: Parts<Option<SetId>, B> = Parts::new();
         let mut rest = self.own.clone();
         let sent = self.sent.get(egress).and_then(Option::as_deref).unwrap_or_default();
-        cross(sent, &self.takes, self.rows.len(), |sent, taken, groups| {
+        let gives = &mut self.gives;
+        cross(sent, &self.takes.parts, self.rows.len(), |sent, taken, groups| {
             let set = both.of(traffic, sent, taken);
             let groups = if is_pod { groups } else { groups.and(&self.pods) };
-            if set == Sets::NONE || groups.is_empty() {
-                return;
-            }
-            rest.take(&groups);
-            match parts.iter_mut().find(|(known, _)| *known == Some(set)) {
-                Some((_, known)) => known.add(&groups),
-                None => parts.push((Some(set), groups)),
+            if set != Sets::NONE && !groups.is_empty() {
+                rest.take(&groups);
+                gives.add(set, &groups);
             }
         });
+        let mut parts: Parts<Option<SetId>, B> =
+            gives.parts.iter().map(|(set, groups)| (Some(*set), groups.clone())).collect();
         if !rest.is_empty() {
             parts.push((Some(Sets::NONE), rest));
         }

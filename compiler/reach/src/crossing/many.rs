@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::{Cell, places};
 use crate::matrix::{Allowed, OfFamily};
 use crate::rows::RowId;
-use crate::set::GroupSet;
+use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};
 
 /// The cells between the groups of which these are the first members.
@@ -77,9 +77,7 @@ struct Sparse<'f, 'a, S> {
 impl<'f, 'a, S: GroupSet> Sparse<'f, 'a, S> {
     fn new(family: &'f OfFamily<'f, 'a, S>, chosen: &[u32]) -> Self {
         let places = places(chosen);
-        let mut all = S::default();
-        chosen.iter().for_each(|group| all.insert(*group));
-        let chosen = &all;
+        let chosen: &S = &set_of(chosen.iter().copied());
         let mut takers: FxHashMap<RowId, S> = FxHashMap::default();
         for group in chosen.iter() {
             if let Some((_, ingress)) = family.of_group(group) {
