@@ -15,16 +15,15 @@ static __always_inline __u32 class_of(void *all, __u8 family, const struct addre
 	for (int i = 0; i < 33; i++) {
 		if (!cell)
 			return 0;
-		__u32 tag = *cell & TAG;
-		if (tag == 0)
-			return *cell;
-		if (tag == BRANCH) {
-			__u32 byte = *cell >> BYTE_SHIFT & 15;
-			__u64 half = byte < 8 ? address->hi : address->lo;
-			__u64 number = (__u64)(*cell & NUMBER) << 8 | (half >> (56 - (byte & 7) * 8) & 255);
-			cell = at(all, number << 2);
+		__u64 known = *cell;
+		if (!(known & TAG))
+			return known;
+		if (known & BRANCH) {
+			__u64 half = known & LOWER ? address->lo : address->hi;
+			// A shift takes the lowest six bits of how far, and they are that. A branch has 2^8 cells of 2^2 bytes.
+			cell = at(all, (known & NUMBER) << 4 | (half >> (known & 63) & 255) << 2);
 		} else {
-			struct compare *compare = at(all, (__u64)(*cell & ~TAG) << 3);
+			struct compare *compare = at(all, (known & ~TAG) << 3);
 			if (!compare)
 				return 0;
 			cell = (address->hi & compare->mask.hi) == compare->prefix.hi &&

@@ -14,12 +14,12 @@
 #define EGRESS 0
 #define INGRESS 1
 
-// The tags of a cell of the trie (see runtime/resolver/src/trie.rs).
+// A cell of the trie (see runtime/resolver/src/trie.rs): its tag, and of a branch its number, and how far the
+// byte that it takes stands above the lowest of its half of the address, in bits.
 #define TAG (3u << 30)
 #define BRANCH (1u << 30)
-#define COMPARE (2u << 30)
-#define BYTE_SHIFT 26
-#define NUMBER ((1u << BYTE_SHIFT) - 1)
+#define LOWER (1u << 31)
+#define NUMBER ((1u << 30) - (1u << 6))
 #define ROOT 256
 
 // A decision (see runtime/resolver/src/lists.rs).

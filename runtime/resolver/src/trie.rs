@@ -25,10 +25,30 @@ const BRANCH: u32 = 0b01 << 30;
 /// It is a comparison: its number.
 pub(crate) const COMPARE: u32 = 0b10 << 30;
 
-/// Where the byte stands in the cell of a branch.
-const BYTE: u32 = 26;
-/// What is left for the number of a branch.
-const NUMBER: u32 = (1 << BYTE) - 1;
+/// Of a branch: the byte is one of the lower half of the address.
+const LOWER: u32 = 0b10 << 30;
+/// Of a branch: how many bits stand below the byte in its half, so that the kernel can shift by the cell
+/// as it is.
+const SHIFT: u32 = 63;
+/// Where the number of a branch stands, and what is left for it.
+const NUMBER_AT: u32 = 6;
+const NUMBER: u32 = (1 << 24) - 1;
+
+/// The cell of a branch that takes one byte of an address, which are counted from its first.
+const fn branch(number: u32, byte: u32) -> u32 {
+    let half = if byte < 8 { 0 } else { LOWER };
+    BRANCH | half | (number << NUMBER_AT) | (7 - (byte & 7)) * 8
+}
+
+/// Which byte a branch takes.
+const fn byte_of(cell: u32) -> u32 {
+    let half = if cell & LOWER == 0 { 0 } else { 8 };
+    half + 7 - (cell & SHIFT) / 8
+}
+
+const fn number_of(cell: u32) -> u32 {
+    (cell >> NUMBER_AT) & NUMBER
+}
 
 /// What a cell refers to, by its number.
 pub(crate) enum Referred {
@@ -39,9 +59,9 @@ pub(crate) enum Referred {
 
 pub(crate) const fn referred(cell: u32) -> Referred {
     match cell & TAG {
+        VALUE => Referred::Class(cell),
         COMPARE => Referred::Comparison(cell & !TAG),
-        BRANCH => Referred::Branch(cell & NUMBER),
-        _ => Referred::Class(cell),
+        _ => Referred::Branch(number_of(cell)),
     }
 }
 
@@ -176,13 +196,13 @@ impl Trie {
     pub fn get(&self, family: Family, key: u128) -> u32 {
         let mut cell = self.cell(family.root() + u32::from(byte(key, 0)), byte(key, 1));
         loop {
-            match cell & TAG {
-                BRANCH => cell = self.cell(cell & NUMBER, byte(key, cell >> BYTE & 0xf)),
-                COMPARE => {
-                    let compare = self.compares.get((cell & !TAG) as usize).copied().unwrap_or_default();
-                    cell = if key & compare.mask == compare.prefix { compare.yes } else { compare.no };
+            cell = match referred(cell) {
+                Referred::Branch(number) => self.cell(number, byte(key, byte_of(cell))),
+                Referred::Comparison(number) => {
+                    let compare = self.compare(number);
+                    if key & compare.mask == compare.prefix { compare.yes } else { compare.no }
                 }
-                _ => return cell,
+                Referred::Class(value) => return value,
             }
         }
     }
@@ -203,24 +223,25 @@ impl Trie {
         let (mut branch, mut at) = (family.root() + u32::from(byte(key, 0)), byte(key, 1));
         let mut cell = self.cell(branch, at);
         loop {
-            match cell & TAG {
-                BRANCH => {
-                    let taken = cell >> BYTE & 0xf;
+            match referred(cell) {
+                Referred::Branch(number) => {
+                    let taken = byte_of(cell);
                     // What a comparison skipped is the address's own.
                     let shift = 128 - taken * 8;
                     let first = key.checked_shr(shift).map_or(0, |kept| kept << shift);
                     block = Block { first, bytes: taken }.child(byte(key, taken));
-                    (branch, at) = (cell & NUMBER, byte(key, taken));
+                    (branch, at) = (number, byte(key, taken));
                     cell = self.cell(branch, at);
                 }
-                COMPARE => {
-                    let compare = self.compares.get((cell & !TAG) as usize).copied().unwrap_or_default();
-                    if key & compare.mask != compare.prefix || compare.yes & TAG != BRANCH {
+                Referred::Comparison(number) => {
+                    let compare = self.compare(number);
+                    let is_branch = matches!(referred(compare.yes), Referred::Branch(_));
+                    if key & compare.mask != compare.prefix || !is_branch {
                         break;
                     }
                     cell = compare.yes;
                 }
-                _ => break,
+                Referred::Class(_) => break,
             }
         }
         let old = self.cell(branch, at);
@@ -234,9 +255,10 @@ impl Trie {
     /// so far are written, and every packet that was being judged then has been.
     pub fn recycle(&mut self) {
         for cell in self.left.drain(..) {
-            match cell & TAG {
-                BRANCH => self.free_branches.push(cell & NUMBER),
-                _ => self.free_compares.push(cell & !TAG),
+            match referred(cell) {
+                Referred::Branch(number) => self.free_branches.push(number),
+                Referred::Comparison(number) => self.free_compares.push(number),
+                Referred::Class(_) => {}
             }
         }
     }
@@ -244,6 +266,10 @@ impl Trie {
     fn cell(&self, branch: u32, at: u8) -> u32 {
         let cells = self.branches.get(branch as usize);
         cells.and_then(|cells| cells.get(usize::from(at))).copied().unwrap_or(0)
+    }
+
+    fn compare(&self, number: u32) -> Compare {
+        self.compares.get(number as usize).copied().unwrap_or_default()
     }
 
     fn set(&mut self, branch: u32, at: u8, cell: u32) {
@@ -355,7 +381,7 @@ impl Trie {
             }
         };
         changes.push(Change::NewBranch { number });
-        BRANCH | block.bytes << BYTE | number
+        branch(number, block.bytes)
     }
 
     fn add_compare(&mut self, compare: Compare, changes: &mut Vec<Change>) -> u32 {
@@ -377,25 +403,21 @@ impl Trie {
 
     /// Frees what a cell led to.
     fn free(&mut self, cell: u32) {
-        match cell & TAG {
-            BRANCH => {
-                let cells = self.branches.get(number_of(cell)).copied().unwrap_or([0; FAN]);
+        match referred(cell) {
+            Referred::Branch(number) => {
+                let cells = self.branches.get(number as usize).copied().unwrap_or([0; FAN]);
                 cells.into_iter().for_each(|cell| self.free(cell));
                 self.left.push(cell);
             }
-            COMPARE => {
-                let compare = self.compares.get((cell & !TAG) as usize).copied().unwrap_or_default();
+            Referred::Comparison(number) => {
+                let compare = self.compare(number);
                 self.free(compare.yes);
                 self.free(compare.no);
                 self.left.push(cell);
             }
-            _ => {}
+            Referred::Class(_) => {}
         }
     }
-}
-
-const fn number_of(cell: u32) -> usize {
-    (cell & NUMBER) as usize
 }
 
 /// The values of a part of a block.
