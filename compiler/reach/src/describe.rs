@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use npc_cluster::{Cluster, Pod};
 use npc_model::{Family, number};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 /// The members of a group in words, each item exact: `shop/web-1` is a pod, `shop/{app=web}` all pods
 /// of a namespace with the label, `shop/*` all of its pods; or addresses outside and ranges of them.
@@ -42,17 +43,22 @@ pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) 
     if pods.len() == cluster.pods.len() && pods.len() > 1 {
         return Members { items: vec!["every pod".to_owned()] };
     }
-    let mut by_namespace: BTreeMap<usize, Vec<&Pod>> = BTreeMap::new();
-    for pod in pods.iter().filter_map(|place| cluster.pods.get(*place)) {
-        by_namespace.entry(pod.namespace).or_default().push(pod);
-    }
+    // By namespace, as they stand in a cluster.
+    let mut pods: SmallVec<[&Pod; 8]> = pods.iter().filter_map(|place| cluster.pods.get(*place)).collect();
+    pods.sort_by_key(|pod| pod.namespace);
     let mut items = Vec::new();
-    for (namespace, mut own) in by_namespace {
+    for own in pods.chunk_by(|a, b| a.namespace == b.namespace) {
+        let Some(namespace) = own.first().map(|pod| pod.namespace) else { continue };
         let name = cluster.namespaces.get(namespace).map_or("", |namespace| namespace.name.as_str());
-        if own.len() > 1 && all.pods(namespace) == own.len() {
-            items.push(format!("{name}/*"));
+        if let [pod] = own {
+            items.push([name, "/", &pod.name].concat());
             continue;
         }
+        if all.pods(namespace) == own.len() {
+            items.push([name, "/*"].concat());
+            continue;
+        }
+        let mut own = own.to_vec();
         for key in TELLING {
             let mut by_value: BTreeMap<&str, usize> = BTreeMap::new();
             for value in own.iter().filter_map(|pod| pod.labels.get(key)) {
@@ -62,7 +68,7 @@ pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) 
             items.extend(by_value.keys().map(|value| format!("{name}/{{{key}={value}}}")));
             own.retain(|pod| pod.labels.get(key).is_none_or(|value| !by_value.contains_key(value.as_str())));
         }
-        items.extend(own.iter().map(|pod| format!("{name}/{}", pod.name)));
+        items.extend(own.iter().map(|pod| [name, "/", &pod.name].concat()));
     }
     Members { items }
 }
@@ -78,8 +84,8 @@ impl<'c> Census<'c> {
         let mut census = Self { pods: FxHashMap::default(), with: FxHashMap::default() };
         for pod in &cluster.pods {
             *census.pods.entry(pod.namespace).or_default() += 1;
-            for key in TELLING {
-                if let Some(value) = pod.labels.get(key) {
+            for (key, value) in &pod.labels {
+                if let Some(key) = TELLING.iter().find(|telling| *telling == key) {
                     *census.with.entry((pod.namespace, key, value)).or_default() += 1;
                 }
             }

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use indexmap::IndexSet;
 use npc_cluster::{Cluster, Pod};
 use npc_model::{AddressSets, Classes, Evaluator, Family, Sides, TermId, number};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Direction, ScopeBase};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use crate::set::GroupSet;
 
@@ -21,6 +23,9 @@ pub(crate) enum Lies {
     In(usize),
 }
 
+/// Terms, of which there are mostly few.
+type TermList = SmallVec<[TermId; 16]>;
+
 /// A port that a pod names, and some rule too: its protocol, the name's number, and the port's.
 pub(crate) type PortName = (Protocol, usize, u16);
 
@@ -31,7 +36,7 @@ pub(crate) struct Group {
     /// What decides for them: nothing for addresses, and for pods on their host's network.
     pub(crate) sides: Option<(Sides, Sides)>,
     /// The terms of peers that select them, in order.
-    pub(crate) terms: Vec<TermId>,
+    pub(crate) terms: TermList,
     /// The namespace of the first: of all, where a rule for one of them asks whether it is the same.
     pub(crate) namespace: Option<usize>,
     /// Where their addresses lie, by family.
@@ -137,10 +142,10 @@ impl Relations {
 }
 
 /// What of a pod's kind a rule can tell.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 struct OfKind<'c> {
     sides: (Sides, Sides),
-    terms: Vec<TermId>,
+    terms: TermList,
     namespace: Option<usize>,
     shared: Vec<(usize, Vec<&'c str>)>,
 }
@@ -168,8 +173,8 @@ impl Groups {
         for (place, pod) in cluster.pods.iter().enumerate() {
             let Some((kind_place, kind)) = evaluator
                 .kind_of(place)
-                .and_then(|kind| kinds.of.get(&kind))
-                .and_then(|kind| Some((*kind, kinds.list.get(*kind)?)))
+                .and_then(|kind| *kinds.of.get(kind)?)
+                .and_then(|kind| Some((kind, kinds.list.get_index(kind)?)))
             else {
                 continue;
             };
@@ -210,7 +215,7 @@ impl Groups {
                 groups.list.push(Group {
                     pods: Vec::new(),
                     sides: None,
-                    terms: Vec::new(),
+                    terms: TermList::new(),
                     namespace: None,
                     lies,
                     ports: Vec::new(),
@@ -221,13 +226,26 @@ impl Groups {
     }
 
     fn kinds<'c>(&mut self, evaluator: &Evaluator<'_>, cluster: &'c Cluster) -> Kinds<'c> {
-        let peers: FxHashSet<TermId> =
-            evaluator.rules().iter().flat_map(|rule| rule.terms.iter().copied()).collect();
+        // Which terms are some rule's peers.
+        let mut peers: Vec<bool> = Vec::new();
+        for term in evaluator.rules().iter().flat_map(|rule| &rule.terms) {
+            let place = *term as usize;
+            if peers.len() <= place {
+                peers.resize(place + 1, false);
+            }
+            if let Some(is_peer) = peers.get_mut(place) {
+                *is_peer = true;
+            }
+        }
+        let is_peer = |term: &TermId| peers.get(*term as usize).is_some_and(|is_peer| *is_peer);
         // The pods of each kind are of one namespace: its first will do.
         let mut firsts: Vec<(usize, usize)> = Vec::new();
-        let mut seen = FxHashSet::default();
+        let mut seen = vec![false; evaluator.kinds()];
         for (place, pod) in cluster.pods.iter().enumerate() {
-            if let Some(kind) = evaluator.kind_of(place).filter(|kind| seen.insert(*kind)) {
+            if let Some(kind) = evaluator.kind_of(place)
+                && let Some(seen @ false) = seen.get_mut(kind)
+            {
+                *seen = true;
                 firsts.push((kind, pod.namespace));
             }
         }
@@ -249,26 +267,24 @@ impl Groups {
                 }
             }
         }
-        let mut kinds = Kinds { list: Vec::new(), of: FxHashMap::default() };
-        let mut known: FxHashMap<OfKind<'_>, usize> = FxHashMap::default();
+        let mut kinds = Kinds { list: IndexSet::default(), of: vec![None; evaluator.kinds()] };
         for (kind, namespace) in firsts {
             let sides = |way| evaluator.sides(kind, way);
             let Some(sides) = sides(Direction::Egress).zip(sides(Direction::Ingress)) else { continue };
             let lists = 0..self.relations.shared.len();
             let told = OfKind {
                 sides,
-                terms: evaluator.terms_of(kind).iter().copied().filter(|term| peers.contains(term)).collect(),
+                terms: evaluator.terms_of(kind).iter().copied().filter(is_peer).collect(),
                 namespace: own.contains(&namespace).then_some(namespace),
                 shared: lists
                     .filter_map(|list| Some((list, self.relations.values(cluster, list, namespace)?)))
                     .filter(|values| shared.contains(values))
                     .collect(),
             };
-            let place = *known.entry(told.clone()).or_insert_with(|| {
-                kinds.list.push(told);
-                kinds.list.len() - 1
-            });
-            kinds.of.insert(kind, place);
+            let (place, _) = kinds.list.insert_full(told);
+            if let Some(of) = kinds.of.get_mut(kind) {
+                *of = Some(place);
+            }
         }
         kinds
     }
@@ -299,9 +315,9 @@ impl Groups {
 
 /// The kinds of pods that some rule tells apart.
 struct Kinds<'c> {
-    list: Vec<OfKind<'c>>,
+    list: IndexSet<OfKind<'c>, FxBuildHasher>,
     /// The evaluator's kinds, by their places in the list.
-    of: FxHashMap<usize, usize>,
+    of: Vec<Option<usize>>,
 }
 
 fn port_names(evaluator: &Evaluator<'_>) -> FxHashMap<String, usize> {

@@ -91,10 +91,11 @@ impl Partition {
 
     /// The block of each thing, the blocks numbered in the order of their first things.
     pub(crate) fn blocks(&self) -> Vec<Vec<u32>> {
-        let mut number: FxHashMap<usize, usize> = FxHashMap::default();
+        let mut numbers: Vec<Option<usize>> = vec![None; self.sizes.len()];
         let mut blocks: Vec<Vec<u32>> = Vec::new();
         for (thing, block) in (0..).zip(&self.of) {
-            let at = *number.entry(*block).or_insert_with(|| {
+            let Some(number) = numbers.get_mut(*block) else { continue };
+            let at = *number.get_or_insert_with(|| {
                 blocks.push(Vec::new());
                 blocks.len() - 1
             });

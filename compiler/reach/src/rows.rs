@@ -63,6 +63,13 @@ struct State {
     allowed: SetId,
 }
 
+/// Whether what a rule decides is left to the rules behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    WhatItDecides,
+    Nothing,
+}
+
 /// Groups of which the same was said: they are apart, and mostly few.
 type States<S> = SmallVec<[(State, S); 4]>;
 
@@ -171,12 +178,9 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
     fn compute(&self, sets: &mut Sets, group: &Group, direction: Direction, sides: Sides) -> Row<S> {
         let start = State { open: Sets::ALL, passed: Sets::NONE, allowed: Sets::NONE };
         let mut states: States<S> = smallvec![(start, self.all.clone())];
-        let rules = |tier: usize| {
-            let rules = self.evaluator.tier(tier).map_or(&[][..], |tier| &tier.rules);
-            rules.iter().filter_map(|place| Some((*place, self.evaluator.rule(*place)?)))
-        };
-        for (place, rule) in rules(sides.admin) {
-            self.apply(sets, &mut states, group, direction, place, rule);
+        let rules = |tier: usize| self.evaluator.tier(tier).map_or(&[][..], |tier| &tier.rules);
+        for place in rules(sides.admin) {
+            self.apply(sets, &mut states, group, direction, *place, Takes::WhatItDecides);
         }
         // What no admin rule decides goes on, too.
         step(&mut states, |state| {
@@ -184,14 +188,15 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
             State { open, passed: Sets::NONE, ..state }
         });
         let isolated = self.evaluator.tier(sides.plain).is_some_and(|tier| !tier.policies.is_empty());
-        for (place, rule) in rules(sides.plain) {
-            self.apply(sets, &mut states, group, direction, place, rule);
+        // Plain rules all allow, and nothing is open behind them: none takes anything from the next.
+        for place in rules(sides.plain) {
+            self.apply(sets, &mut states, group, direction, *place, Takes::Nothing);
         }
         if isolated {
             step(&mut states, |state| State { open: Sets::NONE, ..state });
         }
-        for (place, rule) in rules(sides.baseline) {
-            self.apply(sets, &mut states, group, direction, place, rule);
+        for place in rules(sides.baseline) {
+            self.apply(sets, &mut states, group, direction, *place, Takes::WhatItDecides);
         }
         // If nothing matches: allow.
         step(&mut states, |state| {
@@ -215,8 +220,9 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         group: &Group,
         direction: Direction,
         place: usize,
-        rule: &Prepared<'_>,
+        takes: Takes,
     ) {
+        let Some(rule) = self.evaluator.rule(place) else { return };
         let named = self.named(group, place, rule);
         if named.is_empty() {
             return;
@@ -239,7 +245,9 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
                     add(states, state, old);
                 }
                 let mut next = state;
-                next.open = sets.apply(Operation::Without, state.open, hit);
+                if takes == Takes::WhatItDecides {
+                    next.open = sets.apply(Operation::Without, state.open, hit);
+                }
                 match rule.rule.action {
                     Action::Allow => next.allowed = sets.apply(Operation::Or, state.allowed, hit),
                     Action::Pass => next.passed = sets.apply(Operation::Or, state.passed, hit),

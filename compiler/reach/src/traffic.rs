@@ -2,16 +2,21 @@
 
 use std::fmt;
 
+use indexmap::IndexSet;
 use npc_model::Traffic;
 use npc_program::values::port::{Port, Protocol, Which, merge};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use smallvec::{SmallVec, smallvec};
+
+/// Ranges with their ends, of which there are mostly few.
+type Ranges = SmallVec<[(u16, u16); 4]>;
 
 /// A set of traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrafficSet {
     /// The ports of each protocol, in the order of [`Protocol::ALL`]: ranges with their ends, in order
     /// and apart.
-    ports: [Vec<(u16, u16)>; 3],
+    ports: [Ranges; 3],
     /// All IP protocols without ports.
     other: bool,
 }
@@ -23,13 +28,13 @@ impl TrafficSet {
     /// All traffic there is.
     #[must_use]
     pub fn all() -> Self {
-        Self { ports: std::array::from_fn(|_| vec![EVERY_PORT]), other: true }
+        Self { ports: std::array::from_fn(|_| smallvec![EVERY_PORT]), other: true }
     }
 
     /// The ports that a rule names. `named` gives the numbers of a named port at the destination.
     pub fn of_ports<'a>(
         ports: impl Iterator<Item = &'a Port>,
-        mut named: impl FnMut(Protocol, &str, &mut Vec<(u16, u16)>),
+        mut named: impl FnMut(Protocol, &str, &mut Ranges),
     ) -> Self {
         let mut all = Self::default();
         for port in ports {
@@ -40,14 +45,17 @@ impl TrafficSet {
                 Which::Named(name) => named(port.protocol, name, ranges),
             }
         }
-        all.ports.iter_mut().for_each(merge);
+        for ranges in &mut all.ports {
+            let kept = merge(ranges);
+            ranges.truncate(kept);
+        }
         all
     }
 
     /// Whether nothing is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.other && self.ports.iter().all(Vec::is_empty)
+        !self.other && self.ports.iter().all(SmallVec::is_empty)
     }
 
     /// Whether everything is in the set.
@@ -133,13 +141,23 @@ impl fmt::Display for TrafficSet {
 }
 
 /// The ports of which `keep` holds, by whether the first and the second list has them; not of what neither has.
-fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Vec<(u16, u16)> {
+fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Ranges {
+    // Mostly all is in one of them, or in both.
+    let only = match (a, b) {
+        (a, []) => Some((a, keep(true, false))),
+        ([], b) => Some((b, keep(false, true))),
+        (a, b) if a == b => Some((a, keep(true, true))),
+        _ => None,
+    };
+    if let Some((all, is_kept)) = only {
+        return if is_kept { Ranges::from_slice(all) } else { Ranges::new() };
+    }
     // Where ranges begin and where they have ended, by turns. Between two such places nothing changes.
     let turn = |ranges: &[(u16, u16)], at: usize| {
         let (first, last) = ranges.get(at / 2)?;
         Some(if at.is_multiple_of(2) { u32::from(*first) } else { u32::from(*last) + 1 })
     };
-    let (mut in_a, mut in_b, mut from, mut out) = (0, 0, None, Vec::new());
+    let (mut in_a, mut in_b, mut from, mut out) = (0, 0, None, Ranges::new());
     loop {
         let (next_a, next_b) = (turn(a, in_a), turn(b, in_b));
         let Some(next) = next_a.into_iter().chain(next_b).min() else { return out };
@@ -164,9 +182,11 @@ pub(crate) struct SetId(u32);
 
 /// Sets of traffic, each once, and what comes out of two.
 pub(crate) struct Sets {
-    list: Vec<TrafficSet>,
-    ids: FxHashMap<TrafficSet, SetId>,
-    results: FxHashMap<(Operation, SetId, SetId), SetId>,
+    list: IndexSet<TrafficSet, FxBuildHasher>,
+    /// Of each operation, what came out of two sets with small numbers: by the first, then by the second.
+    results: [Vec<Vec<Option<SetId>>>; 3],
+    /// The same of others.
+    others: FxHashMap<(Operation, SetId, SetId), SetId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,25 +196,27 @@ pub(crate) enum Operation {
     Without,
 }
 
+/// Of so many sets, what comes out of two is found without a hash: 6 MiB at most.
+const KNOWN: usize = 512;
+
 impl Sets {
     pub(crate) const NONE: SetId = SetId(0);
     pub(crate) const ALL: SetId = SetId(1);
 
     pub(crate) fn new() -> Self {
-        let mut sets = Self { list: Vec::new(), ids: FxHashMap::default(), results: FxHashMap::default() };
+        let mut sets = Self {
+            list: IndexSet::with_capacity_and_hasher(64, FxBuildHasher),
+            results: Default::default(),
+            others: FxHashMap::default(),
+        };
         sets.intern(TrafficSet::default());
         sets.intern(TrafficSet::all());
         sets
     }
 
     pub(crate) fn intern(&mut self, set: TrafficSet) -> SetId {
-        if let Some(id) = self.ids.get(&set) {
-            return *id;
-        }
-        let id = SetId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        self.list.push(set.clone());
-        self.ids.insert(set, id);
-        id
+        let (place, _) = self.list.insert_full(set);
+        SetId(u32::try_from(place).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn apply(&mut self, operation: Operation, a: SetId, b: SetId) -> SetId {
@@ -205,9 +227,25 @@ impl Sets {
             (Operation::Without, other, Self::NONE) => return other,
             _ => {}
         }
-        if let Some(known) = self.results.get(&(operation, a, b)) {
-            return *known;
-        }
+        let is_small = a.place().max(b.place()) < KNOWN;
+        let known = if is_small {
+            let rows = self.results.get(operation as usize).and_then(|rows| rows.get(a.place()));
+            rows.and_then(|row| *row.get(b.place())?)
+        } else {
+            self.others.get(&(operation, a, b)).copied()
+        };
+        known.unwrap_or_else(|| {
+            let result = self.result(operation, a, b);
+            if is_small {
+                self.keep(operation, a, b, result);
+            } else {
+                self.others.insert((operation, a, b), result);
+            }
+            result
+        })
+    }
+
+    fn result(&mut self, operation: Operation, a: SetId, b: SetId) -> SetId {
         let nothing = TrafficSet::default();
         let (left, right) = (self.get(a).unwrap_or(&nothing), self.get(b).unwrap_or(&nothing));
         let result = match operation {
@@ -215,17 +253,29 @@ impl Sets {
             Operation::Or => left.or(right),
             Operation::Without => left.without(right),
         };
-        let id = self.intern(result);
-        self.results.insert((operation, a, b), id);
-        id
+        self.intern(result)
     }
 
-    pub(crate) fn get(&self, id: SetId) -> Option<&TrafficSet> {
-        self.list.get(id.0 as usize)
+    fn keep(&mut self, operation: Operation, a: SetId, b: SetId, result: SetId) {
+        let Some(rows) = self.results.get_mut(operation as usize) else { return };
+        if rows.len() <= a.place() {
+            rows.resize(a.place() + 1, Vec::new());
+        }
+        let Some(row) = rows.get_mut(a.place()) else { return };
+        if row.len() <= b.place() {
+            row.resize(self.list.len().min(KNOWN), None);
+        }
+        if let Some(cell) = row.get_mut(b.place()) {
+            *cell = Some(result);
+        }
+    }
+
+    fn get(&self, id: SetId) -> Option<&TrafficSet> {
+        self.list.get_index(id.place())
     }
 
     pub(crate) fn into_list(self) -> Vec<TrafficSet> {
-        self.list
+        self.list.into_iter().collect()
     }
 }
 

@@ -265,7 +265,10 @@ fn port_set(ports: &[PortTerm]) -> PortSet {
             Which::Named(name) => named.push((port.protocol, Arc::clone(name))),
         }
     }
-    numbers.iter_mut().for_each(merge);
+    for ranges in &mut numbers {
+        let kept = merge(ranges);
+        ranges.truncate(kept);
+    }
     named.sort();
     named.dedup();
     (numbers, named)

@@ -37,7 +37,7 @@ const NUMBER: u32 = (1 << 24) - 1;
 /// The cell of a branch that takes one byte of an address, which are counted from its first.
 const fn branch(number: u32, byte: u32) -> u32 {
     let half = if byte < 8 { 0 } else { LOWER };
-    BRANCH | half | (number << NUMBER_AT) | (7 - (byte & 7)) * 8
+    BRANCH | half | (number << NUMBER_AT) | ((7 - (byte & 7)) * 8)
 }
 
 /// Which byte a branch takes.

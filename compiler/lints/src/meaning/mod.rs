@@ -191,7 +191,7 @@ impl<'p> Overview<'p> {
     /// The policies that select a pod, by their places in the program, in order.
     pub(crate) fn selecting(&self, example: &Example<'_>) -> Vec<usize> {
         let scopes = self.terms.scopes_of(&example.namespace.name, &example.namespace);
-        self.subjects.policies(&self.terms.matching(&scopes, example))
+        self.subjects.policies(&self.terms.matching(&scopes, example)).into_vec()
     }
 
     pub(crate) fn policy(&self, index: usize) -> Option<&'p Policy> {

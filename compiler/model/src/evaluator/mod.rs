@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use npc_cluster::Cluster;
 use npc_program::{Action, Direction, Program, Scope, Tier};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use smallvec::SmallVec;
 
 use crate::connection::{Connection, Endpoint};
 use crate::interpreter::judge;
@@ -56,7 +57,7 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn new(program: &'a Program, cluster: &'a Cluster) -> Self {
         let mut terms = Terms::default();
-        let mut rules = Vec::new();
+        let mut rules = Vec::with_capacity(program.policies.iter().map(|policy| policy.rules.len()).sum());
         // Where the rules of each policy begin.
         let mut first_rule = Vec::with_capacity(program.policies.len());
         let mut subjects = Subjects::default();
@@ -72,12 +73,12 @@ impl<'a> Evaluator<'a> {
             let prepared = policy.rules.iter().enumerate();
             rules.extend(prepared.map(|(place, rule)| Prepared::new(index, place, rule, &mut terms)));
         }
-        let mut matcher =
-            Matcher { program, rules, first_rule, tiers: Vec::new(), known: FxHashMap::default() };
+        let mut matcher = Matcher::new(program, rules, first_rule);
         let mut kinds = Vec::new();
-        let mut by_labels: FxHashMap<(usize, &BTreeMap<String, String>), usize> = FxHashMap::default();
+        let mut by_labels: FxHashMap<(usize, &BTreeMap<String, String>), usize> =
+            FxHashMap::with_capacity_and_hasher(cluster.pods.len(), FxBuildHasher);
         let mut scopes: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
-        let mut of_policies: FxHashMap<Vec<usize>, (Sides, Sides)> = FxHashMap::default();
+        let mut of_policies: FxHashMap<SmallVec<[usize; 8]>, (Sides, Sides)> = FxHashMap::default();
         let of_pod = cluster
             .pods
             .iter()
@@ -92,13 +93,10 @@ impl<'a> Evaluator<'a> {
                     });
                     let terms = terms.matching(scopes, &pod.labels);
                     let policies = subjects.policies(&terms);
-                    let (egress, ingress) = *of_policies.entry(policies).or_insert_with_key(|policies| {
-                        (
-                            matcher.sides(policies, Direction::Egress),
-                            matcher.sides(policies, Direction::Ingress),
-                        )
-                    });
-                    kinds.push(Kind { terms: terms.into(), egress, ingress });
+                    let (egress, ingress) = *of_policies
+                        .entry(policies)
+                        .or_insert_with_key(|policies| matcher.sides_of(policies));
+                    kinds.push(Kind { terms: terms.as_slice().into(), egress, ingress });
                     kinds.len() - 1
                 })
             })
@@ -155,6 +153,12 @@ impl<'a> Evaluator<'a> {
             Some(found) => decided(found, found.rule.action == Action::Allow),
             None => Decision::Default,
         }
+    }
+
+    /// How many kinds there are.
+    #[must_use]
+    pub fn kinds(&self) -> usize {
+        self.kinds.len()
     }
 
     /// The kind of a pod, by its place in [`Cluster::pods`]. Pods of one kind are of one namespace and
@@ -215,31 +219,58 @@ struct Matcher<'a> {
     program: &'a Program,
     rules: Vec<Prepared<'a>>,
     first_rule: Vec<usize>,
+    /// The first is of no policies.
     tiers: Vec<TierRules>,
-    known: FxHashMap<(Direction, Vec<usize>), usize>,
+    known: FxHashMap<(Direction, SmallVec<[usize; 8]>), usize>,
 }
 
-impl Matcher<'_> {
-    /// What decides for pods that these policies select, in one direction.
-    fn sides(&mut self, policies: &[usize], direction: Direction) -> Sides {
-        let mut of = |tier: Tier| {
-            let mut policies: Vec<(u16, usize)> = policies
-                .iter()
-                .filter_map(|index| Some((index, self.program.policies.get(*index)?)))
-                .filter(|(_, policy)| policy.tier == tier && policy.speaks_of(direction))
-                .map(|(index, policy)| (policy.priority, *index))
-                .collect();
-            // By priority, and by their order where that is the same.
-            policies.sort_unstable();
-            self.tier(direction, policies.into_iter().map(|(_, index)| index).collect())
-        };
-        Sides { admin: of(Tier::Admin), plain: of(Tier::Namespaced), baseline: of(Tier::Baseline) }
+/// The tier of no policies.
+const EMPTY: usize = 0;
+
+impl<'a> Matcher<'a> {
+    fn new(program: &'a Program, rules: Vec<Prepared<'a>>, first_rule: Vec<usize>) -> Self {
+        let empty = TierRules::new(&[], Box::default(), &rules);
+        Self { program, rules, first_rule, tiers: vec![empty], known: FxHashMap::default() }
     }
 
-    fn tier(&mut self, direction: Direction, policies: Vec<usize>) -> usize {
-        if let Some(known) = self.known.get(&(direction, policies.clone())) {
+    /// What decides for pods that these policies select: of what they send, and of what they take.
+    fn sides_of(&mut self, policies: &[usize]) -> (Sides, Sides) {
+        let mut sides = [Sides { admin: EMPTY, plain: EMPTY, baseline: EMPTY }; 2];
+        // By priority, and by their order where that is the same.
+        let mut ordered: SmallVec<[(u16, usize); 16]> = policies
+            .iter()
+            .filter_map(|index| Some((self.program.policies.get(*index)?.priority, *index)))
+            .collect();
+        ordered.sort_unstable();
+        for (direction, sides) in [Direction::Egress, Direction::Ingress].into_iter().zip(&mut sides) {
+            let mut of: [SmallVec<[usize; 8]>; 3] = Default::default();
+            for (_, index) in &ordered {
+                let Some(policy) = self.program.policies.get(*index) else { continue };
+                if !policy.speaks_of(direction) {
+                    continue;
+                }
+                let [admin, plain, baseline] = &mut of;
+                match policy.tier {
+                    Tier::Admin => admin.push(*index),
+                    Tier::Namespaced => plain.push(*index),
+                    Tier::Baseline => baseline.push(*index),
+                }
+            }
+            let [admin, plain, baseline] = of.map(|policies| self.tier(direction, policies));
+            *sides = Sides { admin, plain, baseline };
+        }
+        sides.into()
+    }
+
+    fn tier(&mut self, direction: Direction, policies: SmallVec<[usize; 8]>) -> usize {
+        if policies.is_empty() {
+            return EMPTY;
+        }
+        let key = (direction, policies);
+        if let Some(known) = self.known.get(&key) {
             return *known;
         }
+        let (_, policies) = &key;
         let rules = policies
             .iter()
             .filter_map(|index| Some((self.program.policies.get(*index)?, *self.first_rule.get(*index)?)))
@@ -247,8 +278,9 @@ impl Matcher<'_> {
             .filter(|(rule, _)| rule.direction == direction)
             .map(|(_, place)| place)
             .collect();
-        self.tiers.push(TierRules::new(&policies, rules, &self.rules));
-        self.known.insert((direction, policies), self.tiers.len() - 1);
-        self.tiers.len() - 1
+        let tier = self.tiers.len();
+        self.tiers.push(TierRules::new(policies, rules, &self.rules));
+        self.known.insert(key, tier);
+        tier
     }
 }

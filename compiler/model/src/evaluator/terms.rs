@@ -136,8 +136,8 @@ impl<'p> Terms<'p> {
 
     /// The terms that select a pod with these labels, of a namespace in these scopes; in order.
     #[must_use]
-    pub fn matching(&self, scopes: &[usize], labels: &impl Labels) -> Vec<TermId> {
-        let mut found = Vec::new();
+    pub fn matching(&self, scopes: &[usize], labels: &impl Labels) -> SmallVec<[TermId; 16]> {
+        let mut found = SmallVec::new();
         // By how many requirements are known to hold: of one that has no more, nothing is asked.
         let mut add = |terms: &[(TermId, &Selector)], known: usize| {
             for (id, selector) in terms {
@@ -184,9 +184,9 @@ impl Subjects {
 
     /// The policies that are for a pod which these terms select, in order.
     #[must_use]
-    pub fn policies(&self, terms: &[TermId]) -> Vec<usize> {
+    pub fn policies(&self, terms: &[TermId]) -> SmallVec<[usize; 8]> {
         let of_term = terms.iter().filter_map(|term| self.of_term.get(*term as usize));
-        let mut policies: Vec<usize> = of_term.flatten().copied().collect();
+        let mut policies: SmallVec<[usize; 8]> = of_term.flatten().copied().collect();
         policies.sort_unstable();
         policies.dedup();
         policies

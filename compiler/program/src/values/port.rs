@@ -36,16 +36,25 @@ npc_diagnostics::codes! {
     PORT_RANGE = "NP0305" "port-range" Error;
 }
 
-/// Puts ranges of ports in order, and together where they touch.
-pub fn merge(ranges: &mut Vec<(u16, u16)>) {
+/// Puts ranges of ports in order, and together where they touch. Returns how many are left, which stand in
+/// front.
+#[must_use]
+pub fn merge(ranges: &mut [(u16, u16)]) -> usize {
     ranges.sort_unstable();
-    ranges.dedup_by(|next, kept| {
-        let joined = u32::from(next.0) <= u32::from(kept.1) + 1;
-        if joined {
-            kept.1 = kept.1.max(next.1);
+    let mut kept = 0;
+    for at in 0..ranges.len() {
+        let Some((first, last)) = ranges.get(at).copied() else { break };
+        match ranges.get_mut(..kept).and_then(<[_]>::last_mut) {
+            Some(before) if u32::from(first) <= u32::from(before.1) + 1 => before.1 = before.1.max(last),
+            _ => {
+                if let Some(place) = ranges.get_mut(kept) {
+                    *place = (first, last);
+                }
+                kept += 1;
+            }
         }
-        joined
-    });
+    }
+    kept
 }
 
 /// A protocol with ports.

@@ -11,9 +11,6 @@ use crate::traffic::{Operation, SetId, Sets};
 /// Destinations that are apart, each with what is the same of them.
 type Parts<K, B> = SmallVec<[(K, B); 8]>;
 
-/// Of so many sets of traffic, what is in both of two is found without a hash: 2 MiB at most.
-const KNOWN: usize = 512;
-
 /// The cells between the groups of which these are the first members.
 pub(super) fn cells<S: GroupSet>(
     families: &[OfFamily<'_, '_, S>],
@@ -22,11 +19,10 @@ pub(super) fn cells<S: GroupSet>(
 ) -> Vec<Vec<Cell>> {
     let all: S::OfFew = set_of((0..).zip(firsts).map(|(at, _)| at));
     let mut sides: Vec<Side<S::OfFew>> = families.iter().map(|family| Side::new(family, firsts)).collect();
-    let mut both = Both::default();
     (0..firsts.len())
         .map(|source| {
             let mut cells: Vec<Cell> = Vec::with_capacity(16);
-            let mut parts = sides.iter_mut().map(|side| side.parts(source, &all, &mut both, traffic));
+            let mut parts = sides.iter_mut().map(|side| side.parts(source, &all, traffic));
             let (v4, v6) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let some = |set: Option<SetId>| set.is_some_and(|set| set != Sets::NONE);
             cross(&v4, &v6, firsts.len(), |v4, v6, groups| {
@@ -140,13 +136,7 @@ impl<B: GroupSet> Side<B> {
     }
 
     /// All groups, by what a source may send them: nothing where one of both is not of the family.
-    fn parts(
-        &mut self,
-        source: usize,
-        all: &B,
-        both: &mut Both,
-        traffic: &mut Sets,
-    ) -> Parts<Option<SetId>, B> {
+    fn parts(&mut self, source: usize, all: &B, traffic: &mut Sets) -> Parts<Option<SetId>, B> {
         let Some((egress, _)) = self.rows.get(source).copied().flatten() else {
             return smallvec![(None, all.clone())];
         };
@@ -163,7 +153,7 @@ impl<B: GroupSet> Side<B> {
         let sent = self.sent.get(egress).and_then(Option::as_deref).unwrap_or_default();
         let gives = &mut self.gives;
         cross(sent, &self.takes.parts, self.rows.len(), |sent, taken, groups| {
-            let set = both.of(traffic, sent, taken);
+            let set = traffic.apply(Operation::And, sent, taken);
             let groups = if is_pod { groups } else { groups.and(&self.pods) };
             if set != Sets::NONE && !groups.is_empty() {
                 rest.take(&groups);
@@ -225,33 +215,5 @@ fn cross<K: Copy, L: Copy, B: GroupSet>(
                 found(*key, *other, set_of(alike.iter().map(|(_, group)| *group)));
             }
         }
-    }
-}
-
-/// What is in both of two sets of traffic, where that has been asked.
-#[derive(Default)]
-struct Both(Vec<Vec<Option<SetId>>>);
-
-impl Both {
-    fn of(&mut self, traffic: &mut Sets, a: SetId, b: SetId) -> SetId {
-        if let Some(Some(set)) = self.0.get(a.place()).and_then(|row| row.get(b.place())) {
-            return *set;
-        }
-        let set = traffic.apply(Operation::And, a, b);
-        if a.place().max(b.place()) > KNOWN {
-            return set;
-        }
-        if self.0.len() <= a.place() {
-            self.0.resize(a.place() + 1, Vec::new());
-        }
-        if let Some(row) = self.0.get_mut(a.place()) {
-            if row.len() <= b.place() {
-                row.resize(b.place() + 1, None);
-            }
-            if let Some(cell) = row.get_mut(b.place()) {
-                *cell = Some(set);
-            }
-        }
-        set
     }
 }
