@@ -80,48 +80,22 @@ static __always_inline int judge(struct __sk_buff *skb, void *all, struct packet
 }
 
 // Whether a packet passes of which nothing is to be kept or told: of TCP, within a connection that policies
-// allow, behind a plain IP header. These are most, and for them this does the same as `judge`, with all in
-// registers. False where it is to be looked at as a whole.
-static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
-					  const int direction)
+// allow. These are most, and for them this does the same as `judge`, with all in registers. False where it is
+// to be looked at as a whole.
+static __always_inline int passes(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
+				  const int direction, const __u8 family, const struct address *own,
+				  const struct address *peer, struct tcphdr *tcp)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ethhdr *ethernet = data;
-	struct address own, peer;
-	struct tcphdr *tcp;
-	__u8 family;
-	if (data + sizeof(*ethernet) + sizeof(struct iphdr) + sizeof(*tcp) > end)
-		return 0;
-	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = data + sizeof(*ethernet);
-		if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff) || ip->protocol != IPPROTO_TCP)
-			return 0;
-		family = 4;
-		own = from_v4(direction == EGRESS ? ip->saddr : ip->daddr);
-		peer = from_v4(direction == EGRESS ? ip->daddr : ip->saddr);
-		tcp = (void *)(ip + 1);
-	} else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = data + sizeof(*ethernet);
-		if (data + sizeof(*ethernet) + sizeof(*ip) + sizeof(*tcp) > end || ip->version != 6 ||
-		    ip->nexthdr != IPPROTO_TCP)
-			return 0;
-		family = 6;
-		own = from_v6(direction == EGRESS ? &ip->saddr : &ip->daddr);
-		peer = from_v6(direction == EGRESS ? &ip->daddr : &ip->saddr);
-		tcp = (void *)(ip + 1);
-	} else {
-		return 0;
-	}
 	if (((__u8 *)tcp)[13] & SYN || endpoint->wanting)
 		return 0;
 	__u32 sender = direction == INGRESS ? skb->tc_index : 0;
 	if (direction == INGRESS ? sender && is_unsettled(sender) :
-				   !foreign_sources && !is_own(endpoint, family, &own))
+				   !foreign_sources && !is_own(endpoint, family, own))
 		return 0;
 	if (endpoint->isolated[direction]) {
-		__u64 decision = decide(all, endpoint->rows[direction], family, &peer, IPPROTO_TCP,
-					bpf_ntohs(tcp->dest));
-		if ((decision & (ALLOW | LOG | AUDIT | DEFER)) != ALLOW)
+		__u64 decision =
+			decide(all, endpoint->rows[direction], family, peer, IPPROTO_TCP, bpf_ntohs(tcp->dest));
+		if (((__u32)decision & (ALLOW | LOG | AUDIT | DEFER)) != ALLOW)
 			return 0;
 		if (sender && (decision & REASON) == NODE)
 			return 0;
@@ -134,6 +108,37 @@ static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, stru
 	return 1;
 }
 
+// The same of any packet, where it has a plain IP header, which each family has code of its own for.
+static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
+					  const int direction)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	if (data + ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end)
+		return 0;
+	// Of `struct ethhdr` the compiler would read bytes.
+	__be16 protocol = *(__be16 *)(data + 2 * ETH_ALEN);
+	if (protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + ETH_HLEN;
+		if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff) || ip->protocol != IPPROTO_TCP)
+			return 0;
+		struct address own = from_v4(direction == EGRESS ? ip->saddr : ip->daddr);
+		struct address peer = from_v4(direction == EGRESS ? ip->daddr : ip->saddr);
+		return passes(skb, all, endpoint, direction, 4, &own, &peer, (void *)(ip + 1));
+	}
+	if (protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + ETH_HLEN;
+		if (data + ETH_HLEN + sizeof(*ip) + sizeof(struct tcphdr) > end || ip->version != 6 ||
+		    ip->nexthdr != IPPROTO_TCP)
+			return 0;
+		// Behind an Ethernet header, each half of an address lies where eight bytes can be read at once.
+		__be64 *source = (void *)&ip->saddr, *destination = (void *)&ip->daddr;
+		struct address own = from_halves(direction == EGRESS ? source : destination);
+		struct address peer = from_halves(direction == EGRESS ? destination : source);
+		return passes(skb, all, endpoint, direction, 6, &own, &peer, (void *)(ip + 1));
+	}
+	return 0;
+}
+
 static __always_inline int hook(struct __sk_buff *skb, const int direction, const int asks)
 {
 	void *all = all_tables();
@@ -141,7 +146,7 @@ static __always_inline int hook(struct __sk_buff *skb, const int direction, cons
 		return DROP;
 	struct endpoint *endpoint = endpoint_at(all, skb->ifindex);
 	// The program is there, so somebody's packets are to be judged.
-	if (!endpoint || endpoint->ifindex != skb->ifindex) {
+	if (endpoint->ifindex != skb->ifindex) {
 		trouble(NOBODYS);
 		return DROP;
 	}

@@ -49,6 +49,11 @@ static __always_inline struct address from_v6(const struct in6_addr *address)
 	};
 }
 
+static __always_inline struct address from_halves(const __be64 *halves)
+{
+	return (struct address){ .hi = bpf_be64_to_cpu(halves[0]), .lo = bpf_be64_to_cpu(halves[1]) };
+}
+
 // Reads the ports, or the type, of what an IP packet carries at `offset`. 0, or a negative number.
 static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
 {

@@ -7,32 +7,36 @@
 #include "maps.h"
 #include "packet.h"
 
-// The class of an address. Every step takes at least one byte more, so that sixteen are enough for any
-// trie; a step more for each comparison. A branch has 256 cells.
+// Takes one step from a cell of the trie. 0 where that leads out of the tables.
+static __always_inline __u64 step(void *all, __u64 cell, const struct address *address)
+{
+	if (cell & BRANCH) {
+		__u64 half = cell & LOWER ? address->lo : address->hi;
+		// A shift takes the lowest six bits of how far, and they are that. A branch has 2^8 cells of 2^2 bytes.
+		__u32 *next = at(all, (cell & NUMBER) << 4 | (half >> (cell & 63) & 255) << 2);
+		return next ? *next : 0;
+	}
+	struct compare *compare = at(all, (cell & ~TAG) << 3);
+	if (!compare)
+		return 0;
+	return (address->hi & compare->mask.hi) == compare->prefix.hi &&
+			       (address->lo & compare->mask.lo) == compare->prefix.lo ?
+		       compare->yes :
+		       compare->no;
+}
+
+// The class of an address. The first two bytes choose the first cell, and each step is about at least one
+// byte more (see runtime/resolver/src/trie.rs).
 static __always_inline __u32 class_of(void *all, __u8 family, const struct address *address)
 {
-	__u32 *cell = at(all, ((family == 4 ? 0 : ROOT << 8) + (address->hi >> 48)) << 2);
-	for (int i = 0; i < 33; i++) {
-		if (!cell)
-			return 0;
-		__u64 known = *cell;
-		if (!(known & TAG))
-			return known;
-		if (known & BRANCH) {
-			__u64 half = known & LOWER ? address->lo : address->hi;
-			// A shift takes the lowest six bits of how far, and they are that. A branch has 2^8 cells of 2^2 bytes.
-			cell = at(all, (known & NUMBER) << 4 | (half >> (known & 63) & 255) << 2);
-		} else {
-			struct compare *compare = at(all, (known & ~TAG) << 3);
-			if (!compare)
-				return 0;
-			cell = (address->hi & compare->mask.hi) == compare->prefix.hi &&
-					       (address->lo & compare->mask.lo) == compare->prefix.lo ?
-				       &compare->yes :
-				       &compare->no;
-		}
+	__u64 place = ((family == 4 ? 0 : ROOT << 8) + (address->hi >> 48)) << 2;
+	__u64 cell = *(__u32 *)(all + place);
+	for (int i = 0; i < (family == 4 ? STEPS_V4 : STEPS_V6); i++) {
+		if (!(cell & TAG))
+			return cell;
+		cell = step(all, cell, address);
 	}
-	return 0;
+	return cell & TAG ? 0 : cell;
 }
 
 static __always_inline __u32 column_of(void *all, __u8 protocol, __u16 port)
@@ -51,8 +55,7 @@ static __always_inline __u32 column_of(void *all, __u8 protocol, __u16 port)
 	default:
 		return 0;
 	}
-	__u16 *column = at(all, layout.port_columns + (number + port) * sizeof(*column));
-	return column ? *column : 0;
+	return *(__u16 *)(all + layout.port_columns + (number + port) * sizeof(__u16));
 }
 
 // What the policies say of a peer, on a port.

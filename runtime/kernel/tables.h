@@ -21,6 +21,8 @@
 #define LOWER (1u << 31)
 #define NUMBER ((1u << 30) - (1u << 6))
 #define ROOT 256
+#define STEPS_V4 2
+#define STEPS_V6 14
 
 // A decision (see runtime/resolver/src/lists.rs).
 #define ALLOW (1u << 31)

@@ -82,6 +82,12 @@ impl Family {
         }
     }
 
+    /// How many steps an address takes at most: each is about a byte behind the first two that none before it
+    /// was about. So many does the kernel take, too.
+    const fn steps(self) -> u32 {
+        self.bits() / 8 - 2
+    }
+
     /// The bits of an address.
     const fn bits(self) -> u32 {
         match self {
@@ -195,7 +201,7 @@ impl Trie {
     #[must_use]
     pub fn get(&self, family: Family, key: u128) -> u32 {
         let mut cell = self.cell(family.root() + u32::from(byte(key, 0)), byte(key, 1));
-        loop {
+        for _ in 0..family.steps() {
             cell = match referred(cell) {
                 Referred::Branch(number) => self.cell(number, byte(key, byte_of(cell))),
                 Referred::Comparison(number) => {
@@ -203,7 +209,12 @@ impl Trie {
                     if key & compare.mask == compare.prefix { compare.yes } else { compare.no }
                 }
                 Referred::Class(value) => return value,
-            }
+            };
+        }
+        match referred(cell) {
+            Referred::Class(value) => value,
+            // There is no such trie, and the kernel says the same of it.
+            Referred::Branch(_) | Referred::Comparison(_) => 0,
         }
     }
 
@@ -543,6 +554,52 @@ mod tests {
                     assert_eq!(trie.get(family, *first), *value);
                 }
                 assert!(trie.branches.len() - trie.free_branches.len() <= most + 300);
+            }
+        }
+    }
+
+    /// At every byte of an address there is something to tell apart, in any number of ways: no value is
+    /// further away than the kernel goes.
+    #[test]
+    fn as_deep_as_can_be() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for round in 0..60 {
+            for family in [Family::V4, Family::V6] {
+                let bytes = family.bits() / 8;
+                let mask = !u128::MAX.checked_shr(family.bits()).unwrap_or(0);
+                let key = random.u128(..) & mask;
+                // Blocks beside the key's own at each byte: one, so that a comparison will do, or more.
+                let mut blocks = Vec::new();
+                for byte in 0..bytes {
+                    let beside = if round % 2 == 0 { 2 } else { random.u32(..3) };
+                    for _ in 0..beside {
+                        let length = byte * 8 + random.u32(1..=8);
+                        let bit = 1 << (128 - length);
+                        let first = (key ^ bit) & !(bit - 1);
+                        blocks.push((first, first | (bit - 1), random.u32(1..9)));
+                    }
+                }
+                let value = |asked: u128| {
+                    let own = blocks.iter().rev().find(|(first, last, _)| (*first..=*last).contains(&asked));
+                    own.map_or(0, |(_, _, value)| *value)
+                };
+                let ends = blocks.iter().flat_map(|(first, last, _)| [Some(*first), last.checked_add(1)]);
+                let mut firsts: Vec<u128> = ends.flatten().chain([0]).collect();
+                firsts.sort_unstable();
+                firsts.dedup();
+                let ranges = firsts.iter().map(|first| (*first, value(*first)));
+                let none = || std::iter::once((0u128, 0));
+                let trie = match family {
+                    Family::V4 => {
+                        Trie::new(ranges.map(|(first, value)| ((first >> 96) as u32, value)), none())
+                    }
+                    Family::V6 => Trie::new(std::iter::once((0, 0)), ranges),
+                };
+                for asked in
+                    firsts.iter().flat_map(|first| [*first, first.wrapping_sub(1) & mask]).chain([key])
+                {
+                    assert_eq!(trie.get(family, asked), value(asked), "{family:?} {asked:x}");
+                }
             }
         }
     }
