@@ -54,7 +54,7 @@ static __always_inline struct endpoint *sender_of(__u32 mark)
 	if (!place || !*place)
 		return 0;
 	struct endpoint *endpoint = endpoint_at(all, *place - 1);
-	return endpoint && (endpoint->id & SENDER) == number ? endpoint : 0;
+	return (endpoint->id & SENDER) == number ? endpoint : 0;
 }
 
 // Lets a packet through to be translated. What answers it passes, unless it is denied where it leaves.

@@ -45,9 +45,8 @@ static __always_inline void *all_tables(void)
 	return bpf_map_lookup_elem(&tables, &zero);
 }
 
-// What stands at a place in the tables; nothing where that is outside. Where a table's beginning and the
-// number of its cells are known when the program is loaded, its cells are read without asking: the verifier
-// knows, too, that they are there.
+// What stands at a place in the tables; nothing where that is outside. What is masked to the number of
+// a table's cells is read without asking: the verifier knows, too, that it is there.
 static __always_inline void *at(void *all, __u64 place)
 {
 	return place > layout.last ? 0 : all + place;

@@ -108,7 +108,7 @@ static __always_inline int passes(struct __sk_buff *skb, void *all, struct endpo
 	return 1;
 }
 
-// The same of any packet, where it has a plain IP header, which each family has code of its own for.
+// Reads a plain IP header, behind one of Ethernet, and asks `passes`: each family has code of its own.
 static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
 					  const int direction)
 {

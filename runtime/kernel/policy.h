@@ -55,7 +55,12 @@ static __always_inline __u32 column_of(void *all, __u8 protocol, __u16 port)
 	default:
 		return 0;
 	}
-	return *(__u16 *)(all + layout.port_columns + (number + port) * sizeof(__u16));
+	// The verifiers of most kernels do not know what a swap of bytes leaves, as the compiler does, which would
+	// leave out the mask.
+	__u32 known = port;
+	asm volatile("" : "+r"(known));
+	known &= 0xffff;
+	return *(__u16 *)(all + layout.port_columns + (number + known) * sizeof(__u16));
 }
 
 // What the policies say of a peer, on a port.

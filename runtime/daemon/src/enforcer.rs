@@ -159,7 +159,9 @@ pub(crate) struct Enforcer {
     /// Whether the tables are behind what is known, since they could not be made: nothing is written to them
     /// until they are.
     stale: bool,
-    /// When it was last tried to make them.
+    /// Whether the machine's interfaces could not be listed when something of them had changed.
+    unlisted: bool,
+    /// When it was last tried to make the tables.
     tried: Option<Instant>,
     /// An image that is good and could not be put in force, and when that was tried.
     waiting: Option<(Vec<u8>, Instant)>,
@@ -226,6 +228,7 @@ impl Enforcer {
             lost: Arc::default(),
             numbers: Numbers::default(),
             stale: false,
+            unlisted: false,
             tried: None,
             waiting: None,
             written: None,
@@ -331,6 +334,9 @@ impl Enforcer {
             self.new_image(&bytes);
         } else if self.stale && self.tried.as_ref().is_none_or(again) {
             self.enforce_or_say();
+        }
+        if std::mem::take(&mut self.unlisted) {
+            self.links();
         }
         let unplaced = self.pods.iter().flat_map(Pods::iter).any(|(_, known)| {
             known.unplaced.as_ref().is_some_and(|why| self.config.node.is_some() || !why.is_elsewhere())

@@ -109,6 +109,15 @@ fn kind(link: &LinkMessage) -> Option<&InfoKind> {
     })
 }
 
+/// How long the kernel has for an answer, which it gives in microseconds where it does.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// An answer of the kernel's, which can be lost on its way: whoever asks asks again.
+async fn answered<T>(asked: impl Future<Output = Result<T, NotFound>>) -> Result<T, NotFound> {
+    let none = || NotFound::Kernel(format!("no answer within {} seconds", ANSWER.as_secs()));
+    tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(none()))
+}
+
 impl Interfaces {
     pub(crate) const fn new(handle: Handle) -> Self {
         Self { handle }
@@ -118,7 +127,7 @@ impl Interfaces {
     pub(crate) async fn find(&self, addresses: &[IpAddr]) -> Result<Interface, NotFound> {
         let mut why = NotFound::NoAddress;
         for address in addresses {
-            match self.find_one(*address).await {
+            match answered(self.find_one(*address)).await {
                 Ok(interface) => return Ok(interface),
                 Err(error) => why = error,
             }
@@ -214,7 +223,8 @@ impl Interfaces {
 
     /// All interfaces of this machine, by index.
     pub(crate) async fn all(&self) -> Result<HashMap<u32, Link>, NotFound> {
-        let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
+        let links = self.handle.link().get().execute().try_collect::<Vec<LinkMessage>>();
+        let links = answered(async { Ok(links.await?) }).await?;
         let of = |link: &LinkMessage| {
             // What goes by an intermediate device comes back, and is translated only then.
             let passes_on = matches!(kind(link), Some(InfoKind::Bridge | InfoKind::Ifb));
@@ -228,7 +238,8 @@ impl Interfaces {
 
     /// The addresses of this machine that others can reach.
     pub(crate) async fn own_addresses(&self) -> Result<Vec<IpAddr>, NotFound> {
-        let all: Vec<_> = self.handle.address().get().execute().try_collect().await?;
+        let all = self.handle.address().get().execute().try_collect::<Vec<_>>();
+        let all = answered(async { Ok(all.await?) }).await?;
         let mut addresses: Vec<IpAddr> = Vec::new();
         for message in all.iter().filter(|message| message.header.scope == AddressScope::Universe) {
             let of = |attribute: &AddressAttribute| match attribute {
@@ -257,4 +268,22 @@ fn station(entry: &NeighbourMessage) -> Option<Vec<u8>> {
 
 fn station_is(entry: &NeighbourMessage, own: &[u8]) -> bool {
     station(entry).as_deref() == Some(own)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A connection that nobody drives never brings an answer.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let (_silent, handle, _) = rtnetlink::new_connection().unwrap();
+        let interfaces = Interfaces::new(handle);
+        let why = NotFound::Kernel("no answer within 5 seconds".to_owned());
+        assert_eq!(interfaces.all().await.unwrap_err(), why);
+        assert_eq!(interfaces.own_addresses().await.unwrap_err(), why);
+        assert_eq!(interfaces.find(&["10.0.0.1".parse().unwrap()]).await.unwrap_err(), why);
+    }
 }

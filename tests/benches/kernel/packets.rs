@@ -161,16 +161,21 @@ fn baseline(ebpf: &Ebpf, name: &str, packet: &[u8]) -> f64 {
     })
 }
 
-pub(crate) fn main() {
+fn loaded_baseline() -> Ebpf {
     let mut ebpf =
         EbpfLoader::new().load(include_bytes_aligned!("../../../runtime/kernel/baseline.bpf.o")).unwrap();
     for name in ["empty", "read_only", "connection_only", "prefix_only", "agent"] {
         let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
         program.load().unwrap();
     }
+    ebpf
+}
+
+pub(crate) fn main() {
     let most: usize = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
     let sizes = [(10, 10), (1_000, 100), (100_000, 100), (1_000_000, 100)];
     for family in &FAMILIES {
+        let mut ebpf = loaded_baseline();
         family.set_connections(&mut ebpf);
         let packet = family.packet();
         let nothing = baseline(&ebpf, "empty", &packet);

@@ -26,7 +26,7 @@ impl Enforcer {
         }
         match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => self.guard(&links),
-            Err(why) => error!(%why, "the interfaces cannot be listed"),
+            Err(why) => self.cannot_list(&why),
         }
     }
 
@@ -239,7 +239,7 @@ impl Enforcer {
     pub(super) fn links(&mut self) {
         let links = match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => links,
-            Err(why) => return warn!(%why, "the interfaces cannot be listed"),
+            Err(why) => return self.cannot_list(&why),
         };
         self.rename(&links);
         let is_lost = |known: &Known| {
@@ -287,6 +287,12 @@ impl Enforcer {
             }
             self.stale_elsewhere = None;
         }
+    }
+
+    /// What changed of the interfaces is not known: they are listed again.
+    fn cannot_list(&mut self, why: &NotFound) {
+        error!(%why, "the interfaces cannot be listed");
+        self.unlisted = true;
     }
 
     /// Interfaces that have other names than they had are what they were.
