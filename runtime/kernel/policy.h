@@ -31,7 +31,13 @@ static __always_inline __u32 class_of(void *all, __u8 family, const struct addre
 {
 	__u64 place = ((family == 4 ? 0 : ROOT << 8) + (address->hi >> 48)) << 2;
 	__u64 cell = *(__u32 *)(all + place);
-	for (int i = 0; i < (family == 4 ? STEPS_V4 : STEPS_V6); i++) {
+	// More are rare for IPv6, and there are none for IPv4.
+	_Pragma("unroll") for (int i = 0; i < STEPS_V4; i++) {
+		if (!(cell & TAG))
+			return cell;
+		cell = step(all, cell, address);
+	}
+	for (int i = STEPS_V4; i < (family == 4 ? STEPS_V4 : STEPS_V6); i++) {
 		if (!(cell & TAG))
 			return cell;
 		cell = step(all, cell, address);

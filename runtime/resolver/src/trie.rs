@@ -2,8 +2,8 @@
 //!
 //! The first two bytes of an address lead to a cell of the root; from there on, a branch takes one byte
 //! more, and a comparison skips the bytes that all addresses below have in common, or tells one block
-//! from what surrounds it. So a block takes some bytes and not a branch, and an address takes the same
-//! few steps whether there are ten blocks or a million.
+//! from what surrounds it. So a block takes some bytes and not a branch, and an address takes few steps,
+//! at most one for each byte behind the first two, whether there are ten blocks or a million.
 
 use std::collections::BTreeMap;
 
@@ -490,6 +490,22 @@ mod tests {
 
     use super::*;
 
+    /// How many steps it is to the value of an address.
+    fn steps(trie: &Trie, family: Family, key: u128) -> u32 {
+        let mut cell = trie.cell(family.root() + u32::from(byte(key, 0)), byte(key, 1));
+        for step in 0.. {
+            cell = match referred(cell) {
+                Referred::Branch(number) => trie.cell(number, byte(key, byte_of(cell))),
+                Referred::Comparison(number) => {
+                    let compare = trie.compare(number);
+                    if key & compare.mask == compare.prefix { compare.yes } else { compare.no }
+                }
+                Referred::Class(_) => return step,
+            };
+        }
+        unreachable!()
+    }
+
     fn naive(ranges: &[(u128, u32)], hosts: &BTreeMap<u128, u32>, key: u128) -> u32 {
         hosts
             .get(&key)
@@ -558,11 +574,12 @@ mod tests {
         }
     }
 
-    /// At every byte of an address there is something to tell apart, in any number of ways: no value is
-    /// further away than the kernel goes.
+    /// At every byte of an address there is something to tell apart, in any number of ways: values are as far
+    /// away as the kernel goes, and none further.
     #[test]
     fn as_deep_as_can_be() {
         let mut random = fastrand::Rng::with_seed(3);
+        let mut deepest = [0; 2];
         for round in 0..60 {
             for family in [Family::V4, Family::V6] {
                 let bytes = family.bits() / 8;
@@ -599,9 +616,12 @@ mod tests {
                     firsts.iter().flat_map(|first| [*first, first.wrapping_sub(1) & mask]).chain([key])
                 {
                     assert_eq!(trie.get(family, asked), value(asked), "{family:?} {asked:x}");
+                    let deepest = &mut deepest[family as usize];
+                    *deepest = steps(&trie, family, asked).max(*deepest);
                 }
             }
         }
+        assert_eq!(deepest, [Family::V4.steps(), Family::V6.steps()]);
     }
 
     /// A million blocks take memory in proportion.
