@@ -125,41 +125,41 @@ int read_only(struct __sk_buff *skb)
 }
 
 // What is not found is dropped, so that a benchmark sees whether it looks up what is there.
-SEC("classifier")
-int connection_only(struct __sk_buff *skb)
+static __always_inline int look_up(struct __sk_buff *skb, const int connection, const int prefix)
 {
 	struct plain plain = {};
 	if (!read_plain(skb, &plain))
 		return DROP;
-	struct record *record = tracked_of(&plain);
-	if (!record)
-		return DROP;
-	record->seen++;
+	if (connection) {
+		struct record *record = tracked_of(&plain);
+		if (!record)
+			return DROP;
+		record->seen++;
+	}
+	if (prefix) {
+		__u32 *value = prefix_of(&plain);
+		if (!value || !*value)
+			return DROP;
+	}
 	return PASS;
+}
+
+SEC("classifier")
+int connection_only(struct __sk_buff *skb)
+{
+	return look_up(skb, 1, 0);
 }
 
 SEC("classifier")
 int prefix_only(struct __sk_buff *skb)
 {
-	struct plain plain = {};
-	if (!read_plain(skb, &plain))
-		return DROP;
-	__u32 *value = prefix_of(&plain);
-	return value && *value ? PASS : DROP;
+	return look_up(skb, 0, 1);
 }
 
 SEC("classifier")
 int agent(struct __sk_buff *skb)
 {
-	struct plain plain = {};
-	if (!read_plain(skb, &plain))
-		return DROP;
-	struct record *record = tracked_of(&plain);
-	if (!record)
-		return DROP;
-	record->seen++;
-	__u32 *value = prefix_of(&plain);
-	return value && *value ? PASS : DROP;
+	return look_up(skb, 1, 1);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -142,16 +142,6 @@ impl fmt::Display for TrafficSet {
 
 /// The ports of which `keep` holds, by whether the first and the second list has them; not of what neither has.
 fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Ranges {
-    // Mostly all is in one of them, or in both.
-    let only = match (a, b) {
-        (a, []) => Some((a, keep(true, false))),
-        ([], b) => Some((b, keep(false, true))),
-        (a, b) if a == b => Some((a, keep(true, true))),
-        _ => None,
-    };
-    if let Some((all, is_kept)) = only {
-        return if is_kept { Ranges::from_slice(all) } else { Ranges::new() };
-    }
     // Where ranges begin and where they have ended, by turns. Between two such places nothing changes.
     let turn = |ranges: &[(u16, u16)], at: usize| {
         let (first, last) = ranges.get(at / 2)?;

@@ -10,7 +10,7 @@ mod terms;
 use std::collections::BTreeMap;
 
 use npc_cluster::Cluster;
-use npc_program::{Action, Direction, Program, Scope, Tier};
+use npc_program::{Action, Direction, Policy, Program, Scope, Tier};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
@@ -235,31 +235,21 @@ impl<'a> Matcher<'a> {
 
     /// What decides for pods that these policies select: of what they send, and of what they take.
     fn sides_of(&mut self, policies: &[usize]) -> (Sides, Sides) {
-        let mut sides = [Sides { admin: EMPTY, plain: EMPTY, baseline: EMPTY }; 2];
-        // By priority, and by their order where that is the same.
-        let mut ordered: SmallVec<[(u16, usize); 16]> = policies
+        let mut ordered: SmallVec<[(usize, &Policy); 16]> = policies
             .iter()
-            .filter_map(|index| Some((self.program.policies.get(*index)?.priority, *index)))
+            .filter_map(|index| Some((*index, &**self.program.policies.get(*index)?)))
             .collect();
-        ordered.sort_unstable();
-        for (direction, sides) in [Direction::Egress, Direction::Ingress].into_iter().zip(&mut sides) {
-            let mut of: [SmallVec<[usize; 8]>; 3] = Default::default();
-            for (_, index) in &ordered {
-                let Some(policy) = self.program.policies.get(*index) else { continue };
-                if !policy.speaks_of(direction) {
-                    continue;
-                }
-                let [admin, plain, baseline] = &mut of;
-                match policy.tier {
-                    Tier::Admin => admin.push(*index),
-                    Tier::Namespaced => plain.push(*index),
-                    Tier::Baseline => baseline.push(*index),
-                }
-            }
-            let [admin, plain, baseline] = of.map(|policies| self.tier(direction, policies));
-            *sides = Sides { admin, plain, baseline };
-        }
-        sides.into()
+        // By priority, and by their order where that is the same.
+        ordered.sort_unstable_by_key(|(index, policy)| (policy.priority, *index));
+        let of_direction = |direction: Direction| {
+            let mut of = |tier: Tier| {
+                let own = ordered.iter().filter(|(_, policy)| policy.tier == tier);
+                let own = own.filter(|(_, policy)| policy.speaks_of(direction));
+                self.tier(direction, own.map(|(index, _)| *index).collect())
+            };
+            Sides { admin: of(Tier::Admin), plain: of(Tier::Namespaced), baseline: of(Tier::Baseline) }
+        };
+        [Direction::Egress, Direction::Ingress].map(of_direction).into()
     }
 
     fn tier(&mut self, direction: Direction, policies: SmallVec<[usize; 8]>) -> usize {
