@@ -49,7 +49,7 @@ pub fn cluster(pods: usize) -> Cluster {
             }
         })
         .collect();
-    Cluster { namespaces, pods }
+    Cluster { namespaces, pods, ..Cluster::default() }
 }
 
 fn name(namespace: usize) -> String {
@@ -108,7 +108,7 @@ pub fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> 
                 _ => pod(near)?,
             };
             let traffic = Traffic::Port(Protocol::Tcp, *ports.get(random.usize(..ports.len()))?);
-            Some(Connection { source: pod(from)?, destination, traffic })
+            Some(Connection::direct(pod(from)?, destination, traffic))
         })
         .collect()
 }

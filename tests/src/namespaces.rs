@@ -40,7 +40,7 @@ pub fn cluster(seed: u64) -> Cluster {
             Namespace { name: (*name).to_owned(), labels }
         })
         .collect();
-    Cluster { namespaces, pods: Vec::new() }
+    Cluster { namespaces, ..Cluster::default() }
 }
 
 /// The objects of the namespaces.

@@ -87,6 +87,6 @@ pub fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> 
                 ports[random.usize(..ports.len())],
             ),
         };
-        return Connection { source, destination, traffic };
+        return Connection::direct(source, destination, traffic);
     }
 }

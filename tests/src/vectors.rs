@@ -155,10 +155,10 @@ impl Probe {
         };
         let protocol =
             Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == self.proto).expect("a protocol");
-        Connection {
-            source: end(&self.src, self.src_ip),
-            destination: end(&self.dst, self.dst_ip),
-            traffic: Traffic::Port(protocol, self.port),
-        }
+        Connection::direct(
+            end(&self.src, self.src_ip),
+            end(&self.dst, self.dst_ip),
+            Traffic::Port(protocol, self.port),
+        )
     }
 }

@@ -173,7 +173,7 @@ fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> Vec<
         }
         let ports = [53, 80, 8050, 9, 65535, 8080, 1];
         let traffic = Traffic::Port(Protocol::ALL[random.usize(..3)], ports[random.usize(..ports.len())]);
-        all.push(Connection { source, destination, traffic });
+        all.push(Connection::direct(source, destination, traffic));
     }
     all
 }
@@ -198,7 +198,7 @@ fn case(cluster: &Cluster, objects: &[Value], connections: &[Connection<'_>]) ->
         })
         .collect();
     let end = |end: &Endpoint<'_>| match end {
-        Endpoint::Outside(_) => "external".to_owned(),
+        Endpoint::Node { .. } | Endpoint::Outside(_) => "external".to_owned(),
         Endpoint::Pod { .. } => end.to_string(),
     };
     let probes: Vec<Value> = connections

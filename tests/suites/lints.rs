@@ -129,7 +129,7 @@ fn passes(program: &Program, only: &Program, direction: Direction, cluster: &npc
     for source in pods() {
         for destination in pods() {
             for traffic in ports {
-                let connection = Connection { source, destination, traffic };
+                let connection = Connection::direct(source, destination, traffic);
                 let alone = &only.policies[0];
                 let matched = alone.rules.iter().any(|rule| npc_model::rule_matches(rule, &connection));
                 let subject = if direction == Direction::Egress { &source } else { &destination };

@@ -16,7 +16,7 @@ use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_driver::{Checked, compile, image_verdict, through};
 use npc_image::{Image, read};
 use npc_import::import;
-use npc_model::{Connection, Decision, Endpoint, Evaluator, Traffic, Verdict, verdict};
+use npc_model::{Connection, Decision, Endpoint, Evaluator, Route, Traffic, Verdict, verdict};
 use npc_program::Program;
 use npc_program::values::port::Protocol;
 use npc_targets::{Options, Target};
@@ -43,7 +43,13 @@ fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
         0 => Traffic::Other,
         _ => Traffic::Port(Protocol::ALL[random.usize(..3)], ports[random.usize(..ports.len())]),
     };
-    Connection { source, destination, traffic }
+    let node = Endpoint::Node { address: "10.2.3.4".parse().unwrap(), name: None };
+    let route = match random.u8(..6) {
+        0 => Route::Service,
+        1 => Route::Masqueraded(node),
+        _ => Route::Direct,
+    };
+    Connection { source, destination, traffic, route }
 }
 
 fn errors(found: &[Diagnostic]) -> Vec<&str> {
@@ -380,4 +386,60 @@ fn a_change_of_the_output_is_found() {
         "seed {seed}: of changed outputs {found} found to say something else, {unread} not readable, {same} proved to say the same, 0 of them wrongly"
     );
     assert!(found > 20 && same > 20, "{found} {same}");
+}
+
+/// No selector matches a pod on its node's network: it has the verdicts of its address, by every way.
+#[test]
+fn a_pod_on_its_nodes_network_is_an_address() {
+    let seed = random::seed();
+    let (mut asked, mut denied) = (0, 0);
+    for index in 0..60 {
+        let mut random = Rng::with_seed(seed * 700_000 + index);
+        let policies = 1 + random.usize(..20);
+        let checked = Memory::one(&random::program_with_tiers(&mut random, policies)).check(None);
+        let mut cluster = namespaces::cluster_with_pods(seed * 17 + index, 40);
+        cluster.pods.iter_mut().step_by(3).for_each(|pod| pod.host_network = true);
+        let evaluator = Evaluator::new(&checked.program, &cluster);
+        let image = image(&checked);
+        for _ in 0..200 {
+            let hosts: Vec<usize> = (0..cluster.pods.len()).step_by(3).collect();
+            let host = hosts[random.usize(..hosts.len())];
+            let other = random.usize(..cluster.pods.len());
+            let Some(address) = cluster.pods[host].addresses.first().copied() else { continue };
+            if host == other {
+                continue;
+            }
+            let pod = Endpoint::pod(&cluster, host, Some(address)).unwrap();
+            let as_address = Endpoint::Node { address, name: None };
+            let outside = Endpoint::Outside(address);
+            let peer =
+                Endpoint::pod(&cluster, other, cluster.pods[other].addresses.first().copied()).unwrap();
+            let traffic = connection(&mut random, &cluster).traffic;
+            for egress in [true, false] {
+                let between = |end| match egress {
+                    true => Connection::direct(peer, end, traffic),
+                    false => Connection::direct(end, peer, traffic),
+                };
+                let expected = verdict(&checked.program, &between(pod));
+                asked += 1;
+                denied += usize::from(!expected.allowed());
+                for end in [pod, as_address, outside] {
+                    let connection = between(end);
+                    let found = [
+                        verdict(&checked.program, &connection),
+                        evaluator.verdict(&connection),
+                        image_verdict(&image, &connection),
+                    ];
+                    assert!(
+                        found.iter().all(|found| found.denied() == expected.denied()),
+                        "{found:?} {expected:?}"
+                    );
+                }
+            }
+        }
+    }
+    println!(
+        "seed {seed}: {asked} connections of pods on their node's network, {denied} denied, 0 different by address"
+    );
+    assert!(denied > 1_000 && asked - denied > 1_000, "{denied} of {asked}");
 }

@@ -172,14 +172,14 @@ impl Small {
                     continue;
                 }
                 for traffic in &self.traffic {
-                    visit(&Connection { source, destination, traffic: *traffic });
+                    visit(&Connection::direct(source, destination, *traffic));
                 }
             }
             for address in &self.outside {
                 let outside = Endpoint::Outside(*address);
                 if fits(&source, &outside) {
                     for traffic in &self.traffic {
-                        visit(&Connection { source, destination: outside, traffic: *traffic });
+                        visit(&Connection::direct(source, outside, *traffic));
                     }
                 }
             }

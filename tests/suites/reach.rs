@@ -137,8 +137,7 @@ fn any_two_of_two_groups_have_the_verdict_of_the_interpreter() {
                     let set = sets.iter().find(|(of, _)| of.is_none_or(|of| of == family));
                     partly += u64::from(set.is_some_and(|(_, set)| !set.is_all() && !set.is_empty()));
                     for traffic in traffic() {
-                        let connection =
-                            Connection { source: *source_end, destination: *destination, traffic };
+                        let connection = Connection::direct(*source_end, *destination, traffic);
                         let expected = verdict(&checked.program, &connection);
                         assert!(!matches!(expected, Verdict::Node | Verdict::Itself));
                         let found = set.is_some_and(|(_, set)| set.contains(traffic));

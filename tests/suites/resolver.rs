@@ -222,7 +222,7 @@ fn known_verdicts() {
                     Endpoint::Pod { place, .. } => resolver
                         .decision(*place as u32, direction, peer.address().unwrap(), traffic)
                         .is_none_or(|found| npc_resolver::Decision(found).allows()),
-                    Endpoint::Outside(_) => true,
+                    Endpoint::Node { .. } | Endpoint::Outside(_) => true,
                 };
                 let itself = connection.source.address() == connection.destination.address();
                 let (source, destination) = (&connection.source, &connection.destination);

@@ -1,24 +1,22 @@
 //! `npc query`
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use npc_cluster::{Cluster, Index};
 use npc_diagnostics::SourceMap;
-use npc_driver::{Answer, Explainer, Question, ask, image_verdict, through};
+use npc_driver::{Answer, Explainer, Question, Resolution, ask, image_verdict, through};
 use npc_image::Image;
 use npc_model::{Connection, Evaluator};
 use npc_program::Program;
 use npc_targets::Target;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::answer::human;
+use crate::answer::Answers;
 use crate::arguments::{AnswerFormat, Format, Query, Way};
 use crate::files::{Error, print};
 use crate::policies::{self, Policies};
@@ -149,7 +147,7 @@ fn ways<'p>(
     Ok(Some(ways))
 }
 
-/// Answers one connection.
+/// Answers one connection, or those that one to a Service becomes.
 fn one(
     arguments: &Query,
     ways: &[Asked<'_>],
@@ -162,71 +160,20 @@ fn one(
     let question =
         Question { source, source_address: None, destination, destination_address: None, protocol, port };
     let index = cluster.map(Index::new);
-    let connection = question.connection(index.as_ref()).map_err(Error::new)?;
-    let answers: Vec<(Way, Answer)> =
-        ways.iter().map(|asked| (asked.way, asked.answer(&connection))).collect();
-    let differ = differ(&answers);
+    let resolution = question.resolve(index.as_ref()).map_err(Error::new)?;
+    let answers = Answers::new(&resolution, |connection| {
+        ways.iter().map(|asked| (asked.way, asked.answer(connection))).collect()
+    });
     match arguments.format {
         AnswerFormat::Json => {
             let mut out = Vec::new();
-            write_json(&mut out, &answers);
+            answers.write_json(&mut out);
             out.push(b'\n');
             print(out)?;
         }
-        AnswerFormat::Human => {
-            let mut out = String::new();
-            for (index, (way, answer)) in answers.iter().enumerate() {
-                if answers.len() > 1 {
-                    let gap = if index > 0 { "\n" } else { "" };
-                    let _ = writeln!(out, "{gap}by way of {way}:");
-                }
-                human(&mut out, answer);
-            }
-            if differ {
-                out.push_str(
-                    "\nthe ways give different verdicts: this is a fault of npc, please report it\n",
-                );
-            }
-            print(&out)?;
-        }
+        AnswerFormat::Human => print(answers.human(source))?,
     }
-    Ok(if differ { Outcome::Found } else { Outcome::Fine })
-}
-
-/// Whether two ways give different verdicts.
-fn differ(answers: &[(Way, Answer)]) -> bool {
-    answers.windows(2).any(|pair| match pair {
-        [(_, a), (_, b)] => a.allowed != b.allowed || a.denied_by != b.denied_by,
-        _ => false,
-    })
-}
-
-/// One answer alone, or each by its way.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Told<'a> {
-    One(&'a Answer),
-    #[serde(rename_all = "camelCase")]
-    Many {
-        allowed: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        denied_by: Option<&'static str>,
-        via: BTreeMap<String, &'a Answer>,
-    },
-}
-
-fn write_json(out: &mut Vec<u8>, answers: &[(Way, Answer)]) {
-    let told = match answers {
-        [(_, only)] => Told::One(only),
-        [(_, first), ..] => Told::Many {
-            allowed: first.allowed,
-            denied_by: first.denied_by,
-            via: answers.iter().map(|(way, answer)| (way.to_string(), answer)).collect(),
-        },
-        [] => return,
-    };
-    // An answer has no keys but strings, and writing to memory does not fail.
-    let _ = serde_json::to_writer(out, &told);
+    Ok(if answers.differ() || !answers.allowed() { Outcome::Found } else { Outcome::Fine })
 }
 
 /// A connection as a line of `--connections`.
@@ -336,6 +283,19 @@ struct Ready<'a> {
     explainer: Option<Explainer<'a>>,
 }
 
+impl Ready<'_> {
+    fn answer(&self, connection: &Connection<'_>) -> Answer {
+        let verdict = match &self.judge {
+            Judge::Program(evaluator) => evaluator.verdict(connection),
+            Judge::Image(image) => image_verdict(image, connection),
+        };
+        match &self.explainer {
+            Some(explainer) => explainer.explain(connection, &verdict),
+            None => Answer::without_reasons(connection, &verdict),
+        }
+    }
+}
+
 enum Judge<'a> {
     Program(Box<Evaluator<'a>>),
     Image(&'a Image),
@@ -360,27 +320,16 @@ fn answer_line(
     if line.iter().all(u8::is_ascii_whitespace) {
         return;
     }
-    let connection = std::str::from_utf8(line)
+    let resolution = std::str::from_utf8(line)
         .map_err(|_| "not UTF-8 text".to_owned())
-        .and_then(|text| connection(text, cluster));
-    match connection {
-        Ok(connection) => {
-            let answers: Vec<(Way, Answer)> = ways
-                .iter()
-                .map(|ready| {
-                    let verdict = match &ready.judge {
-                        Judge::Program(evaluator) => evaluator.verdict(&connection),
-                        Judge::Image(image) => image_verdict(image, &connection),
-                    };
-                    let answer = match &ready.explainer {
-                        Some(explainer) => explainer.explain(&connection, &verdict),
-                        None => Answer::without_reasons(&connection, &verdict),
-                    };
-                    (ready.way, answer)
-                })
-                .collect();
-            counts.differ += usize::from(differ(&answers));
-            write_json(out, &answers);
+        .and_then(|text| resolve(text, cluster));
+    match resolution {
+        Ok(resolution) => {
+            let answers = Answers::new(&resolution, |connection| {
+                ways.iter().map(|ready| (ready.way, ready.answer(connection))).collect()
+            });
+            counts.differ += usize::from(answers.differ());
+            answers.write_json(out);
         }
         Err(why) => {
             counts.bad += 1;
@@ -390,8 +339,8 @@ fn answer_line(
     out.push(b'\n');
 }
 
-/// The connection that a line names.
-fn connection<'c>(text: &str, cluster: Option<&Index<'c>>) -> Result<Connection<'c>, String> {
+/// What a line asks for.
+fn resolve<'c>(text: &str, cluster: Option<&Index<'c>>) -> Result<Resolution<'c>, String> {
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let port = match &line.port {
         None | Some(Value::Null) => String::new(),
@@ -406,5 +355,5 @@ fn connection<'c>(text: &str, cluster: Option<&Index<'c>>) -> Result<Connection<
         protocol: &line.proto,
         port: &port,
     };
-    question.connection(cluster)
+    question.resolve(cluster)
 }

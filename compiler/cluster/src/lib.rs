@@ -8,7 +8,9 @@
 //! assert_eq!(cluster.namespaces[0].labels["env"], "prod");
 //! ```
 
+mod index;
 mod read;
+mod service;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +18,6 @@ use std::net::IpAddr;
 
 use npc_diagnostics::nearest;
 use npc_program::values::port::Protocol;
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 npc_diagnostics::codes! {
@@ -24,9 +25,13 @@ npc_diagnostics::codes! {
     ///
     /// `--cluster` takes what `kubectl get namespaces,pods -A -o yaml` prints: a `List`, a stream of
     /// documents, or single objects, as YAML or JSON. It needs at least one Namespace, and each
-    /// Pod's Namespace; objects of other kinds are passed over, and so are Pods that have ended.
+    /// Pod's Namespace. It may hold Nodes, Services, EndpointSlices and Endpoints too: then the addresses
+    /// of nodes and Services are known. Objects of other kinds, and Pods that have ended, are skipped.
     BAD_CLUSTER = "NP0702" "bad-cluster" Error;
 }
+
+pub use index::{AddressOwner, Index};
+pub use service::{Service, ServiceEndpoint, ServicePort, Target, TargetPort, Via};
 
 /// The label that the API server puts on every namespace, with its name as its value.
 pub use npc_program::values::label::NAMESPACE_NAME;
@@ -41,6 +46,19 @@ pub struct Cluster {
     /// A pod that has ended (`Succeeded`, `Failed`) keeps its address in the API while another may
     /// have it already, so it is no pod here.
     pub pods: Vec<Pod>,
+    /// Its nodes that the inventory holds, by name.
+    pub nodes: Vec<Node>,
+    /// Its Services that the inventory holds, by namespace and name.
+    pub services: Vec<Service>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A namespace.
@@ -65,7 +83,7 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Its containers' ports that have a name.
     pub ports: Vec<NamedPort>,
-    /// Whether it is on its node's network, where no policy selects it.
+    /// Whether it is on its node's network: then no policy selects it, and no selector matches it.
     pub host_network: bool,
     /// The node that it runs on; empty while it waits for one.
     pub node: String,
@@ -84,6 +102,18 @@ pub struct NamedPort {
     pub protocol: Protocol,
     /// The number.
     pub port: u16,
+}
+
+impl Pod {
+    /// What follows the name of a pod on its node's network wherever it is shown:
+    /// ` (on the network of node n1)`.
+    #[must_use]
+    pub fn host_note(&self) -> Option<String> {
+        self.host_network.then(|| match self.node.as_str() {
+            "" => " (on its node's network)".to_owned(),
+            node => format!(" (on the network of node {node})"),
+        })
+    }
 }
 
 impl Cluster {
@@ -119,32 +149,6 @@ impl Cluster {
         let near = nearest(name, beside.clone()).or_else(|| beside.clone().find(|own| own.starts_with(name)));
         let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
         format!("there is no pod `{namespace}/{name}` that runs{meant}")
-    }
-}
-
-/// The pods of a cluster, found by name: for many questions.
-#[derive(Debug)]
-pub struct Index<'c> {
-    /// The cluster.
-    pub cluster: &'c Cluster,
-    pods: FxHashMap<(&'c str, &'c str), usize>,
-}
-
-impl<'c> Index<'c> {
-    /// Of a cluster.
-    #[must_use]
-    pub fn new(cluster: &'c Cluster) -> Self {
-        let pods = cluster.pods.iter().enumerate().filter_map(|(place, pod)| {
-            let namespace = cluster.namespaces.get(pod.namespace)?;
-            Some(((namespace.name.as_str(), pod.name.as_str()), place))
-        });
-        Self { cluster, pods: pods.collect() }
-    }
-
-    /// The pod of that namespace and name, by its place.
-    #[must_use]
-    pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
-        self.pods.get(&(namespace, name)).copied()
     }
 }
 

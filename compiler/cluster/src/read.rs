@@ -8,10 +8,12 @@ use npc_program::values::port::Protocol;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 
-use crate::{Cluster, Error, NAMESPACE_NAME, NamedPort, Namespace, Pod};
+use crate::{Cluster, Error, NAMESPACE_NAME, NamedPort, Namespace, Node, Pod, Service, ServiceEndpoint};
+
+mod services;
 
 /// A part of an object that is read later, once it is known what the object is.
-trait Part: DeserializeOwned {
+pub(crate) trait Part: DeserializeOwned {
     fn read<T: DeserializeOwned>(self) -> Result<T, String>;
 }
 
@@ -42,6 +44,11 @@ struct Object<P> {
     items: Option<Vec<Object<P>>>,
     spec: Option<P>,
     status: Option<P>,
+    /// Of an EndpointSlice.
+    endpoints: Option<P>,
+    ports: Option<P>,
+    /// Of Endpoints.
+    subsets: Option<P>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +117,13 @@ struct Ip {
 /// type, which the API server would refuse where it wants a string.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Text(Option<String>);
+
+impl Text {
+    /// The string; an error that names it where it is none.
+    fn string(self, what: impl FnOnce() -> String) -> Result<String, Error> {
+        self.0.ok_or_else(|| Error(format!("{} is not a string: put it in quotes", what())))
+    }
+}
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -203,15 +217,27 @@ impl Pod {
 struct Objects {
     namespaces: BTreeMap<String, Namespace>,
     pods: Found,
+    nodes: BTreeMap<String, Node>,
+    /// By namespace and name.
+    services: BTreeMap<(String, String), Service>,
+    /// What EndpointSlices and Endpoints tell of each Service.
+    slices: BTreeMap<(String, String), Vec<ServiceEndpoint>>,
+    endpoints: BTreeMap<(String, String), Vec<ServiceEndpoint>>,
 }
 
 impl Objects {
-    fn cluster(self) -> Result<Cluster, Error> {
+    fn cluster(mut self) -> Result<Cluster, Error> {
         if self.namespaces.is_empty() {
             return Err(Error("it holds no Namespace".to_owned()));
         }
         let namespaces: Vec<Namespace> = self.namespaces.into_values().collect();
-        let mut cluster = Cluster { namespaces, pods: Vec::with_capacity(self.pods.len()) };
+        let mut cluster =
+            Cluster { namespaces, pods: Vec::with_capacity(self.pods.len()), ..Cluster::default() };
+        for (key, service) in &mut self.services {
+            // Where there are slices, they are what kube-proxy goes by.
+            service.endpoints = self.slices.remove(key).or_else(|| self.endpoints.remove(key));
+        }
+        cluster.services = self.services.into_values().collect();
         for ((namespace, name), mut pod) in self.pods {
             let Some(place) = cluster.namespace(&namespace) else {
                 return Err(Error(format!(
@@ -219,8 +245,16 @@ impl Objects {
                 )));
             };
             pod.namespace = place;
+            if let Some(node) = self.nodes.get(&pod.node) {
+                let more = node.addresses.iter().filter(|own| !pod.node_addresses.contains(own)).copied();
+                pod.node_addresses.extend(more.collect::<Vec<_>>());
+            }
+            if pod.host_network && pod.addresses.is_empty() {
+                pod.addresses.clone_from(&pod.node_addresses);
+            }
             cluster.pods.push(pod);
         }
+        cluster.nodes = self.nodes.into_values().collect();
         Ok(cluster)
     }
 
@@ -239,27 +273,35 @@ impl Objects {
             return Ok(());
         }
         let kind = match kind.as_deref().or(list) {
-            Some(kind @ ("Namespace" | "Pod")) => kind,
+            Some(kind @ ("Namespace" | "Pod" | "Node" | "Service" | "EndpointSlice" | "Endpoints")) => kind,
             Some(_) => return Ok(()),
             None => return Err(Error("a document without `kind`".to_owned())),
         };
         let Some(Metadata { name: Some(name), namespace, labels, uid, annotations }) = object.metadata else {
             return Err(Error(format!("a {kind} without `metadata.name`")));
         };
-        let no_string = |what: &str| Error(format!("{what} is not a string: put it in quotes"));
-        let name = name.0.ok_or_else(|| no_string(&format!("the name of a {kind}")))?;
+        let name = name.string(|| format!("the name of a {kind}"))?;
         let mut all = BTreeMap::new();
-        for (Text(key), Text(value)) in labels.into_iter().flatten() {
-            let what = || no_string(&format!("a label of the {} `{name}`", kind.to_lowercase()));
-            all.insert(key.ok_or_else(what)?, value.ok_or_else(what)?);
+        for (key, value) in labels.into_iter().flatten() {
+            let what = || format!("a label of the {kind} `{name}`");
+            all.insert(key.string(what)?, value.string(what)?);
         }
-        if kind == "Pod" {
+        if kind == "Node" {
+            return self.node(name, object.status);
+        }
+        if kind != "Namespace" {
             let namespace = match namespace {
                 None => "default".to_owned(),
-                Some(Text(namespace)) => {
-                    namespace.ok_or_else(|| no_string(&format!("the namespace of the pod `{name}`")))?
-                }
+                Some(namespace) => namespace.string(|| format!("the namespace of the {kind} `{name}`"))?,
             };
+            match kind {
+                "Service" => return self.service(namespace, name, object.spec, object.status),
+                "EndpointSlice" => {
+                    return self.endpoint_slice(namespace, &name, &all, object.endpoints, object.ports);
+                }
+                "Endpoints" => return self.endpoints(namespace, name, object.subsets),
+                _ => {}
+            }
             let pod = Pod {
                 name,
                 labels: all,
@@ -300,25 +342,12 @@ impl Objects {
         let containers = spec.init_containers.into_iter().flatten().filter(beside);
         for port in spec.containers.into_iter().flatten().chain(containers).flat_map(|c| c.ports).flatten() {
             let Some(name) = port.name.filter(|name| !name.is_empty()) else { continue };
-            let protocol = port.protocol.as_deref().unwrap_or("TCP");
-            let protocol = Protocol::ALL
-                .into_iter()
-                .find(|known| known.api_name() == protocol)
-                .ok_or_else(|| wrong(format!("`{protocol}` is not a protocol")))?;
+            let protocol = protocol(port.protocol.as_deref()).map_err(wrong)?;
             ports.push(NamedPort { name, protocol, port: port.container_port });
         }
         let addresses = |one: Option<String>, all: Option<Vec<Ip>>| {
-            let mut addresses: Vec<IpAddr> = Vec::new();
-            for text in one.into_iter().chain(all.into_iter().flatten().filter_map(|ip| ip.ip)) {
-                if text.is_empty() {
-                    continue;
-                }
-                let address = text.parse().map_err(|_| wrong(format!("`{text}` is not an address")))?;
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-            Ok(addresses)
+            let all = all.into_iter().flatten().filter_map(|ip| ip.ip);
+            addresses(one.into_iter().chain(all)).map_err(wrong)
         };
         let pod = Pod {
             addresses: addresses(status.pod_ip, status.pod_ips)?,
@@ -335,6 +364,25 @@ impl Objects {
         self.pods.insert(key, pod);
         Ok(())
     }
+}
+
+/// Addresses, each once; empty texts are none.
+fn addresses(texts: impl Iterator<Item = String>) -> Result<Vec<IpAddr>, String> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for text in texts.filter(|text| !text.is_empty()) {
+        let address = text.parse().map_err(|_| format!("`{text}` is not an address"))?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// A protocol, as the API names it: TCP where none is named.
+fn protocol(name: Option<&str>) -> Result<Protocol, String> {
+    let name = name.unwrap_or("TCP");
+    let known = Protocol::ALL.into_iter().find(|known| known.api_name() == name);
+    known.ok_or_else(|| format!("`{name}` is not a protocol"))
 }
 
 #[cfg(test)]
@@ -365,7 +413,7 @@ mod tests {
         let stream =
             "---\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\nmetadata: {name: 'no'}\n---\n";
         assert_eq!(Cluster::parse(stream).unwrap().namespaces.len(), 2);
-        let list = "\u{feff}apiVersion: v1\nkind: NamespaceList\nitems:\n- metadata: {name: a}\n---\nkind: Node\nmetadata: {name: 12}\n";
+        let list = "\u{feff}apiVersion: v1\nkind: NamespaceList\nitems:\n- metadata: {name: a}\n---\nkind: Lease\nmetadata: {name: 12}\n";
         assert_eq!(Cluster::parse(list).unwrap().namespaces.len(), 1);
         let json = r#"{"kind":"List","items":[{"kind":"Namespace","metadata":{"name":"a"}}]}"#;
         assert_eq!(Cluster::parse(json).unwrap().namespaces.len(), 1);
@@ -373,7 +421,7 @@ mod tests {
 
     #[test]
     fn pods() {
-        let text = r#"{"kind":"List","items":[{"kind":"Service","metadata":{"name":"s"},"spec":7},
+        let text = r#"{"kind":"List","items":[{"kind":"ConfigMap","metadata":{"name":"s"},"spec":7},
             {"kind":"Namespace","metadata":{"name":"a"}},
             {"kind":"Pod","metadata":{"name":"old","namespace":"a"},"status":{"phase":"Failed"}},
             {"kind":"Pod","metadata":{"name":"p","namespace":"a","labels":{"app":"web"}},

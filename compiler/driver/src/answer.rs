@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use npc_model::{Connection, Verdict};
+use npc_model::{Connection, Endpoint, Route, Verdict};
 use serde::Serialize;
 
 /// The verdict on a connection, and why.
@@ -30,6 +30,15 @@ pub struct Answer {
     /// Why it is allowed whatever the policies say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub always: Option<&'static str>,
+    /// The address of a node that the destination sees in place of the source's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masqueraded_as: Option<IpAddr>,
+    /// What the source is besides its name, for people: a node, or a pod on a node's network.
+    #[serde(skip)]
+    pub source_note: String,
+    /// The same of the destination.
+    #[serde(skip)]
+    pub destination_note: String,
     /// What the source's side says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Side>,
@@ -60,9 +69,25 @@ impl Answer {
                 Verdict::Node => Some("the node that a pod runs on reaches it"),
                 Verdict::Decided { .. } => None,
             },
+            masqueraded_as: match connection.route {
+                Route::Masqueraded(node) => node.address(),
+                Route::Direct | Route::Service => None,
+            },
+            source_note: note(&connection.source),
+            destination_note: note(&connection.destination),
             egress: None,
             ingress: None,
         }
+    }
+}
+
+/// What an end is besides its name: ` (node n1)`.
+fn note(end: &Endpoint<'_>) -> String {
+    match end {
+        Endpoint::Node { name: Some(name), .. } => format!(" (node {name})"),
+        Endpoint::Node { name: None, .. } => " (a node)".to_owned(),
+        Endpoint::Pod { pod, .. } => pod.host_note().unwrap_or_default(),
+        Endpoint::Outside(_) => String::new(),
     }
 }
 
@@ -94,7 +119,7 @@ pub enum Reason {
     Default,
     /// An address outside the cluster decides nothing.
     Outside,
-    /// No policy selects a pod on its node's network.
+    /// No policy selects a node, or a pod on its node's network.
     HostNetwork,
 }
 

@@ -88,8 +88,7 @@ fn rest_text(end: &KindEnd, same: Option<bool>) -> String {
     let asks_pod = !end.labels.is_empty()
         || !end.namespace_labels.is_empty()
         || !end.names.is_empty()
-        || same == Some(true)
-        || end.host.is_some();
+        || same == Some(true);
     let mut text = match end.pod {
         Some(false) => "addresses outside".to_owned(),
         None if !asks_pod => "anything".to_owned(),
@@ -98,9 +97,6 @@ fn rest_text(end: &KindEnd, same: Option<bool>) -> String {
     };
     if end.pod != Some(false) {
         text.push_str(&namespaces(end, same));
-        if end.host == Some(true) {
-            text.push_str(" on their node's network");
-        }
     }
     let inside: Vec<String> = end.nets.iter().filter(|(_, is)| *is).map(|(net, _)| net.to_string()).collect();
     let outside: Vec<String> =

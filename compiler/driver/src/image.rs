@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use npc_image as image;
 use npc_image::Image;
-use npc_model::{Addresses, Connection, Decision, Endpoint, Family, Traffic, Verdict};
+use npc_model::{Addresses, Connection, Decision, Endpoint, Family, Route, Traffic, Verdict};
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{
     Action, Direction, Operator, Peer, PodTerm, Policy, PortTerm, Program, Rule, Scope, ScopeBase, Selector,
@@ -266,25 +266,34 @@ const fn program_protocol(protocol: image::Protocol) -> Protocol {
 pub fn image_verdict(image: &Image, connection: &Connection<'_>) -> Verdict {
     let named = [connection.source, connection.destination].map(|end| match end {
         Endpoint::Pod { pod, .. } => named(pod),
-        Endpoint::Outside(_) => Vec::new(),
+        Endpoint::Node { .. } | Endpoint::Outside(_) => Vec::new(),
     });
     let [source, destination] = [&connection.source, &connection.destination];
     let asked = image::Connection {
         source: end(source, &named[0]),
         destination: end(destination, &named[1]),
         traffic: image_traffic(connection.traffic),
+        route: match connection.route {
+            Route::Direct => image::Route::Direct,
+            Route::Service => image::Route::Service,
+            // A node has an address.
+            Route::Masqueraded(node) => {
+                node.address().map_or(image::Route::Service, image::Route::Masqueraded)
+            }
+        },
     };
     match image::verdict(image, &asked) {
         image::Verdict::Itself => Verdict::Itself,
         image::Verdict::Node => Verdict::Node,
         image::Verdict::Decided { egress, ingress } => {
-            Verdict::Decided { egress: decision(egress), ingress: decision(ingress) }
+            Verdict::Decided { egress: decision(egress, source), ingress: decision(ingress, destination) }
         }
     }
 }
 
-fn decision(decision: image::Decision) -> Decision {
+fn decision(decision: image::Decision, subject: &Endpoint<'_>) -> Decision {
     match decision {
+        image::Decision::Outside if matches!(subject, Endpoint::Node { .. }) => Decision::HostNetwork,
         image::Decision::Outside => Decision::Outside,
         image::Decision::HostNetwork => Decision::HostNetwork,
         image::Decision::Rule { policy, rule, allowed } => Decision::Rule { policy, rule, allowed },
@@ -327,7 +336,7 @@ fn named(pod: &npc_cluster::Pod) -> Vec<image::Named> {
 
 fn end<'c>(endpoint: &Endpoint<'c>, ports: &'c [image::Named]) -> image::Endpoint<'c> {
     match endpoint {
-        Endpoint::Outside(address) => image::Endpoint::Outside(*address),
+        Endpoint::Node { address, .. } | Endpoint::Outside(address) => image::Endpoint::Outside(*address),
         Endpoint::Pod { pod, namespace, address, .. } => {
             let address: Option<IpAddr> = *address;
             let pod = image::Pod {

@@ -61,7 +61,7 @@ impl<'a> Why<'a> {
         let source = self.reach.endpoint(from, family, 0)?;
         // Of one group, its second member is the other end.
         let destination = self.reach.endpoint(to, family, usize::from(from == to))?;
-        let connection = Connection { source, destination, traffic };
+        let connection = Connection::direct(source, destination, traffic);
         let verdict = self.evaluator.verdict(&connection);
         let answer = self.explainer.explain(&connection, &verdict);
         let mut reason = String::new();

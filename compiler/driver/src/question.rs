@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use npc_cluster::{Cluster, Index};
-use npc_model::{Connection, Endpoint, Traffic};
+use npc_cluster::{AddressOwner, Cluster, Index, Pod, Service, Via};
+use npc_model::{Connection, Endpoint, Route, Traffic};
 use npc_program::values::port::{Protocol, check_name};
 
 /// A connection that a user names.
@@ -13,7 +13,7 @@ pub struct Question<'a> {
     pub source: &'a str,
     /// The address that it uses, where that is given.
     pub source_address: Option<IpAddr>,
-    /// `namespace/pod`, or an address.
+    /// `namespace/pod`, a Service as `namespace/name` or `namespace/svc/name`, or an address.
     pub destination: &'a str,
     /// The address that it uses, where that is given.
     pub destination_address: Option<IpAddr>,
@@ -23,16 +23,65 @@ pub struct Question<'a> {
     pub port: &'a str,
 }
 
+/// What a question asks for.
+#[derive(Debug)]
+pub enum Resolution<'c> {
+    /// One connection.
+    Connection(Connection<'c>),
+    /// A connection to a Service.
+    Service(ToService<'c>),
+}
+
+/// A connection to a Service, which is one to each of its endpoints.
+#[derive(Debug)]
+pub struct ToService<'c> {
+    /// The Service.
+    pub service: &'c Service,
+    /// The address that the client connects to, where the question names one.
+    pub address: Option<IpAddr>,
+    /// The port that the client connects to.
+    pub traffic: Traffic,
+    /// The connections after translation: at least one. Where a node puts its own address in place of the
+    /// client's, one for each node that may.
+    pub connections: Vec<Connection<'c>>,
+}
+
 impl Question<'_> {
-    /// The connection, in a cluster.
+    /// What is asked, in a cluster.
     ///
     /// # Errors
     ///
-    /// What of it is not there, in words.
-    pub fn connection<'c>(&self, cluster: Option<&Index<'c>>) -> Result<Connection<'c>, String> {
+    /// In words: what of it is not there, and why no policy decides on it.
+    pub fn resolve<'c>(&self, cluster: Option<&Index<'c>>) -> Result<Resolution<'c>, String> {
         let source = End::find(self.source, self.source_address, cluster)?;
+        if let (End::Address(address), Some(index)) = (&source, cluster)
+            && index.owner(*address).is_none()
+            && let Some((service, _)) = index.service_at(*address, None)
+        {
+            return Err(format!(
+                "{address} is an address of the Service `{}`, which opens no connections: name a pod",
+                service.full_name()
+            ));
+        }
+        let source = match source {
+            End::Service(service) => {
+                return Err(format!(
+                    "`{}` is a Service, which opens no connections: name a pod",
+                    service.full_name()
+                ));
+            }
+            source => source,
+        };
         let destination = End::find(self.destination, self.destination_address, cluster)?;
-        // Both ends speak one family; the destination's first address that fits is taken.
+        let protocol = protocol(self.protocol)?;
+        if let Some(index) = cluster
+            && let Some((service, via, address)) = destination.service(index, protocol, self.port)
+        {
+            let route = ServiceRoute { index, service, via };
+            let sources = source.endpoints(cluster)?;
+            return route.resolve(&sources, address, protocol, self.port).map(Resolution::Service);
+        }
+        // Both ends use one family; the destination's first address that fits is taken.
         let (from, to) = (source.addresses(), destination.addresses());
         let fits = |a: &IpAddr, b: &IpAddr| a.is_ipv4() == b.is_ipv4();
         let pair = to.iter().find_map(|to| Some((*from.iter().find(|from| fits(from, to))?, *to)));
@@ -44,38 +93,84 @@ impl Question<'_> {
             None => (from.first().copied(), to.first().copied()),
         };
         let (source, destination) = (source.endpoint(from, cluster)?, destination.endpoint(to, cluster)?);
-        let traffic = traffic(self.protocol, self.port, &destination)?;
-        Ok(Connection { source, destination, traffic })
+        if !is_pod(&source) && !is_pod(&destination) {
+            return Err(NEITHER_IS_A_POD.to_owned());
+        }
+        let traffic = traffic(protocol, self.port, &destination)?;
+        Ok(Resolution::Connection(Connection::direct(source, destination, traffic)))
+    }
+}
+
+/// Why a connection between two addresses is not evaluated.
+pub(crate) const NEITHER_IS_A_POD: &str = "neither end is a pod of the cluster: no policy decides on this";
+
+pub(crate) const fn is_pod(end: &Endpoint<'_>) -> bool {
+    matches!(end, Endpoint::Pod { .. })
+}
+
+/// The end that has an address: the pod, the node, or else an address outside.
+///
+/// # Errors
+///
+/// Where two pods claim the address.
+pub(crate) fn end_at<'c>(address: IpAddr, cluster: Option<&Index<'c>>) -> Result<Endpoint<'c>, String> {
+    let Some(index) = cluster else { return Ok(Endpoint::Outside(address)) };
+    match index.owner(address) {
+        None => Ok(Endpoint::Outside(address)),
+        Some(AddressOwner::Node(name)) => Ok(Endpoint::Node { address, name }),
+        Some(AddressOwner::Pod(place)) => Endpoint::pod(index.cluster, place, Some(address))
+            .ok_or_else(|| format!("the pod with the address {address} has no namespace")),
+        Some(AddressOwner::Pods(first, second)) => {
+            let name = |place| Endpoint::pod(index.cluster, place, None).map(|end| end.to_string());
+            let [first, second] = [first, second].map(|place| name(place).unwrap_or_default());
+            Err(format!("{address} is the address of two pods, `{first}` and `{second}`: name one of them"))
+        }
     }
 }
 
 /// One end, found in the cluster.
 enum End<'c> {
-    Pod(usize, &'c npc_cluster::Pod, Option<IpAddr>),
-    Outside(IpAddr),
+    Pod(usize, &'c Pod, Option<IpAddr>),
+    Service(&'c Service),
+    Address(IpAddr),
 }
 
 impl<'c> End<'c> {
     fn find(name: &str, address: Option<IpAddr>, cluster: Option<&Index<'c>>) -> Result<Self, String> {
-        if let Ok(outside) = name.parse() {
-            return Ok(Self::Outside(outside));
+        if let Ok(address) = name.parse() {
+            return Ok(Self::Address(address));
         }
         if name == "external" {
             return match address {
-                Some(address) => Ok(Self::Outside(address)),
+                Some(address) => Ok(Self::Address(address)),
                 None => Err("`external` needs an address".to_owned()),
             };
         }
-        let Some((namespace, pod)) = name.split_once('/') else {
-            return Err(format!("`{name}` is neither a pod, as `namespace/name`, nor an address"));
+        let parts: Vec<&str> = name.split('/').collect();
+        let (namespace, kind, own) = match parts.as_slice() {
+            [namespace, own] => (*namespace, None, *own),
+            [namespace, kind @ ("pod" | "svc" | "service"), own] => (*namespace, Some(*kind), *own),
+            _ => {
+                return Err(format!(
+                    "`{name}` is neither a pod or a Service, as `namespace/name`, nor an address"
+                ));
+            }
         };
         let Some(cluster) = cluster else {
             return Err(format!("to find the pod `{name}`, give the cluster with `--cluster FILE`"));
         };
-        let place = cluster.pod(namespace, pod);
+        let place = cluster.pod(namespace, own).filter(|_| kind.is_none_or(|kind| kind == "pod"));
         let Some((place, found)) = place.and_then(|place| Some((place, cluster.cluster.pods.get(place)?)))
         else {
-            return Err(no_pod(cluster.cluster, namespace, pod));
+            if kind != Some("pod")
+                && let Some(service) = cluster.service(namespace, own)
+            {
+                return Ok(Self::Service(service));
+            }
+            return Err(match kind {
+                Some("svc" | "service") => format!("the cluster file has no Service `{namespace}/{own}`"),
+                _ => no_pod(cluster.cluster, namespace, own),
+            });
         };
         if let Some(address) = address
             && !found.addresses.is_empty()
@@ -86,21 +181,178 @@ impl<'c> End<'c> {
         Ok(Self::Pod(place, found, address))
     }
 
-    fn addresses(&self) -> &[IpAddr] {
+    /// The Service that it is, what of the Service the client connects to, and by which address.
+    fn service(
+        &self,
+        index: &Index<'c>,
+        protocol: Option<Protocol>,
+        port: &str,
+    ) -> Option<(&'c Service, Via, Option<IpAddr>)> {
         match self {
-            Self::Pod(_, _, Some(address)) | Self::Outside(address) => std::slice::from_ref(address),
-            Self::Pod(_, pod, None) => &pod.addresses,
+            Self::Pod(..) => None,
+            Self::Service(service) => Some((service, Via::Cluster, None)),
+            Self::Address(address) => {
+                let traffic = protocol.zip(port.parse().ok());
+                let (service, via) = index.service_at(*address, traffic)?;
+                Some((service, via, Some(*address)))
+            }
+        }
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Pod(_, _, Some(address)) | Self::Address(address) => vec![*address],
+            Self::Pod(_, pod, None) => pod.addresses.clone(),
+            Self::Service(_) => Vec::new(),
+        }
+    }
+
+    /// The end with each of its addresses.
+    fn endpoints(&self, cluster: Option<&Index<'c>>) -> Result<Vec<Endpoint<'c>>, String> {
+        match self.addresses().as_slice() {
+            [] => Ok(vec![self.endpoint(None, cluster)?]),
+            some => some.iter().map(|address| self.endpoint(Some(*address), cluster)).collect(),
         }
     }
 
     fn endpoint(&self, address: Option<IpAddr>, cluster: Option<&Index<'c>>) -> Result<Endpoint<'c>, String> {
         match self {
-            Self::Outside(address) => Ok(Endpoint::Outside(*address)),
+            Self::Address(address) => end_at(*address, cluster),
             Self::Pod(place, ..) => cluster
                 .and_then(|index| Endpoint::pod(index.cluster, *place, address))
                 .ok_or_else(|| "the pod is not there".to_owned()),
+            Self::Service(service) => Err(format!("`{}` is a Service", service.full_name())),
         }
     }
+}
+
+/// The way to a Service.
+pub(crate) struct ServiceRoute<'q, 'c> {
+    pub(crate) index: &'q Index<'c>,
+    pub(crate) service: &'c Service,
+    /// What of the Service the client connects to.
+    pub(crate) via: Via,
+}
+
+impl<'c> ServiceRoute<'_, 'c> {
+    fn resolve(
+        &self,
+        sources: &[Endpoint<'c>],
+        address: Option<IpAddr>,
+        protocol: Option<Protocol>,
+        port: &str,
+    ) -> Result<ToService<'c>, String> {
+        let service = self.service;
+        let Some(protocol) = protocol else {
+            return Err(format!(
+                "`{}` is a Service: connections to it are translated for tcp, udp and sctp only",
+                service.full_name()
+            ));
+        };
+        let number = self.port_number(protocol, port)?;
+        let is_v4 = match address {
+            Some(address) => Some(address.is_ipv4()),
+            None => {
+                let speaks = |own: &&IpAddr| sources.iter().any(|source| fits(source, Some(**own)));
+                service.cluster_addresses.iter().find(speaks).map(IpAddr::is_ipv4)
+            }
+        };
+        let connections = self.connections(sources, protocol, number, is_v4)?;
+        if connections.is_empty() {
+            return Err(format!(
+                "`{}` has no endpoint with an address of the source's family",
+                service.full_name()
+            ));
+        }
+        if !connections.iter().any(|one| is_pod(&one.source) || is_pod(&one.destination)) {
+            return Err(NEITHER_IS_A_POD.to_owned());
+        }
+        Ok(ToService { service, address, traffic: Traffic::Port(protocol, number), connections })
+    }
+
+    /// The connections that one to a port becomes, from the first source that has an address of each endpoint's
+    /// family: the sources are one end by its several addresses.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Service::targets`], and where it is not known which address a node puts in place of the source's.
+    pub(crate) fn connections(
+        &self,
+        sources: &[Endpoint<'c>],
+        protocol: Protocol,
+        port: u16,
+        is_v4: Option<bool>,
+    ) -> Result<Vec<Connection<'c>>, String> {
+        let Self { index, service, via } = *self;
+        let mut connections = Vec::new();
+        for target in service.targets(index.cluster, via, protocol, port, is_v4)? {
+            let Some(source) = sources.iter().find(|source| fits(source, target.address)) else { continue };
+            let destination = match (target.pod, target.address) {
+                (Some(place), address) => Endpoint::pod(index.cluster, place, address)
+                    .ok_or_else(|| "the pod of an endpoint has no namespace".to_owned())?,
+                (None, Some(address)) => end_at(address, Some(index))?,
+                (None, None) => continue,
+            };
+            let traffic = Traffic::Port(protocol, target.port);
+            let mut add = |route| {
+                connections.push(Connection { source: *source, destination, traffic, route });
+            };
+            if via == Via::Cluster {
+                add(if service.is_headless() { Route::Direct } else { Route::Service });
+                continue;
+            }
+            // A node keeps the client's address only where the Service asks for it. What a node sends itself has
+            // the node's address anyway.
+            if service.keeps_client_address || matches!(source, Endpoint::Node { .. }) {
+                add(Route::Service);
+                continue;
+            }
+            let nodes = nodes(index, target.address);
+            if nodes.is_empty() {
+                return Err(format!(
+                    "a node that forwards a connection to `{}` puts its own address in place of the client's, and the cluster file has no addresses of nodes: print them too, with `kubectl get namespaces,pods,nodes,services -A -o yaml`",
+                    service.full_name()
+                ));
+            }
+            nodes.into_iter().map(Route::Masqueraded).for_each(add);
+        }
+        Ok(connections)
+    }
+
+    /// The port that the client connects to, by its number or its name.
+    fn port_number(&self, protocol: Protocol, port: &str) -> Result<u16, String> {
+        if let Some(number) = number(port)? {
+            return Ok(number);
+        }
+        let own = self.service.ports.iter().find(|own| own.name == port && own.protocol == protocol);
+        let own = own.ok_or_else(|| {
+            format!("`{}` has no {} port called `{port}`", self.service.full_name(), protocol.as_str())
+        })?;
+        Ok(if self.via == Via::NodePort { own.node_port.unwrap_or(own.port) } else { own.port })
+    }
+}
+
+/// Whether an end can have a connection with an address: both are of one family, where both are known.
+fn fits(end: &Endpoint<'_>, address: Option<IpAddr>) -> bool {
+    end.address().zip(address).is_none_or(|(own, other)| own.is_ipv4() == other.is_ipv4())
+}
+
+/// The nodes, each by its first address of the family that an endpoint has.
+fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
+    let cluster = index.cluster;
+    let fits = |own: &&IpAddr| target.is_none_or(|address| address.is_ipv4() == own.is_ipv4());
+    let of_nodes =
+        cluster.nodes.iter().filter_map(|node| Some((Some(&*node.name), node.addresses.iter().find(fits)?)));
+    let of_pods = cluster.pods.iter().filter_map(|pod| {
+        let name = (!pod.node.is_empty()).then_some(&*pod.node);
+        Some((name, pod.node_addresses.iter().find(fits)?))
+    });
+    let mut nodes: Vec<(IpAddr, Option<&str>)> =
+        of_nodes.chain(of_pods).map(|(name, address)| (*address, name)).collect();
+    // Of one that is known with its name and without, the name is kept.
+    nodes.sort_by_key(|(address, name)| (*address, name.is_none()));
+    nodes.dedup_by_key(|(address, _)| *address);
+    nodes.into_iter().map(|(address, name)| Endpoint::Node { address, name }).collect()
 }
 
 fn no_pod(cluster: &Cluster, namespace: &str, pod: &str) -> String {
@@ -111,33 +363,41 @@ fn no_pod(cluster: &Cluster, namespace: &str, pod: &str) -> String {
     cluster.no_pod(namespace, pod)
 }
 
-fn traffic(protocol: &str, port: &str, destination: &Endpoint<'_>) -> Result<Traffic, String> {
-    let lower = protocol.to_ascii_lowercase();
-    let Some(protocol) = Protocol::parse(&lower) else {
-        if matches!(lower.as_str(), "other" | "icmp" | "icmpv6") {
-            return Ok(Traffic::Other);
-        }
-        return Err(format!(
-            "`{protocol}` is not a protocol: they are tcp, udp, sctp, and `other` for any else"
-        ));
-    };
+/// The protocol; `None` of one that has no ports.
+fn protocol(name: &str) -> Result<Option<Protocol>, String> {
+    let lower = name.to_ascii_lowercase();
+    match Protocol::parse(&lower) {
+        Some(protocol) => Ok(Some(protocol)),
+        None if matches!(lower.as_str(), "other" | "icmp" | "icmpv6") => Ok(None),
+        None => Err(format!("`{name}` is not a protocol: they are tcp, udp, sctp, and `other` for any else")),
+    }
+}
+
+/// A port by its number; `None` where it is a name.
+fn number(port: &str) -> Result<Option<u16>, String> {
     if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
-        let number = port.parse().ok().filter(|number| *number > 0);
-        return match number {
-            Some(number) => Ok(Traffic::Port(protocol, number)),
+        return match port.parse().ok().filter(|number| *number > 0) {
+            Some(number) => Ok(Some(number)),
             None => Err(format!("`{port}` is not a port: they go from 1 to 65535")),
         };
     }
-    if let Err(why) = check_name(port) {
-        return Err(format!("`{port}` is not a port: {why}"));
+    match check_name(port) {
+        Ok(()) => Ok(None),
+        Err(why) => Err(format!("`{port}` is not a port: {why}")),
     }
-    match destination {
-        Endpoint::Outside(_) => Err(format!("an address has no port called `{port}`: give its number")),
-        Endpoint::Pod { pod, .. } => pod
-            .ports
-            .iter()
-            .find(|own| own.name == port && own.protocol == protocol)
-            .map(|own| Traffic::Port(protocol, own.port))
-            .ok_or_else(|| format!("{destination} has no {lower} port called `{port}`")),
+}
+
+fn traffic(protocol: Option<Protocol>, port: &str, destination: &Endpoint<'_>) -> Result<Traffic, String> {
+    let Some(protocol) = protocol else { return Ok(Traffic::Other) };
+    if let Some(number) = number(port)? {
+        return Ok(Traffic::Port(protocol, number));
     }
+    let Endpoint::Pod { pod, .. } = destination else {
+        return Err(format!("an address has no port called `{port}`: give its number"));
+    };
+    pod.ports
+        .iter()
+        .find(|own| own.name == port && own.protocol == protocol)
+        .map(|own| Traffic::Port(protocol, own.port))
+        .ok_or_else(|| format!("{destination} has no {} port called `{port}`", protocol.as_str()))
 }

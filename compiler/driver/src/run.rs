@@ -1,21 +1,20 @@
 //! Runs the tests and the assertions of a program.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
-use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
+use npc_cluster::{Cluster, Index, NAMESPACE_NAME, NamedPort, Namespace, Node, Pod, Service};
 use npc_diagnostics::{Location, SourceMap};
 use npc_import::word;
-use npc_model::{Connection, Endpoint, Traffic, verdict};
-use npc_program::values::address::Block;
-use npc_program::values::port::{Port, Protocol, Which};
-use npc_program::{Assertion, End, Expectation, Files, Peer, Program, Test};
+use npc_model::{Evaluator, Traffic};
+use npc_program::values::port::{Port, Which};
+use npc_program::{Assertion, Files, Program, Test};
 use npc_proof::{Outcome, Witness, WitnessEnd, prove};
 use npc_targets::Options;
 
 use crate::answer::Answer;
 use crate::ask::ask;
+use crate::expect::{Bounds, Expecting};
 
 /// What became of a test or an assertion.
 #[derive(Clone, Debug)]
@@ -188,9 +187,12 @@ fn run_test(
             return ran;
         }
     };
-    let bounds = Bounds::new(program);
+    let (bounds, index) = (Bounds::new(program), Index::new(&cluster));
+    let evaluator = Evaluator::new(program, &cluster);
+    let expecting =
+        Expecting { program, sources: shown, index: &index, evaluator: &evaluator, bounds: &bounds };
     for expectation in &test.expectations {
-        let why = expect(program, shown, &cluster, &bounds, expectation, &mut ran.connections);
+        let why = expecting.failure(expectation, &mut ran.connections);
         if let Some(why) = why {
             let text = sources.text(expectation.location);
             ran.failures.push(Failure {
@@ -207,6 +209,8 @@ fn run_test(
 fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Cluster, (Location, String)> {
     let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
     let mut pods: BTreeMap<(String, String), Pod> = BTreeMap::new();
+    let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
+    let mut services: BTreeMap<(String, String), Service> = BTreeMap::new();
     for (path, location) in &test.clusters {
         let own = sources.file(location.file).name();
         let folder = own.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -225,6 +229,10 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
             pods.insert((namespace.name.clone(), pod.name.clone()), pod);
         }
         namespaces.extend(read.namespaces.into_iter().map(|namespace| (namespace.name.clone(), namespace)));
+        // Of objects that two files hold, the later ones count, as for namespaces and pods.
+        nodes.extend(read.nodes.into_iter().map(|node| (node.name.clone(), node)));
+        let key = |service: &Service| (service.namespace.clone(), service.name.clone());
+        services.extend(read.services.into_iter().map(|service| (key(&service), service)));
     }
     let owned = |labels: &npc_program::Labels| {
         labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
@@ -251,7 +259,12 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         };
         pods.insert((pod.namespace.to_string(), pod.name.to_string()), made);
     }
-    let mut cluster = Cluster { namespaces: namespaces.into_values().collect(), pods: Vec::new() };
+    let mut cluster = Cluster {
+        namespaces: namespaces.into_values().collect(),
+        pods: Vec::with_capacity(pods.len()),
+        nodes: nodes.into_values().collect(),
+        services: services.into_values().collect(),
+    };
     for ((namespace, name), mut pod) in pods {
         let Some(place) = cluster.namespace(&namespace) else {
             return Err((
@@ -264,169 +277,4 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
     }
     cluster.pods.sort_by(|a, b| (a.namespace, &a.name).cmp(&(b.namespace, &b.name)));
     Ok(cluster)
-}
-
-/// Where blocks of addresses and ranges of ports begin and end: between two such places, all addresses
-/// and all ports are alike, so that one stands for the others.
-struct Bounds {
-    nets: Vec<IpNet>,
-    ports: Vec<(u16, u16)>,
-}
-
-impl Bounds {
-    fn new(program: &Program) -> Self {
-        let mut bounds = Self { nets: Vec::new(), ports: Vec::new() };
-        for rule in program.policies.iter().flat_map(|policy| &policy.rules) {
-            for peer in &rule.peers {
-                match peer {
-                    Peer::Anywhere { except, .. } => except.iter().for_each(|block| bounds.block(block)),
-                    Peer::Block(term) => bounds.block(&term.block),
-                    Peer::Pods(_) => {}
-                }
-            }
-            bounds.ports.extend(rule.ports.iter().filter_map(|term| match term.port.which {
-                Which::Range(first, last) => Some((first, last)),
-                _ => None,
-            }));
-        }
-        bounds.nets.sort_unstable();
-        bounds.nets.dedup();
-        bounds.ports.sort_unstable();
-        bounds.ports.dedup();
-        bounds
-    }
-
-    fn block(&mut self, block: &Block) {
-        self.nets.push(block.net);
-        self.nets.extend(&block.except);
-    }
-
-    /// Addresses that stand for all of a block.
-    fn addresses(&self, block: &Block) -> Vec<IpAddr> {
-        let mut starts = vec![block.net.network()];
-        for net in self.nets.iter().chain(&block.except).filter(|net| block.net.contains(*net)) {
-            starts.push(net.network());
-            starts.extend(next(net.broadcast()));
-        }
-        starts.sort_unstable();
-        starts.dedup();
-        starts.retain(|address| block.contains(address));
-        starts
-    }
-
-    /// Ports that stand for all of a port's, at a destination.
-    fn ports(&self, port: &Port, destination: &Endpoint<'_>) -> Result<Vec<Traffic>, String> {
-        let protocol = port.protocol;
-        let (first, last) = match &port.which {
-            Which::All => (1, u16::MAX),
-            Which::Range(first, last) => (*first, *last),
-            Which::Named(name) => {
-                let Endpoint::Pod { pod, .. } = destination else {
-                    return Err(format!("{destination} has no port called `{name}`"));
-                };
-                let own = pod.ports.iter().find(|own| own.name == **name && own.protocol == protocol);
-                let own = own.ok_or_else(|| {
-                    format!("{destination} has no {} port called `{name}`", protocol.as_str())
-                })?;
-                (own.port, own.port)
-            }
-        };
-        let mut starts = vec![first];
-        for (start, end) in &self.ports {
-            starts.extend([Some(*start), end.checked_add(1)].into_iter().flatten());
-        }
-        if let Endpoint::Pod { pod, .. } = destination {
-            for own in &pod.ports {
-                starts.extend([Some(own.port), own.port.checked_add(1)].into_iter().flatten());
-            }
-        }
-        starts.sort_unstable();
-        starts.dedup();
-        starts.retain(|start| (first..=last).contains(start));
-        Ok(starts.into_iter().map(|port| Traffic::Port(protocol, port)).collect())
-    }
-}
-
-/// The address behind one, where there is one.
-fn next(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|next| IpAddr::V4(next.into())),
-        IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|next| IpAddr::V6(next.into())),
-    }
-}
-
-/// Asks every connection that an expectation speaks of. Gives the first that is otherwise.
-fn expect(
-    program: &Program,
-    sources: &SourceMap,
-    cluster: &Cluster,
-    bounds: &Bounds,
-    expectation: &Expectation,
-    asked: &mut usize,
-) -> Option<Why> {
-    let ends = |end: &End| -> Result<Vec<Endpoint<'_>>, String> {
-        match end {
-            End::Addresses(blocks) => {
-                Ok(blocks.iter().flat_map(|block| bounds.addresses(block)).map(Endpoint::Outside).collect())
-            }
-            End::Pod(namespace, name) => {
-                let place = cluster.pod(namespace, name);
-                let place = place.ok_or_else(|| format!("there is no pod `{namespace}/{name}`"))?;
-                let addresses = cluster.pods.get(place).map(|pod| pod.addresses.clone()).unwrap_or_default();
-                let addresses: Vec<Option<IpAddr>> = match addresses.as_slice() {
-                    [] => vec![None],
-                    some => some.iter().copied().map(Some).collect(),
-                };
-                Ok(addresses
-                    .into_iter()
-                    .filter_map(|address| Endpoint::pod(cluster, place, address))
-                    .collect())
-            }
-        }
-    };
-    let pair = ends(&expectation.source).and_then(|sources| Ok((sources, ends(&expectation.destination)?)));
-    let (from, to) = match pair {
-        Ok(pair) => pair,
-        Err(why) => return Some(Why::NotAsked(why)),
-    };
-    let mut any = false;
-    for source in &from {
-        for destination in &to {
-            let families = source.address().zip(destination.address());
-            if families.is_some_and(|(a, b)| a.is_ipv4() != b.is_ipv4()) {
-                continue;
-            }
-            let traffic = match traffic(bounds, expectation, destination) {
-                Ok(traffic) => traffic,
-                Err(why) => return Some(Why::NotAsked(why)),
-            };
-            for traffic in traffic {
-                any = true;
-                *asked += 1;
-                let connection = Connection { source: *source, destination: *destination, traffic };
-                if verdict(program, &connection).allowed() != expectation.allowed {
-                    return Some(Why::Verdict(Box::new(ask(program, sources, &connection))));
-                }
-            }
-        }
-    }
-    (!any).then(|| Why::NotAsked("the two ends have no addresses of one family".to_owned()))
-}
-
-fn traffic(
-    bounds: &Bounds,
-    expectation: &Expectation,
-    destination: &Endpoint<'_>,
-) -> Result<Vec<Traffic>, String> {
-    let mut all = Vec::new();
-    if expectation.ports.is_empty() {
-        all.push(Traffic::Other);
-        for protocol in Protocol::ALL {
-            all.extend(bounds.ports(&Port { protocol, which: Which::All }, destination)?);
-        }
-    }
-    for term in &expectation.ports {
-        all.extend(bounds.ports(&term.port, destination)?);
-    }
-    Ok(all)
 }

@@ -16,7 +16,10 @@ pub fn side_text(out: &mut String, word: &str, name: &str, side: &Side) {
             let _ = writeln!(out, "  {word} of {name}: not judged, it is outside the cluster");
         }
         Reason::HostNetwork => {
-            let _ = writeln!(out, "  {word} of {name}: not judged, it is on its node's network");
+            let _ = writeln!(
+                out,
+                "  {word} of {name}: not evaluated, no policy selects a node or a pod on its node's network"
+            );
         }
         Reason::Default => {
             let _ = writeln!(out, "  {word} of {name}: allowed, no policy says anything of it");

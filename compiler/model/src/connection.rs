@@ -21,6 +21,14 @@ pub enum Endpoint<'c> {
         /// has an ordinary one: it lies in `0.0.0.0/0` and in `::/0`, and in no smaller block.
         address: Option<IpAddr>,
     },
+    /// A node of the cluster, by one of its addresses. No policy selects it, and no selector matches it:
+    /// rules match it by address.
+    Node {
+        /// The address that the connection uses.
+        address: IpAddr,
+        /// The node's name, where it is known.
+        name: Option<&'c str>,
+    },
     /// An address outside the cluster.
     Outside(IpAddr),
 }
@@ -41,7 +49,17 @@ impl<'c> Endpoint<'c> {
     pub const fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Pod { address, .. } => *address,
-            Self::Outside(address) => Some(*address),
+            Self::Node { address, .. } | Self::Outside(address) => Some(*address),
+        }
+    }
+
+    /// The pod and its namespace, where policies can select it and selectors can match it: a pod that is
+    /// not on its node's network.
+    #[must_use]
+    pub const fn selectable(&self) -> Option<(&'c Pod, &'c Namespace)> {
+        match self {
+            Self::Pod { pod, namespace, .. } if !pod.host_network => Some((pod, namespace)),
+            Self::Pod { .. } | Self::Node { .. } | Self::Outside(_) => None,
         }
     }
 
@@ -62,7 +80,7 @@ impl fmt::Display for Endpoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod { pod, namespace, .. } => write!(f, "{}/{}", namespace.name, pod.name),
-            Self::Outside(address) => write!(f, "{address}"),
+            Self::Node { address, .. } | Self::Outside(address) => write!(f, "{address}"),
         }
     }
 }
@@ -90,8 +108,39 @@ impl fmt::Display for Traffic {
 pub struct Connection<'c> {
     /// Where it comes from.
     pub source: Endpoint<'c>,
-    /// Where it goes, after services are translated.
+    /// Where it goes, after Services are translated.
     pub destination: Endpoint<'c>,
     /// What it speaks.
     pub traffic: Traffic,
+    /// How it gets there.
+    pub route: Route<'c>,
+}
+
+/// How a connection gets to its destination.
+#[derive(Clone, Copy, Debug)]
+pub enum Route<'c> {
+    /// The source connects to the destination's own address.
+    Direct,
+    /// The source connects to a Service, which is translated to the destination.
+    Service,
+    /// The same, and a node puts its own address in place of the source's: the destination sees this
+    /// endpoint. It is not the node that connects.
+    Masqueraded(Endpoint<'c>),
+}
+
+impl<'c> Connection<'c> {
+    /// A connection to the destination's own address.
+    #[must_use]
+    pub const fn direct(source: Endpoint<'c>, destination: Endpoint<'c>, traffic: Traffic) -> Self {
+        Self { source, destination, traffic, route: Route::Direct }
+    }
+
+    /// The source, as the destination sees it.
+    #[must_use]
+    pub const fn seen_source(&self) -> &Endpoint<'c> {
+        match &self.route {
+            Route::Masqueraded(node) => node,
+            Route::Direct | Route::Service => &self.source,
+        }
+    }
 }

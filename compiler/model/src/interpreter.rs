@@ -3,12 +3,12 @@
 //! This is the reference: written to be read beside that page, sentence by sentence, and not to be
 //! fast. Whatever answers faster is tested against it.
 
-use npc_cluster::Namespace;
+use npc_cluster::{NamedPort, Namespace};
 use npc_program::values::address::Block;
 use npc_program::values::port::{Port, Which};
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Tier};
 
-use crate::connection::{Connection, Endpoint, Traffic};
+use crate::connection::{Connection, Endpoint, Route, Traffic};
 use crate::verdict::{Decision, Verdict};
 
 /// The verdict of a program on a connection.
@@ -23,8 +23,8 @@ pub(crate) fn judge(
     decide: impl Fn(Direction, &Endpoint<'_>, &Endpoint<'_>) -> Decision,
 ) -> Verdict {
     let Connection { source, destination, .. } = connection;
-    // A pod reaches itself; the node that a pod runs on reaches it.
-    if source.is_same_pod(destination) {
+    // A pod reaches itself, but not through a Service; the node that a pod runs on reaches it.
+    if source.is_same_pod(destination) && matches!(connection.route, Route::Direct) {
         return Verdict::Itself;
     }
     if let (Some(address), Endpoint::Pod { pod, .. }) = (source.address(), destination)
@@ -36,7 +36,8 @@ pub(crate) fn judge(
     // allow it.
     Verdict::Decided {
         egress: decide(Direction::Egress, source, destination),
-        ingress: decide(Direction::Ingress, destination, source),
+        // Where a node puts its own address in place of the source's, the destination decides on that.
+        ingress: decide(Direction::Ingress, destination, connection.seen_source()),
     }
 }
 
@@ -51,7 +52,8 @@ fn decide(
     match subject {
         // An address outside the cluster decides nothing.
         Endpoint::Outside(_) => return Decision::Outside,
-        // Pods on the host's network are never subjects.
+        // Nodes, and pods on their node's network, are never subjects.
+        Endpoint::Node { .. } => return Decision::HostNetwork,
         Endpoint::Pod { pod, .. } if pod.host_network => return Decision::HostNetwork,
         Endpoint::Pod { .. } => {}
     }
@@ -116,7 +118,7 @@ fn first_match(
 pub fn rule_matches(rule: &Rule, connection: &Connection<'_>) -> bool {
     let (subject, peer) = match rule.direction {
         Direction::Egress => (&connection.source, &connection.destination),
-        Direction::Ingress => (&connection.destination, &connection.source),
+        Direction::Ingress => (&connection.destination, connection.seen_source()),
     };
     matches(rule, subject, peer, connection)
 }
@@ -153,20 +155,18 @@ fn port_matches(port: &Port, connection: &Connection<'_>) -> bool {
             Which::All => true,
             Which::Range(first, last) => (*first..=*last).contains(&number),
             // The destination pod's own container port of that name and protocol.
-            Which::Named(name) => match connection.destination {
-                Endpoint::Pod { pod, .. } => pod
-                    .ports
-                    .iter()
-                    .any(|own| *own.name == **name && own.protocol == protocol && own.port == number),
-                Endpoint::Outside(_) => false,
-            },
+            Which::Named(name) => connection.destination.selectable().is_some_and(|(pod, _)| {
+                let is_it =
+                    |own: &NamedPort| *own.name == **name && own.protocol == protocol && own.port == number;
+                pod.ports.iter().any(is_it)
+            }),
         }
 }
 
 /// Whether the term selects the endpoint: a pod with these labels, in this scope as seen from
-/// `subject`.
+/// `subject`. No selector matches a pod on its node's network.
 pub(crate) fn selects(term: &PodTerm, subject: &Endpoint<'_>, endpoint: &Endpoint<'_>) -> bool {
-    let Endpoint::Pod { pod, .. } = endpoint else { return false };
+    let Some((pod, _)) = endpoint.selectable() else { return false };
     term.selector.matches(|key| pod.labels.get(key).map(String::as_str))
         && in_scope(&term.scope, subject, endpoint)
 }

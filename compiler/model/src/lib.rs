@@ -14,7 +14,7 @@ mod verdict;
 
 pub use addresses::{Addresses, Family, number};
 pub use classes::{AddressSets, Classes};
-pub use connection::{Connection, Endpoint, Traffic};
+pub use connection::{Connection, Endpoint, Route, Traffic};
 pub use evaluator::{Evaluator, Labels, Prepared, Sides, Subjects, TermId, Terms, TierRules};
 pub use interpreter::{rule_matches, verdict};
 pub use nearest::{Lack, Nearest, nearest};

@@ -33,8 +33,10 @@ pub enum Lack<'a> {
     SameNamespace(&'a str),
     /// Its namespace does not have the same value of this label as the subject's.
     Shared(&'a str),
-    /// The rule names pods, and this is an address.
+    /// The rule selects pods, and this is an address outside the cluster.
     NoPod,
+    /// The rule selects pods, and this is a node or a pod on its node's network, which no selector matches.
+    OnHost,
     /// Its address is not in the blocks that the rule names.
     Address,
     /// The rule is for other ports.
@@ -66,7 +68,10 @@ impl fmt::Display for Lack<'_> {
             Self::Namespace(has) => write!(f, "the namespace `{has}` is not one that the rule names"),
             Self::SameNamespace(has) => write!(f, "the namespace must be the policy's own, and is `{has}`"),
             Self::Shared(key) => write!(f, "the namespaces do not have the same value of the label `{key}`"),
-            Self::NoPod => f.write_str("the rule names pods, and this is an address outside the cluster"),
+            Self::NoPod => f.write_str("the rule selects pods, and this is an address outside the cluster"),
+            Self::OnHost => f.write_str(
+                "no selector matches a node or a pod on its node's network: allow the node's address",
+            ),
             Self::Address => f.write_str("the address is not one that the rule names"),
             Self::Port => f.write_str("the rule is for other ports"),
             Self::PortName(port) => write!(f, "the destination has no port `{port}` of this number"),
@@ -99,7 +104,7 @@ pub fn nearest<'a>(
 ) -> Option<Nearest<'a>> {
     let (subject, peer) = match direction {
         Direction::Egress => (&connection.source, &connection.destination),
-        Direction::Ingress => (&connection.destination, &connection.source),
+        Direction::Ingress => (&connection.destination, connection.seen_source()),
     };
     let mut best: Option<Nearest<'a>> = None;
     for (index, policy) in policies {
@@ -148,7 +153,9 @@ fn peer_lacks<'a>(term: &'a Peer, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -
 
 fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<Lack<'a>> {
     debug_assert!(!selects(term, subject, peer));
-    let Endpoint::Pod { pod, namespace, .. } = peer else { return vec![Lack::NoPod] };
+    let Some((pod, namespace)) = peer.selectable() else {
+        return vec![if matches!(peer, Endpoint::Outside(_)) { Lack::NoPod } else { Lack::OnHost }];
+    };
     let mut lacks: Vec<Lack<'a>> = Vec::new();
     for requirement in &term.selector.requirements {
         let value = pod.labels.get(&*requirement.key).map(String::as_str);
@@ -159,7 +166,7 @@ fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>)
     let label = |key: &str| namespace.labels.get(key).map(String::as_str);
     let own = match subject {
         Endpoint::Pod { namespace, .. } => Some(*namespace),
-        Endpoint::Outside(_) => None,
+        Endpoint::Node { .. } | Endpoint::Outside(_) => None,
     };
     let before = lacks.len();
     match &term.scope.base {

@@ -21,7 +21,7 @@ pub enum Verdict {
 pub enum Decision {
     /// Allowed: an address outside the cluster decides nothing.
     Outside,
-    /// Allowed: no policy selects a pod on its host's network.
+    /// Allowed: no policy selects a node, or a pod on its node's network.
     HostNetwork,
     /// A rule decides.
     Rule {

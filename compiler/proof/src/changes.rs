@@ -56,17 +56,9 @@ pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) 
     let gained = universe.formulas.and([before.not(), after]);
     let lost = universe.formulas.and([before, after.not()]);
     let axioms = universe.axioms(pod_blocks)?;
-    // Pods on their node's network are asked about only where nothing changes for others.
-    let usual = crate::universe::End::BOTH.map(|end| universe.is_on_host(end).not());
-    let usual = universe.formulas.and(usual);
-    let [gained_usually, lost_usually] =
-        [gained, lost].map(|changed| universe.formulas.and([changed, usual]));
     let mut found = Changes::default();
-    for (usually, changed, allowed) in [(gained_usually, gained, true), (lost_usually, lost, false)] {
-        let (mut list, mut more) = kinds(&universe, &axioms, usually, usual, most)?;
-        if list.is_empty() {
-            (list, more) = kinds(&universe, &axioms, changed, Formula::TRUE, most)?;
-        }
+    for (changed, allowed) in [(gained, true), (lost, false)] {
+        let (list, more) = kinds(&universe, &axioms, changed, most)?;
         for change in &list {
             confirm(new, &change.witness, allowed)?;
             confirm(old, &change.witness, !allowed)?;
@@ -81,21 +73,18 @@ pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) 
     Ok(found)
 }
 
-/// The kinds of connections for which a formula holds, of those that are `usual`, and whether there are
-/// more.
+/// The kinds of connections for which a formula holds, and whether there are more.
 fn kinds(
     universe: &Universe,
     axioms: &[Formula],
     formula: Formula,
-    usual: Formula,
     most: usize,
 ) -> Result<(Vec<Change>, bool), TooLarge> {
     let formulas = &universe.formulas;
     let mut solver = Solver::new(formulas, axioms);
     let wishes = wishes(universe);
     let [said, atoms] = propositions(universe);
-    // That it does not hold of something usual.
-    let contrary = [formula.not(), usual];
+    let contrary = formula.not();
     let mut found = Vec::new();
     // Until nothing is left that no kind holds.
     while let Some(model) = solver.solve(formulas, &[formula], &wishes) {
@@ -112,7 +101,7 @@ fn kinds(
         };
         let mut kept = in_words(&said);
         let mut refute = |kept: &[Formula]| {
-            let assumed: Vec<Formula> = contrary.iter().chain(kept).copied().collect();
+            let assumed: Vec<Formula> = std::iter::once(contrary).chain(kept.iter().copied()).collect();
             solver.refuted(formulas, &assumed)
         };
         let core = match refute(&kept) {

@@ -8,7 +8,7 @@ use crate::TooLarge;
 use crate::encode;
 use crate::formula::Formula;
 use crate::solver::Solver;
-use crate::universe::{End, Universe};
+use crate::universe::Universe;
 use crate::witness::{Witness, wishes, witness};
 
 /// What became of an assertion.
@@ -24,8 +24,8 @@ pub enum Outcome {
 
 /// Proves or refutes assertions on a program, in their order: all of its own, or some.
 ///
-/// An assertion speaks of connections between different pods, and between pods and addresses outside,
-/// of pods that policies can select: not of those on their node's network.
+/// An assertion speaks of connections between different pods, and between pods and addresses. A pod on its
+/// node's network is an address here, since no selector matches it.
 ///
 /// # Errors
 ///
@@ -80,8 +80,7 @@ fn subject(universe: &mut Universe, assertion: &Assertion) -> Formula {
         let ports: Vec<Formula> = assertion.ports.iter().map(|term| universe.port_is(&term.port)).collect();
         universe.formulas.or(ports)
     };
-    let judged = End::BOTH.map(|end| universe.is_on_host(end).not());
-    universe.formulas.and(judged.into_iter().chain([source, destination, ports]))
+    universe.formulas.and([source, destination, ports])
 }
 
 /// Asks the interpreter whether the connection is allowed or not, as was found.

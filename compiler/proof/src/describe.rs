@@ -41,8 +41,6 @@ pub struct KindEnd {
     pub blocks: Vec<(Vec<Block>, bool)>,
     /// Whether it is a pod, where that matters.
     pub pod: Option<bool>,
-    /// Whether it is on its node's network, where that matters.
-    pub host: Option<bool>,
     /// What is asked of the pod's labels.
     pub labels: Vec<Requirement>,
     /// What is asked of its namespace's labels.
@@ -97,7 +95,6 @@ pub(crate) fn propositions(universe: &Universe) -> [Vec<Formula>; 2] {
     all.extend(universe.protocols);
     all.extend(universe.named_ports.iter().map(|(_, atom)| *atom));
     all.push(universe.v6);
-    all.extend(universe.host);
     // One formula may stand for several things; once is enough.
     let mut seen = rustc_hash::FxHashSet::default();
     seen.extend(said.iter().copied());
@@ -148,11 +145,7 @@ pub(crate) fn kind(universe: &Universe, kept: &[Formula]) -> Kind {
         kind.protocols.extend(said(atom).map(|holds| (name, holds)));
     }
     for end in End::BOTH {
-        let mut described = KindEnd {
-            pod: said(universe.is_pod(end)),
-            host: said(universe.is_on_host(end)),
-            ..KindEnd::default()
-        };
+        let mut described = KindEnd { pod: said(universe.is_pod(end)), ..KindEnd::default() };
         let name = universe.name(end);
         for (name, atom) in name.named.iter().chain(&name.globs) {
             described.names.extend(said(*atom).map(|holds| (Arc::clone(name), holds)));

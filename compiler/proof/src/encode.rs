@@ -43,11 +43,8 @@ fn decide(universe: &mut Universe, policies: &[&Policy], direction: Direction) -
     let plain = plain(universe, policies.iter().copied(), direction);
     let namespaced = universe.formulas.choose(plain.isolated, plain.allowed, baseline);
     let admin = tier(universe, policies, Tier::Admin, direction, namespaced, namespaced);
-    // An address outside the cluster decides nothing, and no policy selects a pod on its host's network.
-    let judged = {
-        let (pod, host) = (universe.is_pod(subject), universe.is_on_host(subject));
-        universe.formulas.and([pod, host.not()])
-    };
+    // An address decides nothing, and neither does a pod on its node's network, which is one.
+    let judged = universe.is_pod(subject);
     universe.formulas.implies(judged, admin)
 }
 

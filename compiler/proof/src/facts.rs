@@ -17,10 +17,8 @@ pub enum Fact<'p> {
     Selects(&'p Policy, Direction),
     /// The policy selects the subject of the rule's direction, and the rule matches.
     Matches(&'p Policy, &'p Rule),
-    /// The peer of this direction is a pod.
+    /// The peer of this direction is a pod that selectors can match.
     PeerIsPod(Direction),
-    /// The peer of this direction is a pod on its node's network, which no policy selects.
-    PeerIsOnHost(Direction),
     /// The side of this direction allows it, as far as these policies say.
     Allows(&'p [&'p Policy], Direction),
 }
@@ -59,7 +57,6 @@ fn encode(universe: &mut Universe, fact: &Fact<'_>) -> Formula {
             universe.formulas.and([selected, matches])
         }
         Fact::PeerIsPod(direction) => universe.is_pod(ends(*direction).1),
-        Fact::PeerIsOnHost(direction) => universe.is_on_host(ends(*direction).1),
         Fact::Allows(policies, direction) => {
             let sides = encode::sides(universe, policies.iter().copied());
             match direction {
@@ -75,7 +72,6 @@ fn selected(universe: &mut Universe, policy: &Policy, direction: Direction) -> F
     let terms: Vec<Formula> =
         policy.subjects.iter().map(|term| encode::selects(universe, term, direction, true)).collect();
     let any = universe.formulas.or(terms);
-    // No policy selects a pod on its node's network.
-    let (pod, host) = (universe.is_pod(subject), universe.is_on_host(subject));
-    universe.formulas.and([any, pod, host.not()])
+    let pod = universe.is_pod(subject);
+    universe.formulas.and([any, pod])
 }

@@ -1,6 +1,7 @@
 //! Everything that a verdict can depend on, as atoms, and what holds between them in every cluster.
 //!
-//! A connection has two ends. Of each it is asked whether it is a pod, what labels it and its
+//! A connection has two ends. Of each it is asked whether it is a pod that selectors can match (a pod on
+//! its node's network is an address like any other), what labels it and its
 //! namespace have, what its namespace is called, and its address, bit by bit; and of both, whether
 //! they are in one namespace. A label has one of the values that the programs name, or another one, or
 //! is not there: other values are all alike.
@@ -90,7 +91,6 @@ pub(crate) struct Name {
 pub(crate) struct Universe {
     pub(crate) formulas: Formulas,
     pub(crate) pod: [Formula; 2],
-    pub(crate) host: [Formula; 2],
     pub(crate) v6: Formula,
     /// Whether some formula tells addresses of a family apart: of the source (IPv4, IPv6), and of the
     /// destination.
@@ -124,14 +124,13 @@ impl Default for Universe {
     fn default() -> Self {
         let mut formulas = Formulas::default();
         let mut two = || [formulas.atom(), formulas.atom()];
-        let (pod, host) = (two(), two());
+        let pod = two();
         let (v6, same_namespace) = (formulas.atom(), formulas.atom());
         let protocols = [(); 3].map(|()| formulas.atom());
         let port = [(); 16].map(|()| formulas.atom());
         Self {
             formulas,
             pod,
-            host,
             v6,
             told_apart: [[false; 2]; 2],
             bits: [vec![None; 128], vec![None; 128]],
@@ -168,14 +167,6 @@ impl Universe {
 
     pub(crate) fn is_pod(&self, end: End) -> Formula {
         let [source, destination] = self.pod;
-        match end {
-            End::Source => source,
-            End::Destination => destination,
-        }
-    }
-
-    pub(crate) fn is_on_host(&self, end: End) -> Formula {
-        let [source, destination] = self.host;
         match end {
             End::Source => source,
             End::Destination => destination,

@@ -42,11 +42,7 @@ impl Witness {
             WitnessEnd::Pod(place, address) => Endpoint::pod(&self.cluster, *place, Some(*address)),
             WitnessEnd::Outside(address) => Some(Endpoint::Outside(*address)),
         };
-        Some(Connection {
-            source: end(&self.source)?,
-            destination: end(&self.destination)?,
-            traffic: self.traffic,
-        })
+        Some(Connection::direct(end(&self.source)?, end(&self.destination)?, self.traffic))
     }
 }
 
@@ -54,7 +50,6 @@ impl Witness {
 /// than it must. What comes first is given up last.
 pub(crate) fn wishes(universe: &Universe) -> Vec<Formula> {
     let mut wishes = Vec::new();
-    wishes.extend(End::BOTH.map(|end| universe.is_on_host(end).not()));
     wishes.extend(End::BOTH.map(|end| universe.is_pod(end)));
     wishes.push(universe.v6.not());
     wishes.push(universe.protocols[0]);
@@ -133,7 +128,6 @@ pub(crate) fn witness(universe: &Universe, model: &Model) -> Witness {
             },
             labels,
             addresses: vec![address],
-            host_network: model.holds(universe.is_on_host(end)),
             ..Pod::default()
         };
         if end == End::Destination
@@ -152,7 +146,7 @@ pub(crate) fn witness(universe: &Universe, model: &Model) -> Witness {
         ends.push(Ok(pods.len() - 1));
     }
     namespaces.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut cluster = Cluster { namespaces, pods: Vec::new() };
+    let mut cluster = Cluster { namespaces, ..Cluster::default() };
     for (namespace, pod) in &mut pods {
         pod.namespace = cluster.namespace(namespace).unwrap_or_default();
     }

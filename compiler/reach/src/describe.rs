@@ -51,7 +51,7 @@ pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) 
         let Some(namespace) = own.first().map(|pod| pod.namespace) else { continue };
         let name = cluster.namespaces.get(namespace).map_or("", |namespace| namespace.name.as_str());
         if let [pod] = own {
-            items.push([name, "/", &pod.name].concat());
+            items.push(pod_name(name, pod));
             continue;
         }
         if all.pods(namespace) == own.len() {
@@ -68,9 +68,14 @@ pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) 
             items.extend(by_value.keys().map(|value| format!("{name}/{{{key}={value}}}")));
             own.retain(|pod| pod.labels.get(key).is_none_or(|value| !by_value.contains_key(value.as_str())));
         }
-        items.extend(own.iter().map(|pod| [name, "/", &pod.name].concat()));
+        items.extend(own.iter().map(|pod| pod_name(name, pod)));
     }
     Members { items }
+}
+
+/// A pod's name; of one on its node's network, with the node.
+fn pod_name(namespace: &str, pod: &Pod) -> String {
+    [namespace, "/", &pod.name, &pod.host_note().unwrap_or_default()].concat()
 }
 
 /// How many pods there are of each namespace, and of each label there that is telling.
@@ -103,7 +108,12 @@ impl<'c> Census<'c> {
 }
 
 /// Addresses outside: of a family, in so many classes, of which this may be the one with the most.
-pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)], classes: usize, is_rest: bool) -> Members {
+pub(crate) fn outside_members(
+    cluster: &Cluster,
+    ranges: &[(IpAddr, IpAddr)],
+    classes: usize,
+    is_rest: bool,
+) -> Members {
     let family = ranges.first().map_or(Family::V4, |(first, _)| Family::of(*first)).as_str();
     if classes == 1 {
         return Members { items: vec![format!("outside ({family})")] };
@@ -114,11 +124,23 @@ pub(crate) fn outside_members(ranges: &[(IpAddr, IpAddr)], classes: usize, is_re
     let items = ranges
         .iter()
         .map(|(first, last)| match prefix(*first, *last) {
+            Some(prefix) if first == last => match node_name(cluster, *first) {
+                Some(name) => format!("node {name} ({prefix})"),
+                None => format!("outside {prefix}"),
+            },
             Some(prefix) => format!("outside {prefix}"),
             None => format!("outside {first}-{last}"),
         })
         .collect();
     Members { items }
+}
+
+/// The name of the node that has an address.
+fn node_name(cluster: &Cluster, address: IpAddr) -> Option<&str> {
+    let of_nodes = cluster.nodes.iter().map(|node| (node.name.as_str(), &node.addresses));
+    let of_pods = cluster.pods.iter().map(|pod| (pod.node.as_str(), &pod.node_addresses));
+    let own = of_nodes.chain(of_pods).filter(|(name, _)| !name.is_empty());
+    { own }.find(|(_, addresses)| addresses.contains(&address)).map(|(name, _)| name)
 }
 
 /// A range that is a block, as one.

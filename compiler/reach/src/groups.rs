@@ -33,7 +33,7 @@ pub(crate) type PortName = (Protocol, usize, u16);
 pub(crate) struct Group {
     /// The pods, by their places; none for addresses outside.
     pub(crate) pods: Vec<usize>,
-    /// What decides for them: nothing for addresses, and for pods on their host's network.
+    /// What decides for them: nothing for addresses, and for pods on their node's network.
     pub(crate) sides: Option<(Sides, Sides)>,
     /// The terms of peers that select them, in order.
     pub(crate) terms: TermList,
@@ -289,8 +289,11 @@ impl Groups {
         kinds
     }
 
-    /// The ports of a pod that some rule speaks of by name.
+    /// The ports of a pod that some rule names. A name stands for no port of a pod on its node's network.
     fn ports(&self, pod: &Pod) -> Vec<PortName> {
+        if pod.host_network {
+            return Vec::new();
+        }
         let mut ports: Vec<PortName> = pod
             .ports
             .iter()

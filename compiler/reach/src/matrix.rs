@@ -143,7 +143,7 @@ impl<'c> Reach<'c> {
                     None => pods_members(cluster, &pods, &census),
                     Some((first, _)) => {
                         let (count, most) = classes_of.get(&Family::of(*first)).copied().unwrap_or_default();
-                        outside_members(&addresses, count, addresses_in(&addresses) == most)
+                        outside_members(cluster, &addresses, count, addresses_in(&addresses) == most)
                     }
                 };
                 Group { members, pods, addresses }

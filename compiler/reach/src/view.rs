@@ -86,6 +86,10 @@ fn matcher<'w>(cluster: &'w Cluster, word: &'w str) -> Box<dyn Fn(&crate::Group)
         return Box::new(|group| !group.addresses.is_empty());
     }
     if let Ok(address) = word.parse::<std::net::IpAddr>() {
+        // The address of a pod is that pod.
+        if let Some(pod) = cluster.pods.iter().position(|pod| pod.addresses.contains(&address)) {
+            return Box::new(move |group| group.pods.binary_search(&pod).is_ok());
+        }
         return Box::new(move |group| {
             let alike = |other: std::net::IpAddr| other.is_ipv4() == address.is_ipv4();
             group.addresses.iter().any(|(first, last)| alike(*first) && (*first..=*last).contains(&address))

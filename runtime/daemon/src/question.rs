@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use npc_cluster::{Cluster, Index};
-use npc_driver::{Question, image_traffic, image_verdict};
+use npc_driver::{Question, Resolution, image_traffic, image_verdict};
 use npc_image::{Direction, Image};
 use npc_model::{Connection, Endpoint, Verdict};
 use npc_node::Loaded;
@@ -45,7 +45,12 @@ fn one(
         protocol: &asked.proto,
         port: &port,
     };
-    let connection = question.connection(Some(index))?;
+    let connection = match question.resolve(Some(index))? {
+        Resolution::Connection(connection) => connection,
+        Resolution::Service(_) => {
+            return Err("name a pod or its address: Services are not known here".to_owned());
+        }
+    };
     let verdict = image_verdict(image, &connection);
     let interpreted = match &verdict {
         Verdict::Itself | Verdict::Node => [true, true],

@@ -360,11 +360,11 @@ while True:
                 .collect();
             let found = tried(&networks[&source.addresses[0].to_string()], &targets);
             for ((to, port), found) in others.iter().zip(found) {
-                let connection = Connection {
-                    source: Endpoint::pod(cluster, *from, None).unwrap(),
-                    destination: Endpoint::pod(cluster, *to, None).unwrap(),
-                    traffic: Traffic::Port(Protocol::Tcp, *port),
-                };
+                let connection = Connection::direct(
+                    Endpoint::pod(cluster, *from, None).unwrap(),
+                    Endpoint::pod(cluster, *to, None).unwrap(),
+                    Traffic::Port(Protocol::Tcp, *port),
+                );
                 let expected = npc_model::verdict(&checked.program, &connection).allowed();
                 assert_eq!(
                     found, expected,

@@ -32,7 +32,7 @@ pub struct Pod<'c> {
     pub labels: &'c BTreeMap<String, String>,
     /// The ports that it names.
     pub ports: &'c [Named],
-    /// Whether it is on its node's network, and so never a subject.
+    /// Whether it is on its node's network: then it is never a subject, and no selector matches it.
     pub host_network: bool,
     /// The addresses of the node that it runs on.
     pub node_addresses: &'c [IpAddr],
@@ -70,10 +70,23 @@ pub enum Traffic {
 pub struct Connection<'c> {
     /// Where it comes from.
     pub source: Endpoint<'c>,
-    /// Where it goes, after services are translated.
+    /// Where it goes, after Services are translated.
     pub destination: Endpoint<'c>,
     /// What it speaks.
     pub traffic: Traffic,
+    /// How it gets there.
+    pub route: Route,
+}
+
+/// How a connection gets to its destination.
+#[derive(Clone, Copy, Debug)]
+pub enum Route {
+    /// The source connects to the destination's own address.
+    Direct,
+    /// The source connects to a Service, which is translated to the destination.
+    Service,
+    /// The same, and a node puts this address of its own in place of the source's.
+    Masqueraded(IpAddr),
 }
 
 /// The verdict on a connection.
@@ -156,6 +169,7 @@ fn judge(image: &Image, connection: &Connection<'_>, decides: impl Fn(&Policy) -
     let Connection { source, destination, .. } = connection;
     if let (Endpoint::Pod(a, _), Endpoint::Pod(b, _)) = (source, destination)
         && (a.namespace, a.name) == (b.namespace, b.name)
+        && matches!(connection.route, Route::Direct)
     {
         return Verdict::Itself;
     }
@@ -165,9 +179,13 @@ fn judge(image: &Image, connection: &Connection<'_>, decides: impl Fn(&Policy) -
         return Verdict::Node;
     }
     let side = |direction, subject, peer| Side { image, direction, subject, peer, connection };
+    let seen_source = match connection.route {
+        Route::Masqueraded(address) => &Endpoint::Outside(address),
+        Route::Direct | Route::Service => source,
+    };
     Verdict::Decided {
         egress: side(Direction::Egress, source, destination).decide(&decides),
-        ingress: side(Direction::Ingress, destination, source).decide(&decides),
+        ingress: side(Direction::Ingress, destination, seen_source).decide(&decides),
     }
 }
 
@@ -243,8 +261,10 @@ impl Side<'_> {
         };
         rule.addresses.is_some_and(|set| sets.binary_search(&set).is_ok())
             || match self.peer {
-                Endpoint::Pod(pod, _) => rule.pods.iter().any(|term| self.selects(*term, pod)),
-                Endpoint::Outside(_) => false,
+                Endpoint::Pod(pod, _) if !pod.host_network => {
+                    rule.pods.iter().any(|term| self.selects(*term, pod))
+                }
+                Endpoint::Pod(..) | Endpoint::Outside(_) => false,
             }
     }
 
@@ -255,6 +275,9 @@ impl Side<'_> {
             return true;
         }
         let Endpoint::Pod(destination, _) = &self.connection.destination else { return false };
+        if destination.host_network {
+            return false;
+        }
         self.image.ports.named.get(set as usize).into_iter().flatten().any(|named| {
             named.protocol == protocol
                 && destination

@@ -14,7 +14,7 @@ pub use image::{
     Action, AddressSets, Direction, Glob, Image, NamedPort, Operator, Place, PodTerm, Policy, PortSets,
     Protocol, Requirement, Rule, Scope, ScopeBase, Selector, Tier,
 };
-pub use interpret::{Connection, Decision, Endpoint, Named, Pod, Traffic, Verdict, audit, verdict};
+pub use interpret::{Connection, Decision, Endpoint, Named, Pod, Route, Traffic, Verdict, audit, verdict};
 pub use read::{ReadError, read};
 pub use write::{Digest, digest, digest_text, write};
 

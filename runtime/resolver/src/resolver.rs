@@ -24,7 +24,7 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// The ports that it names.
     pub ports: Vec<Named>,
-    /// Whether it is on its node's network.
+    /// Whether it is on its node's network: then no selector matches it, and its addresses are the node's.
     pub host_network: bool,
     /// Whether it runs on this node, so that its packets are judged here.
     pub local: bool,
@@ -228,8 +228,11 @@ impl Resolver {
         self.tables.recycle();
     }
 
-    /// What rules can tell of a pod that these terms select.
+    /// What rules can tell of a pod that these terms select: nothing of one on its node's network.
     fn identity(&self, pod: &Pod, terms: &[u32]) -> Identity {
+        if pod.host_network {
+            return Identity::default();
+        }
         let Some(namespace) = self.namespaces.get(&pod.namespace) else { return Identity::default() };
         let is_peer = |term: &u32| self.is_peer.get(*term as usize) == Some(&true);
         let terms: Vec<u32> = terms.iter().copied().filter(is_peer).collect();
@@ -264,13 +267,9 @@ impl Resolver {
         let owners = self.owners.get(&address).map_or(&[][..], Vec::as_slice);
         let state = |owner: &u32| self.pods.get(owner);
         // Of two pods, the one that came last: an address passes from one that ends to one that begins.
+        // The address of a pod on its node's network is the node's.
         let pod = owners.iter().rev().filter_map(state).find(|state| !state.pod.host_network);
-        let identity = pod.map(|state| state.identity.clone()).or_else(|| {
-            // Pods on a node's network share its address: it is one of theirs only where all are alike.
-            let mut hosts = owners.iter().filter_map(state).map(|state| &state.identity);
-            let first = hosts.next()?;
-            hosts.all(|other| other == first).then(|| first.clone())
-        });
+        let identity = pod.map(|state| state.identity.clone());
         let node = self.node.contains(&address);
         let service = identity.is_none() && self.services.iter().any(|net| net.contains(&address));
         let class = (identity.is_some() || node).then(|| {

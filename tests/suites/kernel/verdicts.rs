@@ -57,7 +57,7 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Co
             .ask(direction, interfaces[*place], addresses, image_traffic(connection.traffic))
             .unwrap()
             .is_some_and(|verdict| verdict.passes),
-        End::Outside(_) => true,
+        End::Node { .. } | End::Outside(_) => true,
     };
     // What the node sends to its pods is judged where it arrives only.
     let from_node = node.contains(&addresses[0]);

@@ -87,11 +87,11 @@ pub(crate) fn packets() {
             {
                 for family in 0..2 {
                     let address = destination.addresses[family];
-                    let connection = Connection {
-                        source: End::pod(&cluster, from, Some(source.addresses[family])).unwrap(),
-                        destination: End::pod(&cluster, to, Some(address)).unwrap(),
-                        traffic: Traffic::Port(protocol, port),
-                    };
+                    let connection = Connection::direct(
+                        End::pod(&cluster, from, Some(source.addresses[family])).unwrap(),
+                        End::pod(&cluster, to, Some(address)).unwrap(),
+                        Traffic::Port(protocol, port),
+                    );
                     let expected = npc_model::verdict(&checked.program, &connection).allowed();
                     let found = reaches(&source.name, kind, address, port);
                     assert_eq!(found, expected, "{} -> {address} {kind}/{port}", source.name);

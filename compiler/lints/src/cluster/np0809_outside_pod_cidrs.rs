@@ -7,11 +7,11 @@ use npc_program::values::address::IpNet;
 npc_diagnostics::codes! {
     /// # Pods outside of `pod-cidrs`
     ///
-    /// `pod-cidrs` in `npc.toml` names the blocks that all pods have their addresses from, those on
-    /// their nodes' networks too. Pods of the cluster given with `--cluster` have others, so that what
-    /// is proved, and what the output leaves to that, does not hold for them.
+    /// `pod-cidrs` in `npc.toml` names the CIDRs that pods have their addresses from. Pods of the cluster
+    /// given with `--cluster` have others, so what npc proves with `pod-cidrs` does not hold for them.
+    /// Pods on their node's network have the node's address and do not count.
     ///
-    /// Add the blocks that the pods are in, and those of the nodes.
+    /// Add the CIDRs that the pods are in.
     OUTSIDE_POD_CIDRS = "NP0809" "outside-pod-cidrs" Warning;
 }
 
@@ -19,7 +19,7 @@ pub(crate) fn run(cluster: &Cluster, pod_blocks: &[IpNet], diagnostics: &mut Vec
     if pod_blocks.is_empty() {
         return;
     }
-    let mut outside = cluster.pods.iter().filter_map(|pod| {
+    let mut outside = cluster.pods.iter().filter(|pod| !pod.host_network).filter_map(|pod| {
         let known = |address: &&std::net::IpAddr| !pod_blocks.iter().any(|net| net.contains(*address));
         Some((pod, pod.addresses.iter().find(known)?))
     });
@@ -34,7 +34,6 @@ pub(crate) fn run(cluster: &Cluster, pod_blocks: &[IpNet], diagnostics: &mut Vec
         ),
     };
     diagnostics.push(
-        Diagnostic::without_place(&OUTSIDE_POD_CIDRS, message)
-            .help("add the blocks of all pods, and of the nodes whose network some are on"),
+        Diagnostic::without_place(&OUTSIDE_POD_CIDRS, message).help("add the CIDRs that these pods are in"),
     );
 }

@@ -217,7 +217,7 @@ impl Case {
             Direction::Egress => (subject, other),
             Direction::Ingress => (other, subject),
         };
-        Some(Connection { source, destination, traffic: self.traffic })
+        Some(Connection::direct(source, destination, self.traffic))
     }
 }
 

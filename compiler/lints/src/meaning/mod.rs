@@ -256,7 +256,9 @@ pub(crate) const fn is_relative(term: &PodTerm) -> bool {
 pub(crate) fn told(witness: &Witness) -> Option<String> {
     let connection = witness.connection()?;
     let end = |end: &npc_model::Endpoint<'_>| match end {
-        npc_model::Endpoint::Outside(address) => address.to_string(),
+        npc_model::Endpoint::Outside(address) | npc_model::Endpoint::Node { address, .. } => {
+            address.to_string()
+        }
         npc_model::Endpoint::Pod { pod, namespace, .. } => {
             let labels = |labels: &std::collections::BTreeMap<String, String>| {
                 let labels: Vec<String> = labels

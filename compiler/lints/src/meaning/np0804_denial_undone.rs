@@ -227,8 +227,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
     // What the policy itself allows beside is not left out by it.
     let direction = denial.rule.direction;
     let own = denial.policy.rules.iter().filter(|own| own.direction == direction);
-    let mut none: Vec<Fact<'_>> = own.map(|own| Fact::Matches(denial.policy, own)).collect();
-    none.push(Fact::PeerIsOnHost(direction));
+    let none: Vec<Fact<'_>> = own.map(|own| Fact::Matches(denial.policy, own)).collect();
     let witness = overview.find(&facts, &none)?;
     side_allows(overview, &witness, rule.direction).then_some(witness)
 }

@@ -71,8 +71,6 @@ fn half<'p>(
     // Who has something to say of the pod at the other end.
     let other = overview.peer(term, &subject.namespace);
     let judges: Vec<&Policy> = other.policies.iter().filter_map(|index| overview.policy(*index)).collect();
-    // No policy is for pods on their nodes' networks: what is said is said of the others.
-    let on_host = [Fact::PeerIsOnHost(rule.direction)];
     // One that denies decides before one that isolates.
     let denies = |judge: &&&Policy| {
         judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
@@ -82,7 +80,7 @@ fn half<'p>(
     let denying = tiers.filter(denies).find(|judge| {
         // Alone it would deny it.
         let alone = [**judge];
-        !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &on_host)
+        !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &[])
     });
     let isolating = judges.iter().find(isolates);
     let far_policy = denying.or(isolating)?;
@@ -105,10 +103,10 @@ fn half<'p>(
         .filter(|other| other.subjects.iter().any(|subject| overlap(subject, term)))
         .collect();
     let own = Fact::Matches(policy, &only);
-    if overview.possible(&[own, Fact::Allows(&all, opposite)], &on_host) {
+    if overview.possible(&[own, Fact::Allows(&all, opposite)], &[]) {
         return None;
     }
-    let witness = overview.find(&[own], &on_host)?;
+    let witness = overview.find(&[own], &[])?;
     let (side, far, way) = match opposite {
         Direction::Ingress => ("takes", "ingress", "ingress from"),
         Direction::Egress => ("sends", "egress", "egress to"),

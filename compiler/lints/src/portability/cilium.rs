@@ -64,7 +64,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
             let Some(Deciders { rules, isolating }) = overview.beside(index, place) else { continue };
             let others: Vec<(&Policy, Rule)> =
                 rules.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
-            let mut none = vec![Fact::Matches(policy, &pods), Fact::PeerIsOnHost(rule.direction)];
+            let mut none = vec![Fact::Matches(policy, &pods)];
             none.extend(others.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
             none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
             let all = [Fact::Matches(policy, &blocks), Fact::PeerIsPod(rule.direction)];

@@ -1,6 +1,6 @@
 //! The verdicts of one program on many connections of one cluster.
 //!
-//! Pods of one namespace with the same labels are one kind, which is matched once with what the
+//! Pods of one namespace with the same labels, or on their node's network, are one kind, which is matched once with what the
 //! program says of pods; a connection is then judged by the few rules of its two kinds. The verdicts
 //! are the interpreter's, with the same reasons.
 
@@ -31,7 +31,7 @@ pub struct Evaluator<'a> {
     of_pod: Vec<usize>,
 }
 
-/// Pods of one namespace with the same labels.
+/// Pods of one namespace with the same labels, or on their node's network.
 struct Kind {
     /// The terms that select them, in order.
     terms: Box<[TermId]>,
@@ -75,7 +75,8 @@ impl<'a> Evaluator<'a> {
         }
         let mut matcher = Matcher::new(program, rules, first_rule);
         let mut kinds = Vec::new();
-        let mut by_labels: FxHashMap<(usize, &BTreeMap<String, String>), usize> =
+        // No selector matches the pods on their node's network: those of a namespace are one kind.
+        let mut by_labels: FxHashMap<(usize, Option<&BTreeMap<String, String>>), usize> =
             FxHashMap::with_capacity_and_hasher(cluster.pods.len(), FxBuildHasher);
         let mut scopes: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
         let mut of_policies: FxHashMap<SmallVec<[usize; 8]>, (Sides, Sides)> = FxHashMap::default();
@@ -83,7 +84,8 @@ impl<'a> Evaluator<'a> {
             .pods
             .iter()
             .map(|pod| {
-                *by_labels.entry((pod.namespace, &pod.labels)).or_insert_with(|| {
+                let labels = (!pod.host_network).then_some(&pod.labels);
+                *by_labels.entry((pod.namespace, labels)).or_insert_with(|| {
                     let scopes = scopes.entry(pod.namespace).or_insert_with(|| {
                         cluster
                             .namespaces
@@ -91,7 +93,7 @@ impl<'a> Evaluator<'a> {
                             .map(|own| terms.scopes_of(&own.name, &own.labels))
                             .unwrap_or_default()
                     });
-                    let terms = terms.matching(scopes, &pod.labels);
+                    let terms = labels.map(|labels| terms.matching(scopes, labels)).unwrap_or_default();
                     let policies = subjects.policies(&terms);
                     let (egress, ingress) = *of_policies
                         .entry(policies)
@@ -119,12 +121,13 @@ impl<'a> Evaluator<'a> {
     ) -> Decision {
         let kind = match subject {
             Endpoint::Outside(_) => return Decision::Outside,
+            Endpoint::Node { .. } => return Decision::HostNetwork,
             Endpoint::Pod { pod, .. } if pod.host_network => return Decision::HostNetwork,
             Endpoint::Pod { place, .. } => self.kind(*place),
         };
         let Some(kind) = kind else { return Decision::Default };
         let terms = match peer {
-            Endpoint::Outside(_) => &[],
+            Endpoint::Node { .. } | Endpoint::Outside(_) => &[],
             Endpoint::Pod { place, .. } => self.kind(*place).map_or(&[][..], |kind| &kind.terms),
         };
         let peer = Known { endpoint: peer, terms };
@@ -161,8 +164,8 @@ impl<'a> Evaluator<'a> {
         self.kinds.len()
     }
 
-    /// The kind of a pod, by its place in [`Cluster::pods`]. Pods of one kind are of one namespace and
-    /// have the same labels.
+    /// The kind of a pod, by its place in [`Cluster::pods`]. Pods of one kind are of one namespace, and
+    /// have the same labels or are all on their node's network.
     #[must_use]
     pub fn kind_of(&self, place: usize) -> Option<usize> {
         self.of_pod.get(place).copied()

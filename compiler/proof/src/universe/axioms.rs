@@ -49,9 +49,6 @@ impl Universe {
         let told_apart = self.told_apart;
         for end in End::BOTH {
             let pod = self.is_pod(end);
-            let host = self.is_on_host(end);
-            // An address outside the cluster is no pod on a host's network either.
-            axioms.push(self.formulas.implies(host, pod));
             for net in &reserved {
                 debug_assert!(is_reserved(net));
                 let v6 = matches!(net, IpNet::V6(_));

@@ -51,7 +51,7 @@ impl Enforcer {
     pub(super) fn cluster(&self) -> Cluster {
         let namespaces: Vec<Namespace> =
             self.namespaces.iter().flatten().map(|(_, own)| own.clone()).collect();
-        let mut cluster = Cluster { namespaces, pods: Vec::new() };
+        let mut cluster = Cluster { namespaces, ..Cluster::default() };
         for (key, known) in self.pods.iter().flat_map(Pods::iter) {
             let Some(place) = cluster.namespace(&key.namespace) else { continue };
             let mut pod = known.pod.clone();

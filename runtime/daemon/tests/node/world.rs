@@ -150,11 +150,11 @@ pub(crate) fn connections(world: &World, daemon: &Daemon) {
                     if from == to {
                         continue;
                     }
-                    let connection = Connection {
-                        source: Endpoint::pod(cluster, from, Some(*own)).unwrap(),
-                        destination: Endpoint::pod(cluster, to, Some(*other)).unwrap(),
-                        traffic: Traffic::Port(protocol, port),
-                    };
+                    let connection = Connection::direct(
+                        Endpoint::pod(cluster, from, Some(*own)).unwrap(),
+                        Endpoint::pod(cluster, to, Some(*other)).unwrap(),
+                        Traffic::Port(protocol, port),
+                    );
                     let allowed = npc_model::verdict(&checked.program, &connection).allowed();
                     let found = reaches(&source.name, kind, *other, port);
                     assert_eq!(found, allowed, "{} -> {other} {kind}/{port}", source.name);

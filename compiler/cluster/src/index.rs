@@ -1,0 +1,139 @@
+//! Pods, nodes and Services, found by names and addresses: for many questions.
+
+use std::net::IpAddr;
+
+use npc_program::values::port::Protocol;
+use rustc_hash::FxHashMap;
+
+use crate::{Cluster, Service, Via};
+
+/// The pods, nodes and Services of a cluster, found by their names and addresses.
+#[derive(Debug)]
+pub struct Index<'c> {
+    /// The cluster.
+    pub cluster: &'c Cluster,
+    pods: FxHashMap<(&'c str, &'c str), usize>,
+    services: FxHashMap<(&'c str, &'c str), usize>,
+    owners: FxHashMap<IpAddr, AddressOwner<'c>>,
+    by_service_address: FxHashMap<IpAddr, Vec<(usize, Via)>>,
+    /// Services with a port of every node.
+    on_nodes: Vec<usize>,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOwner<'c> {
+    /// A pod's, by its place in [`Cluster::pods`], that is not on its node's network.
+    Pod(usize),
+    /// Claimed by two pods: the inventory was taken while the address passed from one to the other.
+    Pods(usize, usize),
+    /// A node's, by its name where that is known. Pods on the node's network have it too.
+    Node(Option<&'c str>),
+}
+
+impl<'c> Index<'c> {
+    /// Of a cluster.
+    #[must_use]
+    pub fn new(cluster: &'c Cluster) -> Self {
+        let pods = cluster.pods.iter().enumerate().filter_map(|(place, pod)| {
+            let namespace = cluster.namespaces.get(pod.namespace)?;
+            Some(((namespace.name.as_str(), pod.name.as_str()), place))
+        });
+        let mut owners: FxHashMap<IpAddr, AddressOwner<'c>> = FxHashMap::default();
+        for node in &cluster.nodes {
+            owners.extend(node.addresses.iter().map(|own| (*own, AddressOwner::Node(Some(&node.name)))));
+        }
+        for pod in &cluster.pods {
+            let on_host = pod.addresses.iter().filter(|_| pod.host_network);
+            for address in pod.node_addresses.iter().chain(on_host) {
+                let name = (!pod.node.is_empty()).then_some(pod.node.as_str());
+                let known = owners.entry(*address).or_insert(AddressOwner::Node(name));
+                if *known == AddressOwner::Node(None) {
+                    *known = AddressOwner::Node(name);
+                }
+            }
+        }
+        for (place, pod) in cluster.pods.iter().enumerate().filter(|(_, pod)| !pod.host_network) {
+            for address in &pod.addresses {
+                let owner = match owners.get(address) {
+                    Some(AddressOwner::Pod(other)) => AddressOwner::Pods(*other, place),
+                    Some(both @ AddressOwner::Pods(..)) => *both,
+                    Some(AddressOwner::Node(_)) | None => AddressOwner::Pod(place),
+                };
+                owners.insert(*address, owner);
+            }
+        }
+        let mut services = FxHashMap::default();
+        let mut by_service_address: FxHashMap<IpAddr, Vec<(usize, Via)>> = FxHashMap::default();
+        let mut on_nodes = Vec::new();
+        for (place, service) in cluster.services.iter().enumerate() {
+            services.insert((service.namespace.as_str(), service.name.as_str()), place);
+            let addresses =
+                [(&service.cluster_addresses, Via::Cluster), (&service.external_addresses, Via::External)];
+            for (addresses, via) in addresses {
+                for address in addresses {
+                    by_service_address.entry(*address).or_default().push((place, via));
+                }
+            }
+            if service.ports.iter().any(|port| port.node_port.is_some()) {
+                on_nodes.push(place);
+            }
+        }
+        Self { cluster, pods: pods.collect(), services, owners, by_service_address, on_nodes }
+    }
+
+    /// The pod of that namespace and name, by its place.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
+        self.pods.get(&(namespace, name)).copied()
+    }
+
+    /// The Service of that namespace and name.
+    #[must_use]
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&'c Service> {
+        self.cluster.services.get(*self.services.get(&(namespace, name))?)
+    }
+
+    /// Whose the address is; `None` of one outside the cluster, and of a Service's.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<AddressOwner<'c>> {
+        self.owners.get(&address).copied()
+    }
+
+    /// The Service to which a connection to this address and port is translated, and what of it the
+    /// address and port are. Of an address that several Services have, the one with the port; where none
+    /// has it, the first.
+    #[must_use]
+    pub fn service_at(
+        &self,
+        address: IpAddr,
+        traffic: Option<(Protocol, u16)>,
+    ) -> Option<(&'c Service, Via)> {
+        let all = self.services_at(address);
+        let has_it = |(service, via): &&(&Service, Via)| {
+            service.ports.iter().any(|port| {
+                let number = if *via == Via::NodePort { port.node_port } else { Some(port.port) };
+                traffic.is_some_and(|(protocol, asked)| (protocol, Some(asked)) == (port.protocol, number))
+            })
+        };
+        let own = |(_, via): &&(&Service, Via)| *via != Via::NodePort;
+        // A port of a node that no Service has is the node's own.
+        all.iter().find(has_it).or_else(|| all.iter().find(own)).copied()
+    }
+
+    /// The Services that an address, or some port of it, stands for.
+    #[must_use]
+    pub fn services_at(&self, address: IpAddr) -> Vec<(&'c Service, Via)> {
+        let own = self.by_service_address.get(&address).into_iter().flatten();
+        let own = own.filter_map(|(place, via)| Some((self.cluster.services.get(*place)?, *via)));
+        let is_node = matches!(self.owner(address), Some(AddressOwner::Node(_)));
+        let on_nodes = self.on_nodes.iter().filter(|_| is_node);
+        let on_nodes = on_nodes.filter_map(|place| Some((self.cluster.services.get(*place)?, Via::NodePort)));
+        own.chain(on_nodes).collect()
+    }
+
+    /// Every address that a pod, a node or a Service has.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.owners.keys().chain(self.by_service_address.keys()).copied()
+    }
+}

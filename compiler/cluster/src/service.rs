@@ -1,0 +1,225 @@
+//! Services, and the endpoints that a connection to one of them reaches.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use npc_program::values::port::Protocol;
+
+use crate::{Cluster, Pod};
+
+/// A Service: addresses and ports that kube-proxy translates to those of endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace's name.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its addresses within the cluster; none where it is headless.
+    pub cluster_addresses: Vec<IpAddr>,
+    /// Its addresses for clients outside: of load balancers, and `externalIPs`.
+    pub external_addresses: Vec<IpAddr>,
+    /// Whether nodes forward connections from outside to endpoints of their own only, and keep the
+    /// client's address (`externalTrafficPolicy: Local`).
+    pub keeps_client_address: bool,
+    /// The name that it stands for, where it is of type ExternalName.
+    pub external_name: Option<String>,
+    /// The labels of its pods; empty where it has no selector.
+    pub selector: BTreeMap<String, String>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Its endpoints, where the inventory holds its EndpointSlices or its Endpoints.
+    pub endpoints: Option<Vec<ServiceEndpoint>>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty where the Service has one port.
+    pub name: String,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port that clients connect to.
+    pub port: u16,
+    /// The port of the endpoints.
+    pub target: TargetPort,
+    /// The port of every node that stands for it.
+    pub node_port: Option<u16>,
+}
+
+/// The port of a Service's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// By number.
+    Number(u16),
+    /// The port to which each pod gives this name.
+    Name(String),
+}
+
+/// An endpoint, as an EndpointSlice or Endpoints has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceEndpoint {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its ports: the name of the Service's port, the protocol, the number.
+    pub ports: Vec<(String, Protocol, u16)>,
+}
+
+impl ServiceEndpoint {
+    /// The port that answers for a port of the Service. Endpoints written by hand may leave out the name of
+    /// their only port.
+    fn port_of(&self, name: &str, protocol: Protocol) -> Option<u16> {
+        let mut of_protocol = self.ports.iter().filter(|(_, of, _)| *of == protocol);
+        let named = of_protocol.clone().find(|(own, ..)| own == name);
+        let (.., number) = named.or_else(|| match (of_protocol.next(), of_protocol.next()) {
+            (Some(only @ (unnamed, ..)), None) if unnamed.is_empty() => Some(only),
+            _ => None,
+        })?;
+        Some(*number)
+    }
+}
+
+/// What a client connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// An address within the cluster, or the Service's name.
+    Cluster,
+    /// An address of a load balancer, or an external address.
+    External,
+    /// A port of a node.
+    NodePort,
+}
+
+/// Where a connection to a Service goes after translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The pod, by its place in [`Cluster::pods`]; none where the address is no pod's.
+    pub pod: Option<usize>,
+    /// The address; none of a pod that has none yet.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Service {
+    /// Whether it has no address of its own, so that clients connect to its endpoints directly.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.cluster_addresses.is_empty()
+    }
+
+    /// `namespace/svc/name`, which names it and nothing else.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/svc/{}", self.namespace, self.name)
+    }
+
+    /// The endpoints that a connection to a port reaches, of the family that is asked for, where one is.
+    ///
+    /// # Errors
+    ///
+    /// In words: the Service has no such port, or its endpoints are not known or there are none.
+    pub fn targets(
+        &self,
+        cluster: &Cluster,
+        via: Via,
+        protocol: Protocol,
+        port: u16,
+        is_v4: Option<bool>,
+    ) -> Result<Vec<Target>, String> {
+        if let Some(name) = &self.external_name {
+            return Err(format!(
+                "`{}` is of type ExternalName: it stands for the name `{name}` and has no endpoints",
+                self.full_name()
+            ));
+        }
+        let is_asked = |own: &&ServicePort| {
+            own.protocol == protocol
+                && if via == Via::NodePort { own.node_port == Some(port) } else { own.port == port }
+        };
+        let own = self.ports.iter().find(is_asked);
+        // Nothing translates a connection to a headless Service: any port of its pods can be asked for.
+        if own.is_none() && !self.is_headless() {
+            return Err(self.no_port(protocol, port));
+        }
+        let fits = |address: IpAddr| is_v4.is_none_or(|v4| address.is_ipv4() == v4);
+        let mut targets = match &self.endpoints {
+            Some(endpoints) => self.listed(cluster, endpoints, own, protocol, port),
+            None if self.selector.is_empty() => {
+                return Err(format!(
+                    "`{}` has no selector, and the cluster file does not hold its endpoints: print them too, with `kubectl get namespaces,pods,services,endpointslices -A -o yaml`",
+                    self.full_name()
+                ));
+            }
+            None => self.selected(cluster, own, port, &fits),
+        };
+        targets.retain(|target| target.address.is_none_or(fits));
+        if targets.is_empty() {
+            return Err(format!(
+                "`{}` has no endpoints on {}/{port}: no pod answers there",
+                self.full_name(),
+                protocol.as_str()
+            ));
+        }
+        Ok(targets)
+    }
+
+    fn listed(
+        &self,
+        cluster: &Cluster,
+        endpoints: &[ServiceEndpoint],
+        own: Option<&ServicePort>,
+        protocol: Protocol,
+        port: u16,
+    ) -> Vec<Target> {
+        let target = |endpoint: &ServiceEndpoint| {
+            let number = match own.filter(|_| !self.is_headless()) {
+                None => Some(port),
+                Some(own) => endpoint.port_of(&own.name, protocol),
+            };
+            let pod = cluster.pods.iter().position(|pod| pod.addresses.contains(&endpoint.address));
+            Some(Target { pod, address: Some(endpoint.address), port: number? })
+        };
+        endpoints.iter().filter_map(target).collect()
+    }
+
+    fn selected(
+        &self,
+        cluster: &Cluster,
+        own: Option<&ServicePort>,
+        port: u16,
+        fits: &impl Fn(IpAddr) -> bool,
+    ) -> Vec<Target> {
+        let namespace = cluster.namespace(&self.namespace);
+        let is_selected = |pod: &Pod| {
+            Some(pod.namespace) == namespace
+                && self.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        };
+        let target = |(place, pod): (usize, &Pod)| {
+            let number = match own.filter(|_| !self.is_headless()).map(|own| (own, &own.target)) {
+                None => port,
+                Some((_, TargetPort::Number(number))) => *number,
+                Some((own, TargetPort::Name(name))) => {
+                    let is_it =
+                        |named: &&crate::NamedPort| named.name == *name && named.protocol == own.protocol;
+                    pod.ports.iter().find(is_it)?.port
+                }
+            };
+            let address = pod.addresses.iter().copied().find(|address| fits(*address));
+            let can_be_reached = address.is_some() || pod.addresses.is_empty();
+            can_be_reached.then_some(Target { pod: Some(place), address, port: number })
+        };
+        let selected = cluster.pods.iter().enumerate().filter(|(_, pod)| is_selected(pod));
+        selected.filter_map(target).collect()
+    }
+
+    fn no_port(&self, protocol: Protocol, port: u16) -> String {
+        let ports: Vec<String> =
+            self.ports.iter().map(|own| format!("{}/{}", own.protocol.as_str(), own.port)).collect();
+        format!(
+            "`{}` has no port {}/{port}: it has {}",
+            self.full_name(),
+            protocol.as_str(),
+            if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
+        )
+    }
+}
