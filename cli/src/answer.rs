@@ -96,6 +96,13 @@ impl Answers {
         self.connections.iter().all(Answered::allowed)
     }
 
+    /// Whether a pod of a namespace is among the ends.
+    pub(crate) fn are_about(&self, namespace: &str) -> bool {
+        let is_in = |name: &str| name.split_once('/').is_some_and(|(own, _)| own == namespace);
+        let ends = self.connections.iter().flat_map(|answered| &answered.by_way);
+        ends.into_iter().any(|(_, answer)| is_in(&answer.source) || is_in(&answer.destination))
+    }
+
     /// Whether two ways give different verdicts.
     pub(crate) fn differ(&self) -> bool {
         self.connections.iter().any(|answered| {
@@ -152,9 +159,6 @@ impl Answers {
             for line in text.lines() {
                 let _ = writeln!(out, "{}{line}", if line.is_empty() { "" } else { indent });
             }
-        }
-        if self.differ() {
-            out.push_str("\nthe ways give different verdicts: this is a fault of npc, please report it\n");
         }
         out
     }

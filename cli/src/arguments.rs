@@ -124,6 +124,14 @@ pub(crate) struct ImageFile {
     pub(crate) file: PathBuf,
 }
 
+/// The namespace of manifests that say none.
+#[derive(Args, Debug)]
+pub(crate) struct AppliedTo {
+    /// The namespace that manifests without one are applied to. Default: `default`, which is said.
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+}
+
 /// Which program.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
@@ -215,6 +223,8 @@ pub(crate) struct Check {
     /// Exit with 1 for these too.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) deny: Option<Deny>,
+    #[command(flatten)]
+    pub(crate) namespace: AppliedTo,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -276,6 +286,8 @@ pub(crate) struct Diff {
     /// How the changes are printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
+    #[command(flatten)]
+    pub(crate) namespace: AppliedTo,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -306,6 +318,8 @@ pub(crate) struct Query {
     /// Ask the policies themselves, or what these targets make of them in the cluster.
     #[arg(long, value_name = "WAYS", value_delimiter = ',', default_value = "program")]
     pub(crate) via: Vec<Way>,
+    #[command(flatten)]
+    pub(crate) namespace: AppliedTo,
     /// How the answer is printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
@@ -326,6 +340,8 @@ pub(crate) struct Reach {
     /// Only what these may be sent.
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
     pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespace: AppliedTo,
     /// How the table is printed: for people, as data, as a graph for Graphviz, as a picture, or as a
     /// page to explore in a browser.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
@@ -390,6 +406,8 @@ pub(crate) struct Import {
     /// How diagnostics are printed.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) namespace: AppliedTo,
 }
 
 #[derive(Args, Debug)]

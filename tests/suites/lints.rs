@@ -256,9 +256,9 @@ fn all_that_decides_nothing_may_be_removed_at_once() {
     }
 }
 
-/// A pod on its node's network is a peer like any other.
+/// A rule that selects pods decides for those whose address another rule leaves out.
 #[test]
-fn what_names_a_pod_on_its_node_decides() {
+fn what_names_a_pod_that_an_exception_leaves_out_decides() {
     let source = "policy web for pods { app = web } in namespace shop {
   allow ingress from anywhere except 192.168.0.0/16 on tcp/443
   allow ingress from pods { app = db } in namespace data on tcp/443

@@ -10,8 +10,8 @@ use crate::Outcome;
 use crate::arguments::{Check, Deny};
 use crate::command::compile::options;
 use crate::files::{Error, print, write_all};
-use crate::policies::{Inputs, read_sorted};
-use crate::project::{Project, cluster, config_of};
+use crate::policies::{Inputs, Purpose, read_sorted};
+use crate::project::{Project, cluster};
 use crate::report::{Reporter, line};
 
 /// How often repairs are tried: one may bring another mistake to light, and a file tells a thousand at
@@ -107,22 +107,20 @@ fn manifests(arguments: &Check, inputs: Inputs, reporter: &Reporter) -> Result<O
             "manifests are compiled already: `--target` and `--with-guard` are for programs",
         ));
     }
-    let mut config = match config_of(&inputs.manifests)? {
-        Ok(config) => config,
-        Err(broken) => {
-            reporter.print(&broken.diagnostics, &broken.sources)?;
-            return Ok(Outcome::CouldNotRun);
-        }
-    };
-    if let Some(cni) = &arguments.cni {
-        config.cni = Some(cni.clone());
-    }
     let Some(cluster) = cluster(arguments.cluster.as_deref(), reporter)? else {
         return Ok(Outcome::CouldNotRun);
     };
-    let policies = read_sorted(inputs)?;
+    let mut policies = read_sorted(inputs, arguments.namespace.namespace.as_deref(), Purpose::Check)?;
+    if policies.is_misconfigured {
+        reporter.print(&policies.diagnostics, &policies.sources)?;
+        return Ok(Outcome::CouldNotRun);
+    }
+    if let Some(cni) = &arguments.cni {
+        policies.config.cni = Some(cni.clone());
+    }
+    let config = &policies.config;
     let report =
-        npc_driver::check_manifests(&policies.program, policies.diagnostics, &config, cluster.as_ref());
+        npc_driver::check_manifests(&policies.program, policies.diagnostics, config, cluster.as_ref());
     reporter.print(&report.diagnostics, &policies.sources)?;
     let denied = arguments.deny == Some(Deny::Warnings) && report.count(Level::Warning) > 0;
     Ok(if report.has_errors() || denied { Outcome::Found } else { Outcome::Fine })

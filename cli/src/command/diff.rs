@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use npc_diagnostics::{Diagnostic, Level};
-use npc_driver::{Answer, ask, changes, kind_text, side_text, test_text, updates};
+use npc_driver::{
+    Answer, Gaps, ask, changes, kind_text, leave_out_filtered_of, side_text, test_text, updates,
+};
 use npc_proof::Change;
 use npc_targets::Target;
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::arguments::{AnswerFormat, Diff, Format, KyvernoTarget};
 use crate::files::{Error, print};
-use crate::policies::{self, Policies};
+use crate::policies::{self, Policies, Purpose};
 use crate::report::Reporter;
 
 /// How many kinds of connections are listed of what is gained, and of what is lost.
@@ -21,13 +23,26 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     let reporter = Reporter::new(Format::Human, colour, false);
     let mut both = Vec::new();
     for input in [&arguments.old, &arguments.new] {
-        let policies = policies::read(std::slice::from_ref(input))?;
+        let namespace = arguments.namespace.namespace.as_deref();
+        let policies = policies::read(std::slice::from_ref(input), namespace, Purpose::Compare)?;
         if policies.has_errors() {
             reporter.print(&policies.diagnostics, &policies.sources)?;
             return Ok(Outcome::CouldNotRun);
         }
         both.push(policies);
     }
+    let is_kyverno = both.iter().any(|policies| policies.has_generated);
+    let mut gaps = Gaps::default();
+    for policies in &mut both {
+        gaps.extend(std::mem::take(&mut policies.gaps));
+        policies.print_caveats(&reporter, |_| true)?;
+        // What a program is compiled to meets the same Kyverno.
+        if is_kyverno && !policies.has_generated && policies.is_program() {
+            let filtered = &policies.config.options.filtered_namespaces;
+            leave_out_filtered_of(&mut policies.program, filtered);
+        }
+    }
+    policies::print_gaps(&gaps, |_| true);
     let [old, new] = both.as_slice() else { return Ok(Outcome::CouldNotRun) };
     let pod_blocks = new.config.options.pod_blocks.blocks();
     let found =
@@ -95,8 +110,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
 
 /// The texts of Kyverno's policies: manifests as they are, and what a program's target writes.
 fn kyverno(policies: &Policies, asked: Option<KyvernoTarget>) -> Result<Vec<String>, Vec<Diagnostic>> {
-    let is_program = policies.sources.files().any(|(_, file)| file.name().ends_with(".np"));
-    if !is_program {
+    if !policies.is_program() {
         return Ok(policies.sources.files().map(|(_, file)| file.text().to_owned()).collect());
     }
     let target = match asked {

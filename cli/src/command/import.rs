@@ -19,9 +19,7 @@ pub(crate) fn run(arguments: &Import, colour: bool) -> Result<Outcome, Error> {
             return Err(Error::new(format!("{name} is not UTF-8 text")));
         };
         let file = sources.add(name.as_str(), text.as_str());
-        let import = npc_driver::import(file, &text);
-        all.policies.extend(import.policies);
-        all.diagnostics.extend(import.diagnostics);
+        all.extend(npc_driver::import_in(file, &text, arguments.namespace.namespace.as_deref()));
     }
     let mut diagnostics = std::mem::take(&mut all.diagnostics);
     diagnostics.extend(all.conflicts());

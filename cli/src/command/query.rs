@@ -19,13 +19,13 @@ use crate::Outcome;
 use crate::answer::Answers;
 use crate::arguments::{AnswerFormat, Format, Query, Way};
 use crate::files::{Error, print};
-use crate::policies::{self, Policies};
+use crate::policies::{self, Policies, Purpose};
 use crate::project::cluster;
 use crate::report::Reporter;
 
 pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
     let (ends, inputs) = split(arguments)?;
-    let policies = policies::read(&inputs)?;
+    let policies = policies::read(&inputs, arguments.namespace.namespace.as_deref(), Purpose::Answer)?;
     let reporter = Reporter::new(Format::Human, colour, false);
     if policies.has_errors() {
         reporter.print(&policies.diagnostics, &policies.sources)?;
@@ -39,11 +39,17 @@ pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
         None => return Ok(Outcome::CouldNotRun),
     };
     match ends {
-        Some([source, destination, port]) => {
-            one(arguments, &ways, cluster.as_ref(), source, destination, port)
+        Some(ends) => {
+            let answers = one(&ways, cluster.as_ref(), ends)?;
+            policies.print_caveats(&reporter, |name| answers.are_about(name))?;
+            print_one(arguments, &ways, &answers, ends)
         }
         None => match &arguments.connections {
-            Some(file) => many(file, &ways, cluster.as_ref(), !arguments.verdicts),
+            Some(file) => {
+                let is_there = |name: &str| cluster.as_ref().is_some_and(|own| own.namespace(name).is_some());
+                policies.print_caveats(&reporter, is_there)?;
+                many(file, &ways, cluster.as_ref(), !arguments.verdicts)
+            }
             None => Err(Error::new("name a connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
         },
     }
@@ -75,6 +81,8 @@ struct Asked<'p> {
     sources: std::borrow::Cow<'p, SourceMap>,
     /// The image, which is asked where there is one; its policies and rules are the program's.
     image: Option<Image>,
+    /// Why a target does not generate some of the policies in the cluster.
+    gaps: Vec<String>,
 }
 
 impl Asked<'_> {
@@ -112,6 +120,7 @@ fn ways<'p>(
                     program: Cow::Borrowed(program),
                     sources: Cow::Borrowed(sources),
                     image: image.map_err(|why| Error::new(why.to_string()))?,
+                    gaps: Vec::new(),
                 });
                 continue;
             }
@@ -131,12 +140,19 @@ fn ways<'p>(
             npc_driver::rename(&mut program);
             program
         });
-        match through(target, program, &policies.sources, &policies.config.options, cluster) {
+        // Of manifests it is asked whether what they are compiled to means the same; they are in the namespaces that
+        // they say, whatever Kyverno would do there.
+        let mut options = policies.config.options.clone();
+        if !policies.is_program() {
+            options.filtered_namespaces.clear();
+        }
+        match through(target, program, &policies.sources, &options, cluster) {
             Ok(through) => ways.push(Asked {
                 way: *way,
                 program: Cow::Owned(through.program),
                 sources: Cow::Owned(through.sources),
                 image: None,
+                gaps: through.gaps,
             }),
             Err(found) => {
                 reporter.print(&found, &policies.sources)?;
@@ -149,21 +165,26 @@ fn ways<'p>(
 
 /// Answers one connection, or those that one to a Service becomes.
 fn one(
-    arguments: &Query,
     ways: &[Asked<'_>],
     cluster: Option<&Cluster>,
-    source: &str,
-    destination: &str,
-    port: &str,
-) -> Result<Outcome, Error> {
+    [source, destination, port]: [&str; 3],
+) -> Result<Answers, Error> {
     let (protocol, port) = port.split_once('/').unwrap_or((port, ""));
     let question =
         Question { source, source_address: None, destination, destination_address: None, protocol, port };
     let index = cluster.map(Index::new);
     let resolution = question.resolve(index.as_ref()).map_err(Error::new)?;
-    let answers = Answers::new(&resolution, |connection| {
+    Ok(Answers::new(&resolution, |connection| {
         ways.iter().map(|asked| (asked.way, asked.answer(connection))).collect()
-    });
+    }))
+}
+
+fn print_one(
+    arguments: &Query,
+    ways: &[Asked<'_>],
+    answers: &Answers,
+    [source, ..]: [&str; 3],
+) -> Result<Outcome, Error> {
     match arguments.format {
         AnswerFormat::Json => {
             let mut out = Vec::new();
@@ -173,7 +194,21 @@ fn one(
         }
         AnswerFormat::Human => print(answers.human(source))?,
     }
+    if answers.differ() {
+        why_they_differ(ways, "the ways give different verdicts");
+    }
     Ok(if answers.differ() || !answers.allowed() { Outcome::Found } else { Outcome::Fine })
+}
+
+/// Says why ways give different verdicts: Kyverno may not generate what is compiled. Anything else is a fault.
+fn why_they_differ(ways: &[Asked<'_>], what: &str) {
+    let gaps: Vec<&String> = ways.iter().flat_map(|asked| &asked.gaps).collect();
+    if gaps.is_empty() {
+        crate::report::error_line(&format!("{what}: this is a fault of npc, please report it"));
+        return;
+    }
+    crate::report::error_line(&format!("{what}, since Kyverno does not generate all that is compiled:"));
+    gaps.into_iter().for_each(|gap| crate::report::line(&format!("  {gap}")));
 }
 
 /// A connection as a line of `--connections`.
@@ -268,9 +303,7 @@ fn many(
         crate::report::error_line(&format!("{bad} of {lines} lines could not be answered; each says why"));
     }
     if differ > 0 {
-        crate::report::error_line(&format!(
-            "of {differ} connections the ways give different verdicts: this is a fault of npc, please report it"
-        ));
+        why_they_differ(ways, &format!("of {differ} connections the ways give different verdicts"));
     }
     Ok(if bad > 0 || differ > 0 { Outcome::Found } else { Outcome::Fine })
 }

@@ -6,12 +6,13 @@ use npc_reach::{Reach, View};
 use crate::Outcome;
 use crate::arguments::{Format, Reach as Arguments, ReachFormat};
 use crate::files::{Error, print};
-use crate::policies;
+use crate::policies::{self, Purpose};
 use crate::project::cluster;
 use crate::report::Reporter;
 
 pub(crate) fn run(arguments: &Arguments, colour: bool) -> Result<Outcome, Error> {
-    let policies = policies::read(&arguments.inputs)?;
+    let policies =
+        policies::read(&arguments.inputs, arguments.namespace.namespace.as_deref(), Purpose::Answer)?;
     let reporter = Reporter::new(Format::Human, colour, false);
     if policies.has_errors() {
         reporter.print(&policies.diagnostics, &policies.sources)?;
@@ -26,6 +27,7 @@ pub(crate) fn run(arguments: &Arguments, colour: bool) -> Result<Outcome, Error>
             arguments.cluster.display()
         )));
     }
+    policies.print_caveats(&reporter, |name| cluster.namespace(name).is_some())?;
     let reach = Reach::new(&policies.program, &cluster);
     let view = View::new(&reach, &arguments.from, &arguments.to)
         .map_err(|error| Error::new(format!("{}: {error}", arguments.cluster.display())))?;

@@ -5,6 +5,7 @@
 mod answer;
 mod ask;
 mod config;
+mod coverage;
 mod diff;
 mod expect;
 mod image;
@@ -20,7 +21,7 @@ mod validate;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
-pub use npc_import::{Import, import, rename};
+pub use npc_import::{Import, Imported, import, import_in, rename};
 use npc_program::{Files, Kept, Loaded, Names, Program, Resolved, load, resolve};
 use npc_targets::{Options, Output, Target};
 use rayon::prelude::*;
@@ -30,6 +31,7 @@ use levels::Levels;
 pub use answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
 pub use ask::{Explainer, ask};
 pub use config::{Config, LintLevels};
+pub use coverage::{Gaps, keep_in_force, leave_out_filtered, leave_out_filtered_of};
 pub use diff::kind_text;
 pub use image::{image_traffic, image_verdict, node_pod};
 use npc_lints::{Before, Quiet};
@@ -140,7 +142,7 @@ fn lint(
 ) -> Quiet {
     let pod_blocks = config.options.pod_blocks.blocks();
     let overview = npc_lints::Overview::new(program, pod_blocks, before);
-    diagnostics.extend(npc_lints::meaning(&overview));
+    diagnostics.extend(npc_lints::meaning(&overview, origin, cluster));
     if let Some(cni) = &config.cni {
         diagnostics.extend(npc_lints::portability(&overview, cni, origin, cluster));
     }

@@ -1,7 +1,10 @@
 //! A program as a target says it: compiled, and read back.
 
+use std::collections::BTreeSet;
+
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
+use npc_expand::Object;
 use npc_import::import;
 use npc_program::Program;
 use npc_targets::{Options, Target};
@@ -28,6 +31,24 @@ pub struct Through {
     pub program: Program,
     /// The texts that they stand in.
     pub sources: SourceMap,
+    /// Why Kyverno does not generate some of the policies in this cluster, in sentences: where there are some, the
+    /// verdicts differ from the program's.
+    pub gaps: Vec<String>,
+}
+
+/// That Kyverno, as it is configured, generates nothing in these namespaces.
+pub(crate) fn kyverno_ignores<'n>(namespaces: impl Iterator<Item = &'n str>) -> String {
+    format!(
+        "Kyverno's configuration leaves out {}: it generates nothing there (npc explain NP0606)",
+        namespaces.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// That a policy is not generated in namespaces that were there before it.
+pub(crate) fn not_for_existing(name: &str) -> String {
+    format!(
+        "`{name}` is generated in new namespaces only, and not in those that exist, until they change: `generateExisting` is off (npc explain NP0607)"
+    )
 }
 
 /// Compiles a program to a target and reads back the NetworkPolicies and ClusterNetworkPolicies that
@@ -48,13 +69,24 @@ pub fn through(
         return Err(output.diagnostics);
     }
     let wrong = |why: String| vec![Diagnostic::without_place(&READ_BACK, why)];
+    let mut gaps = Vec::new();
     let text = match target {
         Target::Kyverno | Target::KyvernoCel => {
             let generated = npc_expand::expand(&output.text, cluster).map_err(|error| {
                 wrong(format!("what target `{target}` wrote cannot be evaluated: {error}"))
             })?;
-            let documents = generated.objects.iter().map(|object| format!("---\n{}\n", object.value));
-            documents.collect()
+            let is_filtered = |object: &Object| options.filtered_namespaces.contains(&object.namespace);
+            let (made, not_made): (Vec<Object>, Vec<Object>) =
+                generated.objects.into_iter().partition(|object| object.for_existing && !is_filtered(object));
+            let filtered = not_made.iter().filter(|object| is_filtered(object));
+            let filtered: BTreeSet<&str> = filtered.map(|object| object.namespace.as_str()).collect();
+            if !filtered.is_empty() {
+                gaps.push(kyverno_ignores(filtered.into_iter()));
+            }
+            let late = not_made.iter().filter(|object| !object.for_existing);
+            let late: BTreeSet<&str> = late.map(|object| object.name.as_str()).collect();
+            gaps.extend(late.into_iter().map(not_for_existing));
+            made.iter().map(|object| format!("---\n{}\n", object.value)).collect()
         }
         _ => output.text,
     };
@@ -62,7 +94,7 @@ pub fn through(
     let file = sources.add(format!("<{target}>").as_str(), text.as_str());
     let import = import(file, &text);
     match import.diagnostics.iter().find(|found| found.level == Level::Error) {
-        None => Ok(Through { program: import.into_program(), sources }),
+        None => Ok(Through { program: import.into_program(), sources, gaps }),
         Some(found) => Err(wrong(format!("what target `{target}` wrote cannot be read: {}", found.message))),
     }
 }

@@ -6,9 +6,12 @@
 //! preconditions and the context cannot change; another target is taken, and the old objects stay. A
 //! GeneratingPolicy may change in every way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use npc_diagnostics::FileId;
+use npc_import::import;
+use npc_program::{Scope, Tier, scopes_overlap};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
@@ -37,6 +40,19 @@ pub enum UpdateKind {
         /// Whether its objects go with it.
         synchronized: bool,
     },
+    /// The policy is no longer there, and others make the same objects: deleted without further steps it takes them
+    /// along.
+    Replaced {
+        /// Those that make the objects now.
+        by: Vec<String>,
+        /// The field that keeps the objects where the policy is deleted; nothing where they stay anyway.
+        keep: Option<&'static str>,
+    },
+    /// Namespaces that exist already get, or no longer get, what it generates.
+    Existing {
+        /// Whether they do now.
+        now: bool,
+    },
 }
 
 impl UpdateKind {
@@ -48,6 +64,8 @@ impl UpdateKind {
             Self::Orphans(_) => "orphans",
             Self::OtherKind => "other-kind",
             Self::Removed { .. } => "removed",
+            Self::Replaced { .. } => "replaced",
+            Self::Existing { .. } => "existing",
         }
     }
 }
@@ -70,6 +88,27 @@ impl fmt::Display for Update {
                 f,
                 "{policy}: the kind changes; set `orphanDownstreamOnPolicyDelete: true` in the old one, delete it, create the new one with the old content, and change the content last"
             ),
+            UpdateKind::Replaced { by, keep } => {
+                let by = by.join("`, `");
+                match keep {
+                    Some(field) => write!(
+                        f,
+                        "{policy}: `{by}` makes the same objects now, and deleting `{policy}` would delete them: set `{field}: true` in it first, then delete it, create `{by}` with the old content, and change the content last"
+                    ),
+                    None => write!(
+                        f,
+                        "{policy}: `{by}` makes the same objects now; delete `{policy}`, which leaves them where they are, then create `{by}` with the old content, and change the content last"
+                    ),
+                }
+            }
+            UpdateKind::Existing { now: true } => write!(
+                f,
+                "{policy}: namespaces that exist already get its objects now, which they did not before (`generateExisting`)"
+            ),
+            UpdateKind::Existing { now: false } => write!(
+                f,
+                "{policy}: it is generated in new namespaces only now, and not in those that exist (`generateExisting` is off)"
+            ),
             UpdateKind::Removed { synchronized: true } => {
                 write!(f, "{policy}: to be deleted, and its objects go with it")
             }
@@ -86,10 +125,24 @@ pub fn updates<'t>(
     old: impl IntoIterator<Item = &'t str>,
     new: impl IntoIterator<Item = &'t str>,
 ) -> Vec<Update> {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.into_iter().collect(), new.into_iter().collect());
+    let (made, made_now) = (made(&old), made(&new));
     let new = policies(new);
     let mut updates = Vec::new();
     for (name, (kind, old)) in policies(old) {
+        let own: Vec<&Made> = made.iter().filter(|object| object.by.as_deref() == Some(&*name)).collect();
+        let others = made_now.iter().filter(|object| own.iter().any(|own| own.is_same(object)));
+        let mut others: Vec<&Made> = others.collect();
+        if let Some(now) = coverage_changes(&own, &others) {
+            updates.push(Update { policy: name.clone(), kind: UpdateKind::Existing { now } });
+        }
+        others.retain(|object| object.by.as_deref() != Some(&*name));
         let kind = match new.get(&name) {
+            None if !others.is_empty() => {
+                let by = others.iter().map(|object| object.by.as_ref().unwrap_or(&object.full_name).clone());
+                let by: BTreeSet<String> = by.collect();
+                Some(UpdateKind::Replaced { by: by.into_iter().collect(), keep: keeping_field(kind, &old) })
+            }
             None => Some(UpdateKind::Removed { synchronized: synchronizes(kind, &old) }),
             Some((other, _)) if *other != kind => Some(UpdateKind::OtherKind),
             Some((PolicyKind::Generating, _)) => None,
@@ -98,6 +151,76 @@ pub fn updates<'t>(
         updates.extend(kind.map(|kind| Update { policy: name, kind }));
     }
     updates
+}
+
+/// A NetworkPolicy that is applied, or that Kyverno makes in each namespace of some.
+struct Made {
+    /// Kyverno's policy; nothing of a manifest.
+    by: Option<String>,
+    /// Its name; nothing where it depends on the namespace.
+    name: Option<String>,
+    full_name: String,
+    /// Whether namespaces that exist already have it.
+    existing: bool,
+    scopes: Vec<Scope>,
+}
+
+impl Made {
+    /// Whether both may be one object of a cluster.
+    fn is_same(&self, other: &Self) -> bool {
+        let same_name = match (&self.name, &other.name) {
+            (Some(a), Some(b)) => a == b,
+            // Names that depend on the namespace are not compared.
+            (None, None) => true,
+            _ => false,
+        };
+        same_name
+            && self.scopes.iter().any(|own| other.scopes.iter().any(|scope| scopes_overlap(&[own, scope])))
+    }
+}
+
+fn made(texts: &[&str]) -> Vec<Made> {
+    let imports = texts.iter().map(|text| import(FileId(0), text));
+    let all = imports.flat_map(|import| import.policies).filter(|one| one.policy.tier == Tier::Namespaced);
+    all.map(|imported| Made {
+        scopes: imported.policy.subjects.iter().map(|term| term.scope.clone()).collect(),
+        existing: imported.generated.as_ref().is_none_or(|generated| generated.existing),
+        name: match &imported.generated {
+            Some(generated) => generated.name.clone(),
+            None => Some(imported.short_name.to_string()),
+        },
+        by: imported.generated.map(|generated| generated.by.0),
+        full_name: imported.policy.name.to_string(),
+    })
+    .collect()
+}
+
+/// Whether namespaces that exist already get, or lose, what a policy generates: `None` where nothing changes.
+fn coverage_changes(own: &[&Made], now: &[&Made]) -> Option<bool> {
+    own.iter().find_map(|own| {
+        let other = now.iter().find(|other| own.is_same(other) && other.by.is_some())?;
+        (own.existing != other.existing).then_some(other.existing)
+    })
+}
+
+/// The field that keeps what a policy generated where it is deleted; nothing where that stays anyway.
+fn keeping_field(kind: PolicyKind, policy: &Value) -> Option<&'static str> {
+    let is_set = |value: Option<&Value>| value == Some(&Value::Bool(true));
+    let keeps = match kind {
+        PolicyKind::Cluster => generate_rules(policy).iter().all(|rule| {
+            is_set(rule.get("generate").and_then(|generate| generate.get("orphanDownstreamOnPolicyDelete")))
+        }),
+        PolicyKind::Generating => {
+            is_set(policy.pointer("/spec/evaluation/orphanDownstreamOnPolicyDelete/enabled"))
+        }
+    };
+    if keeps || !synchronizes(kind, policy) {
+        return None;
+    }
+    Some(match kind {
+        PolicyKind::Cluster => "orphanDownstreamOnPolicyDelete",
+        PolicyKind::Generating => "spec.evaluation.orphanDownstreamOnPolicyDelete.enabled",
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -92,6 +92,7 @@ struct Template {
 pub(crate) struct GeneratingPolicy {
     env: Arc<Env>,
     matches: bool,
+    for_existing: bool,
     conditions: Vec<(String, Program)>,
     variables: Vec<(String, Program)>,
     templates: Vec<Value>,
@@ -153,7 +154,9 @@ impl GeneratingPolicy {
             )?;
         }
         let matches = spec.match_constraints.resource_rules.iter().any(ResourceRule::takes_namespaces);
-        Ok(Self { env, matches, conditions, variables, templates, placeholders })
+        let for_existing = spec.evaluation.as_ref().and_then(|own| own.pointer("/generateExisting/enabled"));
+        let for_existing = for_existing == Some(&Value::Bool(true));
+        Ok(Self { env, matches, for_existing, conditions, variables, templates, placeholders })
     }
 
     fn context(&self, namespace: &Namespace) -> Result<Context<'static, 'static>, String> {
@@ -206,7 +209,7 @@ impl crate::Policy for GeneratingPolicy {
             .iter()
             .map(|template| {
                 let object = map_strings(template, &mut |text| self.render(text, &context), false)?;
-                Object::new(object)
+                Object::new(object, self.for_existing)
             })
             .collect()
     }

@@ -18,11 +18,13 @@ pub struct Object {
     pub name: String,
     /// The whole object.
     pub value: Value,
+    /// Whether Kyverno makes it in a namespace that was there before its policy (`generateExisting`).
+    pub for_existing: bool,
 }
 
 impl Object {
     /// An object whose metadata must hold its name and its namespace.
-    pub(crate) fn new(value: Value) -> Result<Self, String> {
+    pub(crate) fn new(value: Value, for_existing: bool) -> Result<Self, String> {
         let field = |pointer: &str| {
             value
                 .pointer(pointer)
@@ -30,7 +32,12 @@ impl Object {
                 .map(str::to_owned)
                 .ok_or_else(|| format!("the generated object has no {pointer}"))
         };
-        Ok(Self { namespace: field("/metadata/namespace")?, name: field("/metadata/name")?, value })
+        Ok(Self {
+            namespace: field("/metadata/namespace")?,
+            name: field("/metadata/name")?,
+            value,
+            for_existing,
+        })
     }
 }
 

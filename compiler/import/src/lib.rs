@@ -26,9 +26,9 @@ pub use write::{block_text, pods_text, rule_text, selector_text, word};
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Code, Diagnostic, FileId, Level};
+use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location};
 use npc_manifest::{Documents, Node, Path, Reader, Value};
-use npc_program::{Policy, Program, Tier, policies_overlap};
+use npc_program::{Policy, Program, Scope, Tier, policies_overlap, scopes_overlap};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 npc_diagnostics::codes! {
@@ -61,6 +61,35 @@ npc_diagnostics::codes! {
     /// is applied last, so that what these files mean depends on their order.
     TWICE = "NP0910" "object-twice" Error;
 
+    /// # Two sources of one object
+    ///
+    /// Two of Kyverno's policies, or one of them and a manifest, make a NetworkPolicy of the same name in
+    /// the same namespace. A cluster keeps one object of a name, the one that was written last; npc
+    /// answers as if it kept both.
+    ///
+    /// Give them different names, or let them be for different namespaces.
+    ONE_OBJECT = "NP0912" "one-object-twice" Warning;
+
+    /// # A manifest without a namespace
+    ///
+    /// A NetworkPolicy without `metadata.namespace` goes to the namespace that it is applied to. npc takes
+    /// it for one of `default`; `-n NAMESPACE` says another.
+    NO_NAMESPACE = "NP0913" "no-namespace" Note;
+
+    /// # Labels and annotations that are not carried
+    ///
+    /// A program has no labels or annotations for the objects that it becomes, so `npc import` leaves
+    /// them out. Descriptions become comments.
+    DROPPED = "NP0914" "labels-left-out" Note;
+
+    /// # Defaults that are not Kyverno's
+    ///
+    /// Where a policy does not say otherwise, Kyverno has ten seconds to answer the API server, and a
+    /// ClusterPolicy makes the API server refuse namespaces while Kyverno is away. A program's defaults
+    /// are five seconds and `failure-policy = ignore`, which the GeneratingPolicy has too. `npc import`
+    /// carries what a policy says itself, and leaves the rest to the program's defaults.
+    DEFAULTS = "NP0915" "other-defaults" Note;
+
     /// # A part that has no effect
     ///
     /// Nothing can satisfy a selector of this policy (a label cannot have two values, or be there
@@ -76,6 +105,8 @@ pub struct Import {
     pub policies: Vec<Imported>,
     /// What is wrong.
     pub diagnostics: Vec<Diagnostic>,
+    /// The namespace of objects that say none.
+    namespace: Option<Arc<str>>,
 }
 
 /// One policy.
@@ -91,6 +122,25 @@ pub struct Imported {
     pub rule_names: Vec<Option<String>>,
     /// The kind of object that it was.
     pub kind: &'static str,
+    /// What Kyverno generates it as; nothing of an object that is applied itself.
+    pub generated: Option<Generated>,
+    /// The labels and annotations of the object that a program does not carry, with where they stand.
+    pub dropped: Vec<(String, Location)>,
+    /// Whether it says no namespace, so that `default` is assumed.
+    pub assumes_namespace: bool,
+}
+
+/// The NetworkPolicies that a policy of Kyverno's generates: one in each namespace.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The name of Kyverno's policy, and where it stands.
+    pub by: (String, Location),
+    /// The name of the objects; nothing where it depends on the namespace.
+    pub name: Option<String>,
+    /// Whether namespaces that existed before Kyverno's policy get one (`generateExisting`).
+    pub existing: bool,
+    /// Whether Kyverno's policy leaves `failurePolicy` or the webhook's timeout to Kyverno.
+    pub leaves_defaults: bool,
 }
 
 /// Every code of this crate and of the manifests that it reads, in the order of their numbers.
@@ -114,8 +164,15 @@ pub fn codes() -> Vec<&'static Code> {
 /// Reads a stream of manifests, or lists of them.
 #[must_use]
 pub fn import(file: FileId, text: &str) -> Import {
+    import_in(file, text, None)
+}
+
+/// The same, where objects without a namespace are applied to this one.
+#[must_use]
+pub fn import_in(file: FileId, text: &str, namespace: Option<&str>) -> Import {
     let documents = Documents::parse(file, text);
-    let mut import = Import { policies: Vec::new(), diagnostics: documents.diagnostics };
+    let namespace = namespace.map(Arc::from);
+    let mut import = Import { diagnostics: documents.diagnostics, namespace, ..Import::default() };
     for node in &documents.list {
         import.document(node, text, true);
     }
@@ -132,29 +189,118 @@ impl Import {
         Program { policies, ..Program::default() }
     }
 
-    /// Tells objects that stand twice, and cluster policies of one tier and priority that can select one
-    /// pod: which of them is asked first is not defined.
+    /// Adds what other texts hold: all are applied together.
+    pub fn extend(&mut self, other: Self) {
+        self.policies.extend(other.policies);
+        self.diagnostics.extend(other.diagnostics);
+    }
+
+    /// Tells what is wrong between objects: those that stand twice, those that Kyverno makes twice, and cluster
+    /// policies of one tier and priority that can select one pod, of which it is not defined which is asked
+    /// first. And how many assume their namespace.
     #[must_use]
     pub fn conflicts(&self) -> Vec<Diagnostic> {
+        let mut found = self.twice();
+        found.extend(self.one_object());
+        found.extend(self.ties());
+        let assuming = self.policies.iter().filter(|one| one.assumes_namespace);
+        let mut assuming = assuming.map(|one| one.policy.location);
+        if let Some(first) = assuming.next() {
+            let message = match assuming.count() {
+                0 => "this policy has no namespace: npc assumes `default`".to_owned(),
+                more => format!("{} policies have no namespace: npc assumes `default`", more + 1),
+            };
+            let note = Diagnostic::new(&NO_NAMESPACE, message, first, "no `metadata.namespace`");
+            found.push(note.help("to apply them to another namespace: `-n NAMESPACE`"));
+        }
+        found
+    }
+
+    /// Objects that stand twice.
+    fn twice(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        let mut by_name: FxHashMap<(&str, &str), &Policy> = FxHashMap::default();
-        let mut by_rank: FxHashMap<(bool, u16), Vec<&Policy>> = FxHashMap::default();
-        for Imported { policy, kind, .. } in &self.policies {
-            let generated = matches!(*kind, "ClusterPolicy" | "GeneratingPolicy");
-            if let Some(other) = by_name.insert((kind, &policy.name), policy).filter(|_| !generated) {
-                found.push(
+        let mut known: FxHashMap<(&str, &str), Location> = FxHashMap::default();
+        for Imported { policy, kind, generated, .. } in &self.policies {
+            // Several policies may be of one of Kyverno's.
+            let (name, place) = match generated {
+                Some(generated) => (generated.by.0.as_str(), generated.by.1),
+                None => (&*policy.name, policy.location),
+            };
+            match known.insert((kind, name), place) {
+                Some(other) if other != place => found.push(
                     Diagnostic::new(
                         &TWICE,
-                        format!("the {kind} `{}` stands twice", policy.name),
-                        policy.location,
+                        format!("the {kind} `{name}` stands twice"),
+                        place,
                         "the cluster keeps the one that is applied last",
                     )
-                    .label(other.location, "the other")
+                    .label(other, "the other")
                     .help("leave out one of them"),
-                );
-                continue;
+                ),
+                _ => {}
             }
-            if policy.tier == Tier::Namespaced {
+        }
+        found
+    }
+
+    /// NetworkPolicies of one name that Kyverno makes in one namespace for two rules, or that stand there as well.
+    fn one_object(&self) -> Vec<Diagnostic> {
+        let mut by_name: FxHashMap<&str, Vec<&Imported>> = FxHashMap::default();
+        for imported in self.policies.iter().filter(|one| one.policy.tier == Tier::Namespaced) {
+            let name = match &imported.generated {
+                Some(generated) => generated.name.as_deref(),
+                None => Some(&*imported.short_name),
+            };
+            if let Some(name) = name {
+                by_name.entry(name).or_default().push(imported);
+            }
+        }
+        let scopes =
+            |one: &Imported| one.policy.subjects.iter().map(|term| term.scope.clone()).collect::<Vec<_>>();
+        let mut found = Vec::new();
+        for (name, all) in by_name {
+            for (at, one) in all.iter().enumerate() {
+                let Some(generated) = &one.generated else { continue };
+                let other = all.iter().enumerate().find(|(other_at, other)| {
+                    // Each pair once; two objects that stand are told of elsewhere.
+                    let is_pair = if other.generated.is_some() { *other_at < at } else { true };
+                    let meet = |own: &Scope| scopes(other).iter().any(|scope| scopes_overlap(&[own, scope]));
+                    is_pair && *other_at != at && scopes(one).iter().any(meet)
+                });
+                let Some((_, other)) = other else { continue };
+                let made = match &other.generated {
+                    Some(other) if other.by == generated.by => "by another rule of it".to_owned(),
+                    Some(other) => format!("by `{}`", other.by.0),
+                    None => "as a manifest".to_owned(),
+                };
+                found.push(
+                    Diagnostic::new(
+                        &ONE_OBJECT,
+                        format!(
+                            "`{}` generates the NetworkPolicy `{name}`, which is also made {made}",
+                            generated.by.0
+                        ),
+                        one.policy.location,
+                        "a namespace keeps one object of a name",
+                    )
+                    .label(other.policy.location, "the other")
+                    .note("the one that is written last stays; npc answers as if both did")
+                    .help("give them different names"),
+                );
+            }
+        }
+        found.sort_by_key(Diagnostic::location);
+        found
+    }
+
+    /// Cluster policies of one tier and priority that can select one pod.
+    fn ties(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let mut by_rank: FxHashMap<(bool, u16), Vec<&Policy>> = FxHashMap::default();
+        // Of those that stand twice that is told.
+        let mut names: FxHashSet<&str> = FxHashSet::default();
+        for Imported { policy, .. } in &self.policies {
+            if policy.tier == Tier::Namespaced || !names.insert(&policy.name) {
                 continue;
             }
             let others = by_rank.entry((policy.tier == Tier::Admin, policy.priority)).or_default();
@@ -184,9 +330,34 @@ impl Import {
         for (imported, name) in self.policies.iter_mut().zip(program_names(&names)) {
             imported.policy.name = name;
         }
-        let mut diagnostics = Vec::new();
+        let mut diagnostics = self.dropped();
         let text = write::program_text(&self, &mut diagnostics);
         (text, diagnostics)
+    }
+
+    /// Tells which labels and annotations a program leaves out, once for each object; and where its defaults are
+    /// not Kyverno's.
+    fn dropped(&self) -> Vec<Diagnostic> {
+        let of_object = |imported: &Imported| {
+            let (_, place) = imported.dropped.first()?;
+            let all: Vec<&str> = imported.dropped.iter().map(|(what, _)| what.as_str()).collect();
+            let policy = &imported.policy.name;
+            let message = format!("the program leaves out labels and annotations of `{policy}`");
+            Some(Diagnostic::new(&DROPPED, message, *place, all.join(", ")))
+        };
+        let mut found: Vec<Diagnostic> = self.policies.iter().filter_map(of_object).collect();
+        let left =
+            self.policies.iter().find(|one| one.generated.as_ref().is_some_and(|own| own.leaves_defaults));
+        found.extend(left.map(|imported| {
+            Diagnostic::new(
+                &DEFAULTS,
+                "the program has other defaults than Kyverno",
+                imported.policy.location,
+                "leaves `failurePolicy` or the webhook's timeout to Kyverno",
+            )
+            .help("to keep Kyverno's: `kyverno { webhook-timeout = 10s  failure-policy = fail }`; the second for target `kyverno` only")
+        }));
+        found
     }
 
     fn document(&mut self, node: &Node, source: &str, outer: bool) {
@@ -199,7 +370,7 @@ impl Import {
                 return;
             }
             ("networking.k8s.io/v1", "NetworkPolicy") => {
-                kubernetes::network_policy::network_policy(&mut reader, node)
+                kubernetes::network_policy::network_policy(&mut reader, node, self.namespace.as_deref())
             }
             ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy") => {
                 kubernetes::cluster_network_policy::cluster_network_policy(&mut reader, node)
@@ -303,6 +474,20 @@ fn program_names(names: &[Arc<str>]) -> Vec<Arc<str>> {
         .collect()
 }
 
+/// Whether objects of a kind are network policies: then leaving one out makes answers wrong.
+pub(crate) fn is_network_policy(version: &str, kind: &str) -> bool {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    // Calico's staged policies only report.
+    let by_name = kind.ends_with("NetworkPolicy") && !kind.starts_with("Staged");
+    by_name
+        || matches!(
+            (group, kind),
+            ("k8s.ovn.org", "EgressFirewall")
+                | ("networking.k8s.aws", "PolicyEndpoint" | "ClusterPolicyEndpoint")
+                | ("security.istio.io", "AuthorizationPolicy")
+        )
+}
+
 /// What is told of an object of a kind that is not known.
 fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
     const KNOWN: [(&str, &str); 4] = [
@@ -342,7 +527,7 @@ mod tests {
     /// The text of the program that a ClusterPolicy with these filters becomes.
     fn imported(filters: &str) -> String {
         let text = format!(
-            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: p}}\nspec:\n  generateExisting: true\n  rules:\n  - name: r\n{filters}\n    generate:\n      kind: NetworkPolicy\n      apiVersion: networking.k8s.io/v1\n      name: deny\n      namespace: '{{{{request.object.metadata.name}}}}'\n      synchronize: true\n      data: {{spec: {{podSelector: {{}}, policyTypes: [Ingress]}}}}\n"
+            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: p}}\nspec:\n  generateExisting: true\n  webhookConfiguration: {{timeoutSeconds: 5, failurePolicy: Ignore}}\n  rules:\n  - name: r\n{filters}\n    generate:\n      kind: NetworkPolicy\n      apiVersion: networking.k8s.io/v1\n      name: deny\n      namespace: '{{{{request.object.metadata.name}}}}'\n      synchronize: true\n      data: {{spec: {{podSelector: {{}}, policyTypes: [Ingress]}}}}\n"
         );
         let import = super::import(FileId(0), &text);
         match import.diagnostics.first() {

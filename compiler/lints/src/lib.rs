@@ -9,7 +9,9 @@ use npc_diagnostics::{Code, Diagnostic};
 use npc_program::Program;
 use npc_program::values::address::IpNet;
 
-use cluster::{Index, np0801_selects_nothing, np0802_uncovered_namespace, np0809_outside_pod_cidrs};
+use cluster::{
+    Index, dns_in_cluster, np0801_selects_nothing, np0802_uncovered_namespace, np0809_outside_pod_cidrs,
+};
 use meaning::{
     np0803_decides_nothing, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
     np0808_pods_by_address,
@@ -18,18 +20,24 @@ use meaning::{
 pub use meaning::{Before, Overview, Quiet};
 pub use portability::{Cni, Network, Origin, left_out_rules, portability};
 
-/// Runs the lints on what a program means in every cluster.
+/// Runs the lints on what a program means in every cluster; where one is given, without those that it shows to be
+/// false alarms.
 #[must_use]
-pub fn meaning(overview: &Overview<'_>) -> Vec<Diagnostic> {
+pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster>) -> Vec<Diagnostic> {
     // They have nothing to do with one another, and each has parts that one thread does.
     let ((undone, idle), ((dns, half), (family, by_address))) = rayon::join(
         || rayon::join(|| np0804_denial_undone::run(overview), || np0803_decides_nothing::run(overview)),
         || {
             rayon::join(
-                || rayon::join(|| np0805_no_dns::run(overview), || np0806_half_allowed::run(overview)),
                 || {
                     rayon::join(
-                        || np0807_one_family::run(overview.program, overview.pod_blocks),
+                        || np0805_no_dns::run(overview, origin),
+                        || np0806_half_allowed::run(overview),
+                    )
+                },
+                || {
+                    rayon::join(
+                        || np0807_one_family::run(overview.program, overview.pod_blocks, cluster, origin),
                         || np0808_pods_by_address::run(overview.program, overview.pod_blocks, None),
                     )
                 },
@@ -41,6 +49,10 @@ pub fn meaning(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let told: Vec<_> =
         diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
     diagnostics.extend(idle.into_iter().filter(|idle| !idle.location().is_some_and(|at| told.contains(&at))));
+    let dns = match cluster.and_then(dns_in_cluster::Resolvers::find) {
+        Some(resolvers) => resolvers.judge(overview.program, dns, origin),
+        None => dns,
+    };
     diagnostics.extend(dns.into_iter().chain(half).chain(family).chain(by_address));
     diagnostics
 }

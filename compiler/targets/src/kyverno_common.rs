@@ -62,6 +62,36 @@ npc_diagnostics::codes! {
     NOT_EXISTING = "NP0607" "not-existing" Warning;
 }
 
+/// That a policy is not generated in namespaces that exist already.
+fn not_existing(location: Location) -> Diagnostic {
+    Diagnostic::new(
+        &NOT_EXISTING,
+        "namespaces that exist already get nothing",
+        location,
+        "only namespaces made or changed later do",
+    )
+}
+
+/// What Kyverno does not reach of policies that were read from manifests of its kinds: namespaces that exist already,
+/// and those that its configuration leaves out.
+#[must_use]
+pub fn unreached<'p>(policies: impl Iterator<Item = &'p Policy>, options: &Options) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut filtered = Filtered::new(options);
+    for policy in policies {
+        if let Some((false, location)) = policy.settings.generate_existing {
+            let told = not_existing(location).help("set `generateExisting: true`");
+            // The rules of one policy may share the setting.
+            if !found.iter().any(|other| other.location() == told.location()) {
+                found.push(told);
+            }
+        }
+        filtered.look_at(policy);
+    }
+    found.extend(filtered.diagnostic(|names| format!("leave them out with `exclude` ({names})")));
+    found
+}
+
 /// The annotation that says which policy of the program an object comes from.
 pub(crate) const POLICY_ANNOTATION: &str = "npc/policy";
 /// The annotation that says where that policy stands.
@@ -114,15 +144,9 @@ impl Resolved {
     fn new(policy: &Policy, program: &Program, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let settings = policy.settings.clone().or(&program.settings);
         if let Some((false, location)) = settings.generate_existing {
-            diagnostics.push(
-                Diagnostic::new(
-                    &NOT_EXISTING,
-                    "namespaces that exist already get nothing",
-                    location,
-                    "only namespaces made or changed later do",
-                )
-                .note("Kyverno repairs a namespace that it missed only with `generate-existing`"),
-            );
+            let found = not_existing(location);
+            diagnostics
+                .push(found.note("Kyverno repairs a namespace that it missed only with `generate-existing`"));
         }
         Self {
             synchronize: settings.synchronize.is_none_or(|(value, _)| value),
@@ -221,7 +245,7 @@ pub(crate) fn compile<K: Kind>(
                 .extend(piece.diagnostics.into_iter().filter(|d| told.insert((d.code.id, d.location()))));
         }
     }
-    diagnostics.extend(filtered.diagnostic());
+    diagnostics.extend(filtered.diagnostic(|names| format!("leave them out here, with `except ({names})`")));
     (text, objects, diagnostics)
 }
 
@@ -382,7 +406,8 @@ impl<'a> Filtered<'a> {
     }
 
     /// One warning for all policies: there is one thing to do about it.
-    fn diagnostic(self) -> Option<Diagnostic> {
+    /// `repair` says how policies leave out the namespaces of these names.
+    fn diagnostic(self, repair: impl Fn(&str) -> String) -> Option<Diagnostic> {
         let ((place, names), others) = self.found.split_first()?;
         let mut all: Vec<&str> = self.found.iter().flat_map(|(_, names)| names).copied().collect();
         all.sort_unstable();
@@ -402,10 +427,7 @@ impl<'a> Filtered<'a> {
         let diagnostic = if self.fixed {
             diagnostic
         } else {
-            diagnostic.help(format!(
-                "leave them out here, with `except ({})`, or let Kyverno look at them",
-                all.join(", ")
-            ))
+            diagnostic.help(format!("{}, or let Kyverno look at them", repair(&all.join(", "))))
         };
         Some(
             diagnostic

@@ -24,6 +24,7 @@ use npc_diagnostics::{Code, Diagnostic, SourceMap};
 use npc_program::Program;
 
 pub use ebpf::image_protocol;
+pub use kyverno_common::unreached;
 pub use options::{KyvernoVersion, Options, PodBlocks};
 pub use target::Target;
 

@@ -107,7 +107,7 @@ impl crate::Policy for ClusterPolicy {
             };
             metadata.insert("name".to_owned(), name.into());
             metadata.insert("namespace".to_owned(), own.into());
-            objects.push(Object::new(object)?);
+            objects.push(Object::new(object, generate.generate_existing == Some(true))?);
         }
         Ok(objects)
     }

@@ -5,7 +5,7 @@ use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{Action, LAST_PRIORITY, PortTerm, Tier};
 
 use super::cluster_network_policy::{port_number, priority};
-use super::metadata::cluster_object;
+use super::metadata::{self, cluster_object};
 use super::network_policy::protocol;
 use super::subject::{Rank, Version, bounded, one_of, policy};
 use crate::Imported;
@@ -40,7 +40,7 @@ fn read(reader: &mut Reader, node: &Node, version: &Version) -> Option<Imported>
         true => &["priority", "subject", "ingress", "egress"],
         false => &["subject", "ingress", "egress"],
     };
-    let (metadata, spec) = cluster_object(reader, node, known)?;
+    let (metadata, spec) = cluster_object(reader, node, metadata::Scope::Cluster, known)?;
     let path = Path::Root.field("spec");
     let rank = if version.kind == ADMIN.kind {
         priority(reader, &path, &spec).map(|priority| Rank {

@@ -4,7 +4,7 @@ use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{Action, PortTerm, Tier};
 
-use super::metadata::cluster_object;
+use super::metadata::{self, cluster_object};
 use super::subject::{Rank, Version, bounded, one_of, policy};
 use crate::Imported;
 
@@ -20,7 +20,7 @@ static VERSION: Version = Version {
 /// Reads a ClusterNetworkPolicy.
 pub(crate) fn cluster_network_policy(reader: &mut Reader, node: &Node) -> Option<Imported> {
     let fields = ["tier", "priority", "subject", "ingress", "egress"];
-    let (metadata, spec) = cluster_object(reader, node, &fields)?;
+    let (metadata, spec) = cluster_object(reader, node, metadata::Scope::Cluster, &fields)?;
     let path = Path::Root.field("spec");
     let tier_path = path.field("tier");
     let tier = match spec.get("tier") {

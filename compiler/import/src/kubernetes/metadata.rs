@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use npc_diagnostics::Location;
-use npc_manifest::{Fields, Node, Path, Reader};
+use npc_manifest::{Entry, Fields, Node, Path, Reader, Value};
 use npc_program::values::label::{check_key, check_value};
 use npc_program::values::name::{is_label, is_subdomain};
 
@@ -46,14 +46,45 @@ pub(crate) struct Metadata<'n> {
     pub(crate) docs: Vec<String>,
     /// The policy of a program that it was compiled from, where an annotation says so.
     pub(crate) origin: Option<Arc<str>>,
+    /// The labels and annotations that a program does not carry.
+    pub(crate) dropped: Vec<(String, Location)>,
+    /// Whether a namespace is given.
+    pub(crate) has_namespace: bool,
 }
 
-/// Reads the metadata of an object; `namespaced` says whether it is in a namespace.
-pub(crate) fn metadata<'n>(
-    reader: &mut Reader,
-    object: &Fields<'n>,
-    namespaced: bool,
-) -> Option<Metadata<'n>> {
+/// The labels and annotations of an object's metadata that a program does not carry, with where they stand:
+/// all but its description and what the compiler writes itself.
+pub(crate) fn dropped(metadata: &Node) -> Vec<(String, Location)> {
+    let of = |key: &str, word: &str| {
+        let entries: &[Entry] = match metadata.get(key).map(|node| &node.value) {
+            Some(Value::Map(entries)) => entries,
+            _ => &[],
+        };
+        let is_carried = |entry: &&Entry| {
+            key == "annotations"
+                && (DESCRIPTIONS.contains(&entry.key.as_str())
+                    || entry.key.starts_with("npc/")
+                    || entry.key == "kubectl.kubernetes.io/last-applied-configuration")
+        };
+        let left_out = entries.iter().filter(move |entry| !is_carried(entry));
+        left_out.map(|entry| (format!("{word} `{}`", entry.key), entry.location)).collect::<Vec<_>>()
+    };
+    let mut all = of("labels", "label");
+    all.extend(of("annotations", "annotation"));
+    all
+}
+
+/// Whether objects of a kind are in namespaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Namespaced,
+    Cluster,
+    /// They are in none, and one that is given is taken away.
+    ClusterIgnoringNamespace,
+}
+
+/// Reads the metadata of an object.
+pub(crate) fn metadata<'n>(reader: &mut Reader, object: &Fields<'n>, scope: Scope) -> Option<Metadata<'n>> {
     let path = Path::Root.field("metadata");
     let name_path = path.field("name");
     let Some(node) = object.get("metadata") else {
@@ -81,12 +112,15 @@ pub(crate) fn metadata<'n>(
         };
         reader.refuse(&name_path, location, why);
     }
-    let namespace = match namespace.filter(|(namespace, _)| !namespace.is_empty()) {
+    let namespace = namespace.filter(|(namespace, _)| !namespace.is_empty());
+    let has_namespace = namespace.is_some();
+    let namespace = match namespace {
         None => "default",
-        Some((_, location)) if !namespaced => {
+        Some((_, location)) if scope == Scope::Cluster => {
             reader.refuse(&path.field("namespace"), location, "this kind is in no namespace");
             ""
         }
+        Some(_) if scope == Scope::ClusterIgnoringNamespace => "",
         Some((namespace, location)) => {
             if !is_label(namespace) {
                 let why = "at most 63 lower-case letters, digits and `-`, without dots";
@@ -99,7 +133,8 @@ pub(crate) fn metadata<'n>(
     let docs = annotations(reader, &path, &fields);
     let origin = fields.get("annotations").and_then(|annotations| annotations.get("npc/policy"));
     let origin = origin.and_then(Node::as_str).map(Arc::from);
-    Some(Metadata { name, location, namespace, docs, origin })
+    let dropped = dropped(node);
+    Some(Metadata { name, location, namespace, docs, origin, dropped, has_namespace })
 }
 
 /// Reads an object that is in no namespace: its metadata, where that is right, and its `spec`, which
@@ -107,11 +142,12 @@ pub(crate) fn metadata<'n>(
 pub(crate) fn cluster_object<'n>(
     reader: &mut Reader,
     node: &'n Node,
+    scope: Scope,
     fields: &[&str],
 ) -> Option<(Option<Metadata<'n>>, Fields<'n>)> {
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     let object = reader.object(&Path::Root, node, &known)?;
-    let metadata = metadata(reader, &object, false);
+    let metadata = metadata(reader, &object, scope);
     let path = Path::Root.field("spec");
     let Some(spec) = object.get("spec") else {
         reader.require(&path, object.location);

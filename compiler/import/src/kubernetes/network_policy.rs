@@ -13,7 +13,7 @@ use npc_program::{
     Scope, ScopeBase, Selector, Settings, Tier,
 };
 
-use super::metadata::metadata;
+use super::metadata::{self, metadata};
 use super::selector::{Checked, nothing, selector};
 use crate::Imported;
 
@@ -42,16 +42,24 @@ pub(crate) struct Place {
 }
 
 /// Reads a NetworkPolicy.
-pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Imported> {
+pub(crate) fn network_policy(reader: &mut Reader, node: &Node, applied_to: Option<&str>) -> Option<Imported> {
     let object = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
-    let metadata = metadata(reader, &object, true);
+    let metadata = metadata(reader, &object, metadata::Scope::Namespaced);
     let short_name: Arc<str> = metadata.as_ref().map_or("", |metadata| metadata.name).into();
     let origin = metadata.as_ref().and_then(|metadata| metadata.origin.clone());
-    let place = metadata.map(|metadata| Place {
-        scope: named(metadata.namespace),
-        name: format!("{}/{}", metadata.namespace, metadata.name).into(),
-        location: metadata.location,
-        docs: metadata.docs,
+    let dropped = metadata.as_ref().map(|metadata| metadata.dropped.clone()).unwrap_or_default();
+    let has_namespace = metadata.as_ref().is_some_and(|metadata| metadata.has_namespace);
+    let place = metadata.map(|metadata| {
+        let namespace = match applied_to {
+            Some(namespace) if !metadata.has_namespace => namespace,
+            _ => metadata.namespace,
+        };
+        Place {
+            scope: named(namespace),
+            name: format!("{namespace}/{}", metadata.name).into(),
+            location: metadata.location,
+            docs: metadata.docs,
+        }
     });
     // What is wrong with the rest is told too.
     let null = Node { value: Value::Null, location: node.location };
@@ -62,6 +70,9 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node) -> Option<Importe
         origin,
         rule_names: Vec::new(),
         kind: "NetworkPolicy",
+        generated: None,
+        dropped,
+        assumes_namespace: !has_namespace && applied_to.is_none(),
     })
 }
 

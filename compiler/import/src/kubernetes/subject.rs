@@ -174,7 +174,16 @@ pub(crate) fn policy(
         settings: Settings::default(),
     };
     let short_name = Arc::clone(&policy.name);
-    fine.then_some(Imported { policy, short_name, origin: metadata.origin, rule_names, kind: version.kind })
+    fine.then_some(Imported {
+        policy,
+        short_name,
+        origin: metadata.origin,
+        rule_names,
+        kind: version.kind,
+        generated: None,
+        dropped: metadata.dropped,
+        assumes_namespace: false,
+    })
 }
 
 fn rule(

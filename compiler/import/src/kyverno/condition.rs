@@ -44,7 +44,35 @@ impl Condition {
     ///
     /// Why there are no such scopes.
     pub(crate) fn scopes(&self) -> Result<Vec<Scope>, String> {
-        self.ways(true)?.into_iter().filter_map(|way| way.scope().transpose()).collect()
+        self.folded().ways(true)?.into_iter().filter_map(|way| way.scope().transpose()).collect()
+    }
+
+    /// The same condition without constants within.
+    fn folded(&self) -> Self {
+        let join = |parts: &[Self], absorbing: bool| {
+            let parts: Vec<Self> = parts.iter().map(Self::folded).collect();
+            if parts.contains(&Self::Constant(absorbing)) {
+                return None;
+            }
+            Some(parts.into_iter().filter(|part| !matches!(part, Self::Constant(_))).collect::<Vec<_>>())
+        };
+        match self {
+            Self::All(parts) => match join(parts, false) {
+                None => Self::Constant(false),
+                Some(left) if left.is_empty() => Self::Constant(true),
+                Some(left) => Self::All(left),
+            },
+            Self::Any(parts) => match join(parts, true) {
+                None => Self::Constant(true),
+                Some(left) if left.is_empty() => Self::Constant(false),
+                Some(left) => Self::Any(left),
+            },
+            Self::Not(inner) => match inner.folded() {
+                Self::Constant(holds) => Self::Constant(!holds),
+                other => Self::Not(Box::new(other)),
+            },
+            other => other.clone(),
+        }
     }
 
     /// The ways in which the condition holds, or (where `positive` is not set) does not.

@@ -9,7 +9,7 @@ use npc_program::values::label::{check_key, check_value};
 use npc_program::{Operator, Requirement};
 
 use super::condition::Condition;
-use super::object::Read;
+use super::object::Part;
 
 /// The variables of a policy, by name.
 pub(crate) type Variables = Vec<(String, Expr)>;
@@ -39,14 +39,46 @@ enum Value {
     Text(String),
 }
 
-/// What the value of an expression stands for in a generated object.
-pub(crate) fn read(expr: &Expr, variables: &Variables) -> Read {
+/// What the value of an expression is in a generated object.
+///
+/// # Errors
+///
+/// Why npc cannot tell, in words.
+pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
+    if let Expr::Call(call) = expr
+        && call.func_name == "sha256"
+        && call.target.is_none()
+        && let [argument] = call.args.as_slice()
+    {
+        let mut needs = Vec::new();
+        return match joined(argument, variables, &mut needs) {
+            true => Ok(Part::Hash(needs)),
+            false => Err("only the name and labels of `object` are hashed".to_owned()),
+        };
+    }
     match value(expr, variables, 0) {
-        Some(Value::Name) => Read::Name,
-        Some(Value::Label(key)) => Read::Label { key, has_default: false },
-        Some(Value::OrElse(key, default)) if default.is_empty() => Read::Label { key, has_default: true },
-        Some(Value::Text(text)) => Read::Text(text),
-        _ => Read::Other,
+        Some(Value::Name) => Ok(Part::Name),
+        Some(Value::Label(key)) => Ok(Part::Label { key, default: None }),
+        Some(Value::OrElse(key, default)) => Ok(Part::Label { key, default: Some(default) }),
+        Some(Value::Text(text)) => Ok(Part::Text(text)),
+        _ => Err("it is neither the name nor a label of `object`".to_owned()),
+    }
+}
+
+/// Whether an expression joins strings that are read from the namespace; adds the labels that it needs.
+fn joined(expr: &IdedExpr, variables: &Variables, needs: &mut Vec<Arc<str>>) -> bool {
+    if let Expr::Call(call) = &expr.expr
+        && call.func_name == operators::ADD
+    {
+        return call.args.iter().all(|part| joined(part, variables, needs));
+    }
+    match value(&expr.expr, variables, 0) {
+        Some(Value::Label(key)) => {
+            needs.push(key);
+            true
+        }
+        Some(Value::Name | Value::OrElse(..) | Value::Text(_)) => true,
+        _ => false,
     }
 }
 
@@ -134,56 +166,126 @@ fn is_metadata(expr: &Expr) -> bool {
         && matches!(&select.operand.expr, Expr::Ident(root) if root == "object"))
 }
 
-/// The condition on a namespace that an expression is.
-///
-/// A label that is read without a default is an error where it is missing, and a policy whose
-/// condition fails passes the namespace over: so it may stand where it must hold, and not where its
-/// contrary must.
+/// For which namespaces an expression is true, and for which false. For all others it is an error: a label that
+/// is read without a default, in a namespace that lacks it.
+struct Truth {
+    holds: Condition,
+    fails: Condition,
+    /// Whether it is never an error.
+    is_total: bool,
+}
+
+impl Truth {
+    /// Of an expression that is never an error.
+    fn total(holds: Condition) -> Self {
+        Self { fails: Condition::Not(Box::new(holds.clone())), holds, is_total: true }
+    }
+
+    fn not(self) -> Self {
+        match self.is_total {
+            true => Self::total(Condition::Not(Box::new(self.holds))),
+            false => Self { holds: self.fails, fails: self.holds, is_total: false },
+        }
+    }
+
+    /// Several of which all must hold, or any. One that is false, or true, decides, even where another is an
+    /// error.
+    fn joined(parts: &[&IdedExpr], variables: &Variables, all: bool) -> Result<Self, String> {
+        let parts = parts.iter().map(|part| truth(&part.expr, variables));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let is_total = parts.iter().all(|part| part.is_total);
+        let (holds, fails): (Vec<_>, Vec<_>) =
+            parts.into_iter().map(|truth| (truth.holds, truth.fails)).unzip();
+        let holds = if all { Condition::All(holds) } else { any(holds) };
+        if is_total {
+            return Ok(Self::total(holds));
+        }
+        let fails = if all { any(fails) } else { Condition::All(fails) };
+        Ok(Self { holds, fails, is_total })
+    }
+}
+
+/// The condition on a namespace that an expression is: that it is true. A policy with an expression that is an
+/// error for a namespace generates nothing there.
 ///
 /// # Errors
 ///
 /// What of it is not understood.
-pub(crate) fn condition(expr: &Expr, variables: &Variables, positive: bool) -> Result<Condition, String> {
+pub(crate) fn condition(expr: &Expr, variables: &Variables) -> Result<Condition, String> {
+    truth(expr, variables).map(|truth| truth.holds)
+}
+
+fn truth(expr: &Expr, variables: &Variables) -> Result<Truth, String> {
     let unknown = || Err("only the name and the labels of `object` are understood here".to_owned());
     match expr {
-        Expr::Literal(LiteralValue::Boolean(value)) => Ok(Condition::Constant(*value.inner())),
+        Expr::Literal(LiteralValue::Boolean(value)) => Ok(Truth::total(Condition::Constant(*value.inner()))),
         Expr::Select(select) if select.test => {
             // `has(object.metadata.labels.env)`
             if is_metadata(&select.operand.expr) && select.field == "labels" {
-                return Ok(Condition::Constant(true));
+                return Ok(Truth::total(Condition::Constant(true)));
             }
             match value(&select.operand.expr, variables, 0) {
-                Some(Value::Labels) => Ok(label(&select.field, Operator::Exists, Vec::new())),
+                Some(Value::Labels) => Ok(Truth::total(label(&select.field, Operator::Exists, Vec::new()))),
                 _ => unknown(),
             }
         }
         Expr::Call(call) => {
             let arguments: Vec<&IdedExpr> =
                 call.target.iter().map(|target| &**target).chain(&call.args).collect();
-            let part = |expr: &IdedExpr, positive| condition(&expr.expr, variables, positive);
             match (call.func_name.as_str(), arguments.as_slice()) {
-                (operators::LOGICAL_AND, parts) => {
-                    Ok(Condition::All(parts.iter().map(|one| part(one, positive)).collect::<Result<_, _>>()?))
-                }
-                (operators::LOGICAL_OR, parts) => {
-                    Ok(Condition::Any(parts.iter().map(|one| part(one, positive)).collect::<Result<_, _>>()?))
-                }
-                (operators::LOGICAL_NOT, [one]) => Ok(Condition::Not(Box::new(part(one, !positive)?))),
-                (operators::EQUALS, [a, b]) => equals(a, b, variables, positive),
-                (operators::NOT_EQUALS, [a, b]) => {
-                    Ok(Condition::Not(Box::new(equals(a, b, variables, !positive)?)))
-                }
-                (operators::IN, [one, list]) => is_in(one, list, variables, positive),
+                (operators::LOGICAL_AND, parts) => Truth::joined(parts, variables, true),
+                (operators::LOGICAL_OR, parts) => Truth::joined(parts, variables, false),
+                (operators::LOGICAL_NOT, [one]) => Ok(truth(&one.expr, variables)?.not()),
+                (operators::EQUALS, [a, b]) => equals(a, b, variables),
+                (operators::NOT_EQUALS, [a, b]) => Ok(equals(a, b, variables)?.not()),
+                (operators::IN, [one, list]) => is_in(one, list, variables),
                 ("hasValue", [optional]) => match value(&optional.expr, variables, 0) {
-                    Some(Value::Optional(key)) => Ok(label(&key, Operator::Exists, Vec::new())),
-                    Some(Value::OptionalLabels) => Ok(Condition::Constant(true)),
+                    Some(Value::Optional(key)) => Ok(Truth::total(label(&key, Operator::Exists, Vec::new()))),
+                    Some(Value::OptionalLabels) => Ok(Truth::total(Condition::Constant(true))),
                     _ => unknown(),
                 },
-                (function, [one, text]) => name_matches(function, one, text, variables),
+                (function, [one, text]) => name_matches(function, one, text, variables).map(Truth::total),
                 _ => unknown(),
             }
         }
         _ => unknown(),
+    }
+}
+
+/// That any of the conditions holds. `!has(x) || x != 'a'` is what `notin` says alone.
+fn any(conditions: Vec<Condition>) -> Condition {
+    let inner = |condition| match condition {
+        Condition::Any(inner) => inner,
+        other => vec![other],
+    };
+    let mut conditions: Vec<Condition> = conditions.into_iter().flat_map(inner).collect();
+    let lacks = |condition: &Condition, key: &str| match condition {
+        Condition::Not(inner) => {
+            matches!(&**inner, Condition::Label(one) if *one.key == *key && one.operator == Operator::Exists)
+        }
+        Condition::Label(one) => *one.key == *key && one.operator == Operator::DoesNotExist,
+        _ => false,
+    };
+    let merged = conditions.iter().enumerate().find_map(|(at, condition)| {
+        let Condition::All(parts) = condition else { return None };
+        let [Condition::Label(there), Condition::Label(other)] = parts.as_slice() else { return None };
+        let is_other =
+            there.operator == Operator::Exists && other.operator == Operator::NotIn && there.key == other.key;
+        let absent = conditions.iter().position(|one| is_other && lacks(one, &other.key))?;
+        Some((at, absent, Condition::Label(other.clone())))
+    });
+    if let Some((at, absent, merged)) = merged {
+        if let Some(place) = conditions.get_mut(at) {
+            *place = merged;
+        }
+        conditions.remove(absent);
+    }
+    match conditions.pop() {
+        Some(only) if conditions.is_empty() => only,
+        last => {
+            conditions.extend(last);
+            Condition::Any(conditions)
+        }
     }
 }
 
@@ -199,23 +301,18 @@ fn label(key: &str, operator: Operator, mut values: Vec<Arc<str>>) -> Condition 
     }
 }
 
-fn equals(a: &IdedExpr, b: &IdedExpr, variables: &Variables, positive: bool) -> Result<Condition, String> {
+fn equals(a: &IdedExpr, b: &IdedExpr, variables: &Variables) -> Result<Truth, String> {
     let (one, text) = match (value(&a.expr, variables, 0), value(&b.expr, variables, 0)) {
         (Some(one), Some(Value::Text(text))) | (Some(Value::Text(text)), Some(one)) => (one, text),
         _ => return Err("only the name and the labels of `object`, and strings, are compared".to_owned()),
     };
-    one_of(&one, vec![text.into()], positive)
+    one_of(&one, vec![text.into()])
 }
 
-fn is_in(
-    one: &IdedExpr,
-    list: &IdedExpr,
-    variables: &Variables,
-    positive: bool,
-) -> Result<Condition, String> {
+fn is_in(one: &IdedExpr, list: &IdedExpr, variables: &Variables) -> Result<Truth, String> {
     // `'env' in object.metadata.labels`
     if let (Some(key), Some(Value::Labels)) = (literal(&one.expr), value(&list.expr, variables, 0)) {
-        return Ok(label(key, Operator::Exists, Vec::new()));
+        return Ok(Truth::total(label(key, Operator::Exists, Vec::new())));
     }
     let Expr::List(elements) = &list.expr else {
         return Err("what stands behind `in` must be a list of strings".to_owned());
@@ -223,29 +320,34 @@ fn is_in(
     let values: Option<Vec<Arc<str>>> =
         elements.elements.iter().map(|element| literal(&element.expr).map(Arc::from)).collect();
     match (value(&one.expr, variables, 0), values) {
-        (Some(one), Some(values)) => one_of(&one, values, positive),
+        (Some(one), Some(values)) => one_of(&one, values),
         _ => Err("only the name and the labels of `object` are looked up, in lists of strings".to_owned()),
     }
 }
 
-/// That a value is one of these.
-fn one_of(value: &Value, mut texts: Vec<Arc<str>>, positive: bool) -> Result<Condition, String> {
+/// Whether a value is one of these.
+fn one_of(value: &Value, mut texts: Vec<Arc<str>>) -> Result<Truth, String> {
     texts.sort_unstable();
     texts.dedup();
     match value {
-        Value::Name => Ok(if texts.is_empty() { Condition::Constant(false) } else { Condition::Name(texts) }),
-        Value::Label(key) if positive => Ok(label(key, Operator::In, texts)),
-        Value::Label(key) => Err(format!(
-            "a namespace without the label `{key}` makes this fail: read it with `[?'{key}'].orValue('')`"
-        )),
+        Value::Name if texts.is_empty() => Ok(Truth::total(Condition::Constant(false))),
+        Value::Name => Ok(Truth::total(Condition::Name(texts))),
+        Value::Label(key) => Ok(Truth {
+            holds: label(key, Operator::In, texts.clone()),
+            fails: Condition::All(vec![
+                label(key, Operator::Exists, Vec::new()),
+                label(key, Operator::NotIn, texts),
+            ]),
+            is_total: false,
+        }),
         Value::OrElse(key, default) => {
             let listed = texts.iter().any(|text| **text == **default);
             let is = label(key, Operator::In, texts);
-            Ok(if listed {
+            Ok(Truth::total(if listed {
                 Condition::Any(vec![is, label(key, Operator::DoesNotExist, Vec::new())])
             } else {
                 is
-            })
+            }))
         }
         _ => Err("only the name and the labels of `object` are compared".to_owned()),
     }
@@ -324,7 +426,7 @@ mod tests {
     use super::*;
 
     fn scopes(text: &str) -> Result<String, String> {
-        let scopes = condition(&parse(text)?, &Vec::new(), true)?.scopes()?;
+        let scopes = condition(&parse(text)?, &Vec::new())?.scopes()?;
         Ok(scopes.iter().map(crate::write::scope_text).collect::<Vec<_>>().join(" | "))
     }
 
@@ -358,11 +460,25 @@ mod tests {
                 "all namespaces except { a = x, b }",
             ),
             ("object.metadata.name == 'a' && object.metadata.name == 'b'", ""),
+            // A label that is missing is an error, and nothing is generated; `||` and `&&` may do without it.
+            ("object.metadata.labels['env'] != 'prod'", "namespaces { env, env != prod }"),
+            ("!(object.metadata.labels.env in ['a', 'b'])", "namespaces { env, env notin (a, b) }"),
+            (
+                "!has(object.metadata.labels.netpol) || object.metadata.labels.netpol != 'off'",
+                "namespaces { netpol != off }",
+            ),
+            (
+                "has(object.metadata.labels.netpol) && object.metadata.labels.netpol == 'on'",
+                "namespaces { netpol, netpol = \"on\" }",
+            ),
+            (
+                "!(object.metadata.labels.a == 'x' && object.metadata.name == 'b')",
+                "namespaces { a, a != x } | all namespaces except (b)",
+            ),
         ] {
             assert_eq!(scopes(text).as_deref(), Ok(expected), "{text}");
         }
         for bad in [
-            "object.metadata.labels['env'] != 'prod'",
             "request.operation == 'CREATE'",
             "object.metadata.name.matches('a|b')",
             "size(object.metadata.name) > 3",

@@ -7,16 +7,18 @@ use npc_program::Scope;
 use npc_program::values::name::is_subdomain;
 
 use super::condition::Condition;
-use super::expression::{Variables, applies, condition, parse, read};
-use super::object::{Placeholders, Read, generated};
-use super::{OTHER_OBJECT, not_carried, object_name};
-use crate::Imported;
-use crate::kubernetes::metadata::{Metadata, cluster_object, described};
+use super::expression::{Variables, applies, condition, parse, part};
+use super::object::{Needs, Part, Placeholders, generated, is_name};
+use super::settings::{Given, of_generating_policy};
+use super::{generates_network_policies, not_carried, object_name};
+use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
+use crate::{Generated, Imported};
 
 /// Reads the NetworkPolicies that a GeneratingPolicy generates. `text` is the whole file.
 pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) -> Option<Vec<Imported>> {
     let known = [
+        "auditAnnotations",
         "evaluation",
         "webhookConfiguration",
         "matchConstraints",
@@ -25,7 +27,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         "generate",
         "useServerSideApply",
     ];
-    let (metadata, spec) = cluster_object(reader, node, &known)?;
+    let (metadata, spec) = cluster_object(reader, node, metadata::Scope::ClusterIgnoringNamespace, &known)?;
     let path = Path::Root.field("spec");
     let takes = takes_namespaces(reader, &path.field("matchConstraints"), &spec);
     let variables: Variables = named(reader, &path, &spec, "variables")?
@@ -34,7 +36,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         .collect();
     let mut conditions = Vec::new();
     for (name, place, expression) in named(reader, &path, &spec, "matchConditions")? {
-        match condition(&expression, &variables, true) {
+        match condition(&expression, &variables) {
             Ok(condition) => conditions.push(condition),
             Err(why) => {
                 not_carried(reader, format!("the condition `{name}`"), place, why);
@@ -56,7 +58,11 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     };
     let list = reader.list(&generate_path, generate)?;
     let (metadata, _) = (metadata?, takes?);
+    let settings = of_generating_policy(reader, &path, &spec, metadata.location)?;
     let mut imported = Vec::new();
+    // A template that fails stops those behind it: they need what it needs.
+    let mut needs = Needs::default();
+    let policy = Templates { metadata: &metadata, whole: node, scopes: &scopes, settings: &settings };
     for (index, generation) in list.iter().enumerate() {
         let path = generate_path.index(index);
         let fields = reader.object(&path, generation, &["template", "expression"])?;
@@ -88,81 +94,105 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
             .diagnostics
             .extend(documents.diagnostics.drain(..).map(|found| moved(found, value, inner, text)));
         let placeholders = Cel { variables: &variables, interpolate: interpolate == "cel" };
-        for mut document in documents.list {
-            relocate(&mut document, value.location, inner, text);
-            imported.extend(one(reader, &document, &metadata, node, &scopes, &placeholders)?);
+        for document in &mut documents.list {
+            relocate(document, value.location, inner, text);
+            needs.of_strings(reader, document, &placeholders)?;
+        }
+        for document in &documents.list {
+            imported.extend(policy.read(reader, document, &mut needs, &placeholders)?);
         }
     }
     Some(imported)
 }
 
-/// Reads one object of a template; `None` within where it is of another kind.
-fn one(
-    reader: &mut Reader,
-    node: &Node,
-    policy: &Metadata<'_>,
-    whole: &Node,
-    scopes: &[Scope],
-    placeholders: &Cel<'_>,
-) -> Option<Option<Imported>> {
-    let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or("");
-    if (text("apiVersion"), text("kind")) != ("networking.k8s.io/v1", "NetworkPolicy") {
+/// What the templates of a policy have in common.
+struct Templates<'p, 'n> {
+    metadata: &'p Metadata<'n>,
+    whole: &'n Node,
+    scopes: &'p [Scope],
+    settings: &'p Given,
+}
+
+impl Templates<'_, '_> {
+    /// Reads one object of a template; `None` within where it is of another kind.
+    fn read(
+        &self,
+        reader: &mut Reader,
+        node: &Node,
+        needs: &mut Needs,
+        placeholders: &Cel<'_>,
+    ) -> Option<Option<Imported>> {
+        let policy = self.metadata;
+        let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or("");
         let place = node.get("kind").map_or(node.location, |kind| kind.location);
-        reader.diagnostics.push(Diagnostic::new(
-            &OTHER_OBJECT,
-            "this template makes no NetworkPolicy, and has no part in the program",
-            place,
-            format!("makes `{}`", text("kind")),
-        ));
-        return Some(None);
-    }
-    let fields = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
-    let metadata_path = Path::Root.field("metadata");
-    let metadata = match fields.get("metadata") {
-        Some(node) => node,
-        None => {
+        let kinds = [(text("apiVersion"), text("kind"), place)];
+        if !generates_network_policies(reader, "this template", &kinds) {
+            return Some(None);
+        }
+        let fields = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
+        let metadata_path = Path::Root.field("metadata");
+        let Some(metadata) = fields.get("metadata") else {
             reader.require(&metadata_path.field("name"), fields.location);
             return None;
+        };
+        let namespace = metadata.get("namespace");
+        if !namespace.and_then(Node::as_str).is_some_and(|text| is_name(text, placeholders)) {
+            let place = namespace.map_or(metadata.location, |node| node.location);
+            let why = "it must be the namespace that is looked at, `(( object.metadata.name ))`";
+            not_carried(reader, "this namespace of a generated object", place, why);
+            return None;
         }
-    };
-    let field = |key: &str| metadata.get(key).and_then(Node::as_str);
-    if field("namespace").map(|text| placeholders.read(text)) != Some(Read::Name) {
-        let place = metadata.get("namespace").map_or(metadata.location, |node| node.location);
-        let why = "it must be the namespace that is looked at, `(( object.metadata.name ))`";
-        not_carried(reader, "this namespace of a generated object", place, why);
-        return None;
+        let mut docs: Vec<String> = Vec::new();
+        if let Some(annotations) = metadata.get("annotations") {
+            docs = described(reader, &metadata_path, annotations);
+            docs.iter_mut().for_each(|line| *line = line.replace("\\((", "(("));
+        }
+        if docs.is_empty() {
+            docs.clone_from(&policy.docs);
+        }
+        let name_path = metadata_path.field("name");
+        let Some(name_node) = metadata.get("name") else {
+            reader.require(&name_path, metadata.location);
+            return None;
+        };
+        let fixed_name = needs.of_name(reader, &name_path, name_node, placeholders)?;
+        let name = match &fixed_name {
+            Some(name) => object_name(reader, &metadata_path, name.clone(), name_node.location)?,
+            // What depends on the namespace is another name in each; what stands before it is common.
+            None => {
+                let text = name_node.as_str().unwrap_or("");
+                let common = text.split("((").next().unwrap_or("").trim_end_matches(['-', '.']);
+                if is_subdomain(common) { common } else { policy.name }.to_owned()
+            }
+        };
+        let null = Node { value: Value::Null, location: node.location };
+        let place = Place {
+            scope: Scope::own(),
+            name: format!("{}/{name}", policy.name).into(),
+            location: policy.location,
+            docs,
+        };
+        let spec = fields.get("spec").unwrap_or(&null);
+        let path = Path::Root.field("spec");
+        let whole = self.whole.location;
+        let mut read = generated(reader, &path, spec, whole, place, self.scopes, needs, placeholders)?;
+        read.settings = self.settings.settings();
+        Some(Some(Imported {
+            policy: read,
+            short_name: name.into(),
+            origin: policy.origin.clone(),
+            rule_names: Vec::new(),
+            kind: "GeneratingPolicy",
+            generated: Some(Generated {
+                by: (policy.name.to_owned(), policy.location),
+                name: fixed_name,
+                existing: self.settings.generate_existing.0,
+                leaves_defaults: self.settings.leaves_defaults(),
+            }),
+            dropped: dropped(metadata),
+            assumes_namespace: false,
+        }))
     }
-    let docs = metadata
-        .get("annotations")
-        .map(|annotations| described(reader, &metadata_path, annotations))
-        .map(|docs| docs.iter().map(|line| line.replace("\\((", "((")).collect())
-        .filter(|docs: &Vec<String>| !docs.is_empty())
-        .unwrap_or_else(|| policy.docs.clone());
-    let name = match field("name").map(|name| (name, placeholders.read(name))) {
-        Some((_, Read::Text(name))) => {
-            let place = metadata.get("name").map_or(metadata.location, |node| node.location);
-            object_name(reader, &metadata_path, name, place)?
-        }
-        // What depends on the namespace is another name in each; what stands before it is common.
-        Some((text, _)) => {
-            let common = text.split("((").next().unwrap_or("").trim_end_matches(['-', '.']);
-            if is_subdomain(common) { common } else { policy.name }.to_owned()
-        }
-        None => policy.name.to_owned(),
-    };
-    let null = Node { value: Value::Null, location: node.location };
-    let place = Place {
-        scope: Scope::own(),
-        name: format!("{}/{name}", policy.name).into(),
-        location: policy.location,
-        docs,
-    };
-    let spec = fields.get("spec").unwrap_or(&null);
-    let path = Path::Root.field("spec");
-    let origin = policy.origin.clone();
-    let policy = generated(reader, &path, spec, whole.location, place, scopes, placeholders)?;
-    let (short_name, rule_names) = (name.into(), Vec::new());
-    Some(Some(Imported { policy, short_name, origin, rule_names, kind: "GeneratingPolicy" }))
 }
 
 /// Checks that the policy looks at namespaces, and at nothing else that would matter.
@@ -257,22 +287,22 @@ struct Cel<'v> {
 }
 
 impl Placeholders for Cel<'_> {
-    fn read(&self, text: &str) -> Read {
+    fn parts(&self, text: &str) -> Result<Vec<Part>, String> {
         if !self.interpolate {
-            return Read::Text(text.to_owned());
+            return Ok(vec![Part::Text(text.to_owned())]);
         }
-        match scan(text).as_deref() {
-            Ok([Segment::Literal(text)]) => Read::Text(text.clone()),
-            Ok([Segment::Expression(expression)]) => match parse(expression) {
-                Ok(parsed) => match read(&parsed, self.variables) {
-                    // An expression that is a string is one that says so.
-                    Read::Text(_) => Read::Other,
-                    other => other,
-                },
-                Err(_) => Read::Other,
-            },
-            _ => Read::Other,
-        }
+        let segments = scan(text)?;
+        let parts = segments.into_iter().map(|segment| match segment {
+            Segment::Literal(text) => Ok(Part::Text(text)),
+            Segment::Expression(expression) => {
+                let parsed = parse(&expression).map_err(|why| {
+                    format!("not a CEL expression: {}", why.lines().next().unwrap_or_default())
+                })?;
+                part(&parsed, self.variables).map_err(|why| format!("`{expression}`: {why}"))
+            }
+        });
+        let parts: Vec<Part> = parts.collect::<Result<_, String>>()?;
+        Ok(if parts.is_empty() { vec![Part::Text(String::new())] } else { parts })
     }
 }
 

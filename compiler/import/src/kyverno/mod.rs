@@ -7,21 +7,33 @@
 pub(crate) mod cluster_policy;
 mod condition;
 mod expression;
+mod filter;
 pub(crate) mod generating_policy;
+mod jmespath;
 mod object;
+mod settings;
 
 use npc_diagnostics::{Diagnostic, Location};
 use npc_manifest::{Node, Path, Reader};
 use npc_program::values::name::is_subdomain;
 
-use crate::NOT_CARRIED;
+use crate::{NOT_CARRIED, UNKNOWN_KIND};
 
 npc_diagnostics::codes! {
-    /// # A rule that makes no NetworkPolicy
+    /// # A rule that generates no network policy
     ///
-    /// The rule generates objects of another kind, which decide nothing of connections. It has no
-    /// part in the program.
+    /// The rule generates objects of another kind, validates or mutates, which decides nothing about
+    /// connections. It has no part in the program.
     OTHER_OBJECT = "NP0908" "other-object" Note;
+
+    /// # A name that not every namespace can give
+    ///
+    /// The name of the generated object is read from a label of the namespace. Where the label's value
+    /// has capital letters or `_`, no object can have the name: Kyverno generates nothing in that
+    /// namespace, and npc answers as if it did.
+    ///
+    /// Use a fixed name, or the name of the namespace.
+    NAME_FROM_LABEL = "NP0911" "name-from-label" Warning;
 }
 
 /// Says that a ValidatingPolicy makes nothing.
@@ -29,6 +41,41 @@ pub(crate) fn validating(node: &Node) -> Diagnostic {
     let place = node.get("kind").map_or(node.location, |kind| kind.location);
     let what = "a ValidatingPolicy makes no NetworkPolicy, and has no part in the program";
     Diagnostic::new(&OTHER_OBJECT, what, place, "judges objects, not connections")
+}
+
+/// The kinds of objects that something generates: the kind, its version, and where it stands.
+pub(crate) type Kind<'n> = (&'n str, &'n str, Location);
+
+/// Whether something generates NetworkPolicies, which is then read. Of other objects it says that they have no
+/// part in the program, or, of network policies that npc cannot read, that no answer would be right
+/// without them: that is an error.
+pub(crate) fn generates_network_policies(reader: &mut Reader, what: &str, kinds: &[Kind<'_>]) -> bool {
+    let mut any = false;
+    for (version, kind, place) in kinds {
+        if (*version, *kind) == ("networking.k8s.io/v1", "NetworkPolicy") {
+            any = true;
+        } else if crate::is_network_policy(version, kind) {
+            reader.diagnostics.push(
+                Diagnostic::new(
+                    &UNKNOWN_KIND,
+                    format!(
+                        "{what} generates `{kind}` of `{version}`, a network policy that npc cannot read"
+                    ),
+                    *place,
+                    "every answer would be wrong without it",
+                )
+                .help("take it out of the input to get answers that leave it out"),
+            );
+        } else {
+            reader.diagnostics.push(Diagnostic::new(
+                &OTHER_OBJECT,
+                format!("{what} generates no NetworkPolicy, and has no part in the program"),
+                *place,
+                format!("generates `{kind}`"),
+            ));
+        }
+    }
+    any
 }
 
 /// The name of a generated object, where it is one that an object can have.

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::Location;
+use npc_diagnostics::{Diagnostic, Location};
 use npc_manifest::{Entry, Node, Path, Reader, Value};
 use npc_program::values::label::NAMESPACE_NAME;
+use npc_program::values::name::is_subdomain;
 use npc_program::{Operator, Policy, Requirement, Scope, ScopeBase, Selector};
 
-use super::not_carried;
+use super::{NAME_FROM_LABEL, not_carried};
 use crate::kubernetes::network_policy::{Place, Selectors, scope_of, spec_with};
 use crate::kubernetes::selector::{Checked, selector};
 
-/// What a string with placeholders stands for.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Read {
-    /// The string as it is, without escapes.
+/// A part of a string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Text as it is, without escapes.
     Text(String),
     /// The name of the namespace.
     Name,
@@ -22,18 +23,149 @@ pub(crate) enum Read {
     Label {
         /// Its key.
         key: Arc<str>,
-        /// Whether there is a value where the namespace lacks the label; without one, nothing is
+        /// What stands in its place where the namespace lacks the label; without that, nothing is
         /// generated for such a namespace.
-        has_default: bool,
+        default: Option<String>,
     },
-    /// Something else.
-    Other,
+    /// Letters and digits that are computed from the namespace, a hash, with the labels that are needed for it.
+    Hash(Vec<Arc<str>>),
 }
 
 /// How a kind of policy writes placeholders.
 pub(crate) trait Placeholders {
-    /// What the string stands for.
-    fn read(&self, text: &str) -> Read;
+    /// The parts of a string, at least one.
+    ///
+    /// # Errors
+    ///
+    /// Why npc cannot tell what the string becomes, in words.
+    fn parts(&self, text: &str) -> Result<Vec<Part>, String>;
+}
+
+/// Whether a string is the name of the namespace that is looked at.
+pub(crate) fn is_name(text: &str, placeholders: &impl Placeholders) -> bool {
+    placeholders.parts(text).is_ok_and(|parts| parts == [Part::Name])
+}
+
+/// What Kyverno needs of a namespace to generate something: where that is missing, it generates nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs {
+    /// Labels that must be there.
+    pub(crate) labels: Vec<Arc<str>>,
+    /// Labels that must not be empty.
+    not_empty: Vec<Arc<str>>,
+}
+
+impl Needs {
+    fn label(&mut self, key: &Arc<str>) {
+        if !self.labels.contains(key) {
+            self.labels.push(Arc::clone(key));
+        }
+    }
+
+    /// Adds what the strings of an object need.
+    pub(crate) fn of_strings(
+        &mut self,
+        reader: &mut Reader,
+        node: &Node,
+        placeholders: &impl Placeholders,
+    ) -> Option<()> {
+        match &node.value {
+            Value::String(text) => match placeholders.parts(text) {
+                Ok(parts) => {
+                    for part in parts {
+                        match part {
+                            Part::Label { key, default: None } => self.label(&key),
+                            Part::Hash(keys) => keys.iter().for_each(|key| self.label(key)),
+                            Part::Text(_) | Part::Name | Part::Label { .. } => {}
+                        }
+                    }
+                    Some(())
+                }
+                Err(why) => {
+                    not_carried(reader, "what this value becomes", node.location, why);
+                    None
+                }
+            },
+            Value::List(list) => list.iter().try_for_each(|one| self.of_strings(reader, one, placeholders)),
+            Value::Map(entries) => {
+                entries.iter().try_for_each(|entry| self.of_strings(reader, &entry.node, placeholders))
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// Reads the name of the generated objects, and adds what it needs. Gives the name where it is the same in
+    /// every namespace.
+    pub(crate) fn of_name(
+        &mut self,
+        reader: &mut Reader,
+        path: &Path<'_>,
+        node: &Node,
+        placeholders: &impl Placeholders,
+    ) -> Option<Option<String>> {
+        let text = reader.string(path, node)?;
+        self.of_strings(reader, node, placeholders)?;
+        // What the strings of the node are was asked above.
+        let parts = placeholders.parts(text).unwrap_or_default();
+        if let [Part::Text(text)] = parts.as_slice() {
+            return Some(Some(text.clone()));
+        }
+        // The name with this in the place of a label's value.
+        let with = |asked: &Arc<str>, value: &str| -> String {
+            let part = |part: &Part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Label { key, .. } if key == asked => value.to_owned(),
+                Part::Name | Part::Label { .. } | Part::Hash(_) => "x".to_owned(),
+            };
+            parts.iter().map(part).collect()
+        };
+        let mut from_label = None;
+        for part in &parts {
+            let Part::Label { key, default } = part else { continue };
+            from_label = Some(key);
+            if !is_subdomain(&with(key, "")) && !self.not_empty.contains(key) {
+                self.not_empty.push(Arc::clone(key));
+            }
+            if default.as_ref().is_some_and(|default| !is_subdomain(&with(key, default))) {
+                self.label(key);
+            }
+        }
+        if let Some(key) = from_label {
+            reader.diagnostics.push(
+                Diagnostic::new(
+                    &NAME_FROM_LABEL,
+                    format!("the object's name is read from the label `{key}` of the namespace"),
+                    node.location,
+                    "not every value of a label can be a name",
+                )
+                .note("Kyverno generates nothing where the value has capital letters or `_`; npc answers as if it did"),
+            );
+        }
+        Some(None)
+    }
+
+    /// Leaves out of a scope the namespaces in which nothing is generated.
+    fn narrow(&self, scope: &mut Scope) {
+        let lacking = |key: &Arc<str>| Requirement {
+            key: Arc::clone(key),
+            operator: Operator::DoesNotExist,
+            values: Vec::new(),
+        };
+        for key in &self.labels {
+            let implied = matches!(&scope.base, ScopeBase::Labels(selector) if selector.implies(key));
+            if !implied && !scope.except_labels.iter().any(|except| lacks(except, key)) {
+                scope.except_labels.push(Selector { requirements: vec![lacking(key)] });
+            }
+        }
+        for key in &self.not_empty {
+            let empty =
+                Requirement { key: Arc::clone(key), operator: Operator::In, values: vec![Arc::from("")] };
+            let except = Selector { requirements: vec![empty] };
+            if !scope.except_labels.contains(&except) {
+                scope.except_labels.push(except);
+            }
+        }
+    }
 }
 
 /// Reads the specification of a NetworkPolicy that is generated in the namespaces of `scopes`.
@@ -44,9 +176,10 @@ pub(crate) fn generated(
     whole: Location,
     place: Place,
     scopes: &[Scope],
+    needs: &mut Needs,
     placeholders: &impl Placeholders,
 ) -> Option<Policy> {
-    let mut selectors = Generated { placeholders, needs: Vec::new(), defaults: Vec::new() };
+    let mut selectors = Generated { placeholders, needs, defaults: Vec::new() };
     if !only_where_they_are_understood(reader, spec, placeholders) {
         return None;
     }
@@ -72,18 +205,7 @@ pub(crate) fn generated(
         .iter()
         .map(|scope| {
             let mut scope = scope.clone();
-            // Nothing is generated where a label is missing that is read without a default.
-            for key in &needs {
-                let missing = Requirement {
-                    key: Arc::clone(key),
-                    operator: Operator::DoesNotExist,
-                    values: Vec::new(),
-                };
-                let implied = matches!(&scope.base, ScopeBase::Labels(selector) if selector.implies(key));
-                if !implied && !scope.except_labels.iter().any(|except| lacks(except, key)) {
-                    scope.except_labels.push(Selector { requirements: vec![missing] });
-                }
-            }
+            needs.narrow(&mut scope);
             Arc::new(npc_program::PodTerm { scope, ..npc_program::PodTerm::clone(term) })
         })
         .collect();
@@ -98,9 +220,8 @@ fn lacks(selector: &Selector, key: &str) -> bool {
 /// The selectors of a NetworkPolicy that is generated.
 struct Generated<'p, P> {
     placeholders: &'p P,
-    /// Labels that are read without a default.
-    needs: Vec<Arc<str>>,
-    /// Labels that are read with one, and where.
+    needs: &'p mut Needs,
+    /// Labels that are read with a default, and where.
     defaults: Vec<(Arc<str>, Location)>,
 }
 
@@ -115,29 +236,30 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
         {
             let mut left = Vec::with_capacity(labels.len());
             for entry in std::mem::take(labels) {
-                let read = entry.node.as_str().map(|text| self.placeholders.read(text));
-                match read {
-                    Some(Read::Name) if entry.key == NAMESPACE_NAME => same = true,
-                    Some(Read::Label { key, has_default }) if *key == *entry.key => {
-                        if has_default {
-                            self.defaults.push((Arc::clone(&key), entry.node.location));
-                        } else if !self.needs.contains(&key) {
-                            self.needs.push(Arc::clone(&key));
-                        }
-                        shared.push(key);
-                    }
-                    Some(Read::Text(text)) => left.push(Entry {
-                        node: Node { value: Value::String(text), location: entry.node.location },
+                let Some(text) = entry.node.as_str() else {
+                    left.push(entry);
+                    continue;
+                };
+                let parts = self.placeholders.parts(text);
+                match parts.as_deref() {
+                    Ok([Part::Text(text)]) => left.push(Entry {
+                        node: Node { value: Value::String(text.clone()), location: entry.node.location },
                         ..entry
                     }),
-                    None => left.push(entry),
-                    Some(Read::Name | Read::Label { .. } | Read::Other) => {
-                        not_carried(
-                            reader,
-                            "this value of a label",
-                            entry.node.location,
-                            "a value that is read from the namespace can be its name, or its own label of this key",
-                        );
+                    Ok([Part::Name]) if entry.key == NAMESPACE_NAME => same = true,
+                    Ok([Part::Label { key, default: None }]) if **key == *entry.key => {
+                        self.needs.label(key);
+                        shared.push(Arc::clone(key));
+                    }
+                    Ok([Part::Label { key, default: Some(default) }])
+                        if **key == *entry.key && default.is_empty() =>
+                    {
+                        self.defaults.push((Arc::clone(key), entry.node.location));
+                        shared.push(Arc::clone(key));
+                    }
+                    _ => {
+                        let why = why_not(&entry.key, parts);
+                        not_carried(reader, "this value of a label", entry.node.location, why);
                         return None;
                     }
                 }
@@ -172,6 +294,23 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
     }
 }
 
+/// Why a value of a label of a peer's namespaces is nothing that a program can say.
+fn why_not(key: &str, parts: Result<Vec<Part>, String>) -> String {
+    match parts.as_deref() {
+        Ok([Part::Name]) => format!(
+            "it is the name of the namespace, which the language compares with `{NAMESPACE_NAME}` and not with `{key}`"
+        ),
+        Ok([Part::Label { key: read, default: Some(default) }]) if **read == *key => format!(
+            "a namespace without the label is taken for one with `{default}`, for which the language has no words"
+        ),
+        Ok([Part::Label { key: read, .. }]) if **read != *key => {
+            format!("it is the value of another label, `{read}`: the language compares `{key}` with `{key}`")
+        }
+        Ok(_) => "it is put together from several parts".to_owned(),
+        Err(why) => why.to_owned(),
+    }
+}
+
 /// Placeholders are understood in the labels of namespaces of peers. Tells one that stands elsewhere.
 fn only_where_they_are_understood(
     reader: &mut Reader,
@@ -180,21 +319,29 @@ fn only_where_they_are_understood(
 ) -> bool {
     match &node.value {
         Value::String(text) => {
-            let plain = matches!(placeholders.read(text), Read::Text(_));
+            let parts = placeholders.parts(text);
+            let plain = matches!(parts.as_deref(), Ok([Part::Text(_)]));
             if !plain {
-                not_carried(
-                    reader,
-                    "a value that is read from the namespace here",
-                    node.location,
-                    "it can stand in the labels of a `namespaceSelector` only",
-                );
+                let why = parts.err().unwrap_or_else(|| {
+                    "it can stand in `matchLabels` of a `namespaceSelector` only".to_owned()
+                });
+                not_carried(reader, "a value that is read from the namespace here", node.location, why);
             }
             plain
         }
         Value::List(list) => list.iter().all(|one| only_where_they_are_understood(reader, one, placeholders)),
         Value::Map(entries) => entries.iter().all(|entry| {
-            entry.key == "namespaceSelector"
-                || only_where_they_are_understood(reader, &entry.node, placeholders)
+            if entry.key != "namespaceSelector" {
+                return only_where_they_are_understood(reader, &entry.node, placeholders);
+            }
+            // In `matchLabels` they are, too.
+            match &entry.node.value {
+                Value::Map(fields) => fields.iter().all(|field| {
+                    field.key == "matchLabels"
+                        || only_where_they_are_understood(reader, &field.node, placeholders)
+                }),
+                _ => true,
+            }
         }),
         _ => true,
     }

@@ -70,6 +70,7 @@ fn content(imported: &Imported, subject: &PodTerm) -> String {
         policy.isolate.ingress.is_some(),
         policy.isolate.egress.is_some(),
     );
+    super::settings_text(&mut key, &policy.settings);
     for rule in &policy.rules {
         key.push_str(&format!("{:?} {:?} ", rule.action, rule.direction));
         for peer in &rule.peers {

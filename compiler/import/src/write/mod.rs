@@ -11,7 +11,8 @@ use npc_diagnostics::{Diagnostic, FileId};
 use npc_program::values::address::{Block, IpNet, is_reserved};
 use npc_program::values::port::{Which, check_name};
 use npc_program::{
-    Action, Direction, LAST_PRIORITY, Peer, PodTerm, Rule, ScopeBase, Selector, Tier, scopes_overlap,
+    Action, Direction, FailurePolicy, LAST_PRIORITY, Peer, PodTerm, Rule, ScopeBase, Selector, Settings,
+    Tier, scopes_overlap,
 };
 
 use self::sets::Sets;
@@ -36,6 +37,22 @@ pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -
     }
     let sets = Sets::find(&kept);
     sets.write(&mut out);
+    // Settings that all policies have are said once.
+    let settings = |imported: &Imported| {
+        let mut text = String::new();
+        settings_text(&mut text, &imported.policy.settings);
+        text
+    };
+    if let [first, _, ..] = kept.as_slice() {
+        let common = settings(first);
+        if !common.is_empty() && kept.iter().all(|other| settings(other) == common) {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            out.push_str(&common);
+            kept.iter_mut().for_each(|imported| imported.policy.settings = Settings::default());
+        }
+    }
     for imported in &kept {
         if !out.is_empty() {
             out.push('\n');
@@ -194,7 +211,27 @@ fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
         (false, true) => out.push_str("  isolate egress\n"),
         (false, false) => {}
     }
+    settings_text(out, &policy.settings);
     out.push_str("}\n");
+}
+
+/// The settings that are given, where some are.
+fn settings_text(out: &mut String, settings: &Settings) {
+    let failure = |policy: FailurePolicy| match policy {
+        FailurePolicy::Ignore => "ignore",
+        FailurePolicy::Fail => "fail",
+    };
+    let given = [
+        settings.synchronize.map(|(value, _)| format!("synchronize = {value}")),
+        settings.generate_existing.map(|(value, _)| format!("generate-existing = {value}")),
+        settings.webhook_timeout.map(|(seconds, _)| format!("webhook-timeout = {seconds}s")),
+        settings.failure_policy.map(|(value, _)| format!("failure-policy = {}", failure(value))),
+        settings.orphan_on_delete.map(|(value, _)| format!("orphan-on-delete = {value}")),
+    ];
+    let given: Vec<String> = given.into_iter().flatten().collect();
+    if !given.is_empty() {
+        out.push_str(&format!("  kyverno {{\n    {}\n  }}\n", given.join("\n    ")));
+    }
 }
 
 /// A rule, in one line.

@@ -1,5 +1,6 @@
 //! What a program means in a given cluster.
 
+pub(crate) mod dns_in_cluster;
 pub(crate) mod np0801_selects_nothing;
 pub(crate) mod np0802_uncovered_namespace;
 pub(crate) mod np0809_outside_pod_cidrs;

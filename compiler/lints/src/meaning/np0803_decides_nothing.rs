@@ -42,16 +42,20 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         let rules: Vec<(usize, Deciders<'_>)> =
             (0..policy.rules.len()).filter_map(|place| Some((place, beside.covered(place)?))).collect();
         let idle_policy = || {
-            // What only isolates is a floor under the others, which may change: it is idle where another
-            // says just that.
-            if policy.rules.is_empty() {
-                return beside.isolated_by_word().map(|other| vec![other]);
-            }
             if rules.len() < policy.rules.len() {
                 return None;
             }
+            // What only isolates is a floor under the others, which may change: it stays, whatever they say.
+            let is_floor = |direction: &Direction| {
+                policy.isolate.of(*direction).is_some()
+                    && !policy.rules.iter().any(|rule| rule.direction == *direction)
+            };
+            let directions = [Direction::Ingress, Direction::Egress];
+            if policy.tier == Tier::Namespaced && directions.iter().any(is_floor) {
+                return None;
+            }
             let mut isolating = Vec::new();
-            for direction in [Direction::Ingress, Direction::Egress] {
+            for direction in directions {
                 if policy.tier == Tier::Namespaced && policy.speaks_of(direction) {
                     isolating.extend(beside.isolated(direction)?);
                 }
@@ -151,21 +155,6 @@ impl<'p> Beside<'_, 'p> {
     /// The policies that select a pod of this one.
     fn selecting(&self) -> &[usize] {
         &self.overview.first(self.index).policies
-    }
-
-    /// Another policy that selects all pods of this one, and says that it isolates them in each direction
-    /// that this one does.
-    fn isolated_by_word(&self) -> Option<&'p Policy> {
-        let said: Vec<Direction> = [Direction::Ingress, Direction::Egress]
-            .into_iter()
-            .filter(|direction| self.policy.isolate.of(*direction).is_some())
-            .collect();
-        let says = |other: &&Policy| said.iter().all(|direction| other.isolate.of(*direction).is_some());
-        let found = self
-            .others()
-            .filter(|(_, other)| says(other))
-            .find(|(index, other)| said.iter().all(|way| self.stands_in(*index, other, *way)));
-        found.filter(|_| !said.is_empty()).map(|(_, other)| other)
     }
 
     /// The other policies that select a pod of this one.
@@ -273,14 +262,8 @@ impl Idle<'_> {
                 },
             ),
         };
-        match self.rules.first() {
-            Some((_, by)) => diagnostic = name(diagnostic, by),
-            None => {
-                if let Some(other) = self.isolating.first() {
-                    diagnostic =
-                        diagnostic.label(other.location, format!("`{}` isolates the same pods", other.name));
-                }
-            }
+        if let Some((_, by)) = self.rules.first() {
+            diagnostic = name(diagnostic, by);
         }
         diagnostic = diagnostic.help(if shadowed {
             "what comes first decides: put it before, or remove it"

@@ -17,7 +17,10 @@ npc_diagnostics::codes! {
     ///
     /// `except` denies nothing: the addresses are left out of what this rule allows, and stay open where
     /// another policy allows them. And a rule that allows everything but those addresses opens all else
-    /// that a stricter policy for the same pods closes, since policies are a union.
+    /// that another policy closes for some of the same pods, since policies are a union.
+    ///
+    /// Nothing is reported where a policy opens the internet, without `10.0.0.0/8`, to a few of the pods
+    /// that another one isolates: that is an exception on purpose.
     ///
     /// ```np fails
     /// policy no-metadata for all pods in all namespaces {
@@ -88,8 +91,13 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             // One pair of policies at odds is enough of one rule.
             return Some(told_undone(denial, policy, rule, &witness));
         }
-        let opened = of_near(&isolating, near.as_deref(), |(index, _)| *index)
+        let mut closed: Vec<&(usize, &Policy)> = of_near(&isolating, near.as_deref(), |(index, _)| *index)
             .filter(|(index, _)| denial.open && *index != denial.index)
+            .collect();
+        // The strictest tells most.
+        closed.sort_by_key(|(_, policy)| policy.rules.len());
+        let opened = closed
+            .into_iter()
             .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
         opened.map(|(policy, witness)| told_opened(denial, policy, &witness))
     };
@@ -238,10 +246,7 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
     if !policy.speaks_of(direction) || !policies_overlap(denial.policy, policy) {
         return None;
     }
-    // What is opened for some of the pods that another policy isolates is an exception, and meant; what
-    // is opened for all of them, and for others, is not likely to be.
-    let (broad, narrow) = (Fact::Selects(denial.policy, direction), Fact::Selects(policy, direction));
-    if overview.possible(&[narrow], &[broad]) || !overview.possible(&[broad], &[narrow]) {
+    if is_internet_access(overview, denial, policy) {
         return None;
     }
     // A policy that says the same is not stricter.
@@ -263,6 +268,17 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
     ];
     let witness = overview.find(&facts, &others)?;
     side_allows(overview, &witness, direction).then_some(witness)
+}
+
+/// Whether a rule opens the internet to some of the pods that another policy isolates, on purpose: it is for fewer
+/// pods, and leaves out private addresses and not only a few that it means to deny.
+fn is_internet_access(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy) -> bool {
+    let private: Option<IpNet> = "10.0.0.0/8".parse().ok();
+    let leaves_out_private =
+        denial.except.iter().any(|block| private.is_some_and(|private| inside(&Block::from(private), block)));
+    let direction = denial.rule.direction;
+    let (own, others) = (Fact::Selects(denial.policy, direction), Fact::Selects(policy, direction));
+    leaves_out_private && !overview.possible(&[own], &[others]) && overview.possible(&[others], &[own])
 }
 
 fn admin<'p>(overview: &Overview<'p>, direction: Direction) -> Vec<&'p Policy> {

@@ -3,11 +3,14 @@
 use npc_diagnostics::{Applicability, Diagnostic};
 use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::port::{Protocol, Which};
-use npc_program::{Action, Direction, Peer, PodTerm, Policy, Rule, ScopeBase, Tier, overlap};
+use npc_program::{
+    Action, Direction, Operator, Peer, PodTerm, Policy, Requirement, Rule, ScopeBase, Tier, overlap,
+};
 use npc_proof::Fact;
 
 use super::Overview;
 use super::example::Example;
+use crate::portability::Origin;
 
 npc_diagnostics::codes! {
     /// # Egress isolated, and DNS not allowed
@@ -29,8 +32,12 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// A policy for all namespaces that allows it everywhere does, too. Pods that use no names, or a
-    /// resolver on another port, want `// npc: allow(NP0805)` above the policy.
+    /// A policy for all namespaces that allows it everywhere does, too. Nothing is reported of a policy that
+    /// allows fixed addresses only, since no name is resolved for them. Pods that use no names otherwise, or
+    /// a resolver on another port, want `// npc: allow(NP0805)` above the policy.
+    ///
+    /// Given a cluster with its DNS pods, `npc check` asks whether each pod's policies let it reach one of
+    /// them, on the port that they listen on: OpenShift's DNS listens on 5353.
     NO_DNS = "NP0805" "no-dns" Warning;
 }
 
@@ -40,11 +47,11 @@ const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 /// The port of DNS, and the one that some resolvers listen on behind it.
 const PORTS: [u16; 2] = [53, 5353];
 
-pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
+pub(crate) fn run(overview: &Overview<'_>, origin: Origin) -> Vec<Diagnostic> {
     overview.each(|index, policy, found| {
-        let sends = |rule: &&Rule| rule.direction == Direction::Egress && rule.action == Action::Allow;
-        let Some(last) = policy.rules.iter().rfind(sends) else { return };
+        let Some(last) = policy.rules.iter().rfind(|rule| sends(rule)) else { return };
         if policy.tier != Tier::Namespaced
+            || needs_no_names(policy)
             || allows_dns(policy)
             || policy.subjects.iter().any(|term| is_dns(term))
         {
@@ -79,25 +86,79 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
                 others.iter().map(|other| Fact::Selects(other, Direction::Egress)).collect();
             overview.find(&[Fact::Selects(&own, Direction::Egress)], &facts).is_some()
         });
-        if !lacking {
-            return;
+        if lacking {
+            found.push(report(policy, last, origin));
         }
-        let rule = format!(
-            "allow egress to pods {{ {} = {} }} in namespace {NAMESPACE} on udp/53, tcp/53",
-            LABEL.0, LABEL.1
-        );
-        let end = last.location.end();
-        found.push(
-            Diagnostic::new(
-                &NO_DNS,
-                format!("the pods of `{}` may send, and cannot ask DNS", policy.name),
-                last.location,
-                "isolates them, as every rule on egress does",
-            )
-            .help(format!("add `{rule}`"))
-            .fix(Applicability::Maybe, "allow DNS", end, format!("\n  {rule}")),
-        );
     })
+}
+
+fn sends(rule: &Rule) -> bool {
+    rule.direction == Direction::Egress && rule.action == Action::Allow
+}
+
+/// Whether a policy allows fixed addresses only: no name is resolved for them.
+pub(crate) fn needs_no_names(policy: &Policy) -> bool {
+    let is_fixed = |peer: &Peer| matches!(peer, Peer::Block(term) if term.block.net.prefix_len() > 0);
+    policy.rules.iter().filter(|rule| sends(rule)).all(|rule| rule.peers.iter().all(is_fixed))
+}
+
+/// The rule that was meant for DNS, perhaps, and allows only TCP.
+fn only_tcp(policy: &Policy) -> Option<&Rule> {
+    policy.rules.iter().filter(|rule| sends(rule)).find(|rule| {
+        let on = |protocol: Protocol| {
+            rule.ports.iter().any(|term| {
+                term.port.protocol == protocol
+                    && matches!(term.port.which, Which::Range(first, last) if first == last && PORTS.contains(&first))
+            })
+        };
+        on(Protocol::Tcp) && !on(Protocol::Udp)
+    })
+}
+
+fn report(policy: &Policy, last: &Rule, origin: Origin) -> Diagnostic {
+    let rule = format!(
+        "allow egress to pods {{ {} = {} }} in namespace {NAMESPACE} on udp/53, tcp/53",
+        LABEL.0, LABEL.1
+    );
+    let diagnostic = Diagnostic::new(
+        &NO_DNS,
+        format!("`{}` restricts egress and does not allow DNS", policy.name),
+        last.location,
+        "isolates the pods, as every rule on egress does",
+    );
+    if let Some(rule) = only_tcp(policy) {
+        let place = rule.ports.first().map_or(rule.location, |term| term.location);
+        let why = match origin {
+            Origin::Manifests => "allows DNS over TCP only: `protocol` defaults to TCP",
+            Origin::Program => "allows DNS over TCP only, and DNS asks over UDP first",
+        };
+        let help = match origin {
+            Origin::Manifests => "add `- {protocol: UDP, port: 53}`",
+            Origin::Program => "add `udp/53`",
+        };
+        return diagnostic.label(place, why).help(help);
+    }
+    let peers = policy.rules.iter().filter(|rule| sends(rule)).flat_map(|rule| &rule.peers);
+    let misplaced = peers.filter(|peer| is_misplaced(policy, peer)).find_map(|peer| match peer {
+        Peer::Pods(term) => Some(term.location),
+        Peer::Anywhere { .. } | Peer::Block(_) => None,
+    });
+    let diagnostic = match misplaced {
+        Some(place) => diagnostic.label(
+            place,
+            format!("selects no DNS pod: without a namespace these are the policy's own, and DNS is in `{NAMESPACE}`"),
+        ),
+        None => diagnostic,
+    };
+    match origin {
+        Origin::Program => diagnostic
+            .help(format!("add `{rule}`"))
+            .fix(Applicability::Maybe, "allow DNS", last.location.end(), format!("\n  {rule}")),
+        Origin::Manifests => diagnostic.help(format!(
+            "add to `egress`: `- {{to: [{{namespaceSelector: {{matchLabels: {{{NAMESPACE_NAME}: {NAMESPACE}}}}}, podSelector: {{matchLabels: {{{}: {}}}}}}}], ports: [{{protocol: UDP, port: 53}}, {{protocol: TCP, port: 53}}]}}`",
+            LABEL.0, LABEL.1
+        )),
+    }
 }
 
 /// Whether a policy allows DNS to the pods that it selects.
@@ -107,20 +168,34 @@ fn allows_dns(policy: &Policy) -> bool {
     })
 }
 
-/// Whether a rule is for DNS: by its port, whoever it names; or it is for all ports and may name a
-/// resolver.
+/// Whether a rule is for DNS: on its port, whoever it names but the cluster's DNS where it is not; or on all ports,
+/// to what may be a resolver.
 fn rule_allows_dns(policy: &Policy, rule: &Rule) -> bool {
-    let names_port = rule.ports.iter().any(|term| {
+    let on_port = rule.ports.iter().any(|term| {
         term.port.protocol == Protocol::Udp
             && match &term.port.which {
-                Which::All => false,
                 Which::Range(first, last) => PORTS.iter().any(|port| (*first..=*last).contains(port)),
                 Which::Named(_) => true,
+                Which::All => false,
             }
     });
     let all_ports = rule.ports.is_empty()
         || rule.ports.iter().any(|term| term.port.protocol == Protocol::Udp && term.port.which == Which::All);
-    names_port || (all_ports && rule.peers.iter().any(|peer| may_be_resolver(policy, peer)))
+    (on_port && rule.peers.iter().any(|peer| !is_misplaced(policy, peer)))
+        || (all_ports && rule.peers.iter().any(|peer| may_be_resolver(policy, peer)))
+}
+
+/// Whether a peer is the cluster's DNS by its label, in namespaces where that is not.
+fn is_misplaced(policy: &Policy, peer: &Peer) -> bool {
+    let Peer::Pods(term) = peer else { return false };
+    let is_label = |one: &Requirement| {
+        *one.key == *LABEL.0
+            && one.operator == Operator::In
+            && one.values.iter().any(|value| **value == *LABEL.1)
+    };
+    term.selector.requirements.iter().any(is_label)
+        && !may_be_resolver(policy, peer)
+        && !speaks_of_dns_scope(term)
 }
 
 fn may_be_resolver(policy: &Policy, peer: &Peer) -> bool {
@@ -153,14 +228,20 @@ fn may_hold(term: &PodTerm) -> bool {
 /// Whether a name or a label's value says DNS, as in `openshift-dns` and `node-local-dns`.
 fn speaks_of_dns(term: &PodTerm) -> bool {
     let says = |text: &str| text.contains("dns");
-    let names = match &term.scope.base {
+    speaks_of_dns_scope(term)
+        || term.selector.requirements.iter().flat_map(|one| &one.values).any(|value| says(value))
+}
+
+/// The same of its namespaces alone.
+fn speaks_of_dns_scope(term: &PodTerm) -> bool {
+    let says = |text: &str| text.contains("dns");
+    match &term.scope.base {
         ScopeBase::Names(names) => names.iter().any(|name| says(name)),
         ScopeBase::Labels(selector) => {
             selector.requirements.iter().flat_map(|one| &one.values).any(|v| says(v))
         }
         _ => false,
-    };
-    names || term.selector.requirements.iter().flat_map(|one| &one.values).any(|value| says(value))
+    }
 }
 
 /// Whether a term selects the pods of the cluster's DNS.

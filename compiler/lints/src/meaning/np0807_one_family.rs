@@ -1,9 +1,12 @@
 //! All addresses of one family, and none of the other.
 
+use npc_cluster::Cluster;
 use npc_diagnostics::{Applicability, Diagnostic};
 use npc_program::values::address::IpNet;
 use npc_program::{Action, Peer, Program, Rule};
 use rustc_hash::FxHashSet;
+
+use crate::portability::Origin;
 
 npc_diagnostics::codes! {
     /// # One family of addresses
@@ -23,14 +26,24 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// `anywhere` means both. Where `pod-cidrs` in `npc.toml` says that pods have addresses of one family
-    /// only, nothing is told.
+    /// `anywhere` means both. Where `pod-cidrs` in `npc.toml`, or the pods of the cluster given with
+    /// `--cluster`, have addresses of one family only, nothing is reported.
     ONE_FAMILY = "NP0807" "one-family" Warning;
 }
 
-pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
+pub(crate) fn run(
+    program: &Program,
+    pod_blocks: &[IpNet],
+    cluster: Option<&Cluster>,
+    origin: Origin,
+) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let single = |v4: bool| !pod_blocks.is_empty() && pod_blocks.iter().all(|net| net.addr().is_ipv4() == v4);
+    let addresses = || cluster.into_iter().flat_map(|cluster| &cluster.pods).flat_map(|pod| &pod.addresses);
+    let any = addresses().next().is_some();
+    let single = |v4: bool| {
+        (!pod_blocks.is_empty() && pod_blocks.iter().all(|net| net.addr().is_ipv4() == v4))
+            || (any && addresses().all(|address| address.is_ipv4() == v4))
+    };
     let mut seen = FxHashSet::default();
     let policies = program.deciding();
     for (policy, rule) in policies.flat_map(|(_, policy)| policy.rules.iter().map(move |rule| (policy, rule)))
@@ -73,7 +86,10 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
                     term.location,
                     format!("no {name}"),
                 )
-                .help(format!("name `{missing}` too, or `anywhere`"))
+                .help(match origin {
+                    Origin::Program => format!("name `{missing}` too, or `anywhere`"),
+                    Origin::Manifests => format!("add `- ipBlock: {{cidr: '{missing}'}}`"),
+                })
                 .fix(
                     Applicability::Maybe,
                     format!("add `{missing}`"),

@@ -1,0 +1,239 @@
+//! `match` and `exclude` of a ClusterPolicy's rule, for namespaces.
+//!
+//! Kyverno's own account is `pkg/engine/utils/match.go`: what is empty or null in a filter asks for nothing, a
+//! filter that asks for nothing matches nothing, and so excludes nothing.
+
+use std::sync::Arc;
+
+use npc_manifest::{Fields, Node, Path, Reader, Value};
+use npc_program::values::name::glob_matches;
+
+use super::condition::Condition;
+use super::not_carried;
+use crate::kubernetes::selector::{Checked, selector};
+
+/// Whether a filter says what a rule matches, or what it leaves out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Match,
+    Exclude,
+}
+
+/// What a version of the API has in `match` and `exclude`: v2beta1 has no filter outside `any` and `all`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    V1,
+    V2Beta1,
+}
+
+/// Reads `match` or `exclude`: the condition on a namespace that it is.
+pub(crate) fn filters(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    node: Option<&Node>,
+    rule: &Fields<'_>,
+    role: Role,
+    form: Form,
+) -> Option<Condition> {
+    let Some(node) = node else {
+        if role == Role::Exclude {
+            return Some(Condition::Constant(false));
+        }
+        reader.require(path, rule.location);
+        return None;
+    };
+    let known: &[&str] = match form {
+        Form::V1 => &["any", "all", "resources", "subjects", "roles", "clusterRoles"],
+        Form::V2Beta1 => &["any", "all"],
+    };
+    let fields = reader.object(path, node, known)?;
+    let mut list = |key: &str| -> Option<Vec<Condition>> {
+        let path = path.field(key);
+        let Some(node) = fields.get(key) else { return Some(Vec::new()) };
+        let list = reader.list(&path, node)?;
+        let conditions =
+            list.iter().enumerate().map(|(index, one)| filter(reader, &path.index(index), one, role));
+        conditions.collect()
+    };
+    let (any, all) = (list("any")?, list("all")?);
+    match (any.is_empty(), all.is_empty()) {
+        (false, true) => Some(Condition::Any(any)),
+        (true, false) => Some(Condition::All(all)),
+        (true, true) => filter(reader, path, node, role),
+        (false, false) => {
+            reader.refuse(path, fields.location, "`any` and `all` cannot stand together");
+            None
+        }
+    }
+}
+
+/// Reads one filter: the condition that a namespace is one that it takes.
+fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Option<Condition> {
+    // `any` and `all` are there where both are empty.
+    let fields =
+        reader.object(path, node, &["any", "all", "resources", "subjects", "roles", "clusterRoles"])?;
+    for who in ["subjects", "roles", "clusterRoles"] {
+        let Some(node) = fields.get(who) else { continue };
+        if !reader.list(&path.field(who), node)?.is_empty() {
+            let why = "who creates a namespace is not known of those that exist";
+            not_carried(reader, format!("`{}`", path.field(who)), node.location, why);
+            return None;
+        }
+    }
+    let path = path.field("resources");
+    let null = Node { value: Value::Null, location: node.location };
+    let resources = fields.get("resources").unwrap_or(&null);
+    let known = [
+        "kinds",
+        "name",
+        "names",
+        "namespaces",
+        "annotations",
+        "selector",
+        "namespaceSelector",
+        "operations",
+    ];
+    let fields = reader.object(&path, resources, &known)?;
+    if !refusable(reader, &path, &fields, role)? {
+        return None;
+    }
+    let kinds = strings(reader, &path, &fields, "kinds")?;
+    if role == Role::Match && (kinds.is_empty() || !kinds.iter().all(|kind| takes_namespaces(kind))) {
+        let what = "a rule that looks at other objects than namespaces";
+        not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
+        return None;
+    }
+    // Without kinds it leaves out objects of every kind; with others, no namespace.
+    let takes_others = !kinds.is_empty() && !kinds.iter().any(|kind| takes_namespaces(kind));
+    let mut all = Vec::new();
+    let mut asks = !kinds.is_empty();
+    for key in ["names", "namespaces"] {
+        // A namespace's own name is what `namespaces` is compared with, too.
+        let names = strings(reader, &path, &fields, key)?;
+        if !names.is_empty() {
+            all.push(Condition::Name(names));
+        }
+    }
+    if let Some(name) = fields.get("name") {
+        let name = reader.string(&path.field("name"), name)?;
+        if !name.is_empty() {
+            all.push(Condition::Name(vec![name.into()]));
+        }
+    }
+    if let Some(node) = fields.get("selector") {
+        // One that is given and empty asks for nothing, and matches everything.
+        asks = true;
+        let selector = selector(reader, &path.field("selector"), node, Checked::ByTheServer)?;
+        all.push(Condition::selector(&selector));
+    }
+    asks |= !all.is_empty();
+    Some(if asks && !takes_others { Condition::All(all) } else { Condition::Constant(false) })
+}
+
+/// Tells parts of a filter that a program cannot say. Whether there are none.
+fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Role) -> Option<bool> {
+    let reasons: [(&str, &str); 4] = match role {
+        Role::Match => [
+            ("namespaces", "Kyverno applies it to new namespaces and not to those that exist: use `names`"),
+            ("namespaceSelector", "it never matches a namespace: use `selector`"),
+            ("annotations", "the language selects namespaces by names and labels"),
+            ("operations", "no operation is known of the namespaces that exist, so that they are skipped"),
+        ],
+        Role::Exclude => [
+            ("namespaces", ""),
+            ("namespaceSelector", "it never matches a namespace, and so leaves none out: use `selector`"),
+            ("annotations", "the language selects namespaces by names and labels"),
+            (
+                "operations",
+                "no operation is known of the namespaces that exist, so that they are not left out",
+            ),
+        ],
+    };
+    for (key, why) in reasons {
+        let Some(node) = fields.get(key).filter(|_| !why.is_empty()) else { continue };
+        let is_empty = match &node.value {
+            Value::List(list) => list.is_empty(),
+            // A selector that is given and empty asks for something.
+            Value::Map(entries) => entries.is_empty() && key == "annotations",
+            _ => false,
+        };
+        if !is_empty {
+            not_carried(reader, format!("`{}`", path.field(key)), node.location, why);
+            return Some(false);
+        }
+    }
+    if let Some(wild) = fields.get("selector").and_then(wildcard) {
+        let why = match role {
+            Role::Match => "Kyverno applies it to new namespaces and not to those that exist",
+            Role::Exclude => "the language has no wildcards in labels",
+        };
+        not_carried(reader, "a wildcard in a selector", wild.location, why);
+        return Some(false);
+    }
+    Some(true)
+}
+
+/// Whether a kind of a filter takes namespaces, as Kyverno reads it: `Namespace`, `v1/Namespace`, `*`.
+fn takes_namespaces(kind: &str) -> bool {
+    let is_version = |text: &str| {
+        let rest = text.strip_prefix('v').unwrap_or_default();
+        text == "*" || rest.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let parts: Vec<&str> = kind.split('/').collect();
+    let (group, version, kind) = match parts.as_slice() {
+        [kind] => ("*", "*", *kind),
+        ["*", "*"] => ("*", "*", "*"),
+        // `*/status` is a subresource of everything.
+        ["*", rest] if rest.to_lowercase() == *rest => return false,
+        [version, kind] if is_version(version) => ("*", *version, *kind),
+        [group, version, kind] if !is_version(group) => (*group, *version, *kind),
+        _ => return false,
+    };
+    glob_matches(group, "") && glob_matches(version, "v1") && glob_matches(kind, "Namespace")
+}
+
+/// A value with a wildcard in a selector.
+fn wildcard(node: &Node) -> Option<&Node> {
+    match &node.value {
+        Value::String(text) => text.contains(['*', '?']).then_some(node),
+        Value::List(list) => list.iter().find_map(wildcard),
+        Value::Map(entries) => entries.iter().find_map(|entry| {
+            let in_key = entry.key.contains(['*', '?']).then_some(&entry.node);
+            in_key.or_else(|| wildcard(&entry.node))
+        }),
+        _ => None,
+    }
+}
+
+fn strings(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<Arc<str>>> {
+    let path = path.field(key);
+    let Some(node) = fields.get(key) else { return Some(Vec::new()) };
+    let list = reader.list(&path, node)?;
+    list.iter()
+        .enumerate()
+        .map(|(index, one)| reader.string(&path.index(index), one).map(Arc::from))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::takes_namespaces;
+
+    #[test]
+    fn kinds() {
+        for kind in ["Namespace", "v1/Namespace", "*/Namespace", "*", "*/*", "Name*", "v1/*"] {
+            assert!(takes_namespaces(kind), "{kind}");
+        }
+        for kind in [
+            "Pod",
+            "namespace",
+            "*/status",
+            "Namespace/status",
+            "apps/v1/Namespace",
+            "v1/Pod",
+            "v2/Namespace",
+        ] {
+            assert!(!takes_namespaces(kind), "{kind}");
+        }
+    }
+}

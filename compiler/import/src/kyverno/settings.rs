@@ -1,0 +1,199 @@
+//! The settings of Kyverno's policies, as `kyverno { … }` has them.
+//!
+//! Only what differs from the language's default is set: then a program says it, and compiles to it again.
+
+use npc_diagnostics::Location;
+use npc_manifest::{Fields, Node, Path, Reader, Value};
+use npc_program::{FailurePolicy, Settings};
+
+use super::not_carried;
+
+/// What a setting has where it is not given, and where it stands.
+type Setting<T> = (T, Location);
+
+/// A setting where it differs from the language's default.
+fn unless<T: PartialEq>(default: T, (value, location): Setting<T>) -> Option<Setting<T>> {
+    (value != default).then_some((value, location))
+}
+
+/// Settings as Kyverno takes them.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) synchronize: Setting<bool>,
+    pub(crate) generate_existing: Setting<bool>,
+    pub(crate) orphan_on_delete: Setting<bool>,
+    /// Nothing where it is not given: then Kyverno takes ten seconds.
+    pub(crate) webhook_timeout: Option<Setting<u8>>,
+    /// Nothing where it is not given: then the API server refuses namespaces while Kyverno is away.
+    pub(crate) failure_policy: Option<Setting<FailurePolicy>>,
+}
+
+impl Given {
+    /// Whether one is left to Kyverno whose default is not the language's.
+    pub(crate) const fn leaves_defaults(&self) -> bool {
+        self.webhook_timeout.is_none() || self.failure_policy.is_none()
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            synchronize: unless(true, self.synchronize),
+            generate_existing: unless(true, self.generate_existing),
+            webhook_timeout: self.webhook_timeout.and_then(|given| unless(5, given)),
+            failure_policy: self.failure_policy.and_then(|given| unless(FailurePolicy::Ignore, given)),
+            orphan_on_delete: unless(false, self.orphan_on_delete),
+        }
+    }
+}
+
+/// A switch; `default` where it is not given.
+pub(crate) fn switch(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+    default: Setting<bool>,
+) -> Option<Setting<bool>> {
+    match fields.get(key) {
+        Some(node) => Some((reader.boolean(&path.field(key), node)?, node.location)),
+        None => Some(default),
+    }
+}
+
+/// Reads what a ClusterPolicy's `spec` says for all of its rules; what is not given stands `here`.
+pub(crate) fn of_cluster_policy(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    spec: &Fields<'_>,
+    here: Location,
+) -> Option<Given> {
+    let mut existing = switch(reader, path, spec, "generateExisting", (false, here))?;
+    // Its older name.
+    let older = switch(reader, path, spec, "generateExistingOnPolicyUpdate", (false, here))?;
+    if older.0 {
+        existing = older;
+    }
+    let (mut timeout, mut failure) = (None, None);
+    let webhook_path = path.field("webhookConfiguration");
+    let webhook = match spec.get("webhookConfiguration") {
+        Some(node) => {
+            let known = ["failurePolicy", "timeoutSeconds", "matchConditions"];
+            Some(reader.object(&webhook_path, node, &known)?)
+        }
+        None => None,
+    };
+    let at_top = (path, Some(spec), "webhookTimeoutSeconds", "failurePolicy");
+    let at_webhook = (&webhook_path, webhook.as_ref(), "timeoutSeconds", "failurePolicy");
+    for (path, fields, timeout_key, failure_key) in [at_top, at_webhook] {
+        let Some(fields) = fields else { continue };
+        if let Some(node) = fields.get(timeout_key) {
+            timeout = Some((seconds(reader, &path.field(timeout_key), node)?, node.location));
+        }
+        if let Some(node) = fields.get(failure_key) {
+            failure = Some((failure_policy(reader, &path.field(failure_key), node)?, node.location));
+        }
+    }
+    if let Some(node) = webhook.as_ref().and_then(|webhook| webhook.get("matchConditions"))
+        && !matches!(&node.value, Value::List(list) if list.is_empty())
+    {
+        let what = format!("`{}`", webhook_path.field("matchConditions"));
+        let why = "it keeps requests from Kyverno: say in `match` and `exclude` which namespaces are meant";
+        not_carried(reader, what, node.location, why);
+        return None;
+    }
+    if let (false, place) = switch(reader, path, spec, "admission", (true, here))? {
+        let why =
+            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
+        not_carried(reader, "`spec.admission: false`", place, why);
+        return None;
+    }
+    Some(Given {
+        synchronize: (false, here),
+        generate_existing: existing,
+        orphan_on_delete: (false, here),
+        webhook_timeout: timeout,
+        failure_policy: failure,
+    })
+}
+
+/// Reads what a generate rule says itself.
+pub(crate) fn of_rule(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    generate: &Fields<'_>,
+    policy: &Given,
+) -> Option<Given> {
+    let here = policy.synchronize.1;
+    Some(Given {
+        synchronize: switch(reader, path, generate, "synchronize", (false, here))?,
+        generate_existing: switch(reader, path, generate, "generateExisting", policy.generate_existing)?,
+        orphan_on_delete: switch(reader, path, generate, "orphanDownstreamOnPolicyDelete", (false, here))?,
+        ..policy.clone()
+    })
+}
+
+/// Reads the settings of a GeneratingPolicy.
+pub(crate) fn of_generating_policy(
+    reader: &mut Reader,
+    path: &Path<'_>,
+    spec: &Fields<'_>,
+    here: Location,
+) -> Option<Given> {
+    let evaluation_path = path.field("evaluation");
+    let null = Node { value: Value::Null, location: here };
+    let known = [
+        "admission",
+        "generateExisting",
+        "synchronize",
+        "orphanDownstreamOnPolicyDelete",
+        "skipBackgroundRequests",
+    ];
+    let evaluation = reader.object(&evaluation_path, spec.get("evaluation").unwrap_or(&null), &known)?;
+    let mut enabled = |key: &str, default: bool| {
+        let path = evaluation_path.field(key);
+        let Some(node) = evaluation.get(key) else { return Some((default, here)) };
+        let fields = reader.object(&path, node, &["enabled"])?;
+        switch(reader, &path, &fields, "enabled", (default, node.location))
+    };
+    let given = Given {
+        synchronize: enabled("synchronize", false)?,
+        generate_existing: enabled("generateExisting", false)?,
+        orphan_on_delete: enabled("orphanDownstreamOnPolicyDelete", false)?,
+        webhook_timeout: None,
+        // The API server lets namespaces through while Kyverno is away, always.
+        failure_policy: Some((FailurePolicy::Ignore, here)),
+    };
+    if let (false, place) = enabled("admission", true)? {
+        let why =
+            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
+        not_carried(reader, "`spec.evaluation.admission.enabled: false`", place, why);
+        return None;
+    }
+    let webhook_path = path.field("webhookConfiguration");
+    let Some(node) = spec.get("webhookConfiguration") else { return Some(given) };
+    let webhook = reader.object(&webhook_path, node, &["timeoutSeconds"])?;
+    let webhook_timeout = match webhook.get("timeoutSeconds") {
+        Some(node) => Some((seconds(reader, &webhook_path.field("timeoutSeconds"), node)?, node.location)),
+        None => None,
+    };
+    Some(Given { webhook_timeout, ..given })
+}
+
+fn seconds(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<u8> {
+    let number = reader.integer(path, node)?;
+    let seconds = u8::try_from(number).ok().filter(|seconds| (1..=30).contains(seconds));
+    if seconds.is_none() {
+        reader.refuse(path, node.location, "1 to 30 seconds");
+    }
+    seconds
+}
+
+fn failure_policy(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<FailurePolicy> {
+    match reader.string(path, node)? {
+        "Fail" => Some(FailurePolicy::Fail),
+        "Ignore" => Some(FailurePolicy::Ignore),
+        word => {
+            reader.refuse(path, node.location, format!("`{word}` is neither `Fail` nor `Ignore`"));
+            None
+        }
+    }
+}

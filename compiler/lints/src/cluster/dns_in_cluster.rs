@@ -1,0 +1,192 @@
+//! NP0805 in a cluster whose DNS pods are known: whether each pod's policies let it reach one of them.
+
+use std::net::IpAddr;
+
+use npc_cluster::{Cluster, Pod, Via};
+use npc_diagnostics::{Diagnostic, Location};
+use npc_model::{Connection, Endpoint, Evaluator, Traffic, Verdict};
+use npc_program::values::port::{Protocol, Which};
+use npc_program::{Action, Direction, Policy, Program, Tier};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::meaning::np0805_no_dns::{NO_DNS, needs_no_names};
+use crate::portability::Origin;
+
+/// Where a pod may ask for names.
+pub(crate) struct Resolvers<'c> {
+    cluster: &'c Cluster,
+    /// DNS pods, by their places, and the port that they listen on.
+    pods: Vec<(usize, u16)>,
+}
+
+/// The address of a resolver on each node, which NodeLocal DNSCache has.
+const NODE_LOCAL: [u8; 4] = [169, 254, 20, 10];
+
+/// The port that clients ask on.
+const PORT: u16 = 53;
+
+impl<'c> Resolvers<'c> {
+    /// The DNS pods of a cluster: the endpoints of the DNS Services of kube-system and OpenShift, and the pods that
+    /// have their labels. `None` where the inventory holds none.
+    pub(crate) fn find(cluster: &'c Cluster) -> Option<Self> {
+        let mut pods: Vec<(usize, u16)> = Vec::new();
+        for service in &cluster.services {
+            let is_dns = match service.namespace.as_str() {
+                "kube-system" => service.name.contains("dns"),
+                "openshift-dns" => true,
+                _ => false,
+            };
+            if is_dns && let Ok(targets) = service.targets(cluster, Via::Cluster, Protocol::Udp, PORT, None) {
+                pods.extend(targets.iter().filter_map(|target| Some((target.pod?, target.port))));
+            }
+        }
+        for (place, pod) in cluster.pods.iter().enumerate() {
+            let namespace = cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str());
+            let is_dns = match namespace {
+                "kube-system" => pod.labels.get("k8s-app").is_some_and(|value| value == "kube-dns"),
+                "openshift-dns" => pod.labels.contains_key("dns.operator.openshift.io/daemonset-dns"),
+                _ => false,
+            };
+            if is_dns && !pods.iter().any(|(known, _)| *known == place) {
+                pods.push((place, listens_on(pod)));
+            }
+        }
+        pods.sort_unstable();
+        pods.dedup();
+        (!pods.is_empty()).then_some(Self { cluster, pods })
+    }
+
+    /// What is to be reported in this cluster, of what would be without one: of policies that select pods here, what
+    /// their pods show.
+    pub(crate) fn judge(&self, program: &Program, found: Vec<Diagnostic>, origin: Origin) -> Vec<Diagnostic> {
+        let evaluator = Evaluator::new(program, self.cluster);
+        // The policies that isolate pods here, and those of them whose pods cannot ask.
+        let mut seen: FxHashSet<usize> = FxHashSet::default();
+        let mut lacking: FxHashMap<usize, usize> = FxHashMap::default();
+        let mut kinds: FxHashSet<usize> = FxHashSet::default();
+        for (place, pod) in self.cluster.pods.iter().enumerate() {
+            let is_new = evaluator.kind_of(place).is_some_and(|kind| kinds.insert(kind));
+            if !is_new || pod.host_network || self.pods.iter().any(|(dns, _)| *dns == place) {
+                continue;
+            }
+            let isolating = isolating(&evaluator, place);
+            if isolating.is_empty() {
+                continue;
+            }
+            seen.extend(&isolating);
+            if !self.can_ask(&evaluator, place) {
+                for policy in isolating {
+                    lacking.entry(policy).or_insert(place);
+                }
+            }
+        }
+        // A finding stands at a rule of its policy.
+        let is_seen = |at: Location| {
+            let of_policy = |index: &usize| program.policies.get(*index);
+            seen.iter().filter_map(of_policy).flat_map(|policy| &policy.rules).any(|rule| rule.location == at)
+        };
+        let mut all: Vec<Diagnostic> =
+            found.into_iter().filter(|one| !one.location().is_some_and(is_seen)).collect();
+        let mut lacking: Vec<(usize, usize)> = lacking.into_iter().collect();
+        lacking.sort_unstable();
+        for (index, place) in lacking {
+            let Some(policy) = program.policies.get(index) else { continue };
+            let has_rule = policy
+                .rules
+                .iter()
+                .any(|rule| rule.direction == Direction::Egress && rule.action == Action::Allow);
+            // One that only isolates is a floor, on which others stand.
+            if policy.tier == Tier::Namespaced && has_rule && !needs_no_names(policy) {
+                all.extend(self.report(policy, place, origin));
+            }
+        }
+        all
+    }
+
+    /// Whether a pod's own policies let it send to some resolver.
+    fn can_ask(&self, evaluator: &Evaluator<'_>, place: usize) -> bool {
+        let cluster = self.cluster;
+        let source = |address: Option<IpAddr>| {
+            let own = cluster.pods.get(place).map(|pod| pod.addresses.as_slice()).unwrap_or_default();
+            let fits = |one: &&IpAddr| address.is_none_or(|address| address.is_ipv4() == one.is_ipv4());
+            Endpoint::pod(cluster, place, own.iter().find(fits).copied())
+        };
+        let allows = |destination: Endpoint<'_>, port: u16| {
+            let Some(source) = source(destination.address()) else { return true };
+            let connection = Connection::direct(source, destination, Traffic::Port(Protocol::Udp, port));
+            match evaluator.verdict(&connection) {
+                Verdict::Decided { egress, .. } => egress.allowed(),
+                Verdict::Itself | Verdict::Node => true,
+            }
+        };
+        let of_pod = |(dns, port): &(usize, u16)| {
+            let address = cluster.pods.get(*dns).and_then(|pod| pod.addresses.first()).copied();
+            Endpoint::pod(cluster, *dns, address).is_some_and(|end| allows(end, *port))
+        };
+        self.pods.iter().any(of_pod) || allows(Endpoint::Outside(IpAddr::from(NODE_LOCAL)), PORT)
+    }
+
+    fn report(&self, policy: &Policy, place: usize, origin: Origin) -> Option<Diagnostic> {
+        let cluster = self.cluster;
+        let name = |place: usize| Endpoint::pod(cluster, place, None).map(|end| end.to_string());
+        let (dns, port) = *self.pods.first()?;
+        let allowed = policy.rules.iter().filter(|rule| rule.direction == Direction::Egress);
+        let on_53 = allowed.clone().find(|rule| rule.ports.iter().any(|term| is_port(&term.port.which)));
+        let place_of = on_53.or_else(|| allowed.clone().last()).map_or(policy.location, |rule| rule.location);
+        let (what, help) = match (on_53, port) {
+            (Some(_), port) if port != PORT => (
+                "allows port 53, which is the Service's",
+                format!("allow port {port}: a policy sees the port of the pod that answers"),
+            ),
+            (Some(_), _) => {
+                ("allows port 53, and to no pod that answers there", self.how_to_name(dns, origin))
+            }
+            (None, _) => ("allows no DNS", self.how_to_name(dns, origin)),
+        };
+        let message = format!("`{}` lets `{}` reach no DNS pod", policy.name, name(place)?);
+        let diagnostic = Diagnostic::new(&NO_DNS, message, place_of, what);
+        Some(diagnostic.note(format!("the cluster's DNS is `{}` on udp/{port}", name(dns)?)).help(help))
+    }
+
+    /// A rule that names a DNS pod.
+    fn how_to_name(&self, dns: usize, origin: Origin) -> String {
+        let Some(pod) = self.cluster.pods.get(dns) else { return String::new() };
+        let namespace = self.cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str());
+        let keys = ["k8s-app", "dns.operator.openshift.io/daemonset-dns"];
+        let label = keys.into_iter().find_map(|key| Some((key, pod.labels.get(key)?)));
+        let port = self.pods.iter().find(|(place, _)| *place == dns).map_or(PORT, |(_, port)| *port);
+        match (label, origin) {
+            (Some((key, value)), Origin::Program) => format!(
+                "add `allow egress to pods {{ {key} = {value} }} in namespace {namespace} on udp/{port}, tcp/{port}`"
+            ),
+            (None, Origin::Program) => {
+                format!("add `allow egress to all pods in namespace {namespace} on udp/{port}, tcp/{port}`")
+            }
+            (label, Origin::Manifests) => {
+                let pods = label
+                    .map(|(key, value)| format!(", podSelector: {{matchLabels: {{{key}: {value}}}}}"))
+                    .unwrap_or_default();
+                format!(
+                    "add to `egress`: `- {{to: [{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}{pods}}}], ports: [{{protocol: UDP, port: {port}}}, {{protocol: TCP, port: {port}}}]}}`"
+                )
+            }
+        }
+    }
+}
+
+fn is_port(which: &Which) -> bool {
+    matches!(which, Which::Range(first, last) if (*first..=*last).contains(&PORT))
+}
+
+/// The port on which a DNS pod listens: the one that it calls `dns`, or 53.
+fn listens_on(pod: &Pod) -> u16 {
+    let named = pod.ports.iter().find(|port| port.name == "dns" && port.protocol == Protocol::Udp);
+    named.map_or(PORT, |port| port.port)
+}
+
+/// The policies that isolate a pod's egress.
+fn isolating(evaluator: &Evaluator<'_>, place: usize) -> Vec<usize> {
+    let sides = evaluator.kind_of(place).and_then(|kind| evaluator.sides(kind, Direction::Egress));
+    let tier = sides.and_then(|sides| evaluator.tier(sides.plain));
+    tier.map(|tier| tier.policies.to_vec()).unwrap_or_default()
+}
