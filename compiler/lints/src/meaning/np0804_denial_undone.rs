@@ -273,9 +273,9 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
 /// Whether a rule opens the internet to some of the pods that another policy isolates, on purpose: it is for fewer
 /// pods, and leaves out private addresses and not only a few that it means to deny.
 fn is_internet_access(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy) -> bool {
-    let private: Option<IpNet> = "10.0.0.0/8".parse().ok();
+    let mut private = ["10.0.0.0/8", "fc00::/7"].into_iter().filter_map(|net| net.parse::<IpNet>().ok());
     let leaves_out_private =
-        denial.except.iter().any(|block| private.is_some_and(|private| inside(&Block::from(private), block)));
+        private.any(|net| denial.except.iter().any(|block| inside(&Block::from(net), block)));
     let direction = denial.rule.direction;
     let (own, others) = (Fact::Selects(denial.policy, direction), Fact::Selects(policy, direction));
     leaves_out_private && !overview.possible(&[own], &[others]) && overview.possible(&[others], &[own])
