@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use npc_diagnostics::{Diagnostic, Level};
 use npc_driver::{
-    Answer, Gaps, ask, changes, kind_text, leave_out_filtered_of, side_text, test_text, updates,
+    Answer, Gaps, UpdateKind, ask, changes, kind_text, leave_out_filtered_of, side_text, test_text, updates,
 };
 use npc_proof::Change;
 use npc_targets::Target;
@@ -47,8 +47,17 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     let pod_blocks = new.config.options.pod_blocks.blocks();
     let found =
         changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
-    let updates = match [kyverno(old, arguments.target), kyverno(new, arguments.target)] {
-        [Ok(was), Ok(is)] => updates(was.iter().map(String::as_str), is.iter().map(String::as_str)),
+    // A program that is compared with Kyverno's policies is most likely to be compiled to them.
+    let fallback = is_kyverno.then_some(Target::Kyverno);
+    let updates = match [kyverno(old, arguments.target, fallback), kyverno(new, arguments.target, fallback)] {
+        [Ok(was), Ok(is)] => {
+            let text = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
+            let (was, is, is_known) = (text(&was), text(&is), is.is_some());
+            let mut found = updates(was.iter().map(String::as_str), is.iter().map(String::as_str));
+            // What takes the place of a policy is not known then.
+            found.retain(|update| is_known || !matches!(update.kind, UpdateKind::Removed { .. }));
+            found
+        }
         [Err(why), _] => {
             reporter.print(&why, &old.sources)?;
             return Ok(Outcome::CouldNotRun);
@@ -109,9 +118,15 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
 }
 
 /// The texts of Kyverno's policies: manifests as they are, and what a program's target writes.
-fn kyverno(policies: &Policies, asked: Option<KyvernoTarget>) -> Result<Vec<String>, Vec<Diagnostic>> {
+///
+/// `None` of a program that cannot be compiled to `fallback`, where no target is named.
+fn kyverno(
+    policies: &Policies,
+    asked: Option<KyvernoTarget>,
+    fallback: Option<Target>,
+) -> Result<Option<Vec<String>>, Vec<Diagnostic>> {
     if !policies.is_program() {
-        return Ok(policies.sources.files().map(|(_, file)| file.text().to_owned()).collect());
+        return Ok(Some(policies.sources.files().map(|(_, file)| file.text().to_owned()).collect()));
     }
     let target = match asked {
         Some(KyvernoTarget::Kyverno) => Some(Target::Kyverno),
@@ -121,13 +136,17 @@ fn kyverno(policies: &Policies, asked: Option<KyvernoTarget>) -> Result<Vec<Stri
             configured.copied().find(|target| matches!(target, Target::Kyverno | Target::KyvernoCel))
         }
     };
-    let Some(target) = target else { return Ok(Vec::new()) };
+    let Some((target, is_named)) =
+        target.map(|target| (target, true)).or(fallback.map(|target| (target, false)))
+    else {
+        return Ok(None);
+    };
     let options = &policies.config.options;
     let output = npc_targets::compile(target, &policies.program, &policies.sources, options, None);
     if output.diagnostics.iter().any(|found| found.level == Level::Error) {
-        return Err(output.diagnostics);
+        return if is_named { Err(output.diagnostics) } else { Ok(None) };
     }
-    Ok(vec![output.text])
+    Ok(Some(vec![output.text]))
 }
 
 fn answers(change: &Change, old: &Policies, new: &Policies) -> Option<(Answer, Answer)> {

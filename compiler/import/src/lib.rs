@@ -262,10 +262,15 @@ impl Import {
             for (at, one) in all.iter().enumerate() {
                 let Some(generated) = &one.generated else { continue };
                 let other = all.iter().enumerate().find(|(other_at, other)| {
+                    // Of a policy that stands twice that is told.
+                    let is_twice = other
+                        .generated
+                        .as_ref()
+                        .is_some_and(|other| other.by.0 == generated.by.0 && other.by.1 != generated.by.1);
                     // Each pair once; two objects that stand are told of elsewhere.
                     let is_pair = if other.generated.is_some() { *other_at < at } else { true };
                     let meet = |own: &Scope| scopes(other).iter().any(|scope| scopes_overlap(&[own, scope]));
-                    is_pair && *other_at != at && scopes(one).iter().any(meet)
+                    is_pair && !is_twice && *other_at != at && scopes(one).iter().any(meet)
                 });
                 let Some((_, other)) = other else { continue };
                 let made = match &other.generated {

@@ -58,8 +58,10 @@ pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
     }
     match value(expr, variables, 0) {
         Some(Value::Name) => Ok(Part::Name),
-        Some(Value::Label(key)) => Ok(Part::Label { key, default: None }),
-        Some(Value::OrElse(key, default)) => Ok(Part::Label { key, default: Some(default) }),
+        Some(Value::Label(key)) => Ok(Part::Label { key, default: None, is_for_empty: false }),
+        Some(Value::OrElse(key, default)) => {
+            Ok(Part::Label { key, default: Some(default), is_for_empty: false })
+        }
         Some(Value::Text(text)) => Ok(Part::Text(text)),
         _ => Err("it is neither the name nor a label of `object`".to_owned()),
     }

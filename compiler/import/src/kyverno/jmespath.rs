@@ -81,7 +81,8 @@ fn expression(text: &str) -> Result<Part, String> {
         match steps.as_slice() {
             ["request", "object", "metadata", "name"] => return Ok(Part::Name),
             ["request", "object", "metadata", "labels", key] => {
-                return Ok(Part::Label { key: Arc::from(*key), default });
+                // An empty string is false to `||`.
+                return Ok(Part::Label { key: Arc::from(*key), default, is_for_empty: true });
             }
             ["request", "object", "metadata", "annotations", _] => {
                 return Err("annotations of namespaces are not known: use a label".to_owned());
@@ -113,6 +114,7 @@ mod tests {
         let label = |key: &str, default: Option<&str>| Part::Label {
             key: key.into(),
             default: default.map(str::to_owned),
+            is_for_empty: true,
         };
         let text = |text: &str| Part::Text(text.to_owned());
         for (given, expected) in [

@@ -26,6 +26,8 @@ pub(crate) enum Part {
         /// What stands in its place where the namespace lacks the label; without that, nothing is
         /// generated for such a namespace.
         default: Option<String>,
+        /// Whether that stands in the place of an empty value, too.
+        is_for_empty: bool,
     },
     /// Letters and digits that are computed from the namespace, a hash, with the labels that are needed for it.
     Hash(Vec<Arc<str>>),
@@ -74,7 +76,7 @@ impl Needs {
                 Ok(parts) => {
                     for part in parts {
                         match part {
-                            Part::Label { key, default: None } => self.label(&key),
+                            Part::Label { key, default: None, .. } => self.label(&key),
                             Part::Hash(keys) => keys.iter().for_each(|key| self.label(key)),
                             Part::Text(_) | Part::Name | Part::Label { .. } => {}
                         }
@@ -121,12 +123,15 @@ impl Needs {
         };
         let mut from_label = None;
         for part in &parts {
-            let Part::Label { key, default } = part else { continue };
+            let Part::Label { key, default, is_for_empty } = part else { continue };
             from_label = Some(key);
-            if !is_subdomain(&with(key, "")) && !self.not_empty.contains(key) {
+            let makes_no_name = |value: &str| !is_subdomain(&with(key, value));
+            let default = default.as_deref();
+            let empty = default.filter(|_| *is_for_empty).unwrap_or("");
+            if makes_no_name(empty) && !self.not_empty.contains(key) {
                 self.not_empty.push(Arc::clone(key));
             }
-            if default.as_ref().is_some_and(|default| !is_subdomain(&with(key, default))) {
+            if default.is_some_and(makes_no_name) {
                 self.label(key);
             }
         }
@@ -247,11 +252,11 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
                         ..entry
                     }),
                     Ok([Part::Name]) if entry.key == NAMESPACE_NAME => same = true,
-                    Ok([Part::Label { key, default: None }]) if **key == *entry.key => {
+                    Ok([Part::Label { key, default: None, .. }]) if **key == *entry.key => {
                         self.needs.label(key);
                         shared.push(Arc::clone(key));
                     }
-                    Ok([Part::Label { key, default: Some(default) }])
+                    Ok([Part::Label { key, default: Some(default), .. }])
                         if **key == *entry.key && default.is_empty() =>
                     {
                         self.defaults.push((Arc::clone(key), entry.node.location));
@@ -300,7 +305,7 @@ fn why_not(key: &str, parts: Result<Vec<Part>, String>) -> String {
         Ok([Part::Name]) => format!(
             "it is the name of the namespace, which the language compares with `{NAMESPACE_NAME}` and not with `{key}`"
         ),
-        Ok([Part::Label { key: read, default: Some(default) }]) if **read == *key => format!(
+        Ok([Part::Label { key: read, default: Some(default), .. }]) if **read == *key => format!(
             "a namespace without the label is taken for one with `{default}`, for which the language has no words"
         ),
         Ok([Part::Label { key: read, .. }]) if **read != *key => {
