@@ -72,6 +72,7 @@ fn main() {
     }
 
     preconditions(&kyverno, &cluster);
+    filters(&kyverno, &cluster);
     jmespath(&kyverno);
 
     // The command is slow and uses one core: the kinds run side by side.
@@ -322,6 +323,141 @@ fn preconditions(kyverno: &Path, cluster: &Cluster) {
         objects += ours.len();
     }
     println!("kyverno_cli: {count} sets of preconditions, {objects} objects compared, 0 different");
+}
+
+/// Filters as people write them, with what is empty and null: Kyverno generates in the namespaces that the import
+/// says.
+fn filters(kyverno: &Path, cluster: &Cluster) {
+    let namespaces = json!({"kinds": ["Namespace"]});
+    let exclude = |resources: Value| json!({"any": [{"resources": resources}]});
+    let name = cluster.namespaces[0].name.as_str();
+    let other = cluster.namespaces[1].name.as_str();
+    let label = json!({"matchLabels": {"env": "prod"}});
+    // What is matched, what is excluded, and the name of the object.
+    let mut cases = vec![
+        (json!({"resources": namespaces}), Value::Null, "made"),
+        (
+            json!({"all": [{"resources": namespaces}, {"resources": {"kinds": ["v1/Namespace"], "selector": label}}]}),
+            Value::Null,
+            "made",
+        ),
+        (
+            json!({"any": [{"resources": {"kinds": ["*/Namespace"], "names": [name, other]}}]}),
+            json!({}),
+            "made",
+        ),
+        (
+            json!({"any": [], "all": [{"resources": {"kinds": ["Namespace"], "name": name}}]}),
+            Value::Null,
+            "made",
+        ),
+    ];
+    for resources in [
+        json!({}),
+        json!({"names": [], "kinds": [], "namespaces": [], "annotations": {}}),
+        json!({"names": null, "selector": null, "name": ""}),
+        json!({"names": [name]}),
+        json!({"namespaces": [name, "t*"]}),
+        json!({"namespaces": [name], "names": [other]}),
+        json!({"kinds": ["Pod"]}),
+        json!({"kinds": ["Pod"], "names": [name]}),
+        json!({"kinds": ["*"], "names": [name]}),
+        json!({"kinds": ["Name*"], "selector": label}),
+        json!({"selector": label}),
+        json!({"selector": {"matchExpressions": [{"key": "env", "operator": "NotIn", "values": ["prod"]}]}}),
+        json!({"kinds": ["Namespace"]}),
+    ] {
+        let all = json!({"any": [{"resources": namespaces}]});
+        cases.push((all.clone(), exclude(resources.clone()), "made"));
+        cases.push((
+            all.clone(),
+            json!({"all": [{"resources": resources}, {"resources": {"names": [name]}}]}),
+            "made",
+        ));
+        cases.push((all, json!({"resources": resources}), "made"));
+    }
+    let all = || json!({"any": [{"resources": namespaces}]});
+    cases.push((all(), Value::Null, "{{request.object.metadata.labels.env}}-made"));
+    cases.push((all(), Value::Null, "{{ request.object.metadata.labels.env || 'none' }}-made"));
+    cases.push((
+        all(),
+        json!({"any": [{"resources": {}}, {"resources": {"names": [name]}}]}),
+        "{{request.object.metadata.name}}-made",
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("namespaces.yaml");
+    std::fs::write(&file, stream(cluster)).unwrap();
+    let (count, mut objects) = (cases.len(), 0);
+    for (index, (matches, excludes, object_name)) in cases.into_iter().enumerate() {
+        let mut rule = json!({
+            "name": "r",
+            "match": matches,
+            "generate": {
+                "generateExisting": true,
+                "synchronize": true,
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "name": object_name,
+                "namespace": "{{request.object.metadata.name}}",
+                "data": {"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}},
+            },
+        });
+        if !excludes.is_null() {
+            rule["exclude"] = excludes;
+        }
+        let policy = json!({
+            "apiVersion": "kyverno.io/v1",
+            "kind": "ClusterPolicy",
+            "metadata": {"name": format!("p{index}")},
+            "spec": {"rules": [rule]},
+        });
+        let path = folder.path().join("policy.yaml");
+        std::fs::write(&path, policy.to_string()).unwrap();
+        let out = folder.path().join(format!("out{index}.yaml"));
+        // Where it fails for a namespace, it says so by its exit code, too.
+        let ran = run(Command::new(kyverno)
+            .arg("apply")
+            .arg(&path)
+            .arg("--resource")
+            .arg(&file)
+            .arg("-o")
+            .arg(&out));
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        let mut theirs: Vec<String> = Vec::new();
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let Some(object) = Option::<Value>::deserialize(document).unwrap() else { continue };
+            theirs.push(object["metadata"]["namespace"].as_str().unwrap().to_owned());
+        }
+        theirs.sort();
+        let import = npc_import::import(npc_diagnostics::FileId(0), &policy.to_string());
+        let errors = import.diagnostics.iter().filter(|found| found.level == npc_diagnostics::Level::Error);
+        assert_eq!(errors.count(), 0, "{policy}\n{:#?}", import.diagnostics);
+        let scopes: Vec<_> =
+            import.policies.iter().flat_map(|one| &one.policy.subjects).map(|term| &term.scope).collect();
+        let ours: Vec<String> = cluster
+            .namespaces
+            .iter()
+            .filter(|own| {
+                // Kyverno's command line does not ask whether an object can have its name.
+                scopes.iter().any(|scope| {
+                    let except = scope.except_labels.iter().filter(|except| {
+                        except.requirements.iter().any(|one| one.values.iter().any(|value| !value.is_empty()))
+                            || except.requirements.iter().any(|one| one.values.is_empty())
+                    });
+                    let scope =
+                        npc_program::Scope { except_labels: except.cloned().collect(), ..(*scope).clone() };
+                    scope.holds(&own.name, |key| own.labels.get(key).map(String::as_str))
+                })
+            })
+            .map(|own| own.name.clone())
+            .collect();
+        assert_eq!(ours, theirs, "{policy}\n{}", String::from_utf8_lossy(&ran.stdout));
+        objects += ours.len();
+    }
+    assert!(objects > 100, "too few objects to mean anything");
+    println!(
+        "kyverno_cli: {count} filters as people write them, {objects} objects, 0 in other namespaces than the import says"
+    );
 }
 
 /// Compares one batch. Gives the number of objects, of policies and of differences.

@@ -390,14 +390,20 @@ impl Import {
                 self.several(kyverno::cluster_policy::cluster_policy(&mut reader, node), reader);
                 return;
             }
-            ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "GeneratingPolicy") => {
+            (
+                "policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1" | "policies.kyverno.io/v1alpha1",
+                "GeneratingPolicy",
+            ) => {
                 self.several(
                     kyverno::generating_policy::generating_policy(&mut reader, node, source),
                     reader,
                 );
                 return;
             }
-            ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "ValidatingPolicy") => {
+            (
+                "policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1" | "policies.kyverno.io/v1alpha1",
+                "ValidatingPolicy",
+            ) => {
                 reader.diagnostics.push(kyverno::validating(node));
                 None
             }
@@ -495,7 +501,10 @@ pub(crate) fn is_network_policy(version: &str, kind: &str) -> bool {
 
 /// What is told of an object of a kind that is not known.
 fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
-    const KNOWN: [(&str, &str); 4] = [
+    const KNOWN: [(&str, &str); 7] = [
+        ("ClusterPolicy", "kyverno.io/v1"),
+        ("GeneratingPolicy", "policies.kyverno.io/v1"),
+        ("ValidatingPolicy", "policies.kyverno.io/v1"),
         ("NetworkPolicy", "networking.k8s.io/v1"),
         ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
         ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),
@@ -518,11 +527,15 @@ fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
     }
     let told = Diagnostic::new(
         &UNKNOWN_KIND,
-        format!("`{kind}` of `{version}` is not a policy that can be read"),
+        format!("`{kind}` of `{version}` is not a policy that npc can read"),
         place("kind"),
-        "not passed over, since its rules would be left out of every answer",
+        if is_network_policy(version, kind) {
+            "a network policy: every answer would be wrong without it"
+        } else {
+            "not skipped, since it may hold network rules"
+        },
     );
-    told.help("take it out of the input, if it does not matter")
+    told.help("take it out of the input to get answers that leave it out")
 }
 
 #[cfg(test)]
