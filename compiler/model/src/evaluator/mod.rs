@@ -31,6 +31,10 @@ pub struct Evaluator<'a> {
     of_pod: Vec<usize>,
 }
 
+/// What a kind of pods has in common: the namespace, by its place, and the labels; none where they are on their
+/// node's network.
+type PodKey<'c> = (usize, Option<&'c BTreeMap<String, String>>);
+
 /// Pods of one namespace with the same labels, or on their node's network.
 struct Kind {
     /// The terms that select them, in order.
@@ -76,7 +80,7 @@ impl<'a> Evaluator<'a> {
         let mut matcher = Matcher::new(program, rules, first_rule);
         let mut kinds = Vec::new();
         // No selector matches the pods on their node's network: those of a namespace are one kind.
-        let mut by_labels: FxHashMap<(usize, Option<&BTreeMap<String, String>>), usize> =
+        let mut by_labels: FxHashMap<PodKey<'_>, usize> =
             FxHashMap::with_capacity_and_hasher(cluster.pods.len(), FxBuildHasher);
         let mut scopes: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
         let mut of_policies: FxHashMap<SmallVec<[usize; 8]>, (Sides, Sides)> = FxHashMap::default();
