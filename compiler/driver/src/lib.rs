@@ -58,6 +58,8 @@ pub struct Checked {
     kept: Kept,
     /// Of which policies the lints told nothing, where they were asked.
     quiet: Option<Quiet>,
+    /// The texts that the automatic fixes lead to.
+    repaired: repair::Texts,
 }
 
 impl Checked {
@@ -102,6 +104,7 @@ fn check_again(
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
+    let errors = if broken { repair::Errors::of(&diagnostics) } else { repair::Errors::default() };
     let quiet = (!broken).then(|| {
         let before =
             before.and_then(|own| Some(Before { program: &own.program, quiet: own.quiet.as_ref()? }));
@@ -112,7 +115,13 @@ fn check_again(
     let mut report = Report { diagnostics };
     levels.apply(&mut report);
     report.sort();
-    Checked { loaded, program, names, report, levels, kept, quiet }
+    let has_fixes = report.diagnostics.iter().any(|found| !found.fixes.is_empty());
+    let repaired = if has_fixes {
+        repair::Trials::new(files, roots, &loaded, &kept, errors).verify(&mut report.diagnostics)
+    } else {
+        repair::Texts::new()
+    };
+    Checked { loaded, program, names, report, levels, kept, quiet, repaired }
 }
 
 /// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.

@@ -1,41 +1,301 @@
-//! Applies the repairs that need no decision.
+//! Repairs: which of the suggested fixes are offered, and the texts that `npc check --fix` writes.
+//!
+//! The stage that suggests a fix sees one construct. Whether the program is right afterwards is known only by
+//! reading the result, so each fix is applied in memory, and the program parsed and resolved again. A fix is kept
+//! where no error follows that was not there before; automatic fixes are tried together, with those that the
+//! next check would make. Any other fix becomes help text, which no machine applies.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Edit, FileId};
+use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Fix, Level, Location};
+use npc_program::{Files, Kept, Known, Loaded, ReadError, load, resolve};
+use npc_syntax::TOO_MANY;
+use rustc_hash::FxHashMap;
 
 use crate::Checked;
 
-/// The texts of the files that automatic repairs change. One repair may bring another mistake to
-/// light: what is left is seen by checking again.
+/// How often a check reads the program again to verify fixes: it bounds what a file with many errors costs.
+const MAX_TRIALS: usize = 64;
+
+/// How many times a fix may bring to light an error with a fix of its own.
+const MAX_ROUNDS: usize = 100;
+
+/// The texts of the files that automatic repairs change.
 #[must_use]
 pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
-    let mut edits: BTreeMap<FileId, Vec<&Edit>> = BTreeMap::new();
-    for diagnostic in &checked.report.diagnostics {
-        let fix = diagnostic.fixes.iter().find(|fix| fix.applicability == Applicability::Automatic);
-        let Some(fix) = fix else { continue };
-        let clashes = fix.edits.iter().any(|edit| {
-            edits.get(&edit.location.file).into_iter().flatten().any(|other| {
-                let (a, b) = (edit.location.span, other.location.span);
-                a.start < b.end && b.start < a.end || a == b
-            })
-        });
-        // Of two repairs of one place the first is made; the next round sees what is left.
-        if !clashes {
-            for edit in &fix.edits {
-                edits.entry(edit.location.file).or_default().push(edit);
+    let texts = checked.repaired.iter();
+    texts.map(|(file, text)| (*file, text.to_string())).collect()
+}
+
+/// Texts by file.
+pub(crate) type Texts = BTreeMap<FileId, Arc<str>>;
+
+/// How many errors there are, by code and message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Errors(FxHashMap<(&'static str, String), usize>);
+
+impl Errors {
+    /// Counts errors. How many are left out of a long list is not compared.
+    pub(crate) fn of(diagnostics: &[Diagnostic]) -> Self {
+        let mut errors = Self::default();
+        let counted = |found: &&Diagnostic| found.level == Level::Error && found.code != &TOO_MANY;
+        for error in diagnostics.iter().filter(counted) {
+            *errors.0.entry((error.code.id, error.message.clone())).or_default() += 1;
+        }
+        errors
+    }
+
+    /// Takes one such error away, where there is one.
+    fn take(&mut self, error: &Diagnostic) -> bool {
+        let left = self.0.get_mut(&(error.code.id, error.message.clone())).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+}
+
+/// A fix: the index of its diagnostic, and its own among the fixes of that.
+type Candidate = (usize, usize);
+
+/// Tries fixes on a program that was loaded and resolved.
+pub(crate) struct Trials<'a, F> {
+    files: &'a F,
+    roots: &'a [String],
+    loaded: &'a Loaded,
+    kept: &'a Kept,
+    /// The errors of loading and resolving.
+    errors: Errors,
+    left: usize,
+}
+
+impl<'a, F: Files> Trials<'a, F> {
+    pub(crate) const fn new(
+        files: &'a F,
+        roots: &'a [String],
+        loaded: &'a Loaded,
+        kept: &'a Kept,
+        errors: Errors,
+    ) -> Self {
+        Self { files, roots, loaded, kept, errors, left: MAX_TRIALS }
+    }
+
+    /// Leaves the fixes that lead to a program without new errors, and turns others into help. Gives the texts
+    /// that the automatic ones lead to.
+    pub(crate) fn verify(mut self, diagnostics: &mut [Diagnostic]) -> Texts {
+        let mut good: Vec<Candidate> = Vec::new();
+        let automatic = |fix: &Fix| fix.applicability == Applicability::Automatic;
+        let firsts: Vec<Candidate> = diagnostics
+            .iter()
+            .enumerate()
+            .filter_map(|(at, found)| Some((at, found.fixes.iter().position(automatic)?)))
+            .collect();
+        let mut texts = Texts::new();
+        // Of two fixes of one place the first is made; the next check sees what is left.
+        let (together, clashing) = without_clashes(&firsts, diagnostics);
+        let verified = self.verified(&together, diagnostics, &mut texts);
+        if !verified.is_empty() && verified.len() < together.len() {
+            match self.run(&verified, diagnostics) {
+                Some(own) => texts = own,
+                None => texts.clear(),
             }
         }
+        if !texts.is_empty() {
+            good.extend(verified);
+        }
+        let mut rest: Vec<Candidate> = diagnostics
+            .iter()
+            .enumerate()
+            .flat_map(|(at, found)| {
+                let choices = found.fixes.iter().enumerate().filter(|(_, fix)| !automatic(fix));
+                choices.map(move |(index, _)| (at, index))
+            })
+            .collect();
+        // One of each diagnostic at a time: they are alternatives.
+        rest.sort_by_key(|(at, index)| (*index, *at));
+        rest.splice(0..0, clashing);
+        while !rest.is_empty() && self.left > 0 {
+            let (together, clashing) = without_clashes(&rest, diagnostics);
+            good.extend(self.verified(&together, diagnostics, &mut Texts::new()));
+            rest = clashing;
+        }
+        for (at, found) in diagnostics.iter_mut().enumerate().filter(|(_, found)| !found.fixes.is_empty()) {
+            let mut index = 0;
+            found.retain_fixes(|_| {
+                index += 1;
+                good.contains(&(at, index - 1))
+            });
+        }
+        texts
     }
-    edits
-        .into_iter()
-        .map(|(file, mut edits)| {
-            edits.sort_by_key(|edit| std::cmp::Reverse(edit.location.span));
-            let mut text = checked.sources().file(file).text().to_owned();
-            for edit in edits {
-                text.replace_range(edit.location.span.range(), &edit.text);
+
+    /// Those of some fixes that lead to a program without new errors: all together, or else half by half.
+    /// Where all do, the texts that they lead to.
+    fn verified(
+        &mut self,
+        candidates: &[Candidate],
+        diagnostics: &[Diagnostic],
+        texts: &mut Texts,
+    ) -> Vec<Candidate> {
+        if candidates.is_empty() || self.left == 0 {
+            return Vec::new();
+        }
+        if let Some(own) = self.run(candidates, diagnostics) {
+            *texts = own;
+            return candidates.to_vec();
+        }
+        if candidates.len() == 1 {
+            return Vec::new();
+        }
+        let (first, second) = candidates.split_at(candidates.len() / 2);
+        let mut good = self.verified(first, diagnostics, texts);
+        good.extend(self.verified(second, diagnostics, texts));
+        good
+    }
+
+    /// The texts that some fixes lead to; none where a new error is in them.
+    fn run(&mut self, candidates: &[Candidate], diagnostics: &[Diagnostic]) -> Option<Texts> {
+        self.left = self.left.saturating_sub(1);
+        let mut allowed = self.errors.clone();
+        let mut edits: Vec<Edit> = Vec::new();
+        let mut chain = true;
+        for (at, index) in candidates {
+            let found = diagnostics.get(*at)?;
+            let fix = found.fixes.get(*index)?;
+            allowed.take(found);
+            edits.extend(fix.edits.iter().cloned());
+            chain &= fix.applicability == Applicability::Automatic;
+        }
+        let mut overlay = Overlay { files: self.files, loaded: self.loaded, changed: BTreeMap::new() };
+        for _ in 0..MAX_ROUNDS {
+            overlay.apply(&edits)?;
+            let loaded = load(&overlay, self.roots);
+            let mut found = resolve(&loaded, Some(self.kept)).diagnostics;
+            found.extend(loaded.diagnostics);
+            let mut left = allowed.clone();
+            found.retain(|found| {
+                found.level == Level::Error && found.code != &TOO_MANY && !left.take(found)
+            });
+            if found.is_empty() {
+                return Some(overlay.texts());
             }
-            (file, text)
-        })
-        .collect()
+            // The next check repairs these, where it can.
+            let automatic = |fix: &&Fix| chain && fix.applicability == Applicability::Automatic;
+            edits.clear();
+            for error in &found {
+                let fix = error.fixes.iter().find(automatic)?;
+                // Other files have other numbers once an import is repaired.
+                let same = |edit: &Edit| {
+                    let name = loaded.sources.file(edit.location.file).name();
+                    self.loaded.sources.file(edit.location.file).name() == name
+                };
+                if !fix.edits.iter().all(same) {
+                    return None;
+                }
+                if !clashes(&fix.edits, &edits) {
+                    edits.extend(fix.edits.iter().cloned());
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether some edits are of places that others change too.
+fn clashes(edits: &[Edit], others: &[Edit]) -> bool {
+    edits.iter().any(|edit| others.iter().any(|other| overlap(edit.location, other.location)))
+}
+
+fn overlap(one: Location, other: Location) -> bool {
+    let (a, b) = (one.span, other.span);
+    one.file == other.file && (a.start < b.end && b.start < a.end || a == b)
+}
+
+/// The fixes that can be made together, and those that change a place which one of them changes.
+fn without_clashes(
+    candidates: &[Candidate],
+    diagnostics: &[Diagnostic],
+) -> (Vec<Candidate>, Vec<Candidate>) {
+    // The places of the fixes taken, by file and start: they do not overlap.
+    let mut taken: BTreeMap<(FileId, u32), u32> = BTreeMap::new();
+    let is_free = |taken: &BTreeMap<(FileId, u32), u32>, edit: &Edit| {
+        let Location { file, span } = edit.location;
+        let before = taken.range(..=(file, span.start)).next_back();
+        let clear = before.is_none_or(|((own, start), end)| {
+            *own != file || *end <= span.start && (*start, *end) != (span.start, span.end)
+        });
+        let behind = taken.range((file, span.start)..).find(|((_, start), _)| *start > span.start);
+        clear && behind.is_none_or(|((own, start), _)| *own != file || *start >= span.end)
+    };
+    let (mut together, mut clashing) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for (at, index) in candidates {
+        let Some(fix) = diagnostics.get(*at).and_then(|found| found.fixes.get(*index)) else { continue };
+        if last == Some(*at) || !fix.edits.iter().all(|edit| is_free(&taken, edit)) {
+            clashing.push((*at, *index));
+            continue;
+        }
+        last = Some(*at);
+        for edit in &fix.edits {
+            taken.insert((edit.location.file, edit.location.span.start), edit.location.span.end);
+        }
+        together.push((*at, *index));
+    }
+    (together, clashing)
+}
+
+/// The files of a program, some of which are changed.
+struct Overlay<'a, F> {
+    files: &'a F,
+    loaded: &'a Loaded,
+    changed: BTreeMap<FileId, Known>,
+}
+
+impl<F> Overlay<'_, F> {
+    /// A file as it is now.
+    fn file(&self, id: FileId) -> Option<Known> {
+        if let Some(changed) = self.changed.get(&id) {
+            return Some(changed.clone());
+        }
+        let file = self.loaded.files.iter().find(|file| file.id == id)?;
+        Some(Known { source: self.loaded.sources.shared(id)?, parsed: Arc::clone(&file.parsed) })
+    }
+
+    /// Changes files; nothing where an edit is of none, or of a place that it does not have.
+    fn apply(&mut self, edits: &[Edit]) -> Option<()> {
+        let mut by_file: BTreeMap<FileId, Vec<&Edit>> = BTreeMap::new();
+        for edit in edits {
+            by_file.entry(edit.location.file).or_default().push(edit);
+        }
+        for (id, mut edits) in by_file {
+            let before = self.file(id)?;
+            let old = before.source.text();
+            edits.sort_by_key(|edit| edit.location.span);
+            let mut text = String::with_capacity(old.len());
+            let mut from = 0;
+            for edit in edits {
+                let range = edit.location.span.range();
+                text.push_str(old.get(from..range.start)?);
+                text.push_str(&edit.text);
+                from = range.end;
+            }
+            text.push_str(old.get(from..)?);
+            let known = Known::again(before.source.name(), text.into(), &before.parsed, old);
+            self.changed.insert(id, known);
+        }
+        Some(())
+    }
+
+    fn texts(&self) -> Texts {
+        self.changed.iter().map(|(file, known)| (*file, known.source.text().into())).collect()
+    }
+}
+
+impl<F: Files> Files for Overlay<'_, F> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        self.files.read(path)
+    }
+
+    fn known(&self, path: &str) -> Option<Known> {
+        let file = self.loaded.files.iter().find(|file| *file.path == *path);
+        file.and_then(|file| self.file(file.id)).or_else(|| self.files.known(path))
+    }
 }

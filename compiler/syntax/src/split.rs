@@ -7,7 +7,7 @@
 
 use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
 
-use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY};
+use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX};
 use crate::items::Output;
 use crate::stray::bad_character;
 use crate::token::{Token, TokenKind as T};
@@ -213,6 +213,28 @@ fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static st
     T::KEYWORDS.into_iter().find(|(keyword, _)| *keyword == word)
 }
 
+/// Reports `ingress allow from`, which no rule says, and goes on as if it were in order.
+fn reorder(tokens: &mut [Token], index: usize, out: &mut Output<'_>) {
+    let Some([direction, action, preposition]) = tokens.get_mut(index..index + 3) else { return };
+    let is_direction = matches!(direction.kind, T::Ingress | T::Egress);
+    if !is_direction || !action.kind.is_action() || !matches!(preposition.kind, T::From | T::To) {
+        return;
+    }
+    std::mem::swap(&mut direction.kind, &mut action.kind);
+    let span = direction.span.0.to(action.span.0);
+    let location = out.at(span);
+    let rule = format!("{} {}", direction.kind.describe(), action.kind.describe()).replace('`', "");
+    out.diagnostics.push(
+        Diagnostic::new(
+            &SYNTAX,
+            "a rule begins with its action, and the direction follows",
+            location,
+            format!("found `{}`", out.text(span).split_whitespace().collect::<Vec<_>>().join(" ")),
+        )
+        .fix(Applicability::Automatic, format!("write `{rule}`"), location, rule),
+    );
+}
+
 /// Whether the brace at `open` opens a selector and not a body.
 fn opens_selector(tokens: &[Token], open: usize) -> bool {
     let before = open.checked_sub(1).and_then(|before| kind_at(tokens, before));
@@ -288,6 +310,10 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             }
             starts = true;
         }
+        if depth == 1 && chunks.last().is_some_and(|chunk| chunk.body.is_some()) {
+            reorder(tokens, index, out);
+        }
+        let token = tokens.get(index).copied().unwrap_or(token);
         if starts
             && let Some(chunk) = chunks.last_mut()
             && let Some(end) = inside(tokens, index, chunk, depth, out.source)

@@ -1,9 +1,10 @@
 //! What stands where nothing can stand: characters without a meaning, tokens that begin no item,
 //! documentation of nothing, other languages.
 
-use npc_diagnostics::{Applicability, Diagnostic, Span, nearest};
+use npc_diagnostics::{Applicability, Diagnostic, Edit, Span, nearest};
 
 use crate::codes::{BAD_CHARACTER, MISPLACED_DOC, SYNTAX};
+use crate::habits::OPERATORS;
 use crate::items::Output;
 use crate::split::begins_item;
 use crate::token::{Comment, Token, TokenKind as T};
@@ -18,7 +19,7 @@ pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic>
             out.at(first.span.0),
             "YAML begins here",
         )
-        .help("a NetworkPolicy for pods `app: web` is written `policy web for pods { app = web } in namespace shop { … }`")
+        .help("`npc import FILE.yaml` writes it as a program, and `npc check FILE.yaml` checks it as it is. In a program, a NetworkPolicy for pods `app: web` is `policy web for pods { app = web } in namespace shop { … }`")
     })
 }
 
@@ -79,16 +80,36 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             location,
             "//",
         ),
-        "[" | "]" => about("lists have no brackets", "no bracket belongs here").help(
-            "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them",
-        ),
+        "[" | "]" => brackets(ahead, token.span.0, out),
         "-" if next == Some('-') || ahead.ends_with('-') => {
             about("comments begin with `//`", "not with `--`")
         }
         "-" if joined(rest.trim_start_matches(' ').chars().next())
-            && ahead.trim_end_matches(' ').ends_with(['\n', '{', ':']) =>
+            && ahead.trim_end_matches(' ').ends_with(['\n', '{', '}', ':']) =>
         {
-            about("rules and values are no list items", "leave out the `-`")
+            let word = rest.trim_start_matches(' ');
+            let first = word.split(char::is_whitespace).next().unwrap_or("");
+            let is_statement = matches!(first, "allow" | "deny" | "pass" | "isolate");
+            let what = if is_statement { "a rule" } else { "this" };
+            let diagnostic =
+                about(&format!("{what} is not an item of a YAML list"), "no `-` belongs here");
+            let gap = rest.len() - word.len();
+            let dash = Span::new(token.span.0.start, token.span.0.end + gap as u32);
+            let sure = if is_statement { Applicability::Automatic } else { Applicability::Maybe };
+            diagnostic.fix(sure, "remove the `-`", out.at(dash), "")
+        }
+        "-" if ahead.trim_end().ends_with("priority") => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let whole = out.at(Span::new(token.span.0.start, token.span.0.end + digits as u32));
+            let number = out.text(whole.span);
+            Diagnostic::new(
+                &BAD_CHARACTER,
+                format!("`{number}` is not a priority"),
+                whole,
+                "a priority is a number from 0 to 1000",
+            )
+            .help("write `priority 0` for the policy that is asked before all others")
+            .fix(Applicability::Maybe, "write `0`", whole, "0")
         }
         "-" if ahead.ends_with(' ') || ahead.is_empty() => plain("no word begins with `-`"),
         "-" => about("a word does not end in `-`", "something is missing behind it"),
@@ -102,6 +123,16 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         ">" if ahead.ends_with('=') || ahead.ends_with('-') => {
             about("an arrow is written `->`", "this is none")
         }
+        _ if text.chars().all(|c| "~^$\\+%<>@".contains(c)) => {
+            let message = if text.starts_with('~') || rest.starts_with('=') {
+                let operator = if rest.starts_with('=') { format!("{text}=") } else { text.to_owned() };
+                let operator = if ahead.ends_with('=') { format!("={operator}") } else { operator };
+                format!("there is no operator `{operator}`")
+            } else {
+                message.clone()
+            };
+            about(&message, "not part of any word or mark").help(OPERATORS)
+        }
         _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
         _ if !text.is_ascii() => plain(
             "names, labels and ports are written in ASCII; other characters stand only in strings and comments",
@@ -109,6 +140,61 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         _ => plain("not part of any word or mark"),
     };
     out.diagnostics.push(diagnostic);
+}
+
+/// Brackets, which lists have in YAML and addresses of IPv6 in URLs. Of a pair the first is reported, and the
+/// fix is of both.
+fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
+    let location = out.at(bracket);
+    let told = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "no bracket belongs here");
+    let lists = "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them";
+    let rest = out.source.get(bracket.end as usize..).unwrap_or("");
+    let line = rest.lines().next().unwrap_or("");
+    let inner = line.find(']').and_then(|end| line.get(..end));
+    let Some(inner) = inner.filter(|_| out.text(bracket) == "[") else {
+        return told("lists have no brackets").help(lists);
+    };
+    let close = Span::new(bracket.end + inner.len() as u32, bracket.end + inner.len() as u32 + 1);
+    let both = |open: &str, end: &str| {
+        let edit = |span, text: &str| Edit { location: out.at(span), text: text.to_owned() };
+        vec![edit(bracket, open), edit(close, end)]
+    };
+    let behind = line.get(inner.len() + 1..).unwrap_or("");
+    if inner.contains(':') && inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/')) {
+        let diagnostic = told("an address of IPv6 has no brackets");
+        let port = behind.strip_prefix(':').unwrap_or("");
+        let digits = port.bytes().take_while(u8::is_ascii_digit).count();
+        return match port.get(..digits).filter(|port| !port.is_empty()) {
+            Some(port) => diagnostic
+                .help(format!("write `{inner} on tcp/{port}`: the port stands behind `on`, with its protocol")),
+            None if behind.starts_with('/') => diagnostic.help(format!("write `{inner}{}`", length(behind))),
+            None => diagnostic.fix_edits(
+                Applicability::Automatic,
+                format!("write `{inner}`"),
+                both("", ""),
+            ),
+        };
+    }
+    let word = ahead.trim_end().rsplit(|c: char| c.is_whitespace() || "{(,".contains(c)).next().unwrap_or("");
+    match word {
+        "in" | "notin" | "namespaces" | "except" => told("lists stand in parentheses").fix_edits(
+            Applicability::Automatic,
+            format!("write `{word} ({inner})`"),
+            both("(", ")"),
+        ),
+        "from" | "to" | "on" => told("lists have no brackets").fix_edits(
+            Applicability::Automatic,
+            format!("write `{word} {inner}`"),
+            both("", ""),
+        ),
+        _ => told("lists have no brackets").help(lists),
+    }
+}
+
+/// The prefix length that a text begins with.
+fn length(text: &str) -> &str {
+    let digits = text.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    text.get(..=digits).unwrap_or("")
 }
 
 /// Tells tokens that begin no item.
