@@ -2,8 +2,9 @@
 //!
 //! The stage that suggests a fix sees one construct. Whether the program is right afterwards is known only by
 //! reading the result, so each fix is applied in memory, and the program parsed and resolved again. A fix is kept
-//! where no error follows that was not there before; automatic fixes are tried together, with those that the
-//! next check would make. Any other fix becomes help text, which no machine applies.
+//! where the lines that it changes have no error then, and no other line has an error that it did not have
+//! before. Automatic fixes are tried together, with those that the next check would make. Any other fix becomes
+//! help text, which no machine applies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -164,15 +165,17 @@ impl<'a, F: Files> Trials<'a, F> {
             edits.extend(fix.edits.iter().cloned());
             chain &= fix.applicability == Applicability::Automatic;
         }
-        let mut overlay = Overlay { files: self.files, loaded: self.loaded, changed: BTreeMap::new() };
+        let mut overlay =
+            Overlay { files: self.files, loaded: self.loaded, changed: BTreeMap::new(), lines: Vec::new() };
         for _ in 0..MAX_ROUNDS {
             overlay.apply(&edits)?;
-            let loaded = load(&overlay, self.roots);
+            let mut loaded = load(&overlay, self.roots);
             let mut found = resolve(&loaded, Some(self.kept)).diagnostics;
-            found.extend(loaded.diagnostics);
+            found.append(&mut loaded.diagnostics);
             let mut left = allowed.clone();
             found.retain(|found| {
-                found.level == Level::Error && found.code != &TOO_MANY && !left.take(found)
+                let known = left.take(found) && !overlay.is_edited(found, &loaded);
+                found.level == Level::Error && found.code != &TOO_MANY && !known
             });
             if found.is_empty() {
                 return Some(overlay.texts());
@@ -210,10 +213,7 @@ fn overlap(one: Location, other: Location) -> bool {
 }
 
 /// The fixes that can be made together, and those that change a place which one of them changes.
-fn without_clashes(
-    candidates: &[Candidate],
-    diagnostics: &[Diagnostic],
-) -> (Vec<Candidate>, Vec<Candidate>) {
+fn without_clashes(candidates: &[Candidate], diagnostics: &[Diagnostic]) -> (Vec<Candidate>, Vec<Candidate>) {
     // The places of the fixes taken, by file and start: they do not overlap.
     let mut taken: BTreeMap<(FileId, u32), u32> = BTreeMap::new();
     let is_free = |taken: &BTreeMap<(FileId, u32), u32>, edit: &Edit| {
@@ -247,6 +247,8 @@ struct Overlay<'a, F> {
     files: &'a F,
     loaded: &'a Loaded,
     changed: BTreeMap<FileId, Known>,
+    /// The lines that edits changed.
+    lines: Vec<(FileId, u32)>,
 }
 
 impl<F> Overlay<'_, F> {
@@ -270,18 +272,30 @@ impl<F> Overlay<'_, F> {
             let old = before.source.text();
             edits.sort_by_key(|edit| edit.location.span);
             let mut text = String::with_capacity(old.len());
-            let mut from = 0;
+            let (mut from, mut ends) = (0, Vec::new());
             for edit in edits {
                 let range = edit.location.span.range();
                 text.push_str(old.get(from..range.start)?);
+                ends.push(text.len());
                 text.push_str(&edit.text);
+                ends.push(text.len());
                 from = range.end;
             }
             text.push_str(old.get(from..)?);
             let known = Known::again(before.source.name(), text.into(), &before.parsed, old);
+            let line = |end: &usize| (id, known.source.line_number(u32::try_from(*end).unwrap_or(u32::MAX)));
+            self.lines.extend(ends.iter().map(line));
             self.changed.insert(id, known);
         }
         Some(())
+    }
+
+    /// Whether something is in a line that an edit changed.
+    fn is_edited(&self, found: &Diagnostic, loaded: &Loaded) -> bool {
+        found.location().is_some_and(|place| {
+            let line = loaded.sources.file(place.file).line_number(place.span.start);
+            self.lines.contains(&(place.file, line))
+        })
     }
 
     fn texts(&self) -> Texts {
@@ -297,5 +311,88 @@ impl<F: Files> Files for Overlay<'_, F> {
     fn known(&self, path: &str) -> Option<Known> {
         let file = self.loaded.files.iter().find(|file| *file.path == *path);
         file.and_then(|file| self.file(file.id)).or_else(|| self.files.known(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use npc_diagnostics::Span;
+    use npc_program::UNREADABLE;
+
+    struct One(&'static str);
+
+    impl Files for One {
+        fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+            if path == "a.np" { Ok(self.0.into()) } else { Err(ReadError::NotFound(Vec::new())) }
+        }
+    }
+
+    /// What is left of suggested fixes, each of which replaces a word, and the text that they lead to.
+    fn verified(
+        text: &'static str,
+        fixes: &[(&str, &str, Applicability)],
+    ) -> (Vec<Diagnostic>, Option<String>) {
+        let (files, roots) = (One(text), ["a.np".to_owned()]);
+        let loaded = load(&files, &roots);
+        let resolved = resolve(&loaded, None);
+        let mut errors = loaded.diagnostics.clone();
+        errors.extend(resolved.diagnostics);
+        let suggest = |(word, with, sure): &(&str, &str, Applicability)| {
+            let start = text.find(word).unwrap() as u32;
+            let place = Location::new(FileId(0), Span::new(start, start + word.len() as u32));
+            let own = errors.iter().find(|own| own.location() == Some(place));
+            let (code, message) = own.map_or((&UNREADABLE, "other"), |own| (own.code, own.message.as_str()));
+            Diagnostic::new(code, message, place, "").fix(*sure, format!("write `{with}`"), place, *with)
+        };
+        let mut diagnostics: Vec<Diagnostic> = fixes.iter().map(suggest).collect();
+        let trials = Trials::new(&files, &roots, &loaded, &resolved.kept, Errors::of(&errors));
+        let texts = trials.verify(&mut diagnostics);
+        (diagnostics, texts.get(&FileId(0)).map(ToString::to_string))
+    }
+
+    #[test]
+    fn a_fix_that_leads_to_an_error_becomes_help() {
+        use Applicability::{Automatic, Maybe};
+        let text = "policy p for all pods in namespace shop {\n  alow ingress from anywhere\n}\n";
+        let (found, fixed) = verified(text, &[("alow", "allow", Automatic)]);
+        assert_eq!((found[0].fixes.len(), found[0].help.as_deref()), (1, None));
+        assert_eq!(fixed.unwrap(), text.replace("alow", "allow"));
+        for (with, sure) in [("deny", Automatic), ("deny", Maybe), ("", Automatic), ("}", Maybe)] {
+            let (found, fixed) = verified(text, &[("alow", with, sure)]);
+            assert_eq!(found[0].fixes, [], "{with}");
+            assert_eq!(found[0].help, Some(format!("write `{with}`")));
+            assert_eq!(fixed, None);
+        }
+    }
+
+    #[test]
+    fn fixes_that_belong_together_are_tried_together() {
+        use Applicability::Automatic;
+        let text = "policy p for all pods in namespace shop {\n  alow ingres from anywhere\n}\n";
+        let (found, fixed) = verified(text, &[("alow", "allow", Automatic)]);
+        assert_eq!(found[0].fixes.len(), 1, "the next check repairs the rest");
+        assert_eq!(fixed.unwrap(), text.replace("alow ingres", "allow ingress"));
+    }
+
+    #[test]
+    fn a_bad_fix_does_not_take_others_with_it() {
+        use Applicability::Automatic;
+        let text =
+            "policy p for all pods in namespace shop {\n  alow ingress from anywhere\n  isolate ingress\n}\n";
+        let (found, fixed) = verified(text, &[("alow", "allow", Automatic), ("isolate", "deny", Automatic)]);
+        assert_eq!(found.iter().map(|found| found.fixes.len()).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(fixed.unwrap(), text.replace("alow", "allow"));
+    }
+
+    #[test]
+    fn a_line_with_another_error_is_not_repaired() {
+        use Applicability::Automatic;
+        let one = "policy p for all pods in namespace shop { ingress deny from anywhere }\n";
+        assert_eq!(verified(one, &[("ingress deny", "deny ingress", Automatic)]).1, None);
+        let two = "policy p for all pods in namespace shop {\n  alow ingress from anywhere\n  allow egress to nobody\n}\n";
+        assert!(verified(two, &[("alow", "allow", Automatic)]).1.is_some(), "of another line it may");
     }
 }

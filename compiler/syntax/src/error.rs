@@ -255,6 +255,18 @@ fn unexpected(
     }
     let text = span.of(source);
     let context = Context { file, source, span, text, found, expected };
+    if found == Some(TokenKind::Word)
+        && let Some(keyword) = in_capitals(text, expected)
+    {
+        let place = Location::new(file, span);
+        return Diagnostic::new(
+            &SYNTAX,
+            "keywords are written in lower case",
+            place,
+            format!("found `{text}`"),
+        )
+        .fix(Applicability::Automatic, format!("write `{keyword}`"), place, keyword);
+    }
     if let Some(diagnostic) = habit(&context) {
         return diagnostic;
     }
@@ -303,6 +315,15 @@ fn unexpected(
         Some(_) => format!("found `{text}`"),
     };
     Diagnostic::new(&SYNTAX, message, place(span), what_found)
+}
+
+/// The keyword that a word is but for its case, where that keyword is expected.
+fn in_capitals(text: &str, expected: ExpectedSet) -> Option<&'static str> {
+    let keywords = expected
+        .tokens()
+        .filter_map(TokenKind::keyword)
+        .chain(expected.labels().flat_map(|(label, _)| label.keywords().iter().copied()));
+    keywords.into_iter().find(|keyword| keyword.eq_ignore_ascii_case(text) && *keyword != text)
 }
 
 /// Whether the policy whose header holds the place is of a tier that has priorities.

@@ -196,7 +196,18 @@ fn misplaced_item(tokens: &[Token], index: usize, outer: usize, out: &Output<'_>
 fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static str, T)> {
     let token = tokens.get(index).filter(|token| token.kind == T::Word)?;
     let next = kind_at(tokens, index + 1);
-    let after = kind_at(tokens, index + 2);
+    // Where one keyword is in capitals, others are too.
+    let after = tokens.get(index + 2).map(|after| {
+        let text = after.span.0.of(source);
+        let is = |word: &str| after.kind == T::Word && text.eq_ignore_ascii_case(word);
+        if is("for") {
+            T::For
+        } else if is("priority") {
+            T::Priority
+        } else {
+            after.kind
+        }
+    });
     let meant: &[T] = match (next, after) {
         (Some(T::Str), Some(T::LBrace)) => &[T::Test],
         (Some(T::Str), _) => &[T::Import],
@@ -372,6 +383,8 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             T::Bad => {
                 bad_character(token, chunk.bad, out);
                 chunk.bad = true;
+                // Without these characters a regular expression is something else.
+                chunk.parse &= !out.text(token.span.0).contains(['^', '$']);
             }
             T::OpenStr => {
                 chunk.parse = false;

@@ -12,12 +12,17 @@ use crate::token::{Comment, Token, TokenKind as T};
 /// Tells a file that is a Kubernetes manifest, once.
 pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic> {
     let first = tokens.iter().find(|token| token.kind != T::Bad)?;
-    matches!(out.text(first.span.0), "apiVersion:" | "kind:" | "metadata:" | "spec:").then(|| {
+    let key = tokens.iter().find(|token| !matches!(token.kind, T::Bad | T::LBrace));
+    let is_json = first.kind == T::LBrace
+        && key.is_some_and(|key| matches!(out.text(key.span.0), "\"apiVersion\"" | "\"kind\"" | "\"items\""));
+    let is_yaml =
+        matches!(out.text(first.span.0), "apiVersion:" | "kind:" | "metadata:" | "spec:" | "items:");
+    (is_yaml || is_json).then(|| {
         Diagnostic::new(
             &SYNTAX,
             "this is a Kubernetes manifest, and not a program of this language",
             out.at(first.span.0),
-            "YAML begins here",
+            if is_json { "JSON begins here" } else { "YAML begins here" },
         )
         .help("`npc import FILE.yaml` writes it as a program, and `npc check FILE.yaml` checks it as it is. In a program, a NetworkPolicy for pods `app: web` is `policy web for pods { app = web } in namespace shop { … }`")
     })
@@ -52,13 +57,31 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         ";" => {
             // Between two members of a list, and in what was meant as a comment, it stands for more.
             let line = ahead.rsplit('\n').next().unwrap_or(ahead);
-            let ends = rest.trim_start_matches([' ', '\t', ';']).starts_with(['\n', '\r', '}', '/'])
-                || rest.trim().is_empty();
+            let next = rest.trim_start_matches([' ', '\t', ';']);
+            let first = next.split(char::is_whitespace).next().unwrap_or("");
+            let ends = next.starts_with(['\n', '\r', '}', '/'])
+                || rest.trim().is_empty()
+                || matches!(first, "allow" | "deny" | "pass" | "isolate" | "let" | "policy");
             let sure =
                 if ends && !line.contains('#') { Applicability::Automatic } else { Applicability::Maybe };
             plain("statements need no terminator").fix(sure, "remove the semicolon", location, "")
         }
-        "'" => plain("strings are written in double quotes"),
+        "'" => {
+            let line = rest.lines().next().unwrap_or("");
+            let diagnostic = plain("strings are written in double quotes");
+            match line.find(['\'', '"']).filter(|end| line.get(*end..=*end) == Some("'")) {
+                Some(end) => {
+                    let close = token.span.0.end + end as u32;
+                    let edit = |span| Edit { location: out.at(span), text: "\"".to_owned() };
+                    diagnostic.fix_edits(
+                        Applicability::Automatic,
+                        format!("write `\"{}\"`", line.get(..end).unwrap_or("")),
+                        vec![edit(token.span.0), edit(Span::new(close, close + 1))],
+                    )
+                }
+                None => diagnostic,
+            }
+        }
         "&" | "&&" | "|" | "||" => {
             let braces = ahead.rfind('{') > ahead.rfind('}');
             match (text.starts_with('|'), braces) {
@@ -66,6 +89,11 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
                     about("requirements are separated by commas, and all of them must hold", "no comma")
                         .help("for either of two values write `app in (a, b)`")
                 }
+                (false, true) => about(
+                    "requirements are separated by commas, and all of them must hold",
+                    "no comma",
+                )
+                .fix(Applicability::Automatic, "write a comma", location, ","),
                 _ => about("the members of a list are separated by commas", "no comma").fix(
                     Applicability::Maybe,
                     "write a comma",
@@ -91,8 +119,7 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             let first = word.split(char::is_whitespace).next().unwrap_or("");
             let is_statement = matches!(first, "allow" | "deny" | "pass" | "isolate");
             let what = if is_statement { "a rule" } else { "this" };
-            let diagnostic =
-                about(&format!("{what} is not an item of a YAML list"), "no `-` belongs here");
+            let diagnostic = about(&format!("{what} is not an item of a YAML list"), "no `-` belongs here");
             let gap = rest.len() - word.len();
             let dash = Span::new(token.span.0.start, token.span.0.end + gap as u32);
             let sure = if is_statement { Applicability::Automatic } else { Applicability::Maybe };
@@ -122,6 +149,14 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         "/" => about("a word does not end in `/`", "something is missing behind it"),
         ">" if ahead.ends_with('=') || ahead.ends_with('-') => {
             about("an arrow is written `->`", "this is none")
+        }
+        "^" | "$" => {
+            let word = ahead.rsplit(ENDS_WORD).next().unwrap_or("");
+            // Of one expression, one is reported.
+            if word.contains('^') {
+                return;
+            }
+            regular_expression(token.span.0, out)
         }
         _ if text.chars().all(|c| "~^$\\+%<>@".contains(c)) => {
             let message = if text.starts_with('~') || rest.starts_with('=') {
@@ -160,23 +195,28 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
         vec![edit(bracket, open), edit(close, end)]
     };
     let behind = line.get(inner.len() + 1..).unwrap_or("");
-    if inner.contains(':') && inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/')) {
+    if inner.contains(':') && inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/'))
+    {
         let diagnostic = told("an address of IPv6 has no brackets");
         let port = behind.strip_prefix(':').unwrap_or("");
         let digits = port.bytes().take_while(u8::is_ascii_digit).count();
         return match port.get(..digits).filter(|port| !port.is_empty()) {
-            Some(port) => diagnostic
-                .help(format!("write `{inner} on tcp/{port}`: the port stands behind `on`, with its protocol")),
+            Some(port) => diagnostic.help(format!(
+                "write `{inner} on tcp/{port}`: the port stands behind `on`, with its protocol"
+            )),
             None if behind.starts_with('/') => diagnostic.help(format!("write `{inner}{}`", length(behind))),
-            None => diagnostic.fix_edits(
-                Applicability::Automatic,
-                format!("write `{inner}`"),
-                both("", ""),
-            ),
+            None => diagnostic.fix_edits(Applicability::Automatic, format!("write `{inner}`"), both("", "")),
         };
     }
-    let word = ahead.trim_end().rsplit(|c: char| c.is_whitespace() || "{(,".contains(c)).next().unwrap_or("");
+    let mut words = ahead.trim_end().rsplit(|c: char| c.is_whitespace() || "{(,".contains(c));
+    let word = words.next().unwrap_or("");
+    let is_set = word == "=" && words.nth(1) == Some("let");
     match word {
+        "=" if is_set => told("the members of a set have no brackets").fix_edits(
+            Applicability::Automatic,
+            format!("write `= {inner}`"),
+            both("", ""),
+        ),
         "in" | "notin" | "namespaces" | "except" => told("lists stand in parentheses").fix_edits(
             Applicability::Automatic,
             format!("write `{word} ({inner})`"),
@@ -189,6 +229,31 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
         ),
         _ => told("lists have no brackets").help(lists),
     }
+}
+
+/// What stands around a word.
+const ENDS_WORD: [char; 10] = [' ', '\t', '\n', '\r', '(', ')', '{', '}', ',', '"'];
+
+/// A regular expression, most likely of the names of namespaces, which take patterns.
+fn regular_expression(bad: Span, out: &Output<'_>) -> Diagnostic {
+    let ahead = out.source.get(..bad.start as usize).unwrap_or("");
+    let start = ahead.rfind(ENDS_WORD).map_or(0, |at| at + 1);
+    let rest = out.source.get(bad.start as usize..).unwrap_or("");
+    let end = bad.start as usize + rest.find(ENDS_WORD).unwrap_or(rest.len());
+    let whole = Span::new(start as u32, end as u32);
+    let text = out.text(whole);
+    let location = out.at(whole);
+    let message = format!("`{text}` is a regular expression, and the language has none");
+    let pattern = text.trim_start_matches('^').trim_end_matches('$').replace(".*", "*").replace(".+", "?*");
+    let is_pattern = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
+    let diagnostic = Diagnostic::new(&BAD_CHARACTER, message, location, "not part of any word or mark");
+    let in_list = ahead.trim_end_matches(|c| c != '(').ends_with("namespaces (");
+    if pattern.bytes().all(is_pattern) && !pattern.is_empty() && in_list {
+        return diagnostic
+            .help(format!("write `namespaces ({pattern})`, where `*` is any characters and `?` is any one"))
+            .fix(Applicability::Maybe, format!("write `{pattern}`"), location, pattern);
+    }
+    diagnostic.help(OPERATORS)
 }
 
 /// The prefix length that a text begins with.
@@ -220,6 +285,29 @@ pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
                     if kind.is_word() { format!("`{text}`") } else { kind.describe().to_owned() }
                 ),
             );
+            let lower = text.to_ascii_lowercase();
+            let meant = match lower.trim_end_matches(':') {
+                "networkpolicy"
+                | "networkpolicies"
+                | "netpol"
+                | "ciliumnetworkpolicy"
+                | "globalnetworkpolicy"
+                | "authorizationpolicy"
+                | "clusterpolicy"
+                | "rule" => Some("policy"),
+                "set" | "var" | "const" | "define" | "group" | "alias" => Some("let"),
+                "include" | "use" | "require" | "source" => Some("import"),
+                _ => None,
+            };
+            if let Some(meant) = meant {
+                let example = match meant {
+                    "policy" => "policy web for pods { app = web } in namespace shop { … }",
+                    "let" => "let dns = udp/53, tcp/53",
+                    _ => "import \"sets.np\"",
+                };
+                out.diagnostics.push(diagnostic.help(format!("write `{meant}`, as in `{example}`")));
+                return;
+            }
             let items = T::KEYWORDS.iter().filter(|(_, kind)| begins_item(*kind)).map(|(word, _)| *word);
             match nearest(&text, items) {
                 Some(word) if kind.is_word() => diagnostic.help(format!("did you mean `{word}`?")).fix(

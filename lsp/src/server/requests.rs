@@ -12,7 +12,7 @@ use crate::capability::lenses::{RUN_TEST, SHOW_PODS, SHOW_YAML};
 use crate::capability::tests::{RunParams, RunResult};
 use crate::capability::views::{PolicyParams, Shown};
 use crate::capability::{
-    actions, call_hierarchy, completion, diagnostics, folding, formatting, hover, inlay_hints, lenses, links,
+    actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links,
     names, selection_ranges, semantic_tokens, signature, symbols,
 };
 use crate::convert::{self, Edits, offset, place, span};
@@ -23,14 +23,6 @@ use crate::core::text::Text;
 
 fn refused(Refusal(why): Refusal) -> Error {
     Error { code: ErrorCode::ServerError(-32803), message: why.into(), data: None }
-}
-
-/// The key by which a state of diagnostics is known again.
-fn key(found: &[Diagnostic]) -> String {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(found).unwrap_or_default().hash(&mut hasher);
-    format!("{:x}", hasher.finish())
 }
 
 impl LanguageServer for Server {
@@ -205,37 +197,14 @@ impl LanguageServer for Server {
         &self,
         parameters: DocumentDiagnosticParams,
     ) -> Result<DocumentDiagnosticReportResult> {
-        let path = convert::path(&parameters.text_document.uri);
-        let mut found = Vec::new();
-        if let Some(path) = path {
-            let home = self.state().workspace.home(&path);
-            let program = self.program(&home).await?;
-            let state = self.state();
-            found = match state.found(&path) {
-                Some(found) => found.to_vec(),
-                // Nobody else looks at it.
-                None => {
-                    let places = convert::Places { program: &program, encoding: state.encoding };
-                    diagnostics::of_program(places).remove(&path).unwrap_or_default()
-                }
-            };
-        }
-        let id = key(&found);
-        let report = if parameters.previous_result_id.as_deref() == Some(&id) {
-            DocumentDiagnosticReport::Unchanged(RelatedUnchangedDocumentDiagnosticReport {
-                related_documents: None,
-                unchanged_document_diagnostic_report: UnchangedDocumentDiagnosticReport { result_id: id },
-            })
-        } else {
-            DocumentDiagnosticReport::Full(RelatedFullDocumentDiagnosticReport {
-                related_documents: None,
-                full_document_diagnostic_report: FullDocumentDiagnosticReport {
-                    result_id: Some(id),
-                    items: found,
-                },
-            })
-        };
-        Ok(DocumentDiagnosticReportResult::Report(report))
+        self.document_diagnostics(parameters).await
+    }
+
+    async fn workspace_diagnostic(
+        &self,
+        parameters: WorkspaceDiagnosticParams,
+    ) -> Result<WorkspaceDiagnosticReportResult> {
+        self.workspace_diagnostics(parameters).await
     }
 
     async fn completion(&self, parameters: CompletionParams) -> Result<Option<CompletionResponse>> {

@@ -26,6 +26,35 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             ));
         }
         "and" | "or" | "plus" | "&&" | "||" if cx.is(T::Word) => {
+            let behind = cx.word_behind();
+            let before = cx.word_before();
+            if matches!(behind, "ingress" | "egress" | "from" | "to" | "allow" | "deny")
+                && before != "ingress"
+                && before != "egress"
+            {
+                let rest = cx.statement_from(cx.span.end);
+                let rule = match behind {
+                    "ingress" | "egress" => format!("allow {rest}"),
+                    "from" => format!("allow ingress {rest}"),
+                    "to" => format!("allow egress {rest}"),
+                    action => format!("{action} …"),
+                };
+                return Some(
+                    cx.tell("a rule has one direction", &found)
+                        .help(format!("write a rule of its own without `{}`: `{rule}`", cx.text)),
+                );
+            }
+            // Between a protocol alone and a port, the port may be of both.
+            let is_part = |word: &str| {
+                matches!(word, "tcp" | "udp" | "sctp" | "port" | "ports")
+                    || !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+            };
+            if !selector && (is_part(behind) || is_part(before)) {
+                return Some(
+                    cx.tell("the members of a list are separated by commas", &found)
+                        .help("each port is written with its protocol, as in `on tcp/53, udp/53`"),
+                );
+            }
             return Some(cx.tell("the members of a list are separated by commas", &found).fix(
                 Automatic,
                 "write a comma",
@@ -52,13 +81,33 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             );
         }
     }
+    if matches!(cx.found, Some(T::Ingress | T::Egress)) && matches!(cx.word_before(), "ingress" | "egress") {
+        let comma = cx.at(Span::new(end.start, end.start));
+        return Some(cx.tell("expected `,`", &found).fix(Automatic, "insert a comma", comma, ","));
+    }
     // A filler: `cidr 10.0.0.0/8`.
-    let filler = cx.word_before();
+    let written = cx.word_before();
+    let filler = written.to_ascii_lowercase();
+    let filler = filler.trim_end_matches(':');
     let address = cx.text.contains(['.', '/', ':']) && cx.text.starts_with(|c: char| c.is_ascii_digit());
     if cx.is(T::Word)
         && matches!(
             filler,
-            "cidr" | "ip" | "ips" | "ipBlock" | "block" | "address" | "addresses" | "net" | "range" | "subnet"
+            "cidr"
+                | "cidrs"
+                | "tocidr"
+                | "fromcidr"
+                | "tocidrset"
+                | "fromcidrset"
+                | "ip"
+                | "ips"
+                | "ipblock"
+                | "block"
+                | "address"
+                | "addresses"
+                | "net"
+                | "range"
+                | "subnet"
         )
         && address
     {
@@ -70,7 +119,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
                 cx.at(cx.before()),
                 "leave this out",
             )
-            .fix(Automatic, format!("remove `{filler}`"), cx.at(word), ""),
+            .fix(Automatic, format!("remove `{written}`"), cx.at(word), ""),
         );
     }
     if cx.wants(T::On) {
@@ -119,6 +168,14 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
         let end = cx.ahead().len() as u32;
         Span::new(end - 1, end)
     });
+    if cx.text == ":" && cx.word_behind().is_empty() && cx.behind().starts_with('=') {
+        return Some(cx.tell("a set is defined with `=`", "found `:=`").fix(
+            Automatic,
+            "write `=`",
+            cx.at(cx.span),
+            "",
+        ));
+    }
     if cx.second_before() == "let" {
         let name = cx.word_before().trim_end_matches(':');
         let value = cx.statement_from(cx.span.start);
@@ -137,15 +194,14 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
         );
     }
     let colon = colon?;
-    let label = if cx.wants(T::RBrace) { "a label's value stands behind `=`" } else { "a value stands behind `=`" };
-    Some(
-        Diagnostic::new(&SYNTAX, "expected `=`, found `:`", cx.at(colon), label).fix(
-            Automatic,
-            "write `=`",
-            cx.at(colon),
-            " =",
-        ),
-    )
+    let label =
+        if cx.wants(T::RBrace) { "a label's value stands behind `=`" } else { "a value stands behind `=`" };
+    Some(Diagnostic::new(&SYNTAX, "expected `=`, found `:`", cx.at(colon), label).fix(
+        Automatic,
+        "write `=`",
+        cx.at(colon),
+        " =",
+    ))
 }
 
 /// An operator of another language, behind a label's key. `end` is from there to the end of the token.
@@ -167,6 +223,13 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
                     "this is written with the key alone",
                 )
                 .fix(sure, format!("write `{{ {key} }}`"), whole, key),
+            )
+        }
+        ("has" | "exists", "(") => {
+            let key = cx.word_behind();
+            Some(
+                cx.tell("a label's key alone means that the label is there", &found)
+                    .help(format!("write `{{ {key} }}`")),
             )
         }
         (key, "exists" | "present") if !key.is_empty() => {

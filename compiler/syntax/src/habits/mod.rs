@@ -7,11 +7,12 @@ mod ports;
 mod rules;
 
 pub(crate) use lists::OPERATORS;
-use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Location, Span};
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span};
 
 use crate::TokenKind as T;
 use crate::codes::SYNTAX;
 use crate::error::{Expected, ExpectedSet};
+use crate::split::begins_item;
 use crate::token::{Token, TokenSpan, lex};
 
 /// How far behind the place a mistake is looked at, in bytes.
@@ -84,7 +85,9 @@ impl<'a> Context<'a> {
         let mut depth = 0;
         let mut end = start;
         for token in &tokens {
+            let gap = Span::new(end, token.span.0.start).of(self.source);
             match token.kind {
+                kind if begins_item(kind) && gap.contains('\n') => break,
                 T::LBrace | T::LParen => depth += 1,
                 T::RBrace | T::RParen if depth == 0 => break,
                 T::RBrace | T::RParen => depth -= 1,
@@ -176,6 +179,7 @@ pub(crate) fn habit(cx: &Context<'_>) -> Option<Diagnostic> {
     header(cx)
         .or_else(|| rules::direction(cx))
         .or_else(|| pods::namespaces(cx))
+        .or_else(|| pods::field(cx))
         .or_else(|| pods::workload(cx))
         .or_else(|| ports::phrase(cx))
         .or_else(|| lists::lists(cx))
@@ -211,14 +215,18 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
                 return Some(if plain {
                     diagnostic.fix(Automatic, format!("write `{name}`"), cx.at(cx.span), name)
                 } else {
-                    diagnostic.help("a name has lower-case letters, digits, `-` and `.`: `policy shop-web for …`")
+                    diagnostic
+                        .help("a name has lower-case letters, digits, `-` and `.`: `policy shop-web for …`")
                 });
             }
             _ => {}
         }
     }
-    if cx.wants(T::For) && !cx.is(T::LBrace) && cx.word_before() != "policy" {
+    if cx.wants(T::For) && cx.word_before() != "policy" {
         let message = "expected `for`";
+        if matches!(cx.text, "order" | "precedence" | "weight") && cx.wants(T::Priority) {
+            return Some(cx.instead("expected `priority` or `for`", "priority", Maybe));
+        }
         if cx.is(T::Str) {
             return Some(
                 cx.tell(message, "found a string in quotes")
@@ -229,6 +237,9 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         return Some(cx.tell(message, &cx.found()).help(
             "a policy says which pods it is for, as in `policy db for all pods in namespace payments { … }`",
         ));
+    }
+    if cx.is(T::LParen) && cx.wants(T::LBrace) && cx.wants(T::Except) && cx.word_before() != "pods" {
+        return Some(cx.tell("the policy's rules stand in braces", "`{` expected here"));
     }
     let colon = cx.ahead().ends_with(':') && !cx.wants(T::Eq);
     let starts = cx.found.is_some_and(|found| found.is_action() || found == T::Isolate);
@@ -261,13 +272,35 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.expected.has(Expected::Statement) {
         return rules::statement(cx);
     }
+    if cx.expected.has(Expected::Peers) && (cx.is(T::Not) || cx.is(T::Str)) {
+        if cx.is(T::Not) {
+            return Some(
+                cx.tell("a peer has no `!`", "found `!`")
+                    .help(format!("write `anywhere except {}`", cx.word_behind())),
+            );
+        }
+        let name = cx.text.trim_matches('"');
+        return Some(cx.tell("peers have no quotes", "found a string in quotes").fix(
+            Maybe,
+            format!("write `{name}`"),
+            cx.at(cx.span),
+            name,
+        ));
+    }
+    if cx.expected.has(Expected::Port) && matches!(cx.text, "all" | "*") {
+        return Some(
+            cx.tell("expected a port such as `tcp/443`", &cx.found())
+                .help("a rule without `on` covers every port; `on tcp` covers every port of TCP"),
+        );
+    }
+    if cx.expected.has(Expected::Set) && cx.is(T::LBrace) {
+        return Some(
+            cx.tell("expected addresses, ports or pods", "found `{`")
+                .help("the members of a set only have commas between them, as in `let dns = udp/53, tcp/53`"),
+        );
+    }
     if cx.wants(T::Arrow) && matches!(cx.text, "to" | "=" | "from") {
         return Some(cx.instead("expected `->`", "->", Maybe));
     }
     None
-}
-
-/// A fix of one place.
-fn edit(cx: &Context<'_>, span: Span, text: impl Into<String>) -> Edit {
-    Edit { location: cx.at(span), text: text.into() }
 }

@@ -2,7 +2,7 @@
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
-use super::{Context, edit};
+use super::Context;
 use crate::TokenKind as T;
 use crate::codes::SYNTAX;
 use crate::error::Expected;
@@ -10,8 +10,18 @@ use crate::token::Token;
 
 /// Words between `pods` and the labels that they have.
 const FILLERS: [&str; 12] = [
-    "with", "label", "labels", "labelled", "labeled", "where", "having", "selector", "matching", "matchlabels",
-    "by", "the",
+    "with",
+    "label",
+    "labels",
+    "labelled",
+    "labeled",
+    "where",
+    "having",
+    "selector",
+    "matching",
+    "matchlabels",
+    "by",
+    "the",
 ];
 
 /// A selector that is written without its braces: the place of all of it, and how it is written with them.
@@ -52,24 +62,22 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     Some((Span::new(start, last), format!("{{ {} }}", requirements.join(", "))))
 }
 
-/// Names behind `namespaces` that are separated by commas: the place of all of them, and the names.
+/// Names behind `namespaces` that are not in parentheses: the place of all of them, and the names.
 fn bare_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
-    let tokens = cx.tokens_from(cx.span.start);
+    let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
     let mut names = Vec::new();
     let mut last = cx.span.start;
-    for pair in tokens.chunks(2) {
-        let [name, rest @ ..] = pair else { break };
-        let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
-        if name.kind != T::Word || !cx.of(name).bytes().all(is_name) {
-            return None;
-        }
-        names.push(cx.of(name).to_owned());
-        last = name.span.0.end;
-        match rest.first().map(|next| next.kind) {
-            Some(T::Comma) => {}
+    for token in cx.tokens_from(cx.span.start) {
+        match token.kind {
+            T::Comma => {}
+            T::Word if matches!(cx.of(&token), "and" | "or") => {}
+            T::Word if cx.of(&token).bytes().all(is_name) => {
+                names.push(cx.of(&token).to_owned());
+                last = token.span.0.end;
+            }
+            T::LBrace | T::RBrace | T::On | T::Log | T::Except => break,
+            kind if kind.is_action() || kind == T::Isolate => break,
             // A name that is followed by something else may be a peer of its own.
-            Some(T::LBrace | T::RBrace | T::On | T::Log | T::Except) | None => break,
-            Some(kind) if kind.is_action() || kind == T::Isolate => break,
             _ => return None,
         }
     }
@@ -93,6 +101,30 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.is(T::Namespaces) && cx.wants(T::Pods) && cx.word_before() == "all" {
         let diagnostic = cx.tell("expected `pods`", &found);
         return Some(cx.insert(diagnostic, "write `all pods in all namespaces`", "pods in all ", Automatic));
+    }
+    if cx.wants(T::Pods) && cx.word_before() == "all" {
+        let help = if cx.wants(T::LBrace) || cx.is(T::LBrace) {
+            "write `all pods in all namespaces`, or `all pods in namespace NAME`"
+        } else {
+            "write `all pods` for the pods of the policy's own namespace, `all pods in all namespaces`, or `anywhere` for addresses, too"
+        };
+        return Some(cx.tell("expected `pods`", &cx.found()).help(help));
+    }
+    if cx.word_before() == "sharing" && cx.is(T::LBrace) {
+        let label = cx.word_behind();
+        return Some(
+            cx.tell("expected a label's key", "found `{`")
+                .help(format!("the label has no braces: `namespaces sharing {label}`")),
+        );
+    }
+    if cx.word_before() == "same" && cx.wants(T::Namespace) && !cx.found.is_some_and(T::is_word) {
+        let end = cx.before().at_end();
+        return Some(Diagnostic::new(&SYNTAX, "expected `namespace`", cx.at(cx.before()), "same what?").fix(
+            Automatic,
+            "write `same namespace`",
+            cx.at(end),
+            " namespace",
+        ));
     }
     if names && cx.wants(T::In) {
         return Some(cx.insert(cx.tell("expected `in`", &found), "insert `in`", "in ", Automatic));
@@ -118,7 +150,29 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
             "namespaces",
         ));
     }
-    if cx.word_before() == "pods" && cx.wants(T::LBrace) {
+    if cx.second_before() == "all" && cx.word_before() == "pods" && cx.wants(T::In) && cx.is(T::Word) {
+        let diagnostic = cx.tell("expected `in`", &found);
+        if matches!(cx.text, "everywhere" | "anywhere" | "globally") {
+            let with = "in all namespaces";
+            return Some(diagnostic.fix(Automatic, format!("write `{with}`"), cx.at(cx.span), with));
+        }
+        if let Some((_, selector)) = bare_selector(cx, cx.span.start) {
+            return Some(
+                diagnostic.help(format!("for the pods that have the label write `pods {selector}`")),
+            );
+        }
+        return cx
+            .wants(T::LBrace)
+            .then(|| diagnostic.help("a policy says its namespaces: `all pods in namespace shop { … }`"));
+    }
+    if matches!(cx.found, Some(T::Eq | T::EqEq)) && cx.wants(T::Except) {
+        let (span, selector) = bare_selector(cx, cx.before().start)?;
+        return Some(
+            Diagnostic::new(&SYNTAX, "pods are selected by their labels in braces", cx.at(span), "a label")
+                .fix(Maybe, format!("write `pods {selector}`"), cx.at(span), format!("pods {selector}")),
+        );
+    }
+    if cx.word_before() == "pods" && cx.second_before() != "all" && cx.wants(T::LBrace) {
         let word = cx.at(cx.before());
         let braces = || cx.tell("expected `{`", "labels stand in braces");
         return Some(match cx.found {
@@ -167,6 +221,7 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
             let with = "all namespaces";
             Some(cx.tell(message, &found).fix(Automatic, format!("write `{with}`"), whole, with))
         }
+        (T::Word, "ns") => Some(cx.instead(message, "namespace", Automatic)),
         (T::Word, "this" | "own" | "my") => Some(cx.instead(message, "same", Maybe)),
         (T::Word, text) if npc_diagnostics::nearest(text, ["namespace", "namespaces"]).is_none() => {
             match bare_names(cx) {
@@ -180,13 +235,10 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
 
 /// Several names, which stand in parentheses.
 fn list(cx: &Context<'_>, span: Span, names: &[String], word: &str) -> Diagnostic {
-    let whole = format!("namespaces ({})", names.join(", "));
+    let list = format!("({})", names.join(", "));
+    let whole = format!("namespaces {list}");
     Diagnostic::new(&SYNTAX, "several names of namespaces stand in parentheses", cx.at(span), "these names")
-        .fix_edits(
-            Applicability::Maybe,
-            format!("write `{whole}`"),
-            vec![edit(cx, span.at_start(), format!("{word}(")), edit(cx, span.at_end(), ")")],
-        )
+        .fix(Applicability::Maybe, format!("write `{whole}`"), cx.at(span), format!("{word}{list}"))
 }
 
 /// `namespaces shop`, `namespaces shop, payments`, `namespaces with label env = prod`, `namespaces *`
@@ -227,6 +279,32 @@ fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
+/// `podSelector { app = web }`: a field of a manifest before braces.
+pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
+    let ahead = cx.ahead();
+    // The brace may have been taken for that of the policy's body.
+    let ahead = match ahead.strip_suffix('{') {
+        Some(ahead) if cx.expected.has(Expected::End) => ahead.trim_end(),
+        _ if cx.is(T::LBrace) && cx.wants(T::Except) => ahead,
+        _ => return None,
+    };
+    let word = super::last_word(ahead);
+    let with = match word.to_ascii_lowercase().trim_end_matches(':') {
+        "podselector" | "endpointselector" | "toendpoints" | "fromendpoints" | "selector" | "matchlabels"
+        | "pod" | "podlabels" => "pods",
+        "namespaceselector" | "ns" => "all pods in namespaces",
+        _ => return None,
+    };
+    let span = Span::new((ahead.len() - word.len()) as u32, ahead.len() as u32);
+    let message = format!("`{word}` is not a word of this language");
+    Some(Diagnostic::new(&SYNTAX, message, cx.at(span), "found before a selector").fix(
+        Applicability::Automatic,
+        format!("write `{with} {{ … }}`"),
+        cx.at(span),
+        with,
+    ))
+}
+
 /// What holds pods in Kubernetes, and how the labels of its pods are found.
 enum Holder {
     /// Whose selector has the labels.
@@ -236,10 +314,13 @@ enum Holder {
     Node,
     HostName,
     Label,
+    /// One of Cilium's.
+    Entity,
+    Exception,
 }
 
 fn holder(word: &str) -> Option<Holder> {
-    use Holder::{HostName, Label, Node, Pod, Selecting, ServiceAccount};
+    use Holder::{Entity, Exception, HostName, Label, Node, Pod, Selecting, ServiceAccount};
     Some(match word.to_ascii_lowercase().trim_end_matches(':') {
         "service" | "services" | "svc" => Selecting("Service", "service"),
         "deployment" | "deployments" | "deploy" => Selecting("Deployment", "deployment"),
@@ -250,7 +331,9 @@ fn holder(word: &str) -> Option<Holder> {
         "pod" => Pod,
         "serviceaccount" | "serviceaccounts" | "sa" => ServiceAccount,
         "node" | "nodes" => Node,
-        "host" | "hostname" | "domain" | "fqdn" | "dns" | "url" => HostName,
+        "toentities" | "fromentities" | "entity" | "entities" => Entity,
+        "not" => Exception,
+        "host" | "hostname" | "domain" | "fqdn" | "dns" | "url" | "tofqdns" => HostName,
         "label" | "labels" | "selector" | "app" | "tag" => Label,
         _ => return None,
     })
@@ -265,7 +348,10 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
     let kind = cx.word_before();
     let holder = holder(kind)?;
     let name = cx.text.trim_matches('"');
-    if matches!(cx.found, Some(T::On | T::Log | T::In | T::Except | T::Allow | T::Deny | T::Pass | T::Isolate)) {
+    if matches!(
+        cx.found,
+        Some(T::On | T::Log | T::In | T::Except | T::Allow | T::Deny | T::Pass | T::Isolate)
+    ) {
         return None;
     }
     let whole = cx.at(cx.with_word_before());
@@ -317,6 +403,20 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
         Holder::Node => Diagnostic::new(&SYNTAX, "the language has no construct for nodes", whole, "a node").help(
             "write the addresses of the nodes, as in `10.0.0.0/24`; `kubectl get nodes -o wide` shows them. A pod's own node may always reach it",
         ),
+        Holder::Entity => {
+            let with = match cx.text {
+                "world" => "0.0.0.0/0, ::/0",
+                "all" => "anywhere",
+                "cluster" => "all pods in all namespaces",
+                _ => return Some(cx.tell("the language has no entities", &cx.found()).help(
+                    "peers are pods, addresses and `anywhere`: write the addresses of a node or of the API server",
+                )),
+            };
+            let message = "the language has no entities";
+            Diagnostic::new(&SYNTAX, message, whole, "an entity of Cilium").help(format!("write `{with}`"))
+        }
+        Holder::Exception => Diagnostic::new(&SYNTAX, "a peer has no `not`", whole, "found `not`")
+            .help(format!("write `anywhere except {name}`")),
         Holder::HostName if name.contains('.') && name.contains(|c: char| c.is_ascii_alphabetic()) => {
             let message = "the language has no construct for host names: rules match addresses";
             Diagnostic::new(&SYNTAX, message, whole, "a host name")

@@ -13,6 +13,8 @@ const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 #[derive(Default)]
 struct Phrase {
     end: u32,
+    /// Whether something follows that may be part of it.
+    goes_on: bool,
     numbers: Vec<String>,
     /// Ports with their protocol.
     whole: Vec<String>,
@@ -78,6 +80,7 @@ fn read(cx: &Context<'_>, start: u32) -> Phrase {
             _ => false,
         };
         if !goes_on {
+            phrase.goes_on = matches!(token.kind, T::Comma | T::Word);
             break;
         }
         if matches!(token.kind, T::Word | T::Ports | T::Str) {
@@ -102,23 +105,26 @@ pub(super) fn phrase(cx: &Context<'_>) -> Option<Diagnostic> {
     } else {
         return None;
     };
-    let phrase = if prefix.is_empty() || is_filler(text) {
-        read(cx, start)
-    } else {
-        read(cx, cx.span.end)
-    };
-    let label = if prefix.is_empty() { "leave out the words around the port" } else { "ports stand behind `on`" };
+    let phrase = if prefix.is_empty() || is_filler(text) { read(cx, start) } else { read(cx, cx.span.end) };
+    let label =
+        if prefix.is_empty() { "leave out the words around the port" } else { "ports stand behind `on`" };
     let span = Span::new(start, phrase.end.max(cx.span.end));
-    let message = "ports are written with their protocol and nothing else";
+    let (message, label) = if prefix.is_empty() && !is_filler(before) && !is_filler(text) {
+        ("a protocol and its port are one word", "found two words")
+    } else {
+        ("ports are written with their protocol and nothing else", label)
+    };
     let diagnostic = Diagnostic::new(&SYNTAX, message, cx.at(span), label);
-    Some(match phrase.ports() {
-        Some((ports, true)) => diagnostic.fix(
+    let ports = phrase.ports().map(|(ports, sure)| (ports, sure, phrase.goes_on));
+    Some(match ports {
+        Some((ports, true, true)) => diagnostic.help(format!("write `{prefix}{ports}`")),
+        Some((ports, true, false)) => diagnostic.fix(
             Applicability::Automatic,
             format!("write `{prefix}{ports}`"),
             cx.at(span),
             format!("{prefix}{ports}"),
         ),
-        Some((ports, false)) => {
+        Some((ports, false, _)) => {
             let udp = ports.replace("tcp/", "udp/");
             diagnostic
                 .fix(

@@ -18,14 +18,32 @@ fn directions(cx: &Context<'_>, start: u32) -> &'static str {
     let tokens = cx.tokens_from(start);
     let own = |kind: &T| !matches!(kind, T::RBrace | T::Allow | T::Deny | T::Pass | T::Isolate);
     let kinds = tokens.iter().map(|token| token.kind).enumerate();
-    let kinds: Vec<T> =
-        kinds.take_while(|(at, kind)| *at == 0 || own(kind)).map(|(_, kind)| kind).collect();
+    let kinds: Vec<T> = kinds.take_while(|(at, kind)| *at == 0 || own(kind)).map(|(_, kind)| kind).collect();
     let has = |kind| kinds.contains(&kind);
     match (has(T::Ingress) || has(T::From), has(T::Egress) || has(T::To)) {
         (true, false) => "ingress",
         (false, true) => "egress",
         _ => "ingress, egress",
     }
+}
+
+/// How everything but the addresses is allowed that a statement would deny; nothing where it names none.
+fn all_but(cx: &Context<'_>) -> String {
+    let tokens = cx.tokens_from(cx.span.end);
+    let preposition = tokens.iter().take(3).find(|token| matches!(token.kind, T::From | T::To));
+    let Some(preposition) = preposition else { return String::new() };
+    let address = tokens.iter().find(|token| token.span.0.start >= preposition.span.0.end);
+    let is_address = address.is_some_and(|token| {
+        let text = cx.of(token);
+        text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['.', ':'])
+    });
+    if !is_address {
+        return String::new();
+    }
+    let (direction, word) = if preposition.kind == T::From { ("ingress", "from") } else { ("egress", "to") };
+    let peers = cx.statement_from(preposition.span.0.end);
+    let peers = if peers.contains(',') { format!("({peers})") } else { peers };
+    format!("`allow {direction} {word} anywhere except {peers}` allows everything else; ")
 }
 
 /// Where a rule or `isolate` should begin.
@@ -40,8 +58,9 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
                 cx.instead("expected a rule", "deny", Automatic)
             } else {
                 cx.tell(PLAIN, &found).help(format!(
-                    "{}; a denial that no other policy can undo is an `admin policy` with `deny`",
-                    isolates(directions(cx, cx.span.start))
+                    "{}; {}a denial that no other policy can undo is an `admin policy` with `deny`",
+                    isolates(directions(cx, cx.span.start)),
+                    all_but(cx)
                 ))
             })
         }
@@ -64,6 +83,9 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
             }
             Some(diagnostic.help(format!("write `allow {direction} {preposition} …`")))
         }
+        word if word.len() < lower.len() => Some(cx.tell("this is YAML, and not a rule", &cx.found()).help(
+            "a rule is one sentence, as in `allow ingress from pods { app = web } in namespace shop on tcp/443`",
+        )),
         _ => None,
     }
 }
@@ -125,8 +147,26 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             return None;
         }
         (Some(T::Word), "dns") if action == "allow" => told().help(
-            "the rule for DNS is `allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53`",
+            "write the whole rule for DNS: `allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53`",
         ),
+        (Some(T::Word), "icmp" | "icmpv6" | "ping") => {
+            cx.tell("the language has no construct for ICMP", &found).help(format!(
+                "a rule without `on` covers every protocol, ICMP too: `{action} ingress from anywhere`; none allows ICMP alone"
+            ))
+        }
+        (Some(T::Word), text) if ["tcp/", "udp/", "sctp/"].iter().any(|own| text.starts_with(own)) => {
+            told().help(format!(
+                "the ports stand last: `{action} ingress from … on {}` or `{action} egress to … on {}`",
+                cx.text, cx.text
+            ))
+        }
+        (Some(T::Word), "ingress/egress" | "egress/ingress" | "ingress&egress" | "ingress+egress") => {
+            let preposition = cx.tokens_from(cx.span.end).into_iter().take(2).find(|own| {
+                matches!(own.kind, T::From | T::To)
+            });
+            let peers = preposition.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.end));
+            cx.tell("a rule has one direction", &found).help(both(&peers))
+        }
         (Some(T::All), _) if matches!(cx.word_behind(), "pods" | "namespaces" | "namespace") => {
             told().help(both(&cx.statement_from(cx.span.start)))
         }
@@ -151,9 +191,12 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let statement = format!("isolate {direction}");
         if !cx.is(T::Comma) {
             return Some(
-                Diagnostic::new(&SYNTAX, PLAIN, whole, "names no peers")
-                    .help(isolates(direction))
-                    .fix(Maybe, format!("write `{statement}`"), whole, statement),
+                Diagnostic::new(&SYNTAX, PLAIN, whole, "names no peers").help(isolates(direction)).fix(
+                    Maybe,
+                    format!("write `{statement}`"),
+                    whole,
+                    statement,
+                ),
             );
         }
     }
@@ -172,11 +215,37 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
             "write two rules, `{action} ingress from {peers}` and `{action} egress to {peers}`"
         )));
     }
+    if action == "pass" && !cx.is_in_tier() {
+        return Some(cx.tell("a plain policy has no `pass`", &cx.found()).help(
+            "leave the rule out, or make this an `admin policy`: only there does a rule pass a connection on",
+        ));
+    }
+    let nested = cx.is(T::LBrace) || cx.is(T::LParen);
+    let inner = cx.tokens_from(cx.span.end).into_iter().next();
+    if nested && let Some(inner) = inner.filter(|own| matches!(own.kind, T::From | T::To)) {
+        let peers = cx.statement_from(inner.span.0.end);
+        let action = if action.is_empty() { "allow" } else { action };
+        return Some(
+            cx.tell("a rule has no braces", &cx.found())
+                .help(format!("write `{action} {direction} {word} {peers}`")),
+        );
+    }
+    let lower = cx.text.to_ascii_lowercase();
+    if cx.is(T::Word) && ["tcp/", "udp/", "sctp/"].iter().any(|protocol| lower.starts_with(protocol)) {
+        let peers = cx.tokens_from(cx.span.end).into_iter().next();
+        let peers = peers.filter(|own| matches!(own.kind, T::From | T::To));
+        let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.end));
+        let action = if action.is_empty() { "allow" } else { action };
+        return Some(
+            cx.tell(&message, &cx.found())
+                .help(format!("the ports stand last: `{action} {direction} {word} {peers} on {lower}`")),
+        );
+    }
     let rule = format!("{} {direction} {word}", if action.is_empty() { "allow" } else { action });
     Some(match cx.found {
-        Some(T::On) => {
-            cx.tell(&message, "`on` stands behind the peers").help(format!("as in `{rule} anywhere on tcp/443`"))
-        }
+        Some(T::On) => cx
+            .tell(&message, "`on` stands behind the peers")
+            .help(format!("as in `{rule} anywhere on tcp/443`")),
         Some(T::Word) if npc_diagnostics::nearest(cx.text, [word]).is_some() => return None,
         Some(T::Word | T::All | T::Pods | T::Anywhere) => {
             let diagnostic = cx.tell(&message, &format!("found `{}`", cx.text));

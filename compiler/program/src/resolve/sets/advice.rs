@@ -36,7 +36,7 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         "any" | "all" | "everyone" | "everything" | "everywhere" | "anyone" | "anybody" | "*" => {
             return write(
                 diagnostic.help(
-                    "write `anywhere` for every pod and every address; every port is meant where there is no `on`",
+                    "write `anywhere` for every pod and every address; a policy is for `all pods in all namespaces`, and every port is meant where there is no `on`",
                 ),
                 "anywhere".to_owned(),
             );
@@ -130,7 +130,8 @@ pub(super) fn qualified_name(word: &str, location: Location) -> Option<Diagnosti
     }
     let told = |message: String, label: &str| Diagnostic::new(&UNKNOWN_NAME, message, location, label);
     if first.contains('.') {
-        let message = format!("`{word}`: the language has no construct for host names: rules match addresses");
+        let message =
+            format!("`{word}`: the language has no construct for host names: rules match addresses");
         return Some(told(message, "a host name").help(ADDRESSES));
     }
     let message = format!("`{word}` does not select pods: they are selected by their labels");

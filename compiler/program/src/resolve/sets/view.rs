@@ -6,7 +6,7 @@ use std::sync::Arc;
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
 use npc_syntax::ast::{Address, Scope, Term, Word};
 
-use super::{AMBIGUOUS_NAME, Sets, advice, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND};
+use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND, advice};
 use crate::ir::{BlockTerm, PodTerm, PortTerm};
 use crate::names::Meaning;
 use crate::resolve::{Context, at};
