@@ -47,8 +47,7 @@ fn report(
             unchanged_document_diagnostic_report,
         });
     }
-    let full_document_diagnostic_report =
-        FullDocumentDiagnosticReport { result_id: Some(id), items: found };
+    let full_document_diagnostic_report = FullDocumentDiagnosticReport { result_id: Some(id), items: found };
     WorkspaceDocumentDiagnosticReport::Full(WorkspaceFullDocumentDiagnosticReport {
         uri,
         version,

@@ -12,8 +12,8 @@ use crate::capability::lenses::{RUN_TEST, SHOW_PODS, SHOW_YAML};
 use crate::capability::tests::{RunParams, RunResult};
 use crate::capability::views::{PolicyParams, Shown};
 use crate::capability::{
-    actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links,
-    names, selection_ranges, semantic_tokens, signature, symbols,
+    actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links, names,
+    selection_ranges, semantic_tokens, signature, symbols,
 };
 use crate::convert::{self, Edits, offset, place, span};
 use crate::core::complete::complete;

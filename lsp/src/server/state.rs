@@ -320,7 +320,8 @@ impl State {
             if self.editor.pulls && (version.is_some() || self.pulls_all) {
                 // It asks for those that are open, when they change; not when another file does. What it was
                 // sent before it was open, is taken back.
-                again |= before.is_none_or(|(own, of)| *of == version && *own != found);
+                let is_edit = |of: &Option<i32>| version.is_some() && *of != version;
+                again |= before.is_none_or(|(own, of)| !is_edit(of) && *own != found);
                 if self.pushed.remove(&path)
                     && let Some(uri) = uri(&path)
                 {

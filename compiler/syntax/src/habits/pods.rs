@@ -420,7 +420,7 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
         Holder::HostName if name.contains('.') && name.contains(|c: char| c.is_ascii_alphabetic()) => {
             let message = "the language has no construct for host names: rules match addresses";
             Diagnostic::new(&SYNTAX, message, whole, "a host name")
-                .help("write the addresses that the name resolves to, as in `203.0.113.0/24`")
+                .help("write the addresses that the name resolves to, as in `203.0.113.0/24`, and change them when it resolves to others; no target of npc matches names (Cilium's own `toFQDNs` does)")
         }
         Holder::HostName => return None,
     })

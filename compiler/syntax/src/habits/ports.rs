@@ -39,8 +39,6 @@ impl Phrase {
     fn take(&mut self, word: &str) -> bool {
         let lower = word.to_ascii_lowercase();
         let lower = lower.trim_end_matches(':');
-        let is_number =
-            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         let is_protocol = |text: &str| PROTOCOLS.contains(&text);
         let parts = lower.split_once(['/', ':']);
         match parts {
@@ -61,6 +59,10 @@ impl Phrase {
 /// Words that stand before ports in other languages.
 fn is_filler(word: &str) -> bool {
     matches!(word, "port" | "ports" | "protocol" | "protocols" | "proto" | "toports" | "number")
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'-')
 }
 
 /// The phrase that begins at a place.
@@ -100,7 +102,7 @@ pub(super) fn phrase(cx: &Context<'_>) -> Option<Diagnostic> {
     let behind_on = cx.second_before() == "on" && (is_filler(before) || PROTOCOLS.contains(&before));
     let (start, prefix) = if cx.wants(T::On) && lead && cx.found.is_some_and(T::is_word) {
         (cx.span.start, "on ")
-    } else if behind_on && cx.found.is_some_and(|found| found == T::Word || found == T::Eq) {
+    } else if behind_on && (is_filler(before) || is_filler(text) || is_number(text)) {
         (cx.before().start, "")
     } else {
         return None;

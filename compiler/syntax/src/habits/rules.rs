@@ -8,6 +8,8 @@ use crate::codes::SYNTAX;
 
 const PLAIN: &str = "a plain policy denies what no rule allows, and has no `deny`";
 
+const ADMIN: &str = "a denial that no other policy can undo is an `admin policy` with `deny`";
+
 /// What replaces a denial in a plain policy.
 fn isolates(directions: &str) -> String {
     format!("write `isolate {directions}`, which denies everything that no rule allows")
@@ -28,8 +30,8 @@ fn directions(cx: &Context<'_>, start: u32) -> &'static str {
 }
 
 /// How everything but the addresses is allowed that a statement would deny; nothing where it names none.
-fn all_but(cx: &Context<'_>) -> String {
-    let tokens = cx.tokens_from(cx.span.end);
+fn all_but(cx: &Context<'_>, start: u32) -> String {
+    let tokens = cx.tokens_from(start);
     let preposition = tokens.iter().take(3).find(|token| matches!(token.kind, T::From | T::To));
     let Some(preposition) = preposition else { return String::new() };
     let address = tokens.iter().find(|token| token.span.0.start >= preposition.span.0.end);
@@ -58,9 +60,9 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
                 cx.instead("expected a rule", "deny", Automatic)
             } else {
                 cx.tell(PLAIN, &found).help(format!(
-                    "{}; {}a denial that no other policy can undo is an `admin policy` with `deny`",
+                    "{}; {}{ADMIN}",
                     isolates(directions(cx, cx.span.start)),
-                    all_but(cx)
+                    all_but(cx, cx.span.end)
                 ))
             })
         }
@@ -118,7 +120,11 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             return None;
         }
         let end = if cx.found.is_some_and(T::is_word) { cx.span.start } else { cx.before().start };
-        return Some(cx.tell(PLAIN, &found).help(isolates(directions(cx, end))));
+        let help = match all_but(cx, cx.span.start) {
+            but if but.is_empty() => isolates(directions(cx, end)),
+            but => format!("{}; {but}{ADMIN}", isolates(directions(cx, end))),
+        };
+        return Some(cx.tell(PLAIN, &found).help(help));
     }
     if action == "isolate" {
         return Some(match cx.text.to_ascii_lowercase().as_str() {
@@ -216,9 +222,10 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         )));
     }
     if action == "pass" && !cx.is_in_tier() {
-        return Some(cx.tell("a plain policy has no `pass`", &cx.found()).help(
-            "leave the rule out, or make this an `admin policy`: only there does a rule pass a connection on",
-        ));
+        return Some(
+            cx.tell("a plain policy has no `pass`", &cx.found())
+                .help("leave the rule out, or make this an `admin policy`"),
+        );
     }
     let nested = cx.is(T::LBrace) || cx.is(T::LParen);
     let inner = cx.tokens_from(cx.span.end).into_iter().next();

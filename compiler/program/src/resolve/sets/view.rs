@@ -103,8 +103,10 @@ impl<'s> View<'s, '_> {
         // A name that is near is most likely meant; but a machine must not take one of the user's
         // sets for another.
         let diagnostic = if let Some(near) = near {
+            // No set has capitals.
+            let sure = near == "anywhere" && name.eq_ignore_ascii_case(near);
             diagnostic.help(format!("did you mean `{near}`?")).fix(
-                Applicability::Maybe,
+                if sure { Applicability::Automatic } else { Applicability::Maybe },
                 format!("write `{near}`"),
                 location,
                 near,
