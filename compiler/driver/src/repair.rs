@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Fix, Level, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Fix, Level, Location, Span};
 use npc_program::{Files, Kept, Known, Loaded, ReadError, load, resolve};
 use npc_syntax::TOO_MANY;
 use rustc_hash::FxHashMap;
@@ -54,6 +54,23 @@ impl Errors {
     }
 }
 
+/// What fixes lead to.
+#[derive(Default)]
+struct Outcome {
+    texts: Texts,
+    /// How often edits were made: more than once where one fix brought an error with another to light.
+    rounds: usize,
+}
+
+/// The lines that may have no error, whether it was there before or not.
+#[derive(Clone, Copy)]
+enum Lines {
+    /// Those that are edited.
+    Edited,
+    /// Those errors are repaired by themselves.
+    None,
+}
+
 /// A fix: the index of its diagnostic, and its own among the fixes of that.
 type Candidate = (usize, usize);
 
@@ -89,17 +106,17 @@ impl<'a, F: Files> Trials<'a, F> {
             .enumerate()
             .filter_map(|(at, found)| Some((at, found.fixes.iter().position(automatic)?)))
             .collect();
-        let mut texts = Texts::new();
+        let mut result = Outcome::default();
         // Of two fixes of one place the first is made; the next check sees what is left.
         let (together, clashing) = without_clashes(&firsts, diagnostics);
-        let verified = self.verified(&together, diagnostics, &mut texts);
+        let verified = self.verified(&together, diagnostics, &mut result);
         if !verified.is_empty() && verified.len() < together.len() {
-            match self.run(&verified, diagnostics) {
-                Some(own) => texts = own,
-                None => texts.clear(),
-            }
+            result = self.run(&verified, diagnostics, Lines::Edited).unwrap_or_default();
         }
-        if !texts.is_empty() {
+        if !result.texts.is_empty() {
+            if result.rounds > 1 {
+                self.complete(&verified, diagnostics, &result.texts);
+            }
             good.extend(verified);
         }
         let mut rest: Vec<Candidate> = diagnostics
@@ -115,7 +132,7 @@ impl<'a, F: Files> Trials<'a, F> {
         rest.splice(0..0, clashing);
         while !rest.is_empty() && self.left > 0 {
             let (together, clashing) = without_clashes(&rest, diagnostics);
-            good.extend(self.verified(&together, diagnostics, &mut Texts::new()));
+            good.extend(self.verified(&together, diagnostics, &mut Outcome::default()));
             rest = clashing;
         }
         for (at, found) in diagnostics.iter_mut().enumerate().filter(|(_, found)| !found.fixes.is_empty()) {
@@ -125,7 +142,51 @@ impl<'a, F: Files> Trials<'a, F> {
                 good.contains(&(at, index - 1))
             });
         }
-        texts
+        result.texts
+    }
+
+    /// Gives each fix that brings another error to light the edits of all that has to be repaired with it: an
+    /// editor offers it alone.
+    fn complete(&mut self, candidates: &[Candidate], diagnostics: &mut [Diagnostic], texts: &Texts) {
+        for (at, index) in candidates.iter().take(MAX_TRIALS) {
+            let own = self.run(&[(*at, *index)], diagnostics, Lines::None);
+            let texts = match &own {
+                Some(own) if own.rounds == 1 => continue,
+                Some(own) => &own.texts,
+                None => texts,
+            };
+            let edits: Vec<Edit> =
+                texts.iter().filter_map(|(file, text)| self.difference(*file, text)).collect();
+            let fix = diagnostics.get_mut(*at).and_then(|found| found.fixes.get_mut(*index));
+            let (Some(fix), [edit, ..]) = (fix, edits.as_slice()) else { continue };
+            let is_short = edits.len() == 1 && edit.text.len() <= 80 && !edit.text.contains('\n');
+            if fix.title.starts_with("write ") && is_short {
+                fix.title = format!("write `{}`", edit.text);
+            }
+            fix.edits = edits;
+        }
+    }
+
+    /// The edit that makes another text of a file: of whole words.
+    fn difference(&self, file: FileId, text: &str) -> Option<Edit> {
+        let old = self.loaded.sources.file(file).text();
+        let same = old.chars().zip(text.chars()).take_while(|(one, other)| one == other);
+        let head: usize = same.map(|(one, _)| one.len_utf8()).sum();
+        let head = old.get(..head)?.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |at| at + 1);
+        let (rest, new) = (old.get(head..)?, text.get(head..)?);
+        let tail: usize = rest
+            .chars()
+            .rev()
+            .zip(new.chars().rev())
+            .take_while(|(one, other)| one == other)
+            .map(|(one, _)| one.len_utf8())
+            .sum();
+        // Up to where a word ends.
+        let behind = rest.get(rest.len() - tail..)?;
+        let tail = behind.find(char::is_whitespace).map_or(0, |at| behind.len() - at);
+        let span = Span::new(u32::try_from(head).ok()?, u32::try_from(old.len() - tail).ok()?);
+        let text = new.get(..new.len() - tail)?.to_owned();
+        Some(Edit { location: Location::new(file, span), text })
     }
 
     /// Those of some fixes that lead to a program without new errors: all together, or else half by half.
@@ -134,26 +195,27 @@ impl<'a, F: Files> Trials<'a, F> {
         &mut self,
         candidates: &[Candidate],
         diagnostics: &[Diagnostic],
-        texts: &mut Texts,
+        result: &mut Outcome,
     ) -> Vec<Candidate> {
         if candidates.is_empty() || self.left == 0 {
             return Vec::new();
         }
-        if let Some(own) = self.run(candidates, diagnostics) {
-            *texts = own;
+        if let Some(own) = self.run(candidates, diagnostics, Lines::Edited) {
+            *result = own;
             return candidates.to_vec();
         }
         if candidates.len() == 1 {
             return Vec::new();
         }
         let (first, second) = candidates.split_at(candidates.len() / 2);
-        let mut good = self.verified(first, diagnostics, texts);
-        good.extend(self.verified(second, diagnostics, texts));
+        let mut good = self.verified(first, diagnostics, result);
+        good.extend(self.verified(second, diagnostics, result));
         good
     }
 
-    /// The texts that some fixes lead to; none where a new error is in them.
-    fn run(&mut self, candidates: &[Candidate], diagnostics: &[Diagnostic]) -> Option<Texts> {
+    /// What some fixes lead to; nothing where that has a new error, or where an error is left in lines that may
+    /// have none.
+    fn run(&mut self, candidates: &[Candidate], diagnostics: &[Diagnostic], clean: Lines) -> Option<Outcome> {
         self.left = self.left.saturating_sub(1);
         let mut allowed = self.errors.clone();
         let mut edits: Vec<Edit> = Vec::new();
@@ -167,18 +229,19 @@ impl<'a, F: Files> Trials<'a, F> {
         }
         let mut overlay =
             Overlay { files: self.files, loaded: self.loaded, changed: BTreeMap::new(), lines: Vec::new() };
-        for _ in 0..MAX_ROUNDS {
+        for rounds in 1..=MAX_ROUNDS {
             overlay.apply(&edits)?;
             let mut loaded = load(&overlay, self.roots);
             let mut found = resolve(&loaded, Some(self.kept)).diagnostics;
             found.append(&mut loaded.diagnostics);
             let mut left = allowed.clone();
             found.retain(|found| {
-                let known = left.take(found) && !overlay.is_edited(found, &loaded);
+                let is_left = matches!(clean, Lines::Edited) && overlay.is_edited(found, &loaded);
+                let known = left.take(found) && !is_left;
                 found.level == Level::Error && found.code != &TOO_MANY && !known
             });
             if found.is_empty() {
-                return Some(overlay.texts());
+                return Some(Outcome { texts: overlay.texts(), rounds });
             }
             // The next check repairs these, where it can.
             let automatic = |fix: &&Fix| chain && fix.applicability == Applicability::Automatic;
@@ -319,7 +382,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use npc_diagnostics::Span;
     use npc_program::UNREADABLE;
 
     struct One(&'static str);
@@ -373,7 +435,7 @@ mod tests {
         use Applicability::Automatic;
         let text = "policy p for all pods in namespace shop {\n  alow ingres from anywhere\n}\n";
         let (found, fixed) = verified(text, &[("alow", "allow", Automatic)]);
-        assert_eq!(found[0].fixes.len(), 1, "the next check repairs the rest");
+        assert_eq!(found[0].fixes[0].title, "write `allow ingress`", "the next check would repair the rest");
         assert_eq!(fixed.unwrap(), text.replace("alow ingres", "allow ingress"));
     }
 
