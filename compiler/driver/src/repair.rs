@@ -5,6 +5,9 @@
 //! where the lines that it changes have no error then, and no other line has an error that it did not have
 //! before. Automatic fixes are tried together, with those that the next check would make. Any other fix becomes
 //! help text, which no machine applies.
+//!
+//! An editor's check tries the automatic fixes alone, and the others when they are asked for: warnings may have
+//! thousands, and a check follows each key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Fix, Level, Location, Span};
 use npc_program::{Files, Kept, Known, Loaded, ReadError, load, resolve};
 use npc_syntax::TOO_MANY;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Checked;
 
@@ -27,6 +30,18 @@ const MAX_ROUNDS: usize = 100;
 pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
     let texts = checked.repaired.iter();
     texts.map(|(file, text)| (*file, text.to_string())).collect()
+}
+
+/// The fixes of a diagnostic that are offered where only a person can choose between them, with those that need
+/// no choice: for who has the program checked by [`check_with_targets`](crate::check_with_targets).
+#[must_use]
+pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
+    let mut own = [diagnostic.clone()];
+    if own.iter().any(|own| !own.fixes.is_empty()) {
+        Trials::new(files, &checked.loaded, &checked.kept, &checked.errors).choices(&mut own);
+    }
+    let [own] = own;
+    own.fixes
 }
 
 /// Texts by file.
@@ -77,72 +92,69 @@ type Candidate = (usize, usize);
 /// Tries fixes on a program that was loaded and resolved.
 pub(crate) struct Trials<'a, F> {
     files: &'a F,
-    roots: &'a [String],
+    roots: Vec<String>,
     loaded: &'a Loaded,
     kept: &'a Kept,
     /// The errors of loading and resolving.
-    errors: Errors,
+    errors: &'a Errors,
     left: usize,
 }
 
 impl<'a, F: Files> Trials<'a, F> {
-    pub(crate) const fn new(
-        files: &'a F,
-        roots: &'a [String],
-        loaded: &'a Loaded,
-        kept: &'a Kept,
-        errors: Errors,
-    ) -> Self {
+    pub(crate) fn new(files: &'a F, loaded: &'a Loaded, kept: &'a Kept, errors: &'a Errors) -> Self {
+        // The files that are imported, too, so that each keeps its number.
+        let roots = loaded.files.iter().map(|file| file.path.to_string()).collect();
         Self { files, roots, loaded, kept, errors, left: MAX_TRIALS }
     }
 
-    /// Leaves the fixes that lead to a program without new errors, and turns others into help. Gives the texts
-    /// that the automatic ones lead to.
-    pub(crate) fn verify(mut self, diagnostics: &mut [Diagnostic]) -> Texts {
-        let mut good: Vec<Candidate> = Vec::new();
-        let automatic = |fix: &Fix| fix.applicability == Applicability::Automatic;
-        let firsts: Vec<Candidate> = diagnostics
-            .iter()
-            .enumerate()
-            .filter_map(|(at, found)| Some((at, found.fixes.iter().position(automatic)?)))
-            .collect();
+    /// Leaves those automatic fixes that lead to a program without new errors, and turns the others into help.
+    /// Gives the texts that they lead to.
+    pub(crate) fn automatic(mut self, diagnostics: &mut [Diagnostic]) -> Texts {
+        let firsts = candidates(diagnostics, Applicability::Automatic);
         let mut result = Outcome::default();
         // Of two fixes of one place the first is made; the next check sees what is left.
         let (together, clashing) = without_clashes(&firsts, diagnostics);
-        let verified = self.verified(&together, diagnostics, &mut result);
-        if !verified.is_empty() && verified.len() < together.len() {
-            result = self.run(&verified, diagnostics, Lines::Edited).unwrap_or_default();
-        }
-        if !result.texts.is_empty() {
-            if result.rounds > 1 {
-                self.complete(&verified, diagnostics, &result.texts);
+        let mut good = self.verified(&together, diagnostics, &mut result);
+        if !good.is_empty() && good.len() < together.len() {
+            match self.run(&good, diagnostics, Lines::Edited) {
+                Some(own) => result = own,
+                None => {
+                    result = Outcome::default();
+                    good.clear();
+                }
             }
-            good.extend(verified);
         }
-        let mut rest: Vec<Candidate> = diagnostics
-            .iter()
-            .enumerate()
-            .flat_map(|(at, found)| {
-                let choices = found.fixes.iter().enumerate().filter(|(_, fix)| !automatic(fix));
-                choices.map(move |(index, _)| (at, index))
-            })
-            .collect();
-        // One of each diagnostic at a time: they are alternatives.
-        rest.sort_by_key(|(at, index)| (*index, *at));
-        rest.splice(0..0, clashing);
-        while !rest.is_empty() && self.left > 0 {
-            let (together, clashing) = without_clashes(&rest, diagnostics);
-            good.extend(self.verified(&together, diagnostics, &mut Outcome::default()));
-            rest = clashing;
+        if result.rounds > 1 {
+            self.complete(&good, diagnostics, &result.texts);
         }
-        for (at, found) in diagnostics.iter_mut().enumerate().filter(|(_, found)| !found.fixes.is_empty()) {
-            let mut index = 0;
-            found.retain_fixes(|_| {
-                index += 1;
-                good.contains(&(at, index - 1))
-            });
-        }
+        good.extend(self.verified_in_turn(clashing, diagnostics));
+        retain(diagnostics, Applicability::Automatic, &good);
         result.texts
+    }
+
+    /// Leaves those fixes between which only a person can choose that lead to a program without new errors, and
+    /// turns the others into help.
+    pub(crate) fn choices(mut self, diagnostics: &mut [Diagnostic]) {
+        let mut choices = candidates(diagnostics, Applicability::Maybe);
+        // One of each diagnostic at a time: they are alternatives.
+        choices.sort_by_key(|(at, index)| (*index, *at));
+        let good = self.verified_in_turn(choices, diagnostics);
+        retain(diagnostics, Applicability::Maybe, &good);
+    }
+
+    /// Those of some fixes that lead to a program without new errors, of which some change the same places.
+    fn verified_in_turn(
+        &mut self,
+        mut candidates: Vec<Candidate>,
+        diagnostics: &[Diagnostic],
+    ) -> Vec<Candidate> {
+        let mut good = Vec::new();
+        while !candidates.is_empty() && self.left > 0 {
+            let (together, clashing) = without_clashes(&candidates, diagnostics);
+            good.extend(self.verified(&together, diagnostics, &mut Outcome::default()));
+            candidates = clashing;
+        }
+        good
     }
 
     /// Gives each fix that brings another error to light the edits of all that has to be repaired with it: an
@@ -231,7 +243,7 @@ impl<'a, F: Files> Trials<'a, F> {
             Overlay { files: self.files, loaded: self.loaded, changed: BTreeMap::new(), lines: Vec::new() };
         for rounds in 1..=MAX_ROUNDS {
             overlay.apply(&edits)?;
-            let mut loaded = load(&overlay, self.roots);
+            let mut loaded = load(&overlay, &self.roots);
             let mut found = resolve(&loaded, Some(self.kept)).diagnostics;
             found.append(&mut loaded.diagnostics);
             let mut left = allowed.clone();
@@ -262,6 +274,26 @@ impl<'a, F: Files> Trials<'a, F> {
             }
         }
         None
+    }
+}
+
+/// The fixes of some diagnostics that are of one kind.
+fn candidates(diagnostics: &[Diagnostic], kind: Applicability) -> Vec<Candidate> {
+    let fixes = diagnostics.iter().enumerate().flat_map(|(at, found)| {
+        found.fixes.iter().enumerate().map(move |(index, fix)| ((at, index), fix.applicability))
+    });
+    fixes.filter(|(_, own)| *own == kind).map(|(candidate, _)| candidate).collect()
+}
+
+/// Leaves, of the fixes of one kind, those that are good.
+fn retain(diagnostics: &mut [Diagnostic], kind: Applicability, good: &[Candidate]) {
+    let good: FxHashSet<Candidate> = good.iter().copied().collect();
+    for (at, found) in diagnostics.iter_mut().enumerate().filter(|(_, found)| !found.fixes.is_empty()) {
+        let mut index = 0;
+        found.retain_fixes(|fix| {
+            index += 1;
+            fix.applicability != kind || good.contains(&(at, index - 1))
+        });
     }
 }
 
@@ -410,8 +442,10 @@ mod tests {
             Diagnostic::new(code, message, place, "").fix(*sure, format!("write `{with}`"), place, *with)
         };
         let mut diagnostics: Vec<Diagnostic> = fixes.iter().map(suggest).collect();
-        let trials = Trials::new(&files, &roots, &loaded, &resolved.kept, Errors::of(&errors));
-        let texts = trials.verify(&mut diagnostics);
+        let known = Errors::of(&errors);
+        let trials = || Trials::new(&files, &loaded, &resolved.kept, &known);
+        let texts = trials().automatic(&mut diagnostics);
+        trials().choices(&mut diagnostics);
         (diagnostics, texts.get(&FileId(0)).map(ToString::to_string))
     }
 

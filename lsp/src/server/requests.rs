@@ -448,7 +448,7 @@ impl LanguageServer for Server {
             let within = span(text, range, places.encoding);
             let files = seen.workspace.files(places.program.folder());
             let versions = &seen.versions;
-            let mut found = actions::repairs(places, file, within, versions);
+            let mut found = actions::repairs(places, file, within, &files, versions);
             if wanted(&CodeActionKind::REFACTOR_EXTRACT) || wanted(&CodeActionKind::REFACTOR_INLINE) {
                 found.extend(actions::refactorings(places, file, within, &files, renames, versions));
             }
