@@ -19,8 +19,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Checked;
 
-/// How often a check reads the program again to verify fixes: it bounds what a file with many errors costs.
+/// How often a check reads the program again to verify fixes, at most: it bounds what a file with many errors
+/// costs.
 const MAX_TRIALS: usize = 64;
+/// How many bytes of sources it reads again for that, at most.
+const MAX_BYTES: usize = 16 << 20;
 
 /// How many times a fix may bring to light an error with a fix of its own.
 const MAX_ROUNDS: usize = 100;
@@ -104,7 +107,9 @@ impl<'a, F: Files> Trials<'a, F> {
     pub(crate) fn new(files: &'a F, loaded: &'a Loaded, kept: &'a Kept, errors: &'a Errors) -> Self {
         // The files that are imported, too, so that each keeps its number.
         let roots = loaded.files.iter().map(|file| file.path.to_string()).collect();
-        Self { files, roots, loaded, kept, errors, left: MAX_TRIALS }
+        let bytes: usize = loaded.sources.files().map(|(_, file)| file.text().len()).sum();
+        let left = (MAX_BYTES / bytes.max(1)).clamp(2, MAX_TRIALS);
+        Self { files, roots, loaded, kept, errors, left }
     }
 
     /// Leaves those automatic fixes that lead to a program without new errors, and turns the others into help.
@@ -160,7 +165,10 @@ impl<'a, F: Files> Trials<'a, F> {
     /// Gives each fix that brings another error to light the edits of all that has to be repaired with it: an
     /// editor offers it alone.
     fn complete(&mut self, candidates: &[Candidate], diagnostics: &mut [Diagnostic], texts: &Texts) {
-        for (at, index) in candidates.iter().take(MAX_TRIALS) {
+        for (at, index) in candidates {
+            if self.left == 0 {
+                break;
+            }
             let own = self.run(&[(*at, *index)], diagnostics, Lines::None);
             let texts = match &own {
                 Some(own) if own.rounds == 1 => continue,
@@ -228,7 +236,6 @@ impl<'a, F: Files> Trials<'a, F> {
     /// What some fixes lead to; nothing where that has a new error, or where an error is left in lines that may
     /// have none.
     fn run(&mut self, candidates: &[Candidate], diagnostics: &[Diagnostic], clean: Lines) -> Option<Outcome> {
-        self.left = self.left.saturating_sub(1);
         let mut allowed = self.errors.clone();
         let mut edits: Vec<Edit> = Vec::new();
         let mut chain = true;
@@ -242,10 +249,15 @@ impl<'a, F: Files> Trials<'a, F> {
         let mut overlay =
             Overlay { files: self.files, loaded: self.loaded, changed: BTreeMap::new(), lines: Vec::new() };
         for rounds in 1..=MAX_ROUNDS {
+            if rounds > 1 && self.left == 0 {
+                return None;
+            }
+            self.left = self.left.saturating_sub(1);
             overlay.apply(&edits)?;
             let mut loaded = load(&overlay, &self.roots);
             let mut found = resolve(&loaded, Some(self.kept)).diagnostics;
             found.append(&mut loaded.diagnostics);
+            let is_cut = found.iter().any(|found| found.code == &TOO_MANY);
             let mut left = allowed.clone();
             found.retain(|found| {
                 let is_left = matches!(clean, Lines::Edited) && overlay.is_edited(found, &loaded);
@@ -271,6 +283,10 @@ impl<'a, F: Files> Trials<'a, F> {
                 if !clashes(&fix.edits, &edits) {
                     edits.extend(fix.edits.iter().cloned());
                 }
+            }
+            // The next of a long list of errors are not these fixes'.
+            if is_cut {
+                return Some(Outcome { texts: overlay.texts(), rounds });
             }
         }
         None
