@@ -256,16 +256,20 @@ fn unexpected(
     let text = span.of(source);
     let context = Context { file, source, span, text, found, expected };
     if found == Some(TokenKind::Word)
-        && let Some(keyword) = in_capitals(text, expected)
+        && let Some(keyword) = keyword_of(text, expected)
     {
         let place = Location::new(file, span);
-        return Diagnostic::new(
-            &SYNTAX,
-            "keywords are written in lower case",
+        let message = if text.ends_with(':') {
+            "no `:` follows a keyword"
+        } else {
+            "keywords are written in lower case"
+        };
+        return Diagnostic::new(&SYNTAX, message, place, format!("found `{text}`")).fix(
+            Applicability::Automatic,
+            format!("write `{keyword}`"),
             place,
-            format!("found `{text}`"),
-        )
-        .fix(Applicability::Automatic, format!("write `{keyword}`"), place, keyword);
+            keyword,
+        );
     }
     if let Some(diagnostic) = habit(&context) {
         return diagnostic;
@@ -317,13 +321,14 @@ fn unexpected(
     Diagnostic::new(&SYNTAX, message, place(span), what_found)
 }
 
-/// The keyword that a word is but for its case, where that keyword is expected.
-fn in_capitals(text: &str, expected: ExpectedSet) -> Option<&'static str> {
-    let keywords = expected
+/// The keyword that a word is but for its case and a colon behind it, where that keyword is expected.
+fn keyword_of(text: &str, expected: ExpectedSet) -> Option<&'static str> {
+    let word = text.strip_suffix(':').unwrap_or(text);
+    let mut keywords = expected
         .tokens()
         .filter_map(TokenKind::keyword)
         .chain(expected.labels().flat_map(|(label, _)| label.keywords().iter().copied()));
-    keywords.into_iter().find(|keyword| keyword.eq_ignore_ascii_case(text) && *keyword != text)
+    keywords.find(|keyword| keyword.eq_ignore_ascii_case(word) && *keyword != text)
 }
 
 /// Whether the policy whose header holds the place is of a tier that has priorities.

@@ -9,6 +9,7 @@ use tower_lsp::ls_types::notification::Notification;
 use tower_lsp::ls_types::*;
 
 use super::Server;
+use super::state::FoundIn;
 use crate::capability::diagnostics;
 use crate::convert::{self, uri};
 
@@ -135,7 +136,7 @@ impl Server {
     }
 
     /// What is found in every file, once every program was checked.
-    async fn found_of_all(&self) -> Result<Vec<(PathBuf, Vec<Diagnostic>, Option<i32>)>> {
+    async fn found_of_all(&self) -> Result<Vec<FoundIn>> {
         loop {
             let checked = self.checked.notified();
             tokio::pin!(checked);

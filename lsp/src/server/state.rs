@@ -109,6 +109,9 @@ pub(super) struct Checked {
 /// What was found in a program, by file.
 pub(super) type Found = HashMap<PathBuf, Vec<Diagnostic>>;
 
+/// What was found in a file, and its version, where it is open.
+pub(super) type FoundIn = (PathBuf, Vec<Diagnostic>, Option<i32>);
+
 /// Diagnostics that are to be sent.
 pub(super) type Told = (Uri, Vec<Diagnostic>, Option<i32>);
 
@@ -274,7 +277,7 @@ impl State {
 
     /// Every file of a program or with diagnostics, with what was found in it and its version, where it is open.
     /// Nothing where a program is not known as it is now.
-    pub(super) fn found_of_all(&self) -> Option<Vec<(PathBuf, Vec<Diagnostic>, Option<i32>)>> {
+    pub(super) fn found_of_all(&self) -> Option<Vec<FoundIn>> {
         let homes = self.workspace.programs();
         // What cannot be checked has no diagnostics.
         let is_known = |home: &Home| self.program(home, false).is_some() || self.is_failed(home);

@@ -127,6 +127,10 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             return Some(cx.instead("what is left out stands behind `except`", "except", Maybe));
         }
         let lower = cx.text.to_ascii_lowercase();
+        // Behind `except on` a name was forgotten.
+        if cx.word_before() == "on" {
+            return None;
+        }
         if matches!(lower.as_str(), "tcp" | "udp" | "sctp")
             || ["tcp/", "udp/", "sctp/"].iter().any(|start| lower.starts_with(start))
         {
