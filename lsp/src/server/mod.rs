@@ -1,9 +1,11 @@
 //! The protocol: what is asked goes to the core, and what it says goes back.
 
 mod announce;
+mod commands;
 mod pull;
 mod requests;
 mod state;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
