@@ -9,6 +9,11 @@ use crate::codes::SYNTAX;
 pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let end = Span::new(cx.ahead().len() as u32, cx.span.end);
+    if cx.wants(T::RParen) && cx.wants(T::Comma) && cx.is(T::Word) && !cx.word_before().is_empty() {
+        let comma = cx.at(Span::new(end.start, end.start));
+        let diagnostic = cx.tell("expected `,` or `)`", &format!("found `{}`", cx.text));
+        return Some(diagnostic.fix(Maybe, "insert a comma", comma, ","));
+    }
     if let Some(diagnostic) = equals(cx) {
         return Some(diagnostic);
     }
@@ -122,9 +127,25 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             .fix(Automatic, format!("remove `{written}`"), cx.at(word), ""),
         );
     }
+    if cx.wants(T::Except) && matches!(cx.text, "unless" | "but" | "without" | "excluding" | "not") {
+        return Some(cx.instead("what is left out stands behind `except`", "except", Maybe));
+    }
+    if cx.is(T::Except) && matches!(cx.word_before(), "ingress" | "egress") {
+        let direction = cx.word_before();
+        let (word, rest) = (if direction == "ingress" { "from" } else { "to" }, cx.tokens_from(cx.span.end));
+        let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
+        let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
+        return Some(
+            cx.tell("`isolate` has no exceptions: rules allow them", "found `except`")
+                .help(format!("write `allow {direction} {word} {peers}` beside `isolate {direction}`")),
+        );
+    }
     if cx.wants(T::On) {
-        if matches!(cx.text, "unless" | "but" | "without" | "excluding" | "not") && cx.wants(T::Except) {
-            return Some(cx.instead("what is left out stands behind `except`", "except", Maybe));
+        let next = cx.tokens_from(cx.span.end).into_iter().next();
+        let is_port =
+            |text: &str| ["tcp", "udp", "sctp"].iter().any(|own| text.split('/').next() == Some(own));
+        if cx.is(T::To) && next.is_some_and(|next| is_port(cx.of(&next))) {
+            return Some(cx.instead("ports stand behind `on`", "on", Automatic));
         }
         let lower = cx.text.to_ascii_lowercase();
         // Behind `except on` a name was forgotten.
@@ -198,6 +219,12 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
         );
     }
     let colon = colon?;
+    if cx.is(T::LBrace) {
+        return Some(
+            cx.tell("labels stand in the braces themselves", "no further braces")
+                .help("as in `pods { app = web, tier in (a, b) }`"),
+        );
+    }
     let label =
         if cx.wants(T::RBrace) { "a label's value stands behind `=`" } else { "a value stands behind `=`" };
     Some(Diagnostic::new(&SYNTAX, "expected `=`, found `:`", cx.at(colon), label).fix(

@@ -222,6 +222,27 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
             _ => {}
         }
     }
+    if cx.wants(T::Policy) && cx.is(T::Word) && matches!(cx.word_before(), "admin" | "baseline" | "audit") {
+        let diagnostic = cx.tell("expected `policy`", &cx.found());
+        return Some(cx.insert(diagnostic, "insert `policy`", "policy ", Automatic));
+    }
+    let tier = cx.word_before();
+    if cx.wants(T::For)
+        && cx.is(T::Word)
+        && cx.second_before() == "policy"
+        && matches!(tier, "admin" | "baseline" | "audit")
+    {
+        return Some(
+            Diagnostic::new(&SYNTAX, "the tier comes before `policy`", cx.at(cx.before()), "a tier")
+                .help(format!("write `{tier} policy {} for …`", cx.text)),
+        );
+    }
+    if cx.is(T::Priority) && cx.wants(T::LBrace) && cx.wants(T::Except) {
+        return Some(
+            cx.tell("`priority` comes before `for`", "found behind the pods")
+                .help(format!("write `admin policy NAME priority {} for …`", cx.word_behind())),
+        );
+    }
     if cx.wants(T::For) && cx.word_before() != "policy" {
         let message = "expected `for`";
         if matches!(cx.text, "order" | "precedence" | "weight") && cx.wants(T::Priority) {

@@ -138,7 +138,10 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.expected.has(Expected::Scope) {
         return scope(cx);
     }
-    if cx.word_before() == "namespaces" {
+    if let Some(diagnostic) = exception(cx) {
+        return Some(diagnostic);
+    }
+    if cx.word_before() == "namespaces" && cx.wants(T::Sharing) {
         return behind_namespaces(cx);
     }
     if cx.word_before() == "namespace" && matches!(cx.found, Some(T::LBrace | T::LParen)) {
@@ -192,6 +195,18 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     None
 }
 
+/// `all namespaces except namespace kube-system`
+fn exception(cx: &Context<'_>) -> Option<Diagnostic> {
+    if cx.is(T::Word) && cx.word_before() == "namespace" && cx.second_before() == "except" {
+        let whole = cx.at(cx.with_word_before());
+        return Some(
+            Diagnostic::new(&SYNTAX, "behind `except` stands the name alone", whole, "leave out `namespace`")
+                .fix(Applicability::Automatic, format!("write `{}`", cx.text), whole, cx.text),
+        );
+    }
+    None
+}
+
 /// Behind `in`.
 fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
@@ -220,6 +235,11 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
             let whole = cx.at(next.map_or(cx.span, |next| cx.span.to(next.span.0)));
             let with = "all namespaces";
             Some(cx.tell(message, &found).fix(Automatic, format!("write `{with}`"), whole, with))
+        }
+        (T::Word, "not" | "except") => {
+            let names = cx.tokens_from(cx.span.end);
+            let name = names.iter().find(|own| own.kind == T::Word).map_or("NAME", |own| cx.of(own));
+            Some(cx.tell(message, &found).help(format!("write `in all namespaces except {name}`")))
         }
         (T::Word, "ns") => Some(cx.instead(message, "namespace", Automatic)),
         (T::Word, "this" | "own" | "my") => Some(cx.instead(message, "same", Maybe)),

@@ -66,6 +66,10 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
                 ))
             })
         }
+        "no" | "never" | "only" => Some(
+            cx.tell("a plain policy allows only what its rules allow", &cx.found())
+                .help(isolates(directions(cx, cx.span.start))),
+        ),
         "default" | "default-deny" | "deny-all" | "defaultdeny" => {
             Some(cx.tell("the default is not a statement", &cx.found()).help(isolates("ingress, egress")))
         }
@@ -147,6 +151,17 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             ));
             cx.insert(diagnostic, &format!("insert `{word}`"), &format!("{word} "), Maybe)
         }
+        (Some(T::Word), "only" | "just") => {
+            let label = format!("leave out `{}`", cx.text);
+            let next = cx.source.len() - cx.behind().len();
+            let word = Span::new(cx.span.start, next as u32);
+            cx.tell("a policy allows only what its rules allow", &label).fix(
+                Maybe,
+                format!("remove `{}`", cx.text),
+                cx.at(word),
+                "",
+            )
+        }
         (_, "inbound" | "incoming" | "in") => cx.instead(message, "ingress", Automatic),
         (_, "outbound" | "outgoing" | "out") => cx.instead(message, "egress", Automatic),
         (Some(T::Word), text) if npc_diagnostics::nearest(text, ["ingress", "egress"]).is_some() => {
@@ -205,6 +220,15 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
                 ),
             );
         }
+    }
+    if plain && cx.is(T::Except) {
+        let rest = cx.tokens_from(cx.span.end);
+        let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
+        let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
+        return Some(
+            cx.tell(PLAIN, "found `except`")
+                .help(format!("write `allow {direction} {word} {peers}`: what no rule allows is denied")),
+        );
     }
     // Two directions in one rule.
     let joined = matches!(cx.text.to_ascii_lowercase().as_str(), "and" | "or" | "plus" | "," | "/" | "&");
