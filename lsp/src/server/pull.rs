@@ -24,6 +24,16 @@ impl Notification for Part {
     const METHOD: &'static str = "$/progress";
 }
 
+/// Nothing, behind the last part. Answers and notifications have queues of their own, and that of notifications
+/// holds one: once this has a place in it, every part is on its way, and the answer cannot overtake one. An editor
+/// may ignore what begins with `$/`.
+enum Sent {}
+
+impl Notification for Sent {
+    type Params = Value;
+    const METHOD: &'static str = "$/npc/sent";
+}
+
 /// The key by which a state of diagnostics is known again.
 fn key(found: &[Diagnostic]) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -130,6 +140,7 @@ impl Server {
                 let part = json!({"token": token, "value": {"items": part}});
                 self.client.send_notification::<Part>(part).await;
             }
+            self.client.send_notification::<Sent>(json!({})).await;
             items.clear();
         }
         Ok(WorkspaceDiagnosticReportResult::Report(WorkspaceDiagnosticReport { items }))
