@@ -22,7 +22,6 @@ pub fn serve() -> std::io::Result<bool> {
     let ended = runtime.block_on(async {
         let service = LspService::build(server::Server::new);
         let (service, socket) = service
-            .custom_method(transport::MALFORMED, server::Server::malformed)
             .custom_method("npc/yaml", server::Server::yaml)
             .custom_method("npc/reach", server::Server::reach)
             .custom_method("npc/pods", server::Server::pods)
@@ -32,7 +31,10 @@ pub fn serve() -> std::io::Result<bool> {
         let (messages, believed) = tokio::io::duplex(1 << 16);
         let input = tokio::spawn(transport::filter(BufReader::new(tokio::io::stdin()), messages));
         // Most wait for a check; what does not is not to wait for those.
-        Server::new(believed, tokio::io::stdout(), socket).concurrency_level(256).serve(service).await;
+        Server::new(believed, tokio::io::stdout(), socket)
+            .concurrency_level(256)
+            .serve(transport::Guard(service))
+            .await;
         input.await.ok().and_then(Result::ok).unwrap_or(true)
     });
     // What still waits for input must not keep the process.

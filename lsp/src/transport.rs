@@ -1,11 +1,18 @@
 //! What an editor sends, before it is believed: messages that are none are answered as such, and the server
 //! goes on.
 
-use serde_json::{Map, Value};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use std::task::{Context, Poll};
 
-/// The method that stands for a message that is none.
-pub(crate) const MALFORMED: &str = "npc/malformed";
+use futures_util::future::{Either, Ready, ready};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tower_lsp::jsonrpc::{Error, Request, Response};
+use tower_service::Service;
+
+/// The method that stands for a message that is no JSON.
+const MALFORMED: &str = "npc/malformed";
+/// The method that stands for JSON that is no message.
+const INVALID: &str = "npc/invalid";
 
 /// The largest message, in bytes: one with the largest source, each character of which is escaped.
 const LARGEST: usize = 512 << 20;
@@ -18,9 +25,11 @@ pub(crate) async fn filter(
 ) -> std::io::Result<bool> {
     let mut is_over = false;
     while let Some(body) = read(&mut from).await? {
-        let stand_in = format!(r#"{{"jsonrpc":"2.0","id":null,"method":"{MALFORMED}"}}"#);
-        let message = message(&body);
-        let body = if message.is_some() { body } else { stand_in.into_bytes() };
+        let (message, stand_in) = match message(&body) {
+            Ok(message) => (Some(message), None),
+            Err(wrong) => (None, Some(wrong.stand_in())),
+        };
+        let body = stand_in.unwrap_or(body);
         to.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
         to.write_all(&body).await?;
         to.flush().await?;
@@ -59,23 +68,74 @@ async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<
     }
 }
 
-/// A body that is a request, a notification or a response of JSON-RPC 2.0.
-fn message(body: &[u8]) -> Option<Map<String, Value>> {
-    let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(body) else { return None };
-    let is_id = |id: &Value| id.is_string() || id.is_i64() || id.is_null();
-    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") || !message.get("id").is_none_or(is_id) {
-        return None;
+/// Why a body is no message.
+#[derive(Debug, PartialEq)]
+enum Wrong {
+    /// It is no JSON.
+    Malformed,
+    /// It is no message of JSON-RPC 2.0. With the id by which it asks for an answer, or null.
+    Invalid(Value),
+}
+
+impl Wrong {
+    /// The request that is answered with the error.
+    fn stand_in(self) -> Vec<u8> {
+        let (method, id) = match self {
+            Self::Malformed => (MALFORMED, Value::Null),
+            Self::Invalid(id) => (INVALID, id),
+        };
+        json!({"jsonrpc": "2.0", "id": id, "method": method}).to_string().into_bytes()
     }
+}
+
+/// A body that is a request, a notification or a response of JSON-RPC 2.0.
+fn message(body: &[u8]) -> Result<Map<String, Value>, Wrong> {
+    let json = serde_json::from_slice::<Value>(body).map_err(|_| Wrong::Malformed)?;
+    let Value::Object(message) = json else { return Err(Wrong::Invalid(Value::Null)) };
+    let is_id = |id: &Value| id.is_string() || id.is_i64() || id.is_null();
+    let id = message.get("id");
     let is_one = match message.get("method") {
         Some(method) => method.is_string() && message.get("params").is_none_or(is_parameters),
         None => message.contains_key("id") && is_result(&message),
     };
-    is_one.then_some(message)
+    if is_one && id.is_none_or(is_id) && message.get("jsonrpc").and_then(Value::as_str) == Some("2.0") {
+        return Ok(message);
+    }
+    // The id of a response is one of the server's own.
+    let own = id.filter(|id| is_id(id) && message.contains_key("method"));
+    Err(Wrong::Invalid(own.cloned().unwrap_or_default()))
 }
 
 fn is_parameters(parameters: &Value) -> bool {
     // Some editors send `null` where there are none.
     parameters.is_object() || parameters.is_array() || parameters.is_null()
+}
+
+/// Answers what stands for no message with its error, whatever state the server is in, and passes on everything
+/// else.
+pub(crate) struct Guard<S>(pub(crate) S);
+
+impl<S> Service<Request> for Guard<S>
+where
+    S: Service<Request, Response = Option<Response>>,
+{
+    type Response = Option<Response>;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Self::Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let error = match request.method() {
+            MALFORMED => Error::parse_error(),
+            INVALID => Error::invalid_request(),
+            _ => return Either::Right(self.0.call(request)),
+        };
+        let id = request.id().cloned().unwrap_or_default();
+        Either::Left(ready(Ok(Some(Response::from_error(id, error)))))
+    }
 }
 
 fn is_result(message: &Map<String, Value>) -> bool {
@@ -97,21 +157,27 @@ mod tests {
 
     #[test]
     fn what_is_a_message() {
-        for (body, is) in [
-            (r#"{"jsonrpc":"2.0","method":"a"}"#, true),
-            (r#"{"jsonrpc":"2.0","method":"a","id":"x","params":{}}"#, true),
-            (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, true),
-            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#, true),
-            (r#"{"jsonrpc":"2.0","id":1,"error":{}}"#, false),
-            (r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#, false),
-            (r#"{"jsonrpc":"1.0","method":"a"}"#, false),
-            (r#"{"jsonrpc":"2.0","method":"a","params":5}"#, false),
-            ("[]", false),
-            ("{", false),
+        let invalid = |id: Value| Some(Wrong::Invalid(id));
+        for (body, wrong) in [
+            (r#"{"jsonrpc":"2.0","method":"a"}"#, None),
+            (r#"{"jsonrpc":"2.0","method":"a","id":"x","params":{}}"#, None),
+            (r#"{"jsonrpc":"2.0","method":"a","id":1,"params":null}"#, None),
+            (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, None),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#, None),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{}}"#, invalid(Value::Null)),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#, invalid(Value::Null)),
+            (r#"{"jsonrpc":"1.0","id":3,"method":"a"}"#, invalid(json!(3))),
+            (r#"{"jsonrpc":"2.0","id":3,"method":5}"#, invalid(json!(3))),
+            (r#"{"jsonrpc":"2.0","method":"a","params":5}"#, invalid(Value::Null)),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"a","params":5}"#, invalid(json!(7))),
+            (r#"{"jsonrpc":"2.0","id":"x","method":"a","params":"y"}"#, invalid(json!("x"))),
+            (r#"{"jsonrpc":"2.0","id":0,"method":"a","params":true}"#, invalid(json!(0))),
+            ("[]", invalid(Value::Null)),
+            ("{", Some(Wrong::Malformed)),
         ] {
-            assert_eq!(message(body.as_bytes()).is_some(), is, "{body}");
+            assert_eq!(message(body.as_bytes()).err(), wrong, "{body}");
         }
-        assert!(message(b"\xff").is_none());
+        assert_eq!(message(b"\xff").err(), Some(Wrong::Malformed));
     }
 
     #[tokio::test]

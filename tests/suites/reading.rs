@@ -230,7 +230,8 @@ fn checked_again_is_as_anew() {
             open.0.insert(name.clone(), again);
             texts.insert(name, text);
             let config = &configs[usize::from(random.u8(..6) == 0)];
-            let again = check_with_targets(&open, &roots, config, None, before.as_ref());
+            let mut again = check_with_targets(&open, &roots, config, None, before.as_ref());
+            again.try_choices(&open);
             let anew = check(&open, &roots, config, None);
             let seen = |checked: &Checked| format!("{:#?}\n{:#?}", checked.report, checked.program);
             assert!(seen(&again) == seen(&anew), "seed {seed}: {}\n--- not\n{}", seen(&again), seen(&anew));

@@ -123,8 +123,11 @@ impl Editor {
     pub(crate) fn next(&mut self) -> Value {
         loop {
             let message = self.messages.recv_timeout(PATIENCE).expect("the server says nothing");
-            if message["method"] == "$/progress" {
-                self.progress.push(message["params"]["value"]["kind"].as_str().unwrap().to_owned());
+            // What has no kind is a part of an answer.
+            if message["method"] == "$/progress"
+                && let Some(kind) = message["params"]["value"]["kind"].as_str()
+            {
+                self.progress.push(kind.to_owned());
                 continue;
             }
             if message.get("method").is_none() || message.get("id").is_none() {

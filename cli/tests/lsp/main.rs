@@ -15,4 +15,5 @@ mod common;
 mod capabilities;
 mod editor;
 mod protocol;
+mod pull;
 mod robustness;

@@ -138,6 +138,30 @@ impl Diagnostic {
         self
     }
 
+    /// Leaves some fixes. What the others would do is help for people, where there is no other.
+    pub fn retain_fixes(&mut self, keep: impl FnMut(&Fix) -> bool) {
+        let advice = self.alternatives();
+        let before = self.fixes.len();
+        self.fixes.retain(keep);
+        let automatic = self.fixes.iter().any(|fix| fix.applicability == Applicability::Automatic);
+        if self.fixes.len() < before && !automatic && self.help.is_none() {
+            self.help = advice;
+        }
+    }
+
+    /// The titles of the fixes, between which only a person can choose: "write `a` or `b`".
+    #[must_use]
+    pub fn alternatives(&self) -> Option<String> {
+        let (first, rest) = self.fixes.split_first()?;
+        let mut text = first.title.clone();
+        for fix in rest {
+            let title = fix.title.strip_prefix("write ").filter(|_| text.starts_with("write "));
+            text.push_str(" or ");
+            text.push_str(title.unwrap_or(&fix.title));
+        }
+        Some(text)
+    }
+
     /// The same finding of the same text as another file of a program.
     #[must_use]
     pub fn in_file(mut self, file: FileId) -> Self {

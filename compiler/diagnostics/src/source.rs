@@ -189,6 +189,12 @@ impl SourceMap {
             .unwrap_or_else(|| NONE.get_or_init(|| SourceFile::new("".into(), "".into())))
     }
 
+    /// The file, to be used elsewhere too.
+    #[must_use]
+    pub fn shared(&self, id: FileId) -> Option<Arc<SourceFile>> {
+        self.files.get(id.0 as usize).cloned()
+    }
+
     /// The text at a place.
     #[must_use]
     pub fn text(&self, location: Location) -> &str {

@@ -39,7 +39,7 @@ pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
 pub use page::reach_page;
 pub use question::{Question, Resolution, ToService};
-pub use repair::repaired;
+pub use repair::{offered_fixes, repaired};
 pub use run::{Failure, Ran, Why, run, test_text};
 pub use text::{failure_text, side_text};
 pub use through::{Through, through};
@@ -61,6 +61,10 @@ pub struct Checked {
     kept: Kept,
     /// Of which policies the lints told nothing, where they were asked.
     quiet: Option<Quiet>,
+    /// The errors of loading and resolving.
+    errors: repair::Errors,
+    /// The texts that the automatic fixes lead to.
+    repaired: repair::Texts,
 }
 
 impl Checked {
@@ -79,6 +83,15 @@ impl Checked {
         }
     }
 
+    /// Leaves those of the fixes between which only a person can choose that lead to a program without new
+    /// errors, and turns the others into help.
+    pub fn try_choices(&mut self, files: &impl Files) {
+        if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
+            let trials = repair::Trials::new(files, &self.loaded, &self.kept, &self.errors);
+            trials.choices(&mut self.report.diagnostics);
+        }
+    }
+
     /// The texts of the files.
     #[must_use]
     pub const fn sources(&self) -> &SourceMap {
@@ -88,7 +101,9 @@ impl Checked {
 
 /// Loads and checks a program: the files named and all that they import.
 pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Option<&Cluster>) -> Checked {
-    check_again(files, roots, config, cluster, None)
+    let mut checked = check_again(files, roots, config, cluster, None);
+    checked.try_choices(files);
+    checked
 }
 
 /// The same, where the program was checked before: what is as it was is taken over.
@@ -105,6 +120,7 @@ fn check_again(
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
+    let errors = if broken { repair::Errors::of(&diagnostics) } else { repair::Errors::default() };
     let quiet = (!broken).then(|| {
         let before =
             before.and_then(|own| Some(Before { program: &own.program, quiet: own.quiet.as_ref()? }));
@@ -115,11 +131,17 @@ fn check_again(
     let mut report = Report { diagnostics };
     levels.apply(&mut report);
     report.sort();
-    Checked { loaded, program, names, report, levels, kept, quiet }
+    let mut repaired = repair::Texts::new();
+    if report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
+        let trials = repair::Trials::new(files, &loaded, &kept, &errors);
+        repaired = trials.automatic(&mut report.diagnostics);
+    }
+    Checked { loaded, program, names, report, levels, kept, errors, quiet, repaired }
 }
 
 /// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.
-/// Where it was checked before, what is as it was is taken over.
+/// Where it was checked before, what is as it was is taken over. Of the fixes only the automatic ones are tried:
+/// [`offered_fixes`] and [`Checked::try_choices`] try others.
 pub fn check_with_targets(
     files: &impl Files,
     roots: &[String],

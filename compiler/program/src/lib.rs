@@ -46,7 +46,7 @@ pub fn codes() -> Vec<&'static Code> {
     let mut codes: Vec<&Code> = [npc_syntax::CODES, load::CODES]
         .into_iter()
         .chain(values::CODES)
-        .chain(resolve::CODES)
+        .chain(resolve::ALL_CODES)
         .flatten()
         .copied()
         .collect();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ariadne::{Cache, CharSet, Color, Config, IndexType, Label, Report, ReportKind, Source};
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Fix, Level, SourceMap};
+use npc_diagnostics::{Applicability, Diagnostic, FileId, Level, SourceMap};
 use rustc_hash::FxHashMap;
 
 use crate::{Style, short};
@@ -107,20 +107,8 @@ fn help(diagnostic: &Diagnostic) -> Option<String> {
         (Some(help), Some(_)) => Some(format!("{help} (`npc check --fix` does it)")),
         (None, Some(fix)) => Some(format!("{} (`npc check --fix` does it)", fix.title)),
         (Some(help), None) => Some(help.clone()),
-        (None, None) => alternatives(&diagnostic.fixes),
+        (None, None) => diagnostic.alternatives(),
     }
-}
-
-/// Repairs between which only a person can choose: "write `a` or `b`".
-fn alternatives(fixes: &[Fix]) -> Option<String> {
-    let (first, rest) = fixes.split_first()?;
-    let mut text = first.title.clone();
-    for fix in rest {
-        let title = fix.title.strip_prefix("write ").filter(|_| text.starts_with("write "));
-        text.push_str(" or ");
-        text.push_str(title.unwrap_or(&fix.title));
-    }
-    Some(text)
 }
 
 struct Files<'a> {

@@ -255,6 +255,22 @@ fn unexpected(
     }
     let text = span.of(source);
     let context = Context { file, source, span, text, found, expected };
+    if found == Some(TokenKind::Word)
+        && let Some(keyword) = keyword_of(text, expected)
+    {
+        let place = Location::new(file, span);
+        let message = if text.ends_with(':') {
+            "no `:` follows a keyword"
+        } else {
+            "keywords are written in lower case"
+        };
+        return Diagnostic::new(&SYNTAX, message, place, format!("found `{text}`")).fix(
+            Applicability::Automatic,
+            format!("write `{keyword}`"),
+            place,
+            keyword,
+        );
+    }
     if let Some(diagnostic) = habit(&context) {
         return diagnostic;
     }
@@ -303,6 +319,16 @@ fn unexpected(
         Some(_) => format!("found `{text}`"),
     };
     Diagnostic::new(&SYNTAX, message, place(span), what_found)
+}
+
+/// The keyword that a word is but for its case and a colon behind it, where that keyword is expected.
+fn keyword_of(text: &str, expected: ExpectedSet) -> Option<&'static str> {
+    let word = text.strip_suffix(':').unwrap_or(text);
+    let mut keywords = expected
+        .tokens()
+        .filter_map(TokenKind::keyword)
+        .chain(expected.labels().flat_map(|(label, _)| label.keywords().iter().copied()));
+    keywords.find(|keyword| keyword.eq_ignore_ascii_case(word) && *keyword != text)
 }
 
 /// Whether the policy whose header holds the place is of a tier that has priorities.

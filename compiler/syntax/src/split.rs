@@ -7,7 +7,7 @@
 
 use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
 
-use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY};
+use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX};
 use crate::items::Output;
 use crate::stray::bad_character;
 use crate::token::{Token, TokenKind as T};
@@ -196,7 +196,18 @@ fn misplaced_item(tokens: &[Token], index: usize, outer: usize, out: &Output<'_>
 fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static str, T)> {
     let token = tokens.get(index).filter(|token| token.kind == T::Word)?;
     let next = kind_at(tokens, index + 1);
-    let after = kind_at(tokens, index + 2);
+    // Where one keyword is in capitals, others are too.
+    let after = tokens.get(index + 2).map(|after| {
+        let text = after.span.0.of(source);
+        let is = |word: &str| after.kind == T::Word && text.eq_ignore_ascii_case(word);
+        if is("for") {
+            T::For
+        } else if is("priority") {
+            T::Priority
+        } else {
+            after.kind
+        }
+    });
     let meant: &[T] = match (next, after) {
         (Some(T::Str), Some(T::LBrace)) => &[T::Test],
         (Some(T::Str), _) => &[T::Import],
@@ -211,6 +222,28 @@ fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static st
     let text = token.span.0.of(source);
     let word = nearest(text, meant.iter().filter_map(|kind| kind.keyword()))?;
     T::KEYWORDS.into_iter().find(|(keyword, _)| *keyword == word)
+}
+
+/// Reports `ingress allow from`, which no rule says, and goes on as if it were in order.
+fn reorder(tokens: &mut [Token], index: usize, out: &mut Output<'_>) {
+    let Some([direction, action, preposition]) = tokens.get_mut(index..index + 3) else { return };
+    let is_direction = matches!(direction.kind, T::Ingress | T::Egress);
+    if !is_direction || !action.kind.is_action() || !matches!(preposition.kind, T::From | T::To) {
+        return;
+    }
+    std::mem::swap(&mut direction.kind, &mut action.kind);
+    let span = direction.span.0.to(action.span.0);
+    let location = out.at(span);
+    let rule = format!("{} {}", direction.kind.describe(), action.kind.describe()).replace('`', "");
+    out.diagnostics.push(
+        Diagnostic::new(
+            &SYNTAX,
+            "a rule begins with its action, and the direction follows",
+            location,
+            format!("found `{}`", out.text(span).split_whitespace().collect::<Vec<_>>().join(" ")),
+        )
+        .fix(Applicability::Automatic, format!("write `{rule}`"), location, rule),
+    );
 }
 
 /// Whether the brace at `open` opens a selector and not a body.
@@ -288,6 +321,10 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             }
             starts = true;
         }
+        if depth == 1 && chunks.last().is_some_and(|chunk| chunk.body.is_some()) {
+            reorder(tokens, index, out);
+        }
+        let token = tokens.get(index).copied().unwrap_or(token);
         if starts
             && let Some(chunk) = chunks.last_mut()
             && let Some(end) = inside(tokens, index, chunk, depth, out.source)
@@ -346,6 +383,8 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             T::Bad => {
                 bad_character(token, chunk.bad, out);
                 chunk.bad = true;
+                // Without these characters a regular expression is something else.
+                chunk.parse &= !out.text(token.span.0).contains(['^', '$']);
             }
             T::OpenStr => {
                 chunk.parse = false;

@@ -1,9 +1,10 @@
 //! What stands where nothing can stand: characters without a meaning, tokens that begin no item,
 //! documentation of nothing, other languages.
 
-use npc_diagnostics::{Applicability, Diagnostic, Span, nearest};
+use npc_diagnostics::{Applicability, Diagnostic, Edit, Span, nearest};
 
 use crate::codes::{BAD_CHARACTER, MISPLACED_DOC, SYNTAX};
+use crate::habits::OPERATORS;
 use crate::items::Output;
 use crate::split::begins_item;
 use crate::token::{Comment, Token, TokenKind as T};
@@ -11,14 +12,19 @@ use crate::token::{Comment, Token, TokenKind as T};
 /// Tells a file that is a Kubernetes manifest, once.
 pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic> {
     let first = tokens.iter().find(|token| token.kind != T::Bad)?;
-    matches!(out.text(first.span.0), "apiVersion:" | "kind:" | "metadata:" | "spec:").then(|| {
+    let key = tokens.iter().find(|token| !matches!(token.kind, T::Bad | T::LBrace));
+    let is_json = first.kind == T::LBrace
+        && key.is_some_and(|key| matches!(out.text(key.span.0), "\"apiVersion\"" | "\"kind\"" | "\"items\""));
+    let is_yaml =
+        matches!(out.text(first.span.0), "apiVersion:" | "kind:" | "metadata:" | "spec:" | "items:");
+    (is_yaml || is_json).then(|| {
         Diagnostic::new(
             &SYNTAX,
             "this is a Kubernetes manifest, and not a program of this language",
             out.at(first.span.0),
-            "YAML begins here",
+            if is_json { "JSON begins here" } else { "YAML begins here" },
         )
-        .help("a NetworkPolicy for pods `app: web` is written `policy web for pods { app = web } in namespace shop { … }`")
+        .help("`npc import FILE.yaml` writes it as a program, and `npc check FILE.yaml` checks it as it is. In a program, a NetworkPolicy for pods `app: web` is `policy web for pods { app = web } in namespace shop { … }`")
     })
 }
 
@@ -51,13 +57,31 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         ";" => {
             // Between two members of a list, and in what was meant as a comment, it stands for more.
             let line = ahead.rsplit('\n').next().unwrap_or(ahead);
-            let ends = rest.trim_start_matches([' ', '\t', ';']).starts_with(['\n', '\r', '}', '/'])
-                || rest.trim().is_empty();
+            let next = rest.trim_start_matches([' ', '\t', ';']);
+            let first = next.split(char::is_whitespace).next().unwrap_or("");
+            let ends = next.starts_with(['\n', '\r', '}', '/'])
+                || rest.trim().is_empty()
+                || matches!(first, "allow" | "deny" | "pass" | "isolate" | "let" | "policy");
             let sure =
                 if ends && !line.contains('#') { Applicability::Automatic } else { Applicability::Maybe };
             plain("statements need no terminator").fix(sure, "remove the semicolon", location, "")
         }
-        "'" => plain("strings are written in double quotes"),
+        "'" => {
+            let line = rest.lines().next().unwrap_or("");
+            let diagnostic = plain("strings are written in double quotes");
+            match line.find(['\'', '"']).filter(|end| line.get(*end..=*end) == Some("'")) {
+                Some(end) => {
+                    let close = token.span.0.end + end as u32;
+                    let edit = |span| Edit { location: out.at(span), text: "\"".to_owned() };
+                    diagnostic.fix_edits(
+                        Applicability::Automatic,
+                        format!("write `\"{}\"`", line.get(..end).unwrap_or("")),
+                        vec![edit(token.span.0), edit(Span::new(close, close + 1))],
+                    )
+                }
+                None => diagnostic,
+            }
+        }
         "&" | "&&" | "|" | "||" => {
             let braces = ahead.rfind('{') > ahead.rfind('}');
             match (text.starts_with('|'), braces) {
@@ -65,6 +89,11 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
                     about("requirements are separated by commas, and all of them must hold", "no comma")
                         .help("for either of two values write `app in (a, b)`")
                 }
+                (false, true) => about(
+                    "requirements are separated by commas, and all of them must hold",
+                    "no comma",
+                )
+                .fix(Applicability::Automatic, "write a comma", location, ","),
                 _ => about("the members of a list are separated by commas", "no comma").fix(
                     Applicability::Maybe,
                     "write a comma",
@@ -79,16 +108,35 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             location,
             "//",
         ),
-        "[" | "]" => about("lists have no brackets", "no bracket belongs here").help(
-            "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them",
-        ),
+        "[" | "]" => brackets(ahead, token.span.0, out),
         "-" if next == Some('-') || ahead.ends_with('-') => {
             about("comments begin with `//`", "not with `--`")
         }
         "-" if joined(rest.trim_start_matches(' ').chars().next())
-            && ahead.trim_end_matches(' ').ends_with(['\n', '{', ':']) =>
+            && ahead.trim_end_matches(' ').ends_with(['\n', '{', '}', ':']) =>
         {
-            about("rules and values are no list items", "leave out the `-`")
+            let word = rest.trim_start_matches(' ');
+            let first = word.split(char::is_whitespace).next().unwrap_or("");
+            let is_statement = matches!(first, "allow" | "deny" | "pass" | "isolate");
+            let what = if is_statement { "a rule" } else { "this" };
+            let diagnostic = about(&format!("{what} is not an item of a YAML list"), "no `-` belongs here");
+            let gap = rest.len() - word.len();
+            let dash = Span::new(token.span.0.start, token.span.0.end + gap as u32);
+            let sure = if is_statement { Applicability::Automatic } else { Applicability::Maybe };
+            diagnostic.fix(sure, "remove the `-`", out.at(dash), "")
+        }
+        "-" if ahead.trim_end().ends_with("priority") => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let whole = out.at(Span::new(token.span.0.start, token.span.0.end + digits as u32));
+            let number = out.text(whole.span);
+            Diagnostic::new(
+                &BAD_CHARACTER,
+                format!("`{number}` is not a priority"),
+                whole,
+                "a priority is a number from 0 to 1000",
+            )
+            .help("write `priority 0` for the policy that is asked before all others")
+            .fix(Applicability::Maybe, "write `0`", whole, "0")
         }
         "-" if ahead.ends_with(' ') || ahead.is_empty() => plain("no word begins with `-`"),
         "-" => about("a word does not end in `-`", "something is missing behind it"),
@@ -102,6 +150,24 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         ">" if ahead.ends_with('=') || ahead.ends_with('-') => {
             about("an arrow is written `->`", "this is none")
         }
+        "^" | "$" => {
+            let word = ahead.rsplit(ENDS_WORD).next().unwrap_or("");
+            // Of one expression, one is reported.
+            if word.contains('^') {
+                return;
+            }
+            regular_expression(token.span.0, out)
+        }
+        _ if text.chars().all(|c| "~^$\\+%<>@".contains(c)) => {
+            let message = if text.starts_with('~') || rest.starts_with('=') {
+                let operator = if rest.starts_with('=') { format!("{text}=") } else { text.to_owned() };
+                let operator = if ahead.ends_with('=') { format!("={operator}") } else { operator };
+                format!("there is no operator `{operator}`")
+            } else {
+                message.clone()
+            };
+            about(&message, "not part of any word or mark").help(OPERATORS)
+        }
         _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
         _ if !text.is_ascii() => plain(
             "names, labels and ports are written in ASCII; other characters stand only in strings and comments",
@@ -109,6 +175,91 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         _ => plain("not part of any word or mark"),
     };
     out.diagnostics.push(diagnostic);
+}
+
+/// Brackets, which lists have in YAML and addresses of IPv6 in URLs. Of a pair the first is reported, and the
+/// fix is of both.
+fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
+    let location = out.at(bracket);
+    let told = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "no bracket belongs here");
+    let lists = "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them";
+    let rest = out.source.get(bracket.end as usize..).unwrap_or("");
+    let line = rest.lines().next().unwrap_or("");
+    let inner = line.find(']').and_then(|end| line.get(..end));
+    let Some(inner) = inner.filter(|_| out.text(bracket) == "[") else {
+        return told("lists have no brackets").help(lists);
+    };
+    let close = Span::new(bracket.end + inner.len() as u32, bracket.end + inner.len() as u32 + 1);
+    let both = |open: &str, end: &str| {
+        let edit = |span, text: &str| Edit { location: out.at(span), text: text.to_owned() };
+        vec![edit(bracket, open), edit(close, end)]
+    };
+    let behind = line.get(inner.len() + 1..).unwrap_or("");
+    if inner.contains(':') && inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/'))
+    {
+        let diagnostic = told("an address of IPv6 has no brackets");
+        let port = behind.strip_prefix(':').unwrap_or("");
+        let digits = port.bytes().take_while(u8::is_ascii_digit).count();
+        return match port.get(..digits).filter(|port| !port.is_empty()) {
+            Some(port) => diagnostic.help(format!(
+                "write `{inner} on tcp/{port}`: the port stands behind `on`, with its protocol"
+            )),
+            None if behind.starts_with('/') => diagnostic.help(format!("write `{inner}{}`", length(behind))),
+            None => diagnostic.fix_edits(Applicability::Automatic, format!("write `{inner}`"), both("", "")),
+        };
+    }
+    let mut words = ahead.trim_end().rsplit(|c: char| c.is_whitespace() || "{(,".contains(c));
+    let word = words.next().unwrap_or("");
+    let is_set = word == "=" && words.nth(1) == Some("let");
+    match word {
+        "=" if is_set => told("the members of a set have no brackets").fix_edits(
+            Applicability::Automatic,
+            format!("write `= {inner}`"),
+            both("", ""),
+        ),
+        "in" | "notin" | "namespaces" | "except" => told("lists stand in parentheses").fix_edits(
+            Applicability::Automatic,
+            format!("write `{word} ({inner})`"),
+            both("(", ")"),
+        ),
+        "from" | "to" | "on" => told("lists have no brackets").fix_edits(
+            Applicability::Automatic,
+            format!("write `{word} {inner}`"),
+            both("", ""),
+        ),
+        _ => told("lists have no brackets").help(lists),
+    }
+}
+
+/// What stands around a word.
+const ENDS_WORD: [char; 10] = [' ', '\t', '\n', '\r', '(', ')', '{', '}', ',', '"'];
+
+/// A regular expression, most likely of the names of namespaces, which take patterns.
+fn regular_expression(bad: Span, out: &Output<'_>) -> Diagnostic {
+    let ahead = out.source.get(..bad.start as usize).unwrap_or("");
+    let start = ahead.rfind(ENDS_WORD).map_or(0, |at| at + 1);
+    let rest = out.source.get(bad.start as usize..).unwrap_or("");
+    let end = bad.start as usize + rest.find(ENDS_WORD).unwrap_or(rest.len());
+    let whole = Span::new(start as u32, end as u32);
+    let text = out.text(whole);
+    let location = out.at(whole);
+    let message = format!("`{text}` is a regular expression, and the language has none");
+    let pattern = text.trim_start_matches('^').trim_end_matches('$').replace(".*", "*").replace(".+", "?*");
+    let is_pattern = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
+    let diagnostic = Diagnostic::new(&BAD_CHARACTER, message, location, "not part of any word or mark");
+    let in_list = ahead.trim_end_matches(|c| c != '(').ends_with("namespaces (");
+    if pattern.bytes().all(is_pattern) && !pattern.is_empty() && in_list {
+        return diagnostic
+            .help(format!("write `namespaces ({pattern})`, where `*` is any characters and `?` is any one"))
+            .fix(Applicability::Maybe, format!("write `{pattern}`"), location, pattern);
+    }
+    diagnostic.help(OPERATORS)
+}
+
+/// The prefix length that a text begins with.
+fn length(text: &str) -> &str {
+    let digits = text.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    text.get(..=digits).unwrap_or("")
 }
 
 /// Tells tokens that begin no item.
@@ -134,6 +285,29 @@ pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
                     if kind.is_word() { format!("`{text}`") } else { kind.describe().to_owned() }
                 ),
             );
+            let lower = text.to_ascii_lowercase();
+            let meant = match lower.trim_end_matches(':') {
+                "networkpolicy"
+                | "networkpolicies"
+                | "netpol"
+                | "ciliumnetworkpolicy"
+                | "globalnetworkpolicy"
+                | "authorizationpolicy"
+                | "clusterpolicy"
+                | "rule" => Some("policy"),
+                "set" | "var" | "const" | "define" | "group" | "alias" => Some("let"),
+                "include" | "use" | "require" | "source" => Some("import"),
+                _ => None,
+            };
+            if let Some(meant) = meant {
+                let example = match meant {
+                    "policy" => "policy web for pods { app = web } in namespace shop { … }",
+                    "let" => "let dns = udp/53, tcp/53",
+                    _ => "import \"sets.np\"",
+                };
+                out.diagnostics.push(diagnostic.help(format!("write `{meant}`, as in `{example}`")));
+                return;
+            }
             let items = T::KEYWORDS.iter().filter(|(_, kind)| begins_item(*kind)).map(|(word, _)| *word);
             match nearest(&text, items) {
                 Some(word) if kind.is_word() => diagnostic.help(format!("did you mean `{word}`?")).fix(

@@ -14,7 +14,13 @@ use crate::core::text::{Encoding, Text};
 pub(crate) const RENAME: &str = "editor.action.rename";
 
 /// The repairs of what is found within a part of a file.
-pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span, versions: &Versions) -> Vec<CodeAction> {
+pub(crate) fn repairs(
+    places: Places<'_>,
+    file: usize,
+    within: Span,
+    files: &impl Files,
+    versions: &Versions,
+) -> Vec<CodeAction> {
     let program = places.program;
     let Some(id) = program.files().get(file).map(|own| own.id) else { return Vec::new() };
     let mut actions = Vec::new();
@@ -25,7 +31,7 @@ pub(crate) fn repairs(places: Places<'_>, file: usize, within: Span, versions: &
             continue;
         }
         let diagnostic = one(places, found);
-        for fix in &found.fixes {
+        for fix in npc_driver::offered_fixes(&program.checked, files, found) {
             let edits = fix.edits.iter().map(|edit| (edit.location, edit.text.clone()));
             actions.push(CodeAction {
                 title: sentence(&fix.title),

@@ -87,7 +87,7 @@ pub(super) fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabil
             DiagnosticServerCapabilities::Options(DiagnosticOptions {
                 identifier: Some("npc".to_owned()),
                 inter_file_dependencies: true,
-                workspace_diagnostics: false,
+                workspace_diagnostics: true,
                 work_done_progress_options: WorkDoneProgressOptions::default(),
             })
         }),

@@ -1,8 +1,11 @@
 //! The protocol: what is asked goes to the core, and what it says goes back.
 
 mod announce;
+mod commands;
+mod pull;
 mod requests;
 mod state;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -289,8 +292,10 @@ impl Server {
         let Ok(found) = spawn_blocking(move || workspace.find()).await else { return };
         self.edit(|state| {
             state.workspace.set_found(found);
+            state.is_found = true;
             state.touch_new();
         });
+        self.checked.notify_waiters();
     }
 
     /// Asks the editor for its settings, where it can be asked.
@@ -356,12 +361,6 @@ impl Server {
         };
         let register_options = Some(json!({"watchers": [{"globPattern": glob}]}));
         let _ = self.client.register_capability(vec![Registration { id, method, register_options }]).await;
-    }
-
-    /// Answers what is no message.
-    #[allow(clippy::unused_async, reason = "a method of the protocol is one")]
-    pub(crate) async fn malformed(&self) -> Result<()> {
-        Err(Error::parse_error())
     }
 
     /// `npc/yaml`

@@ -8,12 +8,10 @@ use tower_lsp::ls_types::*;
 use super::announce::capabilities;
 use super::state::Editor;
 use super::{Open, Seen, Server, read_cluster};
-use crate::capability::lenses::{RUN_TEST, SHOW_PODS, SHOW_YAML};
-use crate::capability::tests::{RunParams, RunResult};
-use crate::capability::views::{PolicyParams, Shown};
+use crate::capability::lenses::SHOW_YAML;
 use crate::capability::{
-    actions, call_hierarchy, completion, diagnostics, folding, formatting, hover, inlay_hints, lenses, links,
-    names, selection_ranges, semantic_tokens, signature, symbols,
+    actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links, names,
+    selection_ranges, semantic_tokens, signature, symbols,
 };
 use crate::convert::{self, Edits, offset, place, span};
 use crate::core::complete::complete;
@@ -23,14 +21,6 @@ use crate::core::text::Text;
 
 fn refused(Refusal(why): Refusal) -> Error {
     Error { code: ErrorCode::ServerError(-32803), message: why.into(), data: None }
-}
-
-/// The key by which a state of diagnostics is known again.
-fn key(found: &[Diagnostic]) -> String {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(found).unwrap_or_default().hash(&mut hasher);
-    format!("{:x}", hasher.finish())
 }
 
 impl LanguageServer for Server {
@@ -205,37 +195,14 @@ impl LanguageServer for Server {
         &self,
         parameters: DocumentDiagnosticParams,
     ) -> Result<DocumentDiagnosticReportResult> {
-        let path = convert::path(&parameters.text_document.uri);
-        let mut found = Vec::new();
-        if let Some(path) = path {
-            let home = self.state().workspace.home(&path);
-            let program = self.program(&home).await?;
-            let state = self.state();
-            found = match state.found(&path) {
-                Some(found) => found.to_vec(),
-                // Nobody else looks at it.
-                None => {
-                    let places = convert::Places { program: &program, encoding: state.encoding };
-                    diagnostics::of_program(places).remove(&path).unwrap_or_default()
-                }
-            };
-        }
-        let id = key(&found);
-        let report = if parameters.previous_result_id.as_deref() == Some(&id) {
-            DocumentDiagnosticReport::Unchanged(RelatedUnchangedDocumentDiagnosticReport {
-                related_documents: None,
-                unchanged_document_diagnostic_report: UnchangedDocumentDiagnosticReport { result_id: id },
-            })
-        } else {
-            DocumentDiagnosticReport::Full(RelatedFullDocumentDiagnosticReport {
-                related_documents: None,
-                full_document_diagnostic_report: FullDocumentDiagnosticReport {
-                    result_id: Some(id),
-                    items: found,
-                },
-            })
-        };
-        Ok(DocumentDiagnosticReportResult::Report(report))
+        self.document_diagnostics(parameters).await
+    }
+
+    async fn workspace_diagnostic(
+        &self,
+        parameters: WorkspaceDiagnosticParams,
+    ) -> Result<WorkspaceDiagnosticReportResult> {
+        self.workspace_diagnostics(parameters).await
     }
 
     async fn completion(&self, parameters: CompletionParams) -> Result<Option<CompletionResponse>> {
@@ -479,7 +446,7 @@ impl LanguageServer for Server {
             let within = span(text, range, places.encoding);
             let files = seen.workspace.files(places.program.folder());
             let versions = &seen.versions;
-            let mut found = actions::repairs(places, file, within, versions);
+            let mut found = actions::repairs(places, file, within, &files, versions);
             if wanted(&CodeActionKind::REFACTOR_EXTRACT) || wanted(&CodeActionKind::REFACTOR_INLINE) {
                 found.extend(actions::refactorings(places, file, within, &files, renames, versions));
             }
@@ -586,41 +553,7 @@ impl LanguageServer for Server {
     }
 
     async fn execute_command(&self, parameters: ExecuteCommandParams) -> Result<Option<LSPAny>> {
-        let text = |place: usize| parameters.arguments.get(place).and_then(serde_json::Value::as_str);
-        let wrong = || Error::invalid_params("expected a file's address, and a name");
-        let (Some(uri), Some(name)) = (text(0), text(1).map(str::to_owned)) else { return Err(wrong()) };
-        let text_document = TextDocumentIdentifier { uri: uri.parse().map_err(|_| wrong())? };
-        match parameters.command.as_str() {
-            RUN_TEST => {
-                let ran = self.run_tests(RunParams { text_document, ids: Some(vec![name]) }).await?;
-                match &ran {
-                    RunResult::Ran { results } => {
-                        for own in results {
-                            let failures = own.failures.iter().map(|failure| failure.message.as_str());
-                            let failures: Vec<&str> = failures.collect();
-                            if own.passed {
-                                self.show(MessageType::INFO, format!("{}: as expected", own.name)).await;
-                            } else {
-                                let text = format!("{}: failed\n{}", own.name, failures.join("\n"));
-                                self.show(MessageType::WARNING, text).await;
-                            }
-                        }
-                    }
-                    RunResult::Not { why } => self.show(MessageType::WARNING, why.clone()).await,
-                }
-                Ok(serde_json::to_value(ran).ok())
-            }
-            SHOW_PODS => {
-                let shown = self.pods(PolicyParams { text_document, policy: name }).await?;
-                match &shown {
-                    Shown::Pods { pods } => self.show(MessageType::INFO, pods.join("\n")).await,
-                    Shown::Not { why } => self.show(MessageType::WARNING, why.clone()).await,
-                    _ => {}
-                }
-                Ok(serde_json::to_value(shown).ok())
-            }
-            other => Err(Error::invalid_params(format!("there is no command `{other}`"))),
-        }
+        self.execute(parameters).await
     }
 }
 
@@ -637,23 +570,4 @@ fn wanted(only: &[CodeActionKind], kind: &CodeActionKind) -> bool {
 fn at(places: convert::Places<'_>, file: usize, position: Position) -> u32 {
     let id = places.program.files().get(file).map(|own| own.id);
     id.map_or(0, |id| offset(places.program.text(id), position, places.encoding))
-}
-
-type Tokens = Vec<SemanticToken>;
-
-impl Server {
-    /// The tokens of a file, what they are called, and those that were sent before.
-    async fn tokens(&self, uri: &Uri) -> Result<Option<(String, Tokens, Option<(String, Tokens)>)>> {
-        let all = !self.state().editor.augments;
-        let found = self.ask_text(uri, move |Open { path, document, encoding }| {
-            let found = semantic_tokens::tokens(document.text(), &document.parsed(), None, *encoding, all);
-            (path.clone(), found)
-        });
-        let Some((path, data)) = found.await? else { return Ok(None) };
-        let mut state = self.state();
-        let before = state.tokens.remove(&path);
-        let number = before.as_ref().and_then(|(id, _)| id.parse::<u64>().ok()).unwrap_or_default() + 1;
-        state.tokens.insert(path, (number.to_string(), data.clone()));
-        Ok(Some((number.to_string(), data, before)))
-    }
 }

@@ -1,6 +1,6 @@
 //! What changes while the server runs, and who is told what.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,6 +109,9 @@ pub(super) struct Checked {
 /// What was found in a program, by file.
 pub(super) type Found = HashMap<PathBuf, Vec<Diagnostic>>;
 
+/// What was found in a file, and its version, where it is open.
+pub(super) type FoundIn = (PathBuf, Vec<Diagnostic>, Option<i32>);
+
 /// Diagnostics that are to be sent.
 pub(super) type Told = (Uri, Vec<Diagnostic>, Option<i32>);
 
@@ -121,6 +124,12 @@ pub(super) struct State {
     pub(super) checks: bool,
     /// Whether the editor agreed to tell of changes on the disk.
     pub(super) is_watching: bool,
+    /// Whether the programs in the editor's folders were looked for.
+    pub(super) is_found: bool,
+    /// Whether the editor asks for the diagnostics of every file, and not only of those that are open.
+    pulls_all: bool,
+    /// The files that are not open of which diagnostics were sent.
+    pushed: BTreeSet<PathBuf>,
     versions: Arc<BTreeMap<PathBuf, i32>>,
     /// How often something changed.
     edits: u64,
@@ -259,6 +268,35 @@ impl State {
         Some(known.found.get(path).map_or(&[][..], Vec::as_slice))
     }
 
+    /// The editor asks for the diagnostics of every file from now on. Gives those of which it was sent some, to
+    /// be taken back.
+    pub(super) fn pull_all(&mut self) -> Vec<Uri> {
+        self.pulls_all = true;
+        std::mem::take(&mut self.pushed).iter().filter_map(|path| uri(path)).collect()
+    }
+
+    /// Every file of a program or with diagnostics, with what was found in it and its version, where it is open.
+    /// Nothing where a program is not known as it is now.
+    pub(super) fn found_of_all(&self) -> Option<Vec<FoundIn>> {
+        let homes = self.workspace.programs();
+        // What cannot be checked has no diagnostics.
+        let is_known = |home: &Home| self.program(home, false).is_some() || self.is_failed(home);
+        if !homes.iter().all(is_known) {
+            return None;
+        }
+        let mut paths: BTreeSet<PathBuf> = self.versions.keys().cloned().collect();
+        for known in self.checked.values() {
+            paths.extend(known.found.keys().cloned());
+            paths.extend(known.program.files().iter().map(|file| known.program.path(file.id)));
+        }
+        let found = |path: PathBuf| {
+            let found = self.found(&path).map(<[Diagnostic]>::to_vec).unwrap_or_default();
+            let version = self.versions.get(&path).copied();
+            (path, found, version)
+        };
+        Some(paths.into_iter().map(found).collect())
+    }
+
     /// What editors are to be told: of every file of which something else is found than was told, or that is
     /// of another version. The second value is whether an editor that asks itself has to ask again.
     pub(super) fn news(&mut self) -> (Vec<Told>, bool) {
@@ -282,16 +320,23 @@ impl State {
             {
                 continue;
             }
-            if self.editor.pulls && version.is_some() {
+            if self.editor.pulls && (version.is_some() || self.pulls_all) {
                 // It asks for those that are open, when they change; not when another file does. What it was
                 // sent before it was open, is taken back.
-                let pushed = before.is_some_and(|(own, of)| of.is_none() && !own.is_empty());
-                again |= before.is_none_or(|(own, of)| *of == version && *own != found);
-                if pushed && let Some(uri) = uri(&path) {
+                let is_edit = |of: &Option<i32>| version.is_some() && *of != version;
+                again |= before.is_none_or(|(own, of)| !is_edit(of) && *own != found);
+                if self.pushed.remove(&path)
+                    && let Some(uri) = uri(&path)
+                {
                     news.push((uri, Vec::new(), version));
                 }
             } else if let Some(uri) = uri(&path) {
                 news.push((uri, found.clone(), version));
+                if found.is_empty() || version.is_some() {
+                    self.pushed.remove(&path);
+                } else {
+                    self.pushed.insert(path.clone());
+                }
             }
             if found.is_empty() && version.is_none() {
                 self.sent.remove(&path);

@@ -8,7 +8,7 @@ use npc_program::values::name::is_subdomain;
 use super::condition::Condition;
 use super::filter::{Form, Role, filters};
 use super::jmespath::JmesPath;
-use super::object::{Needs, generated, is_name};
+use super::object::{Needs, Template, generated, is_name};
 use super::settings::{Given, of_cluster_policy, of_rule};
 use super::{Kind, OTHER_OBJECT, generates_network_policies, not_carried, object_name};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
@@ -296,9 +296,8 @@ impl Rule<'_, '_> {
             docs,
         };
         let spec = data.get("spec").unwrap_or(&null);
-        let spec_path = data_path.field("spec");
-        let mut read =
-            generated(reader, &spec_path, spec, whole.location, place, &scopes, &mut needs, &JmesPath)?;
+        let template = Template { spec, path: data_path.field("spec"), whole: whole.location, place };
+        let mut read = generated(reader, template, &scopes, &mut needs, &JmesPath)?;
         read.settings = given.settings();
         Some(Imported {
             policy: read,

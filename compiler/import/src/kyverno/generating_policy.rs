@@ -8,7 +8,7 @@ use npc_program::values::name::is_subdomain;
 
 use super::condition::Condition;
 use super::expression::{Variables, applies, condition, parse, part};
-use super::object::{Needs, Part, Placeholders, generated, is_name};
+use super::object::{Needs, Part, Placeholders, Template, generated, is_name};
 use super::settings::{Given, of_generating_policy};
 use super::{generates_network_policies, not_carried, object_name};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
@@ -173,9 +173,8 @@ impl Templates<'_, '_> {
             docs,
         };
         let spec = fields.get("spec").unwrap_or(&null);
-        let path = Path::Root.field("spec");
-        let whole = self.whole.location;
-        let mut read = generated(reader, &path, spec, whole, place, self.scopes, needs, placeholders)?;
+        let template = Template { spec, path: Path::Root.field("spec"), whole: self.whole.location, place };
+        let mut read = generated(reader, template, self.scopes, needs, placeholders)?;
         read.settings = self.settings.settings();
         Some(Some(Imported {
             policy: read,

@@ -173,22 +173,29 @@ impl Needs {
     }
 }
 
+/// The specification of a NetworkPolicy that a rule generates, and where it stands.
+pub(crate) struct Template<'a> {
+    pub(crate) spec: &'a Node,
+    pub(crate) path: Path<'a>,
+    /// The policy or rule that generates it.
+    pub(crate) whole: Location,
+    pub(crate) place: Place,
+}
+
 /// Reads the specification of a NetworkPolicy that is generated in the namespaces of `scopes`.
 pub(crate) fn generated(
     reader: &mut Reader,
-    path: &Path<'_>,
-    spec: &Node,
-    whole: Location,
-    place: Place,
+    template: Template<'_>,
     scopes: &[Scope],
     needs: &mut Needs,
     placeholders: &impl Placeholders,
 ) -> Option<Policy> {
+    let Template { spec, path, whole, place } = template;
     let mut selectors = Generated { placeholders, needs, defaults: Vec::new() };
     if !only_where_they_are_understood(reader, spec, placeholders) {
         return None;
     }
-    let policy = spec_with(reader, path, spec, whole, &Some(place), &mut selectors)?;
+    let policy = spec_with(reader, &path, spec, whole, &Some(place), &mut selectors)?;
     let Generated { needs, defaults, .. } = selectors;
     for (key, location) in defaults {
         let implied = |scope: &Scope| match &scope.base {
@@ -263,7 +270,7 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
                         shared.push(Arc::clone(key));
                     }
                     _ => {
-                        let why = why_not(&entry.key, parts);
+                        let why = why_not(&entry.key, &parts);
                         not_carried(reader, "this value of a label", entry.node.location, why);
                         return None;
                     }
@@ -300,7 +307,7 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
 }
 
 /// Why a value of a label of a peer's namespaces is nothing that a program can say.
-fn why_not(key: &str, parts: Result<Vec<Part>, String>) -> String {
+fn why_not(key: &str, parts: &Result<Vec<Part>, String>) -> String {
     match parts.as_deref() {
         Ok([Part::Name]) => format!(
             "it is the name of the namespace, which the language compares with `{NAMESPACE_NAME}` and not with `{key}`"

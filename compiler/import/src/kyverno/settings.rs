@@ -12,7 +12,7 @@ use super::not_carried;
 type Setting<T> = (T, Location);
 
 /// A setting where it differs from the language's default.
-fn unless<T: PartialEq>(default: T, (value, location): Setting<T>) -> Option<Setting<T>> {
+fn unless<T: PartialEq + Copy>(default: T, (value, location): Setting<T>) -> Option<Setting<T>> {
     (value != default).then_some((value, location))
 }
 

@@ -132,7 +132,8 @@ impl<'c> Resolvers<'c> {
         let (dns, port) = *self.pods.first()?;
         let allowed = policy.rules.iter().filter(|rule| rule.direction == Direction::Egress);
         let on_53 = allowed.clone().find(|rule| rule.ports.iter().any(|term| is_port(&term.port.which)));
-        let place_of = on_53.or_else(|| allowed.clone().last()).map_or(policy.location, |rule| rule.location);
+        let place_of =
+            on_53.or_else(|| allowed.clone().next_back()).map_or(policy.location, |rule| rule.location);
         let (what, help) = match (on_53, port) {
             (Some(_), port) if port != PORT => (
                 "allows port 53, which is the Service's",

@@ -24,8 +24,16 @@ pub use kept::Kept;
 pub use settings::{SETTINGS, Setting};
 
 /// The codes of this module, by file.
-pub(crate) static CODES: [&[&Code]; 6] =
-    [exceptions::CODES, policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
+pub(crate) static ALL_CODES: [&[&Code]; 7] =
+    [CODES, exceptions::CODES, policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
+
+npc_diagnostics::codes! {
+    /// # A program that says nothing
+    ///
+    /// No file of the program has an item: nothing is allowed, denied or tested. Perhaps another file was
+    /// meant.
+    EMPTY_PROGRAM = "NP0213" "empty-program" Warning;
+}
 
 /// Resolves the files of a program. Policies that stand where they stood `before`, and that were fine, are
 /// taken over: what comes out is the same.
@@ -60,6 +68,18 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
         }
     }
     policy::priorities(&program, &mut cx);
+    let is_empty = loaded.files.iter().all(|file| file.parsed.tree.items.is_empty());
+    if let Some(first) = loaded.files.first().filter(|_| is_empty && loaded.diagnostics.is_empty()) {
+        cx.tell(
+            Diagnostic::new(
+                &EMPTY_PROGRAM,
+                format!("`{}` has no policy, set or test", first.path),
+                at(first.id, Span::default()),
+                "nothing but comments and white space",
+            )
+            .help("a program has policies, such as `policy web for pods { app = web } in namespace shop { isolate ingress }`"),
+        );
+    }
     // Where something is broken, what is missing may be the use of a set.
     let is_error = |diagnostic: &Diagnostic| diagnostic.level == Level::Error;
     if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {

@@ -166,6 +166,21 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
 
 /// Says why a word that should be an address is none.
 fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
+    // `10.0.0.5:8080`
+    if let Some((host, port)) = word.rsplit_once(':')
+        && host.parse::<Ipv4Addr>().is_ok()
+        && port.parse::<u16>().is_ok()
+    {
+        return Box::new(
+            Diagnostic::new(
+                &NOT_AN_ADDRESS,
+                format!("`{word}` is an address and a port"),
+                location,
+                "only the address belongs here",
+            )
+            .help(format!("write `{host} on tcp/{port}`: the port stands behind `on`, with its protocol")),
+        );
+    }
     let octets: Vec<&str> = address.split('.').collect();
     let numbers: Option<Vec<u32>> = octets.iter().map(|octet| octet.parse().ok()).collect();
     let suffix = word.split_once('/').map_or(String::new(), |(_, length)| format!("/{length}"));

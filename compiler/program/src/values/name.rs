@@ -109,8 +109,16 @@ pub fn check_namespace(name: &str, glob: bool, location: Location) -> Result<(),
             "lower-case letters, digits and `-`, beginning and ending with a letter or digit"
         },
     );
+    let fixed = name.trim_start_matches('^').trim_end_matches('$').replace(".*", "*");
     Err(Box::new(if wildcards && !glob {
-        diagnostic.help(format!("write `namespaces ({name})`"))
+        match name {
+            "*" => diagnostic.help("write `in all namespaces`"),
+            _ => diagnostic.help(format!("write `namespaces ({name})`")),
+        }
+    } else if glob && fixed != name && is_label(&fixed.replace(['*', '?'], "a")) {
+        diagnostic
+            .help(format!("there are no regular expressions: write `{fixed}`, where `*` is any characters"))
+            .fix(Applicability::Maybe, format!("write `{fixed}`"), location, fixed)
     } else {
         diagnostic
     }))

@@ -215,7 +215,9 @@ fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Locatio
     let told = |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
     let lower = name.to_ascii_lowercase();
     if lower.starts_with("icmp") {
-        return told("ICMP has no ports").help("a rule without `on` allows every protocol");
+        let mut diagnostic = told("ICMP has no ports");
+        diagnostic.message = format!("`{word}`: the language has no construct for ICMP");
+        return diagnostic.help("a rule without `on` covers every protocol, ICMP too: `allow ingress from anywhere`; a rule with `on` covers its ports alone, and none allows ICMP alone");
     }
     // `80/tcp`, as Kubernetes' tables print it.
     if let Some(protocol) = which.and_then(|which| Protocol::parse(&which.to_ascii_lowercase())) {

@@ -494,14 +494,16 @@ fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic
 
 fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &str) -> Diagnostic {
     let place = at(file, rule.action_span);
+    let ingress = rule.direction == Direction::Ingress;
+    let (direction, preposition) = if ingress { ("ingress", "from") } else { ("egress", "to") };
     if rule.action == Action::Pass && policy.tier == Tier::Baseline {
         return Diagnostic::new(
             &NOT_IN_TIER,
-            "a baseline policy cannot pass",
+            "a baseline policy cannot `pass`",
             place,
-            "no tier is asked behind the baseline",
+            "the baseline is the last tier: nothing comes after it",
         )
-        .help("`allow` or `deny`");
+        .help(format!("write `allow {direction} {preposition} …` or `deny {direction} {preposition} …`"));
     }
     let keyword = if rule.action == Action::Deny { "deny" } else { "pass" };
     let diagnostic = Diagnostic::new(
@@ -516,8 +518,6 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
     if rule.action == Action::Pass {
         return diagnostic.help("make it an `admin policy`");
     }
-    let ingress = rule.direction == Direction::Ingress;
-    let (direction, preposition) = if ingress { ("ingress", "from") } else { ("egress", "to") };
     let allowed = policy.statements.iter().any(|statement| {
         matches!(statement, Statement::Rule(other) if other.action == Action::Allow && other.direction == rule.direction)
     });

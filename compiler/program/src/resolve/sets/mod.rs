@@ -1,5 +1,6 @@
 //! Sets: where they are defined, what they hold, and who uses them.
 
+mod advice;
 mod view;
 
 use std::borrow::Cow;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
 use npc_syntax::ast::{Address, Scope, Term, Word};
 
-use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND};
+use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND, advice};
 use crate::ir::{BlockTerm, PodTerm, PortTerm};
 use crate::names::Meaning;
 use crate::resolve::{Context, at};
@@ -103,8 +103,10 @@ impl<'s> View<'s, '_> {
         // A name that is near is most likely meant; but a machine must not take one of the user's
         // sets for another.
         let diagnostic = if let Some(near) = near {
+            // No set has capitals.
+            let sure = near == "anywhere" && name.eq_ignore_ascii_case(near);
             diagnostic.help(format!("did you mean `{near}`?")).fix(
-                Applicability::Maybe,
+                if sure { Applicability::Automatic } else { Applicability::Maybe },
                 format!("write `{near}`"),
                 location,
                 near,
@@ -119,7 +121,7 @@ impl<'s> View<'s, '_> {
                 .label(policy, "this is a policy, and not a set")
                 .help(format!("name its pods: `let {name} = pods {{ … }} in …`"))
         } else {
-            advise(diagnostic, name, location)
+            advice::unknown(diagnostic, name, location)
         };
         cx.tell(diagnostic);
     }
@@ -163,6 +165,10 @@ impl<'s> View<'s, '_> {
     ) -> Cow<'s, Value> {
         let text = cx.text(file, word);
         let location = at(file, word.span);
+        if let Some(diagnostic) = advice::qualified_name(&text, location) {
+            cx.tell(diagnostic);
+            return Cow::Borrowed(&Value::Broken);
+        }
         let literal = Literal::of(&text, location, cx);
         let value = self.value(literal, &text, location, cx);
         let value = match scope {
@@ -396,54 +402,4 @@ impl<'s> View<'s, '_> {
         }
         complete.then_some(out.list)
     }
-}
-
-/// What a word that names no set may have been meant to be.
-fn advise(diagnostic: Diagnostic, name: &str, location: Location) -> Diagnostic {
-    let write = |diagnostic: Diagnostic, text: String| {
-        diagnostic.fix(Applicability::Maybe, format!("write `{text}`"), location, text)
-    };
-    let lower = name.to_ascii_lowercase();
-    let protocol = |name: &str| port::Protocol::parse(name).is_some();
-    if protocol(&lower) {
-        return write(diagnostic, lower);
-    }
-    if let Some((first, rest)) = lower.split_once(':')
-        && protocol(first)
-        && !rest.is_empty()
-    {
-        return write(diagnostic, format!("{first}/{rest}"));
-    }
-    match lower.as_str() {
-        "any" | "all" | "everyone" | "everything" | "everywhere" | "internet" | "world" | "*"
-        | "external" => {
-            return diagnostic.help(
-                "`anywhere` is every pod and every address; every port is meant where there is no `on`",
-            );
-        }
-        "icmp" | "icmpv6" => {
-            return diagnostic.help("ICMP has no ports; a rule without `on` allows every protocol");
-        }
-        "http" | "https" | "ssh" | "smtp" | "mysql" | "postgres" | "grpc" | "metrics" => {
-            return diagnostic.help(format!(
-                "the port that pods call so is `tcp/{name}`; a set is defined by `let {name} = …`"
-            ));
-        }
-        "self" | "nodes" | "node" | "host" | "service" | "serviceaccount" | "services" => {
-            return diagnostic.help("peers are pods, selected by their labels, and addresses");
-        }
-        _ => {}
-    }
-    if name.contains('.') && name.bytes().any(|b| b.is_ascii_alphabetic()) && !name.contains('/') {
-        return diagnostic.help("policies know pods and addresses, and no host names");
-    }
-    if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']) {
-        return diagnostic.help("addresses are written one by one or as blocks, as in `10.0.0.0/24`");
-    }
-    if crate::values::name::is_subdomain(name) {
-        return diagnostic.help(format!(
-            "define it: `let {name} = …`; a namespace's pods are `all pods in namespace {name}`"
-        ));
-    }
-    diagnostic
 }

@@ -1,0 +1,312 @@
+//! What stands between the members of a list, and between a label and its value.
+
+use npc_diagnostics::{Applicability, Diagnostic, Span};
+
+use super::Context;
+use crate::TokenKind as T;
+use crate::codes::SYNTAX;
+
+pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
+    use Applicability::{Automatic, Maybe};
+    let end = Span::new(cx.ahead().len() as u32, cx.span.end);
+    if cx.wants(T::RParen) && cx.wants(T::Comma) && cx.is(T::Word) && !cx.word_before().is_empty() {
+        let comma = cx.at(Span::new(end.start, end.start));
+        let diagnostic = cx.tell("expected `,` or `)`", &format!("found `{}`", cx.text));
+        return Some(diagnostic.fix(Maybe, "insert a comma", comma, ","));
+    }
+    if let Some(diagnostic) = equals(cx) {
+        return Some(diagnostic);
+    }
+    if !(cx.wants(T::Comma) || cx.wants(T::Eq) && cx.wants(T::RBrace)) {
+        return None;
+    }
+    let selector = cx.wants(T::RBrace);
+    let found = format!("found `{}`", cx.text);
+    let gap = cx.source.get(end.start as usize..cx.span.start as usize).unwrap_or("");
+    let same_line = !gap.contains('\n');
+    match cx.text {
+        "or" | "||" if selector => {
+            return Some(cx.tell("requirements are separated by commas, and all of them must hold", &found).help(
+                "for either of two values write `app in (a, b)`; for either of two labels name the pods twice",
+            ));
+        }
+        "and" | "or" | "plus" | "&&" | "||" if cx.is(T::Word) => {
+            let behind = cx.word_behind();
+            let before = cx.word_before();
+            if matches!(behind, "ingress" | "egress" | "from" | "to" | "allow" | "deny")
+                && before != "ingress"
+                && before != "egress"
+            {
+                let rest = cx.statement_from(cx.span.end);
+                let rule = match behind {
+                    "ingress" | "egress" => format!("allow {rest}"),
+                    "from" => format!("allow ingress {rest}"),
+                    "to" => format!("allow egress {rest}"),
+                    action => format!("{action} …"),
+                };
+                return Some(
+                    cx.tell("a rule has one direction", &found)
+                        .help(format!("write a rule of its own without `{}`: `{rule}`", cx.text)),
+                );
+            }
+            // Between a protocol alone and a port, the port may be of both.
+            let is_part = |word: &str| {
+                matches!(word, "tcp" | "udp" | "sctp" | "port" | "ports")
+                    || !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+            };
+            if !selector && (is_part(behind) || is_part(before)) {
+                return Some(
+                    cx.tell("the members of a list are separated by commas", &found)
+                        .help("each port is written with its protocol, as in `on tcp/53, udp/53`"),
+                );
+            }
+            return Some(cx.tell("the members of a list are separated by commas", &found).fix(
+                Automatic,
+                "write a comma",
+                cx.at(end),
+                ",",
+            ));
+        }
+        _ => {}
+    }
+    if selector
+        && cx.wants(T::Eq)
+        && let Some(diagnostic) = operator(cx, end)
+    {
+        return Some(diagnostic);
+    }
+    if cx.found.is_some_and(T::is_word) && !selector && matches!(cx.word_before(), "tcp" | "udp" | "sctp") {
+        let digits = !cx.text.is_empty() && cx.text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        if digits {
+            let port = format!("{}/{}", cx.word_before(), cx.text);
+            let whole = cx.at(cx.with_word_before());
+            return Some(
+                Diagnostic::new(&SYNTAX, "a protocol and its port are one word", whole, "found two words")
+                    .fix(Automatic, format!("write `{port}`"), whole, port),
+            );
+        }
+    }
+    if matches!(cx.found, Some(T::Ingress | T::Egress)) && matches!(cx.word_before(), "ingress" | "egress") {
+        let comma = cx.at(Span::new(end.start, end.start));
+        return Some(cx.tell("expected `,`", &found).fix(Automatic, "insert a comma", comma, ","));
+    }
+    // A filler: `cidr 10.0.0.0/8`.
+    let written = cx.word_before();
+    let filler = written.to_ascii_lowercase();
+    let filler = filler.trim_end_matches(':');
+    let address = cx.text.contains(['.', '/', ':']) && cx.text.starts_with(|c: char| c.is_ascii_digit());
+    if cx.is(T::Word)
+        && matches!(
+            filler,
+            "cidr"
+                | "cidrs"
+                | "tocidr"
+                | "fromcidr"
+                | "tocidrset"
+                | "fromcidrset"
+                | "ip"
+                | "ips"
+                | "ipblock"
+                | "block"
+                | "address"
+                | "addresses"
+                | "net"
+                | "range"
+                | "subnet"
+        )
+        && address
+    {
+        let word = Span::new(cx.before().start, cx.span.start);
+        return Some(
+            Diagnostic::new(
+                &SYNTAX,
+                "addresses are written as they are",
+                cx.at(cx.before()),
+                "leave this out",
+            )
+            .fix(Automatic, format!("remove `{written}`"), cx.at(word), ""),
+        );
+    }
+    if cx.wants(T::Except) && matches!(cx.text, "unless" | "but" | "without" | "excluding" | "not") {
+        return Some(cx.instead("what is left out stands behind `except`", "except", Maybe));
+    }
+    if cx.is(T::Except) && matches!(cx.word_before(), "ingress" | "egress") {
+        let direction = cx.word_before();
+        let (word, rest) = (if direction == "ingress" { "from" } else { "to" }, cx.tokens_from(cx.span.end));
+        let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
+        let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
+        return Some(
+            cx.tell("`isolate` has no exceptions: rules allow them", "found `except`")
+                .help(format!("write `allow {direction} {word} {peers}` beside `isolate {direction}`")),
+        );
+    }
+    if cx.wants(T::On) {
+        let next = cx.tokens_from(cx.span.end).into_iter().next();
+        let is_port =
+            |text: &str| ["tcp", "udp", "sctp"].iter().any(|own| text.split('/').next() == Some(own));
+        if cx.is(T::To) && next.is_some_and(|next| is_port(cx.of(&next))) {
+            return Some(cx.instead("ports stand behind `on`", "on", Automatic));
+        }
+        let lower = cx.text.to_ascii_lowercase();
+        // Behind `except on` a name was forgotten.
+        if cx.word_before() == "on" {
+            return None;
+        }
+        if matches!(lower.as_str(), "tcp" | "udp" | "sctp")
+            || ["tcp/", "udp/", "sctp/"].iter().any(|start| lower.starts_with(start))
+        {
+            let diagnostic = cx.tell("ports stand behind `on`", &found);
+            return Some(cx.insert(diagnostic, "insert `on`", "on ", Automatic));
+        }
+    }
+    let word = cx.is(T::Word) || cx.is(T::Str) && selector;
+    let like = address
+        || cx.text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '"')
+            && (selector || cx.text.contains('/'));
+    let comma = cx.at(Span::new(end.start, end.start));
+    if word && same_line && like && !cx.wants(T::Eq) && !cx.word_before().is_empty() {
+        return Some(cx.tell("expected `,`", &found).fix(Maybe, "insert a comma", comma, ","));
+    }
+    if selector && cx.found.is_none_or(|kind| kind.is_word() || kind == T::LBrace) && cx.wants(T::Comma) {
+        return Some(if same_line && word {
+            cx.tell("expected `,` or `}`", &found)
+                .help("requirements are separated by commas, as in `{ app = web, tier in (a, b), !legacy }`")
+        } else {
+            Diagnostic::new(&SYNTAX, "this selector is not closed", comma, "`}` expected here").fix(
+                Maybe,
+                "insert `}`",
+                comma,
+                " }",
+            )
+        });
+    }
+    None
+}
+
+/// Where `=` should stand.
+fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
+    use Applicability::Automatic;
+    if !cx.wants(T::Eq) {
+        return None;
+    }
+    let colon = cx.ahead().ends_with(':').then(|| {
+        let end = cx.ahead().len() as u32;
+        Span::new(end - 1, end)
+    });
+    if cx.text == ":" && cx.word_behind().is_empty() && cx.behind().starts_with('=') {
+        return Some(cx.tell("a set is defined with `=`", "found `:=`").fix(
+            Automatic,
+            "write `=`",
+            cx.at(cx.span),
+            "",
+        ));
+    }
+    if cx.second_before() == "let" {
+        let name = cx.word_before().trim_end_matches(':');
+        let value = cx.statement_from(cx.span.start);
+        let value = value.split(" policy ").next().filter(|value| value.len() < 40).unwrap_or("…");
+        let place = colon.unwrap_or(cx.span.at_start());
+        let label = if colon.is_some() { "found `:`" } else { "no `=` before this" };
+        let text = if colon.is_some() { " =" } else { "= " };
+        return Some(
+            Diagnostic::new(
+                &SYNTAX,
+                format!("the set `{name}` is defined with `=`"),
+                cx.at(colon.unwrap_or(cx.span)),
+                label,
+            )
+            .fix(Automatic, format!("write `let {name} = {value}`"), cx.at(place), text),
+        );
+    }
+    let colon = colon?;
+    if cx.is(T::LBrace) {
+        return Some(
+            cx.tell("labels stand in the braces themselves", "no further braces")
+                .help("as in `pods { app = web, tier in (a, b) }`"),
+        );
+    }
+    let label =
+        if cx.wants(T::RBrace) { "a label's value stands behind `=`" } else { "a value stands behind `=`" };
+    Some(Diagnostic::new(&SYNTAX, "expected `=`, found `:`", cx.at(colon), label).fix(
+        Automatic,
+        "write `=`",
+        cx.at(colon),
+        " =",
+    ))
+}
+
+/// An operator of another language, behind a label's key. `end` is from there to the end of the token.
+fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
+    use Applicability::{Automatic, Maybe};
+    let whole = cx.at(cx.with_word_before());
+    let found = format!("found `{}`", cx.text);
+    let alone = cx.behind().starts_with(['}', ',']);
+    let sure = if alone { Automatic } else { Maybe };
+    let lower = cx.text.to_ascii_lowercase();
+    match (cx.word_before(), lower.as_str()) {
+        ("exists" | "has" | "Exists", _) if cx.is(T::Word) => {
+            let key = cx.text;
+            Some(
+                Diagnostic::new(
+                    &SYNTAX,
+                    "a label's key alone means that the label is there",
+                    whole,
+                    "this is written with the key alone",
+                )
+                .fix(sure, format!("write `{{ {key} }}`"), whole, key),
+            )
+        }
+        ("has" | "exists", "(") => {
+            let key = cx.word_behind();
+            Some(
+                cx.tell("a label's key alone means that the label is there", &found)
+                    .help(format!("write `{{ {key} }}`")),
+            )
+        }
+        (key, "exists" | "present") if !key.is_empty() => {
+            Some(cx.tell("a label's key alone means that the label is there", &found).fix(
+                sure,
+                format!("write `{key}`"),
+                cx.at(end),
+                "",
+            ))
+        }
+        (key, "doesnotexist" | "notexists" | "absent" | "missing") if !key.is_empty() => Some(
+            Diagnostic::new(&SYNTAX, "that a label is not there is written with `!`", whole, "this").fix(
+                sure,
+                format!("write `!{key}`"),
+                whole,
+                format!("!{key}"),
+            ),
+        ),
+        ("not", key) if key != "in" => Some(
+            Diagnostic::new(&SYNTAX, "that a label is not there is written with `!`", whole, "this").fix(
+                Maybe,
+                format!("write `!{key}`"),
+                whole,
+                format!("!{}", cx.text),
+            ),
+        ),
+        (_, "not") if cx.word_behind() == "in" => {
+            let both = Span::new(cx.span.start, (cx.source.len() - cx.behind().len() + 2) as u32);
+            Some(Diagnostic::new(&SYNTAX, "`notin` is one word", cx.at(both), "found `not in`").fix(
+                Automatic,
+                "write `notin`",
+                cx.at(both),
+                "notin",
+            ))
+        }
+        (_, "notin" | "not_in" | "not-in" | "in") if cx.is(T::Word) => {
+            let with = if lower == "in" { "in" } else { "notin" };
+            Some(cx.instead("operators are written in lower case", with, Automatic))
+        }
+        (_, "is" | "equals" | "eq") if !alone => Some(cx.instead("expected `=`", "=", Maybe)),
+        (_, "matches" | "like" | "contains" | "startswith" | "endswith") => {
+            Some(cx.tell(&format!("there is no operator `{}`", cx.text), &found).help(OPERATORS))
+        }
+        _ => None,
+    }
+}
+
+/// The operators of selectors.
+pub(crate) const OPERATORS: &str = "the operators are `=`, `!=`, `in (a, b)` and `notin (a, b)`; there are no regular expressions, and only the names of namespaces take patterns: `namespaces (team-*)`";

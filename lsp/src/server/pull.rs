@@ -1,0 +1,166 @@
+//! `textDocument/diagnostic` and `workspace/diagnostic`: the diagnostics that an editor asks for.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tower_lsp::jsonrpc::Result;
+use tower_lsp::ls_types::notification::Notification;
+use tower_lsp::ls_types::*;
+
+use super::Server;
+use super::state::FoundIn;
+use crate::capability::diagnostics;
+use crate::convert::{self, uri};
+
+/// How many files one part of an answer is of.
+const PART: usize = 100;
+
+/// A part of an answer. The types of the protocol have none but those of work that lasts.
+enum Part {}
+
+impl Notification for Part {
+    type Params = Value;
+    const METHOD: &'static str = "$/progress";
+}
+
+/// Nothing, behind the last part. Answers and notifications have queues of their own, and that of notifications
+/// holds one: once this has a place in it, every part is on its way, and the answer cannot overtake one. An editor
+/// may ignore what begins with `$/`.
+enum Sent {}
+
+impl Notification for Sent {
+    type Params = Value;
+    const METHOD: &'static str = "$/npc/sent";
+}
+
+/// The key by which a state of diagnostics is known again.
+fn key(found: &[Diagnostic]) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(found).unwrap_or_default().hash(&mut hasher);
+    format!("{:x}", hasher.finish())
+}
+
+/// The report of a file, where it is known what the editor has of it.
+fn report(
+    uri: Uri,
+    version: Option<i32>,
+    found: Vec<Diagnostic>,
+    before: Option<&str>,
+) -> WorkspaceDocumentDiagnosticReport {
+    let (id, version) = (key(&found), version.map(i64::from));
+    if before == Some(&*id) {
+        let unchanged_document_diagnostic_report = UnchangedDocumentDiagnosticReport { result_id: id };
+        return WorkspaceDocumentDiagnosticReport::Unchanged(WorkspaceUnchangedDocumentDiagnosticReport {
+            uri,
+            version,
+            unchanged_document_diagnostic_report,
+        });
+    }
+    let full_document_diagnostic_report = FullDocumentDiagnosticReport { result_id: Some(id), items: found };
+    WorkspaceDocumentDiagnosticReport::Full(WorkspaceFullDocumentDiagnosticReport {
+        uri,
+        version,
+        full_document_diagnostic_report,
+    })
+}
+
+impl Server {
+    /// The diagnostics of a file.
+    pub(super) async fn document_diagnostics(
+        &self,
+        parameters: DocumentDiagnosticParams,
+    ) -> Result<DocumentDiagnosticReportResult> {
+        let path = convert::path(&parameters.text_document.uri);
+        let mut found = Vec::new();
+        if let Some(path) = path {
+            let home = self.state().workspace.home(&path);
+            let program = self.program(&home).await?;
+            let state = self.state();
+            found = match state.found(&path) {
+                Some(found) => found.to_vec(),
+                // Nobody else looks at it.
+                None => {
+                    let places = convert::Places { program: &program, encoding: state.encoding };
+                    diagnostics::of_program(places).remove(&path).unwrap_or_default()
+                }
+            };
+        }
+        let id = key(&found);
+        let report = if parameters.previous_result_id.as_deref() == Some(&id) {
+            DocumentDiagnosticReport::Unchanged(RelatedUnchangedDocumentDiagnosticReport {
+                related_documents: None,
+                unchanged_document_diagnostic_report: UnchangedDocumentDiagnosticReport { result_id: id },
+            })
+        } else {
+            DocumentDiagnosticReport::Full(RelatedFullDocumentDiagnosticReport {
+                related_documents: None,
+                full_document_diagnostic_report: FullDocumentDiagnosticReport {
+                    result_id: Some(id),
+                    items: found,
+                },
+            })
+        };
+        Ok(DocumentDiagnosticReportResult::Report(report))
+    }
+
+    /// The diagnostics of every file of every program, as they are now. Of a file that the editor has something of
+    /// and that is there no more, there are none.
+    pub(super) async fn workspace_diagnostics(
+        &self,
+        parameters: WorkspaceDiagnosticParams,
+    ) -> Result<WorkspaceDiagnosticReportResult> {
+        // What was sent of files that are not open would be shown twice.
+        let taken_back = self.state().pull_all();
+        for uri in taken_back {
+            self.client.publish_diagnostics(uri, Vec::new(), None).await;
+        }
+        let mut before: HashMap<PathBuf, PreviousResultId> = HashMap::new();
+        let mut items = Vec::new();
+        for own in parameters.previous_result_ids {
+            match convert::path(&own.uri) {
+                Some(path) => {
+                    before.insert(path, own);
+                }
+                None => items.push(report(own.uri, None, Vec::new(), Some(&own.value))),
+            }
+        }
+        for (path, found, version) in self.found_of_all().await? {
+            let own = before.remove(&path);
+            // The editor's own address of a file is the one that it knows.
+            let (address, id) = own.map(|own| (own.uri, own.value)).unzip();
+            if let Some(address) = address.or_else(|| uri(&path)) {
+                items.push(report(address, version, found, id.as_deref()));
+            }
+        }
+        items.extend(before.into_values().map(|own| report(own.uri, None, Vec::new(), Some(&own.value))));
+        if let Some(token) = parameters.partial_result_params.partial_result_token {
+            for part in items.chunks(PART) {
+                let part = json!({"token": token, "value": {"items": part}});
+                self.client.send_notification::<Part>(part).await;
+            }
+            self.client.send_notification::<Sent>(json!({})).await;
+            items.clear();
+        }
+        Ok(WorkspaceDiagnosticReportResult::Report(WorkspaceDiagnosticReport { items }))
+    }
+
+    /// What is found in every file, once every program was checked.
+    async fn found_of_all(&self) -> Result<Vec<FoundIn>> {
+        loop {
+            let checked = self.checked.notified();
+            tokio::pin!(checked);
+            // From here on nothing is missed.
+            checked.as_mut().enable();
+            {
+                let state = self.state();
+                let found = if state.is_found { state.found_of_all() } else { None };
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+            }
+            checked.await;
+        }
+    }
+}
