@@ -1,7 +1,9 @@
 //! What is enforced on a machine, and outlives whoever enforces it.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
@@ -22,6 +24,8 @@ pub struct Node {
     pins: PathBuf,
     generation: u32,
     settings: Settings,
+    addresses: HashSet<IpAddr>,
+    tunnel_ports: BTreeSet<u16>,
     loaded: Option<Loaded>,
 }
 
@@ -58,7 +62,14 @@ impl Node {
         let known = MapData::from_pin(pins.join("last_generation")).ok();
         let known = known.and_then(|map| Array::<_, u32>::try_from(Map::Array(map)).ok());
         let generation = known.and_then(|map| map.get(&0, 0).ok()).unwrap_or(0);
-        Ok(Self { pins: pins.to_owned(), generation, settings: Settings::default(), loaded: None })
+        Ok(Self {
+            pins: pins.to_owned(),
+            generation,
+            settings: Settings::default(),
+            addresses: HashSet::new(),
+            tunnel_ports: BTreeSet::new(),
+            loaded: None,
+        })
     }
 
     /// Enforces in this way from now on.
@@ -92,6 +103,8 @@ impl Node {
         let mut loaded = loader.load(resolver, endpoints)?;
         // First the number, so that no other generation ever has it.
         loaded.set_last_generation(generation)?;
+        loaded.set_node_addresses(&self.addresses)?;
+        loaded.set_tunnel_ports(&self.tunnel_ports)?;
         loaded.put_in_force()?;
         self.generation = generation;
         Ok(self.loaded.replace(loaded))
@@ -107,6 +120,28 @@ impl Node {
             Some(loaded) => loaded.apply(resolver, changes),
             None => Ok(()),
         }
+    }
+
+    /// The addresses of this machine, of all scopes and with the broadcasts of its networks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::set_node_addresses`].
+    pub fn set_addresses(&mut self, addresses: HashSet<IpAddr>) -> Result<(), LoadError> {
+        self.addresses = addresses;
+        let addresses = &self.addresses;
+        self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.set_node_addresses(addresses))
+    }
+
+    /// The UDP ports at which this machine takes packets out of tunnels.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::set_tunnel_ports`].
+    pub fn set_tunnel_ports(&mut self, ports: BTreeSet<u16>) -> Result<(), LoadError> {
+        self.tunnel_ports = ports;
+        let ports = &self.tunnel_ports;
+        self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.set_tunnel_ports(ports))
     }
 
     /// A local pod is new, or is on another interface.

@@ -17,7 +17,7 @@ const MOST: usize = 1 << 29;
 const COUNTER: usize = 16;
 
 /// The bytes of an endpoint in its table.
-const ENDPOINT: usize = 56;
+const ENDPOINT: usize = 64;
 
 /// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
 const SENDER: u32 = (1 << 13) - 1;

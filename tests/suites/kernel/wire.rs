@@ -220,6 +220,7 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     // One interface more, and one less.
     hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
     node.detach(&interface(&hosts[1])).unwrap();
+    node.remove_endpoint(endpoints[1].pod).unwrap();
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "b is judged though it is detached");
     assert!(!reaches("b", "tcp", cluster.pods[0].addresses[0], 80), "a is no longer judged");
     node.detach_all().unwrap();

@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
         node: node(options)?,
         services,
         cgroup,
-        settings: Settings { foreign_sources: options.allow_foreign_sources },
+        settings: Settings { foreign_sources: options.allow_foreign_sources, ..Settings::default() },
     };
     let done = runtime.block_on(serve(options, config));
     runtime.shutdown_background();
