@@ -107,13 +107,12 @@ static __always_inline int is_answer(const struct packet *packet)
 }
 
 // Whether a packet without a record belongs to a connection that is older than the enforcement of this pod:
-// for a short while after that began, the policies for the direction in which it was opened decide.
+// for a short while after that began, the policies for the direction in which it was opened decide. Of TCP
+// only, whose packets say that they open nothing.
 static __always_inline int is_of_before(struct packet *packet, struct connection *key, struct endpoint *endpoint,
 					int direction, __u64 now)
 {
-	if (endpoint->taken_over <= now || (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP))
-		return 0;
-	if (key->protocol == IPPROTO_TCP && packet->tcp_flags & (SYN | RST))
+	if (endpoint->taken_over <= now || key->protocol != IPPROTO_TCP || packet->tcp_flags & (SYN | RST))
 		return 0;
 	const __u8 opener = direction == EGRESS ? INGRESS : EGRESS;
 	__u64 decision = decide_again(opener == EGRESS ? endpoint->rows[EGRESS] : endpoint->rows[INGRESS], key->family,

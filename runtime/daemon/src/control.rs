@@ -97,6 +97,8 @@ pub(crate) struct Dropped {
     pub(crate) fragments: u64,
     pub(crate) unknown_interface: u64,
     pub(crate) foreign_source: u64,
+    pub(crate) foreign_destination: u64,
+    pub(crate) tunnelled: u64,
     pub(crate) between_generations: u64,
     pub(crate) lost_reports: u64,
 }
@@ -108,6 +110,8 @@ impl From<Troubles> for Dropped {
             fragments: troubles.fragments,
             unknown_interface: troubles.unknown_interface,
             foreign_source: troubles.foreign_source,
+            foreign_destination: troubles.foreign_destination,
+            tunnelled: troubles.tunnelled,
             between_generations: troubles.between_generations,
             lost_reports: troubles.lost_events,
         }

@@ -5,7 +5,7 @@ mod answers;
 mod places;
 mod pods;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ pub(crate) struct Config {
     /// The node's name, where pods say theirs.
     pub(crate) node: Option<String>,
     pub(crate) services: Vec<IpNet>,
-    /// The root of control groups, where there are services.
+    /// The root of control groups, where there is one: what sockets of the node get is judged there.
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) settings: Settings,
 }
@@ -147,8 +147,10 @@ pub(crate) struct Enforcer {
     resolver: Option<Resolver>,
     /// The interfaces that are judged, by index: their names, and whether this process saw to it.
     attached: HashMap<u32, (String, bool)>,
-    /// The interfaces that are no pod's, by which packets to services may leave.
+    /// The interfaces that are no pod's, by which what pods send may leave.
     leaving: HashSet<Interface>,
+    /// The bridges that pods are behind.
+    bridges: BTreeSet<u32>,
     spoken: VecDeque<Spoken>,
     recent: VecDeque<Flow>,
     flows: broadcast::Sender<Flow>,
@@ -198,12 +200,10 @@ impl Enforcer {
         reports: Sender<Vec<Event>>,
         flows: broadcast::Sender<Flow>,
     ) -> Result<Self, LoadError> {
-        let node = Node::open(&config.pins)?.with(config.settings);
+        let mut node = Node::open(&config.pins)?.with(config.settings);
+        node.set_sockets(config.cgroup.clone());
         let attached = node.attached()?;
         let attached = attached.into_iter().map(|own| (own.index, (own.name, false))).collect();
-        if config.services.is_empty() {
-            node.detach_arriving()?;
-        }
         let kept = Kept::open(&config.kept);
         let image_status = ImageStatus { path: config.image.display().to_string(), ..ImageStatus::default() };
         Ok(Self {
@@ -221,6 +221,7 @@ impl Enforcer {
             resolver: None,
             attached,
             leaving: HashSet::new(),
+            bridges: BTreeSet::new(),
             spoken: VecDeque::new(),
             recent: VecDeque::new(),
             flows,
@@ -576,10 +577,8 @@ impl Enforcer {
         };
         let image = Arc::clone(image);
         let began = Instant::now();
-        let addresses = self.runtime.block_on(self.interfaces.own_addresses());
-        let addresses = addresses.map_err(|why| why.to_string())?;
-        let mut resolver =
-            Resolver::with_services(Arc::clone(&image), addresses.clone(), &self.config.services);
+        // What the node itself sends is told by where it comes from, not by its addresses.
+        let mut resolver = Resolver::with_services(Arc::clone(&image), Vec::new(), &self.config.services);
         for namespace in namespaces.values() {
             resolver.set_namespace(&namespace.name, namespace.labels.clone());
         }
@@ -588,18 +587,25 @@ impl Enforcer {
             resolver.set_pod(known.number, self.as_resolved(key, known));
             if let Some((interface, id)) = &known.placed {
                 here.push(key.clone());
-                endpoints.push(Endpoint { pod: known.number, interface: interface.index, id: *id });
+                let endpoint = Endpoint::new(known.number, interface.index, *id);
+                endpoints.push(endpoint.taken_over(known.taken_over));
             }
         }
+        endpoints.extend(self.bridges.iter().map(|bridge| Endpoint::bridge(*bridge)));
         resolver.take_changes();
         let known = pods.len();
-        let before = self.node.enforce(&resolver, &endpoints).map_err(|why| why.to_string())?;
+        let mut before = self.node.enforce(&resolver, &endpoints);
+        if let Err(why @ LoadError::Sockets(_)) = &before {
+            error!(%why, "what pods send is decided where they send it, before translation");
+            self.node.set_sockets(None);
+            before = self.node.enforce(&resolver, &endpoints);
+        }
+        let before = before.map_err(|why| why.to_string())?;
         if let Some(before) = before {
             self.add_counters(&before);
         } else {
             self.listen();
         }
-        self.own_addresses = addresses;
         self.spoken.push_front(Spoken {
             generation: self.node.generation(),
             image: Arc::clone(&image),

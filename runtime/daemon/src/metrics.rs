@@ -56,6 +56,8 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
         ("fragment", status.dropped.fragments),
         ("unknown-interface", status.dropped.unknown_interface),
         ("foreign-source", status.dropped.foreign_source),
+        ("foreign-destination", status.dropped.foreign_destination),
+        ("tunnelled", status.dropped.tunnelled),
         ("between-generations", status.dropped.between_generations),
     ] {
         dropped.get_or_create(&vec![("why", why)]).inc_by(count);

@@ -33,8 +33,11 @@ static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
 /// What the kernel returns of a packet that passes.
 const PASS: u32 = u32::MAX;
 
-/// The index of an interface that is no pod's: the loopback device, by which no packet of others comes.
-const OUTSIDE: u32 = 1;
+/// The index of no interface: where a packet that another machine sent came in.
+const OUTSIDE: u32 = i32::MAX as u32;
+
+/// The index of the loopback device, which every network has.
+const LOOPBACK: u32 = 1;
 
 /// A bit for each port, in words of 64.
 const PORT_WORDS: usize = 65_536 / 64;
@@ -290,7 +293,7 @@ impl Loaded {
         set(&mut self.ebpf, "in_force_for_sockets", 0, &program)
     }
 
-    /// Judges what leaves by an interface that is no pod's, where it was sent to a service by one.
+    /// Judges what leaves by an interface that is no pod's, where a pod sent it.
     ///
     /// # Errors
     ///
@@ -305,8 +308,8 @@ impl Loaded {
         self.attach_entry(name, interface, TcAttachType::Egress, LinkOrder::first())
     }
 
-    /// Judges what sockets get, those of the node itself among them, where a pod sent it to a service. Takes
-    /// the root of the second version of control groups.
+    /// Judges what sockets of the node get, where a pod sent it. Takes the root of the second version of
+    /// control groups.
     ///
     /// # Errors
     ///
@@ -544,7 +547,7 @@ impl Loaded {
         repeat: u32,
     ) -> Result<Timed, LoadError> {
         let name = if to.is_some() { "to_pod" } else { "leave" };
-        self.run_program(name, from, to.unwrap_or(OUTSIDE), packet, repeat)
+        self.run_program(name, from, to.unwrap_or(LOOPBACK), packet, repeat)
     }
 
     fn run_program(

@@ -26,6 +26,8 @@ pub struct Node {
     settings: Settings,
     addresses: HashSet<IpAddr>,
     tunnel_ports: BTreeSet<u16>,
+    /// The root of control groups.
+    sockets: Option<PathBuf>,
     loaded: Option<Loaded>,
 }
 
@@ -68,6 +70,7 @@ impl Node {
             settings: Settings::default(),
             addresses: HashSet::new(),
             tunnel_ports: BTreeSet::new(),
+            sockets: None,
             loaded: None,
         })
     }
@@ -77,6 +80,12 @@ impl Node {
     pub const fn with(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
+    }
+
+    /// The root of the second version of control groups, where what pods send to sockets of this machine is
+    /// judged. Without one, what pods may not send is dropped where they send it, before translation.
+    pub fn set_sockets(&mut self, root: Option<PathBuf>) {
+        self.sockets = root;
     }
 
     /// The generation that was made last; 0 before the first.
@@ -99,13 +108,25 @@ impl Node {
     ) -> Result<Option<Loaded>, LoadError> {
         // Zero is no generation, so that no record is of none.
         let generation = self.generation.checked_add(1).unwrap_or(1);
-        let loader = Loader::new(generation).pins(&self.pins).settings(self.settings);
+        let at_delivery = self.settings.at_delivery && self.sockets.is_some();
+        let settings = Settings { at_delivery, ..self.settings };
+        let loader = Loader::new(generation).pins(&self.pins).settings(settings);
         let mut loaded = loader.load(resolver, endpoints)?;
         // First the number, so that no other generation ever has it.
         loaded.set_last_generation(generation)?;
         loaded.set_node_addresses(&self.addresses)?;
         loaded.set_tunnel_ports(&self.tunnel_ports)?;
+        // Before anything is left for it to decide.
+        if let Some(root) = &self.sockets {
+            let attached = fs::File::open(root).map_err(failed).and_then(|root| {
+                self.pin(loaded.attach_arriving(&root)?, &self.pins.join("links").join(ARRIVING))
+            });
+            attached.map_err(|why| LoadError::Sockets(Box::new(why)))?;
+        }
         loaded.put_in_force()?;
+        if self.sockets.is_none() {
+            remove(&self.pins.join("links").join(ARRIVING))?;
+        }
         self.generation = generation;
         Ok(self.loaded.replace(loaded))
     }
@@ -225,8 +246,8 @@ impl Node {
         Ok(())
     }
 
-    /// Judges what pods send to services where it leaves by an interface that is no pod's, from now on: one
-    /// whose packets begin with a header of Ethernet's, or with that of IP.
+    /// Judges what pods send where it leaves by an interface that is no pod's, from now on: one whose packets
+    /// begin with a header of Ethernet's, or with that of IP.
     ///
     /// # Errors
     ///
@@ -255,18 +276,6 @@ impl Node {
         })
     }
 
-    /// Judges what pods send to services where a socket of this machine gets it, from now on. `root` is that
-    /// of the second version of control groups.
-    ///
-    /// # Errors
-    ///
-    /// Where nothing was put in force yet, or it is no such root.
-    pub fn attach_arriving(&mut self, root: &Path) -> Result<(), LoadError> {
-        let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        let link = loaded.attach_arriving(&fs::File::open(root).map_err(failed)?)?;
-        self.pin(link, &self.pins.join("links").join(ARRIVING))
-    }
-
     /// Pins a link in the place of another, which ends only then.
     fn pin(&self, link: FdLink, place: &Path) -> Result<(), LoadError> {
         let mut beside = place.as_os_str().to_owned();
@@ -285,15 +294,6 @@ impl Node {
     /// Where its links cannot be removed.
     pub fn detach(&mut self, interface: &Interface) -> Result<(), LoadError> {
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
-    }
-
-    /// Judges no more what sockets get: there are no services any more.
-    ///
-    /// # Errors
-    ///
-    /// As for [`detach`](Self::detach).
-    pub fn detach_arriving(&self) -> Result<(), LoadError> {
-        remove(&self.pins.join("links").join(ARRIVING))
     }
 
     /// Undoes everything: no interface is judged, and nothing is kept.

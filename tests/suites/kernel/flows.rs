@@ -113,7 +113,7 @@ fn load(interface: u32) -> Result<Loaded, LoadError> {
         local: true,
     };
     resolver.set_pod(1, pod);
-    Loader::new(1).load(&resolver, &[Endpoint { pod: 1, interface, id: 1 }])
+    Loader::new(1).load(&resolver, &[Endpoint::new(1, interface, 1)])
 }
 
 pub(crate) fn flows(interfaces: &[u32]) {

@@ -74,6 +74,8 @@ fn text(status: &Status) -> String {
         (dropped.fragments, "fragments dropped that follow nothing"),
         (dropped.unknown_interface, "packets dropped of pods that are not known"),
         (dropped.foreign_source, "packets dropped from addresses that are not their pod's"),
+        (dropped.foreign_destination, "packets dropped to addresses that are not their pod's"),
+        (dropped.tunnelled, "encapsulated packets dropped of pods to a tunnel of this node"),
         (dropped.between_generations, "packets dropped on which two generations differ"),
         (dropped.lost_reports, "reports lost"),
     ] {

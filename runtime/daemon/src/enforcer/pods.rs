@@ -44,6 +44,9 @@ pub(super) struct Known {
     own: Vec<IpAddr>,
     /// Where its packets are judged, and the number of its records.
     pub(super) placed: Option<(Interface, u32)>,
+    /// Until when its packets may be of connections that are older than its enforcement, in nanoseconds since
+    /// the machine started.
+    pub(super) taken_over: u64,
     /// Why they are not, though it is on this node.
     pub(super) unplaced: Option<NotFound>,
 }
@@ -108,7 +111,7 @@ impl Pods {
         } else {
             let number = self.next_number;
             self.next_number = self.next_number.wrapping_add(1);
-            let known = Known { number, pod, own: Vec::new(), placed: None, unplaced: None };
+            let known = Known { number, pod, own: Vec::new(), placed: None, taken_over: 0, unplaced: None };
             self.by_key.insert(key.clone(), known);
         }
         self.know_addresses(key);
@@ -134,6 +137,13 @@ impl Pods {
             known.unplaced = None;
         }
         known.placed = place;
+    }
+
+    /// A pod may have connections that are older than its enforcement.
+    pub(super) fn set_taken_over(&mut self, key: &Key, until: u64) {
+        if let Some(known) = self.by_key.get_mut(key) {
+            known.taken_over = until;
+        }
     }
 
     /// An interface has another name.
