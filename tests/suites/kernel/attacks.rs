@@ -1,6 +1,8 @@
 //! Packets by which a pod, or somebody outside, tries to get around the policies.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use npc_image::Direction::{Egress, Ingress};
 use npc_node::{Endpoint, Loaded, Loader};
@@ -18,7 +20,7 @@ policy closed for pods { app = closed } in namespace x {
   allow ingress from 10.0.1.0/24, fd01::/64 on udp/53
 }
 policy client for pods { app = client } in namespace x {
-  allow egress to 10.0.2.0/24, fd02::/64 on tcp/443
+  allow egress to 10.0.2.0/24, fd02::/64 on tcp/443, udp/53
   isolate ingress
 }
 policy free for pods { app = free } in namespace x {
@@ -49,7 +51,7 @@ struct Node {
 }
 
 impl Node {
-    fn new(interfaces: &[u32]) -> Self {
+    fn new(interfaces: &[u32], loader: &Loader) -> Self {
         let checked = Memory::one(PROGRAM).check(None);
         assert!(!checked.report.has_errors());
         let options = Options::default();
@@ -69,7 +71,7 @@ impl Node {
             resolver.set_pod(pod as u32, own);
             endpoints.push(Endpoint::new(pod as u32, interfaces[pod], pod as u32 + 1));
         }
-        let loaded = Loader::new(1).load(&resolver, &endpoints).unwrap();
+        let loaded = loader.load(&resolver, &endpoints).unwrap();
         Self { loaded, interfaces: interfaces.to_vec(), packets: 0 }
     }
 
@@ -94,7 +96,7 @@ impl Node {
 }
 
 pub(crate) fn attacks(interfaces: &[u32]) {
-    let mut node = Node::new(interfaces);
+    let mut node = Node::new(interfaces, &Loader::new(1));
     icmp_errors(&mut node);
     replies(&mut node);
     unreadable(&mut node);
@@ -105,6 +107,38 @@ pub(crate) fn attacks(interfaces: &[u32]) {
     assert!(dropped.unreadable > 0 && dropped.foreign_source > 0, "{dropped:?}");
     assert!(dropped.foreign_destination > 0 && dropped.tunnelled > 0, "{dropped:?}");
     println!("kernel: {} packets of attacks, 0 judged otherwise than expected", node.packets);
+}
+
+/// A pod asks and is answered all the time, on two processors: no answer is dropped, whichever processor looked
+/// at its clock first.
+pub(crate) fn many_replies(interfaces: &[u32]) {
+    let count: u32 = std::env::var("NPC_TEST_REPLIES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
+    let pins = Path::new("/sys/fs/bpf/npc-replies");
+    std::fs::create_dir_all(pins).unwrap();
+    let loader = Loader::new(1).pins(pins);
+    let [mut asks, mut answers] = [(); 2].map(|()| Node::new(interfaces, &loader));
+    let question = four(v4(1), [10, 0, 2, 1], 17, 0, &udp(4000, 53));
+    let answer = four([10, 0, 2, 1], v4(1), 17, 0, &udp(53, 4000));
+    let own = interfaces[1];
+    assert!(asks.loaded.run(Egress, own, &question, 1).unwrap().verdict.passes);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                assert!(asks.loaded.run(Egress, own, &question, 10_000).unwrap().verdict.passes);
+            }
+        });
+        let all = answers.loaded.run(Ingress, own, &answer, count);
+        stop.store(true, Ordering::Relaxed);
+        assert!(all.unwrap().verdict.passes);
+    });
+    // Of a packet that policies drop there is a report, or it is counted that there was no room for one.
+    let lost = answers.loaded.troubles().unwrap().lost_events;
+    let reported = answers.loaded.take_events().unwrap().count();
+    assert_eq!((lost, reported), (0, 0), "answers dropped");
+    drop((asks, answers));
+    std::fs::remove_dir_all(pins).unwrap();
+    println!("kernel: {count} answers by UDP on two processors, 0 dropped");
 }
 
 /// An ICMP error goes to the peer of a connection that there is a record of, and to nobody else.

@@ -32,6 +32,7 @@ fn main() {
     let interfaces: Vec<u32> = (0..verdicts::INTERFACES).map(verdicts::interface).collect();
     flows::flows(&interfaces);
     attacks::attacks(&interfaces);
+    attacks::many_replies(&interfaces);
     wire::packets();
     verdicts::random_programs(&interfaces);
     verdicts::known_verdicts(&interfaces);

@@ -14,6 +14,8 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
+mod links;
+#[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
 mod services;
@@ -39,6 +41,7 @@ fn main() {
     let mut daemon = daemon::Daemon::new(&world);
     open.goes_on();
     world::connections(&world, &daemon);
+    links::links(&daemon);
     services::translate();
     wire::packets();
     services::services(&mut daemon);
