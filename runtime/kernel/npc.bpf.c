@@ -419,6 +419,22 @@ int enter_to_pod(struct __sk_buff *skb)
 	return DROP;
 }
 
+// The same once more: an interface has no program twice, and one of them takes the place in front while the
+// other is still attached.
+SEC("classifier")
+int enter_from_pod_again(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force, EGRESS);
+	return DROP;
+}
+
+SEC("classifier")
+int enter_to_pod_again(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &in_force, INGRESS);
+	return DROP;
+}
+
 SEC("classifier")
 int enter_leave(struct __sk_buff *skb)
 {

@@ -36,6 +36,12 @@ pub(crate) struct Status {
     /// What the tables take, in bytes.
     pub(crate) memory: usize,
     pub(crate) dropped: Dropped,
+    /// The interfaces on which another program is in front.
+    #[serde(default)]
+    pub(crate) displaced: Vec<String>,
+    /// How often another program took that place.
+    #[serde(default)]
+    pub(crate) displacements: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -91,7 +97,7 @@ impl From<u32> for Isolation {
 
 /// Packets that were dropped whatever the policies say, and reports that did not come through.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Dropped {
     pub(crate) unreadable: u64,
     pub(crate) fragments: u64,

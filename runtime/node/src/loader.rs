@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
@@ -38,6 +38,9 @@ const OUTSIDE: u32 = i32::MAX as u32;
 
 /// The index of the loopback device, which every network has.
 const LOOPBACK: u32 = 1;
+
+/// Only where there is none (`BPF_NOEXIST`).
+const NO_OTHER: u64 = 1;
 
 /// A bit for each port, in words of 64.
 const PORT_WORDS: usize = 65_536 / 64;
@@ -331,17 +334,36 @@ impl Loaded {
 
     /// Attaches the program to one side of an interface, before any other program there: the host's side of
     /// a pod's. What the pod sends, or what it is sent, is judged by what is in force, as long as the link
-    /// lives. `None` where it is attached there already.
+    /// lives. `None` where it is attached there already. With `again` it is attached once more, to take the
+    /// place of one that is no longer the first.
     ///
     /// # Errors
     ///
     /// Where there is no such interface, or the kernel does not take the program there.
-    pub fn attach(&mut self, interface: &str, direction: Direction) -> Result<Option<FdLink>, LoadError> {
-        let first = LinkOrder::first();
-        match direction {
-            Direction::Egress => self.attach_entry("enter_from_pod", interface, TcAttachType::Ingress, first),
-            Direction::Ingress => self.attach_entry("enter_to_pod", interface, TcAttachType::Egress, first),
-        }
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        direction: Direction,
+        again: bool,
+    ) -> Result<Option<FdLink>, LoadError> {
+        let (name, at) = match (direction, again) {
+            (Direction::Egress, false) => ("enter_from_pod", TcAttachType::Ingress),
+            (Direction::Egress, true) => ("enter_from_pod_again", TcAttachType::Ingress),
+            (Direction::Ingress, false) => ("enter_to_pod", TcAttachType::Egress),
+            (Direction::Ingress, true) => ("enter_to_pod_again", TcAttachType::Egress),
+        };
+        self.attach_entry(name, interface, at, LinkOrder::first())
+    }
+
+    /// The number of the program that [`attach`](Self::attach) attaches; nothing where it was not loaded yet.
+    pub(crate) fn entry(&mut self, direction: Direction, again: bool) -> Option<u32> {
+        let name = match (direction, again) {
+            (Direction::Egress, false) => "enter_from_pod",
+            (Direction::Egress, true) => "enter_from_pod_again",
+            (Direction::Ingress, false) => "enter_to_pod",
+            (Direction::Ingress, true) => "enter_to_pod_again",
+        };
+        Some(program(&mut self.ebpf, name).ok()?.info().ok()?.id())
     }
 
     fn attach_entry(
@@ -453,14 +475,30 @@ impl Loaded {
         let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
         let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
             map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
-        // Only where there is none (`BPF_NOEXIST`).
-        const NO_OTHER: u64 = 1;
         for connection in connections {
             match records.insert(connection.key(endpoint), connection.record(now), NO_OTHER) {
                 Ok(()) => {}
                 Err(MapError::SyscallError(error))
                     if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(why) => return Err(LoadError::Kernel(Box::new(why))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the records that are pinned there, where there is none of a connection yet. They are judged again
+    /// by the tables in force.
+    pub(crate) fn take_over_records(&mut self, place: &Path) -> Result<(), LoadError> {
+        let failed = |why: MapError| LoadError::Kernel(Box::new(why));
+        let before = Map::LruHashMap(MapData::from_pin(place).map_err(failed)?);
+        let before: HashMap<_, [u8; KEY], [u8; RECORD]> = HashMap::try_from(before).map_err(failed)?;
+        let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
+        let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
+            map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
+        for record in before.iter() {
+            // One that is removed meanwhile is nobody's loss.
+            if let Ok((key, record)) = record {
+                let _ = records.insert(key, record, NO_OTHER);
             }
         }
         Ok(())

@@ -55,8 +55,7 @@ impl Node {
         let checked = Memory::one(PROGRAM).check(None);
         assert!(!checked.report.has_errors());
         let options = Options::default();
-        let output =
-            npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
+        let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
         let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
         let mut endpoints = Vec::new();
         for (pod, name) in PODS.iter().enumerate() {
@@ -112,7 +111,8 @@ pub(crate) fn attacks(interfaces: &[u32]) {
 /// A pod asks and is answered all the time, on two processors: no answer is dropped, whichever processor looked
 /// at its clock first.
 pub(crate) fn many_replies(interfaces: &[u32]) {
-    let count: u32 = std::env::var("NPC_TEST_REPLIES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
+    let count: u32 =
+        std::env::var("NPC_TEST_REPLIES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
     let pins = Path::new("/sys/fs/bpf/npc-replies");
     std::fs::create_dir_all(pins).unwrap();
     let loader = Loader::new(1).pins(pins);

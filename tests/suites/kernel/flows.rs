@@ -33,7 +33,13 @@ pub(crate) fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// An IPv4 packet; `fragment` is its offset in eight bytes, with the bit that more follow.
-pub(crate) fn four(source: [u8; 4], destination: [u8; 4], protocol: u8, fragment: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn four(
+    source: [u8; 4],
+    destination: [u8; 4],
+    protocol: u8,
+    fragment: u16,
+    body: &[u8],
+) -> Vec<u8> {
     let length = (20 + body.len() as u16).to_be_bytes();
     let fragment = fragment.to_be_bytes();
     let head = [0x45, 0, length[0], length[1], 0, 7, fragment[0], fragment[1], 64, protocol, 0, 0];

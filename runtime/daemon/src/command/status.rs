@@ -29,6 +29,7 @@ pub(crate) fn run(options: &arguments::Status) -> Result<ExitCode, Error> {
     let well = status.ready
         && status.image.error.is_none()
         && status.source.error.is_none()
+        && status.displaced.is_empty()
         && status.pods.iter().all(|pod| pod.not_enforced.is_none());
     Ok(ExitCode::from(u8::from(!well)))
 }
@@ -82,6 +83,16 @@ fn text(status: &Status) -> String {
         if count > 0 {
             let _ = writeln!(out, "            {count} {what}");
         }
+    }
+    if !status.displaced.is_empty() {
+        let names = status.displaced.join(", ");
+        let _ = writeln!(
+            out,
+            "DISPLACED   another program is in front on {names}: packets may pass that are not judged"
+        );
+    }
+    if status.displacements > 0 {
+        let _ = writeln!(out, "            {} times another program was in front", status.displacements);
     }
     let _ = writeln!(out);
     let name = status.pods.iter().map(|pod| pod.pod.len()).max().unwrap_or(0).max(3);

@@ -180,6 +180,7 @@ impl Enforcer {
                     &format!("its interface {} is that of a pod that starts", interface.name),
                 );
             }
+            Ok(interface) if known.had_place => self.hold(key, &interface),
             Ok(interface) => {
                 if let Err(why) = self.placed(key, interface) {
                     self.not_placed(key, &why);
@@ -194,6 +195,27 @@ impl Enforcer {
                 }
             }
         }
+    }
+
+    /// A pod's interface is gone, and another one has its address. It may be another pod's, of which nothing is
+    /// told yet: until something is told of either, nothing passes there.
+    fn hold(&mut self, key: &Key, interface: &Interface) {
+        if !self.attached.contains_key(&interface.index) {
+            match self.node.attach(interface) {
+                Ok(()) => {
+                    info!(pod = %key, interface = %interface.name, "held: it has the address of a pod that is gone");
+                    self.attached.insert(interface.index, (interface.name.clone(), true));
+                }
+                Err(why) => error!(interface = %interface.name, %why, "not judged"),
+            }
+        }
+        self.not_placed(
+            key,
+            &format!(
+                "its interface is gone, and {} has its address: nothing is told of it since",
+                interface.name
+            ),
+        );
     }
 
     /// A pod cannot be judged where it is: it is tried again.
@@ -287,6 +309,9 @@ impl Enforcer {
                 pods.set_addresses(key, Vec::new());
             }
             self.unplace(key);
+            if let Some(pods) = &mut self.pods {
+                pods.lose_place(key);
+            }
         }
         let kept = self.kept.interfaces(|index| links.get(&index).map(|link| link.name.clone()));
         self.kept_or_say(kept);

@@ -18,6 +18,7 @@ pub(crate) struct Daemon {
     folder: PathBuf,
     process: Child,
     services: Option<String>,
+    binary: PathBuf,
 }
 
 /// The image of a program.
@@ -26,14 +27,19 @@ pub(crate) fn image(program: &str) -> Vec<u8> {
 }
 
 impl Daemon {
-    pub(crate) fn new(_: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
+        Self::of(env!("CARGO_BIN_EXE_npc-node").into(), world)
+    }
+
+    /// Of this version.
+    pub(crate) fn of(binary: PathBuf, _: &World) -> Self {
         let folder = PathBuf::from("/run/npc-test");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("policies.npmap"), image(PROGRAM)).unwrap();
         fs::write(folder.join("pods.yaml"), PODS).unwrap();
         let services = Some("10.96.0.0/16,fd96::/64".to_owned());
-        let process = start(&folder, services.as_deref());
-        let daemon = Self { folder, process, services };
+        let process = start(&binary, &folder, services.as_deref());
+        let daemon = Self { folder, process, services, binary };
         daemon.wait("all pods are judged", |status| {
             status["pods"].as_array().unwrap().iter().filter(|pod| !pod["interface"].is_null()).count() == 5
         });
@@ -138,7 +144,18 @@ impl Daemon {
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.process = start(&self.folder, self.services.as_deref());
+        self.process = start(&self.binary, &self.folder, self.services.as_deref());
+    }
+
+    /// Puts another version in the place of this one.
+    pub(crate) fn become_version(&mut self, binary: PathBuf) {
+        let before = self.status()["generation"].as_u64().unwrap();
+        self.kill();
+        self.binary = binary;
+        self.start_again();
+        self.wait("the other version is in force", |status| {
+            status["generation"].as_u64().unwrap() > before && status["ready"] == true
+        });
     }
 
     /// Starts again with another setting of `--services`, or none.
@@ -170,10 +187,10 @@ impl Drop for Daemon {
     }
 }
 
-fn start(folder: &std::path::Path, services: Option<&str>) -> Child {
+fn start(binary: &std::path::Path, folder: &std::path::Path, services: Option<&str>) -> Child {
     let services = services.map(|services| ["--services", services]);
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_npc-node"))
+    Command::new(binary)
         .args(["run", "--node", "here", "--cgroup", "/run/cgroup"])
         .args(services.into_iter().flatten())
         .arg("--image")

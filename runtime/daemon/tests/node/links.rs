@@ -34,15 +34,29 @@ fn neighbours(daemon: &Daemon) {
     let mut count = 0;
     for to in ["10.1.0.4", "fd01::4"] {
         flush();
-        assert!(reaches("e", "tcp", address(to), 81), "e -> {to}: {:#?}", daemon.flows().split_off(daemon.flows().len().saturating_sub(4)));
+        assert!(
+            reaches("e", "tcp", address(to), 81),
+            "e -> {to}: {:#?}",
+            daemon.flows().split_off(daemon.flows().len().saturating_sub(4))
+        );
         flush();
-        assert!(node_reaches("tcp", address(to), 81), "node -> {to}: {:#?}", daemon.flows().split_off(daemon.flows().len().saturating_sub(4)));
-        assert!(node_reaches("tcp", address(to), 80), "node -> {to}: {:#?}", daemon.flows().split_off(daemon.flows().len().saturating_sub(4)));
+        assert!(
+            node_reaches("tcp", address(to), 81),
+            "node -> {to}: {:#?}",
+            daemon.flows().split_off(daemon.flows().len().saturating_sub(4))
+        );
+        assert!(
+            node_reaches("tcp", address(to), 80),
+            "node -> {to}: {:#?}",
+            daemon.flows().split_off(daemon.flows().len().saturating_sub(4))
+        );
         flush();
         assert!(!reaches("e", "tcp", address(to), 80), "e -> {to}");
         count += 4;
     }
-    println!("node: {count} connections behind a bridge after all forgot each other, 0 otherwise than expected");
+    println!(
+        "node: {count} connections behind a bridge after all forgot each other, 0 otherwise than expected"
+    );
 }
 
 /// Says thirty times by ARP and neighbour discovery that it has d's addresses, and once that it is a router.
@@ -86,7 +100,9 @@ fn claims(daemon: &Daemon) {
     let routes = Command::new("ip").args(["-n", "d", "-6", "route", "show", "default"]).output().unwrap();
     let routes = String::from_utf8(routes.stdout).unwrap();
     assert!(!routes.contains("fe80"), "{routes}");
-    println!("node: 60 claims of another pod's addresses and one of being a router: 61 dropped, {count} connections to that pod reached it");
+    println!(
+        "node: 60 claims of another pod's addresses and one of being a router: 61 dropped, {count} connections to that pod reached it"
+    );
 }
 
 /// The node is made to believe that e's address is where d is.
@@ -164,5 +180,7 @@ fn tunnels(daemon: &Daemon) {
     sniff.wait().unwrap();
     assert_eq!(1 + lines.count(), 10, "what the node sent, and nothing else");
     ip("link del vx1");
-    println!("node: 10 packets in VXLAN from a pod to the node, 10 dropped, and 10 of the node's own came out");
+    println!(
+        "node: 10 packets in VXLAN from a pod to the node, 10 dropped, and 10 of the node's own came out"
+    );
 }

@@ -16,9 +16,13 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod links;
 #[cfg(target_os = "linux")]
+mod order;
+#[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
 mod services;
+#[cfg(target_os = "linux")]
+mod upgrade;
 #[cfg(target_os = "linux")]
 mod wire;
 #[cfg(target_os = "linux")]
@@ -47,5 +51,7 @@ fn main() {
     services::services(&mut daemon);
     places::places(&mut daemon);
     faults::faults(&world, &mut daemon);
+    order::order(&daemon);
     daemon.detach();
+    upgrade::upgrade(&world);
 }

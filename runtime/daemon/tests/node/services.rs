@@ -56,7 +56,8 @@ fn feed(command: &[&str], text: &str) {
 pub(crate) fn translate() {
     let mut text = String::new();
     for (family, word) in [("ip", "."), ("ip6", ":")] {
-        text += &format!("table {family} services {{\n chain pre {{ type nat hook prerouting priority dstnat;\n");
+        text +=
+            &format!("table {family} services {{\n chain pre {{ type nat hook prerouting priority dstnat;\n");
         for (protocol, address, port, to, to_port) in TRANSLATED.iter().filter(|own| own.1.contains(word)) {
             let to = if family == "ip6" { format!("[{to}]:{to_port}") } else { format!("{to}:{to_port}") };
             text += &format!("  {family} daddr {address} {protocol} dport {port} dnat to {to}\n");
