@@ -6,6 +6,14 @@
 
 #include "policy.h"
 
+// How long ago something was, in nanoseconds. Another processor may have seen a packet after this one read its
+// clock: then it was just now.
+static __always_inline __u64 age(__u64 now, __u64 then)
+{
+	__s64 difference = now - then;
+	return difference < 0 ? 0 : difference;
+}
+
 // Of which tables a record is: the generation, and how often it had changed.
 static __always_inline __u64 stamp(void)
 {
@@ -77,7 +85,7 @@ static __always_inline int is_over(const struct record *record, __u8 protocol, _
 	__u64 lives = life(protocol, record->state);
 	if (record->deferred && !record->is_translated && lives > UNCONFIRMED)
 		lives = UNCONFIRMED;
-	return now - record->seen > lives;
+	return age(now, record->seen) > lives;
 }
 
 // Whether an ICMP message asks for an answer.
@@ -98,6 +106,25 @@ static __always_inline int is_answer(const struct packet *packet)
 	return packet->protocol != IPPROTO_ICMPV6 || type == 129;
 }
 
+// Whether a packet without a record belongs to a connection that is older than the enforcement of this pod:
+// for a short while after that began, the policies for the direction in which it was opened decide. Of TCP
+// only, whose packets say that they open nothing.
+static __always_inline int is_of_before(struct packet *packet, struct connection *key, struct endpoint *endpoint,
+					int direction, __u64 now)
+{
+	if (endpoint->taken_over <= now || key->protocol != IPPROTO_TCP || packet->tcp_flags & (SYN | RST))
+		return 0;
+	const __u8 opener = direction == EGRESS ? INGRESS : EGRESS;
+	__u64 decision = decide_again(opener == EGRESS ? endpoint->rows[EGRESS] : endpoint->rows[INGRESS], key->family,
+				      &key->remote, key->protocol,
+				      opener == EGRESS ? key->remote_port : key->local_port);
+	if (!(decision & ALLOW))
+		return 0;
+	struct record record = { .seen = now, .stamp = stamp(), .opener = opener, .state = OPEN };
+	bpf_map_update_elem(&records, key, &record, BPF_ANY);
+	return 1;
+}
+
 // Whether a packet that no rule allows answers a connection that is allowed.
 __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int direction)
 {
@@ -105,28 +132,36 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 		return 0;
 	struct connection key;
 	key_of(&key, packet, endpoint->id, direction);
+	// A SYN without an ACK opens a connection, whatever went before it.
+	if (key.protocol == IPPROTO_TCP && (packet->tcp_flags & (SYN | ACK)) == SYN)
+		return 0;
 	struct record *record = bpf_map_lookup_elem(&records, &key);
 	__u64 now = bpf_ktime_get_boot_ns();
 	if (!record || record->opener == direction || is_over(record, key.protocol, now)) {
+		if (record && record->opener == direction)
+			return 0;
+		if (!record && is_of_before(packet, &key, endpoint, direction, now))
+			return 1;
 		// It may answer a connection whose record was lost, or that is older than this program.
-		if ((!record || record->opener != direction) && key.protocol == IPPROTO_TCP &&
-		    !(packet->tcp_flags & SYN))
+		if (key.protocol == IPPROTO_TCP && !(packet->tcp_flags & SYN))
 			endpoint->wanting = now;
 		return 0;
 	}
+	__u8 flags = key.protocol == IPPROTO_TCP ? packet->tcp_flags & (SYN | ACK | RST | FIN) : 0;
 	if (key.protocol == IPPROTO_TCP && record->state == OPENING) {
-		__u8 flags = packet->tcp_flags & (SYN | ACK | RST);
 		// Only an answer to what opened it. The answer may have gone another way than this, where its
 		// direction was not judged: then the side that opened it shows that it is open.
-		if (flags != (SYN | ACK) && !(flags & RST)) {
+		if ((flags & (SYN | ACK)) != (SYN | ACK) && !(flags & RST)) {
 			endpoint->wanting = now;
 			return 0;
 		}
 	}
 	if (!is_allowed(record, &key, endpoint))
 		return 0;
-	record->seen = now;
-	if (key.protocol == IPPROTO_TCP && packet->tcp_flags & (RST | FIN))
+	// Resets do not keep a record that is about to end.
+	if (record->state != CLOSING || !(flags & RST))
+		record->seen = now;
+	if (flags & (RST | FIN))
 		record->state = CLOSING;
 	else if (record->state == OPENING)
 		record->state = OPEN;
@@ -143,7 +178,7 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct record *known = bpf_map_lookup_elem(&records, &key);
 	int opens = key.protocol == IPPROTO_TCP && (packet->tcp_flags & (SYN | ACK)) == SYN;
-	if (known && !opens && now - known->seen <= life(key.protocol, known->state)) {
+	if (known && !opens && age(now, known->seen) <= life(key.protocol, known->state)) {
 		known->seen = now;
 		if (known->opener == direction) {
 			if (!deferred) {
@@ -159,8 +194,14 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	// TCP and ICMP say what opens a connection; of others, the first packet does.
 	if ((key.protocol == IPPROTO_TCP && !opens) || !is_question(packet))
 		return 0;
+	// The other side may still have the connection that had the same ports before, and answers with an ACK
+	// alone (RFC 5961).
+	__u8 state = known && opens && known->opener == direction && known->state == OPEN &&
+				     !is_over(known, key.protocol, now) ?
+			     OPEN :
+			     OPENING;
 	struct record record = {
-		.seen = now, .stamp = stamp(), .opener = direction, .state = OPENING, .deferred = deferred,
+		.seen = now, .stamp = stamp(), .opener = direction, .state = state, .deferred = deferred,
 	};
 	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
 	return 0;
@@ -176,7 +217,7 @@ __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, i
 	if (!packet || !endpoint)
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
-	if (now - endpoint->wanting > WANTING) {
+	if (age(now, endpoint->wanting) > WANTING) {
 		endpoint->wanting = 0;
 		return 0;
 	}
@@ -198,68 +239,73 @@ __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, i
 	return 0;
 }
 
-// Whether an ICMP error is about a connection that is allowed: it carries the packet that it is about.
+// Whether an ICMP error is about a connection that is allowed: it carries the packet that it is about. A pod
+// may send one only to the peer of a connection that there is a record of, so that it carries nothing to
+// anybody else.
 __noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
 				  int direction)
 {
 	if (!packet || !endpoint)
 		return 0;
-	struct packet about = {};
+	// The connection, as the pod sees it. The packet that the error is about went the other way: from where
+	// this one goes, or to where it comes from.
+	struct connection key = { .endpoint = endpoint->id, .family = packet->family };
+	struct address *source = direction == EGRESS ? &key.remote : &key.local;
+	struct address *destination = direction == EGRESS ? &key.local : &key.remote;
 	__u32 at = packet->offset + 8;
 	__u8 header[40];
 	if (packet->family == 4) {
 		if (bpf_skb_load_bytes(skb, at, header, 20) < 0 || header[0] >> 4 != 4)
 			return 0;
-		about.family = 4;
-		about.protocol = header[9];
+		key.protocol = header[9];
 		__be32 address;
 		__builtin_memcpy(&address, header + 12, 4);
-		about.source = from_v4(address);
+		*source = from_v4(address);
 		__builtin_memcpy(&address, header + 16, 4);
-		about.destination = from_v4(address);
+		*destination = from_v4(address);
 		at += (header[0] & 15) * 4;
 	} else {
 		if (bpf_skb_load_bytes(skb, at, header, 40) < 0 || header[0] >> 4 != 6)
 			return 0;
-		about.family = 6;
-		about.protocol = header[6];
-		struct in6_addr address;
-		__builtin_memcpy(&address, header + 8, 16);
-		about.source = from_v6(&address);
-		__builtin_memcpy(&address, header + 24, 16);
-		about.destination = from_v6(&address);
+		key.protocol = header[6];
+		__be64 halves[4];
+		__builtin_memcpy(halves, header + 8, sizeof(halves));
+		*source = from_halves(halves);
+		*destination = from_halves(halves + 2);
 		at += 40;
 	}
-	__u8 ports[8];
-	if (bpf_skb_load_bytes(skb, at, ports, 8) < 0)
+	if (bpf_skb_load_bytes(skb, at, header, 8) < 0)
 		return 0;
-	switch (about.protocol) {
+	__u16 source_port = 0, destination_port = 0;
+	switch (key.protocol) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
 	case IPPROTO_SCTP:
-		about.source_port = ports[0] << 8 | ports[1];
-		about.destination_port = ports[2] << 8 | ports[3];
+		source_port = header[0] << 8 | header[1];
+		destination_port = header[2] << 8 | header[3];
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		about.source_port = about.destination_port = ports[4] << 8 | ports[5];
+		source_port = destination_port = header[4] << 8 | header[5];
 		break;
 	}
-	// The packet that it is about went the other way: from where this one goes, or to where it comes from.
-	const struct address *own = direction == EGRESS ? &about.destination : &about.source;
-	const struct address *outer = direction == EGRESS ? &packet->source : &packet->destination;
-	if (own->hi != outer->hi || own->lo != outer->lo)
+	key.local_port = direction == EGRESS ? destination_port : source_port;
+	key.remote_port = direction == EGRESS ? source_port : destination_port;
+	const struct address *own = direction == EGRESS ? &packet->source : &packet->destination;
+	if (key.local.hi != own->hi || key.local.lo != own->lo)
 		return 0;
-	struct connection key;
-	key_of(&key, &about, endpoint->id, 1 - direction);
+	if (direction == EGRESS &&
+	    (key.remote.hi != packet->destination.hi || key.remote.lo != packet->destination.lo))
+		return 0;
 	struct record *record = bpf_map_lookup_elem(&records, &key);
-	if (record && !is_over(record, key.protocol, bpf_ktime_get_boot_ns()) &&
-	    is_allowed(record, &key, endpoint))
-		return 1;
-	// A connection that policies allow by themselves has no record.
-	__u32 row = direction == EGRESS ? endpoint->rows[INGRESS] : endpoint->rows[EGRESS];
-	struct address *remote = direction == EGRESS ? &about.source : &about.destination;
-	return (decide_again(row, about.family, remote, about.protocol, about.destination_port) & ALLOW) != 0;
+	if (record && !is_over(record, key.protocol, bpf_ktime_get_boot_ns()))
+		return is_allowed(record, &key, endpoint);
+	// The record of a connection that policies allow in both directions ends while the connection is idle:
+	// the pod is still told what became of its packets.
+	if (direction == EGRESS || key.protocol != IPPROTO_TCP)
+		return 0;
+	return (decide_again(endpoint->rows[EGRESS], key.family, &key.remote, key.protocol, key.remote_port) &
+		ALLOW) != 0;
 }
 
 // Whether a packet that no rule allows passes for what went before it.

@@ -32,7 +32,7 @@ __noinline int judge_fragment(struct packet *packet, struct endpoint *endpoint, 
 	struct fragments_verdict *verdict = bpf_map_lookup_elem(&fragment_verdicts, &key);
 	// Reassembly waits half a minute.
 	if (verdict && verdict->allow && verdict->generation == generation &&
-	    bpf_ktime_get_boot_ns() - verdict->seen < 30 * SECOND)
+	    age(bpf_ktime_get_boot_ns(), verdict->seen) < 30 * SECOND)
 		return verdict->allow;
 	trouble(FRAGMENT);
 	return 0;

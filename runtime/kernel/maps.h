@@ -9,9 +9,11 @@
 // Set when the program is loaded: which generation of tables these are.
 volatile const __u32 generation = 0;
 
-// Whether pods may send from addresses that are not theirs; and how many packets a processor may report in
-// a second.
+// Whether pods may send from, and be sent to, addresses that are not theirs; whether a packet that a pod may
+// not send to its destination is held for the verdict at delivery, since it may be translated; and how many
+// packets a processor may report in a second.
 volatile const __u32 foreign_sources = 0;
+volatile const __u32 judges_at_delivery = 1;
 volatile const __u32 reports_per_second = 1000;
 
 // All tables, one behind the other in one value, so that a packet takes one lookup, and each cell is read
@@ -71,16 +73,37 @@ struct {
 	__type(value, struct fragments_verdict);
 } fragment_verdicts SEC(".maps");
 
-// Connections whose packets are on their way to be translated, by the packet's hash: only to find the record
-// of one again, which is its own pod's in any case.
-#define TICKETS 4096
+// What was decided about the packets that are between two hooks, by flow hash. A packet goes from the one hook
+// to the other on one processor unless something queues it in between.
+#define TICKETS 2048
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TICKETS);
+	__type(key, __u32);
+	__type(value, struct ticket);
+} tickets SEC(".maps");
+
+// The addresses of the node itself, those of links and broadcasts included.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct address);
+	__type(value, __u8);
+} node_addresses SEC(".maps");
+
+// The UDP ports at which the node takes packets out of a tunnel: a bit for each.
+struct tunnel_ports {
+	__u64 bits[1024];
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TICKETS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct connection);
-} tickets SEC(".maps");
+	__type(value, struct tunnel_ports);
+} tunnels SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -102,9 +125,21 @@ struct {
 	__type(value, __u32);
 } last_generation SEC(".maps");
 
-// Packets that could not be read, that were fragments of unknown packets; reports that were lost; packets by
-// an interface that is no pod's, from an address that is not the pod's, and on which two generations differ.
-enum trouble { UNREAD = 0, FRAGMENT = 1, LOST = 2, NOBODYS = 3, FOREIGN = 4, BETWEEN = 5, TROUBLES = 6 };
+// Packets that were dropped whatever the policies say, and reports that were lost: packets that cannot be
+// read, fragments of unknown packets, lost reports, packets by an interface that is no pod's, packets from an
+// address that is not the pod's, packets on which two generations differ, packets to an address that is not
+// the pod's, and encapsulated packets to a tunnel of the node.
+enum trouble {
+	UNREAD = 0,
+	FRAGMENT = 1,
+	LOST = 2,
+	NOBODYS = 3,
+	FOREIGN = 4,
+	BETWEEN = 5,
+	MISDIRECTED = 6,
+	TUNNEL = 7,
+	TROUBLES = 8
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

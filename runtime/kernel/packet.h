@@ -98,7 +98,7 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 				packet->source_port = packet->destination_port = header[4] << 8 | header[5];
 		} else if (packet->family == 6 && packet->protocol == IPPROTO_ICMPV6) {
 			packet->is_error = header[0] >= 1 && header[0] <= 4;
-			// Neighbour discovery, which no router has passed on; and what it needs of multicast.
+			// Neighbour discovery that no router has forwarded, and the multicast listener reports it needs.
 			packet->passes = (header[0] >= 133 && header[0] <= 137 && packet->hop_limit == 255) ||
 					 (((header[0] >= 130 && header[0] <= 132) || header[0] == 143) &&
 					  packet->hop_limit == 1 && packet->destination.hi >> 56 == 0xff);
@@ -195,8 +195,7 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 	return -1;
 }
 
-// 0 where the packet was read, a positive number where it is not IP and passes, a negative one where it
-// cannot be read.
+// 0 where the packet was read, a positive number where it is ARP, a negative one where it cannot be read.
 //
 // The functions that are not inlined are global: the verifier looks at each once, and not once for every
 // way that leads to it, which takes it a tenth of the time.
@@ -229,6 +228,7 @@ __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 		return read_v4(skb, at, packet);
 	if (type == bpf_htons(ETH_P_IPV6))
 		return read_v6(skb, at, packet);
+	packet->offset = at;
 	return type == bpf_htons(ETH_P_ARP) ? 1 : -1;
 }
 

@@ -113,6 +113,7 @@ static __always_inline int may_report(__u64 now)
 	struct budget *budget = bpf_map_lookup_elem(&budgets, &zero);
 	if (!budget)
 		return 0;
+	// The budget is this processor's own, whose clock does not go back.
 	__u64 passed = now - budget->since;
 	__u64 earned = passed > SECOND ? reports_per_second : passed * reports_per_second / SECOND;
 	if (earned) {

@@ -34,11 +34,10 @@
 // The reason of a node, which reaches its pods.
 #define NODE 1
 
-// What a packet carries from the hook where a pod sends it to the one where it leaves (`tc_index`, which
-// stays through routing, translation and bridges): who sent it, the last bits of the generation that judged
-// it, and whether that waits until it is translated.
+// A hint that a packet carries in `tc_index` from the hook where a pod sends it to the one where it is
+// delivered: the sender, and whether the verdict waits for delivery. Other tc programs may overwrite it, so
+// no verdict depends on it where the interface that the packet came from says who the sender is.
 #define SENDER ((1u << 13) - 1)
-#define GENERATION_SHIFT 13
 #define DEFERRED (1u << 15)
 
 struct address {
@@ -50,8 +49,8 @@ struct compare {
 	__u32 yes, no;
 };
 
-// A pod on this node, and in which directions policies are for it: only some that decide nothing (AUDITED),
-// or others too (ENFORCED).
+// A pod on this node, and in which directions policies select it: audit policies only, which decide nothing
+// (AUDITED), or others too (ENFORCED). An entry whose `id` is 0 is a bridge with pods behind it.
 #define AUDITED 1
 #define ENFORCED 2
 
@@ -62,7 +61,8 @@ struct endpoint {
 	__u32 isolated[2];
 	__u64 v4; // as the upper half of an address
 	struct address v6;
-	__u64 wanting; // when last something came back for which no record was found, in nanoseconds since boot
+	__u64 wanting; // when a reply last came for which no record was found, in nanoseconds since boot
+	__u64 taken_over; // until when replies may be of connections older than enforcement, in the same clock
 };
 
 struct counter {
@@ -86,11 +86,24 @@ struct record {
 	__u64 stamp; // of the tables that allowed it
 	__u8 opener; // EGRESS where the pod opened it
 	__u8 state;
-	__u8 deferred; // whether it goes to what is translated, so that it is judged elsewhere
-	__u8 is_translated; // whether it is known to what
+	__u8 deferred; // whether its verdict was left to the hook that delivers its packets
+	__u8 is_translated; // whether that hook has seen it, so that `to` is known
 	__u16 to_port;
 	__u16 zero;
 	struct address to;
+};
+
+// What the hook where a pod sends decided about a packet, for the hook that delivers it.
+enum kind { PERMITTED = 0, ANSWER = 1, WAITING = 2 };
+
+// The connection of a packet before translation. `hash` is the packet's flow hash, which translation and
+// other tc programs leave alone.
+struct ticket {
+	struct connection connection;
+	__u64 stamp; // of the tables
+	__u32 hash;
+	__u8 kind;
+	__u8 zero[3];
 };
 
 // Fragments of one packet.
@@ -121,7 +134,7 @@ struct event {
 };
 
 // Why a packet is reported.
-enum cause { BY_POLICY = 0, UNREADABLE = 1, FOREIGN_SOURCE = 2 };
+enum cause { BY_POLICY = 0, UNREADABLE = 1, FOREIGN_SOURCE = 2, FOREIGN_DESTINATION = 3, TUNNELLED = 4 };
 
 // How many packets may still be reported.
 struct budget {

@@ -181,7 +181,19 @@ impl Drop for Servers {
 /// Whether two messages go from a pod to an address and come back.
 #[must_use]
 pub fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
-    let output = python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]).output().unwrap();
+    is_yes(python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]))
+}
+
+/// Whether two messages go from the network of the test itself, which is the node, to an address and come back.
+#[must_use]
+pub fn node_reaches(kind: &str, address: IpAddr, port: u16) -> bool {
+    let mut command = Command::new("python3");
+    command.args(["-c", CLIENT, kind, &address.to_string(), &port.to_string()]);
+    is_yes(command)
+}
+
+fn is_yes(mut command: Command) -> bool {
+    let output = command.output().unwrap();
     match output.stdout.as_slice() {
         b"yes\n" => true,
         b"no\n" => false,

@@ -240,3 +240,37 @@ fn known_verdicts() {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }
+
+/// Of two pods that are told with one address, the one that came by it last has it, whatever else is told of the
+/// other.
+#[test]
+fn newest_owner_keeps_its_address() {
+    const PROGRAM: &str = "policy l for pods { app = local } in namespace x {
+  allow ingress from pods { app = old } in same namespace
+}
+";
+    let checked = Memory::one(PROGRAM).check(None);
+    let mut resolver = Resolver::new(image(&checked.program, checked.sources()), Vec::new());
+    let pod = |app: &str, address: &str, local| npc_resolver::Pod {
+        namespace: Arc::from("x"),
+        labels: [("app".to_owned(), app.to_owned())].into(),
+        addresses: vec![address.parse().unwrap()],
+        ports: Vec::new(),
+        host_network: false,
+        local,
+    };
+    let shared: IpAddr = "10.99.0.9".parse().unwrap();
+    let is_allowed = |resolver: &Resolver| {
+        let found = resolver.decision(0, Direction::Ingress, shared, npc_image::Traffic::Other);
+        npc_resolver::Decision(found.unwrap()).allows()
+    };
+    resolver.set_pod(0, pod("local", "10.0.0.1", true));
+    resolver.set_pod(1, pod("old", "10.99.0.9", false));
+    assert!(is_allowed(&resolver));
+    resolver.set_pod(2, pod("new", "10.99.0.9", false));
+    assert!(!is_allowed(&resolver), "the address is the new pod's");
+    resolver.set_pod(1, pod("old", "10.99.0.9", false));
+    assert!(!is_allowed(&resolver), "the old pod takes it back");
+    resolver.remove_pod(2);
+    assert!(is_allowed(&resolver), "the old pod is the only one that has it");
+}

@@ -64,14 +64,13 @@ pub(crate) struct Run {
     /// environment's NODE_NAME, or the host's name; with `--pods`, the pods whose interface is here.
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub(crate) node: Option<String>,
-    /// Addresses and blocks that are translated to pods before a packet leaves: the range of the
-    /// cluster's Services, and what else stands for pods. What a pod sends there is judged by what it
-    /// reaches, after translation.
+    /// Addresses and CIDRs that the node translates to pods: the range of the cluster's Services. Needed only
+    /// to know which of the connections that are older than the daemon go to Services.
     #[arg(long, value_name = "BLOCKS", value_delimiter = ',')]
     pub(crate) services: Vec<String>,
-    /// The root of the second version of control groups, for what pods send by `--services` to the node
-    /// itself. Default: where it is mounted.
-    #[arg(long, value_name = "FOLDER", requires = "services")]
+    /// The root of the second version of control groups, where what pods send to sockets of the node is
+    /// decided. Default: where it is mounted.
+    #[arg(long, value_name = "FOLDER")]
     pub(crate) cgroup: Option<PathBuf>,
     /// Let pods send from addresses that are not theirs: routers and machines within pods. Whoever is
     /// judged by the address that a packet comes from can then be deceived.

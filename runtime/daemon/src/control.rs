@@ -36,6 +36,12 @@ pub(crate) struct Status {
     /// What the tables take, in bytes.
     pub(crate) memory: usize,
     pub(crate) dropped: Dropped,
+    /// The interfaces on which another program is in front.
+    #[serde(default)]
+    pub(crate) displaced: Vec<String>,
+    /// How often another program took that place.
+    #[serde(default)]
+    pub(crate) displacements: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -91,12 +97,14 @@ impl From<u32> for Isolation {
 
 /// Packets that were dropped whatever the policies say, and reports that did not come through.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Dropped {
     pub(crate) unreadable: u64,
     pub(crate) fragments: u64,
     pub(crate) unknown_interface: u64,
     pub(crate) foreign_source: u64,
+    pub(crate) foreign_destination: u64,
+    pub(crate) tunnelled: u64,
     pub(crate) between_generations: u64,
     pub(crate) lost_reports: u64,
 }
@@ -108,6 +116,8 @@ impl From<Troubles> for Dropped {
             fragments: troubles.fragments,
             unknown_interface: troubles.unknown_interface,
             foreign_source: troubles.foreign_source,
+            foreign_destination: troubles.foreign_destination,
+            tunnelled: troubles.tunnelled,
             between_generations: troubles.between_generations,
             lost_reports: troubles.lost_events,
         }

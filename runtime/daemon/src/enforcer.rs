@@ -2,10 +2,11 @@
 //! and does one thing after the other, as messages ask.
 
 mod answers;
+mod order;
 mod places;
 mod pods;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -43,7 +44,8 @@ pub(crate) enum Message {
     Pods(Vec<(String, Pod)>),
     SetNamespace(Namespace),
     RemoveNamespace(String),
-    SetPod(String, Box<Pod>),
+    /// A pod is new or has changed, and whether it is being deleted.
+    SetPod(String, Box<Pod>, bool),
     RemovePod(String, String),
     /// One of those that pods come from can be read, or not.
     Source(&'static str, Result<(), String>),
@@ -84,7 +86,7 @@ pub(crate) struct Config {
     /// The node's name, where pods say theirs.
     pub(crate) node: Option<String>,
     pub(crate) services: Vec<IpNet>,
-    /// The root of control groups, where there are services.
+    /// The root of control groups, where there is one: what sockets of the node get is judged there.
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) settings: Settings,
 }
@@ -118,7 +120,7 @@ impl Inbox {
             message = self.messages.recv() => Incoming::Message(message.unwrap_or(Message::Stop)),
             () = self.links.notified() => Incoming::Links,
             Some(reports) = self.reports.recv() => Incoming::Reports(reports),
-            () = tokio::time::sleep(TICK) => Incoming::Nothing,
+            () = tokio::time::sleep(LOOK) => Incoming::Nothing,
         }
     }
 }
@@ -147,8 +149,12 @@ pub(crate) struct Enforcer {
     resolver: Option<Resolver>,
     /// The interfaces that are judged, by index: their names, and whether this process saw to it.
     attached: HashMap<u32, (String, bool)>,
-    /// The interfaces that are no pod's, by which packets to services may leave.
+    /// The interfaces that are no pod's, by which what pods send may leave.
     leaving: HashSet<Interface>,
+    /// The bridges that pods are behind.
+    bridges: BTreeSet<u32>,
+    /// The sides of interfaces on which another program is in front, as it was last seen.
+    displaced: BTreeSet<(u32, bool)>,
     spoken: VecDeque<Spoken>,
     recent: VecDeque<Flow>,
     flows: broadcast::Sender<Flow>,
@@ -187,6 +193,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked at what is left to do.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether another program is in front.
+const LOOK: Duration = Duration::from_millis(400);
+
 /// How often pods that seem to be elsewhere are looked for again, where pods do not say their node.
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
@@ -198,12 +207,10 @@ impl Enforcer {
         reports: Sender<Vec<Event>>,
         flows: broadcast::Sender<Flow>,
     ) -> Result<Self, LoadError> {
-        let node = Node::open(&config.pins)?.with(config.settings);
+        let mut node = Node::open(&config.pins)?.with(config.settings);
+        node.set_sockets(config.cgroup.clone());
         let attached = node.attached()?;
         let attached = attached.into_iter().map(|own| (own.index, (own.name, false))).collect();
-        if config.services.is_empty() {
-            node.detach_arriving()?;
-        }
         let kept = Kept::open(&config.kept);
         let image_status = ImageStatus { path: config.image.display().to_string(), ..ImageStatus::default() };
         Ok(Self {
@@ -221,6 +228,8 @@ impl Enforcer {
             resolver: None,
             attached,
             leaving: HashSet::new(),
+            bridges: BTreeSet::new(),
+            displaced: BTreeSet::new(),
             spoken: VecDeque::new(),
             recent: VecDeque::new(),
             flows,
@@ -240,7 +249,7 @@ impl Enforcer {
     /// Does what messages ask until one says to stop.
     pub(crate) fn run(mut self, mut inbox: Inbox) {
         let runtime = self.runtime.clone();
-        let mut ticked = Instant::now();
+        let (mut ticked, mut looked) = (Instant::now(), Instant::now());
         loop {
             match runtime.block_on(inbox.next()) {
                 Incoming::Nothing => {}
@@ -254,6 +263,10 @@ impl Enforcer {
                 Incoming::Reports(events) => self.report(&events),
             }
             self.recycle();
+            if looked.elapsed() > LOOK {
+                self.keep_order();
+                looked = Instant::now();
+            }
             if ticked.elapsed() > TICK {
                 self.tick();
                 ticked = Instant::now();
@@ -290,9 +303,15 @@ impl Enforcer {
                 }
                 self.flush();
             }
-            Message::SetPod(namespace, pod) => {
+            Message::SetPod(namespace, pod, is_ending) => {
                 let key = Key { namespace, name: pod.name.clone() };
+                // A pod that is being deleted gets no other interface.
+                let before = self.pods.as_ref().and_then(|pods| pods.get(&key));
+                let had_place = is_ending && before.is_some_and(|before| before.had_place);
                 self.set_pod(&key, *pod);
+                if let Some(pods) = self.pods.as_mut().filter(|_| had_place) {
+                    pods.lose_place(&key);
+                }
                 self.flush();
                 self.place(&key);
             }
@@ -337,6 +356,9 @@ impl Enforcer {
         }
         if std::mem::take(&mut self.unlisted) {
             self.links();
+        }
+        if self.resolver.is_some() && self.attached.values().all(|(_, by_this_process)| *by_this_process) {
+            self.node.retire_previous();
         }
         let unplaced = self.pods.iter().flat_map(Pods::iter).any(|(_, known)| {
             known.unplaced.as_ref().is_some_and(|why| self.config.node.is_some() || !why.is_elsewhere())
@@ -576,10 +598,8 @@ impl Enforcer {
         };
         let image = Arc::clone(image);
         let began = Instant::now();
-        let addresses = self.runtime.block_on(self.interfaces.own_addresses());
-        let addresses = addresses.map_err(|why| why.to_string())?;
-        let mut resolver =
-            Resolver::with_services(Arc::clone(&image), addresses.clone(), &self.config.services);
+        // What the node itself sends is told by where it comes from, not by its addresses.
+        let mut resolver = Resolver::with_services(Arc::clone(&image), Vec::new(), &self.config.services);
         for namespace in namespaces.values() {
             resolver.set_namespace(&namespace.name, namespace.labels.clone());
         }
@@ -588,18 +608,29 @@ impl Enforcer {
             resolver.set_pod(known.number, self.as_resolved(key, known));
             if let Some((interface, id)) = &known.placed {
                 here.push(key.clone());
-                endpoints.push(Endpoint { pod: known.number, interface: interface.index, id: *id });
+                let endpoint = Endpoint::new(known.number, interface.index, *id);
+                endpoints.push(endpoint.taken_over(known.taken_over));
             }
         }
+        endpoints.extend(self.bridges.iter().map(|bridge| Endpoint::bridge(*bridge)));
         resolver.take_changes();
         let known = pods.len();
-        let before = self.node.enforce(&resolver, &endpoints).map_err(|why| why.to_string())?;
+        let mut before = self.node.enforce(&resolver, &endpoints);
+        if let Err(why @ LoadError::Sockets(_)) = &before {
+            error!(%why, "what pods send is decided where they send it, before translation");
+            self.node.set_sockets(None);
+            before = self.node.enforce(&resolver, &endpoints);
+        }
+        let before = before.map_err(|why| why.to_string())?;
+        let is_first = before.is_none();
+        if is_first {
+            self.take_over_records();
+        }
         if let Some(before) = before {
             self.add_counters(&before);
         } else {
             self.listen();
         }
-        self.own_addresses = addresses;
         self.spoken.push_front(Spoken {
             generation: self.node.generation(),
             image: Arc::clone(&image),
@@ -621,7 +652,18 @@ impl Enforcer {
         self.numbers.last_enforced = began.elapsed();
         self.attach(&here);
         self.guard_ways_out();
+        if is_first {
+            // And of the connections that were opened meanwhile.
+            self.take_over_records();
+        }
         Ok(())
+    }
+
+    /// Takes over the records of connections of the version before.
+    fn take_over_records(&mut self) {
+        if let Err(why) = self.node.take_over_records() {
+            warn!(%why, "the records of the version before cannot be read: they are made again");
+        }
     }
 
     /// Takes up the kernel's reports.

@@ -116,6 +116,8 @@ pub(crate) fn tell(
         by: match event.cause {
             Cause::Unreadable => Told::because("it cannot be read"),
             Cause::ForeignSource => Told::because("it comes from an address that is not the pod's"),
+            Cause::ForeignDestination => Told::because("it goes to an address that is not the pod's"),
+            Cause::Tunnelled => Told::because("it is encapsulated, and goes to a tunnel of the node"),
             Cause::Policy => told(decision.enforced()),
         },
         audit: None,

@@ -1,7 +1,7 @@
 //! Where a pod's interface is: by the route to its address; behind a bridge, by the bridge's forwarding
 //! table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use npc_node::Interface;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoGeneve, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
@@ -28,6 +28,10 @@ pub(crate) struct Link {
     pub(crate) has_ethernet: bool,
     /// Whether its other end may be in a pod.
     pub(crate) is_pods: bool,
+    /// The bridge that it is a port of.
+    pub(crate) bridge: Option<u32>,
+    /// The UDP port at which it takes packets out of a tunnel.
+    pub(crate) tunnel_port: Option<u16>,
 }
 
 /// Why a pod's interface is not found.
@@ -108,6 +112,44 @@ fn kind(link: &LinkMessage) -> Option<&InfoKind> {
         _ => None,
     })
 }
+
+fn controller(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
+}
+
+/// The UDP port at which an interface takes packets out of a tunnel. Those that take only what is encrypted for
+/// them (WireGuard) are left out.
+fn tunnel_port(link: &LinkMessage) -> Option<u16> {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    let data = infos.flatten().find_map(|info| match info {
+        LinkInfo::Data(data) => Some(data),
+        _ => None,
+    });
+    match (kind(link)?, data) {
+        (InfoKind::Vxlan, Some(InfoData::Vxlan(options))) => options.iter().find_map(|option| match option {
+            InfoVxlan::Port(port) => Some(*port),
+            _ => None,
+        }),
+        (InfoKind::Geneve, Some(InfoData::Geneve(options))) => {
+            let port = options.iter().find_map(|option| match option {
+                InfoGeneve::Port(port) => Some(*port),
+                _ => None,
+            });
+            port.or(Some(GENEVE))
+        }
+        (InfoKind::Geneve, _) => Some(GENEVE),
+        _ => None,
+    }
+}
+
+/// The port of Geneve (RFC 8926).
+const GENEVE: u16 = 6081;
 
 /// How long the kernel has for an answer, which it gives in microseconds where it does.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -231,16 +273,32 @@ impl Interfaces {
             let is_end = !link.header.flags.contains(LinkFlags::Loopback) && !passes_on;
             let has_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
             let is_pods = kind(link).is_some_and(is_pods);
-            Some((link.header.index, Link { name: name(link)?, is_end, has_ethernet, is_pods }))
+            let (bridge, tunnel_port) = (controller(link), tunnel_port(link));
+            let name = name(link)?;
+            Some((link.header.index, Link { name, is_end, has_ethernet, is_pods, bridge, tunnel_port }))
         };
-        Ok(links.iter().filter_map(of).collect())
+        let mut all: HashMap<u32, Link> = links.iter().filter_map(of).collect();
+        let is_bridge = |link: &&LinkMessage| matches!(kind(link), Some(InfoKind::Bridge));
+        let bridges: HashSet<u32> = links.iter().filter(is_bridge).map(|link| link.header.index).collect();
+        for link in all.values_mut() {
+            link.bridge = link.bridge.filter(|bridge| bridges.contains(bridge));
+        }
+        Ok(all)
     }
 
-    /// The addresses of this machine that others can reach.
-    pub(crate) async fn own_addresses(&self) -> Result<Vec<IpAddr>, NotFound> {
+    /// The addresses of this machine: those that others can reach, and all, with those of links and the
+    /// broadcasts of its networks.
+    pub(crate) async fn own_addresses(&self) -> Result<(Vec<IpAddr>, HashSet<IpAddr>), NotFound> {
         let all = self.handle.address().get().execute().try_collect::<Vec<_>>();
         let all = answered(async { Ok(all.await?) }).await?;
         let mut addresses: Vec<IpAddr> = Vec::new();
+        let every = all.iter().flat_map(|message| &message.attributes);
+        let every = every.filter_map(|attribute| match attribute {
+            AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(*address),
+            AddressAttribute::Broadcast(address) => Some(IpAddr::V4(*address)),
+            _ => None,
+        });
+        let every = every.collect();
         for message in all.iter().filter(|message| message.header.scope == AddressScope::Universe) {
             let of = |attribute: &AddressAttribute| match attribute {
                 AddressAttribute::Local(address) => Some(*address),
@@ -255,7 +313,7 @@ impl Interfaces {
         }
         addresses.sort_unstable();
         addresses.dedup();
-        Ok(addresses)
+        Ok((addresses, every))
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Numbers {
     pub(crate) generations: u64,
     pub(crate) failures: u64,
     pub(crate) images_refused: u64,
+    pub(crate) displaced: u64,
     pub(crate) last_enforced: Duration,
     pub(crate) status: Status,
 }
@@ -56,6 +57,8 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
         ("fragment", status.dropped.fragments),
         ("unknown-interface", status.dropped.unknown_interface),
         ("foreign-source", status.dropped.foreign_source),
+        ("foreign-destination", status.dropped.foreign_destination),
+        ("tunnelled", status.dropped.tunnelled),
         ("between-generations", status.dropped.between_generations),
     ] {
         dropped.get_or_create(&vec![("why", why)]).inc_by(count);
@@ -71,6 +74,11 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
     registry.register("changes", "Changes written to the tables", counter(numbers.changes));
     registry.register("generations", "Times that tables were put in force", counter(numbers.generations));
     registry.register("failures", "Times that they could not be", counter(numbers.failures));
+    registry.register(
+        "displacements",
+        "Times that another program took the place in front on a pod's interface",
+        counter(numbers.displaced),
+    );
     registry.register("images_refused", "Images that were refused", counter(numbers.images_refused));
     let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
     registry.register("ready", "Whether an image is in force", gauge(usize::from(status.ready)));
@@ -78,6 +86,11 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
     registry.register("image_current", "Whether it is the image that the file holds", gauge(current));
     let readable = usize::from(status.source.error.is_none());
     registry.register("pods_readable", "Whether it is known what pods there are", gauge(readable));
+    registry.register(
+        "displaced_interfaces",
+        "Interfaces of pods on which another program is in front",
+        gauge(status.displaced.len()),
+    );
     registry.register("pods", "Pods that are known", gauge(status.pods_known));
     registry.register("namespaces", "Namespaces that are known", gauge(status.namespaces_known));
     registry.register("policies", "Policies in force", gauge(status.policies));

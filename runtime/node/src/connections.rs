@@ -24,7 +24,7 @@ pub(crate) const KEY: usize = 48;
 pub(crate) const RECORD: usize = 40;
 
 /// An address as the kernel program keeps it: 128 bits, those of IPv4 in front of zeros.
-fn halves(address: IpAddr) -> [u64; 2] {
+pub(crate) fn halves(address: IpAddr) -> [u64; 2] {
     match address {
         IpAddr::V4(address) => [u64::from(address.to_bits()) << 32, 0],
         IpAddr::V6(address) => [(address.to_bits() >> 64) as u64, address.to_bits() as u64],

@@ -14,6 +14,8 @@ pub enum LoadError {
     Kernel(Box<dyn std::error::Error + Send + Sync>),
     /// The folder of pins cannot be used.
     Pins(io::Error),
+    /// The sockets of the node cannot be judged at the root of control groups.
+    Sockets(Box<LoadError>),
     /// Nothing was put in force yet.
     Nothing,
     /// The interface of this name is another one by now, or none.
@@ -39,6 +41,7 @@ impl fmt::Display for LoadError {
             Self::Pins(why) => {
                 write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
             }
+            Self::Sockets(why) => write!(f, "what the sockets of the node get cannot be judged: {why}"),
             Self::Nothing => f.write_str("nothing was put in force yet"),
             Self::Gone(name) => write!(f, "the interface {name} is gone, or another has its name"),
             Self::Memory(why) => write!(f, "no memory for the tables: {why}"),

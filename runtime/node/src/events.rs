@@ -16,6 +16,10 @@ pub enum Cause {
     Unreadable,
     /// It came from an address that is not the pod's, and was dropped.
     ForeignSource,
+    /// It went to an address that is not the pod's, and was dropped.
+    ForeignDestination,
+    /// It was an encapsulated packet to a tunnel of the node, and was dropped.
+    Tunnelled,
 }
 
 /// A packet that was reported.
@@ -109,6 +113,8 @@ fn read(bytes: &[u8]) -> Option<Event> {
         cause: match bytes.get(31) {
             Some(0) => Cause::Policy,
             Some(2) => Cause::ForeignSource,
+            Some(3) => Cause::ForeignDestination,
+            Some(4) => Cause::Tunnelled,
             _ => Cause::Unreadable,
         },
         source: address(32)?,

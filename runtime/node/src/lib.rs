@@ -16,6 +16,8 @@ mod loader;
 #[cfg(target_os = "linux")]
 mod node;
 #[cfg(target_os = "linux")]
+mod order;
+#[cfg(target_os = "linux")]
 mod table;
 
 pub mod packet;
@@ -31,4 +33,4 @@ pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
 pub use loader::{Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
 #[cfg(target_os = "linux")]
-pub use node::{Interface, Node};
+pub use node::{Displaced, Interface, Node};

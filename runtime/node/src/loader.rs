@@ -1,5 +1,6 @@
 //! Loads the kernel program, with tables that are made of a resolver.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
@@ -20,7 +21,7 @@ use npc_image::{Direction, Image, Traffic};
 use npc_resolver::layout::{Endpoint, LayoutError, Room, Tables};
 use npc_resolver::{Change, Resolver};
 
-use crate::connections::{KEY, OpenConnection, RECORD};
+use crate::connections::{KEY, OpenConnection, RECORD, halves};
 use crate::error::LoadError;
 use crate::events::Events;
 use crate::packet;
@@ -32,11 +33,32 @@ static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
 /// What the kernel returns of a packet that passes.
 const PASS: u32 = u32::MAX;
 
+/// The index of no interface: where a packet that another machine sent came in.
+const OUTSIDE: u32 = i32::MAX as u32;
+
+/// The index of the loopback device, which every network has.
+const LOOPBACK: u32 = 1;
+
+/// Only where there is none (`BPF_NOEXIST`).
+const NO_OTHER: u64 = 1;
+
+/// A bit for each port, in words of 64.
+const PORT_WORDS: usize = 65_536 / 64;
+
 /// How to enforce, whatever is enforced.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Let pods send from addresses that are not theirs.
+    /// Let pods send from, and be sent to, addresses that are not theirs.
     pub foreign_sources: bool,
+    /// Evaluate egress policies where a packet is delivered. Takes [`Loaded::attach_arriving`]; without it, a
+    /// packet that policies deny is dropped where the pod sends it, whatever it would be translated to.
+    pub at_delivery: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { foreign_sources: false, at_delivery: true }
+    }
 }
 
 /// Loads the program.
@@ -48,12 +70,14 @@ pub struct Loader {
 }
 
 /// The maps that all generations share.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 11] = [
     "records",
     "fragment_verdicts",
     "events",
     "budgets",
     "tickets",
+    "node_addresses",
+    "tunnels",
     "troubles",
     "in_force",
     "in_force_for_sockets",
@@ -64,7 +88,7 @@ const SHARED: [&str; 9] = [
 pub struct Loaded {
     ebpf: Ebpf,
     tables: Tables<Table>,
-    has_services: bool,
+    node_addresses: HashSet<IpAddr>,
 }
 
 /// Packets that were dropped whatever the policies say, and reports that did not come through.
@@ -82,6 +106,10 @@ pub struct Troubles {
     pub foreign_source: u64,
     /// Packets that one generation let in, and the next would not have.
     pub between_generations: u64,
+    /// Packets to pods, to addresses that are not theirs.
+    pub foreign_destination: u64,
+    /// Encapsulated packets of pods to a tunnel of the node.
+    pub tunnelled: u64,
 }
 
 /// What the loaded program makes of a packet.
@@ -104,7 +132,8 @@ impl Loader {
     /// Of a generation. Records of connections that another one made are judged again.
     #[must_use]
     pub const fn new(generation: u32) -> Self {
-        Self { generation, pins: None, settings: Settings { foreign_sources: false } }
+        let settings = Settings { foreign_sources: false, at_delivery: true };
+        Self { generation, pins: None, settings }
     }
 
     /// Shares with other generations the records of connections, and what is in force, which are pinned
@@ -132,11 +161,13 @@ impl Loader {
         let room = Room::new(resolver, endpoints, processors().map_err(LoadError::Memory)?)?;
         let layout = room.layout();
         let foreign = u32::from(self.settings.foreign_sources);
+        let at_delivery = u32::from(self.settings.at_delivery);
         let mut loader = EbpfLoader::new();
         loader
             .override_global("layout", layout.as_slice(), true)
             .override_global("generation", &self.generation, true)
-            .override_global("foreign_sources", &foreign, true);
+            .override_global("foreign_sources", &foreign, true)
+            .override_global("judges_at_delivery", &at_delivery, true);
         for name in SHARED {
             if let Some(pins) = &self.pins {
                 loader.map_pin_path(name, pins.join(name));
@@ -148,10 +179,8 @@ impl Loader {
         for name in ["from_pod", "to_pod", "leave", "leave_network"] {
             program(&mut ebpf, name)?;
         }
-        if resolver.has_services() {
-            socket_program(&mut ebpf, "arrive")?;
-        }
-        let loaded = Loaded { ebpf, tables, has_services: resolver.has_services() };
+        socket_program(&mut ebpf, "arrive")?;
+        let loaded = Loaded { ebpf, tables, node_addresses: HashSet::new() };
         loaded.tables.write_all(resolver)?;
         Ok(loaded)
     }
@@ -262,15 +291,12 @@ impl Loaded {
                 &program.map_err(|why| LoadError::Kernel(Box::new(why)))?,
             )?;
         }
-        if self.has_services {
-            let program = socket_program(&mut self.ebpf, "arrive")?.fd()?.try_clone();
-            let program = program.map_err(|why| LoadError::Kernel(Box::new(why)))?;
-            set(&mut self.ebpf, "in_force_for_sockets", 0, &program)?;
-        }
-        Ok(())
+        let program = socket_program(&mut self.ebpf, "arrive")?.fd()?.try_clone();
+        let program = program.map_err(|why| LoadError::Kernel(Box::new(why)))?;
+        set(&mut self.ebpf, "in_force_for_sockets", 0, &program)
     }
 
-    /// Judges what leaves by an interface that is no pod's, where it was sent to a service by one.
+    /// Judges what leaves by an interface that is no pod's, where a pod sent it.
     ///
     /// # Errors
     ///
@@ -285,8 +311,8 @@ impl Loaded {
         self.attach_entry(name, interface, TcAttachType::Egress, LinkOrder::first())
     }
 
-    /// Judges what sockets get, those of the node itself among them, where a pod sent it to a service. Takes
-    /// the root of the second version of control groups.
+    /// Judges what sockets of the node get, where a pod sent it. Takes the root of the second version of
+    /// control groups.
     ///
     /// # Errors
     ///
@@ -308,17 +334,36 @@ impl Loaded {
 
     /// Attaches the program to one side of an interface, before any other program there: the host's side of
     /// a pod's. What the pod sends, or what it is sent, is judged by what is in force, as long as the link
-    /// lives. `None` where it is attached there already.
+    /// lives. `None` where it is attached there already. With `again` it is attached once more, to take the
+    /// place of one that is no longer the first.
     ///
     /// # Errors
     ///
     /// Where there is no such interface, or the kernel does not take the program there.
-    pub fn attach(&mut self, interface: &str, direction: Direction) -> Result<Option<FdLink>, LoadError> {
-        let first = LinkOrder::first();
-        match direction {
-            Direction::Egress => self.attach_entry("enter_from_pod", interface, TcAttachType::Ingress, first),
-            Direction::Ingress => self.attach_entry("enter_to_pod", interface, TcAttachType::Egress, first),
-        }
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        direction: Direction,
+        again: bool,
+    ) -> Result<Option<FdLink>, LoadError> {
+        let (name, at) = match (direction, again) {
+            (Direction::Egress, false) => ("enter_from_pod", TcAttachType::Ingress),
+            (Direction::Egress, true) => ("enter_from_pod_again", TcAttachType::Ingress),
+            (Direction::Ingress, false) => ("enter_to_pod", TcAttachType::Egress),
+            (Direction::Ingress, true) => ("enter_to_pod_again", TcAttachType::Egress),
+        };
+        self.attach_entry(name, interface, at, LinkOrder::first())
+    }
+
+    /// The number of the program that [`attach`](Self::attach) attaches; nothing where it was not loaded yet.
+    pub(crate) fn entry(&mut self, direction: Direction, again: bool) -> Option<u32> {
+        let name = match (direction, again) {
+            (Direction::Egress, false) => "enter_from_pod",
+            (Direction::Egress, true) => "enter_from_pod_again",
+            (Direction::Ingress, false) => "enter_to_pod",
+            (Direction::Ingress, true) => "enter_to_pod_again",
+        };
+        Some(program(&mut self.ebpf, name).ok()?.info().ok()?.id())
     }
 
     fn attach_entry(
@@ -372,6 +417,48 @@ impl Loaded {
         Ok(self.tables.remove_endpoint(pod)?)
     }
 
+    /// The addresses of this machine, of all scopes and with the broadcasts of its networks: what a socket of
+    /// the node gets is for one of them. Only those that are new, or are no longer, are written.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not take them.
+    pub fn set_node_addresses(&mut self, addresses: &HashSet<IpAddr>) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut("node_addresses").and_then(|map| HashMap::try_from(map).ok());
+        let mut map: HashMap<_, [u64; 2], u8> =
+            map.ok_or_else(|| LoadError::Kernel("the program has no map `node_addresses`".into()))?;
+        let failed = |why: MapError| LoadError::Kernel(Box::new(why));
+        // The map outlives whoever wrote it.
+        let wanted: HashSet<[u64; 2]> = addresses.iter().copied().map(halves).collect();
+        let known: HashSet<[u64; 2]> = map.keys().collect::<Result<_, _>>().map_err(failed)?;
+        for gone in known.difference(&wanted) {
+            map.remove(gone).map_err(failed)?;
+        }
+        for new in wanted.difference(&known) {
+            map.insert(new, 1, 0).map_err(failed)?;
+        }
+        self.node_addresses.clone_from(addresses);
+        Ok(())
+    }
+
+    /// The UDP ports at which this machine takes packets out of tunnels.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not take them.
+    pub fn set_tunnel_ports(&mut self, ports: &BTreeSet<u16>) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut("tunnels").and_then(|map| Array::try_from(map).ok());
+        let mut map: Array<_, [u64; PORT_WORDS]> =
+            map.ok_or_else(|| LoadError::Kernel("the program has no map `tunnels`".into()))?;
+        let mut bits = [0; PORT_WORDS];
+        for port in ports {
+            if let Some(word) = bits.get_mut(usize::from(port / 64)) {
+                *word |= 1 << (port % 64);
+            }
+        }
+        map.set(0, bits, 0).map_err(|why| LoadError::Kernel(Box::new(why)))
+    }
+
     /// Remembers connections of a pod that were open before its packets were judged, where none is remembered
     /// of them. Those that policies do not allow are not let through for that. `now` is in nanoseconds since
     /// the machine started.
@@ -388,14 +475,30 @@ impl Loaded {
         let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
         let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
             map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
-        // Only where there is none (`BPF_NOEXIST`).
-        const NO_OTHER: u64 = 1;
         for connection in connections {
             match records.insert(connection.key(endpoint), connection.record(now), NO_OTHER) {
                 Ok(()) => {}
                 Err(MapError::SyscallError(error))
                     if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(why) => return Err(LoadError::Kernel(Box::new(why))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the records that are pinned there, where there is none of a connection yet. They are judged again
+    /// by the tables in force.
+    pub(crate) fn take_over_records(&mut self, place: &Path) -> Result<(), LoadError> {
+        let failed = |why: MapError| LoadError::Kernel(Box::new(why));
+        let before = Map::LruHashMap(MapData::from_pin(place).map_err(failed)?);
+        let before: HashMap<_, [u8; KEY], [u8; RECORD]> = HashMap::try_from(before).map_err(failed)?;
+        let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
+        let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
+            map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
+        for record in before.iter() {
+            // One that is removed meanwhile is nobody's loss.
+            if let Ok((key, record)) = record {
+                let _ = records.insert(key, record, NO_OTHER);
             }
         }
         Ok(())
@@ -437,6 +540,8 @@ impl Loaded {
             unknown_interface: of(3)?,
             foreign_source: of(4)?,
             between_generations: of(5)?,
+            foreign_destination: of(6)?,
+            tunnelled: of(7)?,
         })
     }
 
@@ -446,7 +551,7 @@ impl Loaded {
     }
 
     /// Runs the loaded program on a packet that a pod sends, or is sent, as if it were on the wire,
-    /// `repeat` times.
+    /// `repeat` times. What a pod is sent comes from another machine.
     ///
     /// # Errors
     ///
@@ -462,18 +567,39 @@ impl Loaded {
             Direction::Egress => "from_pod",
             Direction::Ingress => "to_pod",
         };
-        self.run_program(name, interface, packet, repeat)
+        self.run_program(name, OUTSIDE, interface, packet, repeat)
+    }
+
+    /// Runs the loaded program on a packet that is delivered: to the pod behind the interface `to`, or, without
+    /// one, to somebody outside of this node. It came by the interface `from`; 0 where the node itself sends
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn run_delivery(
+        &mut self,
+        from: u32,
+        to: Option<u32>,
+        packet: &[u8],
+        repeat: u32,
+    ) -> Result<Timed, LoadError> {
+        let name = if to.is_some() { "to_pod" } else { "leave" };
+        self.run_program(name, from, to.unwrap_or(LOOPBACK), packet, repeat)
     }
 
     fn run_program(
         &mut self,
         name: &str,
+        from: u32,
         interface: u32,
         packet: &[u8],
         repeat: u32,
     ) -> Result<Timed, LoadError> {
-        // The context of a packet, `struct __sk_buff`: all that is set in it is the interface.
+        // The context of a packet, `struct __sk_buff`: all that is set in it are the interface that the packet
+        // came from, and that where it is.
         let mut context = [0; 192];
+        context.get_mut(36..40).unwrap_or_default().copy_from_slice(&from.to_ne_bytes());
         context.get_mut(40..44).unwrap_or_default().copy_from_slice(&interface.to_ne_bytes());
         let options =
             TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), repeat, ..TestRunOptions::new() };
@@ -498,9 +624,10 @@ impl Loaded {
             Direction::Egress => "ask_from_pod",
             Direction::Ingress => "ask_to_pod",
         };
+        let from = if self.node_addresses.contains(&source) { 0 } else { OUTSIDE };
         match packet::opening(source, destination, traffic) {
             None => Ok(None),
-            Some(packet) => Ok(Some(self.run_program(name, interface, &packet, 1)?.verdict)),
+            Some(packet) => Ok(Some(self.run_program(name, from, interface, &packet, 1)?.verdict)),
         }
     }
 

@@ -1,7 +1,9 @@
 //! What is enforced on a machine, and outlives whoever enforces it.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
@@ -14,6 +16,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 use crate::error::LoadError;
 use crate::loader::{Loaded, Loader, Settings};
+use crate::order::{self, Side};
 
 /// What is enforced on a machine. Programs, links and records of connections are pinned in a folder of a
 /// bpffs: when the process ends, in whatever way, all goes on as it is, and the next one takes it up.
@@ -22,6 +25,13 @@ pub struct Node {
     pins: PathBuf,
     generation: u32,
     settings: Settings,
+    addresses: HashSet<IpAddr>,
+    tunnel_ports: BTreeSet<u16>,
+    /// The root of control groups.
+    sockets: Option<PathBuf>,
+    /// The programs that this process attached, by interface and direction, and whether it was the one for the
+    /// place of another.
+    entries: HashMap<(u32, Direction), (u32, bool)>,
     loaded: Option<Loaded>,
 }
 
@@ -33,6 +43,25 @@ pub struct Interface {
     /// Its name, as it is now.
     pub name: String,
 }
+
+/// A side of an interface on which the program is not the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// What passes there: what the pod sends, or what it is sent.
+    pub direction: Direction,
+    /// Whether the program is there behind others, and not gone.
+    pub is_attached: bool,
+}
+
+/// The folder of the maps, by the version of what is in them: it changes with the maps and the structures in
+/// `runtime/kernel/tables.h` and `maps.h`, so that a process finds only maps that it knows. Links are not in it:
+/// whoever starts next replaces them one by one.
+const VERSION: &str = "2";
+
+/// The maps that the version before had, which were in no folder. Of them the records and the number of the
+/// generation stay, for a return to it.
+const PREVIOUS: [&str; 7] =
+    ["fragment_verdicts", "events", "budgets", "tickets", "troubles", "in_force", "in_force_for_sockets"];
 
 /// The two sides of an interface, as their links are named.
 const SIDES: [&str; 2] = ["from", "to"];
@@ -55,10 +84,22 @@ impl Node {
     /// Where the folder cannot be made: no bpffs is mounted there, or the process may not.
     pub fn open(pins: &Path) -> Result<Self, LoadError> {
         fs::create_dir_all(pins.join("links")).map_err(failed)?;
-        let known = MapData::from_pin(pins.join("last_generation")).ok();
-        let known = known.and_then(|map| Array::<_, u32>::try_from(Map::Array(map)).ok());
-        let generation = known.and_then(|map| map.get(&0, 0).ok()).unwrap_or(0);
-        Ok(Self { pins: pins.to_owned(), generation, settings: Settings::default(), loaded: None })
+        fs::create_dir_all(pins.join(VERSION)).map_err(failed)?;
+        let known = |folder: &Path| {
+            let map = MapData::from_pin(folder.join("last_generation")).ok()?;
+            Array::<_, u32>::try_from(Map::Array(map)).ok()?.get(&0, 0).ok()
+        };
+        let generation = known(&pins.join(VERSION)).max(known(pins)).unwrap_or(0);
+        Ok(Self {
+            pins: pins.to_owned(),
+            generation,
+            settings: Settings::default(),
+            addresses: HashSet::new(),
+            tunnel_ports: BTreeSet::new(),
+            sockets: None,
+            entries: HashMap::new(),
+            loaded: None,
+        })
     }
 
     /// Enforces in this way from now on.
@@ -66,6 +107,12 @@ impl Node {
     pub const fn with(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
+    }
+
+    /// The root of the second version of control groups, where what pods send to sockets of this machine is
+    /// judged. Without one, what pods may not send is dropped where they send it, before translation.
+    pub fn set_sockets(&mut self, root: Option<PathBuf>) {
+        self.sockets = root;
     }
 
     /// The generation that was made last; 0 before the first.
@@ -88,11 +135,30 @@ impl Node {
     ) -> Result<Option<Loaded>, LoadError> {
         // Zero is no generation, so that no record is of none.
         let generation = self.generation.checked_add(1).unwrap_or(1);
-        let loader = Loader::new(generation).pins(&self.pins).settings(self.settings);
+        let at_delivery = self.settings.at_delivery && self.sockets.is_some();
+        let settings = Settings { at_delivery, ..self.settings };
+        let loader = Loader::new(generation).pins(&self.pins.join(VERSION)).settings(settings);
         let mut loaded = loader.load(resolver, endpoints)?;
         // First the number, so that no other generation ever has it.
         loaded.set_last_generation(generation)?;
+        // Of the version before, too, which may come back: it counts on from there.
+        let previous = MapData::from_pin(self.pins.join("last_generation")).ok();
+        if let Some(mut map) = previous.and_then(|map| Array::<_, u32>::try_from(Map::Array(map)).ok()) {
+            map.set(0, generation, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
+        }
+        loaded.set_node_addresses(&self.addresses)?;
+        loaded.set_tunnel_ports(&self.tunnel_ports)?;
+        // Before anything is left for it to decide.
+        if let Some(root) = &self.sockets {
+            let attached = fs::File::open(root).map_err(failed).and_then(|root| {
+                self.pin(loaded.attach_arriving(&root)?, &self.pins.join("links").join(ARRIVING))
+            });
+            attached.map_err(|why| LoadError::Sockets(Box::new(why)))?;
+        }
         loaded.put_in_force()?;
+        if self.sockets.is_none() {
+            remove(&self.pins.join("links").join(ARRIVING))?;
+        }
         self.generation = generation;
         Ok(self.loaded.replace(loaded))
     }
@@ -107,6 +173,28 @@ impl Node {
             Some(loaded) => loaded.apply(resolver, changes),
             None => Ok(()),
         }
+    }
+
+    /// The addresses of this machine, of all scopes and with the broadcasts of its networks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::set_node_addresses`].
+    pub fn set_addresses(&mut self, addresses: HashSet<IpAddr>) -> Result<(), LoadError> {
+        self.addresses = addresses;
+        let addresses = &self.addresses;
+        self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.set_node_addresses(addresses))
+    }
+
+    /// The UDP ports at which this machine takes packets out of tunnels.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::set_tunnel_ports`].
+    pub fn set_tunnel_ports(&mut self, ports: BTreeSet<u16>) -> Result<(), LoadError> {
+        self.tunnel_ports = ports;
+        let ports = &self.tunnel_ports;
+        self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.set_tunnel_ports(ports))
     }
 
     /// A local pod is new, or is on another interface.
@@ -171,13 +259,23 @@ impl Node {
     pub fn attach(&mut self, interface: &Interface) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
         let name = &interface.name;
-        let links = [loaded.attach(name, Direction::Egress)?, loaded.attach(name, Direction::Ingress)?];
+        let directions = [Direction::Egress, Direction::Ingress];
+        let mut links = Vec::new();
+        for direction in directions {
+            let link = loaded.attach(name, direction, false)?;
+            links.push((link, loaded.entry(direction, false)));
+        }
         // The kernel attaches by name: it must still have been that of this interface.
         is_still(interface)?;
-        for (link, side) in links.into_iter().zip(SIDES) {
+        for ((link, program), (direction, side)) in links.into_iter().zip(directions.into_iter().zip(SIDES)) {
             let place = self.link(interface, side);
             match link {
-                Some(link) => self.pin(link, &place)?,
+                Some(link) => {
+                    self.pin(link, &place)?;
+                    if let Some(program) = program {
+                        self.entries.insert((interface.index, direction), (program, false));
+                    }
+                }
                 None if place.exists() => {}
                 None => {
                     return Err(LoadError::Pins(io::Error::other(format!(
@@ -190,8 +288,70 @@ impl Node {
         Ok(())
     }
 
-    /// Judges what pods send to services where it leaves by an interface that is no pod's, from now on: one
-    /// whose packets begin with a header of Ethernet's, or with that of IP.
+    /// Takes over the records of connections that the version before kept.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be read.
+    pub fn take_over_records(&mut self) -> Result<(), LoadError> {
+        let place = self.pins.join("records");
+        match &mut self.loaded {
+            // Not once the version before is retired: what it knew is old by then.
+            Some(loaded) if place.exists() && self.pins.join("in_force").exists() => {
+                loaded.take_over_records(&place)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what the version before kept and nobody uses any more. To be called once all links are this
+    /// process' own: before that, they judge by it.
+    pub fn retire_previous(&self) {
+        for name in PREVIOUS {
+            // Where it stays it takes memory, and does nothing.
+            let _ = remove(&self.pins.join(name));
+        }
+    }
+
+    /// Whether the program is still the first on both sides of an interface that this process attached it to.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not tell.
+    pub fn displaced(&self, interface: u32) -> Result<Vec<Displaced>, LoadError> {
+        let mut displaced = Vec::new();
+        for (direction, side) in [(Direction::Egress, Side::Ingress), (Direction::Ingress, Side::Egress)] {
+            let Some((own, _)) = self.entries.get(&(interface, direction)) else { continue };
+            let programs = order::programs(interface, side).map_err(failed)?;
+            match programs.iter().position(|program| program == own) {
+                Some(0) => {}
+                place => displaced.push(Displaced { direction, is_attached: place.is_some() }),
+            }
+        }
+        Ok(displaced)
+    }
+
+    /// Puts the program in front of those that took its place. Until it is there, the one behind goes on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`attach`](Self::attach).
+    pub fn restore(&mut self, interface: &Interface, direction: Direction) -> Result<(), LoadError> {
+        let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
+        let key = (interface.index, direction);
+        let again = self.entries.get(&key).is_none_or(|(_, again)| !again);
+        let link = loaded.attach(&interface.name, direction, again)?;
+        let program = loaded.entry(direction, again);
+        is_still(interface)?;
+        let (Some(link), Some(program)) = (link, program) else { return Ok(()) };
+        let side = if direction == Direction::Egress { SIDES[0] } else { SIDES[1] };
+        self.pin(link, &self.link(interface, side))?;
+        self.entries.insert(key, (program, again));
+        Ok(())
+    }
+
+    /// Judges what pods send where it leaves by an interface that is no pod's, from now on: one whose packets
+    /// begin with a header of Ethernet's, or with that of IP.
     ///
     /// # Errors
     ///
@@ -220,18 +380,6 @@ impl Node {
         })
     }
 
-    /// Judges what pods send to services where a socket of this machine gets it, from now on. `root` is that
-    /// of the second version of control groups.
-    ///
-    /// # Errors
-    ///
-    /// Where nothing was put in force yet, or it is no such root.
-    pub fn attach_arriving(&mut self, root: &Path) -> Result<(), LoadError> {
-        let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
-        let link = loaded.attach_arriving(&fs::File::open(root).map_err(failed)?)?;
-        self.pin(link, &self.pins.join("links").join(ARRIVING))
-    }
-
     /// Pins a link in the place of another, which ends only then.
     fn pin(&self, link: FdLink, place: &Path) -> Result<(), LoadError> {
         let mut beside = place.as_os_str().to_owned();
@@ -249,16 +397,8 @@ impl Node {
     ///
     /// Where its links cannot be removed.
     pub fn detach(&mut self, interface: &Interface) -> Result<(), LoadError> {
+        self.entries.retain(|(index, _), _| *index != interface.index);
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
-    }
-
-    /// Judges no more what sockets get: there are no services any more.
-    ///
-    /// # Errors
-    ///
-    /// As for [`detach`](Self::detach).
-    pub fn detach_arriving(&self) -> Result<(), LoadError> {
-        remove(&self.pins.join("links").join(ARRIVING))
     }
 
     /// Undoes everything: no interface is judged, and nothing is kept.
@@ -270,7 +410,8 @@ impl Node {
         self.loaded = None;
         let links = self.pins.join("links");
         // First what judges, then what it judges by.
-        for folder in [&links, &self.pins] {
+        let maps = self.pins.join(VERSION);
+        for folder in [&links, &maps, &self.pins] {
             for entry in fs::read_dir(folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 if !entry.file_type().map_err(failed)?.is_dir() {
@@ -278,7 +419,7 @@ impl Node {
                 }
             }
         }
-        fs::remove_dir(&links).and_then(|()| fs::remove_dir(&self.pins)).map_err(failed)
+        [&links, &maps, &self.pins].into_iter().try_for_each(fs::remove_dir).map_err(failed)
     }
 }
 

@@ -17,7 +17,7 @@ const MOST: usize = 1 << 29;
 const COUNTER: usize = 16;
 
 /// The bytes of an endpoint in its table.
-const ENDPOINT: usize = 56;
+const ENDPOINT: usize = 64;
 
 /// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
 const SENDER: u32 = (1 << 13) - 1;
@@ -30,8 +30,32 @@ pub struct Endpoint {
     /// The index of the host's side of its interface.
     pub interface: u32,
     /// What its records of connections are kept under. No two pods ever have the same; and the last 13 bits
-    /// are those of no other pod that is judged now, and not all zero.
+    /// are those of no other pod that is judged now, and not all zero. 0 of a [bridge](Self::bridge).
     pub id: u32,
+    /// Until when a packet that no record is known for may belong to a connection that is older than the
+    /// enforcement of this pod, in nanoseconds since the machine started.
+    pub taken_over: u64,
+}
+
+impl Endpoint {
+    /// A pod, by its number in the resolver, the index of its interface, and the number of its records.
+    #[must_use]
+    pub const fn new(pod: u32, interface: u32, id: u32) -> Self {
+        Self { pod, interface, id, taken_over: 0 }
+    }
+
+    /// The same, where the pod may have connections that are older than its enforcement, until then.
+    #[must_use]
+    pub const fn taken_over(self, until: u64) -> Self {
+        Self { taken_over: until, ..self }
+    }
+
+    /// A bridge that pods are behind, by its index: what the node receives by it may be a pod's.
+    #[must_use]
+    pub const fn bridge(interface: u32) -> Self {
+        // The numbers of pods are counted from 0.
+        Self::new(u32::MAX - interface, interface, 0)
+    }
 }
 
 /// Why tables cannot be laid out.
@@ -463,6 +487,10 @@ impl<M: Memory> Tables<M> {
         let table = &self.endpoints;
         let cell =
             |index: usize, value: u32| room(table.set_u32(slot * (ENDPOINT / 4) + index, value), "pods");
+        if endpoint.id == 0 {
+            (1..ENDPOINT / 4).try_for_each(|index| cell(index, 0))?;
+            return cell(0, endpoint.interface);
+        }
         let Some(rows) = resolver.endpoint(endpoint.pod) else {
             // First it is nobody's, then what was its own goes.
             self.set_sender(endpoint.id, 0);
@@ -490,6 +518,7 @@ impl<M: Memory> Tables<M> {
         cell(3, begins(rows[1]))?;
         cell(4, egress)?;
         cell(5, ingress)?;
+        room(table.set_u64(slot * (ENDPOINT / 8) + 7, endpoint.taken_over), "pods")?;
         cell(1, endpoint.id)?;
         cell(0, endpoint.interface)?;
         self.set_sender(endpoint.id, u32::try_from(slot + 1).unwrap_or(0));

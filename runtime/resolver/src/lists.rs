@@ -26,7 +26,7 @@ pub(crate) enum ListKey {
         rules: Box<[u32]>,
         /// The first plain policy that isolates the subject, without and with audit policies.
         isolating: [Option<u32>; 2],
-        /// Whether it is decided only after translation.
+        /// Whether the address may be translated to another, for which the policies decide.
         deferred: bool,
         /// The ports that the destination names, where a rule asks for them.
         ports: Box<[(Protocol, u32, u16)]>,
@@ -45,7 +45,7 @@ impl Decision {
     pub const LOG: u32 = 1 << 30;
     /// The other half differs: audit policies would decide otherwise.
     pub const AUDIT: u32 = 1 << 29;
-    /// The address stands for pods that it is translated to: the packet is judged after that.
+    /// The address may stand for pods that it is translated to: what is denied here is decided at delivery.
     pub const DEFER: u32 = 1 << 28;
     /// The number of the reason.
     pub const REASON: u32 = Self::DEFER - 1;

@@ -167,13 +167,17 @@ impl Resolver {
                 self.leave(&before.pod.namespace, number);
             }
         }
-        for address in &touched {
+        for address in touched.iter().filter(|address| !addresses.contains(address)) {
             if let Some(owners) = self.owners.get_mut(address) {
                 owners.retain(|owner| *owner != number);
             }
         }
+        // A pod that has an address already does not take it back from one that came by it later.
         for address in &addresses {
-            self.owners.entry(*address).or_default().push(number);
+            let owners = self.owners.entry(*address).or_default();
+            if !owners.contains(&number) {
+                owners.push(number);
+            }
         }
         for address in touched {
             self.refresh(address);

@@ -291,7 +291,9 @@ impl Tables {
             return;
         };
         let is_node = subject.direction == Direction::Ingress && class.node;
-        let deferred = class.service && subject.direction == Direction::Egress;
+        // An address that is no pod's may stand for pods, which the node translates it to.
+        let deferred = (class.service || class.identity == Identity::default())
+            && subject.direction == Direction::Egress;
         let rules = if is_node || !row.hint.has_common(hint) {
             Box::default()
         } else {

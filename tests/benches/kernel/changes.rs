@@ -30,7 +30,7 @@ pub(crate) fn main() {
     let endpoints: Vec<Endpoint> = (0..PODS)
         .step_by(PODS / LOCAL)
         .zip(1..)
-        .map(|(pod, number)| Endpoint { pod: pod as u32, interface: number, id: number })
+        .map(|(pod, number)| Endpoint::new(pod as u32, number, number))
         .collect();
     // All that a node does for a new image.
     let begin = Instant::now();

@@ -229,7 +229,7 @@ fn enforced(source: &str, rules: usize, blocks: usize, packet: &[u8], family: &F
     let resolved = begun.elapsed();
     let begun = Instant::now();
     // The interface of test-runs, where none is named.
-    let mut loaded = Loader::new(1).load(&resolver, &[Endpoint { pod: 1, interface: 1, id: 1 }]).unwrap();
+    let mut loaded = Loader::new(1).load(&resolver, &[Endpoint::new(1, 1, 1)]).unwrap();
     let in_force = begun.elapsed();
     println!(
         "  {blocks} blocks in {rules} rules: compiled {compiled:.0?}, image of {} bytes, read and resolved {resolved:.0?}, loaded {in_force:.0?}, tables of {:.1} MB",

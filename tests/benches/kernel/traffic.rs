@@ -51,7 +51,7 @@ pub(crate) fn main() {
     let (mut endpoints, mut hosts) = (Vec::new(), Vec::new());
     for (number, (name, address)) in (1..).zip(pods) {
         let host = network(name, &[address.parse().unwrap()]);
-        endpoints.push(Endpoint { pod: number, interface: index_of(&host), id: number });
+        endpoints.push(Endpoint::new(number, index_of(&host), number));
         hosts.push(host);
         let pod = Pod {
             namespace: Arc::from("x"),

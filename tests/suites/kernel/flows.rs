@@ -22,40 +22,46 @@ const CLIENT: [u8; 4] = [10, 0, 1, 1];
 const SERVER: [u8; 4] = [10, 0, 2, 1];
 const OTHER: [u8; 4] = [10, 0, 3, 1];
 
-fn six(network: u8) -> [u8; 16] {
+pub(crate) fn six(network: u8) -> [u8; 16] {
     let mut address = [0; 16];
     (address[0], address[1], address[15]) = (0xfd, network, 1);
     address
 }
 
-fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {
     [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind.to_be_bytes(), body].concat()
 }
 
 /// An IPv4 packet; `fragment` is its offset in eight bytes, with the bit that more follow.
-fn four(source: [u8; 4], destination: [u8; 4], protocol: u8, fragment: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn four(
+    source: [u8; 4],
+    destination: [u8; 4],
+    protocol: u8,
+    fragment: u16,
+    body: &[u8],
+) -> Vec<u8> {
     let length = (20 + body.len() as u16).to_be_bytes();
     let fragment = fragment.to_be_bytes();
     let head = [0x45, 0, length[0], length[1], 0, 7, fragment[0], fragment[1], 64, protocol, 0, 0];
     ethernet(0x0800, &[&head[..], &source, &destination, body].concat())
 }
 
-fn sixteen(source: [u8; 16], destination: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn sixteen(source: [u8; 16], destination: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
     hops(64, source, destination, next, body)
 }
 
-fn hops(limit: u8, source: [u8; 16], destination: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn hops(limit: u8, source: [u8; 16], destination: [u8; 16], next: u8, body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u16).to_be_bytes();
     let head = [0x60, 0, 0, 0, length[0], length[1], next, limit];
     ethernet(0x86dd, &[&head[..], &source, &destination, body].concat())
 }
 
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+pub(crate) const FIN: u8 = 1;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
+pub(crate) const ACK: u8 = 16;
 
-fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
     let mut header = vec![0; 20];
     header[..2].copy_from_slice(&source.to_be_bytes());
     header[2..4].copy_from_slice(&destination.to_be_bytes());
@@ -63,11 +69,11 @@ fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
     header
 }
 
-fn udp(source: u16, destination: u16) -> Vec<u8> {
+pub(crate) fn udp(source: u16, destination: u16) -> Vec<u8> {
     [source.to_be_bytes(), destination.to_be_bytes(), [0, 8], [0, 0]].concat()
 }
 
-fn icmp(kind: u8, id: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(kind: u8, id: u16, body: &[u8]) -> Vec<u8> {
     let id = id.to_be_bytes();
     [&[kind, 0, 0, 0, id[0], id[1], 0, 1][..], body].concat()
 }
@@ -79,8 +85,12 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// What the pod sends goes to somebody outside of the node.
     fn is(&mut self, what: &str, direction: Direction, packet: &[u8], passes: bool) {
-        let found = self.loaded.run(direction, self.interface, packet, 1).unwrap().verdict.passes;
+        let mut found = self.loaded.run(direction, self.interface, packet, 1).unwrap().verdict.passes;
+        if found && direction == Egress {
+            found = self.loaded.run_delivery(self.interface, None, packet, 1).unwrap().verdict.passes;
+        }
         assert_eq!(found, passes, "{what}: {packet:02x?}");
         *self.asked += 1;
     }
@@ -109,7 +119,7 @@ fn load(interface: u32) -> Result<Loaded, LoadError> {
         local: true,
     };
     resolver.set_pod(1, pod);
-    Loader::new(1).load(&resolver, &[Endpoint { pod: 1, interface, id: 1 }])
+    Loader::new(1).load(&resolver, &[Endpoint::new(1, interface, 1)])
 }
 
 pub(crate) fn flows(interfaces: &[u32]) {
@@ -172,7 +182,11 @@ fn connections(ask: &mut Asking<'_>) {
     ask.passes("GRE", Egress, &four(POD, SERVER, 47, 0, &[0; 8]));
     ask.passes("GRE in answer", Ingress, &four(SERVER, POD, 47, 0, &[0; 8]));
     // The pod itself.
-    ask.passes("to itself", Ingress, &four(POD, POD, 6, 0, &tcp(1, 22, SYN)));
+    ask.drops("another's packet from its address", Ingress, &four(POD, POD, 6, 0, &tcp(1, 22, SYN)));
+    let itself = four(POD, POD, 6, 0, &tcp(1, 22, SYN));
+    let sent = ask.loaded.run(Egress, ask.interface, &itself, 1).unwrap();
+    let delivered = ask.loaded.run_delivery(ask.interface, Some(ask.interface), &itself, 1).unwrap();
+    assert!(sent.verdict.passes && delivered.verdict.passes, "its own packet to itself");
     // IPv6.
     let out = |flags| sixteen(six(0), six(2), 6, &tcp(5000, 443, flags));
     ask.passes("an opening by IPv6", Egress, &out(SYN));

@@ -9,6 +9,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod attacks;
+#[cfg(target_os = "linux")]
 mod flows;
 #[cfg(target_os = "linux")]
 mod verdicts;
@@ -29,6 +31,8 @@ fn main() {
     }
     let interfaces: Vec<u32> = (0..verdicts::INTERFACES).map(verdicts::interface).collect();
     flows::flows(&interfaces);
+    attacks::attacks(&interfaces);
+    attacks::many_replies(&interfaces);
     wire::packets();
     verdicts::random_programs(&interfaces);
     verdicts::known_verdicts(&interfaces);

@@ -35,7 +35,7 @@ pub(crate) fn interface(number: usize) -> u32 {
 fn endpoints(cluster: &Cluster, interfaces: &[u32]) -> Vec<Endpoint> {
     assert!(cluster.pods.len() <= INTERFACES);
     let pods = (0..cluster.pods.len() as u32).zip(interfaces);
-    pods.map(|(pod, interface)| Endpoint { pod, interface: *interface, id: pod + 1 }).collect()
+    pods.map(|(pod, interface)| Endpoint::new(pod, *interface, pod + 1)).collect()
 }
 
 /// A case, resolved and loaded.

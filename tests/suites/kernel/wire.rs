@@ -64,7 +64,7 @@ pub(crate) fn packets() {
     for (place, pod) in cluster.pods.iter().enumerate() {
         let host = network(&pod.name, &pod.addresses);
         let interface = index_of(&host);
-        endpoints.push(Endpoint { pod: place as u32, interface, id: place as u32 + 1 });
+        endpoints.push(Endpoint::new(place as u32, interface, place as u32 + 1));
         hosts.push(host);
         servers.start(&pod.name);
     }
@@ -72,6 +72,7 @@ pub(crate) fn packets() {
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[1], 81), "the network of the test does not work");
     let pins = Path::new("/sys/fs/bpf/npc-test");
     let mut node = Node::open(pins).unwrap();
+    node.set_sockets(Some(Path::new("/run/cgroup").to_owned()));
     assert!(node.attach(&interface(&hosts[0])).is_err(), "there is nothing to judge by yet");
     node.enforce(&resolver, &endpoints).unwrap();
     hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
@@ -208,6 +209,7 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     assert!(!reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "nothing is enforced any more");
     assert!(reaches("a", "tcp", cluster.pods[1].addresses[0], 80), "what is allowed is cut");
     let mut node = Node::open(Path::new("/sys/fs/bpf/npc-test")).unwrap();
+    node.set_sockets(Some(Path::new("/run/cgroup").to_owned()));
     assert_eq!(node.generation(), before + swaps, "the next one knows where it was");
     assert!(!reader.is_finished(), "what both allow was cut");
     // What is no longer allowed is cut, though it is open.
@@ -220,6 +222,7 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     // One interface more, and one less.
     hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
     node.detach(&interface(&hosts[1])).unwrap();
+    node.remove_endpoint(endpoints[1].pod).unwrap();
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "b is judged though it is detached");
     assert!(!reaches("b", "tcp", cluster.pods[0].addresses[0], 80), "a is no longer judged");
     node.detach_all().unwrap();

@@ -46,15 +46,15 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
         return Err(Error::Other(format!("{}: {}; see `npc-node check`", first.what, first.repair)));
     }
     let state = options.place.socket.parent().unwrap_or(Path::new(".")).join("pods.json");
-    let cgroup = match &options.cgroup {
-        _ if services.is_empty() => None,
-        Some(folder) => Some(folder.clone()),
-        None => Some(cgroup_root().ok_or_else(|| {
-            Error::Other(
+    let cgroup = options.cgroup.clone().or_else(cgroup_root);
+    if cgroup.is_none() {
+        if !services.is_empty() {
+            return Err(Error::Other(
                 "--services takes a mounted cgroup2: `mount -t cgroup2 none FOLDER`, and --cgroup".to_owned(),
-            )
-        })?),
-    };
+            ));
+        }
+        warn!("no cgroup2 is mounted: what pods send is decided where they send it, before translation");
+    }
     let config = Config {
         image: options.image.clone(),
         pins: options.place.pins.clone(),
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
         node: node(options)?,
         services,
         cgroup,
-        settings: Settings { foreign_sources: options.allow_foreign_sources },
+        settings: Settings { foreign_sources: options.allow_foreign_sources, ..Settings::default() },
     };
     let done = runtime.block_on(serve(options, config));
     runtime.shutdown_background();

@@ -29,6 +29,7 @@ pub(crate) fn run(options: &arguments::Status) -> Result<ExitCode, Error> {
     let well = status.ready
         && status.image.error.is_none()
         && status.source.error.is_none()
+        && status.displaced.is_empty()
         && status.pods.iter().all(|pod| pod.not_enforced.is_none());
     Ok(ExitCode::from(u8::from(!well)))
 }
@@ -74,12 +75,24 @@ fn text(status: &Status) -> String {
         (dropped.fragments, "fragments dropped that follow nothing"),
         (dropped.unknown_interface, "packets dropped of pods that are not known"),
         (dropped.foreign_source, "packets dropped from addresses that are not their pod's"),
+        (dropped.foreign_destination, "packets dropped to addresses that are not their pod's"),
+        (dropped.tunnelled, "encapsulated packets dropped of pods to a tunnel of this node"),
         (dropped.between_generations, "packets dropped on which two generations differ"),
         (dropped.lost_reports, "reports lost"),
     ] {
         if count > 0 {
             let _ = writeln!(out, "            {count} {what}");
         }
+    }
+    if !status.displaced.is_empty() {
+        let names = status.displaced.join(", ");
+        let _ = writeln!(
+            out,
+            "DISPLACED   another program is in front on {names}: packets may pass that are not judged"
+        );
+    }
+    if status.displacements > 0 {
+        let _ = writeln!(out, "            {} times another program was in front", status.displacements);
     }
     let _ = writeln!(out);
     let name = status.pods.iter().map(|pod| pod.pod.len()).max().unwrap_or(0).max(3);

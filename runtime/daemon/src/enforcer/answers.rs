@@ -96,6 +96,8 @@ impl Enforcer {
             policies: self.image.as_ref().map_or(0, |image| image.policies.len()),
             memory: 0,
             dropped: self.troubles().into(),
+            displaced: self.displaced(),
+            displacements: self.numbers.displaced,
         };
         status.memory = self.node.loaded().map_or(0, |loaded| loaded.memory());
         status

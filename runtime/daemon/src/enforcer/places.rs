@@ -1,6 +1,6 @@
 //! Where the pods' packets are judged: their interfaces, and where else they leave.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -16,14 +16,18 @@ use crate::interfaces::{Link, NotFound};
 use crate::kept::{Place, Starting};
 use crate::open;
 
+/// How long packets may belong to connections that are older than the enforcement of their pod.
+const TAKEN_OVER: u64 = 30_000_000_000;
+
+/// The time since the machine started, in nanoseconds.
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 impl Enforcer {
-    /// Judges what pods send to services wherever it may leave.
+    /// Judges what pods send wherever it may leave.
     pub(super) fn guard_ways_out(&mut self) {
-        if let Some(root) = self.config.cgroup.clone()
-            && let Err(why) = self.node.attach_arriving(&root)
-        {
-            error!(%why, root = %root.display(), "what pods send to services of this node is not judged");
-        }
         match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => self.guard(&links),
             Err(why) => self.cannot_list(&why),
@@ -33,6 +37,10 @@ impl Enforcer {
     pub(super) fn guard(&mut self, links: &HashMap<u32, Link>) {
         if self.node.loaded().is_none() {
             return;
+        }
+        let ports = links.values().filter_map(|link| link.tunnel_port).collect();
+        if let Err(why) = self.node.set_tunnel_ports(ports) {
+            error!(%why, "the ports of this node's tunnels cannot be written");
         }
         self.leaving.retain(|own| links.get(&own.index).is_some_and(|link| link.name == own.name));
         for (index, link) in links.iter().filter(|(_, link)| link.is_end) {
@@ -45,9 +53,33 @@ impl Enforcer {
                     self.leaving.insert(own);
                 }
                 Err(why) => {
-                    error!(interface = %own.name, %why, "what pods send to services by it is not judged");
+                    error!(interface = %own.name, %why, "what pods send by it is not judged");
                 }
             }
+        }
+    }
+
+    /// The bridges that pods are behind, as they are now.
+    fn follow_bridges(&mut self, links: &HashMap<u32, Link>) {
+        let ports = links.values().filter(|link| link.is_pods);
+        let now: BTreeSet<u32> = ports.filter_map(|link| link.bridge).collect();
+        let before = std::mem::replace(&mut self.bridges, now);
+        let Some(resolver) = &self.resolver else { return };
+        for gone in before.difference(&self.bridges) {
+            if let Err(why) = self.node.remove_endpoint(Endpoint::bridge(*gone).pod) {
+                error!(%why, "a bridge cannot be removed from the tables");
+            }
+        }
+        let mut has_room = true;
+        for new in self.bridges.difference(&before) {
+            match self.node.set_endpoint(resolver, Endpoint::bridge(*new)) {
+                Ok(()) => {}
+                Err(LoadError::Layout(LayoutError::Full(_))) => has_room = false,
+                Err(why) => error!(%why, "a bridge cannot be written to the tables"),
+            }
+        }
+        if !has_room {
+            self.enforce_or_say();
         }
     }
 
@@ -84,8 +116,7 @@ impl Enforcer {
             let is_own = |own: &&OpenConnection| known.addresses().contains(&own.local.ip());
             let open: Vec<OpenConnection> = open.iter().filter(is_own).copied().collect();
             debug!(pod = %key, connections = open.len(), "were open before");
-            let now = clock_gettime(ClockId::Boottime);
-            let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+            let now = now();
             if let Err(why) = loaded.remember(*id, &open, now) {
                 warn!(%why, "connections that were open before are not known");
             }
@@ -149,6 +180,7 @@ impl Enforcer {
                     &format!("its interface {} is that of a pod that starts", interface.name),
                 );
             }
+            Ok(interface) if known.had_place => self.hold(key, &interface),
             Ok(interface) => {
                 if let Err(why) = self.placed(key, interface) {
                     self.not_placed(key, &why);
@@ -163,6 +195,27 @@ impl Enforcer {
                 }
             }
         }
+    }
+
+    /// A pod's interface is gone, and another one has its address. It may be another pod's, of which nothing is
+    /// told yet: until something is told of either, nothing passes there.
+    fn hold(&mut self, key: &Key, interface: &Interface) {
+        if !self.attached.contains_key(&interface.index) {
+            match self.node.attach(interface) {
+                Ok(()) => {
+                    info!(pod = %key, interface = %interface.name, "held: it has the address of a pod that is gone");
+                    self.attached.insert(interface.index, (interface.name.clone(), true));
+                }
+                Err(why) => error!(interface = %interface.name, %why, "not judged"),
+            }
+        }
+        self.not_placed(
+            key,
+            &format!(
+                "its interface is gone, and {} has its address: nothing is told of it since",
+                interface.name
+            ),
+        );
     }
 
     /// A pod cannot be judged where it is: it is tried again.
@@ -208,6 +261,9 @@ impl Enforcer {
         if let Some(other) = pods.at(interface.index).filter(|other| *other != key) {
             return Err(format!("its interface {} is that of the pod {other}", interface.name));
         }
+        if !self.attached.contains_key(&interface.index) {
+            pods.set_taken_over(key, now() + TAKEN_OVER);
+        }
         let Some(known) = pods.get(key) else { return Ok(()) };
         // Those that the API server tells are not kept: they may change.
         let own = if known.addresses() == known.pod.addresses { &[] } else { known.addresses() };
@@ -215,7 +271,7 @@ impl Enforcer {
         let id = self.kept.set(&key.identity(&known.pod), place).map_err(|why| {
             format!("{}: the number of the pod cannot be kept: {why}", self.config.kept.display())
         })?;
-        let endpoint = Endpoint { pod: known.number, interface: interface.index, id };
+        let endpoint = Endpoint::new(known.number, interface.index, id).taken_over(known.taken_over);
         pods.set_place(key, Some((interface, id)));
         if self.config.node.is_none() {
             // Now it is known to be here.
@@ -253,6 +309,9 @@ impl Enforcer {
                 pods.set_addresses(key, Vec::new());
             }
             self.unplace(key);
+            if let Some(pods) = &mut self.pods {
+                pods.lose_place(key);
+            }
         }
         let kept = self.kept.interfaces(|index| links.get(&index).map(|link| link.name.clone()));
         self.kept_or_say(kept);
@@ -265,20 +324,10 @@ impl Enforcer {
             }
             self.attached.remove(&interface.index);
         }
+        self.follow_bridges(&links);
         self.guard(&links);
         self.flush();
-        let addresses = self.runtime.block_on(self.interfaces.own_addresses());
-        match addresses {
-            Ok(addresses) if addresses != self.own_addresses && self.resolver.is_some() => {
-                self.enforce_or_say();
-            }
-            Ok(_) => {}
-            // They are read again where the tables are made anew.
-            Err(why) => {
-                warn!(%why, "the addresses of this machine cannot be listed");
-                self.stale |= self.resolver.is_some();
-            }
-        }
+        self.own_addresses_or_say();
         if self.config.node.is_some() {
             self.place_all();
         } else {
@@ -286,6 +335,23 @@ impl Enforcer {
                 self.place(key);
             }
             self.stale_elsewhere = None;
+        }
+    }
+
+    /// The addresses of this machine, as they are now: of those that changed, each is one cell.
+    pub(super) fn own_addresses_or_say(&mut self) {
+        match self.runtime.block_on(self.interfaces.own_addresses()) {
+            Ok((addresses, every)) => {
+                self.own_addresses = addresses;
+                if let Err(why) = self.node.set_addresses(every) {
+                    error!(%why, "the addresses of this machine cannot be written");
+                    self.unlisted = true;
+                }
+            }
+            Err(why) => {
+                warn!(%why, "the addresses of this machine cannot be listed");
+                self.unlisted = true;
+            }
         }
     }
 
@@ -326,6 +392,7 @@ impl Enforcer {
             return Err("no image is in force yet".to_owned());
         }
         let links = self.runtime.block_on(self.interfaces.all()).map_err(|why| why.to_string())?;
+        self.follow_bridges(&links);
         let named = |link: &&Link| link.is_pods && added.interfaces.contains(&link.name);
         let mut own = links.iter().filter(|(_, link)| named(link));
         let interface = match (own.next(), own.next()) {

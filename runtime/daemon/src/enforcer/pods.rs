@@ -44,6 +44,12 @@ pub(super) struct Known {
     own: Vec<IpAddr>,
     /// Where its packets are judged, and the number of its records.
     pub(super) placed: Option<(Interface, u32)>,
+    /// Until when its packets may be of connections that are older than its enforcement, in nanoseconds since
+    /// the machine started.
+    pub(super) taken_over: u64,
+    /// Whether it had an interface that is gone. Another one with its address may be another pod's, so that it
+    /// is not looked for until something new is told of it.
+    pub(super) had_place: bool,
     /// Why they are not, though it is on this node.
     pub(super) unplaced: Option<NotFound>,
 }
@@ -59,8 +65,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     by_key: BTreeMap<Key, Known>,
-    /// Whose an address is: of two that were told to have one, the last.
-    by_address: HashMap<IpAddr, Key>,
+    /// Whose an address is: those that have it, in the order in which they came by it.
+    by_address: HashMap<IpAddr, Vec<Key>>,
     /// Those that have a place, by the index of their interface.
     by_interface: HashMap<u32, Key>,
     next_number: u32,
@@ -95,32 +101,42 @@ impl Pods {
         self.by_interface.get(&interface)
     }
 
-    /// Whose an address is. Pods on their nodes' networks have none of their own.
+    /// Whose an address is: of several that have it, of the one that came by it last. Pods on their nodes'
+    /// networks have none of their own.
     pub(super) fn with_address(&self, address: &IpAddr) -> Option<&Key> {
-        self.by_address.get(address)
+        self.by_address.get(address)?.last()
     }
 
-    /// A pod is new, or is otherwise than it was.
+    /// A pod is new, or has changed.
     pub(super) fn set(&mut self, key: &Key, pod: Pod) {
-        self.forget_addresses(key);
+        let before = self.held(key);
         if let Some(known) = self.by_key.get_mut(key) {
             known.pod = pod;
+            known.had_place = false;
         } else {
             let number = self.next_number;
             self.next_number = self.next_number.wrapping_add(1);
-            let known = Known { number, pod, own: Vec::new(), placed: None, unplaced: None };
+            let known = Known {
+                number,
+                pod,
+                own: Vec::new(),
+                placed: None,
+                taken_over: 0,
+                had_place: false,
+                unplaced: None,
+            };
             self.by_key.insert(key.clone(), known);
         }
-        self.know_addresses(key);
+        self.follow_addresses(key, &before);
     }
 
     /// The node itself knows a pod's addresses; none where it does not.
     pub(super) fn set_addresses(&mut self, key: &Key, addresses: Vec<IpAddr>) {
-        self.forget_addresses(key);
+        let before = self.held(key);
         if let Some(known) = self.by_key.get_mut(key) {
             known.own = addresses;
         }
-        self.know_addresses(key);
+        self.follow_addresses(key, &before);
     }
 
     /// A pod's packets are judged there, or nowhere.
@@ -134,6 +150,21 @@ impl Pods {
             known.unplaced = None;
         }
         known.placed = place;
+    }
+
+    /// A pod's interface is gone.
+    pub(super) fn lose_place(&mut self, key: &Key) {
+        self.set_place(key, None);
+        if let Some(known) = self.by_key.get_mut(key) {
+            known.had_place = true;
+        }
+    }
+
+    /// A pod may have connections that are older than its enforcement.
+    pub(super) fn set_taken_over(&mut self, key: &Key, until: u64) {
+        if let Some(known) = self.by_key.get_mut(key) {
+            known.taken_over = until;
+        }
     }
 
     /// An interface has another name.
@@ -153,26 +184,32 @@ impl Pods {
 
     /// A pod is gone.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Known> {
-        self.forget_addresses(key);
+        let before = self.held(key);
         self.set_place(key, None);
-        self.by_key.remove(key)
+        let known = self.by_key.remove(key);
+        self.follow_addresses(key, &before);
+        known
     }
 
-    fn forget_addresses(&mut self, key: &Key) {
-        let Some(known) = self.by_key.get(key) else { return };
-        for address in known.addresses() {
-            if self.by_address.get(address) == Some(key) {
-                self.by_address.remove(address);
+    /// The addresses that a pod has of its own.
+    fn held(&self, key: &Key) -> Vec<IpAddr> {
+        let known = self.by_key.get(key).filter(|known| !known.pod.host_network);
+        known.map(|known| known.addresses().to_vec()).unwrap_or_default()
+    }
+
+    /// A pod had these addresses before. Those that it still has it keeps, and takes back from nobody.
+    fn follow_addresses(&mut self, key: &Key, before: &[IpAddr]) {
+        let now = self.held(key);
+        for address in before.iter().filter(|address| !now.contains(address)) {
+            if let Some(owners) = self.by_address.get_mut(address) {
+                owners.retain(|owner| owner != key);
+                if owners.is_empty() {
+                    self.by_address.remove(address);
+                }
             }
         }
-    }
-
-    fn know_addresses(&mut self, key: &Key) {
-        let Some(known) = self.by_key.get(key) else { return };
-        if !known.pod.host_network {
-            for address in known.addresses() {
-                self.by_address.insert(*address, key.clone());
-            }
+        for address in now.iter().filter(|address| !before.contains(address)) {
+            self.by_address.entry(*address).or_default().push(key.clone());
         }
     }
 }
@@ -193,8 +230,10 @@ mod tests {
         assert_eq!(pods.with_address(&one), Some(&a));
         pods.set(&a, with(&[three]));
         assert_eq!((pods.with_address(&one), pods.with_address(&three)), (None, Some(&a)));
-        // One that is told of two is the last's, also when the first is gone.
+        // One that is told of two is that of the last, also when something is told of the first, or it is gone.
         pods.set(&b, with(&[three]));
+        pods.set(&a, with(&[three]));
+        assert_eq!(pods.with_address(&three), Some(&b));
         pods.remove(&a);
         assert_eq!(pods.with_address(&three), Some(&b));
         // What the node knows counts, whatever is told.

@@ -88,7 +88,10 @@ async fn pods(client: Client, to: Sender<Message>) {
         Event::Apply(pod) => {
             let namespace = pod.namespace().unwrap_or_default();
             Some(match read(&pod) {
-                Some(read) => Message::SetPod(namespace, Box::new(read)),
+                Some(read) => {
+                    let is_ending = pod.metadata.deletion_timestamp.is_some();
+                    Message::SetPod(namespace, Box::new(read), is_ending)
+                }
                 // It has ended: another may have its address.
                 None => Message::RemovePod(namespace, pod.name_any()),
             })

@@ -17,6 +17,8 @@ pub(crate) const PINS: &str = "/sys/fs/bpf/npc-test";
 pub(crate) struct Daemon {
     folder: PathBuf,
     process: Child,
+    services: Option<String>,
+    binary: PathBuf,
 }
 
 /// The image of a program.
@@ -25,13 +27,19 @@ pub(crate) fn image(program: &str) -> Vec<u8> {
 }
 
 impl Daemon {
-    pub(crate) fn new(_: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
+        Self::of(env!("CARGO_BIN_EXE_npc-node").into(), world)
+    }
+
+    /// Of this version.
+    pub(crate) fn of(binary: PathBuf, _: &World) -> Self {
         let folder = PathBuf::from("/run/npc-test");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("policies.npmap"), image(PROGRAM)).unwrap();
         fs::write(folder.join("pods.yaml"), PODS).unwrap();
-        let process = start(&folder);
-        let daemon = Self { folder, process };
+        let services = Some("10.96.0.0/16,fd96::/64".to_owned());
+        let process = start(&binary, &folder, services.as_deref());
+        let daemon = Self { folder, process, services, binary };
         daemon.wait("all pods are judged", |status| {
             status["pods"].as_array().unwrap().iter().filter(|pod| !pod["interface"].is_null()).count() == 5
         });
@@ -136,7 +144,27 @@ impl Daemon {
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.process = start(&self.folder);
+        self.process = start(&self.binary, &self.folder, self.services.as_deref());
+    }
+
+    /// Puts another version in the place of this one.
+    pub(crate) fn become_version(&mut self, binary: PathBuf) {
+        let before = self.status()["generation"].as_u64().unwrap();
+        self.kill();
+        self.binary = binary;
+        self.start_again();
+        self.wait("the other version is in force", |status| {
+            status["generation"].as_u64().unwrap() > before && status["ready"] == true
+        });
+    }
+
+    /// Starts again with another setting of `--services`, or none.
+    pub(crate) fn set_services(&mut self, services: Option<&str>) {
+        self.services = services.map(ToOwned::to_owned);
+        let before = self.status()["generation"].as_u64().unwrap();
+        self.kill();
+        self.start_again();
+        self.wait("all is in force again", |status| status["generation"].as_u64().unwrap() > before);
     }
 
     pub(crate) fn detach(mut self) {
@@ -159,10 +187,12 @@ impl Drop for Daemon {
     }
 }
 
-fn start(folder: &std::path::Path) -> Child {
+fn start(binary: &std::path::Path, folder: &std::path::Path, services: Option<&str>) -> Child {
+    let services = services.map(|services| ["--services", services]);
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_npc-node"))
-        .args(["run", "--node", "here", "--services", "10.96.0.0/16,fd96::/64", "--cgroup", "/run/cgroup"])
+    Command::new(binary)
+        .args(["run", "--node", "here", "--cgroup", "/run/cgroup"])
+        .args(services.into_iter().flatten())
         .arg("--image")
         .arg(folder.join("policies.npmap"))
         .arg("--pods")

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, PINS, image};
 use crate::world::{PODS, PROGRAM, World, address};
 
 /// Tries all the time what is not allowed, and counts what it gets.
-const INTRUDER: &str = r"
+pub(crate) const INTRUDER: &str = r"
 import socket, sys, select, time
 end = time.monotonic() + 600
 tried = got = 0
@@ -34,13 +34,13 @@ print(tried, got)
 ";
 
 /// A connection that sends and gets all the time.
-struct Steady {
+pub(crate) struct Steady {
     process: Child,
     reader: JoinHandle<Vec<String>>,
 }
 
 impl Steady {
-    fn new(pod: &str, to: &str) -> Self {
+    pub(crate) fn new(pod: &str, to: &str) -> Self {
         let mut process = python(pod, STEADY, &[to]).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "open");
@@ -49,7 +49,7 @@ impl Steady {
     }
 
     /// How many messages came back, where it was not cut.
-    fn end(mut self) -> usize {
+    pub(crate) fn end(mut self) -> usize {
         assert!(
             !self.reader.is_finished(),
             "what is allowed was cut: {:?}",
@@ -159,7 +159,7 @@ fn kills(daemon: &mut Daemon) {
 fn lost_records() {
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     std::thread::sleep(Duration::from_millis(200));
-    let map = MapData::from_pin(format!("{PINS}/records")).unwrap();
+    let map = MapData::from_pin(format!("{PINS}/2/records")).unwrap();
     let mut records: HashMap<_, [u8; 48], [u8; 40]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
     let mut lost = 0;
     for _ in 0..5 {
@@ -188,7 +188,7 @@ for _ in range(6):
 fn full_records() {
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     assert!(python("c", MANY, &[]).status().unwrap().success());
-    let map = MapData::from_pin(format!("{PINS}/records")).unwrap();
+    let map = MapData::from_pin(format!("{PINS}/2/records")).unwrap();
     let records: HashMap<_, [u8; 48], [u8; 40]> = HashMap::try_from(Map::LruHashMap(map)).unwrap();
     let count = records.keys().filter_map(Result::ok).count();
     assert!(count > 200_000, "{count}");
@@ -284,20 +284,31 @@ fn interfaces(world: &World, daemon: &Daemon) {
         !own["interface"].is_null()
     };
     let mut count = 0;
-    for _ in 0..5 {
+    for again in 0..5 {
         ip("link del host-b");
         daemon.wait("it is gone", |status| !is_judged(status));
         ip("netns del b");
         let host = network("b", &b.addresses);
         assert_eq!(host, "host-b");
-        daemon.wait("it is found again", is_judged);
         let mut servers = Servers::default();
         servers.start("b");
+        daemon.wait("it is held", |status| {
+            let own = status["pods"].as_array().unwrap().iter().find(|pod| pod["pod"] == "x/b").unwrap();
+            own["notEnforced"].as_str().is_some_and(|why| why.contains("has its address"))
+        });
+        for pod in ["a", "c"] {
+            assert!(!reaches(pod, "tcp", b.addresses[0], 80), "an interface of nobody knows whom is open");
+        }
+        daemon.pods(&PODS.replace("labels: {app: b}", &format!("labels: {{app: b, again: n{again}}}")));
+        daemon.wait("it is found again", is_judged);
         assert!(reaches("a", "tcp", b.addresses[0], 80), "a new interface is closed");
         assert!(!reaches("c", "udp", b.addresses[1], 53), "a new interface is open");
         count += 1;
     }
-    println!("node: {count} times an interface was deleted and made again, and judged again");
+    daemon.pods(PODS);
+    println!(
+        "node: {count} times an interface was deleted and made again: held until something was told of its pod, and judged again"
+    );
 }
 
 /// Another pod gets the address of one that is gone: it has nothing of the other's.

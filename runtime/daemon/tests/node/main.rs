@@ -14,9 +14,15 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
+mod links;
+#[cfg(target_os = "linux")]
+mod order;
+#[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
 mod services;
+#[cfg(target_os = "linux")]
+mod upgrade;
 #[cfg(target_os = "linux")]
 mod wire;
 #[cfg(target_os = "linux")]
@@ -39,10 +45,13 @@ fn main() {
     let mut daemon = daemon::Daemon::new(&world);
     open.goes_on();
     world::connections(&world, &daemon);
+    links::links(&daemon);
     services::translate();
     wire::packets();
     services::services(&mut daemon);
     places::places(&mut daemon);
     faults::faults(&world, &mut daemon);
+    order::order(&daemon);
     daemon.detach();
+    upgrade::upgrade(&world);
 }

@@ -10,44 +10,86 @@ use npc_tests::net::{STEADY, python, reaches};
 use crate::daemon::{Daemon, PINS};
 use crate::world::{PROGRAM, address};
 
-/// As kube-proxy does it: to a pod of this node, to one behind the bridge, to another machine's, to the node
-/// itself; with the node's address in the place of the source, too.
-const RULES: &str = r"
-table ip services {
-  chain pre {
-    type nat hook prerouting priority dstnat;
-    ip daddr 10.96.0.1 tcp dport 80 dnat to 10.0.0.2:80
-    ip daddr 10.96.0.1 tcp dport 8080 dnat to 10.0.0.2:80
-    ip daddr 10.96.0.1 udp dport 53 dnat to 10.0.0.2:53
-    ip daddr 10.96.0.2 tcp dport 80 dnat to 10.0.0.3:80
-    ip daddr 10.96.0.3 tcp dport 80 dnat to 192.0.2.9:80
-    ip daddr 10.96.0.4 tcp dport 80 dnat to 10.255.0.1:80
-    ip daddr 10.96.0.4 tcp dport 81 dnat to 10.255.0.1:81
-    ip daddr 10.96.0.5 tcp dport 80 dnat to 10.0.0.1:80
-    ip daddr 10.96.0.6 tcp dport 80 dnat to 10.0.0.2:80
-    ip daddr 10.96.0.7 tcp dport 80 dnat to 10.1.0.4:80
-    ip daddr 10.96.0.7 tcp dport 81 dnat to 10.1.0.4:81
-    ip daddr 10.96.0.8 tcp dport 80 dnat to 192.0.2.9:81
-    ip daddr 10.96.0.9 tcp dport { 80, 81 } dnat to 198.51.100.1
-  }
-  chain post {
-    type nat hook postrouting priority srcnat;
-    ct original ip daddr { 10.96.0.3, 10.96.0.5, 10.96.0.6 } masquerade fully-random
-  }
-}
-table ip6 services {
-  chain pre {
-    type nat hook prerouting priority dstnat;
-    ip6 daddr fd96::1 tcp dport 80 dnat to [fd00::2]:80
-    ip6 daddr fd96::2 tcp dport 80 dnat to [fd00::3]:80
-  }
-}
-";
+/// What kube-proxy translates: a protocol, an address and a port, and who answers. To pods of this node, to one
+/// behind the bridge, to another machine's, to the node itself; by the address of a Service, of a load balancer
+/// that is not among `--services`, and by ports of the node.
+const TRANSLATED: [(&str, &str, u16, &str, u16); 26] = [
+    ("tcp", "10.96.0.1", 80, "10.0.0.2", 80),
+    ("tcp", "10.96.0.1", 8080, "10.0.0.2", 80),
+    ("udp", "10.96.0.1", 53, "10.0.0.2", 53),
+    ("tcp", "10.96.0.2", 80, "10.0.0.3", 80),
+    ("tcp", "10.96.0.3", 80, "192.0.2.9", 80),
+    ("tcp", "10.96.0.4", 80, "10.255.0.1", 80),
+    ("tcp", "10.96.0.4", 81, "10.255.0.1", 81),
+    ("tcp", "10.96.0.5", 80, "10.0.0.1", 80),
+    ("tcp", "10.96.0.6", 80, "10.0.0.2", 80),
+    ("tcp", "10.96.0.7", 80, "10.1.0.4", 80),
+    ("tcp", "10.96.0.7", 81, "10.1.0.4", 81),
+    ("tcp", "10.96.0.8", 80, "192.0.2.9", 81),
+    ("tcp", "10.96.0.9", 80, "198.51.100.1", 80),
+    ("tcp", "10.96.0.9", 81, "198.51.100.1", 81),
+    ("tcp", "10.96.0.10", 80, "10.0.0.3", 80),
+    ("tcp", "203.0.113.5", 80, "10.0.0.3", 80),
+    ("tcp", "203.0.113.6", 80, "10.0.0.2", 80),
+    ("tcp", "203.0.113.7", 80, "192.0.2.9", 81),
+    ("tcp", "203.0.113.8", 80, "192.0.2.9", 80),
+    ("tcp", "192.0.2.1", 30080, "10.0.0.2", 80),
+    ("tcp", "192.0.2.1", 30081, "10.0.0.3", 80),
+    ("udp", "192.0.2.1", 30053, "10.0.0.2", 53),
+    ("tcp", "fd96::1", 80, "fd00::2", 80),
+    ("tcp", "fd96::2", 80, "fd00::3", 80),
+    ("tcp", "fd02::1", 30080, "fd00::2", 80),
+    ("tcp", "fd02::1", 30081, "fd00::3", 80),
+];
 
+/// With the node's address in the place of the source, too.
+const MASQUERADED: [&str; 7] =
+    ["10.96.0.3", "10.96.0.5", "10.96.0.6", "10.96.0.10", "203.0.113.8", "192.0.2.1", "fd02::1"];
+
+fn feed(command: &[&str], text: &str) {
+    let mut child = Command::new(command[0]).args(&command[1..]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{command:?}\n{text}");
+}
+
+/// Translates by nftables.
 pub(crate) fn translate() {
-    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    nft.stdin.take().unwrap().write_all(RULES.as_bytes()).unwrap();
-    assert!(nft.wait().unwrap().success());
+    let mut text = String::new();
+    for (family, word) in [("ip", "."), ("ip6", ":")] {
+        text +=
+            &format!("table {family} services {{\n chain pre {{ type nat hook prerouting priority dstnat;\n");
+        for (protocol, address, port, to, to_port) in TRANSLATED.iter().filter(|own| own.1.contains(word)) {
+            let to = if family == "ip6" { format!("[{to}]:{to_port}") } else { format!("{to}:{to_port}") };
+            text += &format!("  {family} daddr {address} {protocol} dport {port} dnat to {to}\n");
+        }
+        text += " }\n chain post { type nat hook postrouting priority srcnat;\n";
+        for address in MASQUERADED.iter().filter(|address| address.contains(word)) {
+            text +=
+                &format!("  ct status dnat ct original {family} daddr {address} masquerade fully-random\n");
+        }
+        text += " }\n}\n";
+    }
+    feed(&["nft", "-f", "-"], &text);
+}
+
+/// The same by iptables, in the place of nftables.
+fn translate_by_iptables() {
+    feed(&["nft", "-f", "-"], "delete table ip services\ndelete table ip6 services\n");
+    for (command, word) in [("iptables-legacy-restore", "."), ("ip6tables-legacy-restore", ":")] {
+        let mut text = "*nat\n".to_owned();
+        for (protocol, address, port, to, to_port) in TRANSLATED.iter().filter(|own| own.1.contains(word)) {
+            let to = if word == ":" { format!("[{to}]:{to_port}") } else { format!("{to}:{to_port}") };
+            text += &format!(
+                "-A PREROUTING -d {address} -p {protocol} --dport {port} -j DNAT --to-destination {to}\n"
+            );
+        }
+        for address in MASQUERADED.iter().filter(|address| address.contains(word)) {
+            text += &format!(
+                "-A POSTROUTING -m conntrack --ctstate DNAT --ctorigdst {address} -j MASQUERADE --random-fully\n"
+            );
+        }
+        feed(&[command], &format!("{text}COMMIT\n"));
+    }
 }
 
 /// A tunnel whose packets begin with their IP header, and what leaves by it: the ports that are asked for.
@@ -91,31 +133,55 @@ fn tunnel(daemon: &Daemon) {
     );
 }
 
-pub(crate) fn services(daemon: &mut Daemon) {
-    tunnel(daemon);
-    let expected = [
-        ("a", "tcp", "10.96.0.1", 80, true, "a may ask b"),
-        ("a", "tcp", "10.96.0.1", 8080, true, "it is b's port that counts"),
-        ("a", "udp", "10.96.0.1", 53, true, "a may ask b by UDP"),
-        ("c", "tcp", "10.96.0.1", 80, false, "b is not asked by c"),
-        ("a", "tcp", "10.96.0.2", 80, false, "a may not ask c"),
-        ("a", "tcp", "10.96.0.3", 80, true, "a may ask the pod of another machine, as the node"),
-        ("a", "tcp", "10.96.0.8", 80, false, "but not on another port"),
-        ("a", "tcp", "10.96.0.4", 80, true, "a may ask the node on tcp/80"),
-        ("a", "tcp", "10.96.0.4", 81, false, "and not on tcp/81"),
-        ("a", "tcp", "10.96.0.5", 80, true, "a reaches itself"),
-        ("a", "tcp", "10.96.0.6", 80, true, "a may ask b, as the node"),
-        ("c", "tcp", "10.96.0.6", 80, false, "c is not b's node, though its packet says so"),
-        ("a", "tcp", "10.96.0.7", 80, false, "a may not ask d"),
-        ("e", "tcp", "10.96.0.7", 80, false, "d is not asked by e on tcp/80"),
-        ("a", "tcp", "10.96.0.99", 80, false, "nobody is behind it"),
-        ("d", "tcp", "10.96.0.1", 80, false, "d may ask b, and b is not asked by d"),
-        ("a", "tcp", "fd96::1", 80, true, "a may ask b by IPv6"),
-        ("c", "tcp", "fd96::1", 80, false, "b is not asked by c"),
-        ("a", "tcp", "fd96::2", 80, false, "a may not ask c"),
-    ];
+/// Who reaches whom: the pod or machine that asks, the protocol, the address and port, whether that is allowed
+/// and why.
+const EXPECTED: [(&str, &str, &str, u16, bool, &str); 40] = [
+    ("a", "tcp", "10.96.0.1", 80, true, "a may ask b"),
+    ("a", "tcp", "10.96.0.1", 8080, true, "it is b's port that counts"),
+    ("a", "udp", "10.96.0.1", 53, true, "a may ask b by UDP"),
+    ("c", "tcp", "10.96.0.1", 80, false, "b is not asked by c"),
+    ("a", "tcp", "10.96.0.2", 80, false, "a may not ask c"),
+    ("a", "tcp", "10.96.0.3", 80, true, "a may ask the pod of another machine, as the node"),
+    ("a", "tcp", "10.96.0.8", 80, false, "but not on another port"),
+    ("a", "tcp", "10.96.0.4", 80, true, "a may ask the node on tcp/80"),
+    ("a", "tcp", "10.96.0.4", 81, false, "and not on tcp/81"),
+    ("a", "tcp", "10.96.0.5", 80, false, "a reaches itself by a Service where its policies allow it"),
+    ("c", "tcp", "10.96.0.10", 80, true, "as those of c do"),
+    ("a", "tcp", "10.96.0.6", 80, true, "a may ask b, as the node"),
+    ("c", "tcp", "10.96.0.6", 80, false, "c is not b's node, though its packet says so"),
+    ("a", "tcp", "10.96.0.7", 80, false, "a may not ask d"),
+    ("e", "tcp", "10.96.0.7", 80, false, "d is not asked by e on tcp/80"),
+    ("e", "tcp", "10.96.0.7", 81, true, "but on tcp/81"),
+    ("a", "tcp", "10.96.0.99", 80, false, "nobody is behind it"),
+    ("d", "tcp", "10.96.0.1", 80, false, "d may ask b, and b is not asked by d"),
+    ("d", "tcp", "10.96.0.2", 80, false, "d may not ask c"),
+    ("a", "tcp", "203.0.113.5", 80, false, "a may send to the load balancer, and not to c behind it"),
+    ("a", "tcp", "203.0.113.6", 80, true, "a may ask b"),
+    ("a", "tcp", "203.0.113.7", 80, false, "a may not ask the other machine on tcp/81"),
+    ("a", "tcp", "203.0.113.8", 80, true, "but on tcp/80, as the node"),
+    ("d", "tcp", "203.0.113.5", 80, false, "d may not ask c"),
+    ("e", "tcp", "203.0.113.5", 80, true, "e may"),
+    ("a", "tcp", "192.0.2.1", 30080, true, "a may ask b by a port of the node"),
+    ("a", "udp", "192.0.2.1", 30053, true, "a may ask b by a port of the node by UDP"),
+    ("a", "tcp", "192.0.2.1", 30081, false, "and not c"),
+    ("c", "tcp", "192.0.2.1", 30080, false, "b is not asked by c"),
+    ("d", "tcp", "192.0.2.1", 30081, false, "d may not ask c"),
+    ("e", "tcp", "192.0.2.1", 30081, true, "e may"),
+    ("far", "tcp", "192.0.2.1", 30080, false, "b is not asked by others, as the node either"),
+    ("far", "udp", "192.0.2.1", 30053, false, "b is not asked by others by UDP"),
+    ("far", "tcp", "192.0.2.1", 30081, true, "c may be asked"),
+    ("a", "tcp", "fd96::1", 80, true, "a may ask b by IPv6"),
+    ("c", "tcp", "fd96::1", 80, false, "b is not asked by c"),
+    ("a", "tcp", "fd96::2", 80, false, "a may not ask c"),
+    ("a", "tcp", "fd02::1", 30080, true, "a may ask b by a port of the node"),
+    ("far", "tcp", "fd02::1", 30080, false, "b is not asked by others, as the node either"),
+    ("far", "tcp", "fd02::1", 30081, true, "c may be asked"),
+];
+
+/// Every one of them connects.
+fn connect(daemon: &Daemon, how: &str) {
     let mut wrong = Vec::new();
-    for (pod, kind, service, port, allowed, why) in expected {
+    for (pod, kind, service, port, allowed, why) in EXPECTED {
         if reaches(pod, kind, address(service), port) != allowed {
             wrong.push(format!(
                 "{pod} -> {service} {kind}/{port}, {}: {why}",
@@ -123,8 +189,43 @@ pub(crate) fn services(daemon: &mut Daemon) {
             ));
         }
     }
-    assert!(wrong.is_empty(), "{}\n{:#?}", wrong.join("\n"), daemon.flows());
-    println!("node: {} connections to services, 0 otherwise than by the pod that is reached", expected.len());
+    assert!(wrong.is_empty(), "{how}: {}\n{:#?}", wrong.join("\n"), daemon.flows());
+    let allowed = EXPECTED.iter().filter(|(_, _, _, _, allowed, _)| *allowed).count();
+    println!(
+        "node: {} connections to Services, load balancers and ports of the node, {how}: {allowed} allowed and 0 of them dropped, {} forbidden and 0 of them passed",
+        EXPECTED.len(),
+        EXPECTED.len() - allowed
+    );
+}
+
+/// Another agent's filters on the pods' interfaces, which classify packets and so set `tc_index`.
+fn with_filters(daemon: &Daemon) {
+    for pod in ["a", "c", "d", "e"] {
+        for words in [
+            format!("qdisc add dev host-{pod} clsact"),
+            format!("filter add dev host-{pod} ingress protocol all u32 match u32 0 0 classid 1:7"),
+        ] {
+            assert!(Command::new("tc").args(words.split(' ')).status().unwrap().success(), "tc {words}");
+        }
+    }
+    connect(daemon, "beside filters that overwrite tc_index");
+    for pod in ["a", "c", "d", "e"] {
+        let words = format!("qdisc del dev host-{pod} clsact");
+        assert!(Command::new("tc").args(words.split(' ')).status().unwrap().success());
+    }
+}
+
+pub(crate) fn services(daemon: &mut Daemon) {
+    tunnel(daemon);
+    connect(daemon, "translated by nftables");
+    with_filters(daemon);
+    daemon.set_services(None);
+    connect(daemon, "translated by nftables, without --services");
+    with_filters(daemon);
+    daemon.set_services(Some("10.96.0.0/16,fd96::/64"));
+    translate_by_iptables();
+    connect(daemon, "translated by iptables");
+
     // What was reported names the pod that would have been reached.
     let flows = daemon.flows();
     let told = flows.iter().any(|flow| {

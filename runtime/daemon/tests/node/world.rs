@@ -14,7 +14,7 @@ use crate::daemon::Daemon;
 pub(crate) const PROGRAM: &str = r"policy a for pods { app = a } in namespace x {
   allow egress to pods { app = b } in same namespace on tcp/80, tcp/89, udp/53
   allow egress to pods { app = far } in same namespace on tcp/80
-  allow egress to 10.255.0.1/32, 198.51.100.1/32 on tcp/80
+  allow egress to 10.255.0.1/32, 198.51.100.1/32, 203.0.113.0/24 on tcp/80
   allow ingress from pods { app = c } in same namespace
 }
 policy b for pods { app = b } in namespace x {
