@@ -495,11 +495,9 @@ impl Loaded {
         let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
         let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
             map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
-        for record in before.iter() {
-            // One that is removed meanwhile is nobody's loss.
-            if let Ok((key, record)) = record {
-                let _ = records.insert(key, record, NO_OTHER);
-            }
+        // One that is removed meanwhile, and cannot be read, is nobody's loss.
+        for (key, record) in before.iter().flatten() {
+            let _ = records.insert(key, record, NO_OTHER);
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
         resolver.set_pod(number, node_pod(namespace, pod, local));
         if local {
             let next = u32::try_from(endpoints.len() + 1).unwrap_or(u32::MAX);
-            endpoints.push(Endpoint { pod: number, interface: next, id: next });
+            endpoints.push(Endpoint::new(number, next, next));
         }
     }
     let room = Room::new(&resolver, &endpoints, 1).map_err(|why| Error::new(why.to_string()))?;
