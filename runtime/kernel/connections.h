@@ -88,6 +88,46 @@ static __always_inline int is_over(const struct record *record, __u8 protocol, _
 	return age(now, record->seen) > lives;
 }
 
+// For how long a connection that is open keeps its place after its last packet, where its pod makes more records.
+#define IN_USE (120 * SECOND)
+
+// Keeps a record of a connection that has none, in the next place of its pod's share. The record that has the
+// place ends, unless its connection is in use: then it keeps the place, and the next one is taken.
+__noinline int add_record(struct connection *key, struct record *record)
+{
+	if (!key || !record)
+		return 0;
+	if (bpf_map_update_elem(&records, key, record, BPF_EXIST) == 0)
+		return 0;
+	__u32 endpoint = key->endpoint;
+	__u32 *next = bpf_map_lookup_elem(&next_places, &endpoint);
+	if (!next) {
+		__u32 zero = 0;
+		bpf_map_update_elem(&next_places, &endpoint, &zero, BPF_NOEXIST);
+		next = bpf_map_lookup_elem(&next_places, &endpoint);
+		if (!next)
+			return 0;
+	}
+	const __u64 now = bpf_ktime_get_boot_ns();
+	struct place place = { .endpoint = endpoint };
+	for (int i = 0; i < 8; i++) {
+		place.number = __sync_fetch_and_add(next, 1) & (SHARE - 1);
+		struct connection *other = bpf_map_lookup_elem(&shares, &place);
+		if (!other)
+			break;
+		struct record *known = bpf_map_lookup_elem(&records, other);
+		if (!known)
+			break;
+		if (i < 7 && known->state == OPEN && age(now, known->seen) < IN_USE)
+			continue;
+		bpf_map_delete_elem(&records, other);
+		break;
+	}
+	bpf_map_update_elem(&shares, &place, key, BPF_ANY);
+	bpf_map_update_elem(&records, key, record, BPF_ANY);
+	return 0;
+}
+
 // Whether an ICMP message asks for an answer.
 static __always_inline int is_question(const struct packet *packet)
 {
@@ -121,7 +161,7 @@ static __always_inline int is_of_before(struct packet *packet, struct connection
 	if (!(decision & ALLOW))
 		return 0;
 	struct record record = { .seen = now, .stamp = stamp(), .opener = opener, .state = OPEN };
-	bpf_map_update_elem(&records, key, &record, BPF_ANY);
+	add_record(key, &record);
 	return 1;
 }
 
@@ -203,7 +243,7 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	struct record record = {
 		.seen = now, .stamp = stamp(), .opener = direction, .state = state, .deferred = deferred,
 	};
-	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
+	add_record(&key, &record);
 	return 0;
 }
 
@@ -235,7 +275,7 @@ __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, i
 	struct record record = {
 		.seen = now, .stamp = stamp(), .opener = direction, .state = OPEN, .deferred = deferred,
 	};
-	bpf_map_update_elem(&records, &key, &record, BPF_ANY);
+	add_record(&key, &record);
 	return 0;
 }
 

@@ -59,12 +59,33 @@ static __always_inline struct endpoint *endpoint_at(void *all, __u32 number)
 	return all + layout.endpoints + (__u64)(number & layout.endpoint_mask) * sizeof(struct endpoint);
 }
 
+// The records of connections, of all pods. Each pod has a share of them, whose places it fills one after the
+// other: `shares` says which connection has a place, `next_places` which is next. Memory is taken as they are.
+#define RECORDS (1 << 20)
+
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 18);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, RECORDS);
 	__type(key, struct connection);
 	__type(value, struct record);
 } records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, RECORDS);
+	__type(key, struct place);
+	__type(value, struct connection);
+} shares SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 13);
+	__type(key, __u32);
+	__type(value, __u32);
+} next_places SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

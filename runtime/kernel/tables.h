@@ -106,6 +106,14 @@ struct ticket {
 	__u8 zero[3];
 };
 
+// How many records of connections a pod has room for. Where it makes more, its own oldest ones end.
+#define SHARE 8192
+
+// A place in a pod's share.
+struct place {
+	__u32 endpoint, number;
+};
+
 // Fragments of one packet.
 struct fragments {
 	struct address source, destination;

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -153,6 +153,8 @@ pub(crate) struct Enforcer {
     leaving: HashSet<Interface>,
     /// The bridges that pods are behind.
     bridges: BTreeSet<u32>,
+    /// The numbers of the pods whose records are kept.
+    alive: Arc<Mutex<HashSet<u32>>>,
     /// The sides of interfaces on which another program is in front, as it was last seen.
     displaced: BTreeSet<(u32, bool)>,
     spoken: VecDeque<Spoken>,
@@ -193,6 +195,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked at what is left to do.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often the records of connections are looked through.
+const SWEEP: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether another program is in front.
 const LOOK: Duration = Duration::from_millis(400);
 
@@ -229,6 +234,7 @@ impl Enforcer {
             attached,
             leaving: HashSet::new(),
             bridges: BTreeSet::new(),
+            alive: Arc::default(),
             displaced: BTreeSet::new(),
             spoken: VecDeque::new(),
             recent: VecDeque::new(),
@@ -354,6 +360,9 @@ impl Enforcer {
         } else if self.stale && self.tried.as_ref().is_none_or(again) {
             self.enforce_or_say();
         }
+        let placed = self.pods.iter().flat_map(Pods::placed);
+        let alive = placed.filter_map(|(_, known)| known.placed.as_ref().map(|(_, id)| *id)).collect();
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive;
         if std::mem::take(&mut self.unlisted) {
             self.links();
         }
@@ -630,6 +639,7 @@ impl Enforcer {
             self.add_counters(&before);
         } else {
             self.listen();
+            self.sweep();
         }
         self.spoken.push_front(Spoken {
             generation: self.node.generation(),
@@ -664,6 +674,21 @@ impl Enforcer {
         if let Err(why) = self.node.take_over_records() {
             warn!(%why, "the records of the version before cannot be read: they are made again");
         }
+    }
+
+    /// Ends records of connections that are over, from time to time, in a thread of its own.
+    fn sweep(&self) {
+        let (pins, alive) = (self.config.pins.clone(), Arc::clone(&self.alive));
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(SWEEP);
+                let alive = alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                match npc_node::sweep(&pins, &alive, places::now()) {
+                    Ok([records, ended]) => debug!(records, ended, "records of connections"),
+                    Err(why) => debug!(%why, "the records of connections cannot be read"),
+                }
+            }
+        });
     }
 
     /// Takes up the kernel's reports.

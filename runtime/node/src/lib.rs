@@ -18,6 +18,8 @@ mod node;
 #[cfg(target_os = "linux")]
 mod order;
 #[cfg(target_os = "linux")]
+mod sweep;
+#[cfg(target_os = "linux")]
 mod table;
 
 pub mod packet;
@@ -34,3 +36,5 @@ pub use events::{Cause, Event, Events};
 pub use loader::{Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
 #[cfg(target_os = "linux")]
 pub use node::{Displaced, Interface, Node};
+#[cfg(target_os = "linux")]
+pub use sweep::sweep;

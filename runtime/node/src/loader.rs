@@ -70,8 +70,10 @@ pub struct Loader {
 }
 
 /// The maps that all generations share.
-const SHARED: [&str; 11] = [
+const SHARED: [&str; 13] = [
     "records",
+    "shares",
+    "next_places",
     "fragment_verdicts",
     "events",
     "budgets",

@@ -56,7 +56,7 @@ pub struct Displaced {
 /// The folder of the maps, by the version of what is in them: it changes with the maps and the structures in
 /// `runtime/kernel/tables.h` and `maps.h`, so that a process finds only maps that it knows. Links are not in it:
 /// whoever starts next replaces them one by one.
-const VERSION: &str = "2";
+pub(crate) const VERSION: &str = "2";
 
 /// The maps that the version before had, which were in no folder. Of them the records and the number of the
 /// generation stay, for a return to it.

@@ -20,7 +20,7 @@ use crate::open;
 const TAKEN_OVER: u64 = 30_000_000_000;
 
 /// The time since the machine started, in nanoseconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }

@@ -51,6 +51,9 @@ fn main() {
     services::services(&mut daemon);
     places::places(&mut daemon);
     faults::faults(&world, &mut daemon);
+    // The first one ended with its network.
+    let mut servers = npc_tests::net::Servers::default();
+    servers.start("b");
     order::order(&daemon);
     daemon.detach();
     upgrade::upgrade(&world);
