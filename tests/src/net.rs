@@ -34,7 +34,7 @@ import socket, sys
 kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 family = socket.AF_INET6 if ':' in host else socket.AF_INET
 s = socket.socket(family, socket.SOCK_STREAM if kind == 'tcp' else socket.SOCK_DGRAM)
-s.settimeout(0.6)
+s.settimeout(float(sys.argv[4]) if len(sys.argv) > 4 else 0.6)
 try:
     s.connect((host, port))
     for message in (b'one', b'two'):
@@ -182,6 +182,12 @@ impl Drop for Servers {
 #[must_use]
 pub fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
     is_yes(python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]))
+}
+
+/// The same of what is expected to come back: on a busy machine that takes a while.
+#[must_use]
+pub fn reaches_in_time(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
+    is_yes(python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string(), "5"]))
 }
 
 /// Whether two messages go from the network of the test itself, which is the node, to an address and come back.

@@ -2,9 +2,11 @@
 //! and does one thing after the other, as messages ask.
 
 mod answers;
+mod listed;
 mod order;
 mod places;
 mod pods;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
@@ -194,9 +196,6 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// How often it is looked at what is left to do.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How often the records of connections are looked through.
-const SWEEP: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether another program is in front.
 const LOOK: Duration = Duration::from_millis(400);
@@ -432,57 +431,6 @@ impl Enforcer {
         }
     }
 
-    fn all_namespaces(&mut self, all: Vec<Namespace>) {
-        let first = self.namespaces.is_none();
-        let before = self.namespaces.take().unwrap_or_default();
-        let now: BTreeMap<String, Namespace> =
-            all.into_iter().map(|namespace| (namespace.name.clone(), namespace)).collect();
-        if let Some(resolver) = &mut self.resolver {
-            for (name, namespace) in &now {
-                if before.get(name) != Some(namespace) {
-                    resolver.set_namespace(name, namespace.labels.clone());
-                }
-            }
-            for name in before.keys().filter(|name| !now.contains_key(*name)) {
-                resolver.remove_namespace(name);
-            }
-        }
-        let new: Vec<String> = now.keys().filter(|name| !before.contains_key(*name)).cloned().collect();
-        self.namespaces = Some(now);
-        if first {
-            return self.begin();
-        }
-        new.iter().for_each(|name| self.resolve_namespace(name));
-        self.flush();
-    }
-
-    fn all_pods(&mut self, all: Vec<(String, Pod)>) {
-        let first = self.pods.is_none();
-        let pods = self.pods.get_or_insert_default();
-        let there: HashSet<(&str, &str)> =
-            all.iter().map(|(namespace, pod)| (namespace.as_str(), pod.name.as_str())).collect();
-        let is_gone = |key: &&Key| !there.contains(&(key.namespace.as_str(), key.name.as_str()));
-        let gone: Vec<Key> = pods.iter().map(|(key, _)| key).filter(is_gone).cloned().collect();
-        for key in &gone {
-            self.remove_pod(key);
-        }
-        for (namespace, pod) in all {
-            let key = Key { namespace, name: pod.name.clone() };
-            let same =
-                self.pods.as_ref().and_then(|pods| pods.get(&key)).is_some_and(|known| known.pod == pod);
-            if !same {
-                self.set_pod(&key, pod);
-            }
-        }
-        if first {
-            self.begin();
-        } else {
-            self.flush();
-            self.place_all();
-        }
-        self.forget();
-    }
-
     /// Enforces for the first time, once all is there that it takes.
     fn begin(&mut self) {
         if self.namespaces.is_none() || self.pods.is_none() {
@@ -493,20 +441,6 @@ impl Enforcer {
         self.place_all();
         if self.image.is_some() {
             self.enforce_or_say();
-        }
-    }
-
-    /// Whether a pod is on this node.
-    ///
-    /// One whose namespace is not known is nobody's, until it is: policies may select it by the labels of its
-    /// namespace.
-    fn is_local(&self, key: &Key, known: &Known) -> bool {
-        if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(&key.namespace)) {
-            return false;
-        }
-        match &self.config.node {
-            Some(node) => *node == known.pod.node,
-            None => known.placed.is_some(),
         }
     }
 
@@ -667,28 +601,6 @@ impl Enforcer {
             self.take_over_records();
         }
         Ok(())
-    }
-
-    /// Takes over the records of connections of the version before.
-    fn take_over_records(&mut self) {
-        if let Err(why) = self.node.take_over_records() {
-            warn!(%why, "the records of the version before cannot be read: they are made again");
-        }
-    }
-
-    /// Ends records of connections that are over, from time to time, in a thread of its own.
-    fn sweep(&self) {
-        let (pins, alive) = (self.config.pins.clone(), Arc::clone(&self.alive));
-        std::thread::spawn(move || {
-            loop {
-                std::thread::sleep(SWEEP);
-                let alive = alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                match npc_node::sweep(&pins, &alive, places::now()) {
-                    Ok([records, ended]) => debug!(records, ended, "records of connections"),
-                    Err(why) => debug!(%why, "the records of connections cannot be read"),
-                }
-            }
-        });
     }
 
     /// Takes up the kernel's reports.

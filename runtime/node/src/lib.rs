@@ -14,6 +14,8 @@ mod events;
 #[cfg(target_os = "linux")]
 mod loader;
 #[cfg(target_os = "linux")]
+mod maps;
+#[cfg(target_os = "linux")]
 mod node;
 #[cfg(target_os = "linux")]
 mod order;
