@@ -88,13 +88,18 @@ fn filters_that_ask_for_nothing() {
                 with("{all: [{resources: {}}, {resources: {names: [a]}}]}")
             ),
             ("beside one that does", with("{any: [{resources: {}}, {resources: {names: [a]}}]}")),
-            ("`any` is empty, and `all` is not", with("{any: [], all: [{resources: {names: [a]}}]}")),
+            ("`any` and `all` are refused together", with("{any: [], all: [{resources: {names: [a]}}]}")),
             ("empty users", with("{any: [{subjects: [], roles: [], resources: {names: [a]}}]}")),
             (
                 "a selector that is given and empty matches everything",
                 with("{any: [{resources: {selector: {}}}]}")
             ),
-            ("kinds with wildcards", with("{any: [{resources: {kinds: ['*'], names: [a]}}]}")),
+            ("kinds with wildcards", with("{any: [{resources: {kinds: ['*/*'], names: [a]}}]}")),
+            ("a kind that Kyverno refuses", with("{any: [{resources: {kinds: ['*'], names: [a]}}]}")),
+            (
+                "two fields that the API server refuses together",
+                with("{any: [{resources: {name: a, names: [b]}}]}")
+            ),
             (
                 "other kinds leave out no namespace",
                 with("{any: [{resources: {kinds: [Pod], namespaces: [a]}}]}")

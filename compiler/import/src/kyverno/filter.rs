@@ -56,15 +56,25 @@ pub(crate) fn filters(
         conditions.collect()
     };
     let (any, all) = (list("any")?, list("all")?);
+    if only_one_of(reader, path, &fields, ["any", "all"]) {
+        return None;
+    }
     match (any.is_empty(), all.is_empty()) {
-        (false, true) => Some(Condition::Any(any)),
+        (false, _) => Some(Condition::Any(any)),
         (true, false) => Some(Condition::All(all)),
         (true, true) => filter(reader, path, node, role),
-        (false, false) => {
-            reader.refuse(path, fields.location, "`any` and `all` cannot stand together");
-            None
-        }
     }
+}
+
+/// Refuses what the API server refuses: two fields together, though one be empty. Whether both are there.
+fn only_one_of(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, keys: [&str; 2]) -> bool {
+    let both = keys.iter().all(|key| fields.get(key).is_some());
+    if both {
+        let [one, other] = keys;
+        let why = format!("`{one}` and `{other}` cannot stand together, though one be empty");
+        reader.refuse(path, fields.location, why);
+    }
+    both
 }
 
 /// Reads one filter: the condition that a namespace is one that it takes.
@@ -94,10 +104,15 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
         "operations",
     ];
     let fields = reader.object(&path, resources, &known)?;
-    if !refusable(reader, &path, &fields, role)? {
+    if only_one_of(reader, &path, &fields, ["name", "names"]) || !refusable(reader, &path, &fields, role)? {
         return None;
     }
     let kinds = strings(reader, &path, &fields, "kinds")?;
+    if kinds.iter().any(|kind| **kind == *"*") {
+        let why = "Kyverno takes the kind `*` in no rule that generates: name the kinds";
+        reader.refuse(&path.field("kinds"), fields.location_of("kinds"), why);
+        return None;
+    }
     if role == Role::Match && (kinds.is_empty() || !kinds.iter().all(|kind| takes_namespaces(kind))) {
         let what = "a rule that looks at other objects than namespaces";
         not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
