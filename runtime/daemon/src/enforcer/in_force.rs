@@ -1,0 +1,130 @@
+//! Puts what is known in force, and writes what changes to the kernel's tables.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use npc_node::{Endpoint, LoadError};
+use npc_resolver::layout::LayoutError;
+use npc_resolver::{Reasons, Resolver};
+use tracing::{debug, error, info};
+
+use super::{Answered, Enforcer, SPOKEN, Spoken};
+use crate::flow;
+
+impl Enforcer {
+    /// Writes what changed to the kernel's tables; makes them anew where they have no room for it.
+    pub(super) fn flush(&mut self) {
+        let Some(resolver) = &mut self.resolver else { return };
+        let changes = resolver.take_changes();
+        // Of tables that are behind, all is written anew.
+        if changes.is_empty() || self.stale {
+            return;
+        }
+        self.numbers.changes += changes.len() as u64;
+        let applied = self.node.apply(resolver, &changes);
+        self.written = Some(Instant::now());
+        match applied {
+            Ok(()) => {}
+            Err(LoadError::Layout(LayoutError::Full(what))) => {
+                debug!(what, "the tables are made anew, larger");
+                self.enforce_or_say();
+            }
+            Err(why) => {
+                self.stale = true;
+                error!(%why, "what changed cannot be written");
+            }
+        }
+    }
+
+    pub(super) fn enforce_or_say(&mut self) {
+        if let Err(why) = self.enforce() {
+            self.numbers.failures += 1;
+            self.tried = Some(Instant::now());
+            // Said once, and tried again.
+            if !std::mem::replace(&mut self.stale, true) {
+                error!(%why, "the tables cannot be made anew; what is in force stays, and is out of date");
+            }
+        }
+    }
+
+    /// Makes tables of all there is, and puts them in force.
+    pub(super) fn enforce(&mut self) -> Answered<()> {
+        let (Some(image), Some(namespaces), Some(pods)) = (&self.image, &self.namespaces, &self.pods) else {
+            return Ok(());
+        };
+        let image = Arc::clone(image);
+        let began = Instant::now();
+        // What the node itself sends is told by where it comes from, not by its addresses.
+        let mut resolver = Resolver::with_services(Arc::clone(&image), Vec::new(), &self.config.services);
+        for namespace in namespaces.values() {
+            resolver.set_namespace(&namespace.name, namespace.labels.clone());
+        }
+        let (mut endpoints, mut here) = (Vec::new(), Vec::new());
+        for (key, known) in pods.iter() {
+            resolver.set_pod(known.number, self.as_resolved(key, known));
+            if let Some((interface, id)) = &known.placed {
+                here.push(key.clone());
+                let endpoint = Endpoint::new(known.number, interface.index, *id);
+                endpoints.push(endpoint.taken_over(known.taken_over));
+            }
+        }
+        endpoints.extend(self.bridges.iter().map(|bridge| Endpoint::bridge(*bridge)));
+        resolver.take_changes();
+        let known = pods.len();
+        let mut before = self.node.enforce(&resolver, &endpoints);
+        if let Err(why @ LoadError::Sockets(_)) = &before {
+            error!(%why, "what pods send is decided where they send it, before translation");
+            self.node.set_sockets(None);
+            before = self.node.enforce(&resolver, &endpoints);
+        }
+        let before = before.map_err(|why| why.to_string())?;
+        let is_first = before.is_none();
+        if is_first {
+            self.take_over_records();
+        }
+        if let Some(before) = before {
+            self.add_counters(&before);
+        } else {
+            self.listen();
+            self.sweep();
+        }
+        self.spoken.push_front(Spoken {
+            generation: self.node.generation(),
+            image: Arc::clone(&image),
+            reasons: Reasons::new(&image),
+        });
+        self.spoken.truncate(SPOKEN);
+        self.resolver = Some(resolver);
+        self.stale = false;
+        self.written = None;
+        self.numbers.generations += 1;
+        info!(
+            generation = self.node.generation(),
+            policies = image.policies.len(),
+            pods = known,
+            here = here.len(),
+            milliseconds = began.elapsed().as_millis() as u64,
+            "in force"
+        );
+        self.numbers.last_enforced = began.elapsed();
+        self.attach(&here);
+        self.guard_ways_out();
+        if is_first {
+            // And of the connections that were opened meanwhile.
+            self.take_over_records();
+        }
+        Ok(())
+    }
+
+    /// Takes up the kernel's reports.
+    fn listen(&mut self) {
+        let Some(loaded) = self.node.loaded() else { return };
+        match loaded.take_events() {
+            Ok(events) => {
+                let (to, lost) = (self.reports.clone(), Arc::clone(&self.lost));
+                std::thread::spawn(move || flow::listen(events, &to, &lost));
+            }
+            Err(why) => error!(%why, "no packets can be reported"),
+        }
+    }
+}
