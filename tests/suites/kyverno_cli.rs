@@ -300,13 +300,10 @@ fn preconditions(kyverno: &Path, cluster: &Cluster) {
             .arg("-o")
             .arg(&out));
         assert!(ran.status.success(), "{policy}\n{}", String::from_utf8_lossy(&ran.stdout));
-        let mut theirs: Vec<(String, Value)> = Vec::new();
-        for document in serde_yaml::Deserializer::from_str(&std::fs::read_to_string(&out).unwrap_or_default())
-        {
-            let Some(object) = Option::<Value>::deserialize(document).unwrap() else { continue };
-            theirs
-                .push((object["metadata"]["namespace"].as_str().unwrap().to_owned(), object["spec"].clone()));
-        }
+        let of_object = |object: Value| {
+            (object["metadata"]["namespace"].as_str().unwrap().to_owned(), object["spec"].clone())
+        };
+        let mut theirs: Vec<(String, Value)> = objects_in(&out).into_iter().map(of_object).collect();
         theirs.sort_by(|a, b| a.0.cmp(&b.0));
         let ours: Vec<(String, Value)> = npc_expand::expand(&policy.to_string(), cluster)
             .unwrap_or_else(|error| panic!("{error}\n{policy}"))
@@ -418,12 +415,8 @@ fn filters(kyverno: &Path, cluster: &Cluster) {
             .arg(&file)
             .arg("-o")
             .arg(&out));
-        let text = std::fs::read_to_string(&out).unwrap_or_default();
-        let mut theirs: Vec<String> = Vec::new();
-        for document in serde_yaml::Deserializer::from_str(&text) {
-            let Some(object) = Option::<Value>::deserialize(document).unwrap() else { continue };
-            theirs.push(object["metadata"]["namespace"].as_str().unwrap().to_owned());
-        }
+        let namespace = |object: Value| object["metadata"]["namespace"].as_str().unwrap().to_owned();
+        let mut theirs: Vec<String> = objects_in(&out).into_iter().map(namespace).collect();
         theirs.sort();
         let import = npc_import::import(npc_diagnostics::FileId(0), &policy.to_string());
         let errors = import.diagnostics.iter().filter(|found| found.level == npc_diagnostics::Level::Error);
@@ -455,6 +448,14 @@ fn filters(kyverno: &Path, cluster: &Cluster) {
     println!(
         "kyverno_cli: {count} filters as people write them, {objects} objects, 0 in other namespaces than the import says"
     );
+}
+
+/// The objects that Kyverno wrote to a file; none where it made none.
+fn objects_in(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    serde_yaml::Deserializer::from_str(&text)
+        .filter_map(|document| Option::<Value>::deserialize(document).unwrap())
+        .collect()
 }
 
 /// Compares one batch. Gives the number of objects, of policies and of differences.
@@ -490,9 +491,7 @@ fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster)
         panic!("{}\n{}", ran.status, told.collect::<Vec<_>>().join("\n"));
     }
     let mut found = BTreeMap::new();
-    let text = std::fs::read_to_string(&out).unwrap_or_default();
-    for document in serde_yaml::Deserializer::from_str(&text) {
-        let Some(mut object) = Option::<Value>::deserialize(document).unwrap() else { continue };
+    for mut object in objects_in(&out) {
         let metadata = object["metadata"].as_object_mut().unwrap();
         // Kyverno's own labels, by which it knows what it made.
         metadata.remove("labels");

@@ -98,8 +98,8 @@ fn diagnostics_of_the_workspace() {
     editor.exit();
 }
 
-/// What was sent of files that are not open is taken back once they are asked for, and none is sent after that;
-/// the editor is told to ask again.
+/// Once an editor asks for the diagnostics of the workspace, those that the server had sent for files that are not
+/// open are cleared, and no more are sent. After a change the server asks the editor to refresh.
 #[test]
 fn what_is_asked_for_is_not_sent() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", BROKEN)]);

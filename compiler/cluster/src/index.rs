@@ -112,8 +112,9 @@ impl<'c> Index<'c> {
         let all = self.services_at(address);
         let has_it = |(service, via): &&(&Service, Via)| {
             service.ports.iter().any(|port| {
-                let number = if *via == Via::NodePort { port.node_port } else { Some(port.port) };
-                traffic.is_some_and(|(protocol, asked)| (protocol, Some(asked)) == (port.protocol, number))
+                traffic.is_some_and(|(protocol, asked)| {
+                    (protocol, Some(asked)) == (port.protocol, port.number(*via))
+                })
             })
         };
         let own = |(_, via): &&(&Service, Via)| *via != Via::NodePort;

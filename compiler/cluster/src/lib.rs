@@ -105,6 +105,13 @@ pub struct NamedPort {
 }
 
 impl Pod {
+    /// The port to which it gives this name.
+    #[must_use]
+    pub fn port_named(&self, protocol: Protocol, name: &str) -> Option<u16> {
+        let is_it = |own: &&NamedPort| own.name == name && own.protocol == protocol;
+        self.ports.iter().find(is_it).map(|own| own.port)
+    }
+
     /// What follows the name of a pod on its node's network wherever it is shown:
     /// ` (on the network of node n1)`.
     #[must_use]

@@ -46,6 +46,14 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
+impl ServicePort {
+    /// The number by which clients connect to it; nothing where it is no port of nodes.
+    #[must_use]
+    pub fn number(&self, via: Via) -> Option<u16> {
+        if via == Via::NodePort { self.node_port } else { Some(self.port) }
+    }
+}
+
 /// The port of a Service's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetPort {
@@ -132,10 +140,7 @@ impl Service {
                 self.full_name()
             ));
         }
-        let is_asked = |own: &&ServicePort| {
-            own.protocol == protocol
-                && if via == Via::NodePort { own.node_port == Some(port) } else { own.port == port }
-        };
+        let is_asked = |own: &&ServicePort| own.protocol == protocol && own.number(via) == Some(port);
         let own = self.ports.iter().find(is_asked);
         // Nothing translates a connection to a headless Service: any port of its pods can be asked for.
         if own.is_none() && !self.is_headless() {
@@ -198,11 +203,7 @@ impl Service {
             let number = match own.filter(|_| !self.is_headless()).map(|own| (own, &own.target)) {
                 None => port,
                 Some((_, TargetPort::Number(number))) => *number,
-                Some((own, TargetPort::Name(name))) => {
-                    let is_it =
-                        |named: &&crate::NamedPort| named.name == *name && named.protocol == own.protocol;
-                    pod.ports.iter().find(is_it)?.port
-                }
+                Some((own, TargetPort::Name(name))) => pod.port_named(own.protocol, name)?,
             };
             let address = pod.addresses.iter().copied().find(|address| fits(*address));
             let can_be_reached = address.is_some() || pod.addresses.is_empty();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use npc_import::Import;
-use npc_program::{Policy, Program, Scope, ScopeBase, Tier, scopes_overlap};
+use npc_program::{Policy, Program, Scope, Tier, scopes_overlap};
 
 use crate::through::{kyverno_ignores, not_for_existing};
 
@@ -76,14 +76,7 @@ pub fn leave_out_filtered_of(program: &mut Program, filtered: &[String]) {
 fn filter(policy: &mut Policy, filtered: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for subject in &mut policy.subjects {
-        let is_meant = |name: &&String| {
-            let only = Scope {
-                base: ScopeBase::Names(vec![Arc::from(name.as_str())]),
-                except_names: Vec::new(),
-                except_labels: Vec::new(),
-            };
-            scopes_overlap(&[&subject.scope, &only])
-        };
+        let is_meant = |name: &&String| scopes_overlap(&[&subject.scope, &Scope::named(name)]);
         let meant: Vec<String> = filtered.iter().filter(is_meant).cloned().collect();
         if meant.is_empty() {
             continue;

@@ -76,11 +76,10 @@ impl Bounds {
                 let Some((pod, _)) = destination.selectable() else {
                     return Err(format!("{destination} has no port called `{name}`"));
                 };
-                let own = pod.ports.iter().find(|own| own.name == **name && own.protocol == protocol);
-                let own = own.ok_or_else(|| {
+                let own = pod.port_named(protocol, name).ok_or_else(|| {
                     format!("{destination} has no {} port called `{name}`", protocol.as_str())
                 })?;
-                (own.port, own.port)
+                (own, own)
             }
         };
         let mut starts = vec![first];
@@ -195,8 +194,8 @@ impl<'a> Expecting<'a> {
         }
     }
 
-    /// The connections between two ends that an expectation speaks of. What goes to the address of a Service
-    /// goes to its endpoints.
+    /// The connections between two ends to which an expectation applies. Where the destination is an address of a
+    /// Service, they go to its endpoints.
     fn connections(
         &self,
         expectation: &Expectation,
@@ -211,9 +210,7 @@ impl<'a> Expecting<'a> {
         let mut taken: Vec<Traffic> = Vec::new();
         for (service, via) in &services {
             for own in &service.ports {
-                let Some(port) = (if *via == Via::NodePort { own.node_port } else { Some(own.port) }) else {
-                    continue;
-                };
+                let Some(port) = own.number(*via) else { continue };
                 taken.push(Traffic::Port(own.protocol, port));
                 if asks_for(expectation, own, port) {
                     let is_v4 = destination.address().map(|address| address.is_ipv4());

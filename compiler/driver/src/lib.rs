@@ -140,7 +140,7 @@ fn check_again(
 }
 
 /// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.
-/// Where it was checked before, what is as it was is taken over. Of the fixes only the automatic ones are tried:
+/// Results of the check before are reused for what has not changed. Of the fixes only the automatic ones are tried:
 /// [`offered_fixes`] and [`Checked::try_choices`] try others.
 pub fn check_with_targets(
     files: &impl Files,

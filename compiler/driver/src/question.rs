@@ -328,7 +328,7 @@ impl<'c> ServiceRoute<'_, 'c> {
         let own = own.ok_or_else(|| {
             format!("`{}` has no {} port called `{port}`", self.service.full_name(), protocol.as_str())
         })?;
-        Ok(if self.via == Via::NodePort { own.node_port.unwrap_or(own.port) } else { own.port })
+        Ok(own.number(self.via).unwrap_or(own.port))
     }
 }
 
@@ -395,9 +395,7 @@ fn traffic(protocol: Option<Protocol>, port: &str, destination: &Endpoint<'_>) -
     let Endpoint::Pod { pod, .. } = destination else {
         return Err(format!("an address has no port called `{port}`: give its number"));
     };
-    pod.ports
-        .iter()
-        .find(|own| own.name == port && own.protocol == protocol)
-        .map(|own| Traffic::Port(protocol, own.port))
+    pod.port_named(protocol, port)
+        .map(|number| Traffic::Port(protocol, number))
         .ok_or_else(|| format!("{destination} has no {} port called `{port}`", protocol.as_str()))
 }

@@ -117,7 +117,7 @@ impl<'a, F: Files> Trials<'a, F> {
     pub(crate) fn automatic(mut self, diagnostics: &mut [Diagnostic]) -> Texts {
         let firsts = candidates(diagnostics, Applicability::Automatic);
         let mut result = Outcome::default();
-        // Of two fixes of one place the first is made; the next check sees what is left.
+        // Where two fixes overlap, only the first is applied; the next check offers the other one again.
         let (together, clashing) = without_clashes(&firsts, diagnostics);
         let mut good = self.verified(&together, diagnostics, &mut result);
         if !good.is_empty() && good.len() < together.len() {
@@ -440,7 +440,7 @@ mod tests {
         }
     }
 
-    /// What is left of suggested fixes, each of which replaces a word, and the text that they lead to.
+    /// Verifies fixes, each of which replaces a word. Gives those that are kept, and the text after them.
     fn verified(
         text: &'static str,
         fixes: &[(&str, &str, Applicability)],

@@ -40,8 +40,8 @@ pub enum UpdateKind {
         /// Whether its objects go with it.
         synchronized: bool,
     },
-    /// The policy is no longer there, and others make the same objects: deleted without further steps it takes them
-    /// along.
+    /// The policy is gone, and other policies generate the same objects. Deleting it in the cluster would delete the
+    /// objects too, unless `keep` is set first.
     Replaced {
         /// Those that make the objects now.
         by: Vec<String>,

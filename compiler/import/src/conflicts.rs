@@ -85,7 +85,8 @@ impl Import {
         found
     }
 
-    /// NetworkPolicies of one name that Kyverno makes in one namespace for two rules, or that stand there as well.
+    /// NetworkPolicies that Kyverno generates under the name of another one in the same namespace: one that another
+    /// rule generates, or a manifest.
     fn one_object(&self) -> Vec<Diagnostic> {
         let mut by_name: FxHashMap<&str, Vec<&Imported>> = FxHashMap::default();
         for imported in self.policies.iter().filter(|one| one.policy.tier == Tier::Namespaced) {
@@ -97,22 +98,24 @@ impl Import {
                 by_name.entry(name).or_default().push(imported);
             }
         }
-        let scopes =
-            |one: &Imported| one.policy.subjects.iter().map(|term| term.scope.clone()).collect::<Vec<_>>();
+        let meet = |one: &Imported, other: &Imported| {
+            let subjects =
+                |own: &Scope| other.policy.subjects.iter().any(|term| scopes_overlap(&[own, &term.scope]));
+            one.policy.subjects.iter().any(|term| subjects(&term.scope))
+        };
         let mut found = Vec::new();
         for (name, all) in by_name {
             for (at, one) in all.iter().enumerate() {
                 let Some(generated) = &one.generated else { continue };
                 let other = all.iter().enumerate().find(|(other_at, other)| {
-                    // Of a policy that stands twice that is told.
+                    // `twice` reports a policy of Kyverno's that is given twice.
                     let is_twice = other
                         .generated
                         .as_ref()
                         .is_some_and(|other| other.by.0 == generated.by.0 && other.by.1 != generated.by.1);
-                    // Each pair once; two objects that stand are told of elsewhere.
-                    let is_pair = if other.generated.is_some() { *other_at < at } else { true };
-                    let meet = |own: &Scope| scopes(other).iter().any(|scope| scopes_overlap(&[own, scope]));
-                    is_pair && !is_twice && *other_at != at && scopes(one).iter().any(meet)
+                    // Each pair of generated objects once.
+                    let is_pair = other.generated.is_none() || *other_at < at;
+                    is_pair && !is_twice && meet(one, other)
                 });
                 let Some((_, other)) = other else { continue };
                 let made = match &other.generated {
@@ -144,7 +147,7 @@ impl Import {
     fn ties(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         let mut by_rank: FxHashMap<(bool, u16), Vec<&Policy>> = FxHashMap::default();
-        // Of those that stand twice that is told.
+        // `twice` reports those that are given twice.
         let mut names: FxHashSet<&str> = FxHashSet::default();
         for Imported { policy, .. } in &self.policies {
             if policy.tier == Tier::Namespaced || !names.insert(&policy.name) {

@@ -381,11 +381,7 @@ impl<'a> Filtered<'a> {
                 .iter()
                 .map(String::as_str)
                 .filter(|name| {
-                    let only = npc_program::Scope {
-                        base: ScopeBase::Names(vec![Arc::from(*name)]),
-                        except_names: Vec::new(),
-                        except_labels: Vec::new(),
-                    };
+                    let only = npc_program::Scope::named(name);
                     // What a namespace's labels are is not known: a scope by labels is not told,
                     // unless it asks for nothing or names them.
                     let names_it =

@@ -151,11 +151,7 @@ fn with_labels(keys: &[Arc<str>]) -> Scope {
         .iter()
         .map(|key| Requirement { key: Arc::clone(key), operator: Operator::Exists, values: Vec::new() })
         .collect();
-    Scope {
-        base: ScopeBase::Labels(Selector { requirements }),
-        except_names: Vec::new(),
-        except_labels: Vec::new(),
-    }
+    Scope::of(ScopeBase::Labels(Selector { requirements }))
 }
 
 /// The subjects, grouped by what an object must have in common: the pods, and what is left out.

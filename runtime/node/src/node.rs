@@ -66,6 +66,11 @@ const PREVIOUS: [&str; 7] =
 /// The two sides of an interface, as their links are named.
 const SIDES: [&str; 2] = ["from", "to"];
 
+/// The map of the number of the last generation that is pinned in a folder.
+fn last_generation(folder: &Path) -> Option<Array<MapData, u32>> {
+    Array::try_from(Map::Array(MapData::from_pin(folder.join("last_generation")).ok()?)).ok()
+}
+
 /// How the link of an interface that is no pod's is named.
 const LEAVING: &str = "leaving";
 
@@ -85,10 +90,7 @@ impl Node {
     pub fn open(pins: &Path) -> Result<Self, LoadError> {
         fs::create_dir_all(pins.join("links")).map_err(failed)?;
         fs::create_dir_all(pins.join(VERSION)).map_err(failed)?;
-        let known = |folder: &Path| {
-            let map = MapData::from_pin(folder.join("last_generation")).ok()?;
-            Array::<_, u32>::try_from(Map::Array(map)).ok()?.get(&0, 0).ok()
-        };
+        let known = |folder: &Path| last_generation(folder)?.get(&0, 0).ok();
         let generation = known(&pins.join(VERSION)).max(known(pins)).unwrap_or(0);
         Ok(Self {
             pins: pins.to_owned(),
@@ -142,8 +144,7 @@ impl Node {
         // First the number, so that no other generation ever has it.
         loaded.set_last_generation(generation)?;
         // Of the version before, too, which may come back: it counts on from there.
-        let previous = MapData::from_pin(self.pins.join("last_generation")).ok();
-        if let Some(mut map) = previous.and_then(|map| Array::<_, u32>::try_from(Map::Array(map)).ok()) {
+        if let Some(mut map) = last_generation(&self.pins) {
             map.set(0, generation, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
         }
         loaded.set_node_addresses(&self.addresses)?;

@@ -525,7 +525,7 @@ impl<M: Memory> Tables<M> {
         Ok(())
     }
 
-    /// Where the pod is whose packets carry this number; 0 for nowhere.
+    /// Sets which slot belongs to the pod whose packets carry this number, counted from 1; 0 for none.
     fn set_sender(&self, id: u32, place: u32) {
         self.senders.set_u32((id & SENDER) as usize, place);
     }

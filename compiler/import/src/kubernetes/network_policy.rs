@@ -55,7 +55,7 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node, applied_to: Optio
             _ => metadata.namespace,
         };
         Place {
-            scope: named(namespace),
+            scope: Scope::named(namespace),
             name: format!("{namespace}/{}", metadata.name).into(),
             location: metadata.location,
             docs: metadata.docs,
@@ -76,15 +76,6 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node, applied_to: Optio
     })
 }
 
-/// The scope of one namespace.
-fn named(namespace: &str) -> Scope {
-    Scope {
-        base: ScopeBase::Names(vec![namespace.into()]),
-        except_names: Vec::new(),
-        except_labels: Vec::new(),
-    }
-}
-
 /// How the selectors of a NetworkPolicy are read. A policy that Kyverno generates may hold values
 /// of its namespace.
 pub(crate) trait Selectors {
@@ -97,7 +88,7 @@ struct Plain;
 impl Selectors for Plain {
     fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Scope> {
         let base = scope_of(selector(reader, path, node, Checked::ByTheServer)?);
-        Some(Scope { base, except_names: Vec::new(), except_labels: Vec::new() })
+        Some(Scope::of(base))
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn pods(
 ) -> Option<PodTerm> {
     let term = |namespaces: Selector, pods: Selector, location: Location| PodTerm {
         selector: pods,
-        scope: Scope { base: scope_of(namespaces), except_names: Vec::new(), except_labels: Vec::new() },
+        scope: Scope::of(scope_of(namespaces)),
         location,
         scope_location: Some(location),
     };

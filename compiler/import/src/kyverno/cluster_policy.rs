@@ -10,7 +10,7 @@ use super::filter::{Form, Role, filters};
 use super::jmespath::JmesPath;
 use super::object::{Needs, Template, generated, is_name};
 use super::settings::{Given, of_cluster_policy, of_rule};
-use super::{Kind, OTHER_OBJECT, generates_network_policies, not_carried, object_name};
+use super::{Kind, OTHER_OBJECT, generates_network_policies, not_carried, object_name, scopes};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
@@ -246,13 +246,8 @@ impl Rule<'_, '_> {
         let matches = condition(reader, "match", Role::Match);
         let excludes = condition(reader, "exclude", Role::Exclude);
         let condition = Condition::All(vec![matches?, Condition::Not(Box::new(excludes?))]);
-        let scopes = match condition.scopes() {
-            Ok(scopes) => scopes,
-            Err(why) => {
-                not_carried(reader, "which namespaces this rule matches", fields.location_of("match"), why);
-                return None;
-            }
-        };
+        let place = fields.location_of("match");
+        let scopes = scopes(reader, &condition, "which namespaces this rule matches", place)?;
         let data_path = generate_path.field("data");
         let Some(data) = generate.get("data") else {
             reader.require(&data_path, generate.location);

@@ -10,7 +10,7 @@ use super::condition::Condition;
 use super::expression::{Variables, applies, condition, parse, part};
 use super::object::{Needs, Part, Placeholders, Template, generated, is_name};
 use super::settings::{Given, of_generating_policy};
-use super::{generates_network_policies, not_carried, object_name};
+use super::{generates_network_policies, not_carried, object_name, scopes};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
@@ -44,13 +44,8 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
             }
         }
     }
-    let scopes = match Condition::All(conditions).scopes() {
-        Ok(scopes) => scopes,
-        Err(why) => {
-            not_carried(reader, "these conditions", spec.location_of("matchConditions"), why);
-            return None;
-        }
-    };
+    let place = spec.location_of("matchConditions");
+    let scopes = scopes(reader, &Condition::All(conditions), "these conditions", place)?;
     let generate_path = path.field("generate");
     let Some(generate) = spec.get("generate") else {
         reader.require(&generate_path, spec.location);

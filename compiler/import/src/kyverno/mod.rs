@@ -15,8 +15,10 @@ mod settings;
 
 use npc_diagnostics::{Diagnostic, Location};
 use npc_manifest::{Node, Path, Reader};
+use npc_program::Scope;
 use npc_program::values::name::is_subdomain;
 
+use self::condition::Condition;
 use crate::{NOT_CARRIED, UNKNOWN_KIND};
 
 npc_diagnostics::codes! {
@@ -106,4 +108,14 @@ pub(crate) fn not_carried(
         place,
         why,
     ));
+}
+
+/// The scopes of a condition on namespaces. Tells where there are none; `what` are the conditions.
+pub(crate) fn scopes(
+    reader: &mut Reader,
+    condition: &Condition,
+    what: &str,
+    place: Location,
+) -> Option<Vec<Scope>> {
+    condition.scopes().map_err(|why| not_carried(reader, what, place, why)).ok()
 }

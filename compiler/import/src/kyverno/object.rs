@@ -280,7 +280,7 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
         }
         let rest = selector(reader, path, &plain, Checked::ByTheServer)?;
         if !same && shared.is_empty() {
-            return Some(Scope { base: scope_of(rest), except_names: Vec::new(), except_labels: Vec::new() });
+            return Some(Scope::of(scope_of(rest)));
         }
         shared.sort_unstable();
         let mut requirements = rest.requirements;

@@ -100,12 +100,8 @@ pub(crate) fn of_cluster_policy(
         not_carried(reader, what, node.location, why);
         return None;
     }
-    if let (false, place) = switch(reader, path, spec, "admission", (true, here))? {
-        let why =
-            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
-        not_carried(reader, "`spec.admission: false`", place, why);
-        return None;
-    }
+    let admission = switch(reader, path, spec, "admission", (true, here))?;
+    looks_at_new_namespaces(reader, "`spec.admission: false`", admission)?;
     Some(Given {
         synchronize: (false, here),
         generate_existing: existing,
@@ -162,12 +158,8 @@ pub(crate) fn of_generating_policy(
         // The API server lets namespaces through while Kyverno is away, always.
         failure_policy: Some((FailurePolicy::Ignore, here)),
     };
-    if let (false, place) = enabled("admission", true)? {
-        let why =
-            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
-        not_carried(reader, "`spec.evaluation.admission.enabled: false`", place, why);
-        return None;
-    }
+    let admission = enabled("admission", true)?;
+    looks_at_new_namespaces(reader, "`spec.evaluation.admission.enabled: false`", admission)?;
     let webhook_path = path.field("webhookConfiguration");
     let Some(node) = spec.get("webhookConfiguration") else { return Some(given) };
     let webhook = reader.object(&webhook_path, node, &["timeoutSeconds"])?;
@@ -176,6 +168,16 @@ pub(crate) fn of_generating_policy(
         None => None,
     };
     Some(Given { webhook_timeout, ..given })
+}
+
+/// Checks that Kyverno is asked of new namespaces; `what` is the setting that says no.
+fn looks_at_new_namespaces(reader: &mut Reader, what: &str, (admission, place): Setting<bool>) -> Option<()> {
+    if !admission {
+        let why =
+            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
+        not_carried(reader, what, place, why);
+    }
+    admission.then_some(())
 }
 
 fn seconds(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<u8> {

@@ -58,10 +58,7 @@ fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
 /// What a policy says beside its namespaces, as a key.
 fn content(imported: &Imported, subject: &PodTerm) -> String {
     let policy = &imported.policy;
-    let anywhere = PodTerm {
-        scope: Scope { base: ScopeBase::All, except_names: Vec::new(), except_labels: Vec::new() },
-        ..subject.clone()
-    };
+    let anywhere = PodTerm { scope: Scope::of(ScopeBase::All), ..subject.clone() };
     let mut key = format!(
         "{}\n{}\n{:?}\n{:?} {:?}\n",
         imported.short_name,

@@ -181,8 +181,7 @@ fn is_port(which: &Which) -> bool {
 
 /// The port on which a DNS pod listens: the one that it calls `dns`, or 53.
 fn listens_on(pod: &Pod) -> u16 {
-    let named = pod.ports.iter().find(|port| port.name == "dns" && port.protocol == Protocol::Udp);
-    named.map_or(PORT, |port| port.port)
+    pod.port_named(Protocol::Udp, "dns").unwrap_or(PORT)
 }
 
 /// The policies that isolate a pod's egress.

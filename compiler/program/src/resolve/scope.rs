@@ -289,9 +289,21 @@ fn is_surely_inhabited(scope: &Scope) -> bool {
 }
 
 impl Scope {
+    /// Without exceptions.
+    #[must_use]
+    pub const fn of(base: ScopeBase) -> Self {
+        Self { base, except_names: Vec::new(), except_labels: Vec::new() }
+    }
+
     /// The subject's own namespace.
     #[must_use]
     pub const fn own() -> Self {
-        Self { base: ScopeBase::Same, except_names: Vec::new(), except_labels: Vec::new() }
+        Self::of(ScopeBase::Same)
+    }
+
+    /// The namespaces of one name or pattern.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self::of(ScopeBase::Names(vec![Arc::from(name)]))
     }
 }

@@ -79,12 +79,10 @@ impl Enforcer {
         }
         let before = before.map_err(|why| why.to_string())?;
         let is_first = before.is_none();
-        if is_first {
-            self.take_over_records();
-        }
         if let Some(before) = before {
             self.add_counters(&before);
         } else {
+            self.take_over_records();
             self.listen();
             self.sweep();
         }
