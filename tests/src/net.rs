@@ -214,6 +214,18 @@ pub fn index_of(name: &str) -> u32 {
     String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().trim().parse().unwrap()
 }
 
+/// The MAC address of an interface of this network, or of a pod's.
+#[must_use]
+pub fn mac_of(pod: Option<&str>, name: &str) -> String {
+    let mut command = Command::new("ip");
+    if let Some(pod) = pod {
+        command.args(["-n", pod]);
+    }
+    let shown = command.args(["-o", "link", "show", name]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+}
+
 /// An interface of this network.
 #[must_use]
 pub fn interface(name: &str) -> Interface {

@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use npc_tests::net::{ip, node_reaches, python, reaches};
+use npc_tests::net::{ip, mac_of, node_reaches, python, reaches};
 
 use crate::daemon::Daemon;
 use crate::world::address;
@@ -107,9 +107,7 @@ fn claims(daemon: &Daemon) {
 
 /// The node is made to believe that e's address is where d is.
 fn misdirected(daemon: &Daemon) {
-    let shown = Command::new("ip").args(["-n", "d", "-o", "link", "show", "eth0"]).output().unwrap();
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    let mac = shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+    let mac = mac_of(Some("d"), "eth0");
     let before = dropped(daemon, "foreignDestination");
     ip(&format!("neigh replace 10.1.0.5 lladdr {mac} dev br0 nud permanent"));
     ip(&format!("neigh replace fd01::5 lladdr {mac} dev br0 nud permanent"));
@@ -157,9 +155,7 @@ fn tunnels(daemon: &Daemon) {
     for name in ["all", "vx1"] {
         npc_tests::net::setting(&format!("ipv4/conf/{name}/rp_filter"), "0");
     }
-    let shown = Command::new("ip").args(["-o", "link", "show", "vx1"]).output().unwrap();
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    let mac = shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let mac = mac_of(None, "vx1");
     let before = dropped(daemon, "tunnelled");
     // The daemon hears of the tunnel.
     daemon.wait("packets for the tunnel are dropped", |_| {

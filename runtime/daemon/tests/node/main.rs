@@ -12,6 +12,8 @@
 #[cfg(target_os = "linux")]
 mod daemon;
 #[cfg(target_os = "linux")]
+mod evasions;
+#[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
 mod links;
@@ -48,6 +50,7 @@ fn main() {
     links::links(&daemon);
     services::translate();
     wire::packets();
+    evasions::evasions();
     services::services(&mut daemon);
     places::places(&mut daemon);
     faults::faults(&world, &mut daemon);

@@ -9,10 +9,11 @@ use crate::daemon::Daemon;
 use crate::faults::{INTRUDER, Steady};
 use crate::world::{World, address};
 
-/// `NPC_TEST_PREVIOUS` names the binary of the version before.
+/// `NPC_TEST_PREVIOUS` names the binary of the previous version, as tests/previous_version builds it.
 pub(crate) fn upgrade(world: &World) {
-    let Some(previous) = std::env::var_os("NPC_TEST_PREVIOUS").map(PathBuf::from) else {
-        println!("node: LEFT OUT: an upgrade: NPC_TEST_PREVIOUS names no binary of the version before");
+    let previous = std::env::var_os("NPC_TEST_PREVIOUS").filter(|path| !path.is_empty());
+    let Some(previous) = previous.map(PathBuf::from) else {
+        println!("node: LEFT OUT: an upgrade: NPC_TEST_PREVIOUS names no binary of the previous version");
         return;
     };
     let current = PathBuf::from(env!("CARGO_BIN_EXE_npc-node"));
