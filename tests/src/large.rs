@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_cluster::{Cluster, NAMESPACE_NAME, Namespace, Pod};
@@ -43,7 +44,7 @@ pub fn cluster(pods: usize) -> Cluster {
             Pod {
                 namespace: index / each,
                 name: format!("app-{app}-{:05}", index % each),
-                labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+                labels: Arc::new(labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
                 addresses: vec![IpAddr::from([10, a, b, c])],
                 ..Pod::default()
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
 use npc_program::values::port::Protocol;
@@ -87,7 +88,8 @@ pub fn cluster_with_pods(seed: u64, pods: usize) -> Cluster {
         };
         for (key, values) in labels {
             if random.bool() {
-                pod.labels.insert(key.to_owned(), values[random.usize(..values.len())].to_owned());
+                Arc::make_mut(&mut pod.labels)
+                    .insert(key.to_owned(), values[random.usize(..values.len())].to_owned());
             }
         }
         let host = index + 1;

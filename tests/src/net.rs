@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use npc_node::Interface;
 
@@ -60,6 +61,27 @@ try:
         print(count, flush=True)
 except OSError:
     print('cut', flush=True)
+";
+
+/// A server that sends, and is never sent anything.
+const PUSHES: &str = r"
+import socket, sys, time
+s = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print('ready', flush=True)
+c = s.accept()[0]
+while True:
+    c.sendall(b'x'); time.sleep(0.005)
+";
+
+/// A client that only listens.
+const LISTENS: &str = r"
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.settimeout(3)
+print('open', flush=True)
+try:
+    while s.recv(1): print('x', flush=True)
+except OSError: pass
+print('cut', flush=True)
 ";
 
 /// What every test's own network begins with: where `ip netns` keeps its names, and where programs are pinned.
@@ -141,6 +163,52 @@ pub fn python(pod: &str, script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", pod, "python3", "-c", script]).args(arguments);
     command
+}
+
+/// A connection that is opened before the daemon runs, and over which only the side sends that did not open it.
+#[derive(Debug)]
+pub struct Pushed {
+    server: Child,
+    client: Child,
+}
+
+impl Pushed {
+    /// Opens it, from a pod to a server in another.
+    #[must_use]
+    pub fn open(server: &str, address: &str, port: u16, client: &str) -> Self {
+        let to = [address, &port.to_string()];
+        let mut server = python(server, PUSHES, &to).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let client = python(client, LISTENS, &to).stdout(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        Self { server, client }
+    }
+
+    /// Ends it, if it has not been cut.
+    ///
+    /// # Panics
+    ///
+    /// Where it has been.
+    pub fn goes_on(mut self, suite: &str) {
+        let output = self.client.stdout.take().unwrap();
+        let lines = std::thread::spawn(move || {
+            BufReader::new(output).lines().map(Result::unwrap).collect::<Vec<_>>()
+        });
+        // Longer than the client waits.
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(!lines.is_finished(), "what was open before was cut");
+        self.client.kill().unwrap();
+        self.server.kill().unwrap();
+        self.client.wait().unwrap();
+        self.server.wait().unwrap();
+        let lines = lines.join().unwrap();
+        assert!(lines.iter().filter(|line| *line == "x").count() > 200, "{}", lines.len());
+        println!(
+            "{suite}: a connection that was open before, and over which only the other side sends, went on"
+        );
+    }
 }
 
 /// Servers, which end with the test.

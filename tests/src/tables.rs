@@ -25,7 +25,7 @@ pub fn image(program: &Program, sources: &SourceMap) -> Arc<Image> {
 #[must_use]
 pub fn pod(cluster: &Cluster, place: usize) -> Pod {
     let pod = &cluster.pods[place];
-    npc_driver::node_pod(&cluster.namespaces[pod.namespace].name, pod, true)
+    npc_driver::node_pod(cluster.namespaces[pod.namespace].name.as_str(), pod, true)
 }
 
 /// The tables of a cluster, all of whose pods are on one node.

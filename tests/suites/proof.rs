@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_cluster::{NAMESPACE_NAME, NamedPort, Namespace, Pod};
@@ -124,7 +125,9 @@ impl Small {
                     let http = NamedPort { name: "http".to_owned(), protocol: Protocol::Tcp, port };
                     pods.push(Pod {
                         namespace,
-                        labels: app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+                        labels: Arc::new(
+                            app.map(|app| ("app".to_owned(), app.to_owned())).into_iter().collect(),
+                        ),
                         addresses: vec![address.parse().unwrap()],
                         ports: if port > 0 { vec![http] } else { Vec::new() },
                         ..Pod::default()

@@ -253,7 +253,7 @@ fn newest_owner_keeps_its_address() {
     let mut resolver = Resolver::new(image(&checked.program, checked.sources()), Vec::new());
     let pod = |app: &str, address: &str, local| npc_resolver::Pod {
         namespace: Arc::from("x"),
-        labels: [("app".to_owned(), app.to_owned())].into(),
+        labels: Arc::new([("app".to_owned(), app.to_owned())].into()),
         addresses: vec![address.parse().unwrap()],
         ports: Vec::new(),
         host_network: false,

@@ -46,7 +46,7 @@ impl<'c> Index<'c> {
         for pod in &cluster.pods {
             let on_host = pod.addresses.iter().filter(|_| pod.host_network);
             for address in pod.node_addresses.iter().chain(on_host) {
-                let name = (!pod.node.is_empty()).then_some(pod.node.as_str());
+                let name = (!pod.node.is_empty()).then_some(&*pod.node);
                 let known = owners.entry(*address).or_insert(AddressOwner::Node(name));
                 if *known == AddressOwner::Node(None) {
                     *known = AddressOwner::Node(name);

@@ -15,6 +15,7 @@ mod service;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use npc_diagnostics::nearest;
 use npc_program::values::port::Protocol;
@@ -31,6 +32,7 @@ npc_diagnostics::codes! {
 }
 
 pub use index::{AddressOwner, Index};
+pub use read::ApiPod;
 pub use service::{Service, ServiceEndpoint, ServicePort, Target, TargetPort, Via};
 
 /// The label that the API server puts on every namespace, with its name as its value.
@@ -77,8 +79,8 @@ pub struct Pod {
     pub namespace: usize,
     /// Its name.
     pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels. Pods of one workload have the same, which a watch keeps once.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Its addresses; none while it waits for one.
     pub addresses: Vec<IpAddr>,
     /// Its containers' ports that have a name.
@@ -86,7 +88,7 @@ pub struct Pod {
     /// Whether it is on its node's network: then no policy selects it, and no selector matches it.
     pub host_network: bool,
     /// The node that it runs on; empty while it waits for one.
-    pub node: String,
+    pub node: Arc<str>,
     /// The addresses of that node.
     pub node_addresses: Vec<IpAddr>,
     /// What tells it from a pod of the same name before or after it; may be empty.
@@ -116,7 +118,7 @@ impl Pod {
     /// ` (on the network of node n1)`.
     #[must_use]
     pub fn host_note(&self) -> Option<String> {
-        self.host_network.then(|| match self.node.as_str() {
+        self.host_network.then(|| match &*self.node {
             "" => " (on its node's network)".to_owned(),
             node => format!(" (on the network of node {node})"),
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use npc_program::values::port::Protocol;
 use serde::Deserialize;
@@ -51,13 +52,16 @@ struct Object<P> {
     subsets: Option<P>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
     name: Option<Text>,
     namespace: Option<Text>,
     labels: Option<BTreeMap<Text, Text>>,
     uid: Option<Text>,
     annotations: Option<Annotations>,
+    resource_version: Option<Text>,
+    deletion_timestamp: Option<Text>,
 }
 
 /// What tells a pod that the kubelet runs from a file of its own: the API server's object only mirrors it,
@@ -198,19 +202,116 @@ impl Cluster {
     }
 }
 
-impl Pod {
-    /// Reads one Pod as the API server gives it; nothing where it has ended.
+/// A Pod as the API server sends it. Only the fields that are used are decoded: a Pod is several kilobytes, and
+/// a cluster has a hundred thousand.
+#[derive(Deserialize)]
+pub struct ApiPod {
+    metadata: Metadata,
+    spec: Option<PodSpec>,
+    status: Option<PodStatus>,
+}
+
+impl ApiPod {
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        text(&self.metadata.namespace).unwrap_or("default")
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        text(&self.metadata.name).unwrap_or_default()
+    }
+
+    /// The version of the object.
+    #[must_use]
+    pub fn resource_version(&self) -> Option<&str> {
+        text(&self.metadata.resource_version)
+    }
+
+    /// Whether it is being deleted.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// The pod; `None` where it has ended.
     ///
     /// # Errors
     ///
-    /// Where it is no Pod.
-    pub fn from_api(object: serde_json::Value) -> Result<Option<Self>, Error> {
-        let object: Object<serde_json::Value> =
-            serde_json::from_value(object).map_err(|error| Error(error.to_string()))?;
-        let mut objects = Objects::default();
-        objects.collect(object, Some("Pod"))?;
-        Ok(objects.pods.into_values().next())
+    /// Where a field has a value that the API server would not take.
+    pub fn pod(self) -> Result<Option<Pod>, Error> {
+        let (namespace, pod) = self.metadata.pod()?;
+        read_pod(&namespace, pod, self.spec.unwrap_or_default(), self.status.unwrap_or_default())
     }
+}
+
+fn text(text: &Option<Text>) -> Option<&str> {
+    text.as_ref().and_then(|Text(text)| text.as_deref())
+}
+
+impl Metadata {
+    /// The name, and the labels, of an object of a kind.
+    fn name_and_labels(&mut self, kind: &str) -> Result<(String, BTreeMap<String, String>), Error> {
+        let Some(name) = self.name.take() else {
+            return Err(Error(format!("a {kind} without `metadata.name`")));
+        };
+        let name = name.string(|| format!("the name of a {kind}"))?;
+        let mut all = BTreeMap::new();
+        for (key, value) in self.labels.take().into_iter().flatten() {
+            let what = || format!("a label of the {kind} `{name}`");
+            all.insert(key.string(what)?, value.string(what)?);
+        }
+        Ok((name, all))
+    }
+
+    fn namespace(&mut self, kind: &str, name: &str) -> Result<String, Error> {
+        match self.namespace.take() {
+            None => Ok("default".to_owned()),
+            Some(namespace) => namespace.string(|| format!("the namespace of the {kind} `{name}`")),
+        }
+    }
+
+    /// What it says of a pod, and the pod's namespace.
+    fn pod(mut self) -> Result<(String, Pod), Error> {
+        let (name, labels) = self.name_and_labels("Pod")?;
+        let namespace = self.namespace("Pod", &name)?;
+        let uid = self.annotations.and_then(|own| own.mirror).or(self.uid).and_then(|Text(uid)| uid);
+        let pod = Pod { name, labels: Arc::new(labels), uid: uid.unwrap_or_default(), ..Pod::default() };
+        Ok((namespace, pod))
+    }
+}
+
+/// A pod, with what its specification and its status say; `None` where it has ended.
+fn read_pod(namespace: &str, pod: Pod, spec: PodSpec, status: PodStatus) -> Result<Option<Pod>, Error> {
+    let wrong = |why: String| Error(format!("the pod `{namespace}/{}`: {why}", pod.name));
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return Ok(None);
+    }
+    let mut ports = Vec::new();
+    // A container that starts before the others and goes on beside them has ports as they have.
+    let beside = |container: &Container| container.restart_policy.as_deref() == Some("Always");
+    let containers = spec.init_containers.into_iter().flatten().filter(beside);
+    for port in spec.containers.into_iter().flatten().chain(containers).flat_map(|c| c.ports).flatten() {
+        let Some(name) = port.name.filter(|name| !name.is_empty()) else { continue };
+        let protocol = protocol(port.protocol.as_deref()).map_err(wrong)?;
+        ports.push(NamedPort { name, protocol, port: port.container_port });
+    }
+    // A cluster has a hundred thousand pods.
+    ports.shrink_to_fit();
+    let addresses = |one: Option<String>, all: Option<Vec<Ip>>| {
+        let all = all.into_iter().flatten().filter_map(|ip| ip.ip);
+        addresses(one.into_iter().chain(all)).map_err(wrong)
+    };
+    Ok(Some(Pod {
+        addresses: addresses(status.pod_ip, status.pod_ips)?,
+        ports,
+        host_network: spec.host_network == Some(true),
+        node: spec.node_name.unwrap_or_default().into(),
+        node_addresses: addresses(status.host_ip, status.host_ips)?,
+        ..pod
+    }))
 }
 
 #[derive(Default)]
@@ -245,7 +346,7 @@ impl Objects {
                 )));
             };
             pod.namespace = place;
-            if let Some(node) = self.nodes.get(&pod.node) {
+            if let Some(node) = self.nodes.get(&*pod.node) {
                 let more = node.addresses.iter().filter(|own| !pod.node_addresses.contains(own)).copied();
                 pod.node_addresses.extend(more.collect::<Vec<_>>());
             }
@@ -277,42 +378,25 @@ impl Objects {
             Some(_) => return Ok(()),
             None => return Err(Error("a document without `kind`".to_owned())),
         };
-        let Some(Metadata { name: Some(name), namespace, labels, uid, annotations }) = object.metadata else {
-            return Err(Error(format!("a {kind} without `metadata.name`")));
-        };
-        let name = name.string(|| format!("the name of a {kind}"))?;
-        let mut all = BTreeMap::new();
-        for (key, value) in labels.into_iter().flatten() {
-            let what = || format!("a label of the {kind} `{name}`");
-            all.insert(key.string(what)?, value.string(what)?);
-        }
-        if kind == "Node" {
-            return self.node(name, object.status);
-        }
-        if kind != "Namespace" {
-            let namespace = match namespace {
-                None => "default".to_owned(),
-                Some(namespace) => namespace.string(|| format!("the namespace of the {kind} `{name}`"))?,
-            };
-            match kind {
-                "Service" => return self.service(namespace, name, object.spec, object.status),
-                "EndpointSlice" => {
-                    return self.endpoint_slice(namespace, &name, &all, object.endpoints, object.ports);
-                }
-                "Endpoints" => return self.endpoints(namespace, name, object.subsets),
-                _ => {}
-            }
-            let pod = Pod {
-                name,
-                labels: all,
-                uid: annotations
-                    .and_then(|own| own.mirror)
-                    .or(uid)
-                    .and_then(|Text(uid)| uid)
-                    .unwrap_or_default(),
-                ..Pod::default()
-            };
+        let mut metadata = object.metadata.unwrap_or_default();
+        if kind == "Pod" {
+            let (namespace, pod) = metadata.pod()?;
             return self.pod(namespace, pod, object.spec, object.status);
+        }
+        let (name, mut all) = metadata.name_and_labels(kind)?;
+        match kind {
+            "Node" => return self.node(name, object.status),
+            "Namespace" => {}
+            _ => {
+                let namespace = metadata.namespace(kind, &name)?;
+                return match kind {
+                    "Service" => self.service(namespace, name, object.spec, object.status),
+                    "EndpointSlice" => {
+                        self.endpoint_slice(namespace, &name, &all, object.endpoints, object.ports)
+                    }
+                    _ => self.endpoints(namespace, name, object.subsets),
+                };
+            }
         }
         all.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
         if self.namespaces.contains_key(&name) {
@@ -333,30 +417,7 @@ impl Objects {
         let wrong = |why: String| Error(format!("the pod `{namespace}/{name}`: {why}"));
         let spec: PodSpec = spec.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
         let status: PodStatus = status.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
-        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-            return Ok(());
-        }
-        let mut ports = Vec::new();
-        // A container that starts before the others and goes on beside them has ports as they have.
-        let beside = |container: &Container| container.restart_policy.as_deref() == Some("Always");
-        let containers = spec.init_containers.into_iter().flatten().filter(beside);
-        for port in spec.containers.into_iter().flatten().chain(containers).flat_map(|c| c.ports).flatten() {
-            let Some(name) = port.name.filter(|name| !name.is_empty()) else { continue };
-            let protocol = protocol(port.protocol.as_deref()).map_err(wrong)?;
-            ports.push(NamedPort { name, protocol, port: port.container_port });
-        }
-        let addresses = |one: Option<String>, all: Option<Vec<Ip>>| {
-            let all = all.into_iter().flatten().filter_map(|ip| ip.ip);
-            addresses(one.into_iter().chain(all)).map_err(wrong)
-        };
-        let pod = Pod {
-            addresses: addresses(status.pod_ip, status.pod_ips)?,
-            ports,
-            host_network: spec.host_network == Some(true),
-            node: spec.node_name.unwrap_or_default(),
-            node_addresses: addresses(status.host_ip, status.host_ips)?,
-            ..pod
-        };
+        let Some(pod) = read_pod(&namespace, pod, spec, status)? else { return Ok(()) };
         let key = (namespace, name);
         if self.pods.contains_key(&key) {
             return Err(Error(format!("the pod `{}/{}` is there twice", key.0, key.1)));
@@ -375,6 +436,7 @@ fn addresses(texts: impl Iterator<Item = String>) -> Result<Vec<IpAddr>, String>
             addresses.push(address);
         }
     }
+    addresses.shrink_to_fit();
     Ok(addresses)
 }
 
@@ -395,7 +457,7 @@ mod tests {
             let text = format!(
                 r#"{{"kind": "Pod", "metadata": {{"name": "a", "uid": "u", "annotations": {annotations}}}}}"#
             );
-            Pod::from_api(serde_json::from_str(&text).unwrap()).unwrap().unwrap().uid
+            serde_json::from_str::<ApiPod>(&text).unwrap().pod().unwrap().unwrap().uid
         };
         assert_eq!(pod(r#"{"kubernetes.io/config.mirror": "h", "other": 1}"#), "h");
         assert_eq!(pod(r#"{"kubernetes.io/config.hash": "h"}"#), "u");

@@ -1,6 +1,7 @@
 //! Map images: that one says what its program does, and asking one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use npc_image as image;
 use npc_image::Image;
@@ -231,9 +232,8 @@ impl<'i> Sets<'i> {
     }
 
     fn same_scope(&self, said: &Scope, read: &image::Scope) -> bool {
-        let globs = |said: &[std::sync::Arc<str>], read: &[image::Glob]| {
-            said.iter().eq(read.iter().map(image::Glob::text))
-        };
+        let globs =
+            |said: &[Arc<str>], read: &[image::Glob]| said.iter().eq(read.iter().map(image::Glob::text));
         let base = match (&said.base, &read.base) {
             (ScopeBase::All, image::ScopeBase::All) | (ScopeBase::Same, image::ScopeBase::Same) => true,
             (ScopeBase::Names(said), image::ScopeBase::Names(read)) => globs(said, read),
@@ -313,10 +313,10 @@ pub fn image_traffic(traffic: Traffic) -> image::Traffic {
 
 /// A pod of a namespace as a node's tables are made of it: `local` where it runs on that node.
 #[must_use]
-pub fn node_pod(namespace: &str, pod: &npc_cluster::Pod, local: bool) -> npc_resolver::Pod {
+pub fn node_pod(namespace: impl Into<Arc<str>>, pod: &npc_cluster::Pod, local: bool) -> npc_resolver::Pod {
     npc_resolver::Pod {
         namespace: namespace.into(),
-        labels: pod.labels.clone(),
+        labels: Arc::clone(&pod.labels),
         addresses: pod.addresses.clone(),
         ports: named(pod),
         host_network: pod.host_network,

@@ -252,7 +252,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         };
         let made = Pod {
             name: pod.name.to_string(),
-            labels: owned(&pod.labels),
+            labels: owned(&pod.labels).into(),
             addresses: pod.addresses.iter().map(IpNet::addr).collect(),
             ports: pod.ports.iter().filter_map(named).collect(),
             ..Pod::default()

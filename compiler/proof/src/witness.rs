@@ -126,7 +126,7 @@ pub(crate) fn witness(universe: &Universe, model: &Model) -> Witness {
                 End::Source => "source".to_owned(),
                 End::Destination => "destination".to_owned(),
             },
-            labels,
+            labels: labels.into(),
             addresses: vec![address],
             ..Pod::default()
         };

@@ -89,7 +89,7 @@ impl<'c> Census<'c> {
         let mut census = Self { pods: FxHashMap::default(), with: FxHashMap::default() };
         for pod in &cluster.pods {
             *census.pods.entry(pod.namespace).or_default() += 1;
-            for (key, value) in &pod.labels {
+            for (key, value) in pod.labels.iter() {
                 if let Some(key) = TELLING.iter().find(|telling| *telling == key) {
                     *census.with.entry((pod.namespace, key, value)).or_default() += 1;
                 }
@@ -138,7 +138,7 @@ pub(crate) fn outside_members(
 /// The name of the node that has an address.
 fn node_name(cluster: &Cluster, address: IpAddr) -> Option<&str> {
     let of_nodes = cluster.nodes.iter().map(|node| (node.name.as_str(), &node.addresses));
-    let of_pods = cluster.pods.iter().map(|pod| (pod.node.as_str(), &pod.node_addresses));
+    let of_pods = cluster.pods.iter().map(|pod| (&*pod.node, &pod.node_addresses));
     let own = of_nodes.chain(of_pods).filter(|(name, _)| !name.is_empty());
     { own }.find(|(_, addresses)| addresses.contains(&address)).map(|(name, _)| name)
 }

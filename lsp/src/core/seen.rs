@@ -78,7 +78,7 @@ impl Seen {
                 }
             }
             for pod in &cluster.pods {
-                for (key, value) in &pod.labels {
+                for (key, value) in pod.labels.iter() {
                     seen.pod_labels.entry(key.clone()).or_default().insert(value.clone());
                 }
                 for port in &pod.ports {

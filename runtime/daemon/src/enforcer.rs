@@ -308,7 +308,7 @@ impl Enforcer {
                 self.flush();
             }
             Message::SetPod(namespace, pod, is_ending) => {
-                let key = Key { namespace, name: pod.name.clone() };
+                let key = Key::new(&namespace, &pod.name);
                 // A pod that is being deleted gets no other interface.
                 let before = self.pods.as_ref().and_then(|pods| pods.get(&key));
                 let had_place = is_ending && before.is_some_and(|before| before.had_place);
@@ -320,7 +320,7 @@ impl Enforcer {
                 self.place(&key);
             }
             Message::RemovePod(namespace, name) => {
-                self.remove_pod(&Key { namespace, name });
+                self.remove_pod(&Key::new(&namespace, &name));
                 self.flush();
                 self.forgetful = true;
             }
@@ -474,7 +474,7 @@ impl Enforcer {
 
     /// A pod as the resolver is told of it.
     fn as_resolved(&self, key: &Key, known: &Known) -> npc_resolver::Pod {
-        let pod = node_pod(&key.namespace, &known.pod, self.is_local(key, known));
+        let pod = node_pod(Arc::clone(&key.namespace), &known.pod, self.is_local(key, known));
         npc_resolver::Pod { addresses: known.addresses().to_vec(), ..pod }
     }
 

@@ -35,7 +35,7 @@ mod linux {
     use npc_targets::Target;
     use npc_tests::live::{kubectl, try_kubectl};
     use npc_tests::memory::Memory;
-    use npc_tests::net::{ip, is_in_own_network, python};
+    use npc_tests::net::{Pushed, ip, is_in_own_network, python};
 
     /// The name of the node leads to this machine.
     const OWN: &str = "mkdir -p /run/netns && { cat /etc/hosts; echo 127.0.0.1 node-1; } > /run/hosts && \
@@ -86,7 +86,11 @@ while True:
             return;
         }
         let node = Node::start();
+        let open = before();
         node.install();
+        open.goes_on("real node");
+        kubectl(&["delete", "pod", "-n", "shop", "early"], "");
+        kubectl(&["delete", "pod", "-n", "payments", "early"], "");
         let pods = node.pods();
         verdicts(&pods, "when all is new");
         services(&pods);
@@ -94,6 +98,28 @@ while True:
         without_daemon(&pods);
         node.without_api_server(&pods);
         node.uninstall();
+    }
+
+    /// A connection between two pods that are there before npc-node is: it goes on only where the daemon learns of
+    /// it, with no more privileges than the chart grants.
+    fn before() -> Pushed {
+        let pod = |namespace: &str, labels: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n\
+                 ---\napiVersion: v1\nkind: Pod\nmetadata: {{name: early, namespace: {namespace}, labels: {labels}}}\n\
+                 spec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: main\n    image: npc.test/agnhost:1\n    \
+                 imagePullPolicy: Never\n    args: [netexec, --http-port=8000, --udp-port=-1]\n"
+            )
+        };
+        let objects = pod("shop", "{app: checkout}") + &pod("payments", "{app: postgres, tier: db}");
+        until("the first pods can be made", || try_kubectl(&["apply", "-f", "-"], &objects).is_ok());
+        until("the first pods are ready", || {
+            try_kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "-A", "--timeout=1s"], "").is_ok()
+        });
+        let (cluster, networks) = (cluster(), networks());
+        let server = address(&cluster, "payments", "early");
+        let client = &networks[&address(&cluster, "shop", "early")];
+        Pushed::open(&networks[&server], &server, 5432, client)
     }
 
     struct Node {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use npc_image::{Direction, Image, Named, Protocol, Rule, Traffic};
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use crate::changes::Change;
 use crate::reason::Reasons;
@@ -19,7 +20,7 @@ pub struct Pod {
     /// Its namespace's name.
     pub namespace: Arc<str>,
     /// Its labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// The ports that it names.
@@ -58,7 +59,7 @@ pub struct Resolver {
     services: Vec<IpNet>,
     namespaces: FxHashMap<Arc<str>, Namespace>,
     pods: FxHashMap<u32, PodState>,
-    owners: FxHashMap<IpAddr, Vec<u32>>,
+    owners: FxHashMap<IpAddr, SmallVec<[u32; 2]>>,
     /// The class that an address has of its own, while it has one.
     classes_of: FxHashMap<IpAddr, u32>,
     changes: Vec<Change>,
@@ -143,13 +144,19 @@ impl Resolver {
     }
 
     /// A pod is there, or has changed. Numbers are the caller's.
-    pub fn set_pod(&mut self, number: u32, pod: Pod) {
+    pub fn set_pod(&mut self, number: u32, mut pod: Pod) {
         if !self.namespaces.contains_key(&pod.namespace) {
             self.set_namespace(&pod.namespace.clone(), Labels::new());
         }
         let scopes = self.namespaces.get(&pod.namespace).map_or(&[][..], |namespace| &namespace.scopes);
         let terms = self.terms.matching(&self.tables.image, scopes, &pod.labels);
         let identity = self.identity(&pod, &terms);
+        // Of a hundred thousand pods only what can decide something is kept.
+        if let Some((name, _)) = self.namespaces.get_key_value(&pod.namespace) {
+            pod.namespace = Arc::clone(name);
+        }
+        pod.ports.retain(|port| self.tables.names.contains_key(port.name.as_str()));
+        pod.ports.shrink_to_fit();
         let rows = (pod.local && !pod.host_network).then(|| self.acquire_rows(&pod, &terms, &identity.ports));
         for (protocol, _, port) in &identity.ports {
             self.tables.name_port(*protocol, *port, &mut self.changes);
@@ -268,7 +275,7 @@ impl Resolver {
 
     /// The class that an address has now: that of the pod that has it, or of this node, or of its block.
     fn refresh(&mut self, address: IpAddr) {
-        let owners = self.owners.get(&address).map_or(&[][..], Vec::as_slice);
+        let owners = self.owners.get(&address).map_or(&[][..], SmallVec::as_slice);
         let state = |owner: &u32| self.pods.get(owner);
         // Of two pods, the one that came last: an address passes from one that ends to one that begins.
         // The address of a pod on its node's network is the node's.
@@ -286,7 +293,7 @@ impl Resolver {
             IpAddr::V6(address) => (Family::V6, address.to_bits()),
         };
         self.trie.set_host(family, key, class, &mut self.changes);
-        if self.owners.get(&address).is_some_and(Vec::is_empty) {
+        if self.owners.get(&address).is_some_and(SmallVec::is_empty) {
             self.owners.remove(&address);
         }
         let before = match class {

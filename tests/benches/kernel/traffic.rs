@@ -55,7 +55,7 @@ pub(crate) fn main() {
         hosts.push(host);
         let pod = Pod {
             namespace: Arc::from("x"),
-            labels: [("app".to_owned(), name.trim_start_matches("bench-").to_owned())].into(),
+            labels: Arc::new([("app".to_owned(), name.trim_start_matches("bench-").to_owned())].into()),
             addresses: vec![address.parse().unwrap()],
             ports: Vec::new(),
             host_network: false,

@@ -61,7 +61,7 @@ impl Node {
         for (pod, name) in PODS.iter().enumerate() {
             let own = Pod {
                 namespace: Arc::from("x"),
-                labels: [("app".to_owned(), (*name).to_owned())].into(),
+                labels: Arc::new([("app".to_owned(), (*name).to_owned())].into()),
                 addresses: vec![v4(pod).into(), v6(pod).into()],
                 ports: Vec::new(),
                 host_network: false,

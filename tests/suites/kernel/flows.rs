@@ -112,7 +112,7 @@ fn load(interface: u32) -> Result<Loaded, LoadError> {
     let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
     let pod = Pod {
         namespace: Arc::from("x"),
-        labels: [("app".to_owned(), "pod".to_owned())].into(),
+        labels: Arc::new([("app".to_owned(), "pod".to_owned())].into()),
         addresses: vec![POD.into(), six(0).into()],
         ports: Vec::new(),
         host_network: false,

@@ -49,8 +49,8 @@ impl Memory for Bytes {
 /// knows, are numbered from 1, in the order of the pods' namespaces and names.
 pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>) -> Result<(), Error> {
     let cluster = read_cluster(cluster)?.map_err(|diagnostic| Error::new(diagnostic.message))?;
-    let is_local = |pod: &Pod| !pod.host_network && node.is_none_or(|node| node == pod.node);
-    let addresses = cluster.pods.iter().filter(|pod| node.is_none_or(|node| node == pod.node));
+    let is_local = |pod: &Pod| !pod.host_network && node.is_none_or(|node| *node == *pod.node);
+    let addresses = cluster.pods.iter().filter(|pod| node.is_none_or(|node| *node == *pod.node));
     let mut addresses: Vec<_> = addresses.flat_map(|pod| pod.node_addresses.iter().copied()).collect();
     addresses.sort_unstable();
     addresses.dedup();

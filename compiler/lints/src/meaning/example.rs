@@ -201,7 +201,7 @@ impl Case {
             let name = ["subject", "peer"].get(index).map_or_else(String::new, ToString::to_string);
             let ports = names.iter().filter(|_| index == destination).cloned().collect();
             let labels = owned_labels(example);
-            cluster.pods.push(Pod { name, namespace: index, labels, ports, ..Pod::default() });
+            cluster.pods.push(Pod { name, namespace: index, labels: labels.into(), ports, ..Pod::default() });
         }
         Some(Self { cluster, outside, direction: rule.direction, traffic })
     }

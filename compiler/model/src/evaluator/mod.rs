@@ -88,7 +88,7 @@ impl<'a> Evaluator<'a> {
             .pods
             .iter()
             .map(|pod| {
-                let labels = (!pod.host_network).then_some(&pod.labels);
+                let labels = (!pod.host_network).then_some(&*pod.labels);
                 *by_labels.entry((pod.namespace, labels)).or_insert_with(|| {
                     let scopes = scopes.entry(pod.namespace).or_insert_with(|| {
                         cluster

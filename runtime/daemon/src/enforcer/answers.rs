@@ -73,7 +73,7 @@ impl Enforcer {
                     .config
                     .node
                     .as_ref()
-                    .is_some_and(|node| *node == known.pod.node && !known.pod.host_network);
+                    .is_some_and(|node| **node == *known.pod.node && !known.pod.host_network);
             let isolation = self.resolver.as_ref().map(|resolver| resolver.isolation(known.number));
             here.then(|| PodStatus {
                 pod: key.to_string(),

@@ -37,13 +37,13 @@ impl Enforcer {
         let pods = self.pods.get_or_insert_default();
         let there: HashSet<(&str, &str)> =
             all.iter().map(|(namespace, pod)| (namespace.as_str(), pod.name.as_str())).collect();
-        let is_gone = |key: &&Key| !there.contains(&(key.namespace.as_str(), key.name.as_str()));
+        let is_gone = |key: &&Key| !there.contains(&(&*key.namespace, &*key.name));
         let gone: Vec<Key> = pods.iter().map(|(key, _)| key).filter(is_gone).cloned().collect();
         for key in &gone {
             self.remove_pod(key);
         }
         for (namespace, pod) in all {
-            let key = Key { namespace, name: pod.name.clone() };
+            let key = Key::new(&namespace, &pod.name);
             let same =
                 self.pods.as_ref().and_then(|pods| pods.get(&key)).is_some_and(|known| known.pod == pod);
             if !same {
@@ -64,11 +64,11 @@ impl Enforcer {
     /// One whose namespace is not known is nobody's, until it is: policies may select it by the labels of its
     /// namespace.
     pub(super) fn is_local(&self, key: &Key, known: &Known) -> bool {
-        if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(&key.namespace)) {
+        if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(&*key.namespace)) {
             return false;
         }
         match &self.config.node {
-            Some(node) => *node == known.pod.node,
+            Some(node) => **node == *known.pod.node,
             None => known.placed.is_some(),
         }
     }

@@ -154,7 +154,7 @@ impl Enforcer {
     /// Finds the interface of a pod, where it has none and may be here, and judges its packets.
     pub(super) fn place(&mut self, key: &Key) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
-        let may_be_here = self.config.node.as_ref().is_none_or(|node| *node == known.pod.node);
+        let may_be_here = self.config.node.as_ref().is_none_or(|node| **node == *known.pod.node);
         if known.placed.is_some() || known.pod.host_network || !may_be_here {
             return;
         }
@@ -187,7 +187,7 @@ impl Enforcer {
                 }
             }
             Err(why) => {
-                if known.unplaced.as_ref() != Some(&why) && !why.is_elsewhere() {
+                if known.unplaced.as_deref() != Some(&why) && !why.is_elsewhere() {
                     warn!(pod = %key, %why, "its interface is not found");
                 }
                 if let Some(pods) = &mut self.pods {
@@ -223,7 +223,7 @@ impl Enforcer {
         let why = NotFound::Another(why.to_owned());
         let Some(pods) = &mut self.pods else { return };
         // Said once, and not each second.
-        if pods.get(key).is_some_and(|known| known.unplaced.as_ref() != Some(&why)) {
+        if pods.get(key).is_some_and(|known| known.unplaced.as_deref() != Some(&why)) {
             error!(pod = %key, %why, "not judged");
         }
         pods.set_unplaced(key, why);
@@ -411,7 +411,7 @@ impl Enforcer {
         let known = self.pods.as_ref().and_then(|pods| pods.get(&key));
         // One of the same name may be the one before, which is not gone yet.
         let is_it = |known: &Known| {
-            let here = self.config.node.as_ref().is_none_or(|node| *node == known.pod.node);
+            let here = self.config.node.as_ref().is_none_or(|node| **node == *known.pod.node);
             here && added.uid.as_ref().is_none_or(|uid| *uid == known.pod.uid)
         };
         if known.is_some_and(is_it) {

@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use npc_cluster::Pod;
 use npc_node::Interface;
+use smallvec::SmallVec;
 
 use crate::interfaces::NotFound;
 
 /// A pod, by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
-    pub(super) namespace: String,
-    pub(super) name: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) name: Arc<str>,
 }
 
 impl Key {
     pub(super) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// What is kept of the pod is kept under.
@@ -51,7 +53,7 @@ pub(super) struct Known {
     /// is not looked for until something new is told of it.
     pub(super) had_place: bool,
     /// Why they are not, though it is on this node.
-    pub(super) unplaced: Option<NotFound>,
+    pub(super) unplaced: Option<Box<NotFound>>,
 }
 
 impl Known {
@@ -64,9 +66,9 @@ impl Known {
 /// All that are known.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
-    by_key: BTreeMap<Key, Known>,
+    by_key: BTreeMap<Key, Box<Known>>,
     /// Whose an address is: those that have it, in the order in which they came by it.
-    by_address: HashMap<IpAddr, Vec<Key>>,
+    by_address: HashMap<IpAddr, SmallVec<[Key; 1]>>,
     /// Those that have a place, by the index of their interface.
     by_interface: HashMap<u32, Key>,
     next_number: u32,
@@ -78,22 +80,23 @@ impl Pods {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Known> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(Box::as_ref)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Known)> {
-        self.by_key.iter()
+        self.by_key.iter().map(|(key, known)| (key, known.as_ref()))
     }
 
     /// Those of a namespace.
     pub(super) fn of_namespace(&self, name: &str) -> impl Iterator<Item = &Key> {
         let own = self.by_key.range(Key::new(name, "")..).map(|(key, _)| key);
-        own.take_while(move |key| key.namespace == name)
+        own.take_while(move |key| *key.namespace == *name)
     }
 
     /// Those that have a place.
     pub(super) fn placed(&self) -> impl Iterator<Item = (&Key, &Known)> {
-        self.by_interface.values().filter_map(|key| self.by_key.get_key_value(key))
+        let of = |key| self.by_key.get_key_value(key).map(|(key, known)| (key, known.as_ref()));
+        self.by_interface.values().filter_map(of)
     }
 
     /// Whose an interface is.
@@ -125,7 +128,11 @@ impl Pods {
                 had_place: false,
                 unplaced: None,
             };
-            self.by_key.insert(key.clone(), known);
+            // Pods of one namespace share its name.
+            let neighbour = self.by_key.range(..key).next_back().map(|(other, _)| &other.namespace);
+            let namespace = neighbour.filter(|name| **name == key.namespace).unwrap_or(&key.namespace);
+            let key = Key { namespace: Arc::clone(namespace), name: Arc::clone(&key.name) };
+            self.by_key.insert(key, Box::new(known));
         }
         self.follow_addresses(key, &before);
     }
@@ -178,7 +185,7 @@ impl Pods {
     /// Why a pod has no place.
     pub(super) fn set_unplaced(&mut self, key: &Key, why: NotFound) {
         if let Some(known) = self.by_key.get_mut(key) {
-            known.unplaced = Some(why);
+            known.unplaced = Some(Box::new(why));
         }
     }
 
@@ -188,7 +195,7 @@ impl Pods {
         self.set_place(key, None);
         let known = self.by_key.remove(key);
         self.follow_addresses(key, &before);
-        known
+        known.map(|known| *known)
     }
 
     /// The addresses that a pod has of its own.
@@ -208,6 +215,7 @@ impl Pods {
                 }
             }
         }
+        let Some((key, _)) = self.by_key.get_key_value(key) else { return };
         for address in now.iter().filter(|address| !before.contains(address)) {
             self.by_address.entry(*address).or_default().push(key.clone());
         }

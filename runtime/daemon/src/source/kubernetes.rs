@@ -1,5 +1,6 @@
 //! Pods and namespaces of the cluster, watched.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
@@ -7,17 +8,17 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1;
-use kube::api::ListParams;
+use kube::api::{ListParams, ObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use npc_cluster::{NAMESPACE_NAME, Namespace, Pod};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use npc_cluster::{ApiPod, NAMESPACE_NAME, Namespace, Pod};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
+use super::common::Common;
 use crate::enforcer::Message;
 
 /// How the API server is asked again that did not answer: as clients do, but not later than in some seconds,
@@ -75,30 +76,88 @@ fn own(namespace: &v1::Namespace) -> Namespace {
 
 async fn pods(client: Client, to: Sender<Message>) {
     let mut all = Vec::new();
-    each(&Api::<v1::Pod>::all(client), "pods", &to, |event| match event {
+    let mut common = Common::default();
+    each(&Api::<WatchedPod>::all(client), "pods", &to, |event| match event {
         Event::Init => {
             all.clear();
             None
         }
-        Event::InitApply(pod) => {
-            all.extend(read(&pod).map(|read| (pod.namespace().unwrap_or_default(), read)));
+        Event::InitApply(watched) => {
+            let namespace = watched.namespace().unwrap_or_default();
+            all.extend(watched.pod.map(|pod| (namespace, common.share(*pod))));
             None
         }
         Event::InitDone => Some(Message::Pods(std::mem::take(&mut all))),
-        Event::Apply(pod) => {
-            let namespace = pod.namespace().unwrap_or_default();
-            Some(match read(&pod) {
-                Some(read) => {
-                    let is_ending = pod.metadata.deletion_timestamp.is_some();
-                    Message::SetPod(namespace, Box::new(read), is_ending)
-                }
+        Event::Apply(watched) => {
+            let namespace = watched.namespace().unwrap_or_default();
+            Some(match watched.pod {
+                Some(pod) => Message::SetPod(namespace, Box::new(common.share(*pod)), watched.is_ending),
                 // It has ended: another may have its address.
-                None => Message::RemovePod(namespace, pod.name_any()),
+                None => Message::RemovePod(namespace, watched.metadata.name.unwrap_or_default()),
             })
         }
-        Event::Delete(pod) => Some(Message::RemovePod(pod.namespace().unwrap_or_default(), pod.name_any())),
+        Event::Delete(watched) => {
+            let namespace = watched.namespace().unwrap_or_default();
+            Some(Message::RemovePod(namespace, watched.name_any()))
+        }
     })
     .await;
+}
+
+/// A Pod that is watched. Of its metadata only what the watch itself needs is kept.
+#[derive(Clone, Debug)]
+struct WatchedPod {
+    metadata: ObjectMeta,
+    is_ending: bool,
+    /// The pod as every other part reads it; none where it has ended, or cannot be read.
+    pod: Option<Box<Pod>>,
+}
+
+impl<'de> Deserialize<'de> for WatchedPod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = ApiPod::deserialize(deserializer)?;
+        let metadata = ObjectMeta {
+            name: Some(object.name().to_owned()),
+            namespace: Some(object.namespace().to_owned()),
+            resource_version: object.resource_version().map(str::to_owned),
+            ..ObjectMeta::default()
+        };
+        let is_ending = object.is_ending();
+        let pod = object.pod().unwrap_or_else(|why| {
+            warn!(%why, "a pod cannot be read");
+            None
+        });
+        Ok(Self { metadata, is_ending, pod: pod.map(Box::new) })
+    }
+}
+
+impl Resource for WatchedPod {
+    type DynamicType = ();
+    type Scope = <v1::Pod as Resource>::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        v1::Pod::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        v1::Pod::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        v1::Pod::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        v1::Pod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 /// Watches what there is of a kind, and tells the enforcer what each event means, and when it cannot be
@@ -160,13 +219,4 @@ async fn goes_on<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debu
             return tokio::time::sleep(LATEST + Duration::from_secs(1)).await;
         }
     }
-}
-
-/// A pod as every other part reads it; nothing where it has ended.
-fn read<P: Serialize>(pod: &P) -> Option<Pod> {
-    let value = serde_json::to_value(pod).ok()?;
-    Pod::from_api(value).unwrap_or_else(|why| {
-        warn!(%why, "a pod cannot be read");
-        None
-    })
 }

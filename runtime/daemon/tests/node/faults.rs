@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData};
-use npc_tests::net::{STEADY, Servers, ip, network, python, reaches};
+use npc_tests::net::{Pushed, STEADY, Servers, ip, network, python, reaches};
 
 use crate::daemon::{Daemon, PINS, image};
 use crate::world::{PODS, PROGRAM, World, address};
@@ -61,60 +61,9 @@ impl Steady {
     }
 }
 
-/// The server: sends, and is never sent anything.
-const PUSHES: &str = r"
-import socket, time
-s = socket.create_server(('10.0.0.2', 89))
-print('ready', flush=True)
-c = s.accept()[0]
-while True:
-    c.sendall(b'x'); time.sleep(0.005)
-";
-
-/// The client: only listens.
-const LISTENS: &str = r"
-import socket
-s = socket.create_connection(('10.0.0.2', 89)); s.settimeout(3)
-print('open', flush=True)
-try:
-    while s.recv(1): print('x', flush=True)
-except OSError: pass
-print('cut', flush=True)
-";
-
-/// A connection that is there before the daemon is, and over which only the side sends that did not open it.
-pub(crate) struct Pushed {
-    server: Child,
-    client: Child,
-}
-
-impl Pushed {
-    pub(crate) fn before() -> Self {
-        let mut server = python("b", PUSHES, &[]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let client = python("a", LISTENS, &[]).stdout(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        Self { server, client }
-    }
-
-    pub(crate) fn goes_on(mut self) {
-        let output = self.client.stdout.take().unwrap();
-        let lines = std::thread::spawn(move || {
-            BufReader::new(output).lines().map(Result::unwrap).collect::<Vec<_>>()
-        });
-        std::thread::sleep(Duration::from_millis(1500));
-        assert!(!lines.is_finished(), "what was open before was cut");
-        self.client.kill().unwrap();
-        self.server.kill().unwrap();
-        self.client.wait().unwrap();
-        self.server.wait().unwrap();
-        let lines = lines.join().unwrap();
-        assert!(lines.iter().filter(|line| *line == "x").count() > 200, "{}", lines.len());
-        println!(
-            "node: a connection that was open before, and over which only the other side sends, went on"
-        );
-    }
+/// A connection from a to b, over which only b sends.
+pub(crate) fn pushed() -> Pushed {
+    Pushed::open("b", "10.0.0.2", 89, "a")
 }
 
 pub(crate) fn faults(world: &World, daemon: &mut Daemon) {
@@ -190,7 +139,7 @@ const SHARE: usize = 8192;
 /// A pod opens more connections than there are records for: the records of others stay, also of a connection
 /// over which only the other side sends, and what is new is allowed as before.
 fn full_records() {
-    let pushed = Pushed::before();
+    let pushed = pushed();
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     assert!(python("c", MANY, &[]).status().unwrap().success());
     let map = MapData::from_pin(format!("{PINS}/2/records")).unwrap();
@@ -204,7 +153,7 @@ fn full_records() {
     assert!(reaches("a", "tcp", address("10.96.0.1"), 80) && reaches("c", "udp", address("10.0.0.1"), 53));
     assert!(!reaches("c", "tcp", address("10.0.0.2"), 80));
     let messages: usize = steady.into_iter().map(Steady::end).sum();
-    pushed.goes_on();
+    pushed.goes_on("node");
     println!(
         "node: 393210 connections of one pod, of which {most} records are kept; {messages} messages of 2 open connections, 0 cut"
     );

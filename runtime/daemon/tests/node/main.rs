@@ -43,9 +43,9 @@ fn main() {
         return;
     }
     let world = world::World::new();
-    let open = faults::Pushed::before();
+    let open = faults::pushed();
     let mut daemon = daemon::Daemon::new(&world);
-    open.goes_on();
+    open.goes_on("node");
     world::connections(&world, &daemon);
     links::links(&daemon);
     services::translate();
