@@ -90,10 +90,7 @@ fn filters_that_ask_for_nothing() {
             ("beside one that does", with("{any: [{resources: {}}, {resources: {names: [a]}}]}")),
             ("`any` and `all` are refused together", with("{any: [], all: [{resources: {names: [a]}}]}")),
             ("empty users", with("{any: [{subjects: [], roles: [], resources: {names: [a]}}]}")),
-            (
-                "a selector that is given and empty matches everything",
-                with("{any: [{resources: {selector: {}}}]}")
-            ),
+            ("a selector that is given and empty is refused", with("{any: [{resources: {selector: {}}}]}")),
             ("kinds with wildcards", with("{any: [{resources: {kinds: ['*/*'], names: [a]}}]}")),
             ("a kind that Kyverno refuses", with("{any: [{resources: {kinds: ['*'], names: [a]}}]}")),
             (

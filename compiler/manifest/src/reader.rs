@@ -11,6 +11,9 @@ use crate::{BAD_FIELD, Entry, Node, Value};
 pub enum Path<'a> {
     /// The object itself.
     Root,
+    /// An object that Kyverno generates, by the field of the policy that holds it: the API server takes the policy,
+    /// and refuses the object.
+    Generated(&'a Path<'a>),
     /// A field of an object.
     Field(&'a Path<'a>, &'a str),
     /// An element of a list.
@@ -29,13 +32,32 @@ impl Path<'_> {
     pub const fn index(&self, index: usize) -> Path<'_> {
         Path::Index(self, index)
     }
+
+    /// Whether it is a field of an object that Kyverno generates.
+    #[must_use]
+    pub const fn is_of_generated(&self) -> bool {
+        match self {
+            Self::Root => false,
+            Self::Generated(_) => true,
+            Self::Field(parent, _) | Self::Index(parent, _) => parent.is_of_generated(),
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        match self {
+            Self::Root => true,
+            Self::Generated(inner) => inner.is_empty(),
+            Self::Field(..) | Self::Index(..) => false,
+        }
+    }
 }
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
-            Self::Field(Path::Root, name) => f.write_str(name),
+            Self::Generated(inner) => inner.fmt(f),
+            Self::Field(parent, name) if parent.is_empty() => f.write_str(name),
             Self::Field(parent, name) => write!(f, "{parent}.{name}"),
             Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
@@ -60,9 +82,11 @@ pub struct Fields<'n> {
 impl Reader {
     /// Tells that a field is not what the API server takes.
     pub fn refuse(&mut self, path: &Path<'_>, location: Location, why: impl Into<String>) {
-        let message = match path {
-            Path::Root => "the API server refuses this object".to_owned(),
-            _ => format!("the API server refuses `{path}`"),
+        let message = match (path.is_of_generated(), path.is_empty()) {
+            (false, true) => "the API server refuses this object".to_owned(),
+            (false, false) => format!("the API server refuses `{path}`"),
+            (true, true) => "the API server refuses the generated object".to_owned(),
+            (true, false) => format!("the API server refuses the generated object: `{path}`"),
         };
         self.diagnostics.push(Diagnostic::new(&BAD_FIELD, message, location, why));
     }
@@ -71,7 +95,10 @@ impl Reader {
     pub fn require(&mut self, path: &Path<'_>, location: Location) {
         self.diagnostics.push(Diagnostic::new(
             &BAD_FIELD,
-            format!("the API server refuses an object without `{path}`"),
+            match path.is_of_generated() {
+                false => format!("the API server refuses an object without `{path}`"),
+                true => format!("the API server refuses a generated object without `{path}`"),
+            },
             location,
             "must be given",
         ));

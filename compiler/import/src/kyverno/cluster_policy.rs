@@ -47,10 +47,6 @@ pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imp
         Some(node) => reader.list(&rules_path, node)?,
         None => &[],
     };
-    if rules.is_empty() {
-        reader.refuse(&rules_path, spec.location, "a policy has rules");
-        return None;
-    }
     if rules.len() > 1
         && let Some(apply) = spec.get("applyRules").filter(|node| node.as_str() == Some("One"))
     {
@@ -112,6 +108,13 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
         "reportProperties",
     ];
     let fields = reader.object(path, node, &known)?;
+    match fields.get("name") {
+        Some(name) => reader.string(&path.field("name"), name).map(drop)?,
+        None => {
+            reader.require(&path.field("name"), fields.location);
+            return None;
+        }
+    }
     let generate_path = path.field("generate");
     let others = ["validate", "mutate", "verifyImages"];
     let other = others.into_iter().find(|other| fields.get(other).is_some());
@@ -201,6 +204,10 @@ fn kinds<'n>(reader: &mut Reader, path: &Path<'_>, generate: &Fields<'n>) -> Opt
         let text = |key: &str| generate.get(key).and_then(Node::as_str).unwrap_or("");
         let place = generate.location_of("kind");
         let (version, kind) = (text("apiVersion"), text("kind"));
+        if kind.is_empty() {
+            reader.require(&path.field("kind"), place);
+            return None;
+        }
         if kind == "NetworkPolicy" && version.is_empty() {
             let why =
                 "must be given: `networking.k8s.io/v1`; Kyverno 1.10 and later refuse the rule without it";
@@ -250,9 +257,11 @@ impl Rule<'_, '_> {
         let scopes = scopes(reader, &condition, "which namespaces this rule matches", place)?;
         let data_path = generate_path.field("data");
         let Some(data) = generate.get("data") else {
-            reader.require(&data_path, generate.location);
+            let why = "write the NetworkPolicy in `data`";
+            not_carried(reader, "a rule that does not say what it generates", generate.location, why);
             return None;
         };
+        let data_path = Path::Generated(&data_path);
         let data = reader.object(&data_path, data, &["apiVersion", "kind", "metadata", "spec"])?;
         let mut needs = Needs::default();
         let name_path = generate_path.field("name");

@@ -136,9 +136,18 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
         }
     }
     if let Some(node) = fields.get("selector") {
-        // One that is given and empty asks for nothing, and matches everything.
-        asks = true;
-        let selector = selector(reader, &path.field("selector"), node, Checked::ByTheServer)?;
+        let path = path.field("selector");
+        let is_empty = ["matchLabels", "matchExpressions"].iter().all(|key| match node.get(key) {
+            Some(Node { value: Value::Map(entries), .. }) => entries.is_empty(),
+            Some(Node { value: Value::List(list), .. }) => list.is_empty(),
+            Some(Node { value, .. }) => matches!(value, Value::Null),
+            None => true,
+        });
+        if is_empty && matches!(node.value, Value::Map(_)) {
+            reader.refuse(&path, node.location, "a selector that is given has requirements");
+            return None;
+        }
+        let selector = selector(reader, &path, node, Checked::ByTheServer)?;
         all.push(Condition::selector(&selector));
     }
     asks |= !all.is_empty();

@@ -52,6 +52,10 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         return None;
     };
     let list = reader.list(&generate_path, generate)?;
+    if list.is_empty() {
+        reader.refuse(&generate_path, generate.location, "it has at least one item");
+        return None;
+    }
     let (metadata, _) = (metadata?, takes?);
     let settings = of_generating_policy(reader, &path, &spec, metadata.location)?;
     let mut imported = Vec::new();
@@ -89,6 +93,12 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
             .diagnostics
             .extend(documents.diagnostics.drain(..).map(|found| moved(found, value, inner, text)));
         let placeholders = Cel { variables: &variables, interpolate: interpolate == "cel" };
+        let is_object = |document: &Node| matches!(document.value, Value::Map(_));
+        if let Some(other) = documents.list.iter().find(|document| !is_object(document)) {
+            let why = format!("it is {}, and not an object", other.value.kind());
+            reader.refuse(&value_path, value.location, why);
+            return None;
+        }
         for document in &mut documents.list {
             relocate(document, value.location, inner, text);
             needs.of_strings(reader, document, &placeholders)?;
@@ -124,8 +134,9 @@ impl Templates<'_, '_> {
         if !generates_network_policies(reader, "this template", &kinds) {
             return Some(None);
         }
-        let fields = reader.object(&Path::Root, node, &["apiVersion", "kind", "metadata", "spec"])?;
-        let metadata_path = Path::Root.field("metadata");
+        let root = Path::Generated(&Path::Root);
+        let fields = reader.object(&root, node, &["apiVersion", "kind", "metadata", "spec"])?;
+        let metadata_path = root.field("metadata");
         let Some(metadata) = fields.get("metadata") else {
             reader.require(&metadata_path.field("name"), fields.location);
             return None;
@@ -168,7 +179,7 @@ impl Templates<'_, '_> {
             docs,
         };
         let spec = fields.get("spec").unwrap_or(&null);
-        let template = Template { spec, path: Path::Root.field("spec"), whole: self.whole.location, place };
+        let template = Template { spec, path: root.field("spec"), whole: self.whole.location, place };
         let mut read = generated(reader, template, self.scopes, needs, placeholders)?;
         read.settings = self.settings.settings();
         Some(Some(Imported {
@@ -216,6 +227,18 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
         return None;
     };
     let rules = reader.list(&rules_path, node)?;
+    for (index, rule) in rules.iter().enumerate() {
+        let path = rules_path.index(index);
+        let lists = ["apiGroups", "apiVersions", "resources", "operations", "resourceNames"];
+        let fields = reader.object(&path, rule, &[&lists[..], &["scope"]].concat())?;
+        for key in lists {
+            let Some(node) = fields.get(key) else { continue };
+            let path = path.field(key);
+            for (index, one) in reader.list(&path, node)?.iter().enumerate() {
+                reader.string(&path.index(index), one)?;
+            }
+        }
+    }
     let has = |rule: &Node, key: &str, wanted: &str| match rule.get(key).map(|node| &node.value) {
         Some(Value::List(list)) => {
             list.iter().any(|one| matches!(one.as_str(), Some(text) if text == wanted || text == "*"))

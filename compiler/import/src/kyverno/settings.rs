@@ -164,7 +164,17 @@ pub(crate) fn of_generating_policy(
     let Some(node) = spec.get("webhookConfiguration") else { return Some(given) };
     let webhook = reader.object(&webhook_path, node, &["timeoutSeconds"])?;
     let webhook_timeout = match webhook.get("timeoutSeconds") {
-        Some(node) => Some((seconds(reader, &webhook_path.field("timeoutSeconds"), node)?, node.location)),
+        Some(node) => {
+            let path = webhook_path.field("timeoutSeconds");
+            let number = reader.integer(&path, node)?;
+            // The API server takes any number here, unlike in a ClusterPolicy.
+            let Some(seconds) = waits(number) else {
+                let why = "the API server waits 1 to 30 seconds for a webhook";
+                not_carried(reader, format!("`{path}: {number}`"), node.location, why);
+                return None;
+            };
+            Some((seconds, node.location))
+        }
         None => None,
     };
     Some(Given { webhook_timeout, ..given })
@@ -182,11 +192,16 @@ fn looks_at_new_namespaces(reader: &mut Reader, what: &str, (admission, place): 
 
 fn seconds(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<u8> {
     let number = reader.integer(path, node)?;
-    let seconds = u8::try_from(number).ok().filter(|seconds| (1..=30).contains(seconds));
+    let seconds = waits(number);
     if seconds.is_none() {
         reader.refuse(path, node.location, "1 to 30 seconds");
     }
     seconds
+}
+
+/// How long the API server waits for a webhook, where it can be so long.
+fn waits(seconds: i64) -> Option<u8> {
+    u8::try_from(seconds).ok().filter(|seconds| (1..=30).contains(seconds))
 }
 
 fn failure_policy(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<FailurePolicy> {

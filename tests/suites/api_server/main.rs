@@ -9,6 +9,8 @@
     clippy::print_stdout
 )]
 
+mod refusals;
+
 use npc_targets::Target;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
@@ -76,6 +78,7 @@ fn main() {
         );
     }
     cluster_network_policies(&mut random);
+    refusals::refusals(&mut random, &cluster);
     // Without a controller manager nothing finishes a namespace but its last step, taken by hand.
     for name in NAMES.iter().filter(|name| **name != "default") {
         try_kubectl(&["delete", "namespace", name, "--wait=false"], "").unwrap();
@@ -91,7 +94,7 @@ fn main() {
 fn cluster_network_policies(random: &mut fastrand::Rng) {
     let (mut programs, mut policies) = (0, 0);
     // Many say something that a ClusterNetworkPolicy cannot, and are refused before.
-    for _ in 0..PROGRAMS * 20 {
+    for _ in 0..PROGRAMS * 40 {
         let count = 1 + random.usize(..3);
         let files = Memory::one(&program_with_tiers(random, count));
         let Ok(output) = compiled(&files, Target::ClusterNetworkPolicy, None) else { continue };
