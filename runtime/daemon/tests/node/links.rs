@@ -14,6 +14,7 @@ fn dropped(daemon: &Daemon, why: &str) -> u64 {
 }
 
 pub(crate) fn links(daemon: &Daemon) {
+    node_addresses(daemon);
     neighbours(daemon);
     claims(daemon);
     misdirected(daemon);
@@ -83,6 +84,24 @@ for _ in range(30):
     time.sleep(0.01)
 s.send(router)
 ";
+
+/// The node gets addresses, as one does for each Service of kube-proxy in the mode ipvs: the tables are not made anew
+/// for them, and each is the node's at once.
+fn node_addresses(daemon: &Daemon) {
+    let before = daemon.status()["generation"].as_u64().unwrap();
+    ip("link add services type veth peer name nobody");
+    ip("link set services up");
+    for number in 1..=100 {
+        ip(&format!("addr add 203.0.113.{number}/32 dev services"));
+    }
+    // a may reach these by the block that they are in, and d sends nothing but to b.
+    daemon.wait("the last address is known", |_| reaches("a", "tcp", address("203.0.113.100"), 80));
+    assert!(!reaches("d", "tcp", address("203.0.113.100"), 80));
+    assert!(!reaches("a", "udp", address("203.0.113.100"), 53));
+    ip("link del services");
+    assert_eq!(daemon.status()["generation"].as_u64().unwrap(), before, "the tables were made anew");
+    println!("node: 100 addresses of the node came and went, and no tables were made anew");
+}
 
 /// A pod claims another's addresses, and to be a router: nobody hears it.
 fn claims(daemon: &Daemon) {
