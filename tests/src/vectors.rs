@@ -1,11 +1,11 @@
-//! Vectors made by others: manifests, a cluster, and connections with their verdicts.
-//!
-//! They are read where they lie, beside the checkout (or in the folder that `NPC_VECTORS` names).
+//! Test vectors: manifests, a cluster, and connections with their verdicts. See `tests/vectors/README.md`.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use flate2::read::GzDecoder;
 use npc_cluster::Cluster;
 use npc_model::{Connection, Endpoint, Traffic};
 use npc_program::values::port::Protocol;
@@ -14,22 +14,50 @@ use serde_json::{Value, json};
 
 use crate::root;
 
-/// The folder of vectors; where it is not there, that is said.
+/// A file of `tests/vectors`.
+///
+/// # Panics
+///
+/// Where it cannot be read.
 #[must_use]
-pub fn folder(test: &str) -> Option<PathBuf> {
+#[allow(clippy::expect_used, reason = "a test helper")]
+pub fn text(name: &str) -> String {
+    let path = root().join("tests/vectors").join(name);
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        return text;
+    }
+    let packed = std::fs::File::open(path.with_added_extension("gz")).expect("the vectors are there");
+    let mut text = String::new();
+    GzDecoder::new(packed).read_to_string(&mut text).expect("the vectors can be read");
+    text
+}
+
+/// Sets of cases, by their letters. Set R is not a part of this project: it is read where `NPC_VECTORS` says, or from
+/// `shared/vectors` beside the checkout, and left out where it is not there.
+#[must_use]
+#[allow(clippy::expect_used, reason = "a test helper")]
+pub fn sets(test: &str, letters: &str) -> Vec<(char, Vec<Case>)> {
+    let read = |letter| {
+        let name = format!("set{letter}.jsonl");
+        let text = if letter == 'R' { outside(test, &name)? } else { text(&name) };
+        Some((letter, text.lines().map(|line| serde_json::from_str(line).expect("a case")).collect()))
+    };
+    letters.chars().filter_map(read).collect()
+}
+
+fn outside(test: &str, name: &str) -> Option<String> {
     let folder =
         std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
-    if !folder.is_dir() {
+    let text = std::fs::read_to_string(folder.join(name)).ok();
+    if text.is_none() {
         // Straight to the terminal: a test's own output is swallowed.
-        use std::io::Write as _;
         let _ = writeln!(
             std::io::stderr(),
-            "LEFT OUT: {test} reads vectors from {}, which is not there",
+            "LEFT OUT: {test}: {name} is not in {}, which NPC_VECTORS can name",
             folder.display()
         );
-        return None;
     }
-    Some(folder)
+    text
 }
 
 /// A case.
@@ -77,18 +105,6 @@ pub struct Probe {
 pub struct Otherwise {
     /// Why, in a word or two.
     pub cause: String,
-}
-
-/// The cases of a file.
-///
-/// # Panics
-///
-/// Where the file cannot be read.
-#[must_use]
-#[allow(clippy::expect_used, reason = "a test helper")]
-pub fn cases(file: &std::path::Path) -> Vec<Case> {
-    let text = std::fs::read_to_string(file).expect("the vectors can be read");
-    text.lines().map(|line| serde_json::from_str(line).expect("a case")).collect()
 }
 
 impl Case {

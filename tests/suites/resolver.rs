@@ -19,7 +19,7 @@ use npc_resolver::{Change, Reason, Resolver};
 use npc_tests::memory::Memory;
 use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver};
-use npc_tests::vectors::{cases, folder};
+use npc_tests::vectors::sets;
 
 /// Compares what the tables say of both sides with the verdict.
 fn compare(resolver: &Resolver, connection: &Connection<'_>, expected: &Verdict) -> usize {
@@ -200,10 +200,8 @@ fn one_pod_costs_its_own_work() {
 /// The known verdicts, by tables.
 #[test]
 fn known_verdicts() {
-    let Some(folder) = folder("resolver") else { return };
-    for set in "ACRT".chars() {
+    for (set, cases) in sets("resolver", "ACRT") {
         let (mut probes, mut wrong) = (0, Vec::new());
-        let cases = cases(&folder.join(format!("set{set}.jsonl")));
         for case in &cases {
             let mut sources = npc_diagnostics::SourceMap::new();
             let file = sources.add("manifests.yaml", case.manifests());

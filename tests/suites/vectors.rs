@@ -16,7 +16,7 @@ use npc_diagnostics::{Diagnostic, FileId, Level};
 use npc_targets::{Target, yaml};
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::to_np;
-use npc_tests::vectors::folder;
+use npc_tests::vectors::text;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -24,8 +24,7 @@ use serde_json::Value;
 /// what is admitted comes out as it went in.
 #[test]
 fn checks_agree_with_the_api_server() {
-    let Some(folder) = folder("checks_agree_with_the_api_server") else { return };
-    let text = std::fs::read_to_string(folder.join("setV.jsonl")).unwrap();
+    let text = text("setV.jsonl");
     let (mut agreed, mut beyond) = (0, BTreeMap::<&str, usize>::new());
     for line in text.lines() {
         let case: Value = serde_json::from_str(line).unwrap();
@@ -65,8 +64,7 @@ fn checks_agree_with_the_api_server() {
 /// Whatever kubectl's reader takes for something else than a string is written in quotes.
 #[test]
 fn scalars_are_quoted_for_kubectl() {
-    let Some(folder) = folder("scalars_are_quoted_for_kubectl") else { return };
-    let table = std::fs::read_to_string(folder.join("yaml-scalars.tsv")).unwrap();
+    let table = text("yaml-scalars.tsv");
     let mut plain = 0;
     for line in table.lines() {
         let (scalar, read) = line.split_once('\t').unwrap();
@@ -84,8 +82,7 @@ fn scalars_are_quoted_for_kubectl() {
 /// Manifests are admitted or refused as the API server does, by the same fields.
 #[test]
 fn manifests_are_read_as_the_api_server_does() {
-    let Some(folder) = folder("manifests_are_read_as_the_api_server_does") else { return };
-    let text = std::fs::read_to_string(folder.join("setV.jsonl")).unwrap();
+    let text = text("setV.jsonl");
     let (mut admitted, mut refused, mut beyond, mut wrong) = (0, 0, 0, Vec::new());
     for line in text.lines() {
         let case: Value = serde_json::from_str(line).unwrap();

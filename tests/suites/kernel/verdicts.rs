@@ -15,7 +15,7 @@ use npc_tests::memory::Memory;
 use npc_tests::net::index_of;
 use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver};
-use npc_tests::vectors::{Case, cases, folder};
+use npc_tests::vectors::{Case, sets};
 
 /// How many interfaces there are: no case has more pods.
 pub(crate) const INTERFACES: usize = 64;
@@ -123,10 +123,8 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
 
 /// The known verdicts, by test-run: a hundred cases of each set, or as many as `NPC_TEST_CASES` says.
 pub(crate) fn known_verdicts(interfaces: &[u32]) {
-    let Some(folder) = folder("kernel") else { return };
     let most: usize = std::env::var("NPC_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
-    for set in "ACRT".chars() {
-        let all = cases(&folder.join(format!("set{set}.jsonl")));
+    for (set, all) in sets("kernel", "ACRT") {
         let (mut count, mut probes, mut wrong) = (0, 0, Vec::new());
         for case in all.iter().take(most) {
             let cluster = case.cluster();
