@@ -7,6 +7,7 @@ use npc_targets::Target;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::random::{program, program_with_tiers};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 /// How many objects are changed of each kind; the server takes some tens of milliseconds for each.
@@ -68,8 +69,12 @@ fn generated(object: &Value) -> Option<Value> {
     }
     let text = object.pointer("/spec/generate/0/template/value")?.as_str()?;
     let text = text.replace("(( object.metadata.name ))", "default");
-    let document = serde_yaml::Deserializer::from_str(&text).next()?;
-    serde::Deserialize::deserialize(document).ok()
+    first_document(&text)
+}
+
+/// The first document of a YAML stream.
+fn first_document(text: &str) -> Option<Value> {
+    Value::deserialize(serde_yaml::Deserializer::from_str(text).next()?).ok()
 }
 
 /// What npc says of an object.
@@ -111,9 +116,7 @@ fn object(kind: &str, random: &mut Rng, cluster: &npc_cluster::Cluster) -> Optio
         }
         _ => output.text,
     };
-    let document = serde_yaml::Deserializer::from_str(&text).next()?;
-    let object: Value = serde::Deserialize::deserialize(document).ok()?;
-    (object["kind"] == kind).then_some(object)
+    first_document(&text).filter(|object| object["kind"] == kind)
 }
 
 /// Changes an object in one place, and says how.

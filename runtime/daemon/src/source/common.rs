@@ -58,7 +58,7 @@ mod tests {
         for number in 0..10_000 {
             kept.share(format!("{number}").into());
         }
-        assert!(kept.all.len() <= 1001, "{} are kept of which one is used", kept.all.len());
+        assert!(kept.all.len() <= 1001, "{} are kept, and only one is in use", kept.all.len());
         assert!(Arc::ptr_eq(&first, &kept.share("node-1".into())));
     }
 }

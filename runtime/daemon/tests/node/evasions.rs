@@ -179,7 +179,7 @@ fn icmp_errors() {
         let counter = Counter::start("a", "MARKER");
         run("b", ERROR, &[a, a, b, "4444", "53"]);
         assert_eq!(counter.end(), 1, "an error about {a} -> {b}, which b got");
-        // The same connection is no way to anybody else.
+        // The record of that connection lets no error pass to another address.
         let counter = Counter::start("far", "MARKER");
         run("a", ERROR, &[far, b, a, "53", "4444"]);
         assert_eq!(counter.end(), 0, "an error about {b} -> {a} to {far}");
