@@ -1,4 +1,5 @@
-//! `textDocument/hover`: what a set holds, what a policy means and becomes, what a code and a keyword mean.
+//! `textDocument/hover`: members of sets, meaning and compiled form of policies, descriptions of codes and
+//! keywords.
 
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ fn label(program: &Program, of: Object, key: &str, value: Option<&str>) -> Strin
     told
 }
 
-/// How much a block of addresses holds.
+/// The size and bounds of a CIDR.
 fn address(text: &str) -> Option<String> {
     if !npc_program::values::address::looks_like_address(text) {
         return None;
@@ -175,7 +176,7 @@ fn address(text: &str) -> Option<String> {
     Some(format!("{many} addresses, from `{}` to `{}`.", net.network(), net.broadcast()))
 }
 
-/// What a keyword means.
+/// The description of a keyword.
 fn token(program: &Program, file: usize, offset: u32) -> Option<(String, Span)> {
     let tokens = &program.files().get(file)?.parsed.tokens;
     let at = tokens.partition_point(|token| token.span.0.end <= offset);

@@ -1,4 +1,5 @@
-//! What is at a place, in words: policies in one sentence, what sets hold, what keywords mean.
+//! Descriptions for hovers and views: a sentence for a policy, the members of a set, the meaning of a
+//! keyword.
 
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use npc_targets::Target;
 use super::program::Program;
 use super::selected;
 
-/// How much of what a set holds is listed.
+/// How many members of a set are listed.
 const MOST_MEMBERS: usize = 20;
 
 /// How many lines of YAML are shown.
 const MOST_LINES: usize = 80;
 
 impl Program {
-    /// What a policy means, in one sentence.
+    /// Describes a policy in one sentence.
     #[must_use]
     pub fn sentence(&self, policy: &Policy) -> String {
         let subject: Vec<String> = policy.subjects.iter().map(|own| self.code(own.location)).collect();
@@ -79,7 +80,7 @@ impl Program {
         format!("{direction} {preposition} {} is {action}", self.peers(rule))
     }
 
-    /// Whom a rule names, and on which ports, as it stands.
+    /// The peers and ports of a rule, as written in the source.
     fn peers(&self, rule: &Rule) -> String {
         let file = rule.location.file;
         let index = self.files().iter().position(|own| own.id == file);
@@ -104,7 +105,7 @@ impl Program {
         format!("`{}`", self.written(location))
     }
 
-    /// What a set holds, a line each.
+    /// The members of a set, one line each.
     #[must_use]
     pub fn members(&self, set: &Set) -> Vec<String> {
         let most = MOST_MEMBERS;
@@ -125,7 +126,7 @@ impl Program {
         shown
     }
 
-    /// How many of the cluster's pods a set holds.
+    /// How many of the cluster's pods a set selects.
     #[must_use]
     pub fn pods_of(&self, set: &Set) -> Option<usize> {
         let Value::Pods(list) = &set.value else { return None };
@@ -133,7 +134,7 @@ impl Program {
         Some(selected::any(cluster, list.iter().map(|term| &**term))?.len())
     }
 
-    /// The documentation of an item.
+    /// The doc comment of an item.
     #[must_use]
     pub fn docs(&self, file: usize, offset: u32) -> String {
         let source = self.source(file);
@@ -141,8 +142,8 @@ impl Program {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// What a policy alone becomes. The target is the first that the configuration names and that can say it,
-    /// or else the one for its tier.
+    /// Compiles one policy. Uses the first target of the configuration that supports it, otherwise the
+    /// default target for its tier.
     #[must_use]
     pub fn yaml_of(&self, policy: &Arc<Policy>) -> Option<(Target, String)> {
         let usual = match policy.tier {
@@ -161,7 +162,7 @@ impl Program {
         })
     }
 
-    /// That the program has mistakes, with the first of them; where it has some.
+    /// If the program has errors, a message with the first one.
     #[must_use]
     pub fn mistake(&self) -> Option<String> {
         let first = self.first_error(&self.checked.report.diagnostics)?;
@@ -174,11 +175,11 @@ impl Program {
         Some(format!("{}{}", place.unwrap_or_default(), first.message))
     }
 
-    /// What the program, or one policy of it, becomes.
+    /// Compiles the program, or one policy of it, for a target.
     ///
     /// # Errors
     ///
-    /// What the program's or the target's first error is.
+    /// The first error of the program or the target.
     pub fn compiled(&self, target: Target, policy: Option<&Arc<Policy>>) -> Result<String, String> {
         let cluster = self.cluster.as_deref();
         let output = match policy {
@@ -215,7 +216,7 @@ fn listed(parts: &[String], word: &str) -> String {
     }
 }
 
-/// What a keyword means, in one sentence.
+/// Describes a keyword in one sentence.
 #[must_use]
 pub const fn keyword(kind: TokenKind) -> Option<&'static str> {
     use TokenKind as T;

@@ -1,4 +1,4 @@
-//! `workspace/executeCommand`: what an editor has no view of its own for is shown in a message.
+//! `workspace/executeCommand`: shows the result in a message, for editors without a view for it.
 
 use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::ls_types::{ExecuteCommandParams, LSPAny, MessageType, TextDocumentIdentifier};
