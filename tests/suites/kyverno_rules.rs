@@ -1,5 +1,5 @@
-//! What Kyverno needs of its policies, rule by rule: each rule was seen on a running Kyverno 1.19.1, and
-//! each has its test here.
+//! What Kyverno requires of its policies. Each rule was observed on a running Kyverno 1.19.1 and has a test
+//! here.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,7 +45,7 @@ fn documents_with(target: Target, program: &str, options: &Options) -> (Vec<Valu
     (documents, output.diagnostics.iter().map(|d| d.code.id).collect())
 }
 
-/// Every value in a tree, with the path to it.
+/// Visits every value in a tree, with its path.
 fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, value);
     match value {
@@ -68,7 +68,7 @@ fn rule(policy: &Value) -> &Value {
     &policy["spec"]["rules"][0]
 }
 
-/// The NetworkPolicy in a GeneratingPolicy, before its placeholders are filled in.
+/// The NetworkPolicy in a GeneratingPolicy, with placeholders.
 fn template(policy: &Value) -> Value {
     serde_yaml::from_str(policy["spec"]["generate"][0]["template"]["value"].as_str().unwrap()).unwrap()
 }
@@ -216,7 +216,7 @@ fn rule_11_synchronize_is_on_and_always_said() {
     for policy in documents(Target::KyvernoCel, EVERYTHING) {
         assert_eq!(policy["spec"]["evaluation"]["synchronize"]["enabled"], true);
     }
-    // Two policies on one object: the last one wins, in silence. So they are refused.
+    // If two policies generate one object, the last one wins silently. So this is an error.
     let twice =
         "policy p for all pods in namespaces (a, b) { allow ingress from all pods in namespaces sharing t }
 policy p-sharing-t for all pods in namespace a { isolate egress }";
@@ -302,8 +302,8 @@ fn rule_17_templates_are_interpolated_and_keys_are_not() {
 
 #[test]
 fn rule_18_what_others_made_stays_and_a_guard_keeps_them_from_it() {
-    // A GeneratingPolicy does not adopt what is there: documented, since nothing in the policy helps.
-    // A guard does; the running Kyverno judges it (kyverno_live).
+    // A GeneratingPolicy does not adopt existing objects, and no setting of the policy changes that, so it is
+    // documented. A guard prevents such objects; kyverno_live tests it on a running Kyverno.
     let guarded = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
     let program = "policy p for all pods in namespaces { env = prod } { allow egress to anywhere except 169.254.169.254 }";
     for target in [Target::Kyverno, Target::KyvernoCel] {
@@ -319,7 +319,7 @@ fn rule_18_what_others_made_stays_and_a_guard_keeps_them_from_it() {
             "namespaceObject.metadata.?labels[?'env'].orValue('/') == 'prod'"
         );
         assert_eq!(documents_with(target, program, &Options::default()).0.len() + 1, policies.len());
-        // It makes nothing.
+        // The guard generates nothing.
         let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: a, labels: {env: prod}}").unwrap();
         let text: String = policies.iter().map(|policy| format!("---\n{policy}\n")).collect();
         assert_eq!(npc_expand::expand(&text, &cluster).unwrap().objects.len(), 1);
@@ -356,16 +356,16 @@ fn rule_20_a_value_that_may_go_stale_is_in_the_objects_name() {
     assert_eq!(told, ["NP0608"], "it is said");
     let name = |policy: &Value| template(policy)["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(name(&policies[0]).starts_with("p-(( sha256(variables.label_tenant)"), "{}", name(&policies[0]));
-    // Without synchronize nothing goes stale.
+    // Without synchronize nothing becomes stale.
     let off = program("kyverno { synchronize = false }");
     let (policies, told) = documents_with(Target::KyvernoCel, &off, &Options::default());
     assert!(told.is_empty());
     assert_eq!(name(&policies[0]), "p");
-    // A ClusterPolicy has no need of it.
+    // A ClusterPolicy does not need it.
     let (policies, told) = documents_with(Target::Kyverno, &program(""), &Options::default());
     assert!(told.is_empty());
     assert_eq!(rule(&policies[0])["generate"]["name"], "p");
-    // Different values give different names, also those that no name can hold.
+    // Different label values give different names, including values that are not valid in names.
     let labels = ["red", "Red", "r_d", "", "no", "a.b"];
     let cluster: String = labels
         .iter()
