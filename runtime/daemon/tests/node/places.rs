@@ -1,5 +1,5 @@
-//! Where pods are: told by the CNI plugin before anybody else knows them, kept for the next daemon, and
-//! theirs whatever else is told.
+//! Interfaces of pods: reported by the CNI plugin before the API server knows the pods, stored for the next
+//! daemon, and not overridden by other claims.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::world::{PODS, address};
 
-/// What a container runtime does when the plugins before have made a pod's interface.
+/// Runs the CNI plugin as a container runtime does after the previous plugins have created the pod's
+/// interface.
 fn start(name: &str, uid: &str, host: &str, addresses: &[IpAddr]) {
     let ips: Vec<Value> = addresses
         .iter()
@@ -36,7 +37,7 @@ fn start(name: &str, uid: &str, host: &str, addresses: &[IpAddr]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// The pods, and one more of which the API server tells these addresses.
+/// The pods, and one more whose status has these addresses.
 fn with(name: &str, uid: &str, label: &str, addresses: &str) -> String {
     format!(
         "{PODS}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, uid: {uid}, labels: {{app: {label}}}}}\nspec: {{nodeName: here}}\nstatus: {{phase: Pending, podIPs: [{addresses}]}}\n"
@@ -62,8 +63,8 @@ pub(crate) fn places(daemon: &mut Daemon) {
     renamed(daemon);
 }
 
-/// A pod that the plugin told of before the API server did, and of which that tells no address: it has its
-/// policies before and after the daemon starts again.
+/// A pod that the plugin reports before the API server does, and whose status has no address: its policies
+/// apply, also after the daemon restarts.
 fn told_early(daemon: &mut Daemon) {
     let addresses = [address("10.0.0.20"), address("fd00::20")];
     let host = network("early", &addresses);
@@ -72,7 +73,7 @@ fn told_early(daemon: &mut Daemon) {
     assert!(reaches("early", "tcp", address("10.0.0.3"), 80), "before it is judged");
     start("early", "early1", &host, &addresses);
     assert!(!reaches("early", "tcp", address("10.0.0.3"), 80), "nothing passes of a pod that nobody knows");
-    // The daemon starts again before it is known.
+    // The daemon restarts before the pod is known.
     again(daemon);
     assert!(!reaches("early", "tcp", address("10.0.0.3"), 80), "nothing passes of a pod that nobody knows");
     daemon.pods(&with("early", "other", "b", ""));
@@ -93,8 +94,8 @@ fn told_early(daemon: &mut Daemon) {
     );
 }
 
-/// A pod's sandbox is made anew: another interface and other addresses, while the API server still tells the
-/// first; then a pod of the same name with another identifier.
+/// A pod's sandbox is recreated, with another interface and other addresses, while the API server still
+/// reports the first ones; then a pod with the same name and another UID is created.
 fn made_anew(daemon: &mut Daemon) {
     let first = [address("10.0.0.20"), address("fd00::20")];
     let second = [address("10.0.0.21"), address("fd00::21")];
@@ -112,7 +113,7 @@ fn made_anew(daemon: &mut Daemon) {
     again(daemon);
     assert!(reaches("a", "tcp", second[0], 80), "also after the daemon starts again");
     assert!(!reaches("c", "tcp", second[0], 80));
-    // Another pod of the same name, on an interface of its own, while the first is still known.
+    // Another pod with the same name on its own interface, while the first one is still known.
     let third = [address("10.0.0.22"), address("fd00::22")];
     let host = network("later", &third);
     servers.start("later");
@@ -128,8 +129,8 @@ fn made_anew(daemon: &mut Daemon) {
     println!("node: a sandbox that was made anew, and a pod of the same name, each judged as itself");
 }
 
-/// A pod's interface is gone and its address is another pod's, while the API server still tells it of the
-/// first: the second is not taken for that one.
+/// A pod's interface is deleted and its address is given to another pod, while the API server still reports
+/// it for the first one: the second is not mistaken for the first.
 fn taken_address(daemon: &mut Daemon) {
     let addresses = [address("10.0.0.30")];
     network("old", &addresses);
@@ -155,7 +156,7 @@ fn taken_address(daemon: &mut Daemon) {
     println!("node: a pod with the address that the API server still tells of another was judged as itself");
 }
 
-/// A pod behind the bridge says that it has another's address: whose the address is, is known.
+/// A pod behind the bridge claims another pod's address: the daemon knows the owner.
 fn not_believed(daemon: &mut Daemon) {
     let before = daemon.status();
     let own = interface_of(&before, "x/d").unwrap().to_owned();
@@ -177,7 +178,7 @@ for _ in range(3): s.send(b'\\xff' * 6 + mac + b'\\x08\\x06' + arp)
     );
 }
 
-/// An interface gets another name: its packets are judged on.
+/// An interface is renamed: enforcement continues.
 fn renamed(daemon: &mut Daemon) {
     for (from, to) in [("host-c", "other.c-1"), ("other.c-1", "host-c")] {
         ip(&format!("link set {from} name {to}"));
