@@ -142,7 +142,7 @@ fn asked(questions: &[(&str, [&str; 3])]) -> String {
 }
 
 #[test]
-fn addresses_of_pods_and_nodes() {
+fn queries_by_address() {
     snapshot!(
         "addresses",
         asked(&[
@@ -162,7 +162,7 @@ fn addresses_of_pods_and_nodes() {
 }
 
 #[test]
-fn services() {
+fn queries_by_service() {
     snapshot!(
         "services",
         asked(&[
@@ -192,7 +192,7 @@ fn services() {
 }
 
 #[test]
-fn services_for_other_programs() {
+fn services_in_json() {
     let folder = project();
     let lines = concat!(
         r#"{"src": "shop/web-0", "dst": "10.96.0.7", "proto": "TCP", "port": 15432}"#,
@@ -225,7 +225,7 @@ fn services_for_other_programs() {
 }
 
 #[test]
-fn who_reaches_whom_tells_pods_on_their_nodes_network() {
+fn reach_marks_host_network_pods() {
     let folder = project();
     let output =
         npc(folder.path(), &["reach", "policies.np", "--cluster", "cluster.yaml", "--to", "10.1.0.1"]);
@@ -233,7 +233,7 @@ fn who_reaches_whom_tells_pods_on_their_nodes_network() {
 }
 
 #[test]
-fn tests_of_programs_take_addresses_for_what_has_them() {
+fn tests_resolve_addresses_to_pods_and_services() {
     let tests = r#"
 test "addresses" {
   cluster "cluster.yaml"

@@ -42,7 +42,7 @@ fn compiles_files_folders_and_standard_input() {
 }
 
 #[test]
-fn the_same_bytes_from_anywhere() {
+fn output_does_not_depend_on_the_working_directory() {
     let place = folder(&[("a/policies.np", POLICY), ("b/deeper/policies.np", POLICY)]);
     let one = npc(place.path(), &["compile", "a/policies.np", "-o", "-"]);
     let other = npc(&place.path().join("b"), &["compile", "deeper/policies.np", "-o", "-"]);
@@ -53,7 +53,7 @@ fn the_same_bytes_from_anywhere() {
 
 /// A map image is the same in a file and on standard output, and can be inspected.
 #[test]
-fn images() {
+fn map_image_commands() {
     let program = r"let metadata = 169.254.169.254/32
 admin policy no-metadata priority 10 for all pods in all namespaces {
   deny egress to metadata log
@@ -131,7 +131,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn formats() {
+fn diagnostic_formats() {
     let place = folder(&[("a.np", "let x = 10.1.2.3/8\n"), ("b, c.np", "policy p\n")]);
     let check = |format: &str| npc(place.path(), &["check", ".", "--format", format]);
     let short = err(&check("short"));
@@ -157,7 +157,7 @@ fn formats() {
 }
 
 #[test]
-fn repairs() {
+fn check_applies_fixes() {
     let broken = "polcy p for all pods in namespace shop {\n  allw ingress to anywhere;\n}\n";
     let place = folder(&[("a.np", broken)]);
     let output = npc(place.path(), &["check", "a.np", "--diff"]);
@@ -171,7 +171,7 @@ fn repairs() {
 }
 
 #[test]
-fn expands() {
+fn compile_expand_prints_networkpolicies() {
     let place = folder(&[("a.np", POLICY), ("namespaces.yaml", NAMESPACES)]);
     for target in ["kyverno", "kyverno-cel", "networkpolicy"] {
         let output =
@@ -184,7 +184,7 @@ fn expands() {
 
 /// If new output cannot be written, the old output stays unchanged.
 #[test]
-fn output_is_whole_or_not_at_all() {
+fn output_is_written_completely_or_not_at_all() {
     let place = folder(&[("a.np", POLICY), ("out/a.kyverno.yaml", "old\n")]);
     // The second file cannot be written, because a folder has its name. Then the first is not written either.
     std::fs::create_dir(place.path().join("out/a.kyverno-cel.yaml")).unwrap();
@@ -209,7 +209,7 @@ fn output_is_whole_or_not_at_all() {
 
 /// Invalid or excessive input gives an error in reasonable time.
 #[test]
-fn hostile_input() {
+fn hostile_input_gives_an_error() {
     let mut noise = Vec::new();
     let mut state = 1u32;
     while noise.len() < 100 << 20 {
@@ -268,7 +268,7 @@ fn hostile_input() {
 }
 
 #[test]
-fn hostile_cluster_files() {
+fn hostile_cluster_files_give_an_error() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..30 {
         bomb.push_str(&format!(
@@ -298,7 +298,7 @@ fn hostile_cluster_files() {
 /// The link leads out of the project, so its target is not read.
 #[cfg(unix)]
 #[test]
-fn links_do_not_lead_out_of_the_project() {
+fn symlinks_out_of_the_project_are_not_followed() {
     let outside = folder(&[("secret.np", "let secret = 10.0.0.0/8\n")]);
     let place = folder(&[("a.np", "import \"link.np\"\n")]);
     std::os::unix::fs::symlink(outside.path().join("secret.np"), place.path().join("link.np")).unwrap();
@@ -309,7 +309,7 @@ fn links_do_not_lead_out_of_the_project() {
 
 /// `--expand` also evaluates compiled policies, together with other Kyverno policies.
 #[test]
-fn expands_policies_that_were_written_before() {
+fn compiled_policies_can_be_expanded() {
     let place =
         folder(&[("policies.np", POLICY), ("namespaces.yaml", NAMESPACES), ("no.yaml", "kind: Pod\n")]);
     let here = place.path();
@@ -335,7 +335,7 @@ fn expands_policies_that_were_written_before() {
 /// `--fix` writes through a link, and does not change a read-only file.
 #[cfg(unix)]
 #[test]
-fn links_stay_and_read_only_files_are_left_alone() {
+fn fix_keeps_symlinks_and_read_only_files() {
     use std::os::unix::fs::PermissionsExt as _;
     let broken = "policy p for all pods in namespace shop { isolate ingress; }\n";
     let place =
@@ -357,7 +357,7 @@ fn links_stay_and_read_only_files_are_left_alone() {
 
 /// `--diff` does not hide diagnostics without a fix.
 #[test]
-fn a_diff_stands_beside_what_is_found() {
+fn diff_also_reports_diagnostics_without_a_fix() {
     let place =
         folder(&[("deny.np", "policy p for all pods in namespace shop { deny ingress from anywhere }\n")]);
     let output = npc(place.path(), &["check", "--diff", "deny.np"]);
@@ -367,7 +367,7 @@ fn a_diff_stands_beside_what_is_found() {
 
 /// Imports of standard input are relative to the current folder.
 #[test]
-fn standard_input_imports_from_here() {
+fn standard_input_imports_from_the_working_directory() {
     let place = folder(&[("npc.toml", ""), ("deep/sets.np", "let dns = udp/53\n")]);
     let text =
         "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n";
@@ -378,7 +378,7 @@ fn standard_input_imports_from_here() {
 }
 
 #[test]
-fn watches() {
+fn watch_recompiles_on_change() {
     let place = folder(&[("a.np", POLICY)]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_npc"))
         .args(["compile", "a.np", "--watch"])
@@ -410,7 +410,7 @@ fn watches() {
 /// Runs the GitHub action's own step, with the variables that GitHub sets.
 #[cfg(unix)]
 #[test]
-fn the_action_checks() {
+fn github_action_checks_files() {
     let text = std::fs::read_to_string(root().join("action.yml")).unwrap();
     let action: Value = serde_yaml::from_str(&text).unwrap();
     let step =
@@ -436,7 +436,7 @@ fn the_action_checks() {
 
 /// Runs the hook's command as pre-commit does, with the names of the changed files.
 #[test]
-fn the_hook_checks() {
+fn pre_commit_hook_checks_files() {
     let text = std::fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
     let hooks: Value = serde_yaml::from_str(&text).unwrap();
     let hook = hooks.as_array().unwrap().iter().find(|hook| hook["id"] == "npc-check").unwrap();
@@ -452,7 +452,7 @@ fn the_hook_checks() {
 /// `npc fmt` formats in place, checks, shows a diff and works as a filter. Files with syntax errors stay
 /// unchanged.
 #[test]
-fn programs_are_formatted() {
+fn fmt_formats_programs() {
     let ugly = "policy p for all pods   in namespace shop {\n\n\n isolate ingress } // end\n";
     let fine = "policy p for all pods in namespace shop {\n  isolate ingress\n} // end\n";
     let place = folder(&[("a.np", ugly), ("net/b.np", fine), ("broken.np", "policy p for {\n isolate\n")]);

@@ -74,7 +74,7 @@ fn imported(policies: &[(&str, String)]) -> String {
 }
 
 #[test]
-fn filters_that_ask_for_nothing() {
+fn empty_filters() {
     let with = |exclude: &str| closing("", &format!("    exclude: {exclude}"), EXISTING);
     snapshot!(
         "kyverno_filters",
@@ -110,7 +110,7 @@ fn filters_that_ask_for_nothing() {
 }
 
 #[test]
-fn values_that_a_namespace_may_lack() {
+fn missing_labels() {
     let named = |name: &str| closing("", "", &format!("{EXISTING}, name: \"{name}\""));
     let labelled = |value: &str| {
         closing("", "", EXISTING)
@@ -135,7 +135,7 @@ fn values_that_a_namespace_may_lack() {
 }
 
 #[test]
-fn settings_are_carried() {
+fn settings_are_imported() {
     let all = closing(
         "  generateExisting: false",
         "",
@@ -182,7 +182,7 @@ fn settings_are_carried() {
 }
 
 #[test]
-fn objects_of_other_kinds() {
+fn generated_kinds() {
     let kind = |api_version: &str, kind: &str| {
         closing("", "", EXISTING)
             .replace(
@@ -216,7 +216,7 @@ fn objects_of_other_kinds() {
 }
 
 #[test]
-fn what_a_running_cluster_has() {
+fn policies_without_generate_existing() {
     let existing = closing("", "", EXISTING);
     let only_new = closing("", "", ", synchronize: true");
     let needs =
@@ -275,7 +275,7 @@ fn what_a_running_cluster_has() {
 }
 
 #[test]
-fn two_sources_of_one_object() {
+fn duplicate_objects() {
     let one = closing("", "", EXISTING);
     let other = one
         .replace("name: close}", "name: close-too}")
@@ -301,7 +301,7 @@ fn two_sources_of_one_object() {
 }
 
 #[test]
-fn a_namespace_that_is_assumed() {
+fn namespace_is_assumed() {
     let manifest = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}}\n";
     let folder = folder(&[("np.yaml", manifest), ("cluster.yaml", CLUSTER)]);
     let mut all = String::new();

@@ -132,7 +132,7 @@ fn queries() {
 }
 
 #[test]
-fn by_way_of_targets() {
+fn queries_via_targets() {
     let folder = project();
     let ways = "program,clusternetworkpolicy,image";
     let arguments = [
@@ -158,7 +158,7 @@ fn by_way_of_targets() {
 }
 
 #[test]
-fn many_connections() {
+fn queries_from_json_lines() {
     let folder = project();
     let lines = r#"{"src": "shop/checkout", "dst": "payments/postgres", "proto": "TCP", "port": 5432, "more": 1}
 {"src": "shop/checkout", "srcIP": "fd00::1", "dst": "payments/postgres", "dstIP": "fd00::3", "proto": "TCP", "port": "sql"}
@@ -220,7 +220,7 @@ fn reach() {
 
 /// With more groups than a picture can show, the error states how to select fewer.
 #[test]
-fn reach_of_many_groups() {
+fn too_many_groups_for_a_picture() {
     let folder = TempDir::new().unwrap();
     let pods: String = (0..401)
         .map(|index| {
@@ -269,7 +269,7 @@ fn tests_and_assertions() {
 }
 
 #[test]
-fn differences() {
+fn diff_shows_changed_connections() {
     let folder = project();
     // The program and the manifests have the same meaning.
     let output = npc(folder.path(), &["diff", "policies.np", "yaml"]);
@@ -289,7 +289,7 @@ fn differences() {
 
 /// `npc diff -t kyverno` lists how Kyverno applies an update.
 #[test]
-fn updates() {
+fn diff_lists_kyverno_updates() {
     let folder = project();
     let old = r"
 policy web for pods { app = web } in all namespaces {
@@ -331,7 +331,7 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
 
 /// Pods whose addresses are outside `pod-cidrs` of `npc.toml`.
 #[test]
-fn pods_outside_of_their_blocks() {
+fn pods_outside_pod_cidrs_are_reported() {
     let folder = project();
     std::fs::write(folder.path().join("npc.toml"), "[cluster]\npod-cidrs = [\"10.1.0.0/24\"]\n").unwrap();
     let output =

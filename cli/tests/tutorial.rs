@@ -21,7 +21,7 @@ fn run(folder: &Path, line: &str) -> String {
 }
 
 #[test]
-fn the_tutorial_is_true() {
+fn tutorial_output_is_current() {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial.md");
     let text = std::fs::read_to_string(&file).unwrap();
     let folder = tempfile::tempdir().unwrap();

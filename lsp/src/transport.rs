@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_message() {
+    fn classifies_messages() {
         let invalid = |id: Value| Some(Wrong::Invalid(id));
         for (body, wrong) in [
             (r#"{"jsonrpc":"2.0","method":"a"}"#, None),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_between_what_is_none() {
+    async fn replaces_invalid_messages() {
         let input = b"garbage\r\nContent-Length: 1\r\n\r\n{Content-Length: x\r\n\r\ncontent-length: 30\r\nX: y\r\n\r\n{\"jsonrpc\":\"2.0\",\"method\":\"a\"}";
         let mut out = Vec::new();
         filter(&input[..], &mut out).await.unwrap();

@@ -58,7 +58,7 @@ fn programs() -> Vec<(String, String)> {
 }
 
 #[test]
-fn broken_programs() {
+fn invalid_programs_give_one_diagnostic() {
     let programs = programs();
     for (name, text) in &programs {
         let checked = check(name, text);
@@ -99,7 +99,7 @@ fn errors(checked: &Checked) -> Vec<&Diagnostic> {
 
 /// `npc check --fix` leaves a program that parses, resolves and needs no further fix, or changes nothing.
 #[test]
-fn fixes_are_final() {
+fn automatic_fixes_need_no_further_fix() {
     let mut all = String::new();
     let mut count = 0;
     for (name, text) in programs() {
@@ -128,7 +128,7 @@ fn fixes_are_final() {
 
 /// Each offered fix, applied alone, gives a program without new errors.
 #[test]
-fn offered_fixes_lead_to_programs() {
+fn offered_fixes_cause_no_new_errors() {
     let mut count = 0;
     for (name, text) in programs() {
         let checked = check(&name, &text);

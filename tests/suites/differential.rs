@@ -236,7 +236,7 @@ struct Counts {
 }
 
 #[test]
-fn other_engines_agree_or_we_had_warned() {
+fn other_engines_agree_or_the_difference_is_reported() {
     let Some(folder) = tools("differential", "the engines of Cilium and Calico, and cyclonus") else {
         return;
     };

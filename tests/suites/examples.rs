@@ -66,7 +66,7 @@ fn committed_output_is_current() {
 
 /// The command and the library give the same output.
 #[test]
-fn the_command_writes_the_same() {
+fn command_and_library_give_the_same_output() {
     // The command is beside the test executables, wherever the target folder is.
     let this = std::env::current_exe().unwrap();
     let npc = this.parent().and_then(Path::parent).unwrap().join("npc");

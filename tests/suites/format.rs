@@ -80,7 +80,7 @@ fn check(text: &str) -> bool {
 }
 
 #[test]
-fn every_program_here() {
+fn formats_all_programs_of_the_project() {
     let (mut whole, mut broken) = (0, 0);
     let files = programs(&["examples", "tests", "deploy", "cli"]);
     let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
@@ -107,7 +107,7 @@ fn every_program_here() {
 }
 
 #[test]
-fn examples_are_in_the_one_style() {
+fn examples_are_formatted() {
     for path in programs(&["examples", "deploy"]) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(format(FileId(0), &text).unwrap(), text, "{}: run `npc fmt`", path.display());
@@ -116,7 +116,7 @@ fn examples_are_in_the_one_style() {
 
 /// Line breaks, comments and empty lines at all positions where they are allowed.
 #[test]
-fn whatever_stands_between() {
+fn comments_and_line_breaks_at_any_position() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
     let (mut whole, mut broken, mut comments) = (0, 0, 0);
@@ -175,7 +175,7 @@ fn comments_and_lines() {
 
 /// `npc import` writes formatted programs.
 #[test]
-fn imports_are_in_the_one_style() {
+fn imported_programs_are_formatted() {
     let manifests = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  podSelector: {matchLabels: {app: web}}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: front}}, namespaceSelector: {matchLabels: {env: prod}}}, {podSelector: {matchLabels: {app: admin}}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0/16]}}]\n    ports: [{port: 80}, {port: 443}, {port: 8080, endPort: 8090}]\n  egress:\n  - to: [{ipBlock: {cidr: 192.0.2.0/24}}]\n";
     let text = npc_import::import(FileId(0), manifests).to_text().0;
     assert_eq!(format(FileId(0), &text).unwrap(), text);

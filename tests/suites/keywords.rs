@@ -75,7 +75,7 @@ const NEARLY: [&str; 10] = [
 ];
 
 #[test]
-fn every_keyword_may_be_a_name() {
+fn every_keyword_can_be_a_name() {
     let words = || TokenKind::KEYWORDS.iter().map(|(word, _)| *word).chain(NEARLY);
     let mut programs = 0;
     let mut check = |template: &str, word: &str| {

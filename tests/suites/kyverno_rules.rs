@@ -90,7 +90,7 @@ fn rule_01_the_trigger_is_a_namespace_chosen_by_names_and_selector_alone() {
 }
 
 #[test]
-fn rule_02_no_operations_in_what_also_runs_in_the_background() {
+fn rule_02_no_operations_in_background_policies() {
     for policy in documents(Target::Kyverno, EVERYTHING) {
         walk(&policy, "", &mut |path, value| {
             assert!(!path.ends_with("/operations"), "{path}");
@@ -122,7 +122,7 @@ fn rule_04_any_without_all_never_empty_and_no_empty_selector() {
 }
 
 #[test]
-fn rule_05_a_label_that_may_be_missing_has_a_default_and_is_required() {
+fn rule_05_labels_have_a_default_and_are_required_by_the_selector() {
     let policies = documents(Target::Kyverno, EVERYTHING);
     let mut seen = 0;
     for policy in &policies {
@@ -152,7 +152,7 @@ fn rule_06_names_fit_into_labels() {
 }
 
 #[test]
-fn rule_07_label_values_are_strings_to_every_reader() {
+fn rule_07_label_values_are_strings_for_every_yaml_parser() {
     let files = Memory::one(EVERYTHING);
     for target in [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy] {
         let cluster =
@@ -194,7 +194,7 @@ fn rule_09_one_rule_in_a_policy() {
 }
 
 #[test]
-fn rule_10_text_comes_out_as_it_is() {
+fn rule_10_text_is_not_interpolated() {
     let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: 'no', labels: {env: prod}}").unwrap();
     for target in [Target::Kyverno, Target::KyvernoCel] {
         let text = npc_tests::memory::compiled(&Memory::one(EVERYTHING), target, None).unwrap().text;
@@ -209,7 +209,7 @@ fn rule_10_text_comes_out_as_it_is() {
 }
 
 #[test]
-fn rule_11_synchronize_is_on_and_always_said() {
+fn rule_11_synchronize_is_on_and_always_written() {
     for policy in documents(Target::Kyverno, EVERYTHING) {
         assert_eq!(rule(&policy)["generate"]["synchronize"], true);
     }
@@ -245,7 +245,7 @@ fn rule_12_only_what_the_published_roles_cover_is_generated() {
 }
 
 #[test]
-fn rule_13_namespaces_that_kyverno_leaves_out_are_told() {
+fn rule_13_filtered_namespaces_are_reported() {
     let all = "policy p for all pods in all namespaces { isolate ingress }";
     for target in [Target::Kyverno, Target::KyvernoCel] {
         assert_eq!(documents_with(target, all, &Options::default()).1, ["NP0606"]);
@@ -277,7 +277,7 @@ fn rule_15_generating_policies_select_in_match_conditions_alone() {
 }
 
 #[test]
-fn rule_16_labels_are_guarded_and_operations_are_there() {
+fn rule_16_label_access_is_optional_and_operations_are_set() {
     for policy in documents(Target::KyvernoCel, EVERYTHING) {
         assert_eq!(
             policy["spec"]["matchConstraints"]["resourceRules"][0]["operations"],
@@ -301,7 +301,7 @@ fn rule_17_templates_are_interpolated_and_keys_are_not() {
 }
 
 #[test]
-fn rule_18_what_others_made_stays_and_a_guard_keeps_them_from_it() {
+fn rule_18_existing_objects_are_not_adopted_and_a_guard_prevents_them() {
     // A GeneratingPolicy does not adopt existing objects, and no setting of the policy changes that, so it is
     // documented. A guard prevents such objects; kyverno_live tests it on a running Kyverno.
     let guarded = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
@@ -346,7 +346,7 @@ fn rule_19_a_generating_policy_cannot_refuse_namespaces() {
 }
 
 #[test]
-fn rule_20_a_value_that_may_go_stale_is_in_the_objects_name() {
+fn rule_20_label_values_that_can_become_stale_are_in_the_object_name() {
     let program = |settings: &str| {
         format!(
             "policy p for all pods in namespaces {{ tenant }} {{ allow ingress from all pods in namespaces sharing tenant {settings} }}"
@@ -398,7 +398,7 @@ fn rule_21_an_update_keeps_the_names_of_policy_and_object() {
 }
 
 #[test]
-fn versions_of_kyverno_that_refuse_or_break_the_output_are_told() {
+fn unsuitable_kyverno_versions_are_reported() {
     let program = "policy p for all pods in namespace shop { isolate ingress }";
     let at = |target, minor, patch| {
         let options = Options { kyverno_version: KyvernoVersion { minor, patch }, ..Options::default() };

@@ -57,7 +57,7 @@ fn errors(found: &[Diagnostic]) -> Vec<&str> {
 }
 
 #[test]
-fn every_way_gives_the_same_verdicts() {
+fn all_representations_give_the_same_verdicts() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -115,7 +115,7 @@ fn every_way_gives_the_same_verdicts() {
 
 /// Programs of all tiers, small and large, and pods of every kind. The reasons must be equal too.
 #[test]
-fn the_evaluator_and_the_image_give_the_verdicts_of_the_interpreter() {
+fn evaluator_and_image_agree_with_the_interpreter() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     let (mut asked, mut by_tier) = (0, BTreeMap::new());
@@ -247,7 +247,7 @@ fn change(random: &mut Rng, image: &mut Image) {
 
 /// A changed image is rejected when it is read or validated, unless the change has no effect.
 #[test]
-fn a_change_of_the_image_is_found() {
+fn changed_images_are_rejected() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let (mut found, mut same) = (0, 0);
@@ -297,7 +297,7 @@ fn a_change_of_the_image_is_found() {
 /// Changes the compiled output at random. If the prover finds the meaning unchanged, the interpreter finds no
 /// difference; changes with an effect are reported.
 #[test]
-fn a_change_of_the_output_is_found() {
+fn changed_outputs_are_reported() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let (mut found, mut unread, mut same) = (0, 0, 0);
@@ -390,7 +390,7 @@ fn a_change_of_the_output_is_found() {
 
 /// No selector matches a host-network pod: its verdicts are those of its address, in every representation.
 #[test]
-fn a_pod_on_its_nodes_network_is_an_address() {
+fn host_network_pod_has_the_verdicts_of_its_address() {
     let seed = random::seed();
     let (mut asked, mut denied) = (0, 0);
     for index in 0..60 {

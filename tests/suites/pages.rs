@@ -88,7 +88,7 @@ fn found(files: &Memory, code: &Code, example: &Example) -> Vec<&'static str> {
 }
 
 #[test]
-fn examples_are_what_they_say() {
+fn examples_report_their_code() {
     let mut run = 0;
     for code in codes() {
         let examples = examples(code);
@@ -135,7 +135,7 @@ fn every_code_is_unique_and_has_a_page() {
 
 /// `docs/codes.md` is generated from the pages; `UPDATE=1` rewrites it.
 #[test]
-fn the_list_of_codes_is_current() {
+fn list_of_codes_is_current() {
     let mut text = String::from(
         "# Diagnostics\n\nEvery code, as `npc explain` prints it. Made from the pages beside the checks.\n",
     );
@@ -165,7 +165,7 @@ fn the_list_of_codes_is_current() {
 
 /// Programs in the documentation have no errors.
 #[test]
-fn programs_in_the_documents_are_correct() {
+fn programs_in_the_documentation_have_no_errors() {
     let mut run = 0;
     for name in ["README.md", "docs/language.md"] {
         let text = std::fs::read_to_string(npc_tests::root().join(name)).unwrap();

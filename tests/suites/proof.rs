@@ -245,7 +245,7 @@ fn speaks_of(program: &Program, index: usize) -> Program {
 }
 
 #[test]
-fn what_is_proved_holds_everywhere() {
+fn proved_assertions_hold_in_the_small_universe() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let small = Small::new();
@@ -297,7 +297,7 @@ fn what_is_proved_holds_everywhere() {
 
 /// Two programs that are proved equal have equal verdicts for all connections of the small universe.
 #[test]
-fn programs_that_are_equal_differ_nowhere() {
+fn equal_programs_have_equal_verdicts() {
     let seed = random::seed();
     let small = Small::new();
     let (mut equal, mut different, mut kinds) = (0, 0, 0);

@@ -95,7 +95,7 @@ fn ends<'c>(reach: &Reach<'c>, cluster: &'c Cluster, family: Family) -> Vec<(usi
 }
 
 #[test]
-fn any_two_of_two_groups_have_the_verdict_of_the_interpreter() {
+fn groups_agree_with_the_interpreter() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
     let (mut asked, mut pods, mut groups, mut partly) = (0u64, 0, 0, 0u64);

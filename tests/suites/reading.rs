@@ -72,7 +72,7 @@ fn compare(again: &Parsed, anew: &Parsed, before: &str, text: &str) {
 }
 
 #[test]
-fn again_is_as_anew() {
+fn reparsing_equals_parsing() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
     let files = programs(&["examples", "tests", "deploy", "cli"]);
@@ -190,7 +190,7 @@ fn small_edit(random: &mut Rng, text: &str) -> String {
 }
 
 #[test]
-fn checked_again_is_as_anew() {
+fn rechecking_equals_checking() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
     // Lints for a CNI are computed separately, and may be switched on at any time.

@@ -73,7 +73,7 @@ fn compare_half(
 
 /// Random programs of all tiers, with audit policies: every decision and its reason.
 #[test]
-fn tables_say_what_the_image_says() {
+fn tables_agree_with_the_image() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let mut compared = 0;
@@ -106,7 +106,7 @@ fn tables_say_what_the_image_says() {
 /// Pods and namespaces are added, changed and removed in any order: the tables give the same decisions as
 /// tables computed afresh.
 #[test]
-fn any_sequence_of_changes_comes_to_the_same() {
+fn tables_do_not_depend_on_the_order_of_changes() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let (mut compared, mut steps) = (0, 0);
@@ -177,7 +177,7 @@ fn any_sequence_of_changes_comes_to_the_same() {
 
 /// Adding a pod costs only its own changes: cells for new classes, and one entry in the trie.
 #[test]
-fn one_pod_costs_its_own_work() {
+fn adding_a_pod_causes_few_changes() {
     let source = random::program_with_tiers(&mut Rng::with_seed(5), 40);
     let checked = Memory::one(&source).check(None);
     let image = image(&checked.program, checked.sources());

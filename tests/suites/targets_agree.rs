@@ -23,7 +23,7 @@ fn content(mut object: Value) -> String {
 }
 
 #[test]
-fn generated_is_what_networkpolicy_writes() {
+fn generated_objects_equal_target_networkpolicy() {
     let seed = seed();
     println!("seed {seed} (NPC_TEST_SEED chooses another)");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -68,7 +68,7 @@ fn compiling_twice_gives_the_same_bytes() {
 /// Policies are compiled in parallel: each diagnostic must belong to the right policy, and objects are
 /// counted correctly.
 #[test]
-fn many_policies_are_all_there() {
+fn many_policies_are_compiled_and_counted() {
     let program: String = (0..300)
         .map(|i| format!("policy p{i} for all pods in namespace n{i} {{ isolate ingress }}\n"))
         .chain([

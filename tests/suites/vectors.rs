@@ -80,7 +80,7 @@ fn scalars_are_quoted_for_kubectl() {
 
 /// Importing accepts and rejects manifests as the API server does, and names the same fields.
 #[test]
-fn manifests_are_read_as_the_api_server_does() {
+fn imports_agree_with_the_api_server() {
     let text = text("setV.jsonl");
     let (mut admitted, mut refused, mut beyond, mut wrong) = (0, 0, 0, Vec::new());
     for line in text.lines() {

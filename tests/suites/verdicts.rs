@@ -168,9 +168,9 @@ fn by_imported_text() {
 
 /// Known differences of CNIs are reported with their causes.
 #[test]
-fn what_networks_make_of_it() {
+fn cni_differences_are_reported() {
     let mut cases_by_id = BTreeMap::new();
-    for (_, cases) in sets("what_networks_make_of_it", "ACRTX") {
+    for (_, cases) in sets("cni_differences_are_reported", "ACRTX") {
         cases_by_id.extend(cases.into_iter().map(|case| (case.id.clone(), case)));
     }
     // The known differences: case, network and cause.
@@ -228,7 +228,7 @@ fn what_networks_make_of_it() {
         *beyond.entry((network, cause)).or_default() += 1;
     }
     println!(
-        "what_networks_make_of_it: {} known differences, {} not told; told where no probe of the case shows it: {beyond:?}",
+        "cni_differences_are_reported: {} known differences, {} not told; told where no probe of the case shows it: {beyond:?}",
         known.len(),
         missing.len()
     );

@@ -495,7 +495,7 @@ fn run(path: &Path) -> usize {
 }
 
 #[test]
-fn each_does_what_its_fixtures_say() {
+fn capabilities_match_their_fixtures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lsp/fixtures");
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();

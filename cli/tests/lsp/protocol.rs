@@ -19,7 +19,7 @@ fn range(one: &Value) -> [u64; 4] {
 }
 
 #[test]
-fn diagnostics_as_typed() {
+fn diagnostics_follow_edits() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     let capabilities = editor.initialize(&["utf-16"]);
@@ -56,7 +56,7 @@ fn diagnostics_as_typed() {
 }
 
 #[test]
-fn columns_in_bytes_where_that_is_agreed() {
+fn utf8_columns_if_negotiated() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     assert_eq!(editor.initialize(&["utf-8", "utf-16"])["positionEncoding"], "utf-8");
@@ -70,7 +70,7 @@ fn columns_in_bytes_where_that_is_agreed() {
 }
 
 #[test]
-fn formatting_symbols_folds_and_repairs() {
+fn formatting_symbols_folding_and_fixes() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     let capabilities = editor.initialize(&[]);
@@ -128,7 +128,7 @@ fn formatting_symbols_folds_and_repairs() {
 
 /// Requests before `initialize` and after `shutdown`, for unknown files, and invalid messages.
 #[test]
-fn out_of_order() {
+fn invalid_and_out_of_order_messages_get_errors() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     let early =
@@ -167,7 +167,7 @@ fn out_of_order() {
 
 /// Random edits to several files: the final results equal those of a server that opens the final texts.
 #[test]
-fn edits_come_to_what_a_fresh_start_does() {
+fn edits_give_the_result_of_a_fresh_start() {
     let place = folder(&[]);
     let edits: u32 = std::env::var("NPC_TEST_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let mut random = fastrand::Rng::with_seed(7);
@@ -284,7 +284,7 @@ fn edits_come_to_what_a_fresh_start_does() {
 /// An editor that pulls diagnostics is not sent those of open files. It gets a refresh request if another
 /// file changes them.
 #[test]
-fn diagnostics_that_are_asked_for() {
+fn pulled_diagnostics_are_not_pushed() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", "policy q for {\n")]);
     let mut editor = Editor::start(place.path());
     let can = json!({
@@ -322,7 +322,7 @@ fn diagnostics_that_are_asked_for() {
 
 /// Changes on disk: reported by an editor that watches files, otherwise noticed at the next check.
 #[test]
-fn files_that_change_on_the_disk() {
+fn changes_on_disk_are_noticed() {
     for watches in [true, false] {
         let place = folder(&[("sets.np", "let dns = udp/53\n")]);
         let mut editor = Editor::start(place.path());
@@ -377,7 +377,7 @@ fn files_that_change_on_the_disk() {
 
 /// The cluster file, from the requested settings and from settings that the editor sends.
 #[test]
-fn settings_may_change() {
+fn cluster_setting_can_change() {
     let cluster =
         "kind: Namespace\nmetadata: {name: shop}\n---\nkind: Pod\nmetadata: {name: a, namespace: shop}\n";
     let place = folder(&[("one.yaml", cluster), ("bad.yaml", "- x")]);
@@ -407,7 +407,7 @@ fn settings_may_change() {
 
 /// A cancelled request gets an error, and does not block a later one.
 #[test]
-fn requests_are_taken_back() {
+fn cancelled_requests_get_an_error() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -431,7 +431,7 @@ fn requests_are_taken_back() {
 
 /// A long check shows its progress if the editor supports that.
 #[test]
-fn progress_is_shown() {
+fn long_checks_show_progress() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(json!({"window": {"workDoneProgress": true}}), Value::Null);
@@ -453,7 +453,7 @@ fn progress_is_shown() {
 
 /// Diagnostics cover every program in the editor's folders, even if no file is open.
 #[test]
-fn the_whole_workspace() {
+fn diagnostics_cover_the_workspace() {
     let place = folder(&[
         ("one/a.np", "policy p for {\n"),
         ("two/deep/b.np", "let x = nobody\npolicy q for all pods in namespace shop { allow egress to x }\n"),
@@ -483,7 +483,7 @@ fn the_whole_workspace() {
 /// A folder that is a symbolic link: changes are matched by the editor's path.
 #[cfg(unix)]
 #[test]
-fn a_folder_that_is_a_link() {
+fn symlinked_workspace_folder() {
     let place = folder(&[("real/sets.np", "let dns = udp/53\n")]);
     let link = place.path().join("link");
     std::os::unix::fs::symlink(place.path().join("real"), &link).unwrap();
@@ -507,7 +507,7 @@ fn a_folder_that_is_a_link() {
 
 /// A file outside the editor's folders is a program with its imports only.
 #[test]
-fn a_lone_file() {
+fn file_outside_the_workspace_is_its_own_program() {
     let place =
         folder(&[("own/keep.txt", ""), ("sets.np", "let dns = udp/53\n"), ("other.np", "policy q for {\n")]);
     let mut editor = Editor::start(&place.path().join("own"));
@@ -522,7 +522,7 @@ fn a_lone_file() {
 
 /// An unsaved document is a program of its own, whatever is on disk, and all requests work on it.
 #[test]
-fn a_text_that_was_never_saved() {
+fn unsaved_document_is_its_own_program() {
     let place = folder(&[("npc.toml", "[lints]\nNP0210 = \"deny\"\n"), ("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -561,7 +561,7 @@ fn a_text_that_was_never_saved() {
 
 /// Edits carry document versions if the editor supports them.
 #[test]
-fn edits_with_versions() {
+fn edits_carry_document_versions() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(json!({"workspace": {"workspaceEdit": {"documentChanges": true}}}), Value::Null);
@@ -587,7 +587,7 @@ fn edits_with_versions() {
 
 /// `exit` without `shutdown` gives exit code 1.
 #[test]
-fn an_end_without_a_word() {
+fn exit_without_shutdown_fails() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);

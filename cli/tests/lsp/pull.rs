@@ -42,7 +42,7 @@ fn codes(report: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn diagnostics_of_the_workspace() {
+fn workspace_diagnostics_cover_all_files() {
     let place = folder(&[
         ("one/npc.toml", ""),
         ("one/fine.np", FINE),
@@ -101,7 +101,7 @@ fn diagnostics_of_the_workspace() {
 /// Once an editor asks for the diagnostics of the workspace, those that the server had sent for files that are not
 /// open are cleared, and no more are sent. After a change the server asks the editor to refresh.
 #[test]
-fn what_is_asked_for_is_not_sent() {
+fn workspace_pull_clears_pushed_diagnostics() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", BROKEN)]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(pulls(), Value::Null);
@@ -127,7 +127,7 @@ fn what_is_asked_for_is_not_sent() {
 }
 
 #[test]
-fn reports_in_parts() {
+fn partial_results_precede_the_response() {
     let names: Vec<String> = (0..150).map(|number| format!("p{number:03}.np")).collect();
     let texts: Vec<String> = names
         .iter()
@@ -154,7 +154,7 @@ fn reports_in_parts() {
 
 /// A waiting request can be cancelled.
 #[test]
-fn a_request_that_is_cancelled() {
+fn waiting_request_can_be_cancelled() {
     let place = folder(&[("a.np", FINE)]);
     let mut editor = Editor::start(place.path());
     let mut can = pulls();
@@ -171,7 +171,7 @@ fn a_request_that_is_cancelled() {
 
 /// A request whose parameters are neither an object nor an array is invalid, whatever its method.
 #[test]
-fn parameters_that_are_none() {
+fn invalid_parameters_are_rejected() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     let refused = |editor: &mut Editor, id: Value, method: &str, parameters: &Value| {

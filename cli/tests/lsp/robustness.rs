@@ -14,7 +14,7 @@ const FINE: &str = "policy p for all pods in namespace shop {\n  isolate ingress
 
 /// Ten thousand malformed messages or impossible requests: the server answers those with an id and continues.
 #[test]
-fn malformed_messages() {
+fn malformed_messages_do_not_end_the_server() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&["utf-8"]);
@@ -134,7 +134,7 @@ fn malformed_messages() {
 
 /// A file of 100,000 lines: opened, edited and queried.
 #[test]
-fn a_large_file() {
+fn large_file() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -174,7 +174,7 @@ fn a_large_file() {
 
 /// A workspace of 5,000 files, one of which is open.
 #[test]
-fn a_large_workspace() {
+fn large_workspace() {
     let files: Vec<(String, String)> = (0..5_000)
         .map(|number| {
             let text = format!(
@@ -214,7 +214,7 @@ fn a_large_workspace() {
 
 /// An hour of edits does not increase memory use.
 #[test]
-fn memory_stays() {
+fn memory_does_not_grow_with_edits() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -264,7 +264,7 @@ fn memory_stays() {
 
 /// With a single rayon thread no task may wait for work that only the waiting thread could do.
 #[test]
-fn one_processor() {
+fn single_thread_does_not_deadlock() {
     let policies: String = (0..600)
         .map(|number| {
             format!("policy p{number} for pods {{ app = a{number} }} in namespace n {{ isolate ingress }}\n")

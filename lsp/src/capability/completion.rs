@@ -104,7 +104,7 @@ mod tests {
     use super::plain;
 
     #[test]
-    fn snippets_without_places() {
+    fn snippets_become_plain_text() {
         assert_eq!(
             plain("policy ${1:name} for ${2:all pods} in ${3:namespace ${4:a}} {\n  $0\n}"),
             "policy name for all pods in namespace a {\n  \n}"

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn homes() {
+    fn finds_the_program_of_a_file() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path();
         for name in

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_counted_as_agreed() {
+    fn columns_depend_on_the_encoding() {
         let text = Text::new("a𝕟b\r\né\rz");
         assert_eq!(text.offset(at(0, 3), Encoding::Utf16), 5, "one character is two units");
         assert_eq!(text.offset(at(0, 5), Encoding::Utf8), 5);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn places_and_bytes_go_round() {
+    fn positions_and_offsets_round_trip() {
         let text = Text::new("policy 𝕟 {\n\n  é\r\n}\n");
         for encoding in [Encoding::Utf8, Encoding::Utf16] {
             for (offset, _) in text.text().char_indices() {

@@ -171,7 +171,7 @@ fn lints_agree_with_the_prover() {
 /// NP0806: a rule allows pods at the other end of a connection, and the policies of those pods deny all
 /// connections that it allows.
 #[test]
-fn half_allowed_is_what_the_prover_says() {
+fn half_allowed_agrees_with_the_prover() {
     let seed = random::seed();
     let mut count = Count::default();
     for index in 0..400 {
@@ -283,7 +283,7 @@ fn meeting(random: &mut Rng) -> String {
 /// NP0805 in a cluster: a policy is reported if and only if it isolates a pod that cannot reach a DNS pod,
 /// and does not only allow fixed addresses.
 #[test]
-fn dns_in_a_cluster_is_what_the_verdicts_say() {
+fn dns_in_a_cluster_agrees_with_the_verdicts() {
     let seed = random::seed();
     let (mut count, mut asked) = (Count::default(), 0);
     for index in 0..300 {
@@ -359,7 +359,7 @@ metadata: {name: c, namespace: web, labels: {app: a, tier: y}}
 /// NP0808 in a cluster: a CIDR is reported if and only if a pod of the cluster has an address in it. Judged
 /// by the verdicts of a program that allows only that CIDR.
 #[test]
-fn pods_by_address_are_those_that_a_block_reaches() {
+fn pods_by_address_agrees_with_the_verdicts() {
     let seed = random::seed();
     let mut count = Count::default();
     let cluster = npc_cluster::Cluster::parse(ADDRESSES).unwrap();

@@ -39,7 +39,7 @@ fn without(program: &Program, found: &Diagnostic) -> Program {
 }
 
 #[test]
-fn what_is_told_is_so() {
+fn reported_lints_are_true() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
@@ -157,7 +157,7 @@ fn selects(term: &npc_program::PodTerm, endpoint: &Endpoint<'_>) -> bool {
 /// Found by comparison with the engines: two rules allow the same pods by address, and Cilium applies neither
 /// to pods.
 #[test]
-fn a_block_is_no_better_for_being_said_twice() {
+fn duplicate_cidr_is_still_reported_for_cilium() {
     let source = "policy p for pods { app = a } in namespace n {
   allow egress to 10.0.0.0/8, pods { app = b } in namespace n
   allow egress to 10.0.0.0/8, pods { app = c } in namespace n
@@ -175,7 +175,7 @@ fn codes(source: &str) -> Vec<&'static str> {
 
 /// Programs that look like mistakes and are correct.
 #[test]
-fn nothing_is_told_of_what_is_meant() {
+fn correct_programs_report_nothing() {
     let dns = "on udp/53, tcp/53";
     for (what, source) in [
         (
@@ -227,7 +227,7 @@ fn nothing_is_told_of_what_is_meant() {
 
 /// Of rules that make each other redundant, only those are reported that can be removed together.
 #[test]
-fn all_that_decides_nothing_may_be_removed_at_once() {
+fn redundant_rules_can_be_removed_together() {
     for source in [
         "policy floor for all pods in namespace shop { isolate ingress }
          policy web for pods { app = web } in namespace shop {
@@ -251,7 +251,7 @@ fn all_that_decides_nothing_may_be_removed_at_once() {
 
 /// A rule with a pod selector is not redundant if it allows pods whose addresses another rule excepts.
 #[test]
-fn what_names_a_pod_that_an_exception_leaves_out_decides() {
+fn rule_for_an_excepted_pod_is_not_redundant() {
     let source = "policy web for pods { app = web } in namespace shop {
   allow ingress from anywhere except 192.168.0.0/16 on tcp/443
   allow ingress from pods { app = db } in namespace data on tcp/443
@@ -263,7 +263,7 @@ fn what_names_a_pod_that_an_exception_leaves_out_decides() {
 /// The examples in one folder: each policy that opens what others close is reported once, with all that it
 /// opens.
 #[test]
-fn the_examples_together_show_the_union() {
+fn examples_together_report_opened_policies() {
     let examples: BTreeMap<String, std::path::PathBuf> = npc_tests::tools::examples().into_iter().collect();
     let text = |name: &str| std::fs::read_to_string(examples[name].join(format!("{name}.np"))).unwrap();
     let file = |name: &str| (format!("{name}.np"), text(name));

@@ -67,18 +67,18 @@ pub(crate) fn pushed() -> Pushed {
 }
 
 pub(crate) fn faults(world: &World, daemon: &mut Daemon) {
-    kills(daemon);
-    lost_records();
-    full_records();
+    killed_daemon(daemon);
+    lost_conntrack_records();
+    conntrack_overflow();
     bad_images(daemon);
     no_memory(daemon);
-    clock();
-    interfaces(world, daemon);
-    addresses(daemon);
+    clock_jump();
+    recreated_interface(world, daemon);
+    reused_address(daemon);
 }
 
 /// The daemon is killed repeatedly at random moments.
-fn kills(daemon: &mut Daemon) {
+fn killed_daemon(daemon: &mut Daemon) {
     let kills: u32 = std::env::var("NPC_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1"), Steady::new("a", "10.96.0.3")];
     let mut intruder =
@@ -105,7 +105,7 @@ fn kills(daemon: &mut Daemon) {
 }
 
 /// All conntrack records are lost: open connections continue.
-fn lost_records() {
+fn lost_conntrack_records() {
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     std::thread::sleep(Duration::from_millis(200));
     let map = MapData::from_pin(format!("{PINS}/2/records")).unwrap();
@@ -138,7 +138,7 @@ const SHARE: usize = 8192;
 
 /// A pod opens more connections than it has records for: the records of others stay, including that of a
 /// connection on which only the other side sends, and new connections are still allowed.
-fn full_records() {
+fn conntrack_overflow() {
     let pushed = pushed();
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     assert!(python("c", MANY, &[]).status().unwrap().success());
@@ -214,7 +214,7 @@ fn bad_images(daemon: &Daemon) {
 }
 
 /// The wall clock jumps: nothing depends on it.
-fn clock() {
+fn clock_jump() {
     let steady = Steady::new("a", "10.0.0.2");
     let set = |seconds: i64| {
         Command::new("date")
@@ -236,7 +236,7 @@ fn clock() {
 }
 
 /// A pod's interface is deleted and created again.
-fn interfaces(world: &World, daemon: &Daemon) {
+fn recreated_interface(world: &World, daemon: &Daemon) {
     let b = &world.cluster.pods[1];
     let is_judged = |status: &serde_json::Value| {
         let pods = status["pods"].as_array().unwrap();
@@ -275,7 +275,7 @@ fn interfaces(world: &World, daemon: &Daemon) {
 }
 
 /// Another pod gets the address of a deleted one, and none of its permissions.
-fn addresses(daemon: &Daemon) {
+fn reused_address(daemon: &Daemon) {
     let mut servers = Servers::default();
     servers.start("b");
     assert!(reaches("a", "udp", address("10.0.0.2"), 53));

@@ -16,9 +16,9 @@ fn dropped(daemon: &Daemon, why: &str) -> u64 {
 pub(crate) fn links(daemon: &Daemon) {
     node_addresses(daemon);
     neighbours(daemon);
-    claims(daemon);
-    misdirected(daemon);
-    tunnels(daemon);
+    forged_announcements(daemon);
+    misdirected_packets(daemon);
+    forged_tunnel_packets(daemon);
 }
 
 fn flush() {
@@ -104,7 +104,7 @@ fn node_addresses(daemon: &Daemon) {
 }
 
 /// A pod claims another pod's addresses, and claims to be a router: the claims have no effect.
-fn claims(daemon: &Daemon) {
+fn forged_announcements(daemon: &Daemon) {
     let before = dropped(daemon, "foreignSource");
     let mut claims = python("e", CLAIMS, &[]).spawn().unwrap();
     let mut count = 0;
@@ -125,7 +125,7 @@ fn claims(daemon: &Daemon) {
 }
 
 /// The node's neighbour table maps the address of `e` to the MAC address of `d`.
-fn misdirected(daemon: &Daemon) {
+fn misdirected_packets(daemon: &Daemon) {
     let mac = mac_of(Some("d"), "eth0");
     let before = dropped(daemon, "foreignDestination");
     ip(&format!("neigh replace 10.1.0.5 lladdr {mac} dev br0 nud permanent"));
@@ -168,7 +168,7 @@ while True:
 ";
 
 /// A pod sends the node encapsulated packets that pretend to be from another pod.
-fn tunnels(daemon: &Daemon) {
+fn forged_tunnel_packets(daemon: &Daemon) {
     ip("link add vx1 type vxlan id 1 local 192.0.2.1 dev up0 dstport 8472 nolearning");
     ip("link set vx1 up");
     for name in ["all", "vx1"] {
