@@ -88,7 +88,7 @@ impl Edits {
         self.files.is_empty()
     }
 
-    #[allow(clippy::mutable_key_type, reason = "the protocol's type has these as keys")]
+    #[allow(clippy::mutable_key_type, reason = "the protocol's type uses URIs as keys")]
     pub(crate) fn finish(self, versions: &Versions) -> WorkspaceEdit {
         let files = self.files.into_iter().filter_map(|(path, edits)| Some((uri(&path)?, path, edits)));
         match versions {

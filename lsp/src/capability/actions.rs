@@ -55,7 +55,7 @@ pub(crate) fn repair_all(places: Places<'_>, file: usize, versions: &Versions) -
     let end = u32::try_from(program.source(file).len()).ok()?;
     let edits = std::iter::once((Location::new(id, Span::new(0, end)), text.clone()));
     Some(CodeAction {
-        title: "Repair all that needs no decision".to_owned(),
+        title: "Apply all automatic fixes".to_owned(),
         kind: Some(CodeActionKind::SOURCE_FIX_ALL),
         edit: Some(edit(places, edits, versions)),
         ..CodeAction::default()

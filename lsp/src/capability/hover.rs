@@ -112,7 +112,7 @@ fn policy_parts(program: &Program, policy: &Arc<Policy>, docs: String) -> Vec<St
         parts.push(format!("{} in the cluster file.", pods(selected.len())));
     }
     if let Some((target, yaml)) = program.yaml_of(policy) {
-        parts.push(format!("As `{target}`:\n\n```yaml\n{yaml}\n```"));
+        parts.push(format!("Compiled for `{target}`:\n\n```yaml\n{yaml}\n```"));
     }
     parts
 }
@@ -136,7 +136,7 @@ fn namespace(program: &Program, name: &str) -> String {
     let Some(cluster) = &program.cluster else { return told + "." };
     let Some((place, own)) = cluster.namespace(name).and_then(|at| Some((at, cluster.namespaces.get(at)?)))
     else {
-        return told + ", which the cluster file does not have.";
+        return told + ". It is not in the cluster file.";
     };
     let count = cluster.pods.iter().filter(|pod| pod.namespace == place).count();
     told.push_str(&format!(", with {} in the cluster file. Its labels:\n", pods(count)));
@@ -157,7 +157,7 @@ fn label(program: &Program, of: Object, key: &str, value: Option<&str>) -> Strin
         Object::Pod => cluster.pods.iter().filter(|pod| fits(pod.labels.get(key))).count(),
         Object::Namespace => cluster.namespaces.iter().filter(|own| fits(own.labels.get(key))).count(),
     };
-    told.push_str(&format!(": {count} {what} in the cluster file have it."));
+    told.push_str(&format!(": {count} {what} in the cluster file."));
     told
 }
 

@@ -54,7 +54,7 @@ impl Maker<'_> {
         (text.trim().to_owned(), span)
     }
 
-    #[allow(deprecated, reason = "the protocol's type has a field that is")]
+    #[allow(deprecated, reason = "the protocol's type has a deprecated field")]
     fn symbol(
         &self,
         name: String,

@@ -36,7 +36,7 @@ pub(crate) struct PolicyParams {
 }
 
 /// The message for a file that belongs to no program.
-pub(crate) const NO_PROGRAM: &str = "this file is none of a program's: save it, with the ending `.np`";
+pub(crate) const NO_PROGRAM: &str = "this file belongs to no program: save it with the extension `.np`";
 
 /// A view, or why it cannot be shown.
 #[derive(Debug, Serialize)]
@@ -66,7 +66,7 @@ impl Shown {
 /// Compiles the program for a target.
 pub(crate) fn yaml(program: &Program, target: &str, policy: Option<&str>) -> Shown {
     let Some(target) = Target::parse(target).filter(|target| *target != Target::Ebpf) else {
-        return Shown::not(format!("there is no target `{target}` that is text"));
+        return Shown::not(format!("`{target}` is not a target with text output"));
     };
     match program.compiled(target, None) {
         Ok(text) => {
@@ -101,10 +101,10 @@ pub(crate) fn reach(program: &Program, why_no_cluster: Option<String>) -> Shown 
     if let Some(why) = why_no_cluster {
         return Shown::Not { why };
     }
-    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster is known") };
+    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster file is loaded") };
     if cluster.pods.is_empty() {
         return Shown::not(
-            "the cluster file has no pods: print them too, with `kubectl get namespaces,pods -A -o yaml`",
+            "the cluster file has no pods: create it with `kubectl get namespaces,pods -A -o yaml`",
         );
     }
     if let Some(why) = program.mistake() {
@@ -126,12 +126,12 @@ pub(crate) fn pods(program: &Program, policy: &str, why_no_cluster: Option<Strin
     if let Some(why) = why_no_cluster {
         return Shown::Not { why };
     }
-    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster is known") };
+    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster file is loaded") };
     let Some(policy) = program.policy_named(policy) else {
-        return Shown::not(format!("there is no policy `{policy}` that could be read"));
+        return Shown::not(format!("the program has no policy `{policy}`, or that policy has errors"));
     };
     match selected::any(cluster, policy.subjects.iter().map(|term| &**term)) {
         Some(found) => Shown::Pods { pods: found.iter().map(|pod| selected::name(cluster, pod)).collect() },
-        None => Shown::not("which pods those are depends on others"),
+        None => Shown::not("the selected pods depend on the namespace of another pod"),
     }
 }

@@ -180,18 +180,18 @@ impl Finder<'_> {
         self.snippet(
             4,
             "policy … for …",
-            "A policy for some pods.",
+            "A policy that selects some pods.",
             "policy ${1:name} for ${2:all pods} in ${3:namespace ${4:default}} {\n  $0\n}",
         );
-        self.snippet(4, "admin policy …", "A policy that no other undoes.", "admin policy ${1:name} priority ${2:10} for ${3:all pods in all namespaces} {\n  ${0:deny egress to 169.254.169.254}\n}");
-        self.snippet(4, "baseline policy …", "A policy for what no other decides.", "baseline policy ${1:name} for ${2:all pods in all namespaces} {\n  ${0:deny ingress from anywhere}\n}");
-        self.snippet(4, "let … = …", "A set with a name.", "let ${1:name} = ${0:tcp/443}");
-        self.snippet(4, "import \"…\"", "The sets of another file.", "import \"${0:sets.np}\"");
-        self.snippet(4, "test \"…\" { … }", "Connections, and whether each is to be allowed.", "test \"${1:what is expected}\" {\n  namespace ${2:shop}\n  pod ${3:web} in ${2:shop} { ${4:app = web} }\n\n  ${0:deny ${2:shop}/${3:web} -> 10.0.0.1}\n}");
+        self.snippet(4, "admin policy …", "A policy that no other tier can override.", "admin policy ${1:name} priority ${2:10} for ${3:all pods in all namespaces} {\n  ${0:deny egress to 169.254.169.254}\n}");
+        self.snippet(4, "baseline policy …", "A policy for connections that no other policy decides.", "baseline policy ${1:name} for ${2:all pods in all namespaces} {\n  ${0:deny ingress from anywhere}\n}");
+        self.snippet(4, "let … = …", "A named set.", "let ${1:name} = ${0:tcp/443}");
+        self.snippet(4, "import \"…\"", "Imports the sets of another file.", "import \"${0:sets.np}\"");
+        self.snippet(4, "test \"…\" { … }", "Connections and their expected verdicts.", "test \"${1:what is expected}\" {\n  namespace ${2:shop}\n  pod ${3:web} in ${2:shop} { ${4:app = web} }\n\n  ${0:deny ${2:shop}/${3:web} -> 10.0.0.1}\n}");
         self.snippet(
             4,
             "assert … -> …",
-            "A claim about every cluster.",
+            "A property of every possible cluster.",
             "assert ${1|deny,allow|} ${2:all pods in all namespaces} -> ${0:169.254.169.254}",
         );
     }

@@ -251,8 +251,8 @@ pub fn from_yaml(text: &str) -> Result<String, String> {
         return Err(first.message.clone());
     }
     if import.policies.is_empty() {
-        return Err("there is no policy in it".to_owned());
+        return Err("the text contains no policy".to_owned());
     }
     let (written, _) = import.to_text();
-    npc_format::format(FileId(0), &written).map_err(|_| "it cannot be written as a program".to_owned())
+    npc_format::format(FileId(0), &written).map_err(|_| "a program cannot express it".to_owned())
 }

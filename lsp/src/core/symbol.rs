@@ -224,9 +224,9 @@ impl Program {
         let no = |why: &str| Err(Refusal(why.to_owned()));
         match symbol {
             Symbol::Set(_) | Symbol::Policy(_) | Symbol::TestPod { .. } => Ok(()),
-            Symbol::Label { .. } => no("labels have their names from the cluster"),
-            Symbol::Namespace(_) => no("namespaces have their names from the cluster"),
-            Symbol::File(_) => no("a file is renamed where it lies; its imports follow it then"),
+            Symbol::Label { .. } => no("cannot rename a label: the objects in the cluster define it"),
+            Symbol::Namespace(_) => no("cannot rename a namespace: the cluster defines it"),
+            Symbol::File(_) => no("rename the file itself in the editor: its imports are updated"),
         }
     }
 
@@ -246,7 +246,7 @@ impl Program {
             })
         {
             return Err(Refusal(format!(
-                "`{}` means two sets somewhere: say first which is meant",
+                "`{}` is ambiguous: two imported files define it (NP0202). Remove the ambiguity first",
                 twice.name
             )));
         }
@@ -273,7 +273,7 @@ impl Program {
         };
         if meanings(&self.checked.names, &self.checked.loaded) != meanings(&resolved.names, &loaded) {
             return Err(Refusal(
-                "another set has this name, and one would be taken for the other".to_owned(),
+                "another set has this name, so some uses would refer to the wrong set".to_owned(),
             ));
         }
         Ok(())
@@ -327,7 +327,7 @@ fn may_be(symbol: &Symbol, name: &str) -> Result<(), Refusal> {
     };
     let keyword = TokenKind::KEYWORDS.iter().find(|(word, _)| *word == name);
     if what == "set" && keyword.is_some_and(|(_, kind)| kind.is_reserved()) {
-        return Err(Refusal(format!("`{name}` has a meaning of its own, and cannot be the name of a set")));
+        return Err(Refusal(format!("`{name}` is a reserved word and cannot be the name of a set")));
     }
     let nowhere = Location::new(FileId(0), Span::default());
     check_name(what, name, nowhere).map_err(|wrong| {

@@ -149,7 +149,7 @@ impl Workspace {
     pub fn why_no_cluster(&self) -> Option<String> {
         match &self.cluster {
             None => Some(
-                "no cluster file is set: save what `kubectl get namespaces,pods -A -o yaml` prints, and name it in the setting `npc.cluster`"
+                "no cluster file is set: save the output of `kubectl get namespaces,pods -A -o yaml` to a file, and set `npc.cluster` to its path"
                     .to_owned(),
             ),
             Some((_, Err(why))) => Some(why.clone()),

@@ -24,7 +24,7 @@ fn refused(Refusal(why): Refusal) -> Error {
 }
 
 impl LanguageServer for Server {
-    #[allow(deprecated, reason = "older editors say their folder so")]
+    #[allow(deprecated, reason = "older editors only send `rootUri`")]
     async fn initialize(&self, parameters: InitializeParams) -> Result<InitializeResult> {
         let (editor, encoding) = Editor::new(&parameters);
         let folders = parameters.workspace_folders.unwrap_or_default();
