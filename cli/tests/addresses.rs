@@ -1,6 +1,6 @@
-//! Questions by address, about Services, nodes and pods on their node's network, as a user asks them.
+//! Tests `npc query` with addresses, Services, nodes and host-network pods.
 //!
-//! What is printed is kept as snapshots; read them as a user would.
+//! The output is kept as snapshots. When they change, review them as a user would.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,7 +10,7 @@ use common::{err, folder, npc, npc_with, out};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A shop with a database behind a Service, a load balancer, an ingress controller on its node's network, and
+/// A shop with a database behind a Service, a load balancer, an ingress controller on the host network, and
 /// the API server.
 const CLUSTER: &str = r#"
 apiVersion: v1
@@ -116,7 +116,7 @@ macro_rules! snapshot {
     };
 }
 
-/// What each question prints, and how the command ends.
+/// The output and exit code of each query.
 fn asked(questions: &[(&str, [&str; 3])]) -> String {
     let folder = project();
     let mut all = String::new();
@@ -127,7 +127,7 @@ fn asked(questions: &[(&str, [&str; 3])]) -> String {
         let both = npc(folder.path(), &arguments);
         arguments.truncate(arguments.len() - 2);
         let output = npc(folder.path(), &arguments);
-        // The image answers as the program does.
+        // The map image must give the same answers as the program.
         assert_eq!(output.status.code(), both.status.code(), "{about}");
         assert!(!out(&both).contains("fault of npc"), "{}", out(&both));
         all.push_str(&format!(
@@ -142,7 +142,7 @@ fn asked(questions: &[(&str, [&str; 3])]) -> String {
 }
 
 #[test]
-fn addresses_of_pods_and_nodes() {
+fn queries_by_address() {
     snapshot!(
         "addresses",
         asked(&[
@@ -162,7 +162,7 @@ fn addresses_of_pods_and_nodes() {
 }
 
 #[test]
-fn services() {
+fn queries_by_service() {
     snapshot!(
         "services",
         asked(&[
@@ -192,7 +192,7 @@ fn services() {
 }
 
 #[test]
-fn services_for_other_programs() {
+fn services_in_json() {
     let folder = project();
     let lines = concat!(
         r#"{"src": "shop/web-0", "dst": "10.96.0.7", "proto": "TCP", "port": 15432}"#,
@@ -225,7 +225,7 @@ fn services_for_other_programs() {
 }
 
 #[test]
-fn who_reaches_whom_tells_pods_on_their_nodes_network() {
+fn reach_marks_host_network_pods() {
     let folder = project();
     let output =
         npc(folder.path(), &["reach", "policies.np", "--cluster", "cluster.yaml", "--to", "10.1.0.1"]);
@@ -233,7 +233,7 @@ fn who_reaches_whom_tells_pods_on_their_nodes_network() {
 }
 
 #[test]
-fn tests_of_programs_take_addresses_for_what_has_them() {
+fn tests_resolve_addresses_to_pods_and_services() {
     let tests = r#"
 test "addresses" {
   cluster "cluster.yaml"

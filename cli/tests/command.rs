@@ -1,4 +1,4 @@
-//! The command, as a user runs it.
+//! Tests the `npc` command line.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -42,7 +42,7 @@ fn compiles_files_folders_and_standard_input() {
 }
 
 #[test]
-fn the_same_bytes_from_anywhere() {
+fn output_does_not_depend_on_the_working_directory() {
     let place = folder(&[("a/policies.np", POLICY), ("b/deeper/policies.np", POLICY)]);
     let one = npc(place.path(), &["compile", "a/policies.np", "-o", "-"]);
     let other = npc(&place.path().join("b"), &["compile", "deeper/policies.np", "-o", "-"]);
@@ -51,9 +51,9 @@ fn the_same_bytes_from_anywhere() {
     assert_eq!(image(place.path(), "a/policies.np"), image(&place.path().join("b"), "deeper/policies.np"));
 }
 
-/// A map image: written to a file and to standard output alike, and looked into.
+/// A map image is the same in a file and on standard output, and can be inspected.
 #[test]
-fn images() {
+fn map_image_commands() {
     let program = r"let metadata = 169.254.169.254/32
 admin policy no-metadata priority 10 for all pods in all namespaces {
   deny egress to metadata log
@@ -131,7 +131,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn formats() {
+fn diagnostic_formats() {
     let place = folder(&[("a.np", "let x = 10.1.2.3/8\n"), ("b, c.np", "policy p\n")]);
     let check = |format: &str| npc(place.path(), &["check", ".", "--format", format]);
     let short = err(&check("short"));
@@ -157,7 +157,7 @@ fn formats() {
 }
 
 #[test]
-fn repairs() {
+fn check_applies_fixes() {
     let broken = "polcy p for all pods in namespace shop {\n  allw ingress to anywhere;\n}\n";
     let place = folder(&[("a.np", broken)]);
     let output = npc(place.path(), &["check", "a.np", "--diff"]);
@@ -171,7 +171,7 @@ fn repairs() {
 }
 
 #[test]
-fn expands() {
+fn compile_expand_prints_networkpolicies() {
     let place = folder(&[("a.np", POLICY), ("namespaces.yaml", NAMESPACES)]);
     for target in ["kyverno", "kyverno-cel", "networkpolicy"] {
         let output =
@@ -182,11 +182,11 @@ fn expands() {
     }
 }
 
-/// Old output stands whole where the new cannot be written.
+/// If new output cannot be written, the old output stays unchanged.
 #[test]
-fn output_is_whole_or_not_at_all() {
+fn output_is_written_completely_or_not_at_all() {
     let place = folder(&[("a.np", POLICY), ("out/a.kyverno.yaml", "old\n")]);
-    // The second file cannot be written: a folder has its name. Then the first is not either.
+    // The second file cannot be written, because a folder has its name. Then the first is not written either.
     std::fs::create_dir(place.path().join("out/a.kyverno-cel.yaml")).unwrap();
     let output = npc(place.path(), &["compile", "a.np", "-t", "kyverno-cel,kyverno", "-o", "out"]);
     assert_eq!(output.status.code(), Some(2));
@@ -207,9 +207,9 @@ fn output_is_whole_or_not_at_all() {
     }
 }
 
-/// Whatever comes in, an error comes out, soon.
+/// Invalid or excessive input gives an error in reasonable time.
 #[test]
-fn hostile_input() {
+fn hostile_input_gives_an_error() {
     let mut noise = Vec::new();
     let mut state = 1u32;
     while noise.len() < 100 << 20 {
@@ -255,10 +255,10 @@ fn hostile_input() {
             err(&output)
         );
         assert!(name == "many globs" || output.status.code() != Some(0), "{name} is taken for a program");
-        // This is a debug build; the bound is against what never ends.
+        // This is a debug build; the bound only catches inputs that never finish.
         assert!(taken < Duration::from_secs(120), "{name}: {taken:?}");
     }
-    // A byte order mark, and lines that end as on Windows, are fine.
+    // A byte order mark and CRLF line ends are valid.
     std::fs::write(
         place.path().join("a.np"),
         "\u{feff}policy p for all pods\r\n in namespace shop {\r\n isolate ingress }\r\n",
@@ -268,7 +268,7 @@ fn hostile_input() {
 }
 
 #[test]
-fn hostile_cluster_files() {
+fn hostile_cluster_files_give_an_error() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..30 {
         bomb.push_str(&format!(
@@ -295,10 +295,10 @@ fn hostile_cluster_files() {
     }
 }
 
-/// The link leads out of the project: its target is not read.
+/// The link leads out of the project, so its target is not read.
 #[cfg(unix)]
 #[test]
-fn links_do_not_lead_out_of_the_project() {
+fn symlinks_out_of_the_project_are_not_followed() {
     let outside = folder(&[("secret.np", "let secret = 10.0.0.0/8\n")]);
     let place = folder(&[("a.np", "import \"link.np\"\n")]);
     std::os::unix::fs::symlink(outside.path().join("secret.np"), place.path().join("link.np")).unwrap();
@@ -307,9 +307,9 @@ fn links_do_not_lead_out_of_the_project() {
     assert!(err(&output).contains("NP0207"), "{}", err(&output));
 }
 
-/// Policies that were written before are evaluated too, those of others with them.
+/// `--expand` also evaluates compiled policies, together with other Kyverno policies.
 #[test]
-fn expands_policies_that_were_written_before() {
+fn compiled_policies_can_be_expanded() {
     let place =
         folder(&[("policies.np", POLICY), ("namespaces.yaml", NAMESPACES), ("no.yaml", "kind: Pod\n")]);
     let here = place.path();
@@ -332,10 +332,10 @@ fn expands_policies_that_were_written_before() {
     }
 }
 
-/// A repair goes through a link, and leaves what may only be read alone.
+/// `--fix` writes through a link, and does not change a read-only file.
 #[cfg(unix)]
 #[test]
-fn links_stay_and_read_only_files_are_left_alone() {
+fn fix_keeps_symlinks_and_read_only_files() {
     use std::os::unix::fs::PermissionsExt as _;
     let broken = "policy p for all pods in namespace shop { isolate ingress; }\n";
     let place =
@@ -355,9 +355,9 @@ fn links_stay_and_read_only_files_are_left_alone() {
     assert_eq!(std::fs::read_to_string(&only).unwrap(), broken);
 }
 
-/// A diff is not all there is to say.
+/// `--diff` does not hide diagnostics without a fix.
 #[test]
-fn a_diff_stands_beside_what_is_found() {
+fn diff_also_reports_diagnostics_without_a_fix() {
     let place =
         folder(&[("deny.np", "policy p for all pods in namespace shop { deny ingress from anywhere }\n")]);
     let output = npc(place.path(), &["check", "--diff", "deny.np"]);
@@ -365,9 +365,9 @@ fn a_diff_stands_beside_what_is_found() {
     assert!(out(&output).is_empty() && err(&output).contains("NP0404"), "{}", err(&output));
 }
 
-/// Imports of standard input are looked for where the command runs.
+/// Imports of standard input are relative to the current folder.
 #[test]
-fn standard_input_imports_from_here() {
+fn standard_input_imports_from_the_working_directory() {
     let place = folder(&[("npc.toml", ""), ("deep/sets.np", "let dns = udp/53\n")]);
     let text =
         "import \"sets.np\"\npolicy p for all pods in namespace shop { allow egress to anywhere on dns }\n";
@@ -378,7 +378,7 @@ fn standard_input_imports_from_here() {
 }
 
 #[test]
-fn watches() {
+fn watch_recompiles_on_change() {
     let place = folder(&[("a.np", POLICY)]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_npc"))
         .args(["compile", "a.np", "--watch"])
@@ -398,7 +398,7 @@ fn watches() {
         false
     };
     let first = until("- shop");
-    // The watch begins after the first output.
+    // The watch starts after the first output.
     std::thread::sleep(Duration::from_millis(500));
     std::fs::write(place.path().join("a.np"), POLICY.replace("shop", "blog")).unwrap();
     let second = until("- blog");
@@ -407,16 +407,16 @@ fn watches() {
     assert!(first && second, "{first} {second}");
 }
 
-/// The GitHub action's own step, with the variables that GitHub sets.
+/// Runs the GitHub action's own step, with the variables that GitHub sets.
 #[cfg(unix)]
 #[test]
-fn the_action_checks() {
+fn github_action_checks_files() {
     let text = std::fs::read_to_string(root().join("action.yml")).unwrap();
     let action: Value = serde_yaml::from_str(&text).unwrap();
     let step =
         action["runs"]["steps"].as_array().unwrap().iter().find(|step| step["name"] == "Check").unwrap();
     let place = folder(&[("bad.np", "policy p\n"), ("good.np", POLICY)]);
-    // The step before has built the command where this one looks for it.
+    // The previous step builds the command; this step expects it there.
     std::fs::create_dir_all(place.path().join("action/target/release")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_npc"), place.path().join("action/target/release/npc"))
         .unwrap();
@@ -434,9 +434,9 @@ fn the_action_checks() {
     }
 }
 
-/// The hook's command, as pre-commit calls it: with the names of the files that change.
+/// Runs the hook's command as pre-commit does, with the names of the changed files.
 #[test]
-fn the_hook_checks() {
+fn pre_commit_hook_checks_files() {
     let text = std::fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
     let hooks: Value = serde_yaml::from_str(&text).unwrap();
     let hook = hooks.as_array().unwrap().iter().find(|hook| hook["id"] == "npc-check").unwrap();
@@ -449,9 +449,10 @@ fn the_hook_checks() {
     assert!(err(&output).starts_with("bad.np:1:9: error[NP0101]"), "{}", err(&output));
 }
 
-/// `npc fmt`: in place, checked, as a diff, as a filter; and what is broken stays.
+/// `npc fmt` formats in place, checks, shows a diff and works as a filter. Files with syntax errors stay
+/// unchanged.
 #[test]
-fn programs_are_formatted() {
+fn fmt_formats_programs() {
     let ugly = "policy p for all pods   in namespace shop {\n\n\n isolate ingress } // end\n";
     let fine = "policy p for all pods in namespace shop {\n  isolate ingress\n} // end\n";
     let place = folder(&[("a.np", ugly), ("net/b.np", fine), ("broken.np", "policy p for {\n isolate\n")]);
@@ -466,10 +467,10 @@ fn programs_are_formatted() {
     assert_eq!((output.status.code(), err(&output)), (Some(0), "formatted 1 file\n".into()));
     assert_eq!(std::fs::read_to_string(here.join("a.np")).unwrap(), fine);
     assert_eq!(npc(here, &["fmt", "--check", "a.np", "net"]).status.code(), Some(0));
-    // A filter.
+    // As a filter.
     let output = npc_with(here, &["fmt", "-"], ugly.as_bytes());
     assert_eq!((output.status.code(), out(&output)), (Some(0), fine.into()));
-    // All of the folder that can be read; the rest is told.
+    // Formats all files of the folder that can be parsed, and reports the others.
     std::fs::write(here.join("a.np"), ugly).unwrap();
     let output = npc(here, &["fmt"]);
     assert_eq!(output.status.code(), Some(1));
@@ -486,7 +487,7 @@ fn programs_are_formatted() {
     );
     let output = npc_with(here, &["fmt", "-"], b"policy p for {\n");
     assert_eq!((output.status.code(), out(&output)), (Some(1), "policy p for {\n".into()));
-    // What is no program is not touched.
+    // Files that are no programs are not touched.
     std::fs::write(here.join("pods.yaml"), "kind: Pod\n").unwrap();
     assert_eq!(npc(here, &["fmt", "pods.yaml"]).status.code(), Some(2));
     std::fs::write(here.join("bytes.np"), [0xff]).unwrap();

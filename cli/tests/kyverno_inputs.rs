@@ -1,7 +1,7 @@
-//! Hand-written policies of Kyverno as input: what Kyverno makes of them, and what it does not.
+//! Tests hand-written Kyverno policies as input: npc must read them as Kyverno does.
 //!
-//! What is printed is kept as snapshots; read them as a user would. `tests/suites/kyverno_cli.rs` asks Kyverno itself
-//! which namespaces each of these filters means.
+//! The output is kept as snapshots. When they change, review them as a user would.
+//! `tests/suites/kyverno_cli.rs` checks with Kyverno itself which namespaces each of these filters matches.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -32,7 +32,8 @@ metadata: {name: dns, namespace: kube-system, labels: {k8s-app: kube-dns}}
 status: {podIP: 10.0.0.3}
 "#;
 
-/// A ClusterPolicy that closes the namespaces that it means; `rule` and `generate` are added to those.
+/// A ClusterPolicy that isolates the namespaces that it matches; `rule` and `generate` are appended to those
+/// sections.
 fn closing(spec: &str, rule: &str, generate: &str) -> String {
     let name = if generate.contains("name:") { "" } else { "name: closed, " };
     format!(
@@ -61,7 +62,7 @@ macro_rules! snapshot {
     };
 }
 
-/// What importing each prints.
+/// The output of importing each policy.
 fn imported(policies: &[(&str, String)]) -> String {
     let mut all = String::new();
     for (about, policy) in policies {
@@ -73,7 +74,7 @@ fn imported(policies: &[(&str, String)]) -> String {
 }
 
 #[test]
-fn filters_that_ask_for_nothing() {
+fn empty_filters() {
     let with = |exclude: &str| closing("", &format!("    exclude: {exclude}"), EXISTING);
     snapshot!(
         "kyverno_filters",
@@ -109,7 +110,7 @@ fn filters_that_ask_for_nothing() {
 }
 
 #[test]
-fn values_that_a_namespace_may_lack() {
+fn missing_labels() {
     let named = |name: &str| closing("", "", &format!("{EXISTING}, name: \"{name}\""));
     let labelled = |value: &str| {
         closing("", "", EXISTING)
@@ -134,7 +135,7 @@ fn values_that_a_namespace_may_lack() {
 }
 
 #[test]
-fn settings_are_carried() {
+fn settings_are_imported() {
     let all = closing(
         "  generateExisting: false",
         "",
@@ -164,7 +165,7 @@ fn settings_are_carried() {
             ("a setting of the wrong type", closing("", "", ", synchronize: 'true'")),
         ])
     );
-    // What is imported compiles to a policy with the same settings.
+    // An imported policy compiles to a policy with the same settings.
     let folder = folder(&[("policy.yaml", &all)]);
     assert!(npc(folder.path(), &["import", "policy.yaml", "-o", "p.np"]).status.success());
     assert!(npc(folder.path(), &["compile", "p.np"]).status.success());
@@ -181,7 +182,7 @@ fn settings_are_carried() {
 }
 
 #[test]
-fn objects_of_other_kinds() {
+fn generated_kinds() {
     let kind = |api_version: &str, kind: &str| {
         closing("", "", EXISTING)
             .replace(
@@ -215,7 +216,7 @@ fn objects_of_other_kinds() {
 }
 
 #[test]
-fn what_a_running_cluster_has() {
+fn policies_without_generate_existing() {
     let existing = closing("", "", EXISTING);
     let only_new = closing("", "", ", synchronize: true");
     let needs =
@@ -274,7 +275,7 @@ fn what_a_running_cluster_has() {
 }
 
 #[test]
-fn two_sources_of_one_object() {
+fn duplicate_objects() {
     let one = closing("", "", EXISTING);
     let other = one
         .replace("name: close}", "name: close-too}")
@@ -300,7 +301,7 @@ fn two_sources_of_one_object() {
 }
 
 #[test]
-fn a_namespace_that_is_assumed() {
+fn namespace_is_assumed() {
     let manifest = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}}\n";
     let folder = folder(&[("np.yaml", manifest), ("cluster.yaml", CLUSTER)]);
     let mut all = String::new();

@@ -1,6 +1,6 @@
-//! Questions about policies: `query`, `test`, `diff`, `import`, as a user asks them.
+//! Tests `npc query`, `reach`, `test`, `diff`, `check` and `import`.
 //!
-//! What is printed is kept as snapshots; read them as a user would.
+//! The output is kept as snapshots. When they change, review them as a user would.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -132,7 +132,7 @@ fn queries() {
 }
 
 #[test]
-fn by_way_of_targets() {
+fn queries_via_targets() {
     let folder = project();
     let ways = "program,clusternetworkpolicy,image";
     let arguments = [
@@ -151,14 +151,14 @@ fn by_way_of_targets() {
     assert_eq!(value["allowed"], false);
     assert_eq!(value["deniedBy"], "ingress");
     assert_eq!(value["via"]["clusternetworkpolicy"]["deniedBy"], "ingress");
-    // Kyverno's target has no tiers, and says so.
+    // Target `kyverno` has no tiers and reports that.
     let output = npc(folder.path(), &[&arguments[..], &["--via", "kyverno"]].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("NP0601"), "{}", err(&output));
 }
 
 #[test]
-fn many_connections() {
+fn queries_from_json_lines() {
     let folder = project();
     let lines = r#"{"src": "shop/checkout", "dst": "payments/postgres", "proto": "TCP", "port": 5432, "more": 1}
 {"src": "shop/checkout", "srcIP": "fd00::1", "dst": "payments/postgres", "dstIP": "fd00::3", "proto": "TCP", "port": "sql"}
@@ -177,7 +177,7 @@ not json
         .map(|answer| format!("{} {} {}", answer["allowed"], answer["deniedBy"], answer["error"]))
         .collect();
     snapshot!("connections", format!("{}\n{}", brief.join("\n"), err(&output)));
-    // The same without reasons.
+    // `--verdicts` gives the same answers without reasons.
     let short = npc_with(folder.path(), &[&arguments[..], &["--verdicts"]].concat(), lines.as_bytes());
     assert_eq!(short.status.code(), Some(1));
     let short: Vec<Value> = out(&short).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -218,9 +218,9 @@ fn reach() {
     assert!(err(&output).contains("empty.yaml has no pods that run"), "{}", err(&output));
 }
 
-/// More groups than a picture can show: an error that names the way out.
+/// With more groups than a picture can show, the error states how to select fewer.
 #[test]
-fn reach_of_many_groups() {
+fn too_many_groups_for_a_picture() {
     let folder = TempDir::new().unwrap();
     let pods: String = (0..401)
         .map(|index| {
@@ -269,9 +269,9 @@ fn tests_and_assertions() {
 }
 
 #[test]
-fn differences() {
+fn diff_shows_changed_connections() {
     let folder = project();
-    // The program says what the manifests say.
+    // The program and the manifests have the same meaning.
     let output = npc(folder.path(), &["diff", "policies.np", "yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
     assert_eq!(out(&output), "no connection changes, in any cluster\n");
@@ -287,9 +287,9 @@ fn differences() {
     assert!(!value["lost"].as_array().unwrap().is_empty());
 }
 
-/// What Kyverno will make of an update.
+/// `npc diff -t kyverno` lists how Kyverno applies an update.
 #[test]
-fn updates() {
+fn diff_lists_kyverno_updates() {
     let folder = project();
     let old = r"
 policy web for pods { app = web } in all namespaces {
@@ -300,7 +300,7 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
 ";
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("old.np", old);
-    // A change of what is allowed is taken in place; one of the namespaces is not; one policy is gone.
+    // A change of the rules is applied in place; a change of the namespaces is not; one policy is removed.
     let new = old
         .replace("tcp/80", "tcp/443")
         .replace("{ env = prod }", "{ env = stage }")
@@ -309,14 +309,14 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno"]);
     let text = out(&output);
     snapshot!("updates", text.split_once("to apply it").unwrap().1);
-    // A GeneratingPolicy takes all of it.
+    // A GeneratingPolicy applies all changes in place.
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno-cel", "--format", "json"]);
     let value: Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!(value["updates"].as_array().unwrap().len(), 1, "{value}");
     assert_eq!(value["updates"][0]["kind"], "removed");
-    // Of a program nothing is told of a target that nobody asked for.
+    // For programs, no target is mentioned unless `-t` names it.
     assert!(!out(&npc(folder.path(), &["diff", "old.np", "new.np"])).contains("Kyverno"));
-    // What was compiled says the same, and a change of kinds is told.
+    // Compiled manifests give the same result, and a change of kinds is reported.
     for (name, target) in [("old", "kyverno"), ("new", "kyverno"), ("new", "kyverno-cel")] {
         let program = format!("{name}.np");
         let output = npc(folder.path(), &["compile", &program, "-t", target, "-o", "-"]);
@@ -329,9 +329,9 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
     assert!(out(&output).contains("netpol-web: the kind changes"), "{}", out(&output));
 }
 
-/// What `npc.toml` says of pods' addresses, and the cluster does not bear out.
+/// Pods whose addresses are outside `pod-cidrs` of `npc.toml`.
 #[test]
-fn pods_outside_of_their_blocks() {
+fn pods_outside_pod_cidrs_are_reported() {
     let folder = project();
     std::fs::write(folder.path().join("npc.toml"), "[cluster]\npod-cidrs = [\"10.1.0.0/24\"]\n").unwrap();
     let output =
@@ -350,7 +350,7 @@ fn pods_outside_of_their_blocks() {
     assert!(!(out(&output) + &err(&output)).contains("NP0809"));
 }
 
-/// Manifests are checked for what they mean, at their lines.
+/// Manifests are linted, and diagnostics point at their lines.
 #[test]
 fn manifests_are_checked() {
     let folder = TempDir::new().unwrap();
@@ -419,7 +419,7 @@ fn imports() {
     std::fs::write(folder.path().join("imported.np"), out(&output)).unwrap();
     let output = npc(folder.path(), &["diff", "yaml", "imported.np"]);
     assert_eq!(output.status.code(), Some(0), "{}", out(&output));
-    // What cannot be read is told where it stands, all of it, and nothing is written.
+    // All errors are reported with their locations, and nothing is written.
     let broken = format!(
         "{MANIFESTS}---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: x}}\n---\n{}---\na: [\n",
         MANIFESTS.replace("port: sql", "port: 0, prt: 1").replace("app: postgres", "app: 'a b'")

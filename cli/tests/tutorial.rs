@@ -1,4 +1,4 @@
-//! Every command of the tutorial prints what the tutorial says. `UPDATE=1` writes it anew.
+//! Runs every command of the tutorial and compares the output. `UPDATE=1` rewrites the tutorial.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs a line as a shell would, with `npc` in its way.
+/// Runs a line in a shell, with `npc` in its path.
 fn run(folder: &Path, line: &str) -> String {
     let npc = Path::new(env!("CARGO_BIN_EXE_npc")).parent().unwrap();
     let path = format!("{}:{}", npc.display(), std::env::var("PATH").unwrap_or_default());
@@ -21,7 +21,7 @@ fn run(folder: &Path, line: &str) -> String {
 }
 
 #[test]
-fn the_tutorial_is_true() {
+fn tutorial_output_is_current() {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial.md");
     let text = std::fs::read_to_string(&file).unwrap();
     let folder = tempfile::tempdir().unwrap();

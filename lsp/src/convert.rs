@@ -1,4 +1,4 @@
-//! Between the core's words and the protocol's.
+//! Conversions between the types of `core` and those of the protocol.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,40 +14,40 @@ use crate::core::home::{UNSAVED, is_on_disk};
 use crate::core::program::Program;
 use crate::core::text::{self, Encoding, Text};
 
-/// The protocol's place of a byte.
+/// Converts an offset to a position of the protocol.
 pub(crate) fn position(text: &Text, offset: u32, encoding: Encoding) -> Position {
     let text::Position { line, column } = text.position(offset as usize, encoding);
     Position { line, character: column }
 }
 
-/// The protocol's places of a part of a text.
+/// Converts a span to a range of the protocol.
 pub(crate) fn range(text: &Text, span: Span, encoding: Encoding) -> Range {
     Range { start: position(text, span.start, encoding), end: position(text, span.end, encoding) }
 }
 
-/// The core's place of one of the protocol's.
+/// Converts a position of the protocol to a position of `core`.
 pub(crate) const fn place(position: Position) -> text::Position {
     text::Position { line: position.line, column: position.character }
 }
 
-/// The byte at one of the protocol's places.
+/// Converts a position of the protocol to an offset.
 pub(crate) fn offset(text: &Text, position: Position, encoding: Encoding) -> u32 {
     u32::try_from(text.offset(place(position), encoding)).unwrap_or(u32::MAX)
 }
 
-/// The part of a text that the protocol names.
+/// Converts a range of the protocol to a span.
 pub(crate) fn span(text: &Text, range: Range, encoding: Encoding) -> Span {
     let start = offset(text, range.start, encoding);
     Span::new(start, offset(text, range.end, encoding).max(start))
 }
 
-/// The address of a file, or of a text that is none yet.
+/// The URI of a file or of an unsaved document.
 pub(crate) fn uri(path: &Path) -> Option<Uri> {
     if is_on_disk(path) { Uri::from_file_path(path) } else { path.to_str()?.parse().ok() }
 }
 
-/// The path of a file. A text that was never saved has its address for one, below which lies nothing; what
-/// is neither has none.
+/// The path of a file. For an unsaved document it is the URI itself, which has no path below it. `None` for
+/// other URIs.
 pub(crate) fn path(uri: &Uri) -> Option<PathBuf> {
     if uri.scheme().as_str() == "file" {
         return uri.to_file_path().map(std::borrow::Cow::into_owned);
@@ -55,24 +55,24 @@ pub(crate) fn path(uri: &Uri) -> Option<PathBuf> {
     uri.as_str().starts_with(UNSAVED).then(|| PathBuf::from(uri.as_str()))
 }
 
-/// The places of a program, as the protocol has them.
+/// A program with the position encoding: converts locations in the program to the protocol's.
 #[derive(Clone, Copy)]
 pub(crate) struct Places<'p> {
     pub(crate) program: &'p Program,
     pub(crate) encoding: Encoding,
 }
 
-/// Edits of files, gathered for an editor: with the versions that they are of, where it can take those.
+/// Text edits, collected by file. The result carries document versions if the editor supports them.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
     files: BTreeMap<PathBuf, Vec<TextEdit>>,
 }
 
-/// The versions of the files that are open; none for an editor that cannot take them.
+/// The versions of the open files. `None` if the editor does not support versioned edits.
 pub(crate) type Versions = Option<Arc<BTreeMap<PathBuf, i32>>>;
 
 impl Edits {
-    /// Adds edits of a program. One that is there already is the same.
+    /// Adds edits of a program's files, without duplicates: programs that share a file give the same edits.
     pub(crate) fn add(&mut self, places: Places<'_>, edits: impl IntoIterator<Item = (Location, String)>) {
         for (place, new_text) in edits {
             let edit = TextEdit { range: places.range(place), new_text };
@@ -83,12 +83,12 @@ impl Edits {
         }
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no edits.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    #[allow(clippy::mutable_key_type, reason = "the protocol's type has these as keys")]
+    #[allow(clippy::mutable_key_type, reason = "the protocol's type uses URIs as keys")]
     pub(crate) fn finish(self, versions: &Versions) -> WorkspaceEdit {
         let files = self.files.into_iter().filter_map(|(path, edits)| Some((uri(&path)?, path, edits)));
         match versions {

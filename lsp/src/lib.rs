@@ -1,7 +1,8 @@
 //! The language server: `npc lsp`.
 //!
-//! [`core`] holds the files and finds things out, and knows no protocol; each of `capability` is one thing
-//! that an editor can ask for; `server` is the protocol. Checks, repairs and the style are the compiler's.
+//! [`core`] holds the files and analyses them; it does not depend on the protocol. Each module of
+//! `capability` answers one kind of editor request; `server` implements the protocol. Diagnostics, fixes and
+//! the formatter come from the compiler's crates.
 
 mod capability;
 mod convert;
@@ -12,11 +13,12 @@ mod transport;
 use tokio::io::BufReader;
 use tower_lsp::{LspService, Server};
 
-/// Serves an editor on standard input and output, until it says to stop. Says whether it ended as it should.
+/// Serves an editor on standard input and output until the editor ends the session. Returns whether the
+/// editor sent `shutdown` before `exit`.
 ///
 /// # Errors
 ///
-/// Where the system gives no threads.
+/// If the operating system cannot create the runtime's threads.
 pub fn serve() -> std::io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -30,14 +32,15 @@ pub fn serve() -> std::io::Result<bool> {
             .finish();
         let (messages, believed) = tokio::io::duplex(1 << 16);
         let input = tokio::spawn(transport::filter(BufReader::new(tokio::io::stdin()), messages));
-        // Most wait for a check; what does not is not to wait for those.
+        // Most requests wait for a check; the limit is high so that they do not block requests that need
+        // none.
         Server::new(believed, tokio::io::stdout(), socket)
             .concurrency_level(256)
             .serve(transport::Guard(service))
             .await;
         input.await.ok().and_then(Result::ok).unwrap_or(true)
     });
-    // What still waits for input must not keep the process.
+    // A blocked read of standard input must not keep the process alive.
     runtime.shutdown_background();
     Ok(ended)
 }

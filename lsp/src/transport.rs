@@ -1,5 +1,4 @@
-//! What an editor sends, before it is believed: messages that are none are answered as such, and the server
-//! goes on.
+//! Filters the editor's input: an invalid message gets an error response, and the server continues.
 
 use std::task::{Context, Poll};
 
@@ -9,16 +8,16 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 use tower_lsp::jsonrpc::{Error, Request, Response};
 use tower_service::Service;
 
-/// The method that stands for a message that is no JSON.
+/// The method of the request that replaces a message that is not JSON.
 const MALFORMED: &str = "npc/malformed";
-/// The method that stands for JSON that is no message.
+/// The method of the request that replaces JSON that is not a JSON-RPC message.
 const INVALID: &str = "npc/invalid";
 
-/// The largest message, in bytes: one with the largest source, each character of which is escaped.
+/// The maximum size of a message in bytes: the largest source file with every character escaped.
 const LARGEST: usize = 512 << 20;
 
-/// Passes on what is a message, and in the place of what is none a request that is answered with an error. Says
-/// whether the editor ended as it should: by a word before it.
+/// Forwards valid messages, and replaces each invalid message by a request that [`Guard`] answers with an
+/// error. Returns whether the editor sent `shutdown` before `exit`.
 pub(crate) async fn filter(
     mut from: impl AsyncBufRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -35,16 +34,16 @@ pub(crate) async fn filter(
         to.flush().await?;
         let method = message.as_ref().and_then(|message| message.get("method")?.as_str());
         is_over |= method == Some("shutdown");
-        // Nothing follows it, also where the editor keeps its end open.
+        // Nothing follows `exit`, even if the editor keeps its end of the pipe open.
         if method == Some("exit") {
             return Ok(is_over);
         }
     }
-    // Where the editor is gone, nobody asks how it ended.
+    // The editor has closed the input without `exit`: nobody reads the exit status.
     Ok(true)
 }
 
-/// The next body; nothing where the input ends. What stands in front of a header is passed over.
+/// Reads the next message body; `None` at the end of the input. Skips bytes before a header.
 async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<Vec<u8>>> {
     let mut length = None;
     loop {
@@ -60,7 +59,7 @@ async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<
         {
             let mut body = Vec::new();
             let taken = from.take(length.min(LARGEST) as u64).read_to_end(&mut body).await?;
-            // What is larger is none, and the rest of it is passed over.
+            // A body over the limit is truncated, so it is invalid. Skip its rest.
             let rest = length.saturating_sub(taken) as u64;
             tokio::io::copy(&mut from.take(rest), &mut tokio::io::sink()).await?;
             return Ok(Some(body));
@@ -68,17 +67,17 @@ async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<
     }
 }
 
-/// Why a body is no message.
+/// Why a body is not a message.
 #[derive(Debug, PartialEq)]
 enum Wrong {
-    /// It is no JSON.
+    /// Not JSON.
     Malformed,
-    /// It is no message of JSON-RPC 2.0. With the id by which it asks for an answer, or null.
+    /// Not a JSON-RPC 2.0 message. Holds the id of the request, or null.
     Invalid(Value),
 }
 
 impl Wrong {
-    /// The request that is answered with the error.
+    /// The request that replaces the message and is answered with the error.
     fn stand_in(self) -> Vec<u8> {
         let (method, id) = match self {
             Self::Malformed => (MALFORMED, Value::Null),
@@ -88,7 +87,7 @@ impl Wrong {
     }
 }
 
-/// A body that is a request, a notification or a response of JSON-RPC 2.0.
+/// Parses a body as a JSON-RPC 2.0 request, notification or response.
 fn message(body: &[u8]) -> Result<Map<String, Value>, Wrong> {
     let json = serde_json::from_slice::<Value>(body).map_err(|_| Wrong::Malformed)?;
     let Value::Object(message) = json else { return Err(Wrong::Invalid(Value::Null)) };
@@ -101,18 +100,18 @@ fn message(body: &[u8]) -> Result<Map<String, Value>, Wrong> {
     if is_one && id.is_none_or(is_id) && message.get("jsonrpc").and_then(Value::as_str) == Some("2.0") {
         return Ok(message);
     }
-    // The id of a response is one of the server's own.
+    // A response has an id that the server chose, so the error must not use it.
     let own = id.filter(|id| is_id(id) && message.contains_key("method"));
     Err(Wrong::Invalid(own.cloned().unwrap_or_default()))
 }
 
 fn is_parameters(parameters: &Value) -> bool {
-    // Some editors send `null` where there are none.
+    // Some editors send `null` instead of omitting the parameters.
     parameters.is_object() || parameters.is_array() || parameters.is_null()
 }
 
-/// Answers what stands for no message with its error, whatever state the server is in, and passes on everything
-/// else.
+/// Answers the replacements of invalid messages with their error, in every state of the server, and passes
+/// other requests on.
 pub(crate) struct Guard<S>(pub(crate) S);
 
 impl<S> Service<Request> for Guard<S>
@@ -156,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_message() {
+    fn classifies_messages() {
         let invalid = |id: Value| Some(Wrong::Invalid(id));
         for (body, wrong) in [
             (r#"{"jsonrpc":"2.0","method":"a"}"#, None),
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_between_what_is_none() {
+    async fn replaces_invalid_messages() {
         let input = b"garbage\r\nContent-Length: 1\r\n\r\n{Content-Length: x\r\n\r\ncontent-length: 30\r\nX: y\r\n\r\n{\"jsonrpc\":\"2.0\",\"method\":\"a\"}";
         let mut out = Vec::new();
         filter(&input[..], &mut out).await.unwrap();

@@ -1,4 +1,4 @@
-//! `npc reach` beside the analysers of today, on the same manifests in the same run:
+//! Compares `npc reach` with other analysers, on the same manifests in the same run. Run
 //! `tests/benches/analysers.sh`, which builds them, then `cargo bench -p npc-tests --bench analysers`.
 
 #![allow(
@@ -20,11 +20,11 @@ use npc_reach::write::text;
 use npc_reach::{Reach, View};
 use npc_tests::timing::best;
 
-/// As the command has it.
+/// The allocator that the command uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Namespaces and pods, as YAML.
+/// Namespaces and pods as YAML.
 fn pods(count: usize) -> String {
     let mut out = String::new();
     for index in 0..10 {
@@ -50,8 +50,8 @@ fn pods(count: usize) -> String {
     out
 }
 
-/// Policies of three rules each, of which one names so many blocks of addresses: one among the pods' own, or
-/// several outside.
+/// Policies with three rules each. One rule has this many CIDRs: a single one overlaps the pods' addresses,
+/// several are outside.
 fn policies(random: &mut Rng, count: usize, blocks: usize) -> String {
     let mut out = String::new();
     for index in 0..count {
@@ -97,7 +97,7 @@ fn main() {
         std::fs::create_dir(file("all")).unwrap();
         std::fs::write(file("all/pods.yaml"), &pods).unwrap();
         std::fs::write(file("all/policies.yaml"), &policies).unwrap();
-        // Reading, judging, and the table; and the judging alone.
+        // Parsing, evaluation and output; then evaluation alone.
         let whole = best(20, || {
             let cluster = Cluster::parse(&pods).unwrap();
             let import = npc_import::import(FileId(0), &policies);
@@ -146,7 +146,7 @@ fn main() {
     }
 }
 
-/// The cluster as cyclonus reads it.
+/// The cluster in the format of cyclonus.
 fn model(count: usize) -> String {
     let namespaces: serde_json::Map<String, serde_json::Value> = (0..10)
         .map(|index| {

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the analysers that `npc reach` is measured beside, and measures: np-guard's netpol-analyzer and
-# cyclonus, from the Go module proxy.
+# Builds the analysers that `npc reach` is compared with, np-guard's netpol-analyzer and cyclonus, from the Go
+# module proxy, and runs the benchmark.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/cluster/env.sh
@@ -12,7 +12,7 @@ build() { # build MODULE VERSION PACKAGE NAME
   (
     cd "$module"
     printf 'module tools\n\ngo 1.24.0\n' >go.mod
-    # The checksum database need not know them.
+    # The checksum database is not needed for these.
     GOSUMDB=off GOFLAGS=-mod=mod go get "$1/$3@v$2"
     GOSUMDB=off GOFLAGS=-mod=mod go build -o "$bench/$4" "$1/$3"
   )

@@ -1,7 +1,6 @@
-//! How long questions about a whole cluster take, and how that grows:
-//! `cargo bench -p npc-tests --bench cluster`.
+//! Measures queries on a whole cluster, and how they scale: `cargo bench -p npc-tests --bench cluster`.
 //!
-//! Every figure is the best of several runs; ratios are within one run.
+//! Each figure is the best of several runs; ratios compare figures of the same run.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,12 +22,12 @@ use npc_tests::large;
 use npc_tests::memory::Memory;
 use npc_tests::timing::{best, milliseconds};
 
-/// As the command has it.
+/// The allocator that the command uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    // `cargo bench` passes arguments of its own; a number among them measures that many pods only.
+    // `cargo bench` passes its own arguments. If one is a number, only that number of pods is measured.
     let only: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if only.is_empty() { vec![1_000, 10_000, 100_000] } else { only };
     for pods in sizes {
@@ -45,7 +44,7 @@ fn main() {
     }
 }
 
-/// All pods against all.
+/// Reachability of all pods from all pods.
 fn reach(program: &Program, cluster: &Cluster) {
     let taken = best(3, || Reach::new(program, cluster));
     let reach = Reach::new(program, cluster);
@@ -57,7 +56,7 @@ fn reach(program: &Program, cluster: &Cluster) {
     );
 }
 
-/// Many connections, beside the interpreter.
+/// Many connections, compared with the interpreter.
 fn connections(program: &Program, cluster: &Cluster) {
     let mut random = Rng::with_seed(1);
     let asked: Vec<Connection<'_>> = large::connections(&mut random, cluster, 1_000_000);
@@ -76,7 +75,7 @@ fn connections(program: &Program, cluster: &Cluster) {
     println!("  both               {total:9.1} ms, 1/{:.0} of the interpreter's {each:.0} ms", each / total);
 }
 
-/// The same through the command, from files to a file, where it is built.
+/// The same with the `npc` command, from files to a file, if it is built.
 fn command(program: &str, cluster: &Cluster) {
     let npc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/npc");
     if !npc.exists() {

@@ -1,6 +1,6 @@
-//! How long the compiler takes, step by step, and how it grows: `cargo bench -p npc-tests`.
+//! Measures the compiler step by step, and how it scales: `cargo bench -p npc-tests`.
 //!
-//! Every figure is the best of several runs; ratios are within one run.
+//! Each figure is the best of several runs; ratios compare figures of the same run.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,11 +18,11 @@ use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 use npc_tests::timing::{best, milliseconds};
 
-/// As the command has it.
+/// The allocator that the command uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A program of policies as people write them: 220 bytes each.
+/// A program of typical policies, 220 bytes each.
 fn program(policies: usize) -> String {
     let mut out = String::from(
         "let dns = udp/53, tcp/53\nlet kube-dns = pods { k8s-app = kube-dns } in namespace kube-system\n",
@@ -44,7 +44,7 @@ fn program(policies: usize) -> String {
 
 fn main() {
     let mut before: Option<(usize, f64)> = None;
-    // `cargo bench` passes arguments of its own; a number among them measures that many policies only.
+    // `cargo bench` passes its own arguments. If one is a number, only that number of policies is measured.
     let only: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if only.is_empty() { vec![1_000, 10_000, 100_000] } else { only };
     for policies in sizes {
@@ -52,7 +52,7 @@ fn main() {
         let megabytes = text.len() as f64 / 1e6;
         let runs = if policies > 10_000 { 3 } else { 10 };
         let parse = best(runs, || npc_syntax::parse(FileId(0), &text));
-        // As `npc fmt` does it: read, written, read again and compared.
+        // The steps of `npc fmt`: parse, format, parse again and compare.
         let format = best(runs, || {
             let parsed = npc_syntax::parse(FileId(0), &text);
             let formatted = npc_format::format_parsed(&text, &parsed).unwrap();
@@ -86,7 +86,7 @@ fn main() {
         println!("  kyverno-cel        {:9.1} ms", milliseconds(cel));
         println!("  both targets       {:9.1} ms", milliseconds(side_by_side));
         println!("  check and both     {total:9.1} ms");
-        // Proofs take longer than all else: once is enough.
+        // Proofs take longer than everything else, so one run is enough.
         if policies <= 10_000 {
             for output in compile(&checked, &both, &options, None) {
                 assert!(output.diagnostics.iter().all(|found| found.level != Level::Error));

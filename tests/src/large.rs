@@ -1,5 +1,5 @@
-//! Large clusters, and programs for them, as companies have them: many namespaces, each with its
-//! applications, most of which talk to their own.
+//! Large clusters and programs, with the structure that companies have: many namespaces with several
+//! applications each, most of which connect within their own namespace.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,10 +11,10 @@ use npc_cluster::{Cluster, NAMESPACE_NAME, Namespace, Pod};
 use npc_model::{Connection, Endpoint, Traffic};
 use npc_program::values::port::Protocol;
 
-/// Pods have this many different sets of labels in each namespace.
+/// The number of different label sets of pods in each namespace.
 const APPS: usize = 10;
 
-/// A cluster of so many pods, a hundred in each namespace, of ten sets of labels there.
+/// A cluster with this many pods: 100 in each namespace, with 10 label sets.
 #[must_use]
 pub fn cluster(pods: usize) -> Cluster {
     let each = 100.min(pods);
@@ -57,8 +57,8 @@ fn name(namespace: usize) -> String {
     format!("ns-{namespace:05}")
 }
 
-/// So many policies, for so many namespaces: each for one application of one namespace, but one in a
-/// hundred, which is for the namespaces of a team.
+/// A program with this many policies for this many namespaces. Each selects one application of one namespace,
+/// except one in a hundred, which selects the namespaces of a team.
 #[must_use]
 pub fn program(policies: usize, namespaces: usize) -> String {
     let mut out = String::from(
@@ -91,7 +91,7 @@ pub fn program(policies: usize, namespaces: usize) -> String {
     out
 }
 
-/// Connections between pods of a cluster: half within a namespace, some to outside.
+/// Random connections of the cluster's pods: about half within a namespace, some to addresses outside.
 #[must_use]
 pub fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> Vec<Connection<'c>> {
     let pod = |place: usize| {
@@ -114,7 +114,7 @@ pub fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> 
         .collect()
 }
 
-/// What `kubectl get namespaces,pods -A -o json` would print of a cluster.
+/// The cluster as `kubectl get namespaces,pods -A -o json` prints it.
 #[must_use]
 pub fn objects(cluster: &Cluster) -> String {
     let labels = |labels: &BTreeMap<String, String>| serde_json::json!(labels);

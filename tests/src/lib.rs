@@ -1,4 +1,4 @@
-//! What the tests of the whole share.
+//! Helpers shared by the test suites and benchmarks.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,13 +24,13 @@ pub mod vectors;
 
 use std::path::PathBuf;
 
-/// The folder of the checkout.
+/// The root folder of the checkout.
 #[must_use]
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout").to_owned()
 }
 
-/// Every program in some folders of the checkout.
+/// All programs in the given folders of the checkout.
 #[must_use]
 pub fn programs(folders: &[&str]) -> Vec<PathBuf> {
     let below = folders

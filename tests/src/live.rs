@@ -1,4 +1,4 @@
-//! A running cluster, by way of kubectl, and a watch that misses nothing.
+//! A running cluster, accessed with kubectl, and a watch of its NetworkPolicies.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write as _};
@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 use npc_cluster::Cluster;
 use serde_json::Value;
 
-/// A NetworkPolicy by namespace and name.
+/// The namespace and name of a NetworkPolicy.
 pub type Key = (String, String);
 
-/// Runs kubectl with something on its standard input.
+/// Runs kubectl with the given standard input.
 ///
 /// # Panics
 ///
-/// Where it fails.
+/// If it fails.
 pub fn kubectl(arguments: &[&str], input: &str) -> String {
     try_kubectl(arguments, input).unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
 }
 
-/// Runs kubectl; what it says where it fails is the error.
+/// Runs kubectl and returns its standard output.
 ///
 /// # Errors
 ///
-/// Its standard error.
+/// The standard error, if kubectl fails.
 ///
 /// # Panics
 ///
-/// Where it cannot be started.
+/// If kubectl cannot be started.
 pub fn try_kubectl(arguments: &[&str], input: &str) -> Result<String, String> {
     let mut child = Command::new("kubectl")
         .args(arguments)
@@ -41,7 +41,7 @@ pub fn try_kubectl(arguments: &[&str], input: &str) -> Result<String, String> {
     let mut stdin = child.stdin.take().expect("it has an input");
     let input = input.to_owned();
     let writer = std::thread::spawn(move || {
-        // It may end without reading everything.
+        // kubectl may exit before it has read everything.
         let _ = stdin.write_all(input.as_bytes());
     });
     let output = child.wait_with_output().expect("it ends");
@@ -53,23 +53,23 @@ pub fn try_kubectl(arguments: &[&str], input: &str) -> Result<String, String> {
     }
 }
 
-/// The namespaces of the running cluster.
+/// Reads the namespaces of the running cluster.
 ///
 /// # Panics
 ///
-/// Where they cannot be read.
+/// If they cannot be read.
 #[must_use]
 pub fn namespaces() -> Cluster {
     Cluster::parse(&kubectl(&["get", "namespaces", "-o", "json"], "")).expect("kubectl prints a cluster file")
 }
 
-/// What has happened to the NetworkPolicies since the watch began.
+/// The state of the NetworkPolicies according to the watch.
 #[derive(Default)]
 struct Seen {
     state: BTreeMap<Key, Value>,
-    /// For each namespace and policy of the program, how many objects it has.
+    /// For each namespace and policy of the program, the number of its objects.
     counts: BTreeMap<Key, usize>,
-    /// Those that had objects and have none any more, since the last look.
+    /// Policies that lost their last object since [`Watch::gaps`] was last called.
     gaps: Vec<Key>,
 }
 
@@ -80,11 +80,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch.
+    /// Starts the watch.
     ///
     /// # Panics
     ///
-    /// Where kubectl cannot be started.
+    /// If kubectl cannot be started.
     #[must_use]
     pub fn start() -> Self {
         let mut child = Command::new("kubectl")
@@ -105,32 +105,31 @@ impl Watch {
         Self { seen, child }
     }
 
-    /// The objects as they are now, without what the server and Kyverno add to them.
+    /// The current objects, normalised.
     #[must_use]
     pub fn state(&self) -> BTreeMap<Key, Value> {
         self.seen.lock().expect("no thread panics with the lock").state.clone()
     }
 
-    /// The policies that had an object in a namespace and, for a moment or for good, have none, since
-    /// this was last asked.
+    /// The policies that had an object in a namespace and lost the last one, even for a moment, since the
+    /// previous call.
     #[must_use]
     pub fn gaps(&self) -> Vec<Key> {
         std::mem::take(&mut self.seen.lock().expect("no thread panics with the lock").gaps)
     }
 
-    /// Waits until the objects are as they should be, and stay so. Gives what differs where they are
-    /// not after `seconds`.
+    /// Waits until the objects equal `expected` and stay equal for 1.5 seconds.
     ///
     /// # Errors
     ///
-    /// What differs.
+    /// The difference, if they are not equal after `seconds`.
     pub fn until(&self, expected: &BTreeMap<Key, Value>, seconds: u64) -> Result<(), String> {
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut since = None;
         loop {
             let state = self.state();
             if state == *expected {
-                // What comes too late, or is put back, comes within a moment.
+                // Late or reverted changes arrive within a moment.
                 let since = *since.get_or_insert_with(Instant::now);
                 if since.elapsed() > Duration::from_millis(1500) {
                     return Ok(());
@@ -148,7 +147,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // kubectl may have exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -176,7 +175,7 @@ impl Seen {
     }
 }
 
-/// An object without what the server and Kyverno add: what the program says of it.
+/// An object without the fields that the API server and Kyverno add.
 #[must_use]
 pub fn normal(object: &Value) -> Value {
     let metadata = &object["metadata"];
@@ -188,7 +187,7 @@ pub fn normal(object: &Value) -> Value {
     })
 }
 
-/// What differs, in words.
+/// Describes the differences.
 #[must_use]
 pub fn difference(expected: &BTreeMap<Key, Value>, found: &BTreeMap<Key, Value>) -> String {
     let mut lines = Vec::new();

@@ -15,33 +15,33 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Some files.
+    /// Holds the given files.
     pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { files: files.into_iter().collect() }
     }
 
-    /// One file, `policies.np`.
+    /// Holds one file, `policies.np`.
     #[must_use]
     pub fn one(text: &str) -> Self {
         Self::new([("policies.np".to_owned(), text.to_owned())])
     }
 
-    /// Checks the first file in alphabetical order, and what it imports.
+    /// Checks the first file in alphabetical order and its imports.
     #[must_use]
     pub fn check(&self, cluster: Option<&Cluster>) -> Checked {
         let root: Vec<String> = self.files.keys().take(1).cloned().collect();
         check(self, &root, &Config::default(), cluster)
     }
 
-    /// The same, for a cluster's network.
+    /// Like [`Self::check`], for a CNI.
     #[must_use]
     pub fn check_for(&self, cni: Cni, cluster: Option<&Cluster>) -> Checked {
         let root: Vec<String> = self.files.keys().take(1).cloned().collect();
         check(self, &root, &Config { cni: Some(cni), ..Config::default() }, cluster)
     }
 
-    /// The same, without the warnings on what a program as a whole means: for what shows one mistake in
-    /// one line, and is no program that anybody would run.
+    /// Like [`Self::check`], without the lints about the program as a whole. For examples that show one
+    /// mistake in one line and are no complete programs.
     #[must_use]
     pub fn check_lines(&self, cluster: Option<&Cluster>) -> Checked {
         let root: Vec<String> = self.files.keys().take(1).cloned().collect();
@@ -63,7 +63,7 @@ impl Files for Memory {
     }
 }
 
-/// Compiles a program to one target. Gives the ids of its errors where it has some.
+/// Compiles a program for one target.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A cluster of odd namespaces.
+//! A cluster with unusual namespaces and labels.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
 use npc_program::values::port::Protocol;
 use serde_json::{Value, json};
 
-/// The keys and values that namespaces have; `None` is a label that is not there.
+/// The labels of the namespaces. `None` means that the label is absent.
 pub const LABELS: [(&str, &[Option<&str>]); 6] = [
     ("tenant", &[Some("red"), Some("Blue_1"), Some(""), Some("no"), Some("1e3"), None, None]),
     ("env", &[Some("prod"), Some("test"), Some("y"), None]),
@@ -18,13 +18,13 @@ pub const LABELS: [(&str, &[Option<&str>]); 6] = [
     ("1st", &[Some("null"), Some("x"), None]),
 ];
 
-/// Names that YAML's readers take for something else, and others.
+/// Namespace names, many of which YAML parsers read as other types.
 pub const NAMES: [&str; 24] = [
     "default", "shop", "payments", "blog", "team-a", "team-b", "team-c-1", "y", "n", "no", "on", "off",
     "null", "true", "1e3", "010", "0x1f", "1-000", "a", "z9", "prod-eu", "eu-prod", "abc", "x1y",
 ];
 
-/// A cluster with every name, and labels chosen by a seed.
+/// A cluster with all names, and labels chosen at random from the seed.
 #[must_use]
 pub fn cluster(seed: u64) -> Cluster {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -33,7 +33,7 @@ pub fn cluster(seed: u64) -> Cluster {
         .map(|name| {
             let mut labels = BTreeMap::from([(NAMESPACE_NAME.to_owned(), (*name).to_owned())]);
             for (key, values) in LABELS {
-                // A tilde is no label's value; it stands for another odd one.
+                // A tilde is not a valid label value; it means no label.
                 if let Some(value) = values[random.usize(..values.len())].filter(|value| *value != "~") {
                     labels.insert(key.to_owned(), value.to_owned());
                 }
@@ -44,7 +44,7 @@ pub fn cluster(seed: u64) -> Cluster {
     Cluster { namespaces, ..Cluster::default() }
 }
 
-/// The objects of the namespaces.
+/// The namespaces as API objects.
 pub fn objects(cluster: &Cluster) -> impl Iterator<Item = Value> {
     cluster.namespaces.iter().map(|namespace| {
         json!({
@@ -55,13 +55,13 @@ pub fn objects(cluster: &Cluster) -> impl Iterator<Item = Value> {
     })
 }
 
-/// The namespaces as a stream of documents, every scalar in quotes.
+/// The namespaces as a YAML stream with every scalar quoted.
 #[must_use]
 pub fn stream(cluster: &Cluster) -> String {
     objects(cluster).map(|object| format!("---\n{object}\n")).collect()
 }
 
-/// The same cluster, with pods of labels, addresses and ports that the random programs speak of.
+/// The same cluster, with pods whose labels, addresses and ports the random programs use.
 #[must_use]
 pub fn cluster_with_pods(seed: u64, pods: usize) -> Cluster {
     let mut cluster = cluster(seed);

@@ -1,4 +1,4 @@
-//! Pods that are network namespaces, behind interfaces of this machine's, and who reaches whom over them.
+//! Pods as network namespaces behind interfaces of this machine, and connections between them.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use npc_node::Interface;
 
-/// Answers on tcp/80, tcp/81 and udp/53, by both families, what it is sent.
+/// Echoes messages on tcp/80, tcp/81 and udp/53, over IPv4 and IPv6.
 const SERVER: &str = r"
 import socket, threading
 def tcp(port):
@@ -29,7 +29,7 @@ while True:
     u.sendto(data, who)
 ";
 
-/// Sends two messages, and says `yes` where both come back.
+/// Sends two messages, and prints `yes` if both come back.
 const CLIENT: &str = r"
 import socket, sys
 kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -46,7 +46,7 @@ except OSError:
     print('no')
 ";
 
-/// Sends a message each 5 milliseconds over one connection, and says how many came back.
+/// Sends a message every 5 milliseconds over one connection, and prints how many came back.
 pub const STEADY: &str = r"
 import socket, sys, time
 s = socket.create_connection((sys.argv[1], 80), timeout=1)
@@ -63,7 +63,7 @@ except OSError:
     print('cut', flush=True)
 ";
 
-/// A server that sends, and is never sent anything.
+/// A server that sends and never receives.
 const PUSHES: &str = r"
 import socket, sys, time
 s = socket.create_server((sys.argv[1], int(sys.argv[2])))
@@ -73,7 +73,7 @@ while True:
     c.sendall(b'x'); time.sleep(0.005)
 ";
 
-/// A client that only listens.
+/// A client that only receives.
 const LISTENS: &str = r"
 import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.settimeout(3)
@@ -84,15 +84,16 @@ except OSError: pass
 print('cut', flush=True)
 ";
 
-/// What every test's own network begins with: where `ip netns` keeps its names, and where programs are pinned.
+/// Sets up the test's own namespaces: `ip netns` keeps its names under `/run`, and programs are pinned in
+/// `/sys/fs/bpf`.
 const OWN: &str = "mount -t tmpfs none /run && mount -t bpf none /sys/fs/bpf && mkdir /run/cgroup && \
                    mount -t cgroup2 none /run/cgroup && ip link set lo up";
 
-/// Whether this process may load the kernel program. Where it may not, it says that the suite is left out.
+/// Whether this process may load the kernel program. If not, prints that the suite is left out.
 ///
 /// # Panics
 ///
-/// Where it may not, and `NPC_TEST_KERNEL` says that it must.
+/// If it may not, and `NPC_TEST_KERNEL` requires it.
 #[must_use]
 pub fn can_load(suite: &str) -> bool {
     let Err(why) = npc_node::probe() else { return true };
@@ -101,12 +102,12 @@ pub fn can_load(suite: &str) -> bool {
     false
 }
 
-/// Whether this process is in a network of its own, so that the interfaces are nobody else's. Where it is not,
-/// it has run itself again in one, after what `setup` does there.
+/// Whether this process runs in its own network namespace. If not, runs the same executable in a new one,
+/// after the commands in `setup`.
 ///
 /// # Panics
 ///
-/// Where that run fails.
+/// If that run fails.
 #[must_use]
 pub fn is_in_own_network(setup: &str, prepare: impl FnOnce(&mut Command)) -> bool {
     if std::env::var_os("NPC_TEST_NETWORK").is_some() {
@@ -129,12 +130,12 @@ pub fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// Sets one of the settings under `/proc/sys/net`.
+/// Sets a value under `/proc/sys/net`.
 pub fn setting(name: &str, value: &str) {
     fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
-/// A pod's network: a namespace behind a veth, routed. Gives the host's side of it.
+/// Creates a pod: a network namespace behind a routed veth pair. Returns the name of the host's interface.
 pub fn network(name: &str, addresses: &[IpAddr]) -> String {
     let host = format!("host-{name}");
     ip(&format!("netns add {name}"));
@@ -157,7 +158,7 @@ pub fn network(name: &str, addresses: &[IpAddr]) -> String {
     host
 }
 
-/// Runs a script within a pod.
+/// A command that runs a Python script in a pod.
 #[must_use]
 pub fn python(pod: &str, script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("ip");
@@ -165,7 +166,7 @@ pub fn python(pod: &str, script: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// A connection that is opened before the daemon runs, and over which only the side sends that did not open it.
+/// A connection that is opened before the daemon starts, and on which only the server sends.
 #[derive(Debug)]
 pub struct Pushed {
     server: Child,
@@ -173,7 +174,7 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    /// Opens it, from a pod to a server in another.
+    /// Opens a connection from one pod to a server in another.
     #[must_use]
     pub fn open(server: &str, address: &str, port: u16, client: &str) -> Self {
         let to = [address, &port.to_string()];
@@ -186,17 +187,17 @@ impl Pushed {
         Self { server, client }
     }
 
-    /// Ends it, if it has not been cut.
+    /// Closes the connection after checking that it still works.
     ///
     /// # Panics
     ///
-    /// Where it has been.
+    /// If it was cut.
     pub fn goes_on(mut self, suite: &str) {
         let output = self.client.stdout.take().unwrap();
         let lines = std::thread::spawn(move || {
             BufReader::new(output).lines().map(Result::unwrap).collect::<Vec<_>>()
         });
-        // Longer than the client waits.
+        // Longer than the client's timeout.
         std::thread::sleep(Duration::from_secs(4));
         assert!(!lines.is_finished(), "what was open before was cut");
         self.client.kill().unwrap();
@@ -211,17 +212,17 @@ impl Pushed {
     }
 }
 
-/// Servers, which end with the test.
+/// Servers, stopped when dropped.
 #[derive(Debug, Default)]
 pub struct Servers(Vec<Child>);
 
 impl Servers {
-    /// One in this pod, which answers on tcp/80, tcp/81 and udp/53.
+    /// Starts a server in a pod, on tcp/80, tcp/81 and udp/53.
     pub fn start(&mut self, pod: &str) {
         self.ready(python(pod, SERVER, &[]));
     }
 
-    /// One outside of all pods, in the network of the test.
+    /// Starts a server outside all pods, in the test's own network.
     pub fn here(&mut self) {
         let mut command = Command::new("python3");
         command.args(["-c", SERVER]);
@@ -246,19 +247,19 @@ impl Drop for Servers {
     }
 }
 
-/// Whether two messages go from a pod to an address and come back.
+/// Whether two messages from a pod to an address come back.
 #[must_use]
 pub fn reaches(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
     is_yes(python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string()]))
 }
 
-/// The same of what is expected to come back: on a busy machine that takes a while.
+/// Like [`reaches`], with a longer timeout for connections that should work: a busy machine may be slow.
 #[must_use]
 pub fn reaches_in_time(pod: &str, kind: &str, address: IpAddr, port: u16) -> bool {
     is_yes(python(pod, CLIENT, &[kind, &address.to_string(), &port.to_string(), "5"]))
 }
 
-/// Whether two messages go from the network of the test itself, which is the node, to an address and come back.
+/// Whether two messages from the test's own network, which is the node, to an address come back.
 #[must_use]
 pub fn node_reaches(kind: &str, address: IpAddr, port: u16) -> bool {
     let mut command = Command::new("python3");
@@ -275,14 +276,14 @@ fn is_yes(mut command: Command) -> bool {
     }
 }
 
-/// The index of an interface of this network.
+/// The index of an interface in this network.
 #[must_use]
 pub fn index_of(name: &str) -> u32 {
     let shown = Command::new("ip").args(["-o", "link", "show", name]).output().unwrap();
     String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().trim().parse().unwrap()
 }
 
-/// The MAC address of an interface of this network, or of a pod's.
+/// The MAC address of an interface in this network, or in a pod's.
 #[must_use]
 pub fn mac_of(pod: Option<&str>, name: &str) -> String {
     let mut command = Command::new("ip");
@@ -294,7 +295,7 @@ pub fn mac_of(pod: Option<&str>, name: &str) -> String {
     shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-/// An interface of this network.
+/// An interface in this network.
 #[must_use]
 pub fn interface(name: &str) -> Interface {
     Interface { index: index_of(name), name: name.to_owned() }

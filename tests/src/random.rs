@@ -1,4 +1,4 @@
-//! Random programs, made of everything that a NetworkPolicy can carry.
+//! Random programs that use everything NetworkPolicy can express.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use fastrand::Rng;
 
 use crate::namespaces::{LABELS, NAMES};
 
-/// The seed of a run: `NPC_TEST_SEED`, or always the same, so that a change is judged by itself.
+/// The seed of a run: `NPC_TEST_SEED`, or a constant, so that results only change with the code.
 #[must_use]
 pub fn seed() -> u64 {
     std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_123)
 }
 
-/// A seed of its own for each run, where `NPC_TEST_SEED` names none. It is printed.
+/// `NPC_TEST_SEED`, or a seed that differs in each run. Callers print it.
 #[must_use]
 pub fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -20,8 +20,8 @@ pub fn fresh_seed() -> u64 {
     std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(fresh)
 }
 
-/// A program whose policies' names begin with `prefix`. Most are correct; some say something that
-/// cannot hold, and are refused.
+/// A program whose policy names start with `prefix`. Most programs are valid; some contain errors and are
+/// rejected.
 #[must_use]
 pub fn program(random: &mut Rng, prefix: &str) -> String {
     let mut out = String::new();
@@ -33,7 +33,7 @@ pub fn program(random: &mut Rng, prefix: &str) -> String {
     out
 }
 
-/// A program of so many policies, of all tiers. Most are correct.
+/// A program with this many policies in all tiers. Most programs are valid.
 #[must_use]
 pub fn program_with_tiers(random: &mut Rng, policies: usize) -> String {
     let mut out = String::new();

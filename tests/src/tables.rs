@@ -1,4 +1,4 @@
-//! What a node makes of a program and a cluster: images, pods, tables.
+//! Images, pods and resolvers, built from a program and a cluster as a node does.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,20 +15,20 @@ use npc_targets::{Options, Target};
 
 use crate::namespaces;
 
-/// The image of a program, written and read.
+/// Compiles a program to an image and reads it back.
 pub fn image(program: &Program, sources: &SourceMap) -> Arc<Image> {
     let output = npc_targets::compile(Target::Ebpf, program, sources, &Options::default(), None);
     Arc::new(npc_image::read(&output.image).unwrap())
 }
 
-/// A pod, as a resolver has it, on this node.
+/// A pod of the cluster in the resolver's form, local to this node.
 #[must_use]
 pub fn pod(cluster: &Cluster, place: usize) -> Pod {
     let pod = &cluster.pods[place];
     npc_driver::node_pod(cluster.namespaces[pod.namespace].name.as_str(), pod, true)
 }
 
-/// The tables of a cluster, all of whose pods are on one node.
+/// A resolver for a cluster all of whose pods are on one node.
 #[must_use]
 pub fn resolver(image: &Arc<Image>, cluster: &Cluster, node: &[IpAddr]) -> Resolver {
     let mut resolver = Resolver::new(Arc::clone(image), node.to_vec());
@@ -41,7 +41,7 @@ pub fn resolver(image: &Arc<Image>, cluster: &Cluster, node: &[IpAddr]) -> Resol
     resolver
 }
 
-/// A cluster in which every pod has addresses, and each address one pod.
+/// A cluster in which every pod has an address, and no address is shared.
 #[must_use]
 pub fn cluster(seed: u64, pods: usize) -> Cluster {
     let mut cluster = namespaces::cluster_with_pods(seed, pods);
@@ -56,7 +56,7 @@ pub fn cluster(seed: u64, pods: usize) -> Cluster {
     cluster
 }
 
-/// A connection of such a cluster, of one family.
+/// A random connection in such a cluster, with both ends of the same IP family.
 pub fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
     let outside = ["10.1.2.3", "169.254.169.254", "192.0.2.7", "8.8.8.8", "2001:db8::1", "fd00::9"];
     loop {

@@ -1,13 +1,13 @@
-//! How long things take, for benchmarks.
+//! Time measurement for benchmarks.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// The shortest of several runs, without what it takes to drop their results.
+/// The shortest of several runs, without the time to drop the results.
 ///
 /// # Panics
 ///
-/// For no run at all.
+/// If `runs` is 0.
 #[allow(clippy::expect_used, reason = "a benchmark's helper")]
 pub fn best<T>(runs: usize, mut run: impl FnMut() -> T) -> Duration {
     let once = |run: &mut dyn FnMut() -> T| {

@@ -1,15 +1,16 @@
-//! From a NetworkPolicy's manifest to the program that says the same, as far as a program can.
+//! Translates a NetworkPolicy manifest to a program with the same meaning, as far as the language can express
+//! it.
 //!
-//! Only the tests on vectors use this: it writes what is there, right or wrong, so that the compiler's
-//! checks can be compared with the API server's.
+//! Only the vector tests use this. It translates invalid manifests too, so that the compiler's checks can be
+//! compared with the API server's.
 
 use serde_json::Value;
 
-/// The program, or why a program cannot say it.
+/// The program.
 ///
 /// # Errors
 ///
-/// What the language has no words for.
+/// What the language cannot express.
 pub fn program(manifest: &Value) -> Result<String, &'static str> {
     let metadata = &manifest["metadata"];
     for other in ["labels", "annotations"] {
@@ -152,7 +153,7 @@ fn peer(peer: &&Value) -> Result<String, &'static str> {
 fn address(block: &Value) -> Result<String, &'static str> {
     known(block, &["cidr", "except"])?;
     let cidr = block["cidr"].as_str().filter(|cidr| is_word(cidr)).ok_or("a block that is no word")?;
-    // A bare address is its /32 in the language, and an error in the API.
+    // The language accepts a bare address and reads it as a /32; the API rejects it.
     let except = list(&block["except"], "exceptions that are no list")?
         .into_iter()
         .map(|one| one.as_str().filter(|one| is_word(one)).ok_or("a block that is no word"))
@@ -181,7 +182,7 @@ fn port(port: &&Value) -> Result<String, &'static str> {
         (Value::Number(number), Value::Number(end)) if number.is_u64() && end.is_u64() => {
             Ok(format!("{protocol}/{number}-{end}"))
         }
-        // A number in quotes is a name without a letter; in the language it is a number.
+        // A number in quotes is an invalid port name in the API; in the language it is a number.
         (Value::String(name), Value::Null) if is_word(name) && !name.bytes().all(|b| b.is_ascii_digit()) => {
             Ok(format!("{protocol}/{name}"))
         }

@@ -1,9 +1,9 @@
-//! The programs of others that the tests are judged by.
+//! External programs that the tests compare with.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The folder with what `tests/all` built; without it the test is left out, loudly.
+/// The folder with the tools that `tests/all` builds. Without it, prints that the test is left out.
 #[must_use]
 pub fn tools(test: &str, needs: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("NPC_TEST_TOOLS") else {
@@ -13,20 +13,20 @@ pub fn tools(test: &str, needs: &str) -> Option<PathBuf> {
     Some(PathBuf::from(folder))
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for its end.
 ///
 /// # Panics
 ///
-/// Where it cannot be started.
+/// If it cannot be started.
 pub fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// Runs a command that has to succeed, and gives what it printed.
+/// Runs a command that must succeed, and returns its output.
 ///
 /// # Panics
 ///
-/// Where it does not.
+/// If it fails.
 pub fn succeed(command: &mut Command) -> String {
     let output = run(command);
     assert!(
@@ -39,7 +39,7 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The examples: each folder's name, and its path.
+/// The name and path of each example.
 #[must_use]
 pub fn examples() -> Vec<(String, PathBuf)> {
     let folder = crate::root().join("examples");
@@ -54,7 +54,7 @@ pub fn examples() -> Vec<(String, PathBuf)> {
     found
 }
 
-/// The sources of an example, by their names.
+/// The sources of an example, by name.
 #[must_use]
 pub fn sources(folder: &Path) -> Vec<(String, String)> {
     let mut sources: Vec<(String, String)> = std::fs::read_dir(folder)

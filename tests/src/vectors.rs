@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use crate::root;
 
-/// A file of `tests/vectors`.
+/// Reads a file of `tests/vectors`, which may be compressed.
 ///
 /// # Panics
 ///
-/// Where it cannot be read.
+/// If it cannot be read.
 #[must_use]
 #[allow(clippy::expect_used, reason = "a test helper")]
 pub fn text(name: &str) -> String {
@@ -32,8 +32,8 @@ pub fn text(name: &str) -> String {
     text
 }
 
-/// Sets of cases, by their letters. Set R is not a part of this project: it is read where `NPC_VECTORS` says, or from
-/// `shared/vectors` beside the checkout, and left out where it is not there.
+/// The sets of cases with these letters. Set R is not part of this project: it is read from the folder in
+/// `NPC_VECTORS`, or from `shared/vectors` beside the checkout, and left out if it does not exist.
 #[must_use]
 #[allow(clippy::expect_used, reason = "a test helper")]
 pub fn sets(test: &str, letters: &str) -> Vec<(char, Vec<Case>)> {
@@ -50,7 +50,7 @@ fn outside(test: &str, name: &str) -> Option<String> {
         std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
     let text = std::fs::read_to_string(folder.join(name)).ok();
     if text.is_none() {
-        // Straight to the terminal: a test's own output is swallowed.
+        // Written to standard error directly, because the test harness captures other output.
         let _ = writeln!(
             std::io::stderr(),
             "LEFT OUT: {test}: {name} is not in {}, which NPC_VECTORS can name",
@@ -60,7 +60,7 @@ fn outside(test: &str, name: &str) -> Option<String> {
     text
 }
 
-/// A case.
+/// A test case.
 #[derive(Deserialize)]
 pub struct Case {
     /// Its name.
@@ -73,7 +73,7 @@ pub struct Case {
     pub probes: Vec<Probe>,
 }
 
-/// A connection, and whether it is allowed.
+/// A connection and its expected verdict.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
@@ -93,22 +93,22 @@ pub struct Probe {
     pub port: u16,
     /// The verdict.
     pub allowed: bool,
-    /// Which side denies it, where that is known.
+    /// The side that denies it, if known.
     pub denied_by: Option<String>,
-    /// What a CNI makes of it instead.
+    /// CNIs that give a different verdict.
     #[serde(default)]
     pub cni: BTreeMap<String, Otherwise>,
 }
 
-/// What a CNI makes of a probe.
+/// Why a CNI gives a different verdict.
 #[derive(Debug, Deserialize)]
 pub struct Otherwise {
-    /// Why, in a word or two.
+    /// The cause in a word or two.
     pub cause: String,
 }
 
 impl Case {
-    /// The manifests as a stream.
+    /// The manifests as a YAML stream.
     #[must_use]
     pub fn manifests(&self) -> String {
         self.policies.iter().map(|policy| format!("---\n{policy}\n")).collect()
@@ -141,11 +141,11 @@ impl Case {
         json!({"kind": "List", "items": items}).to_string()
     }
 
-    /// The cluster.
+    /// The parsed cluster.
     ///
     /// # Panics
     ///
-    /// Where it is none.
+    /// If it is invalid.
     #[must_use]
     #[allow(clippy::expect_used, reason = "a test helper")]
     pub fn cluster(&self) -> Cluster {
@@ -158,7 +158,7 @@ impl Probe {
     ///
     /// # Panics
     ///
-    /// Where a pod is not in the cluster.
+    /// If a pod is not in the cluster.
     #[must_use]
     #[allow(clippy::expect_used, clippy::panic, reason = "a test helper")]
     pub fn connection<'c>(&self, cluster: &'c Cluster) -> Connection<'c> {

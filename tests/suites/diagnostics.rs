@@ -1,7 +1,7 @@
-//! Broken programs, and what a user reads about them: a snapshot for each file of `tests/broken`.
+//! Invalid programs and the diagnostics that a user sees: one snapshot for each file in `tests/broken`.
 //!
-//! A line `//// NAME` begins another file of the same program. `INSTA_UPDATE=always` writes the
-//! snapshots anew: read each as a user would.
+//! A line `//// NAME` starts another file of the same program. `INSTA_UPDATE=always` rewrites the snapshots;
+//! review them as a user would.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,13 +29,13 @@ fn files(name: &str, text: &str) -> Memory {
     Memory::new(files)
 }
 
-/// What is found. Programs that are wrong in one line are not judged as a whole.
+/// Checks a program. The lints about the whole program are off, except for programs named `meaning…`.
 fn check(name: &str, text: &str) -> Checked {
     let files = files(name, text);
     if name.starts_with("meaning") { files.check(None) } else { files.check_lines(None) }
 }
 
-/// The broken programs: each one's name, and its text.
+/// The names and texts of the invalid programs.
 fn programs() -> Vec<(String, String)> {
     let folder = root().join("tests/broken");
     let mut names = Vec::new();
@@ -58,7 +58,7 @@ fn programs() -> Vec<(String, String)> {
 }
 
 #[test]
-fn broken_programs() {
+fn invalid_programs_give_one_diagnostic() {
     let programs = programs();
     for (name, text) in &programs {
         let checked = check(name, text);
@@ -81,7 +81,7 @@ fn broken_programs() {
     assert!(programs.len() >= 80);
 }
 
-/// A broken program's files, of which some edits change the text.
+/// The text of an invalid program after some edits to its first file.
 fn edited(name: &str, text: &str, edits: &[Edit], checked: &Checked) -> String {
     let mut edits: Vec<&Edit> = edits.iter().collect();
     edits.sort_by_key(|edit| std::cmp::Reverse(edit.location.span));
@@ -99,7 +99,7 @@ fn errors(checked: &Checked) -> Vec<&Diagnostic> {
 
 /// `npc check --fix` leaves a program that parses, resolves and needs no further fix, or changes nothing.
 #[test]
-fn fixes_are_final() {
+fn automatic_fixes_need_no_further_fix() {
     let mut all = String::new();
     let mut count = 0;
     for (name, text) in programs() {
@@ -112,7 +112,7 @@ fn fixes_are_final() {
         let others = text.find("//// ").map_or("", |at| &text[at..]);
         let after = check(&name, &format!("{own}{others}"));
         assert!(npc_driver::repaired(&after).is_empty(), "{name}: needs a further fix\n{own}");
-        // Nine of the ten mistakes are not this fix's.
+        // Some of the ten mistakes have no automatic fix.
         if name != "ten-mistakes" {
             assert!(errors(&after).is_empty(), "{name}: {:#?}\n{own}", errors(&after));
         }
@@ -126,9 +126,9 @@ fn fixes_are_final() {
     assert!(count >= 40);
 }
 
-/// Every fix that is offered, alone, leads to a program without an error that was not there before.
+/// Each offered fix, applied alone, gives a program without new errors.
 #[test]
-fn offered_fixes_lead_to_programs() {
+fn offered_fixes_cause_no_new_errors() {
     let mut count = 0;
     for (name, text) in programs() {
         let checked = check(&name, &text);

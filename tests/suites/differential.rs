@@ -1,7 +1,7 @@
-//! What programs come out as, judged by the policy engines of Cilium and Calico themselves and by
-//! cyclonus: they say what the program says, or `npc check --cni` had warned of it.
+//! Compares compiled programs with the policy engines of Cilium and Calico and with cyclonus: their verdicts
+//! must equal the program's, or `npc check --cni` must have reported the difference.
 //!
-//! A difference that was warned of must also be gone once its cause is taken away in the engine.
+//! A reported difference must disappear when its cause is removed in the engine.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ use npc_tests::{namespaces, random};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// An engine that runs, and answers cases line by line.
+/// A running engine that answers one case per line.
 struct Engine {
     child: Child,
     input: ChildStdin,
@@ -62,7 +62,7 @@ impl Engine {
         Self { child, input, output }
     }
 
-    /// The verdicts of each side. `Err` where the engine does not take the case.
+    /// The verdicts of both sides. `Err` if the engine rejects the case.
     fn judge(&mut self, case: &Value, set: &BTreeSet<&str>) -> Result<Vec<Sides>, String> {
         let mut case = case.clone();
         case["set"] = json!(set);
@@ -84,13 +84,13 @@ impl Drop for Engine {
     }
 }
 
-/// A network, and how its engine is set for it.
+/// A network, and the settings of its engine.
 struct Network {
     engine: &'static str,
     name: &'static str,
     cni: Option<&'static str>,
     set: &'static [&'static str],
-    /// Whether it takes cluster policies.
+    /// Whether it supports ClusterNetworkPolicies.
     tiers: bool,
 }
 
@@ -121,10 +121,10 @@ const NETWORKS: [Network; 6] = [
     Network { engine: "cyclonus", name: "cyclonus", cni: None, set: &[], tiers: false },
 ];
 
-/// What cyclonus is known to read otherwise than Kubernetes: it is no network, and nothing is warned of.
+/// Known differences between cyclonus and Kubernetes. cyclonus is not a CNI, so npc does not report these.
 const CYCLONUS: [&str; 2] = ["notin-without-key", "empty-value"];
 
-/// The objects that a program comes out as in a cluster.
+/// The objects that a program compiles to for a cluster.
 fn objects(checked: &npc_driver::Checked, targets: &[Target], cluster: &Cluster) -> Option<Vec<Value>> {
     let outputs = compile(checked, targets, &Options::default(), Some(cluster));
     let mut objects = Vec::new();
@@ -159,7 +159,7 @@ fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> Vec<
             _ => {}
         }
         let (from, to) = (source.address().unwrap(), destination.address().unwrap());
-        // An outside address that a pod has is that pod's.
+        // An outside address must not belong to a pod.
         let is_pod = |end: &Endpoint<'_>, address| {
             matches!(end, Endpoint::Outside(_))
                 && cluster.pods.iter().any(|pod| pod.addresses.contains(&address))
@@ -218,7 +218,7 @@ fn case(cluster: &Cluster, objects: &[Value], connections: &[Connection<'_>]) ->
     json!({"namespaces": cluster.namespaces, "pods": pods, "policies": objects, "probes": probes})
 }
 
-/// The causes that `npc check --cni --cluster` names.
+/// The causes that `npc check --cni --cluster` reports.
 fn causes(source: &str, cni: &str, cluster: &Cluster) -> BTreeSet<String> {
     let cni: Cni = cni.parse().unwrap();
     let checked = Memory::one(source).check_for(cni, Some(cluster));
@@ -236,7 +236,7 @@ struct Counts {
 }
 
 #[test]
-fn other_engines_agree_or_we_had_warned() {
+fn other_engines_agree_or_the_difference_is_reported() {
     let Some(folder) = tools("differential", "the engines of Cilium and Calico, and cyclonus") else {
         return;
     };
@@ -261,7 +261,7 @@ fn other_engines_agree_or_we_had_warned() {
         }
         let mut cluster = namespaces::cluster_with_pods(seed * 19 + index, 40);
         for pod in &mut cluster.pods {
-            // A name may stand for two protocols, but not for two ports of one.
+            // A port name may occur for two protocols, but not for two ports of one protocol.
             let mut seen = BTreeSet::new();
             pod.ports.retain(|port| seen.insert((port.name.clone(), port.protocol)));
         }
@@ -331,7 +331,7 @@ fn other_engines_agree_or_we_had_warned() {
                 )
             };
             assert!(!told.is_empty(), "not warned of: {}", shown(&first));
-            // With their causes taken away, nothing differs.
+            // With the causes removed, nothing may differ.
             let mut fixed = set.clone();
             fixed.extend(told.iter().map(String::as_str));
             if fixed.contains("ipblock-pods") {

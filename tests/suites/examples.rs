@@ -1,6 +1,6 @@
-//! The examples: what is committed beside them is what they become.
+//! Checks that the output committed beside the examples is current.
 //!
-//! `UPDATE=1 cargo test -p npc-tests --test examples` writes it anew.
+//! `UPDATE=1 cargo test -p npc-tests --test examples` rewrites it.
 
 #![allow(
     clippy::unwrap_used,
@@ -64,10 +64,10 @@ fn committed_output_is_current() {
     assert!(written >= 32);
 }
 
-/// The library's way and the command's are one.
+/// The command and the library give the same output.
 #[test]
-fn the_command_writes_the_same() {
-    // Beside this test, wherever the target folder is.
+fn command_and_library_give_the_same_output() {
+    // The command is beside the test executables, wherever the target folder is.
     let this = std::env::current_exe().unwrap();
     let npc = this.parent().and_then(Path::parent).unwrap().join("npc");
     tools::succeed(Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "npc"]).current_dir(root()));

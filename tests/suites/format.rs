@@ -1,4 +1,4 @@
-//! The formatter: what it writes says the same, keeps every comment, and is written the same way again.
+//! The formatter keeps the meaning and every comment, and formatting again changes nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ fn read(text: &str) -> Option<Parsed> {
     parsed.diagnostics.iter().all(|own| own.level != Level::Error).then_some(parsed)
 }
 
-/// The tree without places: words by what they say.
+/// The syntax tree without spans; words are replaced by their text.
 fn tree(parsed: &Parsed, text: &str) -> String {
     let debug = format!("{:?}", parsed.tree);
     let mut out = String::new();
@@ -37,7 +37,7 @@ fn tree(parsed: &Parsed, text: &str) -> String {
     out + rest
 }
 
-/// The codes of what the compiler finds.
+/// The codes of the diagnostics.
 fn found(text: &str) -> Vec<&'static str> {
     let mut codes: Vec<_> =
         Memory::one(text).check(None).report.diagnostics.iter().map(|own| own.code.id).collect();
@@ -45,7 +45,7 @@ fn found(text: &str) -> Vec<&'static str> {
     codes
 }
 
-/// Formats a text and compares all that is to stay. False where it is broken.
+/// Formats a text and checks all invariants. Returns false if the text has syntax errors.
 fn check(text: &str) -> bool {
     let Some(parsed) = read(text) else {
         assert!(format(FileId(0), text).is_err(), "what cannot be read is left as it is\n{text}");
@@ -55,7 +55,7 @@ fn check(text: &str) -> bool {
     let after = read(&formatted).unwrap_or_else(|| panic!("cannot be read again\n{text}\n---\n{formatted}"));
     assert!(is_same(&parsed, text, &formatted), "\n{text}\n---\n{formatted}");
     assert_eq!(tree(&parsed, text), tree(&after, &formatted), "\n{text}\n---\n{formatted}");
-    // Whoever checks it finds the same: where a list ends, and what a comment turns off, is where it was.
+    // The diagnostics are unchanged, so lists end at the same item and comments suppress the same codes.
     assert_eq!(found(text), found(&formatted), "\n{text}\n---\n{formatted}");
     let again = format(FileId(0), &formatted).unwrap();
     let first = formatted.lines().zip(again.lines()).position(|(one, other)| one != other);
@@ -80,7 +80,7 @@ fn check(text: &str) -> bool {
 }
 
 #[test]
-fn every_program_here() {
+fn formats_all_programs_of_the_project() {
     let (mut whole, mut broken) = (0, 0);
     let files = programs(&["examples", "tests", "deploy", "cli"]);
     let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
@@ -96,7 +96,7 @@ fn every_program_here() {
         } else {
             broken += 1;
         }
-        // Lines end as they did.
+        // Line ends are kept.
         let with_returns = text.replace('\n', "\r\n");
         if let (Ok(one), Ok(other)) = (format(FileId(0), text), format(FileId(0), &with_returns)) {
             assert!(one.replace('\n', "\r\n") == other || !text.contains('\n'), "{one:?}\n{other:?}");
@@ -107,16 +107,16 @@ fn every_program_here() {
 }
 
 #[test]
-fn examples_are_in_the_one_style() {
+fn examples_are_formatted() {
     for path in programs(&["examples", "deploy"]) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(format(FileId(0), &text).unwrap(), text, "{}: run `npc fmt`", path.display());
     }
 }
 
-/// Words, comments and empty lines wherever they may stand.
+/// Line breaks, comments and empty lines at all positions where they are allowed.
 #[test]
-fn whatever_stands_between() {
+fn comments_and_line_breaks_at_any_position() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
     let (mut whole, mut broken, mut comments) = (0, 0, 0);
@@ -164,7 +164,8 @@ fn whatever_stands_between() {
 fn comments_and_lines() {
     let text = std::fs::read_to_string(root().join("tests/format/comments.np")).unwrap();
     assert!(check(&text));
-    // What belongs to an `except` is told by its parentheses: without them the next block would seem to.
+    // The parentheses show where the list of an `except` ends: without them the next CIDR would seem to be
+    // part of it.
     let text = "policy p for all pods in namespace shop {\n  allow egress to 0.0.0.0/0 except (203.0.113.0/24), 10.66.0.13/32\n}\n";
     assert!(check(text));
     assert_eq!(format(FileId(0), text).unwrap(), text);
@@ -172,9 +173,9 @@ fn comments_and_lines() {
     insta::assert_snapshot!(format(FileId(0), &text).unwrap());
 }
 
-/// What is imported is written in the one style.
+/// `npc import` writes formatted programs.
 #[test]
-fn imports_are_in_the_one_style() {
+fn imported_programs_are_formatted() {
     let manifests = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  podSelector: {matchLabels: {app: web}}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: front}}, namespaceSelector: {matchLabels: {env: prod}}}, {podSelector: {matchLabels: {app: admin}}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0/16]}}]\n    ports: [{port: 80}, {port: 443}, {port: 8080, endPort: 8090}]\n  egress:\n  - to: [{ipBlock: {cidr: 192.0.2.0/24}}]\n";
     let text = npc_import::import(FileId(0), manifests).to_text().0;
     assert_eq!(format(FileId(0), &text).unwrap(), text);

@@ -1,4 +1,4 @@
-//! Keywords are contextual: wherever a name of the user's stands, it may be any of them, or nearly so.
+//! Keywords are contextual: every keyword, and every similar word, can be used as a name.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use npc_diagnostics::FileId;
 use npc_syntax::{TokenKind, parse};
 use npc_tests::memory::Memory;
 
-/// Programs in which `K` is a name that the user chose.
+/// Programs in which `K` is a user-chosen name.
 const PROGRAMS: [&str; 36] = [
     "policy p for all pods in namespace K { isolate ingress }",
     "policy p for all pods in all namespaces except K { isolate ingress }",
@@ -75,7 +75,7 @@ const NEARLY: [&str; 10] = [
 ];
 
 #[test]
-fn every_keyword_may_be_a_name() {
+fn every_keyword_can_be_a_name() {
     let words = || TokenKind::KEYWORDS.iter().map(|(word, _)| *word).chain(NEARLY);
     let mut programs = 0;
     let mut check = |template: &str, word: &str| {
@@ -83,11 +83,11 @@ fn every_keyword_may_be_a_name() {
         let checked = Memory::one(&text).check(None);
         assert!(!checked.report.has_errors(), "{word}\n{text}\n{:#?}", checked.report.diagnostics);
         let policies = text.matches("policy ").count();
-        // A word before it may be the policy's own name.
+        // The word before `policy` may be the policy's own name.
         assert!((1..=policies).contains(&checked.program.policies.len()), "{word}\n{text}");
         let audited = checked.program.policies.iter().filter(|policy| policy.audit.is_some()).count();
         assert_eq!(audited, template.matches("audit policy").count(), "{word}\n{text}");
-        // The formatter keeps them for what they are.
+        // The formatter keeps them as names.
         let formatted = npc_format::format(FileId(0), &text).unwrap();
         assert!(npc_format::is_same(&parse(FileId(0), &text), &text, &formatted), "{text}\n{formatted}");
         assert_eq!(npc_format::format(FileId(0), &formatted).as_ref(), Ok(&formatted), "{text}");
@@ -106,7 +106,7 @@ fn every_keyword_may_be_a_name() {
     println!("{programs} programs with keywords for names");
 }
 
-/// Each keyword is in the reference, and in the grammars of editors.
+/// Every keyword occurs in the grammar of the reference and in those of the editors.
 #[test]
 fn every_keyword_is_in_the_grammars() {
     for file in ["np.ebnf", "np.tmLanguage.json", "tree-sitter-np/grammar.js"] {

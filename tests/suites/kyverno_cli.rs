@@ -1,7 +1,7 @@
-//! What the real `kyverno apply` makes of generated policies is, object for object, what the
-//! expansion says: for every example and for random programs, for both kinds.
+//! Compares the objects that `kyverno apply` generates from compiled policies with the expansion: for all
+//! examples and random programs, and for both kinds of policies.
 //!
-//! `NPC_TEST_SEED` chooses other programs, `NPC_TEST_PROGRAMS` how many.
+//! `NPC_TEST_SEED` selects other programs, `NPC_TEST_PROGRAMS` their number.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use npc_tests::tools::{examples, run, sources, tools};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-/// How many programs go into one run of the command, which takes a second to start.
+/// The number of programs in one run of the command, which takes a second to start.
 const BATCH: usize = 12;
 
 struct Program {
@@ -45,7 +45,7 @@ fn main() {
         .into_iter()
         .filter(|(name, _)| name != "tiers")
         .map(|(name, folder)| {
-            // Sets come last in the alphabet only by chance: what is compiled is the program's file.
+            // The program's file must come first in the alphabet, because that file is compiled.
             let mut files = sources(&folder);
             let text = files.iter().map(|(_, text)| text.as_str()).collect();
             files.retain(|(file, _)| *file != format!("{name}.np"));
@@ -65,7 +65,7 @@ fn main() {
                 programs.push(Program { name, files, text });
                 made += 1;
             }
-            // A selector that nothing can satisfy, or namespaces of which none is left.
+            // Rejected: a selector that nothing satisfies, or a scope without any namespace.
             Err(codes) if codes.iter().all(|code| ["NP0310", "NP0311"].contains(code)) => refused += 1,
             Err(codes) => panic!("a random program is refused: {codes:?}\n{text}"),
         }
@@ -75,13 +75,14 @@ fn main() {
     filters(&kyverno, &cluster);
     jmespath(&kyverno);
 
-    // The command is slow and uses one core: the kinds run side by side.
+    // The command is slow and uses one core, so the two kinds run in parallel.
     let different: usize = std::thread::scope(|scope| {
         let judge = |target| {
             let (programs, kyverno, cluster) = (&programs, &kyverno, &cluster);
             scope.spawn(move || {
                 let (mut objects, mut policies, mut different) = (0, 0, 0);
-                // The examples have policies of one name, so each is a run of its own.
+                // The policies of different examples have the same names, so each example is a run of its
+                // own.
                 let (examples, random) = programs.split_at(programs.len() - made);
                 for batch in examples.chunks(1).chain(random.chunks(BATCH)) {
                     let (compared, written, wrong) = compare(kyverno, target, batch, cluster);
@@ -104,8 +105,8 @@ fn main() {
     assert_eq!(different, 0, "Kyverno makes something else than the expansion says");
 }
 
-/// Every expression that the compiler can write has the value that Kyverno's own engine gives it, on
-/// labels that are there, missing, empty and odd.
+/// Compares the values of all expressions that the compiler emits with Kyverno's own engine, for labels that
+/// are present, missing, empty and unusual.
 fn jmespath(kyverno: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data.json");
@@ -119,7 +120,7 @@ fn jmespath(kyverno: &Path) {
     let mut expressions = vec!["request.object.metadata.name".to_owned()];
     for key in keys {
         expressions.push(format!("request.object.metadata.labels.{key} || ''"));
-        // Without its default the compiler writes none; that it is an error is why.
+        // The compiler never omits the default, because without it a missing label is an error.
         expressions.push(format!("request.object.metadata.labels.{key}"));
     }
     let mut compared = 0;
@@ -136,7 +137,7 @@ fn jmespath(kyverno: &Path) {
             compared += 1;
         }
     }
-    // What policies of others hold, as far as it is evaluated; what is not, is refused by name.
+    // Expressions in policies of other authors, as far as npc evaluates them. npc rejects the others by name.
     let general = [
         "labels.tenant && 'yes'",
         "labels.missing && 'yes'",
@@ -231,7 +232,7 @@ fn jmespath(kyverno: &Path) {
         let value = printed.lines().skip(1).collect::<String>();
         let theirs = ran.status.success().then(|| serde_json::from_str::<Value>(&value).unwrap());
         let ours = npc_expand::evaluate_jmespath(expression, &data);
-        // Whole numbers may be written with a fraction.
+        // Kyverno may print integers with a fraction.
         let plain =
             |value: Value| -> Value { serde_json::from_str(&value.to_string().replace(".0", "")).unwrap() };
         assert_eq!(ours.clone().ok().map(plain), theirs.map(plain), "{expression}: {ours:?}");
@@ -240,7 +241,7 @@ fn jmespath(kyverno: &Path) {
     println!("kyverno_cli: {compared} JMESPath values compared, 0 different");
 }
 
-/// A policy as others write it: with preconditions, and with functions in its data.
+/// A hand-written policy with preconditions, and with functions in its data.
 fn preconditions(kyverno: &Path, cluster: &Cluster) {
     let label = |key: &str| format!("{{{{ request.object.metadata.labels.{key} || '' }}}}");
     let condition = |key: &str, operator: &str, value: Value| json!({"key": label(key), "operator": operator, "value": value});
@@ -322,15 +323,15 @@ fn preconditions(kyverno: &Path, cluster: &Cluster) {
     println!("kyverno_cli: {count} sets of preconditions, {objects} objects compared, 0 different");
 }
 
-/// Filters as people write them, with what is empty and null: Kyverno generates in the namespaces that the import
-/// says.
+/// Hand-written filters, including empty and null fields: Kyverno generates in the same namespaces as the
+/// import determines.
 fn filters(kyverno: &Path, cluster: &Cluster) {
     let namespaces = json!({"kinds": ["Namespace"]});
     let exclude = |resources: Value| json!({"any": [{"resources": resources}]});
     let name = cluster.namespaces[0].name.as_str();
     let other = cluster.namespaces[1].name.as_str();
     let label = json!({"matchLabels": {"env": "prod"}});
-    // What is matched, what is excluded, and the name of the object.
+    // `match`, `exclude` and the name of the object.
     let mut cases = vec![
         (json!({"resources": namespaces}), Value::Null, "made"),
         (
@@ -407,7 +408,7 @@ fn filters(kyverno: &Path, cluster: &Cluster) {
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, policy.to_string()).unwrap();
         let out = folder.path().join(format!("out{index}.yaml"));
-        // Where it fails for a namespace, it says so by its exit code, too.
+        // The exit code also reports failures for single namespaces.
         let ran = run(Command::new(kyverno)
             .arg("apply")
             .arg(&path)
@@ -427,7 +428,7 @@ fn filters(kyverno: &Path, cluster: &Cluster) {
             .namespaces
             .iter()
             .filter(|own| {
-                // Kyverno's command line does not ask whether an object can have its name.
+                // Kyverno's command line does not check whether the object's name is valid.
                 scopes.iter().any(|scope| {
                     let except = scope.except_labels.iter().filter(|except| {
                         except.requirements.iter().any(|one| one.values.iter().any(|value| !value.is_empty()))
@@ -450,7 +451,7 @@ fn filters(kyverno: &Path, cluster: &Cluster) {
     );
 }
 
-/// The objects that Kyverno wrote to a file; none where it made none.
+/// The objects that Kyverno wrote to a file; none if the file does not exist.
 fn objects_in(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     serde_yaml::Deserializer::from_str(&text)
@@ -458,7 +459,7 @@ fn objects_in(file: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// Compares one batch. Gives the number of objects, of policies and of differences.
+/// Compares one batch. Returns the numbers of objects, policies and differences.
 fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster) -> (usize, usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(kyverno);
@@ -484,7 +485,7 @@ fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster)
     if !ran.status.success() {
         let printed =
             [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-        // It prints two lines for each object that it makes.
+        // Kyverno prints two lines for each object that it generates.
         let told = printed
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with("Generat") && !line.starts_with("Warning"));
@@ -493,7 +494,7 @@ fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster)
     let mut found = BTreeMap::new();
     for mut object in objects_in(&out) {
         let metadata = object["metadata"].as_object_mut().unwrap();
-        // Kyverno's own labels, by which it knows what it made.
+        // Kyverno's own labels, which mark generated objects.
         metadata.remove("labels");
         let text =
             |key: &str| metadata[key].as_str().unwrap_or_else(|| panic!("{key} is no string")).to_owned();

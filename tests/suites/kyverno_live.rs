@@ -1,5 +1,5 @@
-//! The real Kyverno, running: after each step of a policy's life the NetworkPolicies in the cluster
-//! are what the expansion says, and no namespace that keeps its policy is without it for a moment.
+//! A running Kyverno: after each step in the life of a policy, the NetworkPolicies in the cluster equal the
+//! expansion, and no namespace that keeps its policy is without it for a moment.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 /// How long Kyverno may take, in seconds.
 const PATIENCE: u64 = 60;
 
-/// For each example, an edit of it that Kyverno takes in place.
+/// For each example, an edit that Kyverno applies in place.
 const EDITS: [(&str, &str); 3] = [
     ("169.254.169.254/32", "169.254.0.0/16"),
     ("udp/53, tcp/53", "udp/53, tcp/53, tcp/853"),
@@ -43,7 +43,7 @@ impl Program {
         npc_driver::compile(&checked, &[target], &Options::default(), None).remove(0).text
     }
 
-    /// The program with an edit that changes what is generated.
+    /// The program with an edit that changes the generated objects.
     fn edited(&self) -> Self {
         let edit = |(name, text): &(String, String)| {
             let text = EDITS.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to));
@@ -82,7 +82,7 @@ fn main() {
     );
 }
 
-/// A program with denials in both directions and families, for some namespaces only.
+/// A program with denials in both directions and IP families, for some namespaces only.
 const GUARDED: &str = r"
 policy no-metadata for all pods in namespaces { env = prod } except (guard-free) {
   allow egress to anywhere except (169.254.169.254, fe80::/10)
@@ -93,7 +93,7 @@ policy dns for all pods in namespaces { env = prod } {
 }
 ";
 
-/// NetworkPolicies that others make, and whether the guard lets them in.
+/// NetworkPolicies that others create, and whether the guard admits them.
 fn shapes() -> Vec<(&'static str, Value, bool)> {
     let egress = |rules: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": rules});
     let ingress = |rules: Value| json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules});
@@ -153,8 +153,7 @@ fn shapes() -> Vec<(&'static str, Value, bool)> {
     ]
 }
 
-/// What others make beside the program's policies is refused where it would undo a denial, and only
-/// there.
+/// The guard rejects NetworkPolicies of others if they would undo a denial, and admits all others.
 fn guards() {
     let files = Memory::one(GUARDED);
     let checked = files.check(None);
@@ -201,7 +200,7 @@ fn guards() {
             tried += 1;
         }
     }
-    // Kyverno itself makes what the program says.
+    // Kyverno itself can create the program's objects.
     let mut made = false;
     for _ in 0..PATIENCE * 5 {
         made = ["no-metadata", "dns"].iter().all(|name| {
@@ -223,10 +222,10 @@ fn guards() {
     );
 }
 
-/// One way to change a ClusterPolicy.
+/// A named change of a ClusterPolicy.
 type Change = (&'static str, fn(&mut Value));
 
-/// What `npc diff` says of updates is what the admission of Kyverno does with them.
+/// The updates that `npc diff` reports as refused are those that Kyverno's admission refuses.
 fn updates() {
     let rule = |name: &str, target: &str| {
         json!({
@@ -309,13 +308,13 @@ struct Run {
     watch: Watch,
     compared: usize,
     steps: usize,
-    /// How many namespaces were made in all, so that each has a new name.
+    /// The number of namespaces created so far, so that each has a new name.
     made: usize,
 }
 
 impl Run {
-    /// What the cluster should hold: what is expanded, but for the namespaces that Kyverno's
-    /// configuration leaves out.
+    /// The expected state of the cluster: the expansion, without the namespaces that Kyverno's configuration
+    /// filters out.
     fn expected(policies: &str) -> BTreeMap<Key, Value> {
         let filtered = Options::default().filtered_namespaces;
         npc_expand::expand(policies, &namespaces())
@@ -327,8 +326,8 @@ impl Run {
             .collect()
     }
 
-    /// Waits until the cluster is as expected. `gaps` says whether a policy may be missing for a
-    /// moment where it was before and is after.
+    /// Waits until the cluster is as expected. `gaps` allows a policy that exists before and after to be
+    /// missing for a moment.
     fn settle(&mut self, what: &str, policies: &str, gaps: bool) {
         let expected = Self::expected(policies);
         if let Err(difference) = self.watch.until(&expected, PATIENCE) {
@@ -372,7 +371,7 @@ impl Run {
     fn life(&mut self, program: &Program, target: Target) {
         let what = |step: &str| format!("{} as {target}, {step}", program.name);
         println!("kyverno_live: {} as {target}", program.name);
-        // Namespaces that are there before.
+        // Namespaces that exist before the policies.
         for (name, labels) in [
             ("shop", json!({"env": "prod", "tenant": "red", "tier": "web"})),
             ("payments", json!({"env": "prod", "tenant": "red", "tier": "data"})),
@@ -390,14 +389,14 @@ impl Run {
         kubectl(&["create", "--validate=strict", "-f", "-"], &policies);
         self.settle(&what("applied to namespaces that exist"), &policies, false);
 
-        // Namespaces made after.
+        // Namespaces created after the policies.
         self.made += 1;
         let number = self.made;
         self.namespace(&format!("team-new-{number}"), &json!({"env": "prod", "tenant": "no"}));
         self.namespace(&format!("x{number}"), &json!({}));
         self.settle(&what("namespaces made after"), &policies, false);
 
-        // One leaves and one joins; then both are as they were.
+        // One namespace leaves the scope and one joins it; then both are changed back.
         Self::label("blog", &["env-", "tenant-"]);
         Self::label("team-a", &["env=prod", "tenant=red"]);
         self.settle(&what("relabelled"), &policies, false);
@@ -405,7 +404,7 @@ impl Run {
         Self::label("team-a", &["tenant=1e3"]);
         self.settle(&what("another tenant"), &policies, false);
 
-        // Edited and deleted by hand.
+        // Objects edited and deleted by hand.
         let state = self.watch.state();
         let (edited, deleted) = (state.keys().next().cloned(), state.keys().next_back().cloned());
         if let (Some(edited), Some(deleted)) = (edited, deleted) {
@@ -416,15 +415,14 @@ impl Run {
             self.settle(&what("deleted by hand"), &policies, true);
         }
 
-        // Applied again with another content.
+        // Applied again with different content.
         let changed = program.edited().compile(target);
         assert_ne!(policies, changed, "{} has no edit", program.name);
         kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &changed);
         self.settle(&what("edited and applied again"), &changed, false);
 
-        // Removed, once Kyverno has nothing left to do: what it still does for a policy that is gone
-        // makes objects that nothing cleans up, and hits policies of the same name that come next
-        // (docs/kyverno.md, "Removing a policy").
+        // Removed once Kyverno is idle: pending requests of a deleted policy create objects that nothing
+        // cleans up, and affect later policies with the same name (docs/kyverno.md, "Removing a policy").
         Self::idle();
         kubectl(&["delete", "-f", "-"], &changed);
         self.settle(&what("removed"), "", true);

@@ -1,5 +1,5 @@
-//! What Kyverno needs of its policies, rule by rule: each rule was seen on a running Kyverno 1.19.1, and
-//! each has its test here.
+//! What Kyverno requires of its policies. Each rule was observed on a running Kyverno 1.19.1 and has a test
+//! here.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,7 +45,7 @@ fn documents_with(target: Target, program: &str, options: &Options) -> (Vec<Valu
     (documents, output.diagnostics.iter().map(|d| d.code.id).collect())
 }
 
-/// Every value in a tree, with the path to it.
+/// Visits every value in a tree, with its path.
 fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, value);
     match value {
@@ -68,7 +68,7 @@ fn rule(policy: &Value) -> &Value {
     &policy["spec"]["rules"][0]
 }
 
-/// The NetworkPolicy in a GeneratingPolicy, before its placeholders are filled in.
+/// The NetworkPolicy in a GeneratingPolicy, with placeholders.
 fn template(policy: &Value) -> Value {
     serde_yaml::from_str(policy["spec"]["generate"][0]["template"]["value"].as_str().unwrap()).unwrap()
 }
@@ -90,7 +90,7 @@ fn rule_01_the_trigger_is_a_namespace_chosen_by_names_and_selector_alone() {
 }
 
 #[test]
-fn rule_02_no_operations_in_what_also_runs_in_the_background() {
+fn rule_02_no_operations_in_background_policies() {
     for policy in documents(Target::Kyverno, EVERYTHING) {
         walk(&policy, "", &mut |path, value| {
             assert!(!path.ends_with("/operations"), "{path}");
@@ -122,7 +122,7 @@ fn rule_04_any_without_all_never_empty_and_no_empty_selector() {
 }
 
 #[test]
-fn rule_05_a_label_that_may_be_missing_has_a_default_and_is_required() {
+fn rule_05_labels_have_a_default_and_are_required_by_the_selector() {
     let policies = documents(Target::Kyverno, EVERYTHING);
     let mut seen = 0;
     for policy in &policies {
@@ -152,7 +152,7 @@ fn rule_06_names_fit_into_labels() {
 }
 
 #[test]
-fn rule_07_label_values_are_strings_to_every_reader() {
+fn rule_07_label_values_are_strings_for_every_yaml_parser() {
     let files = Memory::one(EVERYTHING);
     for target in [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy] {
         let cluster =
@@ -194,7 +194,7 @@ fn rule_09_one_rule_in_a_policy() {
 }
 
 #[test]
-fn rule_10_text_comes_out_as_it_is() {
+fn rule_10_text_is_not_interpolated() {
     let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: 'no', labels: {env: prod}}").unwrap();
     for target in [Target::Kyverno, Target::KyvernoCel] {
         let text = npc_tests::memory::compiled(&Memory::one(EVERYTHING), target, None).unwrap().text;
@@ -209,14 +209,14 @@ fn rule_10_text_comes_out_as_it_is() {
 }
 
 #[test]
-fn rule_11_synchronize_is_on_and_always_said() {
+fn rule_11_synchronize_is_on_and_always_written() {
     for policy in documents(Target::Kyverno, EVERYTHING) {
         assert_eq!(rule(&policy)["generate"]["synchronize"], true);
     }
     for policy in documents(Target::KyvernoCel, EVERYTHING) {
         assert_eq!(policy["spec"]["evaluation"]["synchronize"]["enabled"], true);
     }
-    // Two policies on one object: the last one wins, in silence. So they are refused.
+    // If two policies generate one object, the last one wins silently. So this is an error.
     let twice =
         "policy p for all pods in namespaces (a, b) { allow ingress from all pods in namespaces sharing t }
 policy p-sharing-t for all pods in namespace a { isolate egress }";
@@ -245,7 +245,7 @@ fn rule_12_only_what_the_published_roles_cover_is_generated() {
 }
 
 #[test]
-fn rule_13_namespaces_that_kyverno_leaves_out_are_told() {
+fn rule_13_filtered_namespaces_are_reported() {
     let all = "policy p for all pods in all namespaces { isolate ingress }";
     for target in [Target::Kyverno, Target::KyvernoCel] {
         assert_eq!(documents_with(target, all, &Options::default()).1, ["NP0606"]);
@@ -277,7 +277,7 @@ fn rule_15_generating_policies_select_in_match_conditions_alone() {
 }
 
 #[test]
-fn rule_16_labels_are_guarded_and_operations_are_there() {
+fn rule_16_label_access_is_optional_and_operations_are_set() {
     for policy in documents(Target::KyvernoCel, EVERYTHING) {
         assert_eq!(
             policy["spec"]["matchConstraints"]["resourceRules"][0]["operations"],
@@ -301,9 +301,9 @@ fn rule_17_templates_are_interpolated_and_keys_are_not() {
 }
 
 #[test]
-fn rule_18_what_others_made_stays_and_a_guard_keeps_them_from_it() {
-    // A GeneratingPolicy does not adopt what is there: documented, since nothing in the policy helps.
-    // A guard does; the running Kyverno judges it (kyverno_live).
+fn rule_18_existing_objects_are_not_adopted_and_a_guard_prevents_them() {
+    // A GeneratingPolicy does not adopt existing objects, and no setting of the policy changes that, so it is
+    // documented. A guard prevents such objects; kyverno_live tests it on a running Kyverno.
     let guarded = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
     let program = "policy p for all pods in namespaces { env = prod } { allow egress to anywhere except 169.254.169.254 }";
     for target in [Target::Kyverno, Target::KyvernoCel] {
@@ -319,7 +319,7 @@ fn rule_18_what_others_made_stays_and_a_guard_keeps_them_from_it() {
             "namespaceObject.metadata.?labels[?'env'].orValue('/') == 'prod'"
         );
         assert_eq!(documents_with(target, program, &Options::default()).0.len() + 1, policies.len());
-        // It makes nothing.
+        // The guard generates nothing.
         let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: a, labels: {env: prod}}").unwrap();
         let text: String = policies.iter().map(|policy| format!("---\n{policy}\n")).collect();
         assert_eq!(npc_expand::expand(&text, &cluster).unwrap().objects.len(), 1);
@@ -346,7 +346,7 @@ fn rule_19_a_generating_policy_cannot_refuse_namespaces() {
 }
 
 #[test]
-fn rule_20_a_value_that_may_go_stale_is_in_the_objects_name() {
+fn rule_20_label_values_that_can_become_stale_are_in_the_object_name() {
     let program = |settings: &str| {
         format!(
             "policy p for all pods in namespaces {{ tenant }} {{ allow ingress from all pods in namespaces sharing tenant {settings} }}"
@@ -356,16 +356,16 @@ fn rule_20_a_value_that_may_go_stale_is_in_the_objects_name() {
     assert_eq!(told, ["NP0608"], "it is said");
     let name = |policy: &Value| template(policy)["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(name(&policies[0]).starts_with("p-(( sha256(variables.label_tenant)"), "{}", name(&policies[0]));
-    // Without synchronize nothing goes stale.
+    // Without synchronize nothing becomes stale.
     let off = program("kyverno { synchronize = false }");
     let (policies, told) = documents_with(Target::KyvernoCel, &off, &Options::default());
     assert!(told.is_empty());
     assert_eq!(name(&policies[0]), "p");
-    // A ClusterPolicy has no need of it.
+    // A ClusterPolicy does not need it.
     let (policies, told) = documents_with(Target::Kyverno, &program(""), &Options::default());
     assert!(told.is_empty());
     assert_eq!(rule(&policies[0])["generate"]["name"], "p");
-    // Different values give different names, also those that no name can hold.
+    // Different label values give different names, including values that are not valid in names.
     let labels = ["red", "Red", "r_d", "", "no", "a.b"];
     let cluster: String = labels
         .iter()
@@ -398,7 +398,7 @@ fn rule_21_an_update_keeps_the_names_of_policy_and_object() {
 }
 
 #[test]
-fn versions_of_kyverno_that_refuse_or_break_the_output_are_told() {
+fn unsuitable_kyverno_versions_are_reported() {
     let program = "policy p for all pods in namespace shop { isolate ingress }";
     let at = |target, minor, patch| {
         let options = Options { kyverno_version: KyvernoVersion { minor, patch }, ..Options::default() };

@@ -1,4 +1,4 @@
-//! One meaning: random programs have the same verdicts by whatever way they are asked.
+//! Random programs have the same verdicts in every representation.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
 
-/// A connection of a cluster.
+/// A random connection in a cluster.
 fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
     let outside =
         ["10.1.2.3", "10.2.3.4", "169.254.169.254", "192.0.2.7", "8.8.8.8", "2001:db8::1", "fd00::9"];
@@ -57,7 +57,7 @@ fn errors(found: &[Diagnostic]) -> Vec<&str> {
 }
 
 #[test]
-fn every_way_gives_the_same_verdicts() {
+fn all_representations_give_the_same_verdicts() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -72,7 +72,7 @@ fn every_way_gives_the_same_verdicts() {
         let options = Options { filtered_namespaces: Vec::new(), ..Options::default() };
         let mut ways: Vec<(String, Program)> = Vec::new();
         for target in [Target::NetworkPolicy, Target::Kyverno, Target::KyvernoCel] {
-            // What a target cannot say, it says.
+            // A target reports what it cannot express.
             let outputs = compile(&checked, &[target], &options, Some(&cluster));
             let own = |found: &&Diagnostic| matches!(found.code.id, "NP0618" | "NP0620");
             let faults: Vec<_> = outputs[0].diagnostics.iter().filter(own).collect();
@@ -113,9 +113,9 @@ fn every_way_gives_the_same_verdicts() {
     assert!(counts.len() == 9 && counts.values().all(|count| *count >= 1_000), "{counts:?}");
 }
 
-/// Programs of all tiers, small and large, and pods of every kind: the same reasons too.
+/// Programs of all tiers, small and large, and pods of every kind. The reasons must be equal too.
 #[test]
-fn the_evaluator_and_the_image_give_the_verdicts_of_the_interpreter() {
+fn evaluator_and_image_agree_with_the_interpreter() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     let (mut asked, mut by_tier) = (0, BTreeMap::new());
@@ -123,7 +123,7 @@ fn the_evaluator_and_the_image_give_the_verdicts_of_the_interpreter() {
         let mut random = Rng::with_seed(seed * 400_000 + index);
         let policies = if index % 10 == 0 { 300 } else { 1 + random.usize(..20) };
         let source = random::program_with_tiers(&mut random, policies);
-        // Those with an error are without the policies that it is in, and have a meaning all the same.
+        // A program with errors has a meaning too: that of its policies without errors.
         let checked = Memory::one(&source).check(None);
         let mut cluster = namespaces::cluster_with_pods(seed * 11 + index, 60);
         for pod in &mut cluster.pods {
@@ -169,7 +169,7 @@ fn the_evaluator_and_the_image_give_the_verdicts_of_the_interpreter() {
     assert!(by_tier.len() == 3 && by_tier.values().all(|count| *count > 300), "{by_tier:?}");
 }
 
-/// The image of a program, written, proved and read.
+/// The image of a program, written, validated and read.
 fn image(checked: &Checked) -> Image {
     let output = compile(checked, &[Target::Ebpf], &Options::default(), None).remove(0);
     assert!(output.diagnostics.is_empty(), "{:#?}", output.diagnostics);
@@ -245,9 +245,9 @@ fn change(random: &mut Rng, image: &mut Image) {
     }
 }
 
-/// An image that is changed and written again is refused, but where the change means nothing.
+/// A changed image is rejected when it is read or validated, unless the change has no effect.
 #[test]
-fn a_change_of_the_image_is_found() {
+fn changed_images_are_rejected() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let (mut found, mut same) = (0, 0);
@@ -271,7 +271,7 @@ fn a_change_of_the_image_is_found() {
             }
             output.image = npc_image::write(&image);
             let Ok(image) = read(&output.image) else {
-                // A subject that depends on another pod, say.
+                // For example, a subject that depends on another pod.
                 found += 1;
                 continue;
             };
@@ -294,10 +294,10 @@ fn a_change_of_the_image_is_found() {
     assert!(found > 200, "{found}");
 }
 
-/// What is written is changed at random: where the proof says that it still means the same, the
-/// interpreter finds no difference; and a change that matters is found.
+/// Changes the compiled output at random. If the prover finds the meaning unchanged, the interpreter finds no
+/// difference; changes with an effect are reported.
 #[test]
-fn a_change_of_the_output_is_found() {
+fn changed_outputs_are_reported() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let (mut found, mut unread, mut same) = (0, 0, 0);
@@ -388,9 +388,9 @@ fn a_change_of_the_output_is_found() {
     assert!(found > 20 && same > 20, "{found} {same}");
 }
 
-/// No selector matches a pod on its node's network: it has the verdicts of its address, by every way.
+/// No selector matches a host-network pod: its verdicts are those of its address, in every representation.
 #[test]
-fn a_pod_on_its_nodes_network_is_an_address() {
+fn host_network_pod_has_the_verdicts_of_its_address() {
     let seed = random::seed();
     let (mut asked, mut denied) = (0, 0);
     for index in 0..60 {

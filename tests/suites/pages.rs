@@ -1,5 +1,5 @@
-//! The pages of the codes: what they show as broken is broken in just that way, and what they show as
-//! repaired is fine.
+//! Checks the examples on the pages of the codes: an example that `fails` reports exactly that code, and a
+//! repaired one reports nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use npc_program::FailurePolicy;
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 
-/// An example on a page: the words on its fence, and its text.
+/// An example on a page: the words of its fence, and its text.
 struct Example {
     words: Vec<String>,
     text: String,
@@ -53,8 +53,8 @@ fn examples(code: &Code) -> Vec<Example> {
     found
 }
 
-/// Every code that checking and compiling the example reports, without the lints that are about a
-/// whole program and not about what the page shows.
+/// All codes reported by checking and compiling the example, without lints about the whole program that are
+/// not the page's subject.
 fn found(files: &Memory, code: &Code, example: &Example) -> Vec<&'static str> {
     let cluster = example.word("cluster").map(|names| {
         let mut text: String = names
@@ -88,11 +88,11 @@ fn found(files: &Memory, code: &Code, example: &Example) -> Vec<&'static str> {
 }
 
 #[test]
-fn examples_are_what_they_say() {
+fn examples_report_their_code() {
     let mut run = 0;
     for code in codes() {
         let examples = examples(code);
-        // Files of a name belong together; the others are programs of their own.
+        // Files with names belong to one program; the other examples are programs of their own.
         let named: Vec<(String, String)> = examples
             .iter()
             .filter_map(|example| Some((example.word("file")?.to_owned(), example.text.clone())))
@@ -133,9 +133,9 @@ fn every_code_is_unique_and_has_a_page() {
     }
 }
 
-/// `docs/codes.md` is made of the pages; `UPDATE=1` writes it anew.
+/// `docs/codes.md` is generated from the pages; `UPDATE=1` rewrites it.
 #[test]
-fn the_list_of_codes_is_current() {
+fn list_of_codes_is_current() {
     let mut text = String::from(
         "# Diagnostics\n\nEvery code, as `npc explain` prints it. Made from the pages beside the checks.\n",
     );
@@ -163,9 +163,9 @@ fn the_list_of_codes_is_current() {
     );
 }
 
-/// What the documents show as programs are programs.
+/// Programs in the documentation have no errors.
 #[test]
-fn programs_in_the_documents_are_correct() {
+fn programs_in_the_documentation_have_no_errors() {
     let mut run = 0;
     for name in ["README.md", "docs/language.md"] {
         let text = std::fs::read_to_string(npc_tests::root().join(name)).unwrap();

@@ -1,7 +1,7 @@
-//! The prover against brute force: every cluster of a small universe is tried.
+//! Compares the prover with brute force over a small universe of clusters.
 //!
-//! No false proof: what is proved holds in each of them. No false alarm: what is refuted is refuted by
-//! a cluster that the interpreter confirms, which the prover checks itself.
+//! A proved assertion must hold in all of them. For a refuted one, the prover itself confirms its
+//! counterexample with the interpreter.
 
 #![allow(
     clippy::unwrap_used,
@@ -98,7 +98,7 @@ fn program(random: &mut Rng) -> String {
     out
 }
 
-/// Every pod and address of the small universe.
+/// All pods and addresses of the small universe.
 struct Small {
     namespaces: Vec<Namespace>,
     pods: Vec<Pod>,
@@ -155,7 +155,7 @@ impl Small {
         }
     }
 
-    /// Every connection; two ends of one name are in one namespace.
+    /// Visits every connection. Two namespaces with the same name and different labels cannot both exist.
     fn connections(&self, mut visit: impl FnMut(&Connection<'_>)) {
         let fits = |a: &Endpoint<'_>, b: &Endpoint<'_>| {
             a.address().unwrap().is_ipv4() == b.address().unwrap().is_ipv4()
@@ -167,7 +167,7 @@ impl Small {
                 if here.name == there.name && pod.namespace != peer.namespace {
                     continue;
                 }
-                // Names tell pods apart, and two pods have two addresses.
+                // Pods are distinguished by name, and two pods have different addresses.
                 let mut peer = peer.clone();
                 peer.name = if index == other { "twin".to_owned() } else { "peer".to_owned() };
                 let destination = self.end(&peer);
@@ -190,7 +190,7 @@ impl Small {
     }
 }
 
-/// Whether an assertion speaks of a connection, by the interpreter: the assertion as a policy.
+/// A program that allows exactly the connections that an assertion covers: the assertion as a policy.
 fn speaks_of(program: &Program, index: usize) -> Program {
     use npc_program::{Action, Direction, Isolation, Policy, Rule, Settings};
     let assertion = &program.asserts[index];
@@ -228,7 +228,7 @@ fn speaks_of(program: &Program, index: usize) -> Program {
         isolate,
         settings: Settings::default(),
     };
-    // Whatever is not spoken of is denied: by an isolation of every pod.
+    // Connections that the assertion does not cover are denied, because every pod is isolated.
     let everyone =
         Memory::one("policy e for all pods in all namespaces { isolate egress }").check(None).program;
     let mut policies = everyone.policies;
@@ -245,7 +245,7 @@ fn speaks_of(program: &Program, index: usize) -> Program {
 }
 
 #[test]
-fn what_is_proved_holds_everywhere() {
+fn proved_assertions_hold_in_the_small_universe() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let small = Small::new();
@@ -283,7 +283,8 @@ fn what_is_proved_holds_everywhere() {
                     vacuous += 1;
                     assert!(!spoken[index], "assertion {index} speaks of something\n{source}");
                 }
-                // Confirmed by the interpreter already; the small universe holds most of them too.
+                // Already confirmed by the interpreter, and the small universe need not contain the
+                // counterexample.
                 Outcome::Refuted(_) => refuted += 1,
             }
         }
@@ -294,9 +295,9 @@ fn what_is_proved_holds_everywhere() {
     assert!(proved >= 10 && refuted >= 10, "{proved} {refuted}");
 }
 
-/// A program differs from one with a policy changed exactly where some connection says so.
+/// Two programs that are proved equal have equal verdicts for all connections of the small universe.
 #[test]
-fn programs_that_are_equal_differ_nowhere() {
+fn equal_programs_have_equal_verdicts() {
     let seed = random::seed();
     let small = Small::new();
     let (mut equal, mut different, mut kinds) = (0, 0, 0);
@@ -318,7 +319,7 @@ fn programs_that_are_equal_differ_nowhere() {
         if old.report.has_errors() || new.report.has_errors() {
             continue;
         }
-        // A difference is confirmed by the interpreter before it is given.
+        // The prover confirms a difference with the interpreter before it returns it.
         let found = difference(&old.program, &new.program, &[]).unwrap();
         let all = changes(&old.program, &new.program, &[], 50).unwrap();
         assert_eq!(found.is_none(), all.is_empty(), "{source}\n{}", lines.join("\n"));

@@ -1,4 +1,5 @@
-//! Who can reach whom: what is said of two groups is what the interpreter says of any two of them.
+//! Reachability between groups: the result for two groups is the interpreter's verdict for every pair of
+//! their members.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +20,7 @@ use npc_reach::Reach;
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
 
-/// Everything that a rule of the random programs tells apart, and more.
+/// All traffic that the rules of random programs distinguish, and more.
 fn traffic() -> Vec<Traffic> {
     let mut all = vec![Traffic::Other];
     for protocol in Protocol::ALL {
@@ -30,7 +31,7 @@ fn traffic() -> Vec<Traffic> {
     all
 }
 
-/// The ends that a connection can have in a family, each with its group.
+/// The endpoints that a connection can have in an IP family, each with its group.
 fn ends<'c>(reach: &Reach<'c>, cluster: &'c Cluster, family: Family) -> Vec<(usize, Endpoint<'c>)> {
     let mut group_of = HashMap::new();
     for (index, group) in reach.groups.iter().enumerate() {
@@ -83,7 +84,7 @@ fn ends<'c>(reach: &Reach<'c>, cluster: &'c Cluster, family: Family) -> Vec<(usi
                     .any(|(first, last)| Family::of(*first) == family && (*first..=*last).contains(&address))
             })
             .collect();
-        // Where no pod speaks the family, nobody reaches it.
+        // If no pod has an address of the family, there is nothing to compare.
         if ends.is_empty() {
             continue;
         }
@@ -94,7 +95,7 @@ fn ends<'c>(reach: &Reach<'c>, cluster: &'c Cluster, family: Family) -> Vec<(usi
 }
 
 #[test]
-fn any_two_of_two_groups_have_the_verdict_of_the_interpreter() {
+fn groups_agree_with_the_interpreter() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
     let (mut asked, mut pods, mut groups, mut partly) = (0u64, 0, 0, 0u64);
@@ -104,7 +105,7 @@ fn any_two_of_two_groups_have_the_verdict_of_the_interpreter() {
         let source = random::program_with_tiers(&mut random, policies);
         let checked = Memory::one(&source).check(None);
         let mut cluster = namespaces::cluster_with_pods(seed * 13 + index, 24);
-        // Pods of a set have the same labels.
+        // Give some neighbouring pods the same labels and ports, so that they form groups.
         for at in 1..cluster.pods.len() {
             let (before, rest) = cluster.pods.split_at_mut(at);
             if random.bool() && before[at - 1].namespace == rest[0].namespace {

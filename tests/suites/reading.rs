@@ -1,5 +1,4 @@
-//! Reading a text again, and checking a program again, with what is known of what it was before, gives what
-//! doing it anew does.
+//! Incremental parsing and checking give the same result as starting afresh.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -12,7 +11,7 @@ use npc_program::{Files, Known, ReadError};
 use npc_syntax::{Parsed, expectation, parse, parse_again};
 use npc_tests::{programs, random};
 
-/// What may be typed or pasted.
+/// Pieces of text that are inserted.
 const PIECES: [&str; 28] = [
     " ",
     "\n",
@@ -73,7 +72,7 @@ fn compare(again: &Parsed, anew: &Parsed, before: &str, text: &str) {
 }
 
 #[test]
-fn again_is_as_anew() {
+fn reparsing_equals_parsing() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
     let files = programs(&["examples", "tests", "deploy", "cli"]);
@@ -86,11 +85,11 @@ fn again_is_as_anew() {
         let mut known = parse(FileId(0), &text);
         for round in 0..60 {
             let other = &texts[random.usize(..texts.len())];
-            // Now and then all is as it was.
+            // Sometimes the original text is restored.
             let next = if round % 20 == 19 { texts[index].clone() } else { edit(&mut random, &text, other) };
             let again = parse_again(FileId(0), &next, &known, &text);
             compare(&again, &parse(FileId(0), &next), &text, &next);
-            // What may stand at a place, is the same where only what is near is read.
+            // The expectation at an offset is the same if only the text from the start of the item is parsed.
             let place = next.floor_char_boundary(random.usize(..=next.len()));
             let at = u32::try_from(place).unwrap();
             let clean = again.clean_before(at);
@@ -109,7 +108,7 @@ fn again_is_as_anew() {
     );
 }
 
-/// The files of a program, as they were read last.
+/// The files of a program, as last parsed.
 struct Open(BTreeMap<String, Known>);
 
 impl Files for Open {
@@ -122,7 +121,7 @@ impl Files for Open {
     }
 }
 
-/// A policy about few pods, of which something may well be told beside others.
+/// A policy about few pods, so that lints about pairs of policies are likely.
 fn policy(random: &mut Rng, name: &str) -> String {
     let tier = ["", "", "", "", "", "", "", "admin ", "baseline "][random.usize(..9)];
     let subject = pods(random);
@@ -156,8 +155,8 @@ fn rule(random: &mut Rng, tier: &str) -> String {
     }
 }
 
-/// An edit that leaves most programs whole: a letter for another, a line more or less, a word of a comment, a
-/// line said again.
+/// An edit that keeps most programs valid: another letter, a line more or less, a changed comment, or a
+/// duplicated line.
 fn small_edit(random: &mut Rng, text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     if lines.is_empty() {
@@ -191,10 +190,10 @@ fn small_edit(random: &mut Rng, text: &str) -> String {
 }
 
 #[test]
-fn checked_again_is_as_anew() {
+fn rechecking_equals_checking() {
     let seed = random::fresh_seed();
     let mut random = Rng::with_seed(seed);
-    // What is told of CNIs is told beside, and may be asked for at any time.
+    // Lints for a CNI are computed separately, and may be switched on at any time.
     let with_cni = "[cluster]\ncni = \"cilium@1.20\"\n";
     let with_cni = Config::parse("npc.toml", with_cni, &mut SourceMap::new()).unwrap();
     let configs = [Config::default(), with_cni];
@@ -249,7 +248,7 @@ fn checked_again_is_as_anew() {
             before = Some(again);
         }
     }
-    // What is never taken over was not tried.
+    // The test is only meaningful if policies are reused.
     assert!(taken * 4 > policies, "{taken} of {policies}");
     println!(
         "checking: seed {seed}: {edits} edits, each checked again as anew; {taken} of {policies} policies were taken over, {found} warnings on meaning"

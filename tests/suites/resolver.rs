@@ -1,4 +1,4 @@
-//! The tables that a node makes of an image say what the image says, however pods came and went.
+//! The tables that a node computes from an image give the verdicts of the image, however pods came and went.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,12 +21,12 @@ use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver};
 use npc_tests::vectors::sets;
 
-/// Compares what the tables say of both sides with the verdict.
+/// Compares the tables' decisions of both sides with the verdict.
 fn compare(resolver: &Resolver, connection: &Connection<'_>, expected: &Verdict) -> usize {
     compare_half(resolver, connection, expected, npc_resolver::Decision::enforced)
 }
 
-/// The same, of one half of each decision.
+/// Compares one half, enforced or audited, of each decision.
 fn compare_half(
     resolver: &Resolver,
     connection: &Connection<'_>,
@@ -71,9 +71,9 @@ fn compare_half(
     compared
 }
 
-/// Random programs of all tiers, with audit policies; every decision with its reason.
+/// Random programs of all tiers, with audit policies: every decision and its reason.
 #[test]
-fn tables_say_what_the_image_says() {
+fn tables_agree_with_the_image() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let mut compared = 0;
@@ -87,7 +87,7 @@ fn tables_say_what_the_image_says() {
             Arc::make_mut(policy).audit = (random.u8(..4) == 0).then_some(policy.location);
         }
         let image = image(&program, checked.sources());
-        // If audit policies were in force.
+        // The same program with its audit policies enforced.
         let mut in_force = program.clone();
         in_force.policies.iter_mut().for_each(|policy| Arc::make_mut(policy).audit = None);
         let cluster = cluster(seed * 17 + index, 40);
@@ -103,10 +103,10 @@ fn tables_say_what_the_image_says() {
     assert!(compared > 10_000);
 }
 
-/// Pods and namespaces come, change and go in any order: the tables say what those made of the end do,
-/// and what was written in order is what they are.
+/// Pods and namespaces are added, changed and removed in any order: the tables give the same decisions as
+/// tables computed afresh.
 #[test]
-fn any_sequence_of_changes_comes_to_the_same() {
+fn tables_do_not_depend_on_the_order_of_changes() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let (mut compared, mut steps) = (0, 0);
@@ -116,7 +116,7 @@ fn any_sequence_of_changes_comes_to_the_same() {
         let source = random::program_with_tiers(&mut random, count);
         let checked = Memory::one(&source).check(None);
         let image = image(&checked.program, checked.sources());
-        // What there is at the end, and what there may have been before.
+        // The final cluster, and a cluster of pods that are added and removed before.
         let end = cluster(seed * 19 + index, 25);
         let before = cluster(seed * 23 + index, 40);
         let mut resolver = Resolver::new(Arc::clone(&image), Vec::new());
@@ -150,13 +150,13 @@ fn any_sequence_of_changes_comes_to_the_same() {
                 resolver.remove_namespace(&namespace.name);
             }
         }
-        // Nothing grows with what has gone.
+        // Removed pods leave nothing behind that grows.
         assert!(sizes[3].0 <= sizes[0].0 * 4 + 40 && sizes[3].1 <= sizes[0].1 * 4 + 40, "{sizes:?}");
         let mut order: Vec<usize> = (0..end.pods.len()).collect();
         random.shuffle(&mut order);
         for (step, place) in order.into_iter().enumerate() {
             resolver.set_pod(place as u32, pod(&end, place));
-            // The namespaces' labels come late.
+            // The labels of the namespaces arrive late.
             if step == end.pods.len() / 2 {
                 for namespace in &end.namespaces {
                     resolver.set_namespace(&namespace.name, namespace.labels.clone());
@@ -175,16 +175,16 @@ fn any_sequence_of_changes_comes_to_the_same() {
     assert!(compared > 5_000);
 }
 
-/// One more pod costs what it changes: cells for what is new of it, and one in the trie.
+/// Adding a pod costs only its own changes: cells for new classes, and one entry in the trie.
 #[test]
-fn one_pod_costs_its_own_work() {
+fn adding_a_pod_causes_few_changes() {
     let source = random::program_with_tiers(&mut Rng::with_seed(5), 40);
     let checked = Memory::one(&source).check(None);
     let image = image(&checked.program, checked.sources());
     let cluster = cluster(3, 300);
     let mut resolver = resolver(&image, &cluster, &[]);
     resolver.take_changes();
-    // A pod like another one, but for its address.
+    // A pod like an existing one except for its address.
     let mut twin = pod(&cluster, 7);
     twin.addresses = vec!["10.200.1.2".parse().unwrap()];
     twin.local = false;
@@ -197,7 +197,7 @@ fn one_pod_costs_its_own_work() {
     assert!(changes.iter().all(|change| !matches!(change, Change::Row { .. } | Change::List { .. })));
 }
 
-/// The known verdicts, by tables.
+/// The known verdicts of the test vectors.
 #[test]
 fn known_verdicts() {
     for (set, cases) in sets("resolver", "ACRT") {
@@ -239,8 +239,7 @@ fn known_verdicts() {
     }
 }
 
-/// Of two pods that are told with one address, the one that came by it last has it, whatever else is told of the
-/// other.
+/// If two pods claim one address, the pod that got it last owns it, even if the other pod is updated later.
 #[test]
 fn newest_owner_keeps_its_address() {
     const PROGRAM: &str = "policy l for pods { app = local } in namespace x {

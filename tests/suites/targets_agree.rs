@@ -1,5 +1,5 @@
-//! The targets agree: what Kyverno generates from its policies is what the target `networkpolicy` writes
-//! for the same cluster, object for object, on random programs.
+//! The objects that Kyverno generates from compiled policies equal the output of target `networkpolicy` for
+//! the same cluster, on random programs.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,14 +16,14 @@ use npc_tests::random::{program, seed};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// What tells objects apart beside their names, which may hold a label's value with GeneratingPolicies.
+/// An object without its name, which may contain a label's value for GeneratingPolicies.
 fn content(mut object: Value) -> String {
     object["metadata"].as_object_mut().unwrap().remove("name");
     object.to_string()
 }
 
 #[test]
-fn generated_is_what_networkpolicy_writes() {
+fn generated_objects_equal_target_networkpolicy() {
     let seed = seed();
     println!("seed {seed} (NPC_TEST_SEED chooses another)");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -52,7 +52,7 @@ fn generated_is_what_networkpolicy_writes() {
     println!("{programs} programs, {objects} objects compared, 0 different");
 }
 
-/// The same program gives the same bytes.
+/// Compiling the same program again gives the same bytes.
 #[test]
 fn compiling_twice_gives_the_same_bytes() {
     let mut random = fastrand::Rng::with_seed(7);
@@ -65,9 +65,10 @@ fn compiling_twice_gives_the_same_bytes() {
     }
 }
 
-/// Policies are compiled in shares, side by side: what is told is told of the right one, and counted.
+/// Policies are compiled in parallel: each diagnostic must belong to the right policy, and objects are
+/// counted correctly.
 #[test]
-fn many_policies_are_all_there() {
+fn many_policies_are_compiled_and_counted() {
     let program: String = (0..300)
         .map(|i| format!("policy p{i} for all pods in namespace n{i} {{ isolate ingress }}\n"))
         .chain([

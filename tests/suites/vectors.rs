@@ -1,6 +1,6 @@
-//! Vectors made by others: what the API server says of manifests, and how kubectl reads scalars.
+//! Test vectors with the API server's verdicts on manifests and kubectl's reading of scalars.
 //!
-//! They are read where they lie, beside the checkout; without them the tests say so.
+//! They are in `tests/vectors`.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,8 +20,7 @@ use npc_tests::vectors::text;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// Kubernetes' own judgement of manifests is the compiler's, for what a program can say of them; and
-/// what is admitted comes out as it went in.
+/// For manifests that a program can express, the compiler accepts and rejects what the API server does.
 #[test]
 fn checks_agree_with_the_api_server() {
     let text = text("setV.jsonl");
@@ -42,7 +41,7 @@ fn checks_agree_with_the_api_server() {
         };
         let id = case["id"].as_str().unwrap();
         let result = compiled(&Memory::one(&source), Target::NetworkPolicy, None);
-        // What the API takes and nothing can satisfy, a program may not say.
+        // The API accepts a selector that nothing satisfies; for the compiler it is an error.
         let contradiction = matches!(&result, Err(codes) if codes == &["NP0310"]);
         if contradiction && case["admitted"] == true {
             *beyond.entry("a selector that nothing can satisfy").or_default() += 1;
@@ -61,7 +60,7 @@ fn checks_agree_with_the_api_server() {
     assert!(agreed >= 70, "{agreed}");
 }
 
-/// Whatever kubectl's reader takes for something else than a string is written in quotes.
+/// Every scalar that kubectl reads as another type than a string is quoted.
 #[test]
 fn scalars_are_quoted_for_kubectl() {
     let table = text("yaml-scalars.tsv");
@@ -79,9 +78,9 @@ fn scalars_are_quoted_for_kubectl() {
     println!("{} scalars, {plain} of them need no quotes", table.lines().count());
 }
 
-/// Manifests are admitted or refused as the API server does, by the same fields.
+/// Importing accepts and rejects manifests as the API server does, and names the same fields.
 #[test]
-fn manifests_are_read_as_the_api_server_does() {
+fn imports_agree_with_the_api_server() {
     let text = text("setV.jsonl");
     let (mut admitted, mut refused, mut beyond, mut wrong) = (0, 0, 0, Vec::new());
     for line in text.lines() {
@@ -93,7 +92,7 @@ fn manifests_are_read_as_the_api_server_does() {
             import.diagnostics.iter().filter(|found| found.level == Level::Error).collect();
         let said: Vec<&str> = errors.iter().map(|found| found.message.as_str()).collect();
         if case["admitted"] == true {
-            // What the experimental channel of the API adds is admitted, and no program can say it.
+            // Fields of the API's experimental channel are admitted, but a program cannot express them.
             if !errors.is_empty() && errors.iter().all(|found| found.code.id == "NP0904") {
                 beyond += 1;
             } else if errors.is_empty() && import.policies.len() == 1 {
@@ -113,7 +112,7 @@ fn manifests_are_read_as_the_api_server_does() {
                 wrong.push(format!("{id}: {field} is not named: {said:?}"));
             }
         }
-        // Nothing is told beyond that: one field, one error.
+        // No further errors: one field, one error.
         let fields: BTreeSet<&str> = case["result"]["errors"]
             .as_array()
             .into_iter()

@@ -1,4 +1,4 @@
-//! Known verdicts, made by independent engines: 0 wrong, by whatever way they are asked.
+//! Known verdicts, computed by independent engines, must be reproduced in every representation.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,13 +33,13 @@ fn read(case: &Case) -> Import {
     import
 }
 
-/// The policies of a case as a target says them.
+/// The policies of a case, compiled for a target and read back.
 fn compiled(case: &Case, cluster: &Cluster, target: Target) -> Program {
     let mut sources = SourceMap::new();
     sources.add("manifests.yaml", case.manifests());
     let mut program = imported(case);
     npc_driver::rename(&mut program);
-    // In a cluster whose Kyverno leaves out no namespace.
+    // A cluster whose Kyverno filters out no namespace.
     let options = Options { filtered_namespaces: Vec::new(), ..Options::default() };
     match through(target, &program, &sources, &options, cluster) {
         Ok(through) => through.program,
@@ -47,7 +47,7 @@ fn compiled(case: &Case, cluster: &Cluster, target: Target) -> Program {
     }
 }
 
-/// Whether the verdict is the known one; where it is known, which side denies is too.
+/// Whether the verdict is the known one, including the side that denies, if that is known.
 fn agrees(probe: &Probe, verdict: &Verdict) -> bool {
     let (egress, ingress) = verdict.denied();
     let side = match probe.denied_by.as_deref() {
@@ -60,7 +60,7 @@ fn agrees(probe: &Probe, verdict: &Verdict) -> bool {
     verdict.allowed() == probe.allowed && (probe.allowed || side)
 }
 
-/// Asks every probe of every case of some sets.
+/// Evaluates every probe of the sets with the interpreter and the evaluator.
 fn ask(test: &str, sets: &str, program: impl Fn(&Case, &Cluster) -> Program) {
     ask_by(test, sets, program, |program, cluster| {
         let evaluator = Evaluator::new(program, cluster);
@@ -72,10 +72,10 @@ fn ask(test: &str, sets: &str, program: impl Fn(&Case, &Cluster) -> Program) {
     });
 }
 
-/// What gives verdicts.
+/// Computes verdicts.
 type Judge<'p> = Box<dyn Fn(&Connection<'_>) -> Verdict + 'p>;
 
-/// The same, of whatever gives verdicts.
+/// Evaluates every probe of the sets with any judge.
 fn ask_by(
     test: &str,
     letters: &str,
@@ -129,7 +129,7 @@ fn by_cluster_network_policies() {
     });
 }
 
-/// By the map image, written and read again.
+/// The map image, written and read again.
 #[test]
 fn by_image() {
     let program = |case: &Case, _: &Cluster| imported(case);
@@ -140,14 +140,14 @@ fn by_image() {
         let image = npc_image::read(&output.image).unwrap();
         Box::new(move |connection| {
             let found = image_verdict(&image, connection);
-            // For the same reason, too.
+            // The reason must be equal too.
             assert_eq!(found, verdict(program, connection));
             found
         })
     });
 }
 
-/// Through the text that `npc import` writes, which is then a program like any other.
+/// The text that `npc import` writes, checked as a program.
 #[test]
 fn by_imported_text() {
     ask("by_imported_text", "ACRTX", |case, _| {
@@ -166,19 +166,19 @@ fn by_imported_text() {
     });
 }
 
-/// What each network's own engine judges otherwise is warned of, by its cause.
+/// Known differences of CNIs are reported with their causes.
 #[test]
-fn what_networks_make_of_it() {
+fn cni_differences_are_reported() {
     let mut cases_by_id = BTreeMap::new();
-    for (_, cases) in sets("what_networks_make_of_it", "ACRTX") {
+    for (_, cases) in sets("cni_differences_are_reported", "ACRTX") {
         cases_by_id.extend(cases.into_iter().map(|case| (case.id.clone(), case)));
     }
-    // What is known: the case, the network, and the cause.
+    // The known differences: case, network and cause.
     let mut known: BTreeSet<(String, String, String)> = BTreeSet::new();
     let table = text("cni.tsv");
     for line in table.lines().skip(1) {
         let cells: Vec<&str> = line.split('\t').collect();
-        // It has those of set R, too.
+        // The table also has the cases of set R.
         if !cases_by_id.contains_key(cells[0]) {
             continue;
         }
@@ -218,7 +218,7 @@ fn what_networks_make_of_it() {
             }
         }
     }
-    // A block that no fix alone explains, and is told as what it is.
+    // Skips a CIDR difference that no single fix explains and that is reported under its actual cause.
     let missing: Vec<_> = known
         .difference(&told)
         .filter(|(_, network, cause)| !(network == "cilium" && cause == "one-family"))
@@ -228,7 +228,7 @@ fn what_networks_make_of_it() {
         *beyond.entry((network, cause)).or_default() += 1;
     }
     println!(
-        "what_networks_make_of_it: {} known differences, {} not told; told where no probe of the case shows it: {beyond:?}",
+        "cni_differences_are_reported: {} known differences, {} not told; told where no probe of the case shows it: {beyond:?}",
         known.len(),
         missing.len()
     );

@@ -1,4 +1,4 @@
-//! The language server, as an editor speaks with it.
+//! Tests the language server through the protocol.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The protocol: positions, order, what is no message, and what follows edits.
+//! The protocol: positions, order of messages, invalid messages, and diagnostics after edits.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ fn range(one: &Value) -> [u64; 4] {
 }
 
 #[test]
-fn diagnostics_as_typed() {
+fn diagnostics_follow_edits() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     let capabilities = editor.initialize(&["utf-16"]);
     assert_eq!(capabilities["positionEncoding"], "utf-16");
     editor.open("a.np", FINE);
     assert_eq!(editor.diagnostics("a.np", 1), Vec::<Value>::new());
-    // A letter that is two units of UTF-16, in front of what is wrong.
+    // A character of two UTF-16 code units, before the error.
     editor.change("a.np", 2, json!([{"text": "/* 𝕟 */"}]));
     assert!(!editor.diagnostics("a.np", 2).is_empty());
     let text = "import \"sets.np\" // 𝕟\npolicy p for all pods in namespace shop {\n  allow ingress from pods { app = \"𝕟\" } on dsn\n}\n";
@@ -36,14 +36,15 @@ fn diagnostics_as_typed() {
     let name = found.iter().find(|one| range(one)[1] == column).unwrap_or_else(|| panic!("{found:#?}"));
     assert_eq!(range(name), [2, column, 2, column + 3]);
     assert_eq!((name["source"].as_str(), name["severity"].as_u64()), (Some("npc"), Some(1)));
-    // Part by part, each on what the one before left: the name is repaired, and so is the label.
+    // Several changes in one notification, each applied to the result of the previous one. They repair the
+    // name and the label.
     editor.change("a.np", 4, json!([
         {"range": {"start": {"line": 2, "character": column}, "end": {"line": 2, "character": column + 3}}, "text": "dns"},
         {"range": {"start": {"line": 2, "character": 34}, "end": {"line": 2, "character": 38}}, "text": "web"},
     ]));
     let found = editor.diagnostics("a.np", 4);
     assert!(found.iter().all(|one| one["severity"] != 1), "{found:#?}");
-    // What another file says counts as it is in the editor, not as it is on the disk.
+    // The text in the editor counts, not the file on disk.
     editor.open("sets.np", "let other = udp/53\n");
     let found = editor.diagnostics("a.np", 4);
     assert!(codes(&found).iter().any(|code| code.starts_with("NP02")), "{found:#?}");
@@ -55,7 +56,7 @@ fn diagnostics_as_typed() {
 }
 
 #[test]
-fn columns_in_bytes_where_that_is_agreed() {
+fn utf8_columns_if_negotiated() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     assert_eq!(editor.initialize(&["utf-8", "utf-16"])["positionEncoding"], "utf-8");
@@ -69,7 +70,7 @@ fn columns_in_bytes_where_that_is_agreed() {
 }
 
 #[test]
-fn formatting_symbols_folds_and_repairs() {
+fn formatting_symbols_folding_and_fixes() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     let capabilities = editor.initialize(&[]);
@@ -103,7 +104,7 @@ fn formatting_symbols_folds_and_repairs() {
         .map(|one| (one["startLine"].as_u64().unwrap(), one["endLine"].as_u64().unwrap()))
         .collect();
     assert_eq!(lines, [(0, 1), (3, 4)]);
-    // A name that is nearly one: the repair is offered, and applied it is one.
+    // A misspelled name: the fix is offered, and applying it removes the error.
     editor.change("a.np", 2, json!([{"text": "let dns = udp/53\npolicy p for all pods in namespace shop {\n  allow egress to anywhere on dnss\n}\n"}]));
     let found = editor.diagnostics("a.np", 2);
     let wrong = found.iter().find(|one| one["severity"] == 1).unwrap();
@@ -119,15 +120,15 @@ fn formatting_symbols_folds_and_repairs() {
     assert_eq!(edit["newText"], "dns", "{actions:#}");
     editor.change("a.np", 3, json!([{"range": edit["range"], "text": edit["newText"]}]));
     assert!(editor.diagnostics("a.np", 3).iter().all(|one| one["severity"] != 1));
-    // What is broken is not formatted.
+    // A file with syntax errors is not formatted.
     editor.change("a.np", 4, json!([{"text": "policy p for {"}]));
     assert_eq!(editor.format("a.np"), Value::Null);
     editor.exit();
 }
 
-/// Before it is asked to, after it was told to stop, of files that it does not know, and what is no message.
+/// Requests before `initialize` and after `shutdown`, for unknown files, and invalid messages.
 #[test]
-fn out_of_order() {
+fn invalid_and_out_of_order_messages_get_errors() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     let early =
@@ -164,9 +165,9 @@ fn out_of_order() {
     assert!(editor.process.wait().unwrap().success());
 }
 
-/// Edits of all kinds over several files: in the end the server says what a fresh one says.
+/// Random edits to several files: the final results equal those of a server that opens the final texts.
 #[test]
-fn edits_come_to_what_a_fresh_start_does() {
+fn edits_give_the_result_of_a_fresh_start() {
     let place = folder(&[]);
     let edits: u32 = std::env::var("NPC_TEST_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let mut random = fastrand::Rng::with_seed(7);
@@ -194,7 +195,7 @@ fn edits_come_to_what_a_fresh_start_does() {
         let before = texts[file].clone();
         let boundary = |at: usize| before.floor_char_boundary(at);
         let (from, to) = match random.u8(..4) {
-            // Undone: all is as it was some edits ago.
+            // Undo: restores an earlier text.
             0 => (0, before.len()),
             _ => {
                 let from = boundary(random.usize(..=before.len()));
@@ -211,7 +212,7 @@ fn edits_come_to_what_a_fresh_start_does() {
         }
         past[file].push(before.clone());
         let place = |at: usize| {
-            // Lines end as the protocol says.
+            // Line ends as the protocol defines them.
             let (mut line, mut start, bytes) = (0, 0, before.as_bytes());
             for (index, byte) in bytes.iter().enumerate().take(at) {
                 let ends = *byte == b'\n' || *byte == b'\r' && bytes.get(index + 1) != Some(&b'\n');
@@ -222,7 +223,7 @@ fn edits_come_to_what_a_fresh_start_does() {
             (line, before[start..at].encode_utf16().count())
         };
         let ((line, column), (end_line, end_column)) = (place(from), place(to));
-        // A place within the end of a line is the end of that line's text for the server.
+        // The server maps a position inside a CRLF to the end of the line's text, so such edits are skipped.
         let is_exact = |at: usize| {
             !(at > 0 && before.as_bytes()[at - 1] == b'\r' && before.as_bytes().get(at) == Some(&b'\n'))
         };
@@ -249,7 +250,7 @@ fn edits_come_to_what_a_fresh_start_does() {
             fresh.on("textDocument/foldingRange", name),
             "{name}"
         );
-        // The last of each: nothing more comes then.
+        // The last version of each file: no more diagnostics follow it.
         versions[file] += 1;
         editor.change(name, versions[file], json!([]));
         fresh.change(name, 2, json!([]));
@@ -280,10 +281,10 @@ fn edits_come_to_what_a_fresh_start_does() {
     fresh.exit();
 }
 
-/// An editor that asks for diagnostics itself is not sent those of what it has open; it is told to ask again
-/// where another file changes them.
+/// An editor that pulls diagnostics is not sent those of open files. It gets a refresh request if another
+/// file changes them.
 #[test]
-fn diagnostics_that_are_asked_for() {
+fn pulled_diagnostics_are_not_pushed() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", "policy q for {\n")]);
     let mut editor = Editor::start(place.path());
     let can = json!({
@@ -305,10 +306,10 @@ fn diagnostics_that_are_asked_for() {
     assert_eq!((&first["kind"], &first["items"]), (&json!("full"), &json!([])));
     let same = pull(&mut editor, first["resultId"].clone());
     assert_eq!(same["kind"], "unchanged");
-    // What is not open is told of all the same.
+    // Diagnostics of closed files are pushed nevertheless.
     let told = editor.told_of("broken.np");
     assert!(!told.is_empty());
-    // Another file takes the name away.
+    // The imported file no longer defines the name.
     editor.open("sets.np", "let other = udp/53\n");
     let second = pull(&mut editor, first["resultId"].clone());
     assert_eq!(second["kind"], "full", "{second:#}");
@@ -319,9 +320,9 @@ fn diagnostics_that_are_asked_for() {
     editor.exit();
 }
 
-/// Files on the disk change: an editor that watches them tells, and of one that does not they are looked at.
+/// Changes on disk: reported by an editor that watches files, otherwise noticed at the next check.
 #[test]
-fn files_that_change_on_the_disk() {
+fn changes_on_disk_are_noticed() {
     for watches in [true, false] {
         let place = folder(&[("sets.np", "let dns = udp/53\n")]);
         let mut editor = Editor::start(place.path());
@@ -343,7 +344,7 @@ fn files_that_change_on_the_disk() {
         }
         let version = if watches { 1 } else { 2 };
         assert_eq!(codes(&editor.diagnostics("a.np", version)), ["NP0201"], "{watches}");
-        // A file that is new.
+        // A new file.
         std::fs::write(place.path().join("sets.np"), "let dns = udp/53\nimport \"new.np\"\n").unwrap();
         std::fs::write(place.path().join("new.np"), "policy q for {\n").unwrap();
         if watches {
@@ -358,7 +359,7 @@ fn files_that_change_on_the_disk() {
         let version = if watches { 1 } else { 3 };
         assert_eq!(editor.diagnostics("a.np", version), Vec::<Value>::new(), "{watches}");
         assert!(!editor.told_of("new.np").is_empty());
-        // The configuration says otherwise of a warning, and is itself told of where it is broken.
+        // The configuration changes, and has an error itself.
         std::fs::write(place.path().join("new.np"), "").unwrap();
         std::fs::write(place.path().join("npc.toml"), "[lints]\nNP0805 = \"no\"\n").unwrap();
         if watches {
@@ -374,9 +375,9 @@ fn files_that_change_on_the_disk() {
     }
 }
 
-/// The cluster file, from the editor's settings, and from those that it sends.
+/// The cluster file, from the requested settings and from settings that the editor sends.
 #[test]
-fn settings_may_change() {
+fn cluster_setting_can_change() {
     let cluster =
         "kind: Namespace\nmetadata: {name: shop}\n---\nkind: Pod\nmetadata: {name: a, namespace: shop}\n";
     let place = folder(&[("one.yaml", cluster), ("bad.yaml", "- x")]);
@@ -394,19 +395,19 @@ fn settings_may_change() {
     editor.until(|editor| why(editor).contains("bad.yaml is not a cluster file"));
     editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": ""}}}));
     editor.until(|editor| why(editor).contains("no cluster file is set"));
-    // What is no file is not waited for.
+    // Reading a device would block forever.
     editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": "/dev/zero"}}}));
     editor.until(|editor| why(editor).contains("it is not a file"));
-    // Asked for again.
+    // Without settings in the notification, the server requests them.
     editor.settings = json!({"cluster": "one.yaml"});
     editor.notify("workspace/didChangeConfiguration", json!({"settings": null}));
     editor.until(|editor| pods(editor) == json!({"pods": ["shop/a"]}));
     editor.exit();
 }
 
-/// A request that is taken back is answered as such, and a later one is not kept by it.
+/// A cancelled request gets an error, and does not block a later one.
 #[test]
-fn requests_are_taken_back() {
+fn cancelled_requests_get_an_error() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -428,9 +429,9 @@ fn requests_are_taken_back() {
     editor.exit();
 }
 
-/// What takes long is shown, in an editor that can.
+/// A long check shows its progress if the editor supports that.
 #[test]
-fn progress_is_shown() {
+fn long_checks_show_progress() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(json!({"window": {"workDoneProgress": true}}), Value::Null);
@@ -443,16 +444,16 @@ fn progress_is_shown() {
         .collect();
     editor.open("a.np", &many);
     editor.diagnostics("a.np", 1);
-    // A machine may be fast enough to need none.
+    // A fast machine needs no progress.
     if editor.asked.iter().any(|own| own["method"] == "window/workDoneProgress/create") {
         assert_eq!(editor.progress, ["begin", "end"]);
     }
     editor.exit();
 }
 
-/// Every program in the folders of the editor is told of, also where nothing is open.
+/// Diagnostics cover every program in the editor's folders, even if no file is open.
 #[test]
-fn the_whole_workspace() {
+fn diagnostics_cover_the_workspace() {
     let place = folder(&[
         ("one/a.np", "policy p for {\n"),
         ("two/deep/b.np", "let x = nobody\npolicy q for all pods in namespace shop { allow egress to x }\n"),
@@ -465,7 +466,7 @@ fn the_whole_workspace() {
     while told.is_empty() {
         told = editor.told_of("one/a.np");
     }
-    // Opened, changed and closed again: what is on the disk counts.
+    // Opened, changed and closed again: the file on disk counts.
     editor.open("one/a.np", FINE);
     assert_eq!(editor.diagnostics("one/a.np", 1), Vec::<Value>::new());
     let uri = editor.uri("one/a.np");
@@ -479,10 +480,10 @@ fn the_whole_workspace() {
     editor.exit();
 }
 
-/// A folder that is a link: what changes is told of by the path that the editor has.
+/// A folder that is a symbolic link: changes are matched by the editor's path.
 #[cfg(unix)]
 #[test]
-fn a_folder_that_is_a_link() {
+fn symlinked_workspace_folder() {
     let place = folder(&[("real/sets.np", "let dns = udp/53\n")]);
     let link = place.path().join("link");
     std::os::unix::fs::symlink(place.path().join("real"), &link).unwrap();
@@ -504,9 +505,9 @@ fn a_folder_that_is_a_link() {
     editor.exit();
 }
 
-/// A lone file, which no folder of the editor's has: it is a program with what it imports, and no more.
+/// A file outside the editor's folders is a program with its imports only.
 #[test]
-fn a_lone_file() {
+fn file_outside_the_workspace_is_its_own_program() {
     let place =
         folder(&[("own/keep.txt", ""), ("sets.np", "let dns = udp/53\n"), ("other.np", "policy q for {\n")]);
     let mut editor = Editor::start(&place.path().join("own"));
@@ -519,9 +520,9 @@ fn a_lone_file() {
     editor.exit();
 }
 
-/// A text that was never saved is a program alone, whatever lies on the disk; and is served as others are.
+/// An unsaved document is a program of its own, whatever is on disk, and all requests work on it.
 #[test]
-fn a_text_that_was_never_saved() {
+fn unsaved_document_is_its_own_program() {
     let place = folder(&[("npc.toml", "[lints]\nNP0210 = \"deny\"\n"), ("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -558,9 +559,9 @@ fn a_text_that_was_never_saved() {
     editor.exit();
 }
 
-/// Edits name the versions that they are of, where the editor can take them.
+/// Edits carry document versions if the editor supports them.
 #[test]
-fn edits_with_versions() {
+fn edits_carry_document_versions() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(json!({"workspace": {"workspaceEdit": {"documentChanges": true}}}), Value::Null);
@@ -584,9 +585,9 @@ fn edits_with_versions() {
     editor.exit();
 }
 
-/// An editor that ends without a word before it has the exit code of a fault.
+/// `exit` without `shutdown` gives exit code 1.
 #[test]
-fn an_end_without_a_word() {
+fn exit_without_shutdown_fails() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);

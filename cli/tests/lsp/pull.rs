@@ -1,4 +1,4 @@
-//! Diagnostics of the whole workspace, and requests that are none.
+//! Diagnostics of the whole workspace, and invalid requests.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::editor::Editor;
 const FINE: &str = "policy p for all pods in namespace shop {\n  isolate ingress\n}\n";
 const BROKEN: &str = "policy q for all pods in namespace shop {\n  allow egress to nobody\n}\n";
 
-/// What an editor can do that asks for diagnostics.
+/// The client capabilities of an editor that pulls diagnostics.
 fn pulls() -> Value {
     json!({
         "textDocument": {"diagnostic": {}},
@@ -18,7 +18,7 @@ fn pulls() -> Value {
     })
 }
 
-/// The reports of the workspace, by the address of the file.
+/// The reports of the workspace, by URI.
 fn ask(editor: &mut Editor, before: &[(String, String)]) -> BTreeMap<String, Value> {
     let before: Vec<Value> = before.iter().map(|(uri, id)| json!({"uri": uri, "value": id})).collect();
     let answer =
@@ -42,7 +42,7 @@ fn codes(report: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn diagnostics_of_the_workspace() {
+fn workspace_diagnostics_cover_all_files() {
     let place = folder(&[
         ("one/npc.toml", ""),
         ("one/fine.np", FINE),
@@ -64,12 +64,12 @@ fn diagnostics_of_the_workspace() {
     assert_eq!(codes(&of(&editor, &first, "two/npc.toml")).len(), 1, "{first:#?}");
     assert!(first.values().all(|own| own["version"].is_null()), "nothing is open: {first:#?}");
 
-    // The same file by itself has the same result id.
+    // `textDocument/diagnostic` returns the same result id for the file.
     let uri = editor.uri("one/broken.np");
     let one = editor.ask("textDocument/diagnostic", json!({"textDocument": {"uri": uri}}))["result"].clone();
     assert_eq!(one["resultId"], of(&editor, &first, "one/broken.np")["resultId"]);
 
-    // Nothing changed; a file that never was, and what is no file, have no diagnostics.
+    // Nothing changed. A file that never existed and URIs that are no files have no diagnostics.
     let mut before = ids(&first);
     let gone = [editor.uri("one/gone.np"), "untitled:one".to_owned(), "https://example.com/a.np".to_owned()];
     before.extend(gone.iter().map(|uri| (uri.clone(), "1".to_owned())));
@@ -84,7 +84,7 @@ fn diagnostics_of_the_workspace() {
     }
     assert_eq!(second.len(), first.len() + gone.len());
 
-    // What is open has its version, and counts as it is in the editor.
+    // An open file has a version, and its text in the editor counts.
     editor.open("one/broken.np", FINE);
     editor.change("one/broken.np", 7, json!([{"text": BROKEN.replace("nobody", "somebody")}]));
     let third = ask(&mut editor, &ids(&first));
@@ -101,7 +101,7 @@ fn diagnostics_of_the_workspace() {
 /// Once an editor asks for the diagnostics of the workspace, those that the server had sent for files that are not
 /// open are cleared, and no more are sent. After a change the server asks the editor to refresh.
 #[test]
-fn what_is_asked_for_is_not_sent() {
+fn workspace_pull_clears_pushed_diagnostics() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", BROKEN)]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(pulls(), Value::Null);
@@ -110,7 +110,7 @@ fn what_is_asked_for_is_not_sent() {
     assert_eq!(editor.told_of("broken.np"), Vec::<Value>::new(), "taken back");
     let broken = editor.uri("broken.np");
     assert_eq!(codes(&first[&broken]), ["NP0201"]);
-    // The name is defined in a file beside it, which is imported.
+    // A file beside it defines the name and is imported.
     editor.open("broken.np", &format!("import \"sets.np\"\n{}", BROKEN.replace("nobody", "anywhere on dns")));
     let open = ask(&mut editor, &ids(&first));
     assert_eq!(codes(&open[&broken]), Vec::<&str>::new());
@@ -127,7 +127,7 @@ fn what_is_asked_for_is_not_sent() {
 }
 
 #[test]
-fn reports_in_parts() {
+fn partial_results_precede_the_response() {
     let names: Vec<String> = (0..150).map(|number| format!("p{number:03}.np")).collect();
     let texts: Vec<String> = names
         .iter()
@@ -138,7 +138,7 @@ fn reports_in_parts() {
     let place = folder(&files);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(pulls(), Value::Null);
-    // No answer comes before one of its parts.
+    // No response overtakes a partial result.
     for number in 0..20 {
         let parameters = json!({"previousResultIds": [], "partialResultToken": number});
         let answer = editor.ask("workspace/diagnostic", parameters);
@@ -152,13 +152,14 @@ fn reports_in_parts() {
     editor.exit();
 }
 
-/// A request that waits is cancelled.
+/// A waiting request can be cancelled.
 #[test]
-fn a_request_that_is_cancelled() {
+fn waiting_request_can_be_cancelled() {
     let place = folder(&[("a.np", FINE)]);
     let mut editor = Editor::start(place.path());
     let mut can = pulls();
-    // The server waits for an answer to this before it looks for programs, and none is given until one is read.
+    // The server waits for the answer to this registration before it looks for programs, and the test editor
+    // answers only when it reads the next message.
     can["workspace"]["didChangeWatchedFiles"] = json!({"dynamicRegistration": true});
     editor.initialize_as(can, Value::Null);
     let id = editor.request("workspace/diagnostic", json!({"previousResultIds": []}));
@@ -168,9 +169,9 @@ fn a_request_that_is_cancelled() {
     editor.exit();
 }
 
-/// Parameters that are neither an object nor an array make a request none, whatever its method.
+/// A request whose parameters are neither an object nor an array is invalid, whatever its method.
 #[test]
-fn parameters_that_are_none() {
+fn invalid_parameters_are_rejected() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     let refused = |editor: &mut Editor, id: Value, method: &str, parameters: &Value| {
@@ -195,14 +196,14 @@ fn parameters_that_are_none() {
             refused(&mut editor, json!(format!("id {number}")), method, parameters);
         }
     }
-    // A notification has no answer by its own id.
+    // The error for an invalid notification has a null id.
     editor.send(&json!({"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": 5}));
     let answer = editor.next();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)));
     editor.raw(b"{");
     let answer = editor.next();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32700)));
-    // `null` stands for none.
+    // `null` means no parameters.
     editor.send(&json!({"jsonrpc": "2.0", "id": 77, "method": "shutdown", "params": null}));
     assert_eq!(editor.answer(77)["result"], Value::Null);
     editor.notify("exit", Value::Null);

@@ -1,4 +1,4 @@
-//! Nothing that a client sends ends the server, however much it is.
+//! Malformed messages and large inputs do not end the server.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -12,10 +12,9 @@ use crate::editor::Editor;
 
 const FINE: &str = "policy p for all pods in namespace shop {\n  isolate ingress\n}\n";
 
-/// Ten thousand messages that are none, or ask for what cannot be: the server answers each that can be
-/// answered, and goes on.
+/// Ten thousand malformed messages or impossible requests: the server answers those with an id and continues.
 #[test]
-fn malformed_messages() {
+fn malformed_messages_do_not_end_the_server() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&["utf-8"]);
@@ -98,7 +97,7 @@ fn malformed_messages() {
                 editor.raw(&bytes);
             }
             1 => {
-                // Cut off within.
+                // A truncated message.
                 let whole =
                     json!({"jsonrpc": "2.0", "id": number, "method": methods[0], "params": {}}).to_string();
                 editor.raw(&whole.as_bytes()[..random.usize(..whole.len())]);
@@ -122,7 +121,7 @@ fn malformed_messages() {
                 editor.send(&message);
             }
         }
-        // What it says is read, as editors do.
+        // Reads the server's messages, as editors do.
         while let Ok(message) = editor.messages.try_recv() {
             drop(message);
         }
@@ -133,9 +132,9 @@ fn malformed_messages() {
     editor.exit();
 }
 
-/// A file of a hundred thousand lines: opened, changed, asked about.
+/// A file of 100,000 lines: opened, edited and queried.
 #[test]
-fn a_large_file() {
+fn large_file() {
     let place = folder(&[]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -173,9 +172,9 @@ fn a_large_file() {
     editor.exit();
 }
 
-/// A workspace of five thousand files, of which one is open.
+/// A workspace of 5,000 files, one of which is open.
 #[test]
-fn a_large_workspace() {
+fn large_workspace() {
     let files: Vec<(String, String)> = (0..5_000)
         .map(|number| {
             let text = format!(
@@ -201,7 +200,7 @@ fn a_large_workspace() {
     let opened = begin.elapsed();
     let uri = editor.uri("sets.np");
     editor.open("sets.np", "let dns = udp/53\n");
-    // Renamed over all of them.
+    // A rename that edits all of them.
     let answer = editor.ask(
         "textDocument/rename",
         json!({"textDocument": {"uri": uri}, "position": {"line": 0, "character": 5}, "newName": "names"}),
@@ -213,9 +212,9 @@ fn a_large_workspace() {
     editor.exit();
 }
 
-/// As many edits as an hour has: memory does not grow with them.
+/// An hour of edits does not increase memory use.
 #[test]
-fn memory_stays() {
+fn memory_does_not_grow_with_edits() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);
@@ -252,7 +251,7 @@ fn memory_stays() {
     edit(&mut editor, 3_000);
     let first = memory(&editor);
     let begin = Instant::now();
-    // Three a second.
+    // Three per second.
     edit(&mut editor, 10_800);
     let last = memory(&editor);
     println!(
@@ -263,10 +262,9 @@ fn memory_stays() {
     editor.exit();
 }
 
-/// On one processor, where all that is shared out comes to one thread: nobody waits for work that only who
-/// waits could do.
+/// With a single rayon thread no task may wait for work that only the waiting thread could do.
 #[test]
-fn one_processor() {
+fn single_thread_does_not_deadlock() {
     let policies: String = (0..600)
         .map(|number| {
             format!("policy p{number} for pods {{ app = a{number} }} in namespace n {{ isolate ingress }}\n")
@@ -285,7 +283,7 @@ fn one_processor() {
                 .replace("policy p", &format!("policy q{round}-"))
                 .replace("namespace n", &format!("namespace n{round}")),
         );
-        // Asked for while it is checked.
+        // Requested while the file is being checked.
         for method in ["textDocument/documentSymbol", "textDocument/foldingRange"] {
             assert!(!editor.on(method, &name).is_null());
         }

@@ -1,5 +1,4 @@
-//! `textDocument/codeAction`: the repairs of what is found, changes that keep the meaning, and a program in the
-//! place of YAML.
+//! `textDocument/codeAction`: fixes of diagnostics, refactorings, and conversion of YAML to a program.
 
 use npc_diagnostics::{Applicability, Location, Span};
 use npc_program::Files;
@@ -10,10 +9,10 @@ use crate::convert::{Edits, Places, Versions, range};
 use crate::core::refactor::{Kind, from_yaml};
 use crate::core::text::{Encoding, Text};
 
-/// The command of the editor that asks for another name.
+/// The editor's command that starts a rename.
 pub(crate) const RENAME: &str = "editor.action.rename";
 
-/// The repairs of what is found within a part of a file.
+/// The fixes of the diagnostics within a span.
 pub(crate) fn repairs(
     places: Places<'_>,
     file: usize,
@@ -38,7 +37,7 @@ pub(crate) fn repairs(
                 kind: Some(CodeActionKind::QUICKFIX),
                 diagnostics: Some(vec![diagnostic.clone()]),
                 edit: Some(edit(places, edits, versions)),
-                // Some editors take a "no" for a "yes".
+                // Some editors treat `false` like `true`.
                 is_preferred: (fix.applicability == Applicability::Automatic).then_some(true),
                 ..CodeAction::default()
             });
@@ -47,7 +46,7 @@ pub(crate) fn repairs(
     actions
 }
 
-/// Every repair of a file that needs no decision, at once, as `npc check --fix` makes them.
+/// All automatic fixes of a file at once, as `npc check --fix` applies them.
 pub(crate) fn repair_all(places: Places<'_>, file: usize, versions: &Versions) -> Option<CodeAction> {
     let program = places.program;
     let id = program.files().get(file)?.id;
@@ -56,7 +55,7 @@ pub(crate) fn repair_all(places: Places<'_>, file: usize, versions: &Versions) -
     let end = u32::try_from(program.source(file).len()).ok()?;
     let edits = std::iter::once((Location::new(id, Span::new(0, end)), text.clone()));
     Some(CodeAction {
-        title: "Repair all that needs no decision".to_owned(),
+        title: "Apply all automatic fixes".to_owned(),
         kind: Some(CodeActionKind::SOURCE_FIX_ALL),
         edit: Some(edit(places, edits, versions)),
         ..CodeAction::default()
@@ -73,7 +72,7 @@ fn edit(
     edits.finish(versions)
 }
 
-/// Changes that keep the meaning. `renames` says whether the editor can ask for a name then.
+/// The refactorings. With `renames`, an extraction starts a rename of the new set in the editor.
 pub(crate) fn refactorings(
     places: Places<'_>,
     file: usize,
@@ -105,7 +104,7 @@ pub(crate) fn refactorings(
     found.into_iter().flatten().map(action).collect()
 }
 
-/// A program in the place of YAML that was pasted: of what is selected, or of the whole file.
+/// Converts pasted YAML to a program: the selected lines, or the whole file.
 pub(crate) fn convert(
     uri: &tower_lsp::ls_types::Uri,
     text: &Text,
@@ -118,9 +117,9 @@ pub(crate) fn convert(
             && text.lines().any(|line| line.trim_start_matches(['-', ' ']).starts_with("kind:"))
     };
     let whole = Span::new(0, u32::try_from(source.len()).ok()?);
-    // Of the selection whole lines are taken.
+    // The selection is extended to whole lines.
     let start = source.get(..within.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
-    // One that ends where a line begins takes nothing of that line.
+    // A selection that ends at the start of a line does not include that line.
     let last = if within.end > within.start { within.end - 1 } else { within.end };
     let last = source.floor_char_boundary(last as usize);
     let end = source.get(last..)?.find('\n').map_or(source.len(), |at| last + at + 1);
@@ -149,7 +148,7 @@ pub(crate) fn convert(
     }
 }
 
-/// With a capital, as editors write what can be chosen.
+/// Capitalises the first letter, as is usual for titles of code actions.
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())

@@ -1,4 +1,4 @@
-//! The call hierarchy: who may reach the pods of a policy, and whom they may reach.
+//! The call hierarchy: which policies' pods may connect to the pods of a policy, and the reverse.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tower_lsp::ls_types::{
 use crate::convert::Places;
 use crate::core::program::Program;
 
-/// The policy at a place.
+/// The policy at an offset.
 pub(crate) fn prepare(places: Places<'_>, file: usize, offset: u32) -> Option<CallHierarchyItem> {
     let policy = places.program.policy(file, offset)?;
     of_policy(places, policy)
@@ -33,7 +33,7 @@ fn of_policy(places: Places<'_>, policy: &Policy) -> Option<CallHierarchyItem> {
     })
 }
 
-/// What a rule names, where that is no policy's.
+/// A peer of a rule that overlaps with no policy.
 fn of_peer(places: Places<'_>, location: Location) -> Option<CallHierarchyItem> {
     Some(CallHierarchyItem {
         name: places.program.written(location),
@@ -47,7 +47,7 @@ fn of_peer(places: Places<'_>, location: Location) -> Option<CallHierarchyItem> 
     })
 }
 
-/// The policy that an item stands for.
+/// The policy of a call hierarchy item.
 fn policy<'p>(program: &'p Program, item: &CallHierarchyItem) -> Option<&'p Policy> {
     program.policy_named(item.data.as_ref()?.as_str()?).map(|policy| &**policy)
 }
@@ -64,8 +64,8 @@ pub(crate) fn outgoing(places: Places<'_>, item: &CallHierarchyItem) -> Vec<Call
 
 type Call = (CallHierarchyItem, Vec<tower_lsp::ls_types::Range>);
 
-/// Whom a policy's rules of a direction name: the policies whose pods may be among them, or else what they
-/// name as it stands.
+/// The peers of a policy's rules in one direction: the policies whose pods the peer may select, or the peer
+/// as written if there is none.
 fn calls(places: Places<'_>, item: &CallHierarchyItem, direction: Direction) -> Vec<Call> {
     let program = places.program;
     let Some(policy) = policy(program, item) else { return Vec::new() };
@@ -103,7 +103,7 @@ fn calls(places: Places<'_>, item: &CallHierarchyItem, direction: Direction) -> 
     calls
 }
 
-/// A peer in the namespaces of the pods that its policy is for, where it names none of its own.
+/// A peer whose scope is relative to its policy's pods, with that scope replaced by the subject's.
 fn placed(peer: &PodTerm, subject: &PodTerm) -> PodTerm {
     let mut placed = peer.clone();
     if peer.scope.base == ScopeBase::Same {
@@ -111,7 +111,7 @@ fn placed(peer: &PodTerm, subject: &PodTerm) -> PodTerm {
         placed.scope.except_names.extend(subject.scope.except_names.iter().cloned());
         placed.scope.except_labels.extend(subject.scope.except_labels.iter().cloned());
     } else if let ScopeBase::Sharing(_) = peer.scope.base {
-        // Which namespaces those are, the labels of the subject's tell, whatever they are.
+        // Which namespaces share labels with the subject's depends on the cluster: assume all.
         placed.scope.base = ScopeBase::All;
     }
     placed

@@ -1,4 +1,4 @@
-//! `textDocument/completion`: what the grammar expects, with what the program and the cluster have.
+//! `textDocument/completion`: converts the candidates for the editor.
 
 use tower_lsp::ls_types::{
     CompletionItem, CompletionItemKind, CompletionList, CompletionTextEdit, Documentation, InsertTextFormat,
@@ -9,16 +9,16 @@ use crate::convert::range;
 use crate::core::complete::{Candidate, Completion, Kind};
 use crate::core::text::{Encoding, Text};
 
-/// What the editor can do with what is offered.
+/// The editor's completion capabilities.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Abilities {
-    /// It knows snippets.
+    /// It supports snippets.
     pub(crate) snippets: bool,
-    /// It has the command that asks for completion at once.
+    /// It has the command that triggers completion.
     pub(crate) asks_again: bool,
 }
 
-/// The command of the editor that asks for completion again.
+/// The editor's command that triggers completion again.
 pub(crate) const ASK_AGAIN: &str = "editor.action.triggerSuggest";
 
 pub(crate) fn list(found: Completion, text: &Text, encoding: Encoding, can: Abilities) -> CompletionList {
@@ -28,9 +28,9 @@ pub(crate) fn list(found: Completion, text: &Text, encoding: Encoding, can: Abil
         let is_snippet = own.kind == Kind::Snippet;
         let new_text = if is_snippet && !snippets { plain(&own.insert) } else { own.insert };
         let about = MarkupContent { kind: MarkupKind::Markdown, value: own.about };
-        // What ends with a space or a sign asks for more at once.
+        // After a space or a slash, more text must follow: completion is triggered again.
         let more = can.asks_again && new_text.ends_with([' ', '/']);
-        // What is typed of a path begins with a quote.
+        // The typed text of a path starts with a quote.
         let filter_text = (own.kind == Kind::File).then(|| new_text.clone());
         CompletionItem {
             filter_text,
@@ -70,7 +70,8 @@ const fn kind(kind: Kind) -> CompletionItemKind {
     }
 }
 
-/// A snippet as it is written where the editor knows none: with the texts of its places.
+/// A snippet as plain text for editors without snippet support: placeholders are replaced by their default
+/// text.
 fn plain(snippet: &str) -> String {
     let mut out = String::new();
     let mut rest = snippet.chars().peekable();
@@ -80,7 +81,7 @@ fn plain(snippet: &str) -> String {
             '$' if rest.peek() == Some(&'{') => {
                 rest.next();
                 depth += 1;
-                // The number, and what divides it from the text; of a choice, the first.
+                // Skip the number and the separator. For a choice, take the first option.
                 while rest.peek().is_some_and(char::is_ascii_digit) {
                     rest.next();
                 }
@@ -103,7 +104,7 @@ mod tests {
     use super::plain;
 
     #[test]
-    fn snippets_without_places() {
+    fn snippets_become_plain_text() {
         assert_eq!(
             plain("policy ${1:name} for ${2:all pods} in ${3:namespace ${4:a}} {\n  $0\n}"),
             "policy name for all pods in namespace a {\n  \n}"

@@ -1,5 +1,5 @@
-//! `textDocument/publishDiagnostics` and `textDocument/diagnostic`: what `npc check` finds, with the same codes
-//! and words.
+//! `textDocument/publishDiagnostics` and `textDocument/diagnostic`: the diagnostics of `npc check`, with the
+//! same codes and messages.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use tower_lsp::ls_types::{
 
 use crate::convert::{self, Places};
 
-/// Codes of what changes nothing: shown as faint as what is not used.
+/// Codes of items without effect. Editors show them faded, like unused code.
 const IDLE: [&str; 3] = ["NP0210", "NP0407", "NP0803"];
 
-/// Where the page of each code is.
+/// The page that documents the codes.
 const PAGES: &str = "https://github.com/npc-lang/npc/blob/main/docs/codes.md";
 
-/// The diagnostics of each file of a program that has some.
+/// The diagnostics of a program, by file.
 pub(crate) fn of_program(places: Places<'_>) -> HashMap<PathBuf, Vec<Diagnostic>> {
     let program = places.program;
     let mut all: HashMap<PathBuf, Vec<Diagnostic>> = HashMap::new();
     for found in &program.checked.report.diagnostics {
-        // One without a place is told where the program begins.
+        // A diagnostic without labels is shown at the start of the program's first file.
         let file = found.labels.first().map(|label| label.location.file);
         let Some(file) = file.or_else(|| program.files().first().map(|file| file.id)) else { continue };
         all.entry(program.path(file)).or_default().push(one(places, found));
@@ -40,7 +40,7 @@ pub(crate) fn of_program(places: Places<'_>) -> HashMap<PathBuf, Vec<Diagnostic>
     all
 }
 
-/// A diagnostic, as editors show it.
+/// Converts a diagnostic.
 pub(crate) fn one(places: Places<'_>, found: &Found) -> Diagnostic {
     let mut labels = found.labels.iter();
     let first = labels.next();
@@ -56,7 +56,7 @@ pub(crate) fn one(places: Places<'_>, found: &Found) -> Diagnostic {
     }
 }
 
-/// A diagnostic without its places.
+/// Converts a diagnostic without its locations.
 fn plain(found: &Found) -> Diagnostic {
     let mut message = found.message.clone();
     if let Some(label) = found.labels.first().filter(|label| !label.text.is_empty()) {
@@ -83,7 +83,7 @@ fn plain(found: &Found) -> Diagnostic {
     }
 }
 
-/// Where the page of a code is, as headings are linked to there.
+/// The URL of a code's section. The anchor is computed as GitHub does for headings.
 fn page(code: &Code) -> String {
     let heading = format!("{}: {}", code.id, code.title()).to_lowercase();
     let letters = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

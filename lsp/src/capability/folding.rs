@@ -1,4 +1,4 @@
-//! `textDocument/foldingRange`: items, their bodies, imports and comments of several lines.
+//! `textDocument/foldingRange`: items, their bodies, imports and comments that span several lines.
 
 use npc_syntax::ast::ItemKind;
 use npc_syntax::{Parsed, TokenKind};
@@ -14,7 +14,7 @@ pub(crate) fn ranges(text: &Text, parsed: &Parsed) -> Vec<FoldingRange> {
             found.push(FoldingRange { start_line: start, end_line: end, kind, ..FoldingRange::default() });
         }
     };
-    // Braces and parentheses, from the line that opens to the one before that which closes.
+    // Braces and parentheses: from the opening line to the line before the closing one.
     let mut open: Vec<(TokenKind, u32)> = Vec::new();
     for token in &parsed.tokens {
         let place = token.span.0;
@@ -28,7 +28,7 @@ pub(crate) fn ranges(text: &Text, parsed: &Parsed) -> Vec<FoldingRange> {
             _ => {}
         }
     }
-    // Sets over several lines have no braces.
+    // A `let` over several lines has no braces.
     for item in parsed.tree.items.iter().filter(|item| matches!(item.kind, ItemKind::Let(_))) {
         add(line(item.span.start), line(item.span.end), None);
     }
@@ -37,7 +37,7 @@ pub(crate) fn ranges(text: &Text, parsed: &Parsed) -> Vec<FoldingRange> {
     if let (Some(first), Some(last)) = (lines.first(), lines.last()) {
         add(*first, *last, Some(FoldingRangeKind::Imports));
     }
-    // Comments that stand below each other.
+    // Comments on consecutive lines.
     let lines: Vec<u32> = parsed.comments.iter().map(|comment| line(comment.span.start)).collect();
     for run in lines.chunk_by(|one, next| one + 1 == *next) {
         if let (Some(first), Some(last)) = (run.first(), run.last()) {

@@ -1,4 +1,4 @@
-//! `textDocument/formatting`, `rangeFormatting` and `onTypeFormatting`: the one style of `npc fmt`.
+//! `textDocument/formatting`, `rangeFormatting` and `onTypeFormatting`: the style of `npc fmt`.
 
 use std::ops::Range;
 
@@ -11,14 +11,13 @@ use tower_lsp::ls_types::TextEdit;
 use crate::convert::range;
 use crate::core::text::{Encoding, Text};
 
-/// The lines that change; nothing where the text cannot be read, so that it stays as it is.
+/// The lines that change. `None` if the text has syntax errors, so that it stays unchanged.
 pub(crate) fn edits(text: &Text, parsed: &Parsed, encoding: Encoding) -> Option<Vec<TextEdit>> {
     let after = npc_format::format_parsed(text.text(), parsed).ok()?;
     Some(lines(text, 0, text.text(), &after, None, encoding))
 }
 
-/// The same of a part of the text: of the items that it touches, and of lines that are replaced one by one,
-/// those.
+/// Formats the items that a span touches. Of lines that are replaced one by one, only those in the span.
 pub(crate) fn of_part(
     text: &Text,
     parsed: &Parsed,
@@ -39,7 +38,7 @@ pub(crate) fn of_part(
     Some(edits)
 }
 
-/// The item that a brace which was just typed closes, formatted.
+/// Formats the item that ends at a closing brace that was just typed.
 pub(crate) fn on_brace(
     text: &Text,
     parsed: &Parsed,
@@ -50,7 +49,7 @@ pub(crate) fn on_brace(
     of_part(text, parsed, item.span, encoding)
 }
 
-/// The lines of an item, with its documentation.
+/// The lines of an item and its doc comment.
 fn whole_lines(source: &str, item: &Item) -> Span {
     let start = item.docs.first().map_or(item.span.start, |docs| docs.start);
     let before = source.get(..start as usize).unwrap_or_default();
@@ -61,7 +60,7 @@ fn whole_lines(source: &str, item: &Item) -> Span {
     Span::new(number(start), number(end))
 }
 
-/// The lines of a part of a text, which begins at `start`, that become others.
+/// The edits that turn the lines `before`, which start at offset `start`, into `after`.
 fn lines(
     text: &Text,
     start: u32,
@@ -91,7 +90,8 @@ fn lines(
     };
     for op in diff.ops().iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
         let (from, to) = (op.old_range(), op.new_range());
-        // Of a part, as few lines as can be told apart.
+        // When formatting a part, changed lines are replaced one by one, so that lines outside it can be left
+        // out.
         if within.is_some() && from.len() == to.len() {
             from.zip(to).for_each(|(old, new)| add(old..old + 1, new..new + 1));
         } else {

@@ -1,4 +1,5 @@
-//! `textDocument/hover`: what a set holds, what a policy means and becomes, what a code and a keyword mean.
+//! `textDocument/hover`: members of sets, meaning and compiled form of policies, descriptions of codes and
+//! keywords.
 
 use std::sync::Arc;
 
@@ -111,7 +112,7 @@ fn policy_parts(program: &Program, policy: &Arc<Policy>, docs: String) -> Vec<St
         parts.push(format!("{} in the cluster file.", pods(selected.len())));
     }
     if let Some((target, yaml)) = program.yaml_of(policy) {
-        parts.push(format!("As `{target}`:\n\n```yaml\n{yaml}\n```"));
+        parts.push(format!("Compiled for `{target}`:\n\n```yaml\n{yaml}\n```"));
     }
     parts
 }
@@ -135,7 +136,7 @@ fn namespace(program: &Program, name: &str) -> String {
     let Some(cluster) = &program.cluster else { return told + "." };
     let Some((place, own)) = cluster.namespace(name).and_then(|at| Some((at, cluster.namespaces.get(at)?)))
     else {
-        return told + ", which the cluster file does not have.";
+        return told + ". It is not in the cluster file.";
     };
     let count = cluster.pods.iter().filter(|pod| pod.namespace == place).count();
     told.push_str(&format!(", with {} in the cluster file. Its labels:\n", pods(count)));
@@ -156,11 +157,11 @@ fn label(program: &Program, of: Object, key: &str, value: Option<&str>) -> Strin
         Object::Pod => cluster.pods.iter().filter(|pod| fits(pod.labels.get(key))).count(),
         Object::Namespace => cluster.namespaces.iter().filter(|own| fits(own.labels.get(key))).count(),
     };
-    told.push_str(&format!(": {count} {what} in the cluster file have it."));
+    told.push_str(&format!(": {count} {what} in the cluster file."));
     told
 }
 
-/// How much a block of addresses holds.
+/// The size and bounds of a CIDR.
 fn address(text: &str) -> Option<String> {
     if !npc_program::values::address::looks_like_address(text) {
         return None;
@@ -175,7 +176,7 @@ fn address(text: &str) -> Option<String> {
     Some(format!("{many} addresses, from `{}` to `{}`.", net.network(), net.broadcast()))
 }
 
-/// What a keyword means.
+/// The description of a keyword.
 fn token(program: &Program, file: usize, offset: u32) -> Option<(String, Span)> {
     let tokens = &program.files().get(file)?.parsed.tokens;
     let at = tokens.partition_point(|token| token.span.0.end <= offset);

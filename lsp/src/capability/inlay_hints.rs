@@ -1,4 +1,4 @@
-//! `textDocument/inlayHint`: how many pods are selected, and what sets hold.
+//! `textDocument/inlayHint`: the number of selected pods, and the members of sets.
 
 use npc_diagnostics::{Location, Span};
 use npc_program::{Meaning, Peer, PodTerm};
@@ -9,7 +9,7 @@ use crate::capability::hover::pods;
 use crate::convert::{Places, position};
 use crate::core::selected;
 
-/// How many characters of what a set holds are shown beside its name.
+/// The maximum number of characters of a hint with the members of a set.
 const MOST: usize = 40;
 
 pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayHint> {
@@ -44,7 +44,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
             }
         };
         for policy in program.checked.program.policies.iter().filter(|own| own.location.file == id) {
-            // What comes from a set is counted where the set stands.
+            // Terms that come from a set are counted at the set's definition.
             let own = |term: &&PodTerm| policy.whole.span.touches(term.location.span.start);
             policy.subjects.iter().map(|term| &**term).filter(own).for_each(&mut one);
             let peers = policy.rules.iter().flat_map(|rule| &rule.peers);
@@ -86,7 +86,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
     found
 }
 
-/// As many members as there is room for.
+/// As many members as fit.
 fn short(members: &[String]) -> String {
     let mut out = String::new();
     for one in members {

@@ -1,4 +1,4 @@
-//! `textDocument/codeLens`: run this test, show the YAML, what this policy selects.
+//! `textDocument/codeLens`: run a test, show the YAML of a policy, list the pods that it selects.
 
 use npc_diagnostics::{Location, Span};
 use npc_syntax::ast::ItemKind;
@@ -10,13 +10,13 @@ use crate::capability::tests;
 use crate::convert::Places;
 use crate::core::selected;
 
-/// Runs a test, or an assertion.
+/// Runs a test or proves an assertion.
 pub(crate) const RUN_TEST: &str = "npc.runTest";
-/// Shows what a policy becomes.
+/// Shows the YAML of a policy.
 pub(crate) const SHOW_YAML: &str = "npc.showYaml";
-/// Lists the pods that a policy is for.
+/// Lists the pods that a policy selects.
 pub(crate) const SHOW_PODS: &str = "npc.showPods";
-/// All of these.
+/// All commands.
 pub(crate) const COMMANDS: [&str; 3] = [RUN_TEST, SHOW_YAML, SHOW_PODS];
 
 pub(crate) fn lenses(places: Places<'_>, file: usize) -> Vec<CodeLens> {

@@ -1,4 +1,4 @@
-//! `textDocument/documentLink` and `workspace/willRenameFiles`: imports, and cluster files of tests.
+//! `textDocument/documentLink` and `workspace/willRenameFiles`: paths of imports and of tests' cluster files.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -34,8 +34,8 @@ pub(crate) fn links(path: &Path, text: &Text, parsed: &Parsed, encoding: Encodin
     found
 }
 
-/// The imports, and cluster files, that are written otherwise after files and folders have other paths: of
-/// those that name it, and of its own, where it lies elsewhere then.
+/// The edits of import and cluster file paths after files or folders move: paths that lead to a moved file,
+/// and relative paths in a moved file.
 pub(crate) fn moved(places: Places<'_>, moves: &[(PathBuf, PathBuf)]) -> Vec<(Location, String)> {
     let program = places.program;
     let now = |path: &Path| {
@@ -69,7 +69,7 @@ pub(crate) fn moved(places: Places<'_>, moves: &[(PathBuf, PathBuf)]) -> Vec<(Lo
     edits
 }
 
-/// Where a path leads, by its names alone, as the compiler takes `..`.
+/// Resolves `.` and `..` lexically, as the compiler does.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -84,8 +84,8 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The files that may be named in a file, as it would name them: sources of its program, or what lies beside
-/// it and ends so.
+/// The files that a file can refer to, as relative paths: for `.np`, the other sources of its program;
+/// otherwise the files in its own folder with this ending.
 pub(crate) fn beside(disk: &Disk, folder: &Path, own: &Path, end: &str) -> Vec<String> {
     let here = own.parent().unwrap_or(Path::new("/"));
     if end == ".np" {
@@ -102,7 +102,7 @@ pub(crate) fn beside(disk: &Disk, folder: &Path, own: &Path, end: &str) -> Vec<S
     names
 }
 
-/// The way from a folder to a file, with `/`.
+/// The relative path from a folder to a file, with `/` as separator.
 fn relative(from: &Path, to: &Path) -> Option<String> {
     let common = from.ancestors().find(|folder| to.starts_with(folder))?;
     let up = from.strip_prefix(common).ok()?.components().count();

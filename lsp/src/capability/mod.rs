@@ -1,4 +1,4 @@
-//! What the server can do, a file each.
+//! The server's capabilities, one module each.
 
 pub(crate) mod actions;
 pub(crate) mod call_hierarchy;

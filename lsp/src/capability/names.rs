@@ -1,5 +1,5 @@
 //! `textDocument/definition`, `declaration`, `references`, `documentHighlight`, `prepareRename`, `rename` and
-//! `workspace/symbol`: who names what.
+//! `workspace/symbol`.
 
 use npc_syntax::ast::ItemKind;
 use tower_lsp::ls_types::{
@@ -11,20 +11,20 @@ use crate::convert::{Edits, Places};
 use crate::core::program::Program;
 use crate::core::symbol::Refusal;
 
-/// Where what is meant at a place is defined.
+/// The definitions of the symbol at an offset.
 pub(crate) fn definitions(places: Places<'_>, file: usize, offset: u32) -> Vec<Location> {
     let Some((symbol, _)) = places.program.symbol(file, offset) else { return Vec::new() };
     places.program.definitions(&symbol).into_iter().filter_map(|own| places.location(own)).collect()
 }
 
-/// Every place where the same is meant.
+/// All uses of the symbol at an offset.
 pub(crate) fn references(places: Places<'_>, file: usize, offset: u32, definitions: bool) -> Vec<Location> {
     let Some((symbol, _)) = places.program.symbol(file, offset) else { return Vec::new() };
     let uses = places.program.uses(&symbol).into_iter().filter(|one| definitions || !one.is_definition);
     uses.filter_map(|one| places.location(one.location)).collect()
 }
 
-/// The places in the same file.
+/// The uses in the same file.
 pub(crate) fn highlights(places: Places<'_>, file: usize, offset: u32) -> Vec<DocumentHighlight> {
     let program = places.program;
     let (Some((symbol, _)), Some(id)) = (program.symbol(file, offset), program.files().get(file)) else {
@@ -41,7 +41,7 @@ pub(crate) fn highlights(places: Places<'_>, file: usize, offset: u32) -> Vec<Do
     highlights.collect()
 }
 
-/// The name at a place, where it may be another.
+/// The name at an offset, if it can be renamed.
 pub(crate) fn prepare_rename(
     places: Places<'_>,
     file: usize,
@@ -57,7 +57,7 @@ pub(crate) fn prepare_rename(
     Ok(Some(PrepareRenameResponse::RangeWithPlaceholder { range, placeholder }))
 }
 
-/// Adds the edits that give something another name.
+/// Adds the edits that rename a symbol.
 pub(crate) fn rename(
     places: Places<'_>,
     file: usize,
@@ -76,7 +76,7 @@ pub(crate) fn rename(
 /// How many symbols are listed.
 const MOST: usize = 1_000;
 
-/// The sets, policies and tests whose names have the letters of a query, in their order.
+/// The sets, policies and tests whose names contain the letters of the query in order.
 pub(crate) fn symbols(places: Places<'_>, query: &str) -> Vec<WorkspaceSymbol> {
     let program: &Program = places.program;
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! `textDocument/selectionRange`: from a word outwards, to what is around it.
+//! `textDocument/selectionRange`: from a word outwards to the enclosing syntax.
 
 use npc_diagnostics::Span;
 use npc_syntax::ast::{ItemKind, Peer, Statement, Term};
@@ -28,7 +28,7 @@ pub(crate) fn around(text: &Text, parsed: &Parsed, offset: u32, encoding: Encodi
             TokenKind::RBrace | TokenKind::RParen => {
                 if let Some(start) = open.pop() {
                     add(Span::new(start, span.end));
-                    // Between the brackets, without the space beside them.
+                    // The contents of the brackets, without surrounding white space.
                     let inner = Span::new(start + 1, span.start);
                     let within = inner.of(text.text());
                     let before = u32::try_from(within.len() - within.trim_start().len()).unwrap_or(0);
@@ -54,7 +54,7 @@ pub(crate) fn around(text: &Text, parsed: &Parsed, offset: u32, encoding: Encodi
             }
         }
     };
-    // The members of a list, together.
+    // All members of a list together.
     let list = |spans: &mut dyn Iterator<Item = Span>, add: &mut dyn FnMut(Span)| {
         spans.reduce(Span::to).into_iter().for_each(add);
     };
@@ -92,7 +92,7 @@ pub(crate) fn around(text: &Text, parsed: &Parsed, offset: u32, encoding: Encodi
             _ => {}
         }
     }
-    // The largest first, and each within the one before.
+    // Largest first; each range must be inside the previous one.
     spans.sort_unstable_by_key(|span| (std::cmp::Reverse(span.end - span.start), span.start));
     spans.dedup();
     let mut found: Option<(Span, SelectionRange)> = None;

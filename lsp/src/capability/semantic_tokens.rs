@@ -1,4 +1,4 @@
-//! `textDocument/semanticTokens`: what each word stands for, as the compiler reads it.
+//! `textDocument/semanticTokens`: the role of each word in the syntax tree.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use tower_lsp::ls_types::{
 
 use crate::core::text::{Encoding, Text};
 
-/// What a token is, by its place in the legend.
+/// The type of a token, as its index in the legend.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 enum Kind {
@@ -52,8 +52,8 @@ pub(crate) fn legend() -> SemanticTokensLegend {
     }
 }
 
-/// The tokens of a text; those that touch a part of it, where one is named. Not all of them are those that
-/// need the compiler: an editor that adds them to its own has its grammar for words and comments.
+/// The tokens of a text, or those that touch a span. Without `all`, leaves out keywords, comments, strings
+/// and operators, for editors whose own grammar highlights them.
 pub(crate) fn tokens(
     text: &Text,
     parsed: &Parsed,
@@ -134,8 +134,8 @@ fn kind(role: Role, text: &str) -> (Kind, u32) {
     }
 }
 
-/// The one edit that makes of some tokens others; none where they are the same. Places count numbers, of which
-/// a token has five.
+/// The edit that turns one list of tokens into another; none if they are equal. Positions count integers, of
+/// which each token has five.
 pub(crate) fn delta(before: &[SemanticToken], after: &[SemanticToken]) -> Vec<SemanticTokensEdit> {
     let same = before.iter().zip(after).take_while(|(one, other)| one == other).count();
     let (before, rest) = (before.get(same..).unwrap_or_default(), after.get(same..).unwrap_or_default());

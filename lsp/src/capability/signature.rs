@@ -1,4 +1,4 @@
-//! `textDocument/signatureHelp`: within settings, what may be set, and to what.
+//! `textDocument/signatureHelp`: the settings and their values, inside a settings block.
 
 use npc_program::SETTINGS;
 use npc_syntax::{Expected, TokenKind, expectation};
@@ -15,7 +15,7 @@ pub(crate) fn help(source: &str, offset: u32) -> Option<SignatureHelp> {
             let at = before.len().checked_sub(2)?;
             before.get(at)?.span.0.of(source)
         }
-        // A setting's name is being typed, or the block has just begun.
+        // The name of a setting is expected: it is being typed, or the block has just started.
         _ if expected.has(Expected::Setting) => "",
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! `textDocument/documentSymbol`: the items, and the statements of policies.
+//! `textDocument/documentSymbol`: items, and the statements of policies.
 
 use npc_diagnostics::Span;
 use npc_syntax::Parsed;
@@ -34,7 +34,7 @@ impl Maker<'_> {
             ItemKind::Test(own) => (word(own.name), SymbolKind::METHOD, Some("test".to_owned())),
             ItemKind::Assert(_) => (self.line(item.span), SymbolKind::EVENT, None),
         };
-        // A name that could not be read is none that could be shown.
+        // The name of a broken item may be missing, and the protocol does not allow an empty name.
         let name = if name.trim().is_empty() { "(no name)".to_owned() } else { name };
         self.symbol(name, detail, kind, item.span, span, children)
     }
@@ -48,13 +48,13 @@ impl Maker<'_> {
         self.symbol(name, detail, SymbolKind::PROPERTY, span, span, Vec::new())
     }
 
-    /// The first line of a place, and the place.
+    /// The first line of a span, and the span.
     fn line(&self, span: Span) -> (String, Span) {
         let text = span.of(self.text.text()).lines().next().unwrap_or("");
         (text.trim().to_owned(), span)
     }
 
-    #[allow(deprecated, reason = "the protocol's type has a field that is")]
+    #[allow(deprecated, reason = "the protocol's type has a deprecated field")]
     fn symbol(
         &self,
         name: String,

@@ -1,4 +1,4 @@
-//! `npc/tests` and `npc/runTests`: the tests and assertions of a program, and what becomes of them.
+//! `npc/tests` and `npc/runTests`: lists and runs the tests and assertions of a program.
 
 use npc_diagnostics::Location;
 use npc_driver::{Ran, failure_text};
@@ -9,11 +9,11 @@ use tower_lsp::ls_types::{Range, TextDocumentIdentifier, Uri};
 use crate::convert::Places;
 use crate::core::program::Program;
 
-/// Whose tests are asked for.
+/// Which tests to list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestsParams {
-    /// Those of this file's program; without it, of all that are open.
+    /// Those of this file's program; if absent, those of all programs.
     #[serde(default)]
     pub(crate) text_document: Option<TextDocumentIdentifier>,
 }
@@ -29,23 +29,23 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    /// What tells it from every other.
+    /// The location, which is unique among tests.
     pub(crate) fn place(&self) -> (String, u32, u32) {
         (self.uri.to_string(), self.range.start.line, self.range.start.character)
     }
 }
 
-/// Which tests are to be run.
+/// Which tests to run.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunParams {
     pub(crate) text_document: TextDocumentIdentifier,
-    /// These; without it, all of the program.
+    /// The ids; if absent, all tests of the program.
     #[serde(default)]
     pub(crate) ids: Option<Vec<String>>,
 }
 
-/// What became of tests; or why they were not run.
+/// The results, or why the tests could not run.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum RunResult {
@@ -69,8 +69,8 @@ pub(crate) struct Failure {
     range: Range,
 }
 
-/// What a test is known by: its file, and its name or, of an assertion, its text. Of two that are the same
-/// each has its number.
+/// The id of a test: its file, and its name or, for an assertion, its source text. Later duplicates get a
+/// number.
 pub(crate) fn id(program: &Program, file: usize, item: &Item) -> String {
     let path = program.files().get(file).map_or("", |own| &*own.path);
     let own = name(program, file, item);
@@ -93,7 +93,7 @@ fn name(program: &Program, file: usize, item: &Item) -> String {
     }
 }
 
-/// The tests and assertions of a program, in the order of files and lines.
+/// The tests and assertions of a program, sorted by file and position.
 pub(crate) fn tests(places: Places<'_>) -> Vec<Test> {
     let program = places.program;
     let mut found = Vec::new();
@@ -133,11 +133,11 @@ pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_p
         let failures = ran.failures.iter().filter_map(|failure| {
             let mut message = String::new();
             failure_text(&mut message, failure, ran.is_assertion, sources);
-            // The first line is the place, which the editor shows.
+            // The first line is the location, which the editor shows itself.
             let lines: Vec<&str> =
                 message.lines().skip(1).map(|line| line.strip_prefix("       ").unwrap_or(line)).collect();
             let place = places.location(failure.location)?;
-            // What is expected stands there; what is wrong is told first.
+            // The editor shows the failure at the expectation, so the message begins with what is wrong.
             let told = lines.join("\n");
             let told = told.strip_prefix("but ").unwrap_or(&told);
             let message = told.trim_end().to_owned();

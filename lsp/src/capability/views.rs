@@ -1,4 +1,4 @@
-//! `npc/yaml`, `npc/reach` and `npc/pods`: what a program becomes, and who can reach whom in the cluster.
+//! `npc/yaml`, `npc/reach` and `npc/pods`: the compiled program, and reachability between the cluster's pods.
 
 use npc_reach::{Reach, View};
 use npc_targets::Target;
@@ -8,26 +8,26 @@ use tower_lsp::ls_types::TextDocumentIdentifier;
 use crate::core::program::Program;
 use crate::core::selected;
 
-/// What is to be shown.
+/// The parameters of `npc/yaml`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct YamlParams {
     pub(crate) text_document: TextDocumentIdentifier,
-    /// Of which target.
+    /// The target.
     pub(crate) target: String,
-    /// The policy whose place is asked for.
+    /// The policy to scroll to.
     #[serde(default)]
     pub(crate) policy: Option<String>,
 }
 
-/// A program's file.
+/// The parameters of `npc/reach`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FileParams {
     pub(crate) text_document: TextDocumentIdentifier,
 }
 
-/// A program's file, and a policy.
+/// The parameters of `npc/pods`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PolicyParams {
@@ -35,25 +35,25 @@ pub(crate) struct PolicyParams {
     pub(crate) policy: String,
 }
 
-/// That a file is none of a program.
-pub(crate) const NO_PROGRAM: &str = "this file is none of a program's: save it, with the ending `.np`";
+/// The message for a file that belongs to no program.
+pub(crate) const NO_PROGRAM: &str = "this file belongs to no program: save it with the extension `.np`";
 
-/// What is shown; or why it cannot be.
+/// A view, or why it cannot be shown.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Shown {
-    /// YAML, and the line where the policy that was asked for begins.
+    /// YAML, and the line where the requested policy starts.
     Yaml { text: String, line: Option<usize> },
-    /// A page.
+    /// An HTML page.
     Page { html: String },
     /// Pods, as `namespace/name`.
     Pods { pods: Vec<String> },
-    /// Nothing.
+    /// Why there is nothing to show.
     Not { why: String },
 }
 
 impl Shown {
-    /// Of what is no file of a program.
+    /// For a file that belongs to no program.
     pub(crate) fn nothing() -> Self {
         Self::not(NO_PROGRAM)
     }
@@ -63,10 +63,10 @@ impl Shown {
     }
 }
 
-/// What a program becomes.
+/// Compiles the program for a target.
 pub(crate) fn yaml(program: &Program, target: &str, policy: Option<&str>) -> Shown {
     let Some(target) = Target::parse(target).filter(|target| *target != Target::Ebpf) else {
-        return Shown::not(format!("there is no target `{target}` that is text"));
+        return Shown::not(format!("`{target}` is not a target with text output"));
     };
     match program.compiled(target, None) {
         Ok(text) => {
@@ -77,7 +77,8 @@ pub(crate) fn yaml(program: &Program, target: &str, policy: Option<&str>) -> Sho
     }
 }
 
-/// Where the document of a policy begins: every one says in an annotation, or by its name, whose it is.
+/// The line where the document of a policy starts. The annotation `npc/policy` or the object's name
+/// identifies it.
 fn line_of(text: &str, policy: &str) -> Option<usize> {
     let mut begins = 0;
     for (number, line) in text.lines().enumerate() {
@@ -95,15 +96,15 @@ fn line_of(text: &str, policy: &str) -> Option<usize> {
     None
 }
 
-/// Who can reach whom.
+/// Computes which pods can reach which.
 pub(crate) fn reach(program: &Program, why_no_cluster: Option<String>) -> Shown {
     if let Some(why) = why_no_cluster {
         return Shown::Not { why };
     }
-    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster is known") };
+    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster file is loaded") };
     if cluster.pods.is_empty() {
         return Shown::not(
-            "the cluster file has no pods: print them too, with `kubectl get namespaces,pods -A -o yaml`",
+            "the cluster file has no pods: create it with `kubectl get namespaces,pods -A -o yaml`",
         );
     }
     if let Some(why) = program.mistake() {
@@ -120,17 +121,17 @@ pub(crate) fn reach(program: &Program, why_no_cluster: Option<String>) -> Shown 
     }
 }
 
-/// The pods that a policy is for.
+/// The pods that a policy selects.
 pub(crate) fn pods(program: &Program, policy: &str, why_no_cluster: Option<String>) -> Shown {
     if let Some(why) = why_no_cluster {
         return Shown::Not { why };
     }
-    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster is known") };
+    let Some(cluster) = program.cluster.as_deref() else { return Shown::not("no cluster file is loaded") };
     let Some(policy) = program.policy_named(policy) else {
-        return Shown::not(format!("there is no policy `{policy}` that could be read"));
+        return Shown::not(format!("the program has no policy `{policy}`, or that policy has errors"));
     };
     match selected::any(cluster, policy.subjects.iter().map(|term| &**term)) {
         Some(found) => Shown::Pods { pods: found.iter().map(|pod| selected::name(cluster, pod)).collect() },
-        None => Shown::not("which pods those are depends on others"),
+        None => Shown::not("the selected pods depend on the namespace of another pod"),
     }
 }

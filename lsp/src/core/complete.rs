@@ -1,4 +1,5 @@
-//! What may be written at a place. The grammar says what fits; the program and the cluster say what there is.
+//! Completion candidates. The grammar determines which kinds fit; the program and the cluster provide the
+//! names.
 
 use std::collections::BTreeSet;
 
@@ -9,20 +10,20 @@ use npc_syntax::{Expectation, Expected, Object, Token, TokenKind as T, expectati
 use super::describe::keyword;
 use super::program::Program;
 
-/// What a candidate is.
+/// The kind of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A keyword.
     Keyword,
-    /// A piece of text with places to fill in.
+    /// A piece of text with placeholders.
     Snippet,
     /// A set.
     Set,
     /// A namespace.
     Namespace,
-    /// A label's key.
+    /// A label key.
     Key,
-    /// A label's value, or a setting's.
+    /// The value of a label or of a setting.
     Value,
     /// A port.
     Port,
@@ -34,35 +35,35 @@ pub enum Kind {
     File,
 }
 
-/// Something that may be written.
+/// A completion candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What is offered.
+    /// The text shown in the list.
     pub label: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// A few words beside it.
+    /// A short text shown beside the label.
     pub detail: String,
-    /// What it means.
+    /// The documentation.
     pub about: String,
-    /// What is written; in a snippet, `$1` and `${2:text}` are places to fill in.
+    /// The text to insert. In a snippet, `$1` and `${2:text}` are placeholders.
     pub insert: String,
-    /// Where it stands among the others: the lower, the earlier.
+    /// The sort rank: lower comes first.
     pub rank: u8,
 }
 
-/// What may be written at a place.
+/// The completion at one position.
 #[derive(Clone, Debug, Default)]
 pub struct Completion {
-    /// What is typed so far, which is replaced.
+    /// The text typed so far, which the candidate replaces.
     pub typed: Span,
-    /// What fits.
+    /// The candidates that fit.
     pub candidates: Vec<Candidate>,
 }
 
-/// What may be written at `offset` of a text, which is one of the program's files as it is now, and is read from
-/// `clean` on, where an item begins; what there is is known from the program as it was checked last. `beside`
-/// names the files that may be imported, or that a test may take its cluster from.
+/// Completes at `offset` of `source`, the current text of a file of `program`. The text is parsed from
+/// `clean` on, which is the start of an item. `program` may be outdated: names come from its last check.
+/// `beside` lists the files with a given ending that can be imported or used as the cluster file of a test.
 #[must_use]
 pub fn complete(
     source: &str,
@@ -74,7 +75,7 @@ pub fn complete(
     let (source, offset) = (source.get(clean as usize..).unwrap_or_default(), offset.saturating_sub(clean));
     let expected = expectation(source, offset);
     let mut typed = expected.typed;
-    // Of a string that is closed already, its end is replaced too.
+    // For a closed string, the closing quote is replaced too.
     if expected.in_string {
         let rest = source.get(offset as usize..).unwrap_or_default();
         let line = rest.split(['\n', '\r']).next().unwrap_or_default();
@@ -138,7 +139,7 @@ impl Finder<'_> {
         token.map_or("", |token| token.span.0.of(self.source))
     }
 
-    /// Paths, where a string is expected.
+    /// File paths, if a string is expected.
     fn paths(&mut self, beside: &dyn Fn(&str) -> Vec<String>) {
         let end = match self.kind(1) {
             Some(T::Import) => ".np",
@@ -153,7 +154,7 @@ impl Finder<'_> {
     fn keywords(&mut self) {
         let tier = self.tier();
         for kind in self.expected.tokens.clone() {
-            // A plain policy has no priority, and one preposition goes with each direction.
+            // A plain policy has no priority; `from` goes only with ingress and `to` only with egress.
             let wrong = match kind {
                 T::Priority => tier == Some(T::Policy),
                 T::From => self.kind(1) == Some(T::Egress),
@@ -179,23 +180,23 @@ impl Finder<'_> {
         self.snippet(
             4,
             "policy … for …",
-            "A policy for some pods.",
+            "A policy that selects some pods.",
             "policy ${1:name} for ${2:all pods} in ${3:namespace ${4:default}} {\n  $0\n}",
         );
-        self.snippet(4, "admin policy …", "A policy that no other undoes.", "admin policy ${1:name} priority ${2:10} for ${3:all pods in all namespaces} {\n  ${0:deny egress to 169.254.169.254}\n}");
-        self.snippet(4, "baseline policy …", "A policy for what no other decides.", "baseline policy ${1:name} for ${2:all pods in all namespaces} {\n  ${0:deny ingress from anywhere}\n}");
-        self.snippet(4, "let … = …", "A set with a name.", "let ${1:name} = ${0:tcp/443}");
-        self.snippet(4, "import \"…\"", "The sets of another file.", "import \"${0:sets.np}\"");
-        self.snippet(4, "test \"…\" { … }", "Connections, and whether each is to be allowed.", "test \"${1:what is expected}\" {\n  namespace ${2:shop}\n  pod ${3:web} in ${2:shop} { ${4:app = web} }\n\n  ${0:deny ${2:shop}/${3:web} -> 10.0.0.1}\n}");
+        self.snippet(4, "admin policy …", "A policy that no other tier can override.", "admin policy ${1:name} priority ${2:10} for ${3:all pods in all namespaces} {\n  ${0:deny egress to 169.254.169.254}\n}");
+        self.snippet(4, "baseline policy …", "A policy for connections that no other policy decides.", "baseline policy ${1:name} for ${2:all pods in all namespaces} {\n  ${0:deny ingress from anywhere}\n}");
+        self.snippet(4, "let … = …", "A named set.", "let ${1:name} = ${0:tcp/443}");
+        self.snippet(4, "import \"…\"", "Imports the sets of another file.", "import \"${0:sets.np}\"");
+        self.snippet(4, "test \"…\" { … }", "Connections and their expected verdicts.", "test \"${1:what is expected}\" {\n  namespace ${2:shop}\n  pod ${3:web} in ${2:shop} { ${4:app = web} }\n\n  ${0:deny ${2:shop}/${3:web} -> 10.0.0.1}\n}");
         self.snippet(
             4,
             "assert … -> …",
-            "A claim about every cluster.",
+            "A property of every possible cluster.",
             "assert ${1|deny,allow|} ${2:all pods in all namespaces} -> ${0:169.254.169.254}",
         );
     }
 
-    /// The keyword that says of which tier the policy is that the place lies in.
+    /// The keyword for the tier of the policy around the position.
     fn tier(&self) -> Option<T> {
         let mut first = self.before().iter().map(|token| token.kind).filter(|kind| *kind != T::Audit);
         first.next().filter(|kind| matches!(kind, T::Policy | T::Admin | T::Baseline))
@@ -228,7 +229,7 @@ impl Finder<'_> {
                     self.ports();
                 }
                 Expected::Address => self.sets(|value| matches!(value, Value::Addresses(_))),
-                // A port of a test's pod is one of one protocol.
+                // A port of a test's pod has exactly one protocol.
                 Expected::Port if self.kind(1) == Some(T::Eq) => self.protocols(),
                 Expected::Port => {
                     self.sets(|value| matches!(value, Value::Ports(_)));
@@ -276,7 +277,7 @@ impl Finder<'_> {
 
     fn statements(&mut self) {
         let tier = self.tier();
-        // Settings and what follows a statement are expected beside its own end; they come last.
+        // A setting or a continuation of the last statement may be expected too. Statements rank after those.
         let again = self.expected.larger.len() > 1 || !self.expected.tokens.is_empty();
         let rank = if again { 5 } else { 1 };
         let actions: &[(&str, T)] = match tier {
@@ -366,7 +367,7 @@ impl Finder<'_> {
 
     fn sets(&mut self, fits: impl Fn(&Value) -> bool) {
         let Some((program, file)) = self.program else { return };
-        // A set cannot be made of itself.
+        // A set cannot refer to itself.
         let own = match self.before() {
             [first, name, ..] if first.kind == T::Let => name.span.0.of(self.source),
             _ => "",
@@ -397,7 +398,7 @@ impl Finder<'_> {
         }
     }
 
-    /// Whose labels stand in the selector that the place lies in, and where it begins.
+    /// Whose labels the selector around the position matches.
     fn selector(&self) -> Object {
         let before = self.before();
         let mut depth = 0usize;
@@ -432,7 +433,7 @@ impl Finder<'_> {
 
     fn values(&mut self) {
         let of = self.selector();
-        // The key stands before the operator, and before the parenthesis of a list.
+        // The key is before the operator, and before the parenthesis of a list.
         let before = self.before();
         let operator = before
             .iter()
@@ -446,7 +447,7 @@ impl Finder<'_> {
         }
     }
 
-    /// What the test has: the words behind `namespace`, and behind `pod` with their namespaces.
+    /// The namespaces that the test declares.
     fn test_namespaces(&mut self) {
         let names: Vec<String> = self.pairs(T::Namespace).map(|(name, _)| name).collect();
         for name in names {

@@ -1,4 +1,5 @@
-//! What is at a place, in words: policies in one sentence, what sets hold, what keywords mean.
+//! Descriptions for hovers and views: a sentence for a policy, the members of a set, the meaning of a
+//! keyword.
 
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use npc_targets::Target;
 use super::program::Program;
 use super::selected;
 
-/// How much of what a set holds is listed.
+/// How many members of a set are listed.
 const MOST_MEMBERS: usize = 20;
 
 /// How many lines of YAML are shown.
 const MOST_LINES: usize = 80;
 
 impl Program {
-    /// What a policy means, in one sentence.
+    /// Describes a policy in one sentence.
     #[must_use]
     pub fn sentence(&self, policy: &Policy) -> String {
         let subject: Vec<String> = policy.subjects.iter().map(|own| self.code(own.location)).collect();
@@ -32,9 +33,9 @@ impl Program {
                         parts.push(self.allowances(policy, direction));
                     }
                 }
-                let audit = if policy.audit.is_some() { "If it were in force: " } else { "" };
+                let audit = if policy.audit.is_some() { "If it were enforced: " } else { "" };
                 match parts.is_empty() {
-                    true => format!("{audit}{subject} are judged as if it were not there."),
+                    true => format!("{audit}{subject} are not affected by this policy."),
                     false => format!(
                         "{audit}{subject} {}, unless another policy allows more.",
                         listed(&parts, "and")
@@ -44,12 +45,12 @@ impl Program {
             Tier::Admin | Tier::Baseline => {
                 parts.extend(policy.rules.iter().map(|rule| self.verdict(rule)));
                 let when = match policy.tier {
-                    Tier::Admin => "before any other policy is asked",
-                    _ => "where no other policy decides",
+                    Tier::Admin => "before all other tiers",
+                    _ => "if no other tier decides",
                 };
-                let said =
-                    if parts.is_empty() { "nothing is decided".to_owned() } else { parts.join("; then ") };
-                let audit = if policy.audit.is_some() { "it would be decided" } else { "it is decided" };
+                let said = if parts.is_empty() { "nothing".to_owned() } else { parts.join("; then ") };
+                let audit =
+                    if policy.audit.is_some() { "this policy would decide" } else { "this policy decides" };
                 format!("For {subject}, {audit} {when} (priority {}): {said}.", policy.priority)
             }
         }
@@ -59,8 +60,8 @@ impl Program {
         let rules = policy.rules.iter().filter(|rule| rule.direction == direction);
         let rules: Vec<String> = rules.map(|rule| self.peers(rule)).collect();
         match (direction, rules.is_empty()) {
-            (Direction::Ingress, true) => "may be reached by nobody".to_owned(),
-            (Direction::Egress, true) => "may reach nobody".to_owned(),
+            (Direction::Ingress, true) => "accept no connections".to_owned(),
+            (Direction::Egress, true) => "may not connect to anything".to_owned(),
             (Direction::Ingress, false) => format!("may be reached only by {}", listed(&rules, "or by")),
             (Direction::Egress, false) => format!("may reach only {}", listed(&rules, "and")),
         }
@@ -70,7 +71,7 @@ impl Program {
         let action = match rule.action {
             Action::Allow => "allowed",
             Action::Deny => "denied",
-            Action::Pass => "left to the policies below",
+            Action::Pass => "passed on to the lower tiers",
         };
         let (direction, preposition) = match rule.direction {
             Direction::Ingress => ("ingress", "from"),
@@ -79,7 +80,7 @@ impl Program {
         format!("{direction} {preposition} {} is {action}", self.peers(rule))
     }
 
-    /// Whom a rule names, and on which ports, as it stands.
+    /// The peers and ports of a rule, as written in the source.
     fn peers(&self, rule: &Rule) -> String {
         let file = rule.location.file;
         let index = self.files().iter().position(|own| own.id == file);
@@ -104,7 +105,7 @@ impl Program {
         format!("`{}`", self.written(location))
     }
 
-    /// What a set holds, a line each.
+    /// The members of a set, one line each.
     #[must_use]
     pub fn members(&self, set: &Set) -> Vec<String> {
         let most = MOST_MEMBERS;
@@ -125,7 +126,7 @@ impl Program {
         shown
     }
 
-    /// How many of the cluster's pods a set holds.
+    /// How many of the cluster's pods a set selects.
     #[must_use]
     pub fn pods_of(&self, set: &Set) -> Option<usize> {
         let Value::Pods(list) = &set.value else { return None };
@@ -133,7 +134,7 @@ impl Program {
         Some(selected::any(cluster, list.iter().map(|term| &**term))?.len())
     }
 
-    /// The documentation of an item.
+    /// The doc comment of an item.
     #[must_use]
     pub fn docs(&self, file: usize, offset: u32) -> String {
         let source = self.source(file);
@@ -141,8 +142,8 @@ impl Program {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// What a policy alone becomes. The target is the first that the configuration names and that can say it,
-    /// or else the one for its tier.
+    /// Compiles one policy. Uses the first target of the configuration that supports it, otherwise the
+    /// default target for its tier.
     #[must_use]
     pub fn yaml_of(&self, policy: &Arc<Policy>) -> Option<(Target, String)> {
         let usual = match policy.tier {
@@ -161,11 +162,11 @@ impl Program {
         })
     }
 
-    /// That the program has mistakes, with the first of them; where it has some.
+    /// If the program has errors, a message with the first one.
     #[must_use]
     pub fn mistake(&self) -> Option<String> {
         let first = self.first_error(&self.checked.report.diagnostics)?;
-        Some(format!("the program has mistakes: {first}"))
+        Some(format!("the program has errors: {first}"))
     }
 
     fn first_error(&self, found: &[Diagnostic]) -> Option<String> {
@@ -174,11 +175,11 @@ impl Program {
         Some(format!("{}{}", place.unwrap_or_default(), first.message))
     }
 
-    /// What the program, or one policy of it, becomes.
+    /// Compiles the program, or one policy of it, for a target.
     ///
     /// # Errors
     ///
-    /// What the program's or the target's first error is.
+    /// The first error of the program or the target.
     pub fn compiled(&self, target: Target, policy: Option<&Arc<Policy>>) -> Result<String, String> {
         let cluster = self.cluster.as_deref();
         let output = match policy {
@@ -195,7 +196,7 @@ impl Program {
                     return Err(why);
                 }
                 let outputs = draft(&self.checked, &[target], &self.config.options, cluster);
-                outputs.into_iter().next().ok_or_else(|| "nothing was written".to_owned())?
+                outputs.into_iter().next().ok_or_else(|| "there is no output".to_owned())?
             }
         };
         match self.first_error(&output.diagnostics) {
@@ -215,43 +216,43 @@ fn listed(parts: &[String], word: &str) -> String {
     }
 }
 
-/// What a keyword means, in one sentence.
+/// Describes a keyword in one sentence.
 #[must_use]
 pub const fn keyword(kind: TokenKind) -> Option<&'static str> {
     use TokenKind as T;
     Some(match kind {
-        T::Import => "Takes the sets of another file, whose path is relative to this one.",
+        T::Import => "Imports the sets of another file. The path is relative to this file.",
         T::Let => "Gives a name to addresses, ports or pods.",
-        T::Policy => "Says what some pods may do; several policies for one pod are a union.",
-        T::Audit => "This policy decides nothing: what it would have decided is reported.",
-        T::Admin => "The first tier: it can allow, deny or pass on, and no other policy undoes it.",
-        T::Baseline => "The last tier: it decides where no other policy does.",
-        T::Priority => "The order within a tier, 0 to 1000: the lower is asked first.",
-        T::For => "The pods that the policy is for, each with their namespaces.",
-        T::Kyverno => "Settings of what is generated for Kyverno.",
-        T::Test => "Connections of a small cluster, and whether each is to be allowed. `npc test` runs it.",
-        T::Assert => "A claim about every cluster there could be: it is proved, or refuted with an example.",
-        T::Allow => "Lets connections through.",
-        T::Deny => "Refuses connections: in the admin and baseline tiers, and in tests.",
-        T::Pass => "Leaves connections to the policies below the admin tier.",
-        T::Isolate => "Refuses what no policy allows, in these directions.",
-        T::Ingress => "Towards the pods that the policy is for.",
-        T::Egress => "From the pods that the policy is for.",
-        T::From => "Where connections come from.",
-        T::To => "Where connections go.",
-        T::On => "The destination's ports. Without it, every protocol and port is meant.",
-        T::Log => "What this rule decides is told, where a target can.",
-        T::Anywhere => "Every pod and every address, in the cluster and outside.",
-        T::Except => "Leaves out what follows: one thing, or several in parentheses.",
+        T::Policy => "Selects pods and decides about their connections. Plain policies for one pod add up.",
+        T::Audit => "An audit policy decides nothing. Targets that support it report what it would decide.",
+        T::Admin => "The first tier: its rules allow, deny or pass, and no other tier can override them.",
+        T::Baseline => "The last tier: it decides if no other policy does.",
+        T::Priority => "The order within a tier, from 0 to 1000. The lowest is evaluated first.",
+        T::For => "The pods that the policy selects, with their namespaces.",
+        T::Kyverno => "Settings of the generated Kyverno policies.",
+        T::Test => "Connections in a small cluster, with their expected verdicts. `npc test` runs it.",
+        T::Assert => "A property of every possible cluster: npc proves it or shows a counterexample.",
+        T::Allow => "Allows connections.",
+        T::Deny => "Denies connections. Only in the admin and baseline tiers, in tests and in assertions.",
+        T::Pass => "Leaves connections to the tiers below the admin tier.",
+        T::Isolate => "Denies connections that no policy allows, in these directions.",
+        T::Ingress => "Connections to the selected pods.",
+        T::Egress => "Connections from the selected pods.",
+        T::From => "The sources of connections.",
+        T::To => "The destinations of connections.",
+        T::On => "The destination ports. Without it, the rule matches every protocol and port.",
+        T::Log => "Logs the decisions of this rule, if the target supports it.",
+        T::Anywhere => "Every pod and every address, inside and outside the cluster.",
+        T::Except => "Excludes the following item, or several in parentheses.",
         T::All => "`all pods`, or `all namespaces`.",
         T::Pods => "Pods with some labels: `pods { app = web } in namespace shop`.",
-        T::In => "In which namespaces; or, in a selector, one of some values.",
-        T::Notin => "None of some values; an object without the label is meant too.",
-        T::Namespace => "One namespace, by its name.",
-        T::Namespaces => "Some namespaces: `(team-*)` by name, `{ env = prod }` by label, `sharing tenant`.",
-        T::Same => "`same namespace`: that of the pod that the policy is for.",
-        T::Sharing => "Namespaces that have these labels with the same values as the policy's own pod's.",
-        T::Cluster => "A file with the namespaces and pods of this test, as kubectl prints them.",
+        T::In => "The namespaces of pods; in a selector, one of several values.",
+        T::Notin => "None of several values. Objects without the label match too.",
+        T::Namespace => "One namespace, by name.",
+        T::Namespaces => "Namespaces by name `(team-*)`, by label `{ env = prod }`, or `sharing tenant`.",
+        T::Same => "`same namespace`: the selected pod's own namespace.",
+        T::Sharing => "Namespaces that have the same values of these labels as the selected pod's namespace.",
+        T::Cluster => "A file with the namespaces and pods of this test, as `kubectl get -o yaml` prints it.",
         T::Pod => "A pod of this test: `pod web in shop { app = web } at 10.0.0.1`.",
         T::At => "The addresses of the pod.",
         T::Ports => "The named ports of the pod: `ports { http = tcp/8080 }`.",

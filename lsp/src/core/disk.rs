@@ -1,4 +1,4 @@
-//! What was read from the disk, for as long as it is known to be the same.
+//! Caches files and folders read from disk, for as long as they are unchanged.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use std::time::SystemTime;
 
 use npc_program::Known;
 
-/// How many files and folders are looked at below one folder: what has more is no place of programs.
+/// How many files and folders are visited below one folder. A larger folder is not searched completely.
 const MOST: usize = 500_000;
 
-/// By what a file is seen to be another: when it was written, and its length.
+/// Identifies a version of a file: the modification time and the length.
 type Stamp = (SystemTime, u64);
 
-/// A file that was read.
+/// A file in the cache.
 #[derive(Debug)]
 struct Cached {
     stamp: Option<Stamp>,
     file: Known,
 }
 
-/// All by the paths that the editor has for it, whatever links they lead over.
+/// The cache, keyed by the paths that the editor uses. Links in them are not resolved.
 #[derive(Debug, Default)]
 struct State {
     files: HashMap<PathBuf, Cached>,
     sources: HashMap<PathBuf, Arc<[PathBuf]>>,
-    /// The folders of whose changes somebody tells.
+    /// The folders whose changes the editor reports.
     watched: Vec<PathBuf>,
 }
 
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-/// The disk, as far as it was read. Cheap to clone: all clones are one.
+/// The disk with its cache. Cheap to clone: clones share the cache.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
@@ -46,8 +46,7 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, somebody tells what changes in these folders. Of all others, every look is at the disk
-    /// itself.
+    /// Sets the folders whose changes the editor reports. Other folders are read anew on every access.
     pub fn watched(&self, folders: Vec<PathBuf>) {
         let mut state = self.state();
         state.watched = folders;
@@ -55,13 +54,13 @@ impl Disk {
         state.files.clear();
     }
 
-    /// Whether somebody tells what changes in a folder.
+    /// Whether the editor reports the changes of a folder.
     #[must_use]
     pub fn is_watched(&self, folder: &Path) -> bool {
         self.state().is_watched(folder)
     }
 
-    /// Something changed at a path, or below it. Says whether anything of it was known.
+    /// Drops what is cached at or below a path. Returns whether anything was.
     pub fn changed(&self, path: &Path) -> bool {
         let mut state = self.state();
         let before = state.files.len();
@@ -73,7 +72,7 @@ impl Disk {
         listed || before != state.files.len()
     }
 
-    /// The sources below a folder. What cannot be looked into is passed over.
+    /// The source files below a folder. Skips folders that cannot be read.
     #[must_use]
     pub fn sources(&self, folder: &Path) -> Arc<[PathBuf]> {
         {
@@ -88,8 +87,8 @@ impl Disk {
         found
     }
 
-    /// A source of the project in `folder`, which is `root` without links, by its path in it. Nothing where it
-    /// cannot be read: why, is told by who reads it.
+    /// The file `name` of the project in `folder`; `root` is the canonical path of `folder`. `None` if the
+    /// file cannot be read: the caller then reads it itself and reports the error.
     #[must_use]
     pub fn known(&self, folder: &Path, root: &Path, name: &str) -> Option<Known> {
         let path = folder.join(name);
@@ -101,7 +100,7 @@ impl Disk {
                 return Some(known.file.named(name));
             }
         }
-        // Seen before it is read: where it changes meanwhile, it is read again.
+        // Taken before the file is read, so that a change during the read invalidates the entry.
         let stamp = stamp(&path);
         let bytes =
             npc_project::read(root, name).ok().filter(|bytes| bytes.len() <= npc_program::MAX_SOURCE)?;

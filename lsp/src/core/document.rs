@@ -7,16 +7,17 @@ use npc_syntax::Parsed;
 
 use super::text::Text;
 
-/// The text of a file that is open, and what it was parsed to: once, for whoever asks.
+/// The text of an open file and its syntax tree, which is parsed once, on first use.
 #[derive(Debug)]
 pub struct Document {
     text: Text,
     known: OnceLock<Known>,
-    /// An earlier text of the file, that was parsed; until this one is.
+    /// An earlier, parsed text of the file, as the base for incremental parsing. Removed once this text is
+    /// parsed.
     before: Mutex<Option<Before>>,
 }
 
-/// A text, and what it was parsed to.
+/// A text and its syntax tree.
 #[derive(Clone, Debug)]
 struct Before {
     text: Arc<str>,
@@ -24,14 +25,14 @@ struct Before {
 }
 
 impl Document {
-    /// Of a text, and what the file was before.
+    /// A new version of a document; `before` is the previous version.
     #[must_use]
     pub fn new(text: Text, before: Option<&Self>) -> Self {
         let before = before.and_then(|own| match own.known.get() {
             Some(known) => {
                 Some(Before { text: Arc::clone(own.text.text()), parsed: Arc::clone(&known.parsed) })
             }
-            // Nobody looked at it: what it would have been parsed from, will do.
+            // The previous version was never parsed: its own base is used.
             None => own.before().clone(),
         });
         Self { text, known: OnceLock::new(), before: Mutex::new(before) }
@@ -47,26 +48,27 @@ impl Document {
         &self.text
     }
 
-    /// What it was parsed to.
+    /// The syntax tree.
     #[must_use]
     pub fn parsed(&self) -> Arc<Parsed> {
         Arc::clone(&self.known("").parsed)
     }
 
-    /// Where the text can be read from for what stands at a place; its head, where it is not parsed yet.
+    /// The start of the last item before `offset` that can be parsed on its own; 0 if the text is not parsed
+    /// yet.
     #[must_use]
     pub fn clean_before(&self, offset: u32) -> u32 {
         self.known.get().map_or(0, |known| known.parsed.clean_before(offset))
     }
 
-    /// The file, under a path. It is parsed once, whatever it is called.
+    /// The parsed file under a path. It is parsed once, whatever the path.
     #[must_use]
     pub fn known(&self, path: &str) -> Known {
         if let Some(known) = self.known.get() {
             return known.named(path);
         }
-        // Nothing is held meanwhile: to parse is to share out work, and who waits for that may be given work
-        // that asks here again. Where two do it at once, one of both is thrown away.
+        // No lock is held during the parse: parsing runs on rayon, and a thread that waits for rayon may run
+        // another task that calls this function. If two threads parse at once, one result is dropped.
         let text = Arc::clone(self.text.text());
         let before = self.before().clone();
         let made = match before {

@@ -1,31 +1,31 @@
-//! Which program a file is of.
+//! Determines which program a file belongs to.
 
 use std::path::{Path, PathBuf};
 
 use npc_project::{configured, has_sources, is_hidden, is_source};
 
-/// A program, by what it is made of.
+/// Identifies a program by its root files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Home {
-    /// Every source below a folder, as `npc check FOLDER` takes them.
+    /// All sources below a folder, as in `npc check FOLDER`.
     Folder(PathBuf),
-    /// A file alone, with what it imports, as `npc check FILE` takes it; or a text that is no file yet.
+    /// One file with its imports, as in `npc check FILE`; or an unsaved document.
     File(PathBuf),
 }
 
-/// How the addresses of texts begin that were never saved.
+/// The prefix of the URIs of unsaved documents.
 pub const UNSAVED: &str = "untitled:";
 
-/// Whether something has its place on the disk: what was never saved has a name of the editor's instead.
+/// Whether a path is on disk. The path of an unsaved document is the editor's URI instead.
 #[must_use]
 pub fn is_on_disk(path: &Path) -> bool {
     !path.to_str().is_some_and(|name| name.starts_with(UNSAVED))
 }
 
 impl Home {
-    /// The program of a file: of the nearest folder with a configuration; or else of the outermost, within the
-    /// folders that the editor has open, that has sources itself; or else the file's own, which is the only one
-    /// of what is no source by its name, or is hidden.
+    /// The program of a file: that of the nearest folder with a configuration; otherwise that of the
+    /// outermost folder, within the editor's folders, that directly contains sources; otherwise the file
+    /// alone. Files that are hidden or are no sources by name are always alone.
     #[must_use]
     pub fn of(path: &Path, workspaces: &[PathBuf]) -> Self {
         if !is_on_disk(path) {
@@ -46,7 +46,7 @@ impl Home {
         }
     }
 
-    /// Its folder: where its names begin, and what is imported must lie.
+    /// The program's folder: file names are relative to it, and imports must be inside it.
     #[must_use]
     pub fn folder(&self) -> &Path {
         match self {
@@ -59,17 +59,18 @@ impl Home {
         }
     }
 
-    /// Whether it may have to do with what lies at a path.
+    /// Whether a change at a path may affect the program.
     #[must_use]
     pub fn may_hold(&self, path: &Path) -> bool {
         match self {
-            // It may import another such text.
+            // An unsaved document may import another one.
             Self::File(own) if !is_on_disk(own) => !is_on_disk(path),
             _ => path.starts_with(self.folder()),
         }
     }
 
-    /// The programs that a file is of beside its own: those of folders with a configuration further out.
+    /// The outer programs that also contain the files of this one: those of the enclosing folders with a
+    /// configuration.
     #[must_use]
     pub fn outer(&self) -> Vec<Self> {
         let Self::Folder(folder) = self else { return Vec::new() };
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn homes() {
+    fn finds_the_program_of_a_file() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path();
         for name in

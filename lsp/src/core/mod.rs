@@ -1,4 +1,4 @@
-//! What the server knows and finds out, without a word of the protocol: files in, answers out.
+//! The language server's analysis, independent of the protocol.
 
 pub mod complete;
 pub mod describe;

@@ -1,4 +1,4 @@
-//! A program that was checked, and what its words are.
+//! A checked program and lookups in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -14,40 +14,40 @@ use super::home::Home;
 use super::seen::Seen;
 use super::text::Text;
 
-/// A configuration that could not be read.
+/// A configuration with errors.
 #[derive(Debug)]
 pub struct BrokenConfig {
-    /// What is wrong.
+    /// The errors.
     pub diagnostics: Vec<Diagnostic>,
-    /// Its text.
+    /// The text of the file.
     pub text: Text,
 }
 
-/// A program that was checked.
+/// A checked program.
 #[derive(Debug)]
 pub struct Program {
     home: Home,
     folder: PathBuf,
-    /// What was found.
+    /// The result of the check.
     pub checked: Checked,
-    /// What `npc.toml` says.
+    /// The configuration from `npc.toml`.
     pub config: Config,
-    /// What is wrong with it.
+    /// The errors of the configuration.
     pub broken_config: Option<BrokenConfig>,
-    /// The cluster, where one is known.
+    /// The cluster, if there is a cluster file.
     pub cluster: Option<Arc<Cluster>>,
     seen: OnceLock<Seen>,
     texts: Vec<OnceLock<Text>>,
 }
 
-/// A word of a program, and what it stands for.
+/// A word of a program and its role.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'p> {
-    /// The file, by its index among the loaded ones.
+    /// The index of the file among the loaded files.
     pub file: usize,
-    /// The item that it is in.
+    /// The item that contains the word.
     pub item: &'p Item,
-    /// What it stands for.
+    /// The role of the word.
     pub role: Role,
     /// The word.
     pub word: Word,
@@ -74,55 +74,55 @@ impl Program {
         }
     }
 
-    /// Which one it is.
+    /// Which program it is.
     #[must_use]
     pub const fn home(&self) -> &Home {
         &self.home
     }
 
-    /// Its folder.
+    /// The program's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The path of a file of it.
+    /// The path of a file of the program.
     #[must_use]
     pub fn path(&self, file: FileId) -> PathBuf {
         self.folder.join(self.checked.sources().file(file).name())
     }
 
-    /// The files.
+    /// The loaded files.
     #[must_use]
     pub fn files(&self) -> &[LoadedFile] {
         &self.checked.loaded.files
     }
 
-    /// The file at a path, by its index.
+    /// The index of the file at a path.
     #[must_use]
     pub fn file(&self, path: &Path) -> Option<usize> {
         let name = npc_project::with_slashes(path.strip_prefix(&self.folder).ok()?);
         self.files().iter().position(|file| *file.path == *name)
     }
 
-    /// A file's text, with where its lines are.
+    /// The text of a file, with its line index.
     #[must_use]
     pub fn text(&self, file: FileId) -> &Text {
         static NONE: OnceLock<Text> = OnceLock::new();
-        // Ids are given in the order of loading.
+        // Ids are assigned in the order of loading.
         match self.texts.get(file.0 as usize) {
             Some(text) => text.get_or_init(|| Text::new(self.checked.sources().file(file).text())),
             None => NONE.get_or_init(|| Text::new("")),
         }
     }
 
-    /// The text of a file, as it stands.
+    /// The text of a file.
     #[must_use]
     pub fn source(&self, file: usize) -> &str {
         self.files().get(file).map_or("", |file| self.checked.sources().file(file.id).text())
     }
 
-    /// What is written at a place, in one line and without comments.
+    /// The source text at a location, on one line and without comments.
     #[must_use]
     pub fn written(&self, location: Location) -> String {
         let Location { file, span } = location;
@@ -138,7 +138,7 @@ impl Program {
         out.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// The item at a place.
+    /// The item at an offset.
     #[must_use]
     pub fn item(&self, file: usize, offset: u32) -> Option<&Item> {
         let items = &self.files().get(file)?.parsed.tree.items;
@@ -146,7 +146,7 @@ impl Program {
         items.get(behind.checked_sub(1)?).map(|item| &**item).filter(|item| item.span.touches(offset))
     }
 
-    /// The word at a place.
+    /// The word at an offset.
     #[must_use]
     pub fn word(&self, file: usize, offset: u32) -> Option<Found<'_>> {
         let item = self.item(file, offset)?;
@@ -159,13 +159,13 @@ impl Program {
         found
     }
 
-    /// What a word says.
+    /// The text of a word, without quotes.
     #[must_use]
     pub fn says(&self, file: usize, word: Word) -> String {
         word.text(self.source(file)).into_owned()
     }
 
-    /// The policy whose item is at a place.
+    /// The policy whose item is at an offset.
     #[must_use]
     pub fn policy(&self, file: usize, offset: u32) -> Option<&Arc<Policy>> {
         let id = self.files().get(file)?.id;
@@ -173,13 +173,13 @@ impl Program {
         self.checked.program.policies.iter().find(|policy| here(policy.whole))
     }
 
-    /// The policy of a name.
+    /// The policy with a name.
     #[must_use]
     pub fn policy_named(&self, name: &str) -> Option<&Arc<Policy>> {
         self.checked.program.policies.iter().find(|policy| *policy.name == *name)
     }
 
-    /// The names and labels that it speaks of.
+    /// The names and labels that the program and the cluster use.
     #[must_use]
     pub fn seen(&self) -> &Seen {
         self.seen.get_or_init(|| Seen::of(self))

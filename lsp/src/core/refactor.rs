@@ -1,5 +1,4 @@
-//! Changes of a program's text that keep what it means. Each is tried before it is offered: where what the
-//! program says would be otherwise, it is not.
+//! Refactorings. Each is tried before it is offered, and offered only if the program keeps its meaning.
 
 use npc_diagnostics::{FileId, Level, Location, Span};
 use npc_program::{Files, Same as _};
@@ -8,27 +7,27 @@ use npc_syntax::ast::{Address, Item, ItemKind, Peer as PeerTree, Statement, Term
 use super::program::Program;
 use super::symbol::Symbol;
 
-/// A change that is offered.
+/// A refactoring that can be offered.
 #[derive(Clone, Debug)]
 pub struct Refactoring {
-    /// What it does.
+    /// The title.
     pub title: String,
-    /// The texts that are replaced.
+    /// The replacements.
     pub edits: Vec<(Location, String)>,
-    /// Where the name is, after the change, that may want to be another: in the file that is looked at.
+    /// Its kind.
     pub kind: Kind,
 }
 
-/// What kind of change.
+/// The kind of a refactoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Something gets a name.
+    /// Extracts terms into a new set.
     Extract,
-    /// A name is replaced by what it stands for.
+    /// Replaces the name of a set by its members.
     Inline,
 }
 
-/// A list in which sets may stand, and what its members are.
+/// A list in which names of sets may be used, with its members.
 struct List {
     what: &'static str,
     members: Vec<Member>,
@@ -36,21 +35,21 @@ struct List {
 
 struct Member {
     span: Span,
-    /// Whether it is a name alone.
+    /// Whether it is only a name.
     is_name: bool,
-    /// Whether it can be a part of a set.
+    /// Whether it can be a member of a set.
     fits: bool,
 }
 
 impl Program {
-    /// Gives a name to what is selected in a list of peers, ports or addresses.
+    /// Extracts the selected peers, ports or addresses into a new set.
     #[must_use]
     pub fn extract(&self, file: usize, selected: Span, files: &impl Files) -> Option<Refactoring> {
         let item = self.item(file, selected.start)?;
         let id = self.files().get(file)?.id;
         let source = self.source(file);
         let touched = |own: &Member| own.span.start <= selected.end && selected.start <= own.span.end;
-        // The innermost list wins: of what stands behind an `except`, that.
+        // The innermost list wins, such as the list after an `except`.
         let mut lists = lists(item, source);
         lists.sort_by_key(|list| list.members.first().map(|own| std::cmp::Reverse(own.span.start)));
         let list = lists.into_iter().find(|list| list.members.iter().any(touched))?;
@@ -77,7 +76,7 @@ impl Program {
         self.keeps_meaning(&edits, files).then_some(Refactoring { title, edits, kind: Kind::Extract })
     }
 
-    /// Replaces a set by what it holds: where it is used, or, where it is defined, everywhere.
+    /// Replaces a set by its members: at the offset, or everywhere if the offset is at the definition.
     #[must_use]
     pub fn inline(&self, file: usize, offset: u32, files: &impl Files) -> Option<Refactoring> {
         let (Symbol::Set(index), span) = self.symbol(file, offset)? else { return None };
@@ -110,7 +109,7 @@ impl Program {
         let title = if everywhere {
             let start = item.docs.first().map_or(item.span.start, |docs| docs.start);
             let source = self.source(set.file);
-            // A comment for the compiler would be one for the next item then.
+            // Without the item, an `npc:` comment above it would apply to the next item.
             if Span::new(self.head(set.file, item)?, item.span.start).of(source).contains("npc:") {
                 return None;
             }
@@ -125,7 +124,8 @@ impl Program {
         self.keeps_meaning(&edits, files).then_some(Refactoring { title, edits, kind: Kind::Inline })
     }
 
-    /// Where an item begins with what stands directly above it: its comments, which may be for the compiler.
+    /// The start of an item including the comments directly above it, some of which may be directives
+    /// (`npc:`).
     fn head(&self, file: usize, item: &Item) -> Option<u32> {
         let source = self.source(file);
         let line = |at: u32| {
@@ -146,7 +146,7 @@ impl Program {
         Some(head)
     }
 
-    /// Whether the program says the same after some edits.
+    /// Whether the program has the same meaning and the same number of errors after the edits.
     fn keeps_meaning(&self, edits: &[(Location, String)], files: &impl Files) -> bool {
         let (loaded, resolved) = self.tried(edits, files);
         let errors = |found: &[npc_diagnostics::Diagnostic]| {
@@ -238,11 +238,11 @@ fn term(term: &Term, source: &str) -> Member {
     Member { span: term.span(), is_name, fits: true }
 }
 
-/// A text that was pasted as YAML, as a program; or why it is none.
+/// Converts pasted YAML to a program.
 ///
 /// # Errors
 ///
-/// What of it a program cannot say, in words.
+/// Why it cannot be converted.
 pub fn from_yaml(text: &str) -> Result<String, String> {
     let import = npc_driver::import(FileId(0), text);
     let mut found = import.diagnostics.clone();
@@ -251,8 +251,8 @@ pub fn from_yaml(text: &str) -> Result<String, String> {
         return Err(first.message.clone());
     }
     if import.policies.is_empty() {
-        return Err("there is no policy in it".to_owned());
+        return Err("the text contains no policy".to_owned());
     }
     let (written, _) = import.to_text();
-    npc_format::format(FileId(0), &written).map_err(|_| "it cannot be written as a program".to_owned())
+    npc_format::format(FileId(0), &written).map_err(|_| "a program cannot express it".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The names and labels that a program and the cluster have: what may be meant by the next one.
+//! The names and labels that a program and its cluster use, for completion.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,21 +6,21 @@ use npc_syntax::{Object, Role, words};
 
 use super::program::Program;
 
-/// Names and labels, each once.
+/// Names and labels, without duplicates.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Namespaces, and patterns of their names.
+    /// Namespaces and patterns of namespace names.
     pub namespaces: BTreeSet<String>,
-    /// Labels of pods, each with its values.
+    /// Pod labels with their values.
     pub pod_labels: BTreeMap<String, BTreeSet<String>>,
-    /// Labels of namespaces, each with its values.
+    /// Namespace labels with their values.
     pub namespace_labels: BTreeMap<String, BTreeSet<String>>,
-    /// Ports, as the language writes them: by number or by name.
+    /// Ports in the syntax of the language, by number or by name.
     pub ports: BTreeSet<String>,
 }
 
 impl Seen {
-    /// The labels of an object.
+    /// The labels of a kind of object.
     #[must_use]
     pub const fn labels(&self, of: Object) -> &BTreeMap<String, BTreeSet<String>> {
         match of {
@@ -42,7 +42,7 @@ impl Seen {
             let source = program.source(index);
             for item in &file.parsed.tree.items {
                 words(item, &mut |role, word| {
-                    // Most have been seen before: nothing is made of those.
+                    // Most names occur often: allocate only for new ones.
                     match role {
                         Role::LabelKey(of) => {
                             let key = word.text(source);

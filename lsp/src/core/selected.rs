@@ -1,9 +1,9 @@
-//! The pods of the cluster that are selected.
+//! The cluster's pods that a term selects.
 
 use npc_cluster::{Cluster, Namespace, Pod};
 use npc_program::{PodTerm, ScopeBase};
 
-/// The pods that a term selects. Nothing where that depends on the pod that a policy is for.
+/// The pods that a term selects. `None` if that depends on the pod that the policy selects.
 #[must_use]
 pub fn pods<'c>(cluster: &'c Cluster, term: &PodTerm) -> Option<Vec<&'c Pod>> {
     if matches!(term.scope.base, ScopeBase::Same | ScopeBase::Sharing(_)) {
@@ -22,7 +22,7 @@ fn holds(term: &PodTerm, namespace: &Namespace) -> bool {
     term.scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
 }
 
-/// The pods that any of some terms selects, each once.
+/// The pods that any of the terms selects, without duplicates.
 #[must_use]
 pub fn any<'c, 't>(cluster: &'c Cluster, terms: impl Iterator<Item = &'t PodTerm>) -> Option<Vec<&'c Pod>> {
     let mut all: Vec<&Pod> = Vec::new();

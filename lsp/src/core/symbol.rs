@@ -1,4 +1,4 @@
-//! What is meant at a place, where it is defined, and everywhere else that it is meant.
+//! Symbols: what a word refers to, its definitions, its uses and renaming.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,54 +11,54 @@ use npc_syntax::{Object, Role, TokenKind, words};
 
 use super::program::{Found, Program};
 
-/// What a word means.
+/// What a word refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Symbol {
     /// A set, by its index.
     Set(usize),
     /// A policy, by its name.
     Policy(String),
-    /// A label of pods or of namespaces; one of its values.
+    /// A label of pods or namespaces, or one of its values.
     Label {
-        /// Whose.
+        /// The kind of object that has the label.
         of: Object,
         /// The key.
         key: String,
-        /// The value, where one is meant.
+        /// The value, if the symbol is a value.
         value: Option<String>,
     },
-    /// A namespace, or a pattern of names.
+    /// A namespace or a pattern of namespace names.
     Namespace(String),
     /// A pod of a test.
     TestPod {
-        /// The file, by its index.
+        /// The index of the file.
         file: usize,
-        /// Where the test begins.
+        /// The offset of the test.
         test: u32,
         /// Its namespace.
         namespace: String,
         /// Its name.
         pod: String,
     },
-    /// A file that is imported, by its index.
+    /// An imported file, by its index.
     File(usize),
 }
 
-/// A place where something is meant.
+/// A use of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// The place.
+    /// The location of the name.
     pub location: Location,
-    /// Whether it is defined there.
+    /// Whether this is the definition.
     pub is_definition: bool,
 }
 
-/// Why something is not renamed, in words.
+/// Why a symbol cannot be renamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub String);
 
 impl Program {
-    /// What is meant at a place, with the word that means it.
+    /// The symbol at an offset, and the span of its name.
     #[must_use]
     pub fn symbol(&self, file: usize, offset: u32) -> Option<(Symbol, Span)> {
         let found = self.word(file, offset)?;
@@ -117,7 +117,7 @@ impl Program {
         })
     }
 
-    /// Every place where something is meant, in the order of files and lines.
+    /// All uses of a symbol, sorted by file and position.
     #[must_use]
     pub fn uses(&self, symbol: &Symbol) -> Vec<Use> {
         let mut found = Vec::new();
@@ -199,7 +199,7 @@ impl Program {
         }
     }
 
-    /// Where something is defined.
+    /// The definitions of a symbol.
     #[must_use]
     pub fn definitions(&self, symbol: &Symbol) -> Vec<Location> {
         match symbol {
@@ -215,27 +215,27 @@ impl Program {
         }
     }
 
-    /// Whether something may be renamed here: what has its name from this program.
+    /// Checks whether a symbol can be renamed: only names that the program defines can.
     ///
     /// # Errors
     ///
-    /// Why it may not.
+    /// Why it cannot.
     pub fn may_rename(&self, symbol: &Symbol) -> Result<(), Refusal> {
         let no = |why: &str| Err(Refusal(why.to_owned()));
         match symbol {
             Symbol::Set(_) | Symbol::Policy(_) | Symbol::TestPod { .. } => Ok(()),
-            Symbol::Label { .. } => no("labels have their names from the cluster"),
-            Symbol::Namespace(_) => no("namespaces have their names from the cluster"),
-            Symbol::File(_) => no("a file is renamed where it lies; its imports follow it then"),
+            Symbol::Label { .. } => no("cannot rename a label: the objects in the cluster define it"),
+            Symbol::Namespace(_) => no("cannot rename a namespace: the cluster defines it"),
+            Symbol::File(_) => no("rename the file itself in the editor: its imports are updated"),
         }
     }
 
-    /// The places to write a new name at. It is tried first: what the names of the whole program mean stays,
-    /// and there is no mistake that was not there before.
+    /// The locations to write the new name at. The rename is tried first: every name must keep its meaning,
+    /// and no new error may appear.
     ///
     /// # Errors
     ///
-    /// Why the name cannot be taken.
+    /// Why the name cannot be used.
     pub fn rename(&self, symbol: &Symbol, name: &str, files: &impl Files) -> Result<Vec<Location>, Refusal> {
         self.may_rename(symbol)?;
         may_be(symbol, name)?;
@@ -246,7 +246,7 @@ impl Program {
             })
         {
             return Err(Refusal(format!(
-                "`{}` means two sets somewhere: say first which is meant",
+                "`{}` is ambiguous: two imported files define it (NP0202). Remove the ambiguity first",
                 twice.name
             )));
         }
@@ -256,12 +256,12 @@ impl Program {
         Ok(places)
     }
 
-    /// Tries edits: what every name means stays, and no mistake is new.
+    /// Tries the edits: every name must keep its meaning, and no error may be new.
     fn keeps_names(&self, edits: &[(Location, String)], files: &impl Files) -> Result<(), Refusal> {
         let (loaded, resolved) = self.tried(edits, files);
         let errors: Vec<&Diagnostic> =
             loaded.diagnostics.iter().chain(&resolved.diagnostics).filter(is_error).collect();
-        // What is told of the new name is told in other words.
+        // Compares the number of errors, because the messages contain the name.
         if errors.len() > self.own_errors() {
             let new = errors.iter().find(|own| self.is_new(own)).or(errors.first());
             return Err(Refusal(new.map_or_else(String::new, |own| own.message.clone())));
@@ -273,13 +273,13 @@ impl Program {
         };
         if meanings(&self.checked.names, &self.checked.loaded) != meanings(&resolved.names, &loaded) {
             return Err(Refusal(
-                "another set has this name, and one would be taken for the other".to_owned(),
+                "another set has this name, so some uses would refer to the wrong set".to_owned(),
             ));
         }
         Ok(())
     }
 
-    /// The program after some edits.
+    /// Loads and resolves the program after the edits.
     pub(super) fn tried(&self, edits: &[(Location, String)], files: &impl Files) -> (Loaded, Resolved) {
         let edited = Edited { texts: self.edited(edits), files };
         let roots: Vec<String> = self.files().iter().map(|file| file.path.to_string()).collect();
@@ -288,7 +288,8 @@ impl Program {
         (loaded, resolved)
     }
 
-    /// How many mistakes the files and the names have: what targets and warnings say of them is not tried.
+    /// The number of errors in loading and resolving, which [`Self::tried`] repeats. Errors of targets do not
+    /// count.
     pub(super) fn own_errors(&self) -> usize {
         let codes = npc_program::codes();
         let own = self.checked.report.diagnostics.iter().filter(is_error);
@@ -300,7 +301,7 @@ impl Program {
         !known.iter().any(|own| own.code == error.code && own.message == error.message)
     }
 
-    /// The texts of a program's files after some edits.
+    /// The texts of the edited files.
     fn edited(&self, edits: &[(Location, String)]) -> BTreeMap<PathBuf, String> {
         let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
         let mut edits: Vec<&(Location, String)> = edits.iter().collect();
@@ -317,7 +318,7 @@ impl Program {
     }
 }
 
-/// Whether a name may be one of this kind at all.
+/// Checks whether the name is valid for this kind of symbol.
 fn may_be(symbol: &Symbol, name: &str) -> Result<(), Refusal> {
     let what = match symbol {
         Symbol::Set(_) => "set",
@@ -326,7 +327,7 @@ fn may_be(symbol: &Symbol, name: &str) -> Result<(), Refusal> {
     };
     let keyword = TokenKind::KEYWORDS.iter().find(|(word, _)| *word == name);
     if what == "set" && keyword.is_some_and(|(_, kind)| kind.is_reserved()) {
-        return Err(Refusal(format!("`{name}` has a meaning of its own, and cannot be the name of a set")));
+        return Err(Refusal(format!("`{name}` is a reserved word and cannot be the name of a set")));
     }
     let nowhere = Location::new(FileId(0), Span::default());
     check_name(what, name, nowhere).map_err(|wrong| {
@@ -339,7 +340,7 @@ fn is_error(found: &&Diagnostic) -> bool {
     found.code.level == Level::Error
 }
 
-/// The files of a program with some edits.
+/// The files of a program with edits applied.
 struct Edited<'f, F> {
     texts: BTreeMap<PathBuf, String>,
     files: &'f F,

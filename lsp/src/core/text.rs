@@ -1,18 +1,19 @@
-//! Texts, and places in them as editors count: lines, and columns in bytes (UTF-8) or in units of UTF-16.
+//! Texts with a line index, and positions in them as editors count: lines, and columns in bytes (UTF-8) or
+//! UTF-16 code units.
 
 use std::sync::Arc;
 
-/// In what columns are counted.
+/// The unit of columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
     /// Bytes.
     Utf8,
-    /// Units of UTF-16, as editors count where nothing else is agreed on.
+    /// UTF-16 code units, the protocol's default.
     #[default]
     Utf16,
 }
 
-/// A place: line and column, from zero.
+/// A position: line and column, both from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -21,21 +22,21 @@ pub struct Position {
     pub column: u32,
 }
 
-/// A text, and where its lines begin. A line ends with a line feed, a carriage return, or both.
+/// A text and the starts of its lines. A line ends with a line feed, a carriage return, or both.
 #[derive(Clone, Debug)]
 pub struct Text {
     text: Arc<str>,
     starts: Vec<u32>,
-    /// Of a text with characters that are more than a byte: how many units of UTF-16 stand before every so
-    /// many bytes of it, so that no long line is counted from its start.
+    /// For a text with non-ASCII characters: the number of UTF-16 code units before each multiple of [`STEP`]
+    /// bytes, so that columns of long lines need not be counted from the start of the line.
     units: Option<Vec<u32>>,
 }
 
-/// After how many bytes the units are noted.
+/// The distance in bytes between entries of `Text::units`.
 const STEP: usize = 1 << 10;
 
 impl Text {
-    /// Of a whole text.
+    /// Indexes a text.
     #[must_use]
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
@@ -57,7 +58,7 @@ impl Text {
         Self { text, starts, units }
     }
 
-    /// How many units of UTF-16 stand before a byte, which begins a character.
+    /// The number of UTF-16 code units before an offset at a character boundary.
     fn units_before(&self, offset: usize) -> usize {
         let Some(noted) = &self.units else { return offset };
         let step = offset / STEP;
@@ -66,7 +67,7 @@ impl Text {
         noted + self.text.get(from..offset).unwrap_or_default().encode_utf16().count()
     }
 
-    /// The byte that so many units of UTF-16 stand before; within a character, where that begins.
+    /// The offset after this many UTF-16 code units; inside a character, the start of the character.
     fn at_units(&self, units: usize) -> usize {
         let Some(noted) = &self.units else { return units.min(self.text.len()) };
         let step = noted.partition_point(|own| *own as usize <= units).saturating_sub(1);
@@ -80,21 +81,21 @@ impl Text {
         behind.map_or(self.text.len(), |(at, _)| from + at)
     }
 
-    /// All of it.
+    /// The whole text.
     #[must_use]
     pub const fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// A line, from zero, without what ends it, and where it begins.
+    /// A line, from 0, without its line end, and its offset.
     fn line(&self, line: u32) -> Option<(usize, &str)> {
         let start = *self.starts.get(line as usize)? as usize;
         let end = self.starts.get(line as usize + 1).map_or(self.text.len(), |end| *end as usize);
         Some((start, self.text.get(start..end)?.trim_end_matches(['\n', '\r'])))
     }
 
-    /// Where a place is, in bytes: a column behind the end of its line is that end, and a line behind the
-    /// last is the end of the text.
+    /// The offset of a position. A column past the end of the line gives the end of the line; a line past the
+    /// last gives the end of the text.
     #[must_use]
     pub fn offset(&self, place: Position, encoding: Encoding) -> usize {
         let Some((start, line)) = self.line(place.line) else { return self.text.len() };
@@ -105,7 +106,7 @@ impl Text {
         }
     }
 
-    /// The place of a byte. One behind the end is the end.
+    /// The position of an offset. An offset past the end gives the end.
     #[must_use]
     pub fn position(&self, offset: usize, encoding: Encoding) -> Position {
         let offset = self.text.floor_char_boundary(offset.min(self.text.len()));
@@ -119,12 +120,12 @@ impl Text {
         Position { line: number(line), column: number(column) }
     }
 
-    /// The text with a part of it replaced; all of it where no part is named.
+    /// The text with a range replaced; without a range, the whole text is replaced.
     #[must_use]
     pub fn edited(&self, range: Option<(Position, Position)>, by: &str, encoding: Encoding) -> Self {
         let Some((from, to)) = range else { return Self::new(by) };
         let from = self.offset(from, encoding);
-        // One that ends before it begins takes nothing.
+        // A range that ends before it starts is empty.
         let to = self.offset(to, encoding).max(from);
         let (before, after) = (self.text.get(..from).unwrap_or(""), self.text.get(to..).unwrap_or(""));
         Self::new([before, by, after].concat())
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_counted_as_agreed() {
+    fn columns_depend_on_the_encoding() {
         let text = Text::new("a𝕟b\r\né\rz");
         assert_eq!(text.offset(at(0, 3), Encoding::Utf16), 5, "one character is two units");
         assert_eq!(text.offset(at(0, 5), Encoding::Utf8), 5);
@@ -158,19 +159,19 @@ mod tests {
     }
 
     #[test]
-    fn places_and_bytes_go_round() {
+    fn positions_and_offsets_round_trip() {
         let text = Text::new("policy 𝕟 {\n\n  é\r\n}\n");
         for encoding in [Encoding::Utf8, Encoding::Utf16] {
             for (offset, _) in text.text().char_indices() {
                 let place = text.position(offset, encoding);
-                // What ends a line is at its end.
+                // A position inside a line end maps to the end of the line.
                 let back = text.offset(place, encoding);
                 assert!(back == offset || text.text().get(back..offset).unwrap().trim().is_empty());
             }
         }
     }
 
-    /// Long lines, in which characters lie over where units are noted.
+    /// Long lines with characters that cross the offsets at which units are stored.
     #[test]
     fn long_lines() {
         for shift in 0..4 {

@@ -1,4 +1,4 @@
-//! The files of an editor: what is open in it, over what is on the disk; and the programs that they are.
+//! The editor's files: open documents override the disk. Also the programs that the files belong to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,26 +16,26 @@ use super::home::Home;
 use super::program::{BrokenConfig, Program};
 use super::text::Text;
 
-/// The largest file of a cluster that is read, in bytes.
+/// The maximum size of a cluster file in bytes.
 const MAX_CLUSTER: u64 = 1 << 30;
 
-/// What a cluster file tells; or why it tells nothing, in words.
+/// The cluster, or why the cluster file cannot be read.
 pub type Told = Result<Arc<Cluster>, String>;
 
-/// What is open, each at its path, over the disk. Cheap to clone.
+/// The open documents by path, and the disk. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
     open: BTreeMap<PathBuf, Open>,
-    /// The folders that the editor has open.
+    /// The editor's folders.
     folders: Vec<PathBuf>,
-    /// The programs that were found in them.
+    /// The programs found in these folders.
     found: Arc<[Home]>,
     disk: Disk,
-    /// The file that tells what a cluster has, and what it tells.
+    /// The cluster file and its contents.
     cluster: Option<(PathBuf, Told)>,
 }
 
-/// A file that is open.
+/// An open document.
 #[derive(Clone, Debug)]
 struct Open {
     document: Arc<Document>,
@@ -43,7 +43,7 @@ struct Open {
 }
 
 impl Workspace {
-    /// A file is open from now on, or is otherwise than it was.
+    /// Opens a file or replaces its text.
     pub fn set(&mut self, path: PathBuf, text: Text) {
         match self.open.get_mut(&path) {
             Some(open) => open.document = Arc::new(Document::new(text, Some(&open.document))),
@@ -54,7 +54,7 @@ impl Workspace {
         }
     }
 
-    /// A file is open no more: what is on the disk counts.
+    /// Closes a file: its contents on disk count again.
     pub fn close(&mut self, path: &Path) {
         self.open.remove(path);
         self.disk.changed(path);
@@ -66,32 +66,32 @@ impl Workspace {
         &self.disk
     }
 
-    /// The editor has these folders open.
+    /// Sets the editor's folders.
     pub fn set_folders(&mut self, folders: Vec<PathBuf>) {
         self.folders = folders;
         self.place();
     }
 
-    /// The folders that the editor has open.
+    /// The editor's folders.
     #[must_use]
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
     }
 
-    /// Finds out again which programs the open files are of.
+    /// Recomputes which programs the open files belong to.
     pub fn place(&mut self) {
         for (path, open) in &mut self.open {
             open.home = Arc::new(Home::of(path, &self.folders));
         }
     }
 
-    /// The programs in the folders that the editor has open. Looks at the disk.
+    /// Finds the programs in the editor's folders. Reads the disk.
     #[must_use]
     pub fn find(&self) -> Vec<Home> {
         let mut homes: BTreeMap<PathBuf, Home> = BTreeMap::new();
         for folder in &self.folders {
             for path in self.disk.sources(folder).iter() {
-                // What lies in one folder is of one program.
+                // All sources in one folder belong to one program.
                 let Some(own) = path.parent() else { continue };
                 if !homes.contains_key(own) {
                     homes.insert(own.to_owned(), Home::of(path, &self.folders));
@@ -104,12 +104,12 @@ impl Workspace {
         found
     }
 
-    /// Takes up the programs that were found.
+    /// Sets the programs that were found.
     pub fn set_found(&mut self, found: Vec<Home>) {
         self.found = found.into();
     }
 
-    /// Names the file that tells what a cluster has, and what it tells; none.
+    /// Sets the cluster file and its contents.
     pub fn set_cluster(&mut self, cluster: Option<(PathBuf, Told)>) {
         self.cluster = cluster;
     }
@@ -118,11 +118,11 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// Why it cannot be read, in words.
+    /// Why it cannot be read.
     pub fn read_cluster(path: &Path) -> Told {
         let name = path.display();
         let why = |why: &str| format!("cannot read the cluster file {name}: {why}");
-        // Before it is opened: to open a pipe is to wait for who writes to it.
+        // Checked before the file is opened, because opening a pipe blocks until it has a writer.
         let data = std::fs::metadata(path).map_err(|error| why(&error.to_string()))?;
         if !data.is_file() || data.len() > MAX_CLUSTER {
             return Err(why(if data.is_file() { "it is larger than 1 GiB" } else { "it is not a file" }));
@@ -132,24 +132,24 @@ impl Workspace {
         cluster.map(Arc::new).map_err(|error| npc_driver::bad_cluster(&name.to_string(), &error).message)
     }
 
-    /// The cluster file.
+    /// The path of the cluster file.
     #[must_use]
     pub fn cluster_path(&self) -> Option<&Path> {
         self.cluster.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// What the cluster file tells.
+    /// The cluster.
     #[must_use]
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.as_ref().and_then(|(_, told)| told.as_ref().ok())
     }
 
-    /// Why there is no cluster, where there is none: no file is named, or it cannot be read.
+    /// Why there is no cluster: no file is set, or it cannot be read. `None` if there is one.
     #[must_use]
     pub fn why_no_cluster(&self) -> Option<String> {
         match &self.cluster {
             None => Some(
-                "no cluster file is set: save what `kubectl get namespaces,pods -A -o yaml` prints, and name it in the setting `npc.cluster`"
+                "no cluster file is set: save the output of `kubectl get namespaces,pods -A -o yaml` to a file, and set `npc.cluster` to its path"
                     .to_owned(),
             ),
             Some((_, Err(why))) => Some(why.clone()),
@@ -157,19 +157,19 @@ impl Workspace {
         }
     }
 
-    /// A file that is open.
+    /// An open document.
     #[must_use]
     pub fn document(&self, path: &Path) -> Option<&Arc<Document>> {
         self.open.get(path).map(|open| &open.document)
     }
 
-    /// The program that a file is of.
+    /// The program that a file belongs to.
     #[must_use]
     pub fn home(&self, path: &Path) -> Home {
         self.open.get(path).map_or_else(|| Home::of(path, &self.folders), |open| Home::clone(&open.home))
     }
 
-    /// The programs that open files are of, and those that were found.
+    /// The programs of the open files and those found in the editor's folders.
     #[must_use]
     pub fn programs(&self) -> Vec<Home> {
         let open = self.open.values().map(|open| &*open.home);
@@ -179,8 +179,8 @@ impl Workspace {
         homes
     }
 
-    /// Checks a program, as `npc check` does. Where it is known as it was `before`, what did not change since is
-    /// taken over.
+    /// Checks a program as `npc check` does. Results of `before`, the previous check, are reused for
+    /// unchanged parts.
     #[must_use]
     pub fn check(&self, home: &Home, before: Option<&Program>) -> Program {
         let folder = home.folder();
@@ -189,7 +189,7 @@ impl Workspace {
             Home::File(path) => vec![path.clone()],
         };
         if let Home::Folder(_) = home {
-            // One that is open need not be on the disk yet.
+            // An open file may not exist on disk yet.
             let is_own =
                 |path: &&PathBuf| path.starts_with(folder) && is_source(path) && !is_hidden(folder, path);
             paths.extend(self.open.keys().filter(is_own).cloned());
@@ -207,17 +207,17 @@ impl Workspace {
         Program::new(home.clone(), checked, config, broken, cluster.cloned())
     }
 
-    /// The files of the program in a folder, as they are now.
+    /// The current files of the program in a folder.
     #[must_use]
     pub fn files<'w>(&'w self, folder: &'w Path) -> impl Files + 'w {
         Overlay { workspace: self, folder, root: folder.canonicalize().ok() }
     }
 }
 
-/// What a folder's configuration says. Where it is broken, what is wrong with it, and nothing is set.
+/// The configuration of a folder. If it has errors, the defaults and the errors.
 fn config(folder: &Path) -> (Config, Option<BrokenConfig>) {
     let path = folder.join(CONFIG);
-    // A text that was never saved lies in no folder.
+    // An unsaved document has no folder.
     if folder.as_os_str().is_empty() || !path.is_file() {
         return Default::default();
     }
@@ -229,11 +229,11 @@ fn config(folder: &Path) -> (Config, Option<BrokenConfig>) {
     }
 }
 
-/// The files of a program: open ones win over the disk.
+/// The files of a program: open documents override the disk.
 struct Overlay<'w> {
     workspace: &'w Workspace,
     folder: &'w Path,
-    /// The folder as it lies on the disk; none where it does not.
+    /// The canonical path of the folder; `None` if it does not exist.
     root: Option<PathBuf>,
 }
 

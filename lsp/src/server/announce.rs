@@ -1,4 +1,4 @@
-//! What the server says of itself when an editor begins.
+//! The server's capabilities.
 
 use tower_lsp::ls_types::*;
 
@@ -7,7 +7,7 @@ use crate::capability::lenses::{COMMANDS, SHOW_YAML};
 use crate::capability::semantic_tokens;
 use crate::core::text::Encoding;
 
-/// What the server can do, for an editor.
+/// The capabilities of the server for an editor.
 pub(super) fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabilities {
     let sync = TextDocumentSyncOptions {
         open_close: Some(true),
@@ -22,7 +22,7 @@ pub(super) fn capabilities(editor: &Editor, encoding: Encoding) -> ServerCapabil
         CodeActionKind::REFACTOR_REWRITE,
         CodeActionKind::SOURCE_FIX_ALL,
     ];
-    // An editor that has a command of this name does it itself.
+    // An editor that announces a command of this name implements it itself.
     let commands = COMMANDS.iter().filter(|command| !editor.has(command) && **command != SHOW_YAML);
     let filter = |glob: &str, matches| FileOperationFilter {
         scheme: Some("file".to_owned()),

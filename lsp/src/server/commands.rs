@@ -1,4 +1,4 @@
-//! `workspace/executeCommand`: what an editor has no view of its own for is shown in a message.
+//! `workspace/executeCommand`: shows the result in a message, for editors without a view for it.
 
 use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::ls_types::{ExecuteCommandParams, LSPAny, MessageType, TextDocumentIdentifier};
@@ -11,7 +11,7 @@ use crate::capability::views::{PolicyParams, Shown};
 impl Server {
     pub(super) async fn execute(&self, parameters: ExecuteCommandParams) -> Result<Option<LSPAny>> {
         let text = |place: usize| parameters.arguments.get(place).and_then(serde_json::Value::as_str);
-        let wrong = || Error::invalid_params("expected a file's address, and a name");
+        let wrong = || Error::invalid_params("expected a file URI and a name");
         let (Some(uri), Some(name)) = (text(0), text(1).map(str::to_owned)) else { return Err(wrong()) };
         let text_document = TextDocumentIdentifier { uri: uri.parse().map_err(|_| wrong())? };
         match parameters.command.as_str() {
@@ -23,7 +23,7 @@ impl Server {
                             let failures = own.failures.iter().map(|failure| failure.message.as_str());
                             let failures: Vec<&str> = failures.collect();
                             if own.passed {
-                                self.show(MessageType::INFO, format!("{}: as expected", own.name)).await;
+                                self.show(MessageType::INFO, format!("{}: passed", own.name)).await;
                             } else {
                                 let text = format!("{}: failed\n{}", own.name, failures.join("\n"));
                                 self.show(MessageType::WARNING, text).await;
@@ -43,7 +43,7 @@ impl Server {
                 }
                 Ok(serde_json::to_value(shown).ok())
             }
-            other => Err(Error::invalid_params(format!("there is no command `{other}`"))),
+            other => Err(Error::invalid_params(format!("unknown command `{other}`"))),
         }
     }
 }

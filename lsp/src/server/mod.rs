@@ -1,4 +1,4 @@
-//! The protocol: what is asked goes to the core, and what it says goes back.
+//! The protocol server: forwards requests to `core` and `capability`, and returns their answers.
 
 mod announce;
 mod commands;
@@ -29,29 +29,29 @@ use crate::core::text::Encoding;
 use crate::core::workspace::{Told, Workspace};
 use state::State;
 
-/// How long a check lasts before its progress is shown.
+/// How long a check runs before its progress is shown.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The server. All clones are one.
+/// The server. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Server {
     client: Client,
     state: Arc<Mutex<State>>,
-    /// Something is to be checked.
+    /// Notified when something must be checked.
     changed: Arc<Notify>,
-    /// Something was checked.
+    /// Notified when a check has finished.
     checked: Arc<Notify>,
 }
 
-/// What an answer is made with.
+/// A snapshot of the state, for answering one request.
 struct Seen {
     workspace: Workspace,
     encoding: Encoding,
-    /// As an edit is to name them.
+    /// The document versions to put into edits.
     versions: Versions,
 }
 
-/// A file that is open, for who looks at its text alone.
+/// An open document, for requests that need only its text.
 struct Open {
     path: PathBuf,
     document: Arc<Document>,
@@ -64,19 +64,19 @@ impl Server {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whatever happened to another request, the texts are whole: each edit is one assignment.
+        // A panic in another request cannot leave a text half edited: each edit is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something is otherwise than it was. Edits come in their order: each is taken up before anything is
-    /// waited for.
+    /// Changes the state and wakes the checker. Edits apply in the order of the notifications, because each
+    /// is applied before the first `await`.
     fn edit(&self, edit: impl FnOnce(&mut State)) {
         edit(&mut self.state());
         self.changed.notify_one();
     }
 
-    /// Checks whenever something changed, one program after the other, and tells what was found. What
-    /// changes meanwhile is checked again; until then nothing is told of it.
+    /// Checks each program that changed, one after the other, and publishes the diagnostics. A program that
+    /// changes during its check is checked again, and its diagnostics are published only then.
     async fn check_on_change(self) {
         let mut number = 0;
         loop {
@@ -104,12 +104,13 @@ impl Server {
             let before = self.state().take(home, checked, edit);
             self.checked.notify_waiters();
             self.tell().await;
-            // Many small pieces: nobody waits until they are all given back, by those who took them.
+            // The old program consists of many small allocations: dropped on the pool, so that no request
+            // waits for it.
             in_pool(move || drop(before));
         }
     }
 
-    /// Waits for a check; shows that it goes on, where it takes long.
+    /// Waits for a check, and shows its progress if it takes long.
     async fn with_progress<T>(&self, mut work: JoinHandle<T>, number: u64, folder: &Path) -> Option<T> {
         if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
             return done.ok();
@@ -118,7 +119,7 @@ impl Server {
             return work.await.ok();
         }
         let token = ProgressToken::String(format!("npc/check/{number}"));
-        // An editor that never answers must not keep the check.
+        // An editor that never answers must not block the check.
         let made = tokio::time::timeout(PATIENCE, self.client.create_work_done_progress(token.clone())).await;
         if !matches!(made, Ok(Ok(()))) {
             return work.await.ok();
@@ -140,7 +141,7 @@ impl Server {
         for (uri, diagnostics, version) in news {
             self.client.publish_diagnostics(uri, diagnostics, version).await;
         }
-        // Nobody waits for these: an editor may take its time.
+        // Spawned, because an editor may answer late.
         let client = self.client.clone();
         let [diagnostics, hints, lenses, tokens] = refreshes;
         tokio::spawn(async move {
@@ -161,12 +162,12 @@ impl Server {
         });
     }
 
-    /// A program, as it is now.
+    /// The program, checked in its current state.
     async fn program(&self, home: &Home) -> Result<Arc<Program>> {
         loop {
             let checked = self.checked.notified();
             tokio::pin!(checked);
-            // From here on nothing is missed.
+            // From here on no notification is missed.
             checked.as_mut().enable();
             let direct = {
                 let state = self.state();
@@ -187,7 +188,7 @@ impl Server {
         }
     }
 
-    /// Some programs, as they are now.
+    /// The given programs, checked in their current state.
     async fn programs(&self, homes: &[Home]) -> Result<Vec<Arc<Program>>> {
         let mut programs = Vec::with_capacity(homes.len());
         for home in homes {
@@ -196,7 +197,7 @@ impl Server {
         Ok(programs)
     }
 
-    /// Asks something of the program of a file. Nothing where it is no file of one.
+    /// Runs `ask` on the program of a file. `None` if the file belongs to no program.
     async fn ask<T: Send + 'static>(
         &self,
         uri: &Uri,
@@ -213,7 +214,7 @@ impl Server {
         work.await.map_err(|_| Error::internal_error())
     }
 
-    /// Asks something of every program that a file is of, or is imported by: of its own first.
+    /// Runs `ask` on every program that contains or imports the file, starting with its own.
     async fn ask_all<T: Send + 'static>(
         &self,
         uri: &Uri,
@@ -243,7 +244,7 @@ impl Server {
         Seen { workspace: state.workspace.clone(), encoding: state.encoding, versions: state.versions() }
     }
 
-    /// Asks something of a text that is open.
+    /// Runs `ask` on an open document.
     async fn ask_text<T: Send + 'static>(
         &self,
         uri: &Uri,
@@ -263,12 +264,12 @@ impl Server {
         Some(Open { path, document, encoding })
     }
 
-    /// Asks the editor to tell of changes on the disk.
+    /// Asks the editor to report changes on disk.
     async fn watch(&self) {
         if !self.state().editor.watches {
             return;
         }
-        // Of a folder that is deleted, some editors tell no more.
+        // Some editors do not report the files of a deleted folder, only the folder.
         let watchers = json!([
             {"globPattern": "**/*.np"},
             {"globPattern": "**/npc.toml"},
@@ -286,7 +287,7 @@ impl Server {
         }
     }
 
-    /// Finds out which programs lie in the folders that the editor has open; they are checked then.
+    /// Finds the programs in the editor's folders, which are then checked.
     async fn find(&self) {
         let workspace = self.state().workspace.clone();
         let Ok(found) = spawn_blocking(move || workspace.find()).await else { return };
@@ -298,7 +299,7 @@ impl Server {
         self.checked.notify_waiters();
     }
 
-    /// Asks the editor for its settings, where it can be asked.
+    /// Requests the settings from the editor, if it supports that.
     async fn settings(&self) {
         if self.state().editor.has_settings {
             let item = ConfigurationItem { scope_uri: None, section: Some("npc".to_owned()) };
@@ -310,7 +311,7 @@ impl Server {
         }
     }
 
-    /// Takes up settings: the cluster file.
+    /// Applies the settings; the only one is the cluster file.
     async fn take_settings(&self, settings: &serde_json::Value) {
         let Some(cluster) = settings.get("cluster") else { return };
         let named = cluster.as_str().filter(|path| !path.is_empty());
@@ -319,7 +320,7 @@ impl Server {
         self.watch_cluster(true).await;
     }
 
-    /// Reads the cluster file, and says where it cannot be read.
+    /// Reads the cluster file, and shows a warning if it cannot be read.
     async fn set_cluster(&self, path: Option<PathBuf>) {
         let cluster = match path {
             None => None,
@@ -334,7 +335,8 @@ impl Server {
         });
     }
 
-    /// Asks the editor to tell of changes of the cluster file, and no more of one that was it before.
+    /// Asks the editor to report changes of the cluster file. `again` first removes the watch on the previous
+    /// one.
     async fn watch_cluster(&self, again: bool) {
         let (path, watches, relative) = {
             let state = self.state();
@@ -348,13 +350,13 @@ impl Server {
         let id = "cluster".to_owned();
         if again {
             let old = Unregistration { id: id.clone(), method: method.clone() };
-            // There may be none yet.
+            // Fails if nothing is registered yet, which is harmless.
             let _ = self.client.unregister_capability(vec![old]).await;
         }
         let Some(path) = path else { return };
         let folder = path.parent().and_then(crate::convert::uri);
         let name = path.file_name().map(|name| name.to_string_lossy());
-        // It may lie anywhere: only some editors can be told so.
+        // The file may be outside the editor's folders. Only relative patterns can name it then.
         let glob = match (folder, name) {
             (Some(folder), Some(name)) if relative => json!({"baseUri": folder, "pattern": name}),
             _ => json!(path.to_string_lossy()),
@@ -402,7 +404,7 @@ impl Server {
         let programs = self.programs(&homes).await?;
         let places = programs.iter().map(|program| Places { program, encoding });
         let mut found: Vec<Test> = places.flat_map(tests::tests).collect();
-        // What is imported is of several programs.
+        // Programs that import the same file share its tests.
         let mut known = std::collections::BTreeSet::new();
         found.retain(|test| known.insert(test.place()));
         Ok(found)
@@ -418,19 +420,19 @@ impl Server {
         Ok(ran.await?.unwrap_or_else(|| RunResult::Not { why: views::NO_PROGRAM.to_owned() }))
     }
 
-    /// Shows the outcome of a command in an editor that has no view of its own for it.
+    /// Shows a message, for editors without a view for the result of a command.
     async fn show(&self, kind: MessageType, text: String) {
         self.client.show_message(kind, text).await;
     }
 }
 
-/// Does something, beside what else goes on, on the threads that share out the compiler's work: it need not cross
-/// over to them for each share, and memory stays with those who use it again.
+/// Runs `work` on a blocking thread inside rayon's pool, so that the compiler's parallel loops need not enter
+/// the pool each time, and memory is freed by the threads that allocate it.
 fn in_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     spawn_blocking(move || rayon::scope(|_| work()))
 }
 
-/// Reads a cluster file, beside what else goes on.
+/// Reads a cluster file on a blocking thread.
 async fn read_cluster(path: PathBuf) -> (PathBuf, Told) {
     let own = path.clone();
     let told = spawn_blocking(move || Workspace::read_cluster(&own)).await;

@@ -1,4 +1,4 @@
-//! `textDocument/diagnostic` and `workspace/diagnostic`: the diagnostics that an editor asks for.
+//! `textDocument/diagnostic` and `workspace/diagnostic`: diagnostics that the editor pulls.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use super::state::FoundIn;
 use crate::capability::diagnostics;
 use crate::convert::{self, uri};
 
-/// How many files one part of an answer is of.
+/// How many files one partial result holds.
 const PART: usize = 100;
 
-/// A part of an answer. The types of the protocol have none but those of work that lasts.
+/// A partial result. `ls_types` only has progress types for work-done progress.
 enum Part {}
 
 impl Notification for Part {
@@ -24,9 +24,9 @@ impl Notification for Part {
     const METHOD: &'static str = "$/progress";
 }
 
-/// Nothing, behind the last part. Answers and notifications have queues of their own, and that of notifications
-/// holds one: once this has a place in it, every part is on its way, and the answer cannot overtake one. An editor
-/// may ignore what begins with `$/`.
+/// An empty notification after the last partial result. Responses and notifications have separate queues, and
+/// the queue of notifications holds one message: once this notification is queued, every partial result has
+/// left the queue, so the response cannot overtake any. Editors may ignore methods that start with `$/`.
 enum Sent {}
 
 impl Notification for Sent {
@@ -34,7 +34,7 @@ impl Notification for Sent {
     const METHOD: &'static str = "$/npc/sent";
 }
 
-/// The key by which a state of diagnostics is known again.
+/// The result id: a hash of the diagnostics.
 fn key(found: &[Diagnostic]) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
@@ -42,7 +42,7 @@ fn key(found: &[Diagnostic]) -> String {
     format!("{:x}", hasher.finish())
 }
 
-/// The report of a file, where it is known what the editor has of it.
+/// The report of a file; `before` is the result id that the editor has.
 fn report(
     uri: Uri,
     version: Option<i32>,
@@ -67,7 +67,7 @@ fn report(
 }
 
 impl Server {
-    /// The diagnostics of a file.
+    /// The diagnostics of one file.
     pub(super) async fn document_diagnostics(
         &self,
         parameters: DocumentDiagnosticParams,
@@ -80,7 +80,7 @@ impl Server {
             let state = self.state();
             found = match state.found(&path) {
                 Some(found) => found.to_vec(),
-                // Nobody else looks at it.
+                // The file's program is not in the editor's folders, so no background check covers it.
                 None => {
                     let places = convert::Places { program: &program, encoding: state.encoding };
                     diagnostics::of_program(places).remove(&path).unwrap_or_default()
@@ -105,13 +105,13 @@ impl Server {
         Ok(DocumentDiagnosticReportResult::Report(report))
     }
 
-    /// The diagnostics of every file of every program, as they are now. Of a file that the editor has something of
-    /// and that is there no more, there are none.
+    /// The current diagnostics of every file of every program. Files that the editor holds a result for and
+    /// that no longer exist get an empty report.
     pub(super) async fn workspace_diagnostics(
         &self,
         parameters: WorkspaceDiagnosticParams,
     ) -> Result<WorkspaceDiagnosticReportResult> {
-        // What was sent of files that are not open would be shown twice.
+        // Diagnostics that were pushed for closed files would be shown twice, so they are cleared.
         let taken_back = self.state().pull_all();
         for uri in taken_back {
             self.client.publish_diagnostics(uri, Vec::new(), None).await;
@@ -128,7 +128,7 @@ impl Server {
         }
         for (path, found, version) in self.found_of_all().await? {
             let own = before.remove(&path);
-            // The editor's own address of a file is the one that it knows.
+            // The report uses the editor's own spelling of the URI.
             let (address, id) = own.map(|own| (own.uri, own.value)).unzip();
             if let Some(address) = address.or_else(|| uri(&path)) {
                 items.push(report(address, version, found, id.as_deref()));
@@ -146,12 +146,12 @@ impl Server {
         Ok(WorkspaceDiagnosticReportResult::Report(WorkspaceDiagnosticReport { items }))
     }
 
-    /// What is found in every file, once every program was checked.
+    /// The diagnostics of all files, after every program was checked.
     async fn found_of_all(&self) -> Result<Vec<FoundIn>> {
         loop {
             let checked = self.checked.notified();
             tokio::pin!(checked);
-            // From here on nothing is missed.
+            // From here on no notification is missed.
             checked.as_mut().enable();
             {
                 let state = self.state();

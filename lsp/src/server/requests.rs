@@ -1,4 +1,4 @@
-//! The requests and notifications of the protocol, each handed on to who can answer it.
+//! The protocol's requests and notifications, each forwarded to its module in `capability`.
 
 use tokio::task::spawn_blocking;
 use tower_lsp::LanguageServer;
@@ -24,7 +24,7 @@ fn refused(Refusal(why): Refusal) -> Error {
 }
 
 impl LanguageServer for Server {
-    #[allow(deprecated, reason = "older editors say their folder so")]
+    #[allow(deprecated, reason = "older editors only send `rootUri`")]
     async fn initialize(&self, parameters: InitializeParams) -> Result<InitializeResult> {
         let (editor, encoding) = Editor::new(&parameters);
         let folders = parameters.workspace_folders.unwrap_or_default();
@@ -38,7 +38,7 @@ impl LanguageServer for Server {
             (state.editor, state.encoding) = (editor, encoding);
             state.workspace.set_folders(folders);
         }
-        // Before anything is answered that may count on it.
+        // Before `initialize` returns, because the first requests may need the cluster.
         let cluster = {
             let state = self.state();
             let root = state.workspace.folders().first().cloned().unwrap_or_default();
@@ -61,7 +61,7 @@ impl LanguageServer for Server {
     async fn initialized(&self, _: InitializedParams) {
         self.state().checks = true;
         tokio::spawn(self.clone().check_on_change());
-        // An editor may take its time to answer; it is served meanwhile.
+        // An editor may answer late; the server serves requests meanwhile.
         let own = self.clone();
         tokio::spawn(async move {
             let why = own.state().workspace.why_no_cluster();
@@ -92,7 +92,7 @@ impl LanguageServer for Server {
     async fn did_change(&self, parameters: DidChangeTextDocumentParams) {
         let Some(path) = convert::path(&parameters.text_document.uri) else { return };
         self.edit(|state| {
-            // One that was not opened is none of the server's.
+            // The server ignores changes of a document that was not opened.
             let Some(document) = state.workspace.document(&path) else { return };
             let mut text = document.text().clone();
             for change in &parameters.content_changes {
@@ -107,7 +107,7 @@ impl LanguageServer for Server {
 
     async fn did_save(&self, parameters: DidSaveTextDocumentParams) {
         let Some(path) = convert::path(&parameters.text_document.uri) else { return };
-        // The configuration may have been open too.
+        // The configuration file may have been edited in the editor.
         let is_config = path.file_name().is_some_and(|name| name == npc_project::CONFIG);
         self.edit(|state| {
             if is_config {
@@ -150,7 +150,7 @@ impl LanguageServer for Server {
                 } else if is_source || was_known {
                     state.touch(Some(&path));
                 }
-                // Which programs there are may be otherwise now.
+                // The set of programs may have changed.
                 let is_there = change.typ == FileChangeType::CHANGED;
                 is_other |= is_config || (is_source || was_known) && !is_there;
             }
@@ -208,7 +208,7 @@ impl LanguageServer for Server {
     async fn completion(&self, parameters: CompletionParams) -> Result<Option<CompletionResponse>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let Some(path) = convert::path(&text_document.uri) else { return Ok(None) };
-        // What there is, is known from the program as it was: nobody waits for a check to type on.
+        // Uses the last checked program, even if outdated, so that typing does not wait for a check.
         let (program, disk, home, can) = {
             let state = self.state();
             let home = state.workspace.home(&path);
@@ -323,7 +323,7 @@ impl LanguageServer for Server {
         let programs = self.programs(&homes).await?;
         let places = programs.iter().map(|program| convert::Places { program, encoding });
         let mut found: Vec<WorkspaceSymbol> = Vec::new();
-        // What is imported is of several programs.
+        // Programs that import the same file share its symbols.
         let mut known = std::collections::BTreeSet::new();
         for own in places.flat_map(|places| names::symbols(places, &parameters.query)) {
             let OneOf::Left(location) = &own.location else { continue };
@@ -451,7 +451,7 @@ impl LanguageServer for Server {
                 found.extend(actions::refactorings(places, file, within, &files, renames, versions));
             }
             found.extend(actions::convert(&address, text, within, places.encoding));
-            // Asked for by name only: it is no answer to one place.
+            // Only on request by name, since it does not depend on the cursor.
             if by_name && wanted(&CodeActionKind::SOURCE_FIX_ALL) {
                 found.extend(actions::repair_all(places, file, versions));
             }
@@ -465,7 +465,7 @@ impl LanguageServer for Server {
         let yaml = self.state().editor.has(SHOW_YAML);
         let found = self.ask(&parameters.text_document.uri, move |places, file, _| {
             let mut found = lenses::lenses(places, file);
-            // The server has no view of its own for it.
+            // The server has no view for it.
             found.retain(|lens| yaml || lens.command.as_ref().is_some_and(|own| own.command != SHOW_YAML));
             found
         });
@@ -557,7 +557,7 @@ impl LanguageServer for Server {
     }
 }
 
-/// Whether actions of a kind are among those that are asked for.
+/// Whether the editor asked for actions of this kind.
 fn wanted(only: &[CodeActionKind], kind: &CodeActionKind) -> bool {
     let is_of = |own: &CodeActionKind| {
         let rest = kind.as_str().strip_prefix(own.as_str());
@@ -566,7 +566,7 @@ fn wanted(only: &[CodeActionKind], kind: &CodeActionKind) -> bool {
     only.is_empty() || only.iter().any(is_of)
 }
 
-/// The byte of a place in a file of a program.
+/// The offset of a position in a file of a program.
 fn at(places: convert::Places<'_>, file: usize, position: Position) -> u32 {
     let id = places.program.files().get(file).map(|own| own.id);
     id.map_or(0, |id| offset(places.program.text(id), position, places.encoding))

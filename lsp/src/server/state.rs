@@ -1,4 +1,4 @@
-//! What changes while the server runs, and who is told what.
+//! The server's mutable state: which programs are checked, and which diagnostics the editor has.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,35 +15,35 @@ use crate::core::program::Program;
 use crate::core::text::Encoding;
 use crate::core::workspace::Workspace;
 
-/// What the editor can do, as it said when it began.
+/// The editor's capabilities, as it announced them in `initialize`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Editor {
-    /// What of completion.
+    /// Its completion capabilities.
     pub(super) completion: Abilities,
-    /// It asks for diagnostics itself.
+    /// It pulls diagnostics.
     pub(super) pulls: bool,
-    /// It watches files where it is asked to.
+    /// It watches files on request.
     pub(super) watches: bool,
-    /// It can be told of files that lie anywhere.
+    /// It can watch files outside its folders.
     pub(super) relative_patterns: bool,
-    /// It adds the tokens that it is given to those of its own grammar.
+    /// It combines semantic tokens with the tokens of its own grammar.
     pub(super) augments: bool,
-    /// It can be asked for settings.
+    /// It answers requests for settings.
     pub(super) has_settings: bool,
-    /// It shows progress.
+    /// It shows work-done progress.
     pub(super) progress: bool,
-    /// It asks again where it is told to: for diagnostics, for hints, for lenses, for tokens.
+    /// Which refresh requests it supports: diagnostics, inlay hints, code lenses, semantic tokens.
     pub(super) refreshes: [bool; 4],
-    /// It takes edits with the versions of the files that they are of.
+    /// It supports edits with document versions.
     pub(super) versioned_edits: bool,
-    /// The commands that it has.
+    /// The commands that it implements itself.
     pub(super) commands: Vec<String>,
-    /// The cluster file that it names from the start.
+    /// The cluster file in its initialization options.
     pub(super) cluster: Option<String>,
 }
 
 impl Editor {
-    /// As it says, with the encoding of places that suits both.
+    /// Reads the capabilities, and chooses the position encoding.
     pub(super) fn new(parameters: &InitializeParams) -> (Self, Encoding) {
         let own: &ClientCapabilities = &parameters.capabilities;
         let options = parameters.initialization_options.as_ref();
@@ -90,29 +90,29 @@ impl Editor {
         (editor, if utf8 { Encoding::Utf8 } else { Encoding::Utf16 })
     }
 
-    /// Whether it has a command.
+    /// Whether the editor implements a command.
     pub(super) fn has(&self, command: &str) -> bool {
         self.commands.iter().any(|own| own == command)
     }
 }
 
-/// A program that was checked.
+/// A checked program.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// After which edit.
+    /// The edit that it includes.
     edit: u64,
     program: Arc<Program>,
-    /// What was found, by file.
+    /// Its diagnostics, by file.
     found: Found,
 }
 
-/// What was found in a program, by file.
+/// The diagnostics of a program, by file.
 pub(super) type Found = HashMap<PathBuf, Vec<Diagnostic>>;
 
-/// What was found in a file, and its version, where it is open.
+/// The diagnostics of a file, and its version if it is open.
 pub(super) type FoundIn = (PathBuf, Vec<Diagnostic>, Option<i32>);
 
-/// Diagnostics that are to be sent.
+/// Diagnostics to publish.
 pub(super) type Told = (Uri, Vec<Diagnostic>, Option<i32>);
 
 #[derive(Debug, Default)]
@@ -120,32 +120,32 @@ pub(super) struct State {
     pub(super) editor: Editor,
     pub(super) workspace: Workspace,
     pub(super) encoding: Encoding,
-    /// Whether somebody checks what changed.
+    /// Whether the background checks are running.
     pub(super) checks: bool,
-    /// Whether the editor agreed to tell of changes on the disk.
+    /// Whether the editor reports changes on disk.
     pub(super) is_watching: bool,
-    /// Whether the programs in the editor's folders were looked for.
+    /// Whether the search for programs in the editor's folders has finished.
     pub(super) is_found: bool,
-    /// Whether the editor asks for the diagnostics of every file, and not only of those that are open.
+    /// Whether the editor pulls the diagnostics of all files, not only of open ones.
     pulls_all: bool,
-    /// The files that are not open of which diagnostics were sent.
+    /// The closed files for which diagnostics were pushed.
     pushed: BTreeSet<PathBuf>,
     versions: Arc<BTreeMap<PathBuf, i32>>,
-    /// How often something changed.
+    /// The number of edits so far.
     edits: u64,
-    /// The last edit that each program was touched by.
+    /// The last edit that affects each program.
     touched: BTreeMap<Home, u64>,
     checked: BTreeMap<Home, Checked>,
-    /// The programs of which a check failed, which it should not, and after which edit.
+    /// The programs whose check panicked, and the edit that the check included.
     failed: BTreeMap<Home, u64>,
-    /// What was sent last of each file, for which version of it.
+    /// The diagnostics last published for each file, and the file's version then.
     sent: BTreeMap<PathBuf, (Vec<Diagnostic>, Option<i32>)>,
-    /// The tokens that were sent last of each file, and what they are called.
+    /// The semantic tokens last sent for each file, and their result id.
     pub(super) tokens: BTreeMap<PathBuf, (String, Vec<SemanticToken>)>,
 }
 
 impl State {
-    /// A file is of another version, or open no more.
+    /// Sets the version of a file; `None` closes it.
     pub(super) fn set_version(&mut self, path: &Path, version: Option<i32>) {
         let versions = Arc::make_mut(&mut self.versions);
         match version {
@@ -159,17 +159,17 @@ impl State {
         }
     }
 
-    /// The versions of what is open, for an editor that can take them.
+    /// The versions of the open files, if the editor supports versioned edits.
     pub(super) fn versions(&self) -> Versions {
         self.editor.versioned_edits.then(|| Arc::clone(&self.versions))
     }
 
-    /// Something changed, in a file or anywhere: the programs that it is of are to be checked again.
+    /// Marks the programs that may contain the changed file as outdated; all programs if `path` is `None`.
     pub(super) fn touch(&mut self, path: Option<&Path>) {
         self.touch_where(|home| path.is_none_or(|path| home.may_hold(path)));
     }
 
-    /// There may be other programs: those that are new are to be checked, and others are as they were.
+    /// Marks the programs that are not known yet as outdated, after the set of programs may have changed.
     pub(super) fn touch_new(&mut self) {
         self.touch_where(|_| false);
     }
@@ -187,8 +187,8 @@ impl State {
         self.touched.get(home).copied().unwrap_or_default()
     }
 
-    /// The program that is to be checked next, and after which edit: the one that was touched last. What is
-    /// neither open nor in a folder of the editor's is forgotten.
+    /// The program to check next, and the edit that the check will include: the program touched last. Also
+    /// drops the programs that are neither open nor in one of the editor's folders.
     pub(super) fn next(&mut self) -> Option<(Home, u64)> {
         let homes = self.workspace.programs();
         let is_there = |home: &Home| homes.binary_search(home).is_ok();
@@ -200,13 +200,14 @@ impl State {
             self.checked.get(*home).is_none_or(|known| known.edit < touched)
                 && self.failed.get(*home).is_none_or(|edit| *edit < touched)
         };
-        // Of those that changed together, what is open comes first.
+        // Among programs that changed together, one with an open file comes first.
         let is_open = |home: &Home| self.versions.keys().any(|path| home.may_hold(path));
         let stale = homes.iter().filter(is_stale).max_by_key(|home| (self.touched(home), is_open(home)))?;
         Some((stale.clone(), self.touched(stale)))
     }
 
-    /// A program was checked as it was after an edit, and what was found; or that failed. Gives the one before.
+    /// Stores the result of a check that includes `edit`; `None` if the check failed. Returns the previous
+    /// result.
     pub(super) fn take(
         &mut self,
         home: Home,
@@ -221,23 +222,23 @@ impl State {
         self.checked.insert(home, Checked { edit, program: Arc::new(program), found })
     }
 
-    /// The program of a file, where it is known as it is now; or as it was last, whatever changed since.
+    /// The program, if its check is current. With `stale`, also an outdated one.
     pub(super) fn program(&self, home: &Home, stale: bool) -> Option<Arc<Program>> {
         let known = self.checked.get(home)?;
         (stale || known.edit >= self.touched(home)).then(|| Arc::clone(&known.program))
     }
 
-    /// Whether a check of a program failed, as it is now.
+    /// Whether the check of the program in its current state failed.
     pub(super) fn is_failed(&self, home: &Home) -> bool {
         self.failed.get(home).is_some_and(|edit| *edit >= self.touched(home))
     }
 
-    /// Whether a program will be checked anyway.
+    /// Whether the background checks cover the program.
     pub(super) fn is_checked(&self, home: &Home) -> bool {
         self.checks && self.workspace.programs().binary_search(home).is_ok()
     }
 
-    /// The other programs that a file is of, or is imported by.
+    /// The other programs that contain or import the file.
     pub(super) fn others(&self, path: &Path) -> Vec<Home> {
         let own = self.workspace.home(path);
         let importing = self.checked.iter().filter(|(_, known)| known.program.file(path).is_some());
@@ -248,8 +249,8 @@ impl State {
         homes
     }
 
-    /// The program that says what is found in a file: of one that is open its own, or else the innermost that
-    /// has it.
+    /// The program whose diagnostics are used for a file: its own if the file is open, otherwise the
+    /// innermost program that contains it.
     fn owner(&self, path: &Path) -> Option<Home> {
         if self.versions.contains_key(path) {
             return Some(self.workspace.home(path));
@@ -261,25 +262,25 @@ impl State {
         })
     }
 
-    /// What was found in a file, where that is known as it is now.
+    /// The diagnostics of a file, if they are current.
     pub(super) fn found(&self, path: &Path) -> Option<&[Diagnostic]> {
         let owner = self.owner(path)?;
         let known = self.checked.get(&owner).filter(|known| known.edit >= self.touched(&owner))?;
         Some(known.found.get(path).map_or(&[][..], Vec::as_slice))
     }
 
-    /// The editor asks for the diagnostics of every file from now on. Gives those of which it was sent some, to
-    /// be taken back.
+    /// From now on the editor pulls the diagnostics of all files. Returns the files with pushed diagnostics,
+    /// which must be cleared.
     pub(super) fn pull_all(&mut self) -> Vec<Uri> {
         self.pulls_all = true;
         std::mem::take(&mut self.pushed).iter().filter_map(|path| uri(path)).collect()
     }
 
-    /// Every file of a program or with diagnostics, with what was found in it and its version, where it is open.
-    /// Nothing where a program is not known as it is now.
+    /// The diagnostics and version (if open) of every file that belongs to a program or has diagnostics.
+    /// `None` if a program is outdated.
     pub(super) fn found_of_all(&self) -> Option<Vec<FoundIn>> {
         let homes = self.workspace.programs();
-        // What cannot be checked has no diagnostics.
+        // A program whose check failed has no diagnostics.
         let is_known = |home: &Home| self.program(home, false).is_some() || self.is_failed(home);
         if !homes.iter().all(is_known) {
             return None;
@@ -297,8 +298,8 @@ impl State {
         Some(paths.into_iter().map(found).collect())
     }
 
-    /// What editors are to be told: of every file of which something else is found than was told, or that is
-    /// of another version. The second value is whether an editor that asks itself has to ask again.
+    /// The diagnostics to publish: those of every file whose diagnostics or version have changed since they
+    /// were last published. The second value is whether an editor that pulls must pull again.
     pub(super) fn news(&mut self) -> (Vec<Told>, bool) {
         let mut paths: Vec<PathBuf> = self.sent.keys().chain(self.versions.keys()).cloned().collect();
         paths.extend(self.checked.values().flat_map(|known| known.found.keys().cloned()));
@@ -310,7 +311,8 @@ impl State {
             let inside = self.owner(&path).is_some();
             let found = match self.found(&path) {
                 Some(found) => found.to_vec(),
-                // What lies in no program that is known has none; of one that is being checked, it is told then.
+                // A file of no known program has no diagnostics. A file of an outdated program waits for its
+                // check.
                 None if !inside && version.is_none() => Vec::new(),
                 None => continue,
             };
@@ -321,8 +323,8 @@ impl State {
                 continue;
             }
             if self.editor.pulls && (version.is_some() || self.pulls_all) {
-                // It asks for those that are open, when they change; not when another file does. What it was
-                // sent before it was open, is taken back.
+                // An editor that pulls does so for an open file when that file changes, but not when another
+                // one does. Diagnostics pushed before the file was open are cleared.
                 let is_edit = |of: &Option<i32>| version.is_some() && *of != version;
                 again |= before.is_none_or(|(own, of)| !is_edit(of) && *own != found);
                 if self.pushed.remove(&path)

@@ -1,4 +1,4 @@
-//! Semantic tokens, of which an editor may ask for the difference to those before.
+//! Semantic tokens, in full or as the difference from the previous result.
 
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::{SemanticToken, Uri};
@@ -9,7 +9,7 @@ use crate::capability::semantic_tokens;
 type Tokens = Vec<SemanticToken>;
 
 impl Server {
-    /// The tokens of a file, what they are called, and those that were sent before.
+    /// The tokens of a file, their result id, and the previous id and tokens.
     pub(super) async fn tokens(
         &self,
         uri: &Uri,

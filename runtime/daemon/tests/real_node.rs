@@ -1,5 +1,5 @@
-//! A real node (kubelet, containerd, kube-proxy), with npc-node as its chart runs it: the tour's policies on
-//! real pods, and pods that are never open.
+//! Tests npc-node on a real node (kubelet, containerd, kube-proxy), installed with its chart: the policies of
+//! the tour on real pods, and new pods that must never be open.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,13 +37,14 @@ mod linux {
     use npc_tests::memory::Memory;
     use npc_tests::net::{Pushed, ip, is_in_own_network, python};
 
-    /// The name of the node leads to this machine.
+    /// Resolves the node's name to this machine.
     const OWN: &str = "mkdir -p /run/netns && { cat /etc/hosts; echo 127.0.0.1 node-1; } > /run/hosts && \
                        mount --bind /run/hosts /etc/hosts";
 
     const PORTS: [u16; 4] = [5432, 9187, 80, 22];
 
-    /// Tries all of some addresses and ports at once, and says which answered: a refusal is an answer, too.
+    /// Connects to all given addresses and ports at once, and prints those that answer. A refused connection
+    /// is an answer too.
     const TRY: &str = r"
 import selectors, socket, sys, time
 waiting = selectors.DefaultSelector()
@@ -60,7 +61,7 @@ while waiting.get_map() and time.monotonic() < end:
         waiting.unregister(key.fileobj); key.fileobj.close()
 ";
 
-    /// Takes connections from outside of the cluster, and says from where each came.
+    /// Accepts connections from the cluster at an outside address, and prints their sources.
     const COLLECT: &str = r"
 import socket
 s = socket.create_server(('192.0.2.99', 5000), backlog=100)
@@ -100,7 +101,7 @@ while True:
         node.uninstall();
     }
 
-    /// A connection between two pods that are there before npc-node is: it goes on only where the daemon learns of
+    /// A connection between two pods that exist before npc-node. It continues only if the daemon learns of
     /// it, with no more privileges than the chart grants.
     fn before() -> Pushed {
         let pod = |namespace: &str, labels: &str| {
@@ -146,7 +147,8 @@ while True:
         }
     }
 
-    /// Waits until something is so. The kubelet, too, asks an API server ever more slowly that went away.
+    /// Waits until a condition holds. The limit is long, because the kubelet too backs off while the API
+    /// server is down.
     fn until(what: &str, is: impl Fn() -> bool) {
         let begin = Instant::now();
         while !is() {
@@ -166,7 +168,7 @@ while True:
             node
         }
 
-        /// As docs/node.md says.
+        /// Installs npc-node as docs/node.md describes.
         fn install(&self) {
             let image = npc_tests::memory::compiled(&tour(), Target::Ebpf, None).unwrap().image;
             let file = self.state.join("policies.npmap");
@@ -191,7 +193,7 @@ while True:
             let list = self.state.join("cni/10-pods.conflist");
             let is_chained = || fs::read_to_string(&list).unwrap().contains("npc-cni");
             until("the plugin is in the chain", is_chained);
-            // The network is upgraded, and writes its list anew.
+            // The CNI network is upgraded and rewrites its configuration.
             let mut anew: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
             anew["plugins"].as_array_mut().unwrap().retain(|plugin| plugin["type"] != "npc-cni");
             fs::write(&list, anew.to_string()).unwrap();
@@ -201,7 +203,7 @@ while True:
             );
         }
 
-        /// The pods of the tour, and others.
+        /// Creates the pods of the tour, and more.
         fn pods(&self) -> Cluster {
             let mut objects = String::new();
             let namespaces = [
@@ -242,7 +244,7 @@ while True:
                         spec: {clusterIP: 10.96.0.78, selector: {tier: db, app: postgres}, ports: [{port: 80, targetPort: 5432}]}\n\
                         ---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: red-b}\n\
                         spec: {clusterIP: 10.96.0.79, selector: {app: web}, ports: [{port: 80, targetPort: 5432}]}\n";
-            // Accounts are made after their namespace.
+            // Service accounts are created after their namespace.
             until("the pods can be made", || try_kubectl(&["apply", "-f", "-"], &objects).is_ok());
             until("the pods are ready", || {
                 try_kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "-A", "--timeout=1s"], "")
@@ -251,7 +253,7 @@ while True:
             cluster()
         }
 
-        /// The API server goes away, and comes back.
+        /// The API server stops and starts again.
         fn without_api_server(&self, pods: &Cluster) {
             let call =
                 |word: &str| assert!(Command::new(script()).arg(word).status().unwrap().success(), "{word}");
@@ -266,14 +268,14 @@ while True:
                 try_kubectl(&["-n", "blue", "wait", "--for=condition=Ready", "pod/late", "--timeout=1s"], "")
                     .is_ok()
             });
-            // Until the daemon has heard of it, nothing of it passes.
+            // Until the daemon knows the pod, none of its packets pass.
             until("the daemon knows it", || reaches(&cluster(), "blue", "late", &[("blue", "web", 5432)])[0]);
             verdicts(&cluster(), "with the API server back, and a pod that is new since");
             until("the daemon says that it can read them again", || source_error().is_none());
             assert!(self.state.exists());
         }
 
-        /// All is undone.
+        /// Uninstalls npc-node.
         fn uninstall(&self) {
             let pods = "-l=app.kubernetes.io/name=npc-node";
             let name = kubectl(
@@ -320,7 +322,7 @@ while True:
         }
     }
 
-    /// What the daemon says of where pods come from.
+    /// The daemon's error about the source of its pods, if any.
     fn source_error() -> Option<String> {
         let bin = env!("CARGO_BIN_EXE_npc-node");
         let output = Command::new(bin).args(["status", "--format", "json"]).output().unwrap();
@@ -332,7 +334,7 @@ while True:
         Cluster::parse(&kubectl(&["get", "namespaces,pods", "-A", "-o", "json"], "")).unwrap()
     }
 
-    /// The networks of pods, by address.
+    /// The network namespaces of pods, by address.
     fn networks() -> BTreeMap<String, String> {
         let mut networks = BTreeMap::new();
         for entry in fs::read_dir("/run/netns").unwrap() {
@@ -368,7 +370,8 @@ while True:
         tried(network, &targets)
     }
 
-    /// Every pod tries every other on several ports: what answers is what the interpreter says.
+    /// Every pod connects to every other one on several ports. The answers must equal the interpreter's
+    /// verdicts.
     fn verdicts(cluster: &Cluster, when: &str) {
         let checked = tour().check(None);
         assert!(!checked.report.has_errors());
@@ -408,14 +411,15 @@ while True:
         );
     }
 
-    /// The tour, the program before what it imports.
+    /// The tour. `check` uses the first file in alphabetical order, so the program is named before the file
+    /// that it imports.
     fn tour() -> Memory {
         let folder = npc_tests::root().join("examples/tour");
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         Memory::new([("main.np".to_owned(), read("tour.np")), ("sets.np".to_owned(), read("sets.np"))])
     }
 
-    /// Services, which kube-proxy translates.
+    /// Services, translated by kube-proxy.
     fn services(cluster: &Cluster) {
         let networks = networks();
         let of = |namespace: &str, name: &str| networks[&address(cluster, namespace, name)].clone();
@@ -442,7 +446,7 @@ while True:
         );
     }
 
-    /// Pods that connect outside at once, and may not: not one packet of theirs arrives.
+    /// Pods that connect to the outside at once, which is denied: not one of their packets arrives.
     fn never_open() {
         const PODS: usize = 20;
         ip("link add outside0 type veth peer name outside1");
@@ -488,7 +492,7 @@ while True:
         std::io::stdout().flush().unwrap();
     }
 
-    /// The daemon's pod is deleted: all goes on, and the next one takes it up.
+    /// The daemon's pod is deleted: enforcement continues, and the next daemon takes over.
     fn without_daemon(cluster: &Cluster) {
         kubectl(
             &[

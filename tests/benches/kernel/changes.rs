@@ -1,4 +1,4 @@
-//! What a change costs: of a pod, and of the image.
+//! Measures changes of pods and images.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use npc_tests::memory::Memory;
 use npc_tests::tables;
 use npc_tests::timing::milliseconds;
 
-/// Of so many pods that are known, so many are on this node.
+/// The number of pods in the cluster, and how many of them are on this node.
 const PODS: usize = 100_000;
 const LOCAL: usize = 250;
 const POLICIES: usize = 10_000;
@@ -32,7 +32,7 @@ pub(crate) fn main() {
         .zip(1..)
         .map(|(pod, number)| Endpoint::new(pod as u32, number, number))
         .collect();
-    // All that a node does for a new image.
+    // All steps of a node for a new image.
     let begin = Instant::now();
     let image = Arc::new(npc_image::read(&output.image).unwrap());
     let read = begin.elapsed();
@@ -56,7 +56,8 @@ pub(crate) fn main() {
         milliseconds(in_force),
         loaded.memory() as f64 / 1e6,
     );
-    // A pod goes, and one like another comes with its address: by far the most of what happens.
+    // A pod is replaced by one with another pod's labels and the same address, which is by far the most
+    // common change.
     let mut random = Rng::with_seed(5);
     let mut times: Vec<Duration> = Vec::with_capacity(CHANGES);
     let mut anew = 0;

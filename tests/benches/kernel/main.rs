@@ -1,6 +1,6 @@
-//! What a packet costs in the kernel, beside no program at all and what agents of today do for one:
-//! `cargo bench -p npc-tests --bench kernel`, as root; a number is the most blocks to try, and `changes`,
-//! `traffic` and `packets` are its parts, of which all are run where none is named.
+//! Measures the cost of a packet in the kernel, compared with an empty program and with the work that current
+//! agents do: `cargo bench -p npc-tests --bench kernel`, as root. A number in the arguments limits the number
+//! of CIDRs. `changes`, `traffic` and `packets` select parts; without them all parts run.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What a packet costs.
+//! Measures the cost of a packet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use npc_resolver::{Pod, Resolver};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 
-/// How often a packet is judged in one turn, and how many turns each program has, of which the best counts.
+/// How often a packet is evaluated in one turn, and the number of turns, of which the best counts.
 const REPEAT: u32 = 500_000;
 const TURNS: usize = 25;
 
-/// How many connections the shape of agents of today knows, and how many prefixes where it is compared with
-/// any number of blocks.
+/// The number of connections in the connection table of the `agent` baseline, and the number of prefixes in
+/// its trie for the second comparison at 100,000 CIDRs.
 const CONNECTIONS: usize = 100_000;
 const PREFIXES: usize = 200_000;
 
-/// The interfaces of two pods of this node, by which the pods are numbered too. A test run that names no
-/// interface is on the first.
+/// The interface indexes of two pods of this node, which are also the pods' ids. A test run that names no
+/// interface uses the first.
 const POD: u32 = 1;
 const NEIGHBOUR: u32 = 2;
 
-/// IPv4 or IPv6: who sends, from among the blocks that are allowed, and to whom.
+/// IPv4 or IPv6: a source within an allowed CIDR, and destinations.
 struct Family {
     name: &'static str,
     source: &'static str,
@@ -56,7 +56,7 @@ const FAMILIES: [Family; 2] = [
 ];
 
 impl Family {
-    /// Any block of this family: of IPv4 one address, of IPv6 a network.
+    /// A random CIDR of this family: a single address for IPv4, a /64 for IPv6.
     fn block(&self, random: &mut Rng) -> (IpAddr, u32) {
         if self.name == "IPv4" {
             (Ipv4Addr::from(random.u32(0x0b00_0000..0xdf00_0000)).into(), 32)
@@ -79,7 +79,7 @@ impl Family {
         self.neighbour.parse().unwrap()
     }
 
-    /// One within a connection of TCP: with ACK, and without SYN.
+    /// A packet of an established TCP connection: with ACK and without SYN.
     fn packet(&self, source: IpAddr, destination: IpAddr) -> Vec<u8> {
         let tcp = Traffic::Port(Protocol::Tcp, 80);
         let mut packet = packet::opening(source, destination, tcp).unwrap();
@@ -88,7 +88,7 @@ impl Family {
         packet
     }
 
-    /// Who may reach all pods: as many blocks, and the one of the packet.
+    /// A program that allows this many random CIDRs, and the packet's own, to connect to all pods.
     fn program(&self, blocks: usize, rules: usize) -> String {
         let mut random = Rng::with_seed(1);
         let per_rule = blocks / rules;
@@ -110,10 +110,10 @@ impl Family {
         text
     }
 
-    /// The connections that the shape of agents of today knows, the packet's among them.
+    /// Fills the connection table of the `agent` baseline; the packet's connection is among them.
     fn set_connections(&self, ebpf: &mut Ebpf) {
         let mut random = Rng::with_seed(1);
-        // See `struct connection` of runtime/kernel/tables.h.
+        // See `struct connection` in runtime/kernel/tables.h.
         let key = |remote: IpAddr, port: u16| {
             let mut key = [0; 48];
             for (at, address) in [(0, remote), (16, self.destination())] {
@@ -139,7 +139,7 @@ impl Family {
         tracked.insert(key(self.source(), 40_000), [0; 40], 0).unwrap();
     }
 
-    /// The same blocks as `program` has, in the kernel's trie.
+    /// Fills the kernel's trie with the same CIDRs as `program`.
     fn set_prefixes(&self, ebpf: &mut Ebpf, blocks: usize) {
         let mut random = Rng::with_seed(1);
         let (own, length) = self.own_block.split_once('/').unwrap();
@@ -163,8 +163,8 @@ impl Family {
     }
 }
 
-/// Nanoseconds for a packet of each of `N` programs, of which `run` runs one. They take turns, so that
-/// whatever else this machine does slows all of them alike. (The kernel's own figures are whole nanoseconds.)
+/// Nanoseconds per packet for each of `N` programs; `run` runs one of them. The programs take turns, so that
+/// other load on the machine slows all of them alike. (The kernel's own figures are whole nanoseconds.)
 fn in_turns<const N: usize>(mut run: impl FnMut(usize)) -> [f64; N] {
     let mut best = [Duration::MAX; N];
     for _ in 0..TURNS {
@@ -177,7 +177,7 @@ fn in_turns<const N: usize>(mut run: impl FnMut(usize)) -> [f64; N] {
     best.map(|time| time.as_nanos() as f64 / f64::from(REPEAT))
 }
 
-/// Runs a program of baseline.bpf.c on a packet, which it lets pass.
+/// Runs a program of baseline.bpf.c on a packet, which it must pass.
 fn run_baseline(ebpf: &Ebpf, name: &str, packet: &[u8]) {
     let program: &SchedClassifier = ebpf.program(name).unwrap().try_into().unwrap();
     let options = TestRunOptions { data_in: Some(packet), repeat: REPEAT, ..TestRunOptions::new() };
@@ -208,7 +208,7 @@ pub(crate) fn main() {
         println!("  reading the packet {:.1}", reading - nothing);
         println!("  {CONNECTIONS} connections {:.1}", connection - nothing);
         for (blocks, rules) in sizes.into_iter().filter(|(blocks, _)| *blocks <= most) {
-            // The prefixes only grow: those of fewer blocks are among those of more.
+            // Prefixes are only added: those for fewer CIDRs are a subset of those for more.
             family.set_prefixes(&mut ebpf, blocks);
             row(&ebpf, family, blocks, rules);
             if blocks == 100_000 {
@@ -220,7 +220,7 @@ pub(crate) fn main() {
     }
 }
 
-/// The programs in force beside the others.
+/// Measures the kernel program and the baselines.
 fn row(ebpf: &Ebpf, family: &Family, blocks: usize, rules: usize) {
     let mut loaded = loaded(&family.program(blocks, rules), rules + 2, blocks, family);
     let from_outside = family.packet(family.source(), family.destination());
@@ -249,7 +249,7 @@ fn row(ebpf: &Ebpf, family: &Family, blocks: usize, rules: usize) {
     );
 }
 
-/// Puts a program in force for two pods of this node, and says how long each step of that takes.
+/// Loads a program for two pods of this node, and prints the time of each step.
 fn loaded(source: &str, rules: usize, blocks: usize, family: &Family) -> Loaded {
     let checked = Memory::one(source).check(None);
     assert!(!checked.report.has_errors());

@@ -1,5 +1,5 @@
-//! What is left of the throughput between two pods, by iperf3: without anything, with the program, and with
-//! nftables, which is given the same policy.
+//! Measures the throughput between two pods with iperf3: without a program, with npc, and with nftables and
+//! the same policy.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ const BLOCKS: u32 = 10_000;
 
 const PINS: &str = "/sys/fs/bpf/npc-bench";
 
-/// Gigabits in a second from one pod to the other.
+/// The throughput from one pod to the other, in Gbit/s.
 fn measured(host: &str) -> f64 {
     let output = Command::new("ip")
         .args(["netns", "exec", "bench-a", "iperf3", "-c", host, "-t", SECONDS, "-J"])
@@ -77,7 +77,7 @@ pub(crate) fn main() {
     );
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
-        // Each is first, second and third as often as the others: the machine is not as fast at all times.
+        // The order rotates, because the speed of the machine varies over time.
         for which in (0..rates.len()).map(|place| (round + place) % 3) {
             match which {
                 1 => {
@@ -107,7 +107,7 @@ pub(crate) fn main() {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    // Of each round, how much of that without a program.
+    // For each round, the share of the throughput without a program.
     let share = |of: usize| {
         middle(rates[of].iter().zip(&rates[0]).map(|(rate, nothing)| rate / nothing * 100.0).collect())
     };

@@ -1,5 +1,5 @@
-//! The real API server: every generated policy is created with strict field validation against
-//! Kyverno's own definitions and webhooks, and every expanded NetworkPolicy is admitted.
+//! A real API server: all compiled policies are created with strict field validation against Kyverno's
+//! definitions and webhooks, and all expanded NetworkPolicies are admitted.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use npc_tests::namespaces::{NAMES, cluster, objects};
 use npc_tests::random::{program, program_with_tiers, seed};
 use npc_tests::tools::{examples, sources, tools};
 
-/// How many random programs are tried; the server takes some milliseconds for each object.
+/// The number of random programs. The server takes some milliseconds per object.
 const PROGRAMS: usize = 40;
 
 fn main() {
@@ -36,7 +36,7 @@ fn main() {
         .filter(|(name, _)| name != "tiers")
         .map(|(name, folder)| {
             let main = format!("{name}.np");
-            // What is compiled is the first file; sets are imported by it.
+            // The first file is compiled, and it imports the sets.
             Memory::new(
                 sources(&folder)
                     .into_iter()
@@ -79,7 +79,7 @@ fn main() {
     }
     cluster_network_policies(&mut random);
     refusals::refusals(&mut random, &cluster);
-    // Without a controller manager nothing finishes a namespace but its last step, taken by hand.
+    // No controller manager runs, so the finalizers of namespaces must be removed by hand.
     for name in NAMES.iter().filter(|name| **name != "default") {
         try_kubectl(&["delete", "namespace", name, "--wait=false"], "").unwrap();
         let object = try_kubectl(&["get", "namespace", name, "-o", "json"], "").unwrap();
@@ -90,10 +90,10 @@ fn main() {
     }
 }
 
-/// Programs of all tiers, against the definition of ClusterNetworkPolicy and its rules.
+/// Programs of all tiers, against the definition and validation rules of ClusterNetworkPolicy.
 fn cluster_network_policies(random: &mut fastrand::Rng) {
     let (mut programs, mut policies) = (0, 0);
-    // Many say something that a ClusterNetworkPolicy cannot, and are refused before.
+    // Many programs use features that ClusterNetworkPolicy does not have, and do not compile.
     for _ in 0..PROGRAMS * 40 {
         let count = 1 + random.usize(..3);
         let files = Memory::one(&program_with_tiers(random, count));

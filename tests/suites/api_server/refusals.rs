@@ -1,5 +1,5 @@
-//! What `npc import` says that the API server refuses, it refuses: objects that are changed in one place are given to
-//! both.
+//! Every object that `npc import` reports as rejected by the API server must be rejected by it: objects
+//! changed in one place are given to both.
 
 use fastrand::Rng;
 use npc_diagnostics::{FileId, Level};
@@ -10,7 +10,7 @@ use npc_tests::random::{program, program_with_tiers};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-/// How many objects are changed of each kind; the server takes some tens of milliseconds for each.
+/// The number of changed objects per kind. The server takes some tens of milliseconds for each.
 const CHANGES: usize = 120;
 
 pub(crate) fn refusals(random: &mut Rng, cluster: &npc_cluster::Cluster) {
@@ -25,7 +25,8 @@ pub(crate) fn refusals(random: &mut Rng, cluster: &npc_cluster::Cluster) {
             tried += 1;
             match (claim, answer) {
                 (Claim::Refused(why), answer) => {
-                    // Of a generated object the reason holds where the object itself is given to the API server.
+                    // A reason about the generated object must hold if the object itself is given to the API
+                    // server.
                     let generated = generated(&object).filter(|_| answer.is_ok());
                     let answer = generated.map_or(answer, |object| try_kubectl(&create, &object.to_string()));
                     assert!(
@@ -50,8 +51,8 @@ pub(crate) fn refusals(random: &mut Rng, cluster: &npc_cluster::Cluster) {
     }
 }
 
-/// The object that a policy of Kyverno's generates, in the namespace `default`. Where it is no object, Kyverno cannot
-/// make it; it stands for itself.
+/// The object that a Kyverno policy generates, in namespace `default`. If `data` is no object, Kyverno cannot
+/// generate it, and the value itself is returned.
 fn generated(object: &Value) -> Option<Value> {
     if object["kind"] == "ClusterPolicy" {
         let generate = object.pointer("/spec/rules/0/generate")?;
@@ -77,13 +78,13 @@ fn first_document(text: &str) -> Option<Value> {
     Value::deserialize(serde_yaml::Deserializer::from_str(text).next()?).ok()
 }
 
-/// What npc says of an object.
+/// npc's verdict on an object.
 enum Claim {
-    /// That the API server refuses it.
+    /// The API server rejects it.
     Refused(String),
-    /// Something else is wrong, or npc cannot say it.
+    /// It has another error, or npc cannot express it.
     Other,
-    /// Nothing is wrong.
+    /// No errors.
     Taken,
 }
 
@@ -97,7 +98,7 @@ fn claim(text: &str) -> Claim {
     if errors { Claim::Other } else { Claim::Taken }
 }
 
-/// An object of a kind, as npc writes it.
+/// A random object of a kind, as npc writes it.
 fn object(kind: &str, random: &mut Rng, cluster: &npc_cluster::Cluster) -> Option<Value> {
     let target = match kind {
         "GeneratingPolicy" => Target::KyvernoCel,
@@ -119,7 +120,7 @@ fn object(kind: &str, random: &mut Rng, cluster: &npc_cluster::Cluster) -> Optio
     first_document(&text).filter(|object| object["kind"] == kind)
 }
 
-/// Changes an object in one place, and says how.
+/// Changes an object in one place, and describes the change.
 fn change(object: &mut Value, random: &mut Rng) -> String {
     loop {
         let mut places = Vec::new();

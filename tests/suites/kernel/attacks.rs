@@ -1,4 +1,4 @@
-//! Packets by which a pod, or somebody outside, tries to get around the policies.
+//! Packets with which a pod or an outside host tries to evade the policies.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use npc_tests::memory::Memory;
 
 use crate::flows::{ACK, FIN, RST, SYN, ethernet, four, hops, icmp, six, sixteen, tcp, udp};
 
-/// `closed` may send nothing and be asked on udp/53; `client` may ask 10.0.2.0/24 and not be asked; no policy
-/// selects `free` for egress, nor `node` for anything.
+/// `closed` may send nothing and accepts udp/53; `client` may connect to 10.0.2.0/24 and accepts nothing; no
+/// policy selects `free` for egress.
 const PROGRAM: &str = r"
 policy closed for pods { app = closed } in namespace x {
   isolate egress
@@ -40,7 +40,7 @@ fn v6(pod: usize) -> [u8; 16] {
     address
 }
 
-/// The address of a link that the interface makes of the MAC address that these packets come from.
+/// The link-local address that the interface derives from the MAC address of these packets.
 const OWN_LINK: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 2];
 const ROUTER_LINK: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
@@ -74,7 +74,7 @@ impl Node {
         Self { loaded, interfaces: interfaces.to_vec(), packets: 0 }
     }
 
-    /// A packet that a pod sends to somebody outside, or, where `to` is a pod, to that.
+    /// A packet from a pod to an outside host, or to the pod `to`.
     fn sends(&mut self, what: &str, pod: usize, to: Option<usize>, packet: &[u8], passes: bool) {
         let interface = self.interfaces[pod];
         let mut found = self.loaded.run(Egress, interface, packet, 1).unwrap().verdict.passes;
@@ -86,7 +86,7 @@ impl Node {
         self.packets += 1;
     }
 
-    /// A packet that another machine sends to a pod.
+    /// A packet from another machine to a pod.
     fn gets(&mut self, what: &str, pod: usize, packet: &[u8], passes: bool) {
         let found = self.loaded.run(Ingress, self.interfaces[pod], packet, 1).unwrap().verdict.passes;
         assert_eq!(found, passes, "{what}: {packet:02x?}");
@@ -108,8 +108,8 @@ pub(crate) fn attacks(interfaces: &[u32]) {
     println!("kernel: {} packets of attacks, 0 judged otherwise than expected", node.packets);
 }
 
-/// A pod asks and is answered all the time, on two processors: no answer is dropped, whichever processor looked
-/// at its clock first.
+/// A pod sends requests and gets replies on two processors at once: no reply is dropped, whichever processor
+/// read the clock first.
 pub(crate) fn many_replies(interfaces: &[u32]) {
     let count: u32 =
         std::env::var("NPC_TEST_REPLIES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
@@ -132,7 +132,7 @@ pub(crate) fn many_replies(interfaces: &[u32]) {
         stop.store(true, Ordering::Relaxed);
         assert!(all.unwrap().verdict.passes);
     });
-    // Of a packet that policies drop there is a report, or it is counted that there was no room for one.
+    // The kernel reports a packet that policies drop, or counts a lost report if there is no room.
     let lost = answers.loaded.troubles().unwrap().lost_events;
     let reported = answers.loaded.take_events().unwrap().count();
     assert_eq!((lost, reported), (0, 0), "answers dropped");
@@ -141,7 +141,7 @@ pub(crate) fn many_replies(interfaces: &[u32]) {
     println!("kernel: {count} answers by UDP on two processors, 0 dropped");
 }
 
-/// An ICMP error goes to the peer of a connection that there is a record of, and to nobody else.
+/// An ICMP error passes only to the peer of a connection that has a record.
 fn icmp_errors(node: &mut Node) {
     let [asker, other] = [[10, 0, 1, 1], [10, 0, 9, 9]];
     let about = |packet: Vec<u8>| icmp(3, 0, &packet[14..]);
@@ -151,10 +151,10 @@ fn icmp_errors(node: &mut Node) {
     node.gets("a question", 0, &question, true);
     node.sends("an error about it, to another", 0, None, &four(v4(0), other, 1, 0, &error), false);
     node.sends("an error about it", 0, None, &four(v4(0), asker, 1, 0, &error), true);
-    // Ingress of `free` is isolated and egress of `closed` too: what it says of a packet that nobody sent.
+    // Both directions are isolated: the error is about a packet that nobody sent.
     let forged = about(four(other, v4(0), 17, 0, &udp(5555, 80)));
     node.sends("an error about a packet that never came", 0, None, &four(v4(0), other, 1, 0, &forged), false);
-    // To the pod: about a connection that it opened.
+    // Errors to the pod, about a connection that it opened.
     let router = [192, 0, 2, 1];
     let opening = four(v4(1), [10, 0, 2, 1], 6, 0, &tcp(4000, 443, SYN));
     let error = four(router, v4(1), 1, 0, &about(opening.clone()));
@@ -164,8 +164,8 @@ fn icmp_errors(node: &mut Node) {
     node.gets("about what it may not send", 1, &four(router, v4(1), 1, 0, &about(never)), false);
 }
 
-/// A SYN without an ACK opens a connection, also within one; resets keep no record alive; and a server that
-/// still has the connection before answers a new one with an ACK alone.
+/// A SYN without ACK opens a connection, even on the ports of an existing one; a RST does not keep a record
+/// alive; and a server that still has the previous connection answers a new SYN with a plain ACK.
 fn replies(node: &mut Node) {
     let server = [10, 0, 2, 1];
     let to = |port, flags| four(v4(1), server, 6, 0, &tcp(port, 443, flags));
@@ -184,8 +184,8 @@ fn replies(node: &mut Node) {
     node.gets("an end", 1, &from(5000, FIN | ACK), true);
 }
 
-/// Nobody can tell where a packet that cannot be read is from: it is dropped also where no policy selects its
-/// pod for egress.
+/// The source of a malformed packet cannot be determined, so it is dropped even if no policy selects the pod
+/// for egress.
 fn unreadable(node: &mut Node) {
     let mut many = udp(9, 9);
     let mut next = 17;
@@ -210,7 +210,7 @@ fn advertised(target: [u8; 16]) -> Vec<u8> {
     [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &target].concat()
 }
 
-/// By ARP and neighbour discovery a pod speaks of its own addresses only, and is no router.
+/// In ARP and neighbour discovery a pod may only announce its own addresses, and may not act as a router.
 fn neighbours(node: &mut Node) {
     let everyone = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     for pod in 0..3 {
@@ -239,13 +239,13 @@ fn neighbours(node: &mut Node) {
         node.sends("a better way", pod, None, &link(137, OWN_LINK, its, own), false);
         node.gets("the node is a router", pod, &link(134, ROUTER_LINK, everyone, own), true);
     }
-    // What a router has passed on is no neighbour discovery.
+    // Neighbour discovery that a router has forwarded is invalid.
     let interface = node.interfaces[0];
     let passed_on = hops(254, v6(0), six(9), 58, &advertised(v6(0)));
     assert!(!node.loaded.run_delivery(interface, None, &passed_on, 1).unwrap().verdict.passes);
 }
 
-/// A pod gets what is for its own address, or for many.
+/// A pod only receives packets for its own addresses, broadcast and multicast.
 fn destinations(node: &mut Node) {
     let from = [10, 0, 1, 1];
     for packet in [
@@ -269,7 +269,7 @@ fn destinations(node: &mut Node) {
     assert!(!passes(node, 9999), "what is forwarded with the node's address");
 }
 
-/// What a pod encapsulates for a tunnel of the node.
+/// Packets that a pod encapsulates for a tunnel of the node.
 fn tunnels(node: &mut Node) {
     let own = [192, 0, 2, 1];
     node.loaded.set_node_addresses(&[own.into()].into()).unwrap();

@@ -1,4 +1,4 @@
-//! Packets that are more than the first of a connection: answers, errors, fragments, headers of all kinds.
+//! Packets other than the first of a connection: replies, errors, fragments, headers of all kinds.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use npc_resolver::{Pod, Resolver};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
 
-/// The pod may be asked on tcp/80, udp/53 and by IPv6 on the same; may ask 10.0.2.0/24 and fd02::/64 for
-/// anything; and nothing else.
+/// The pod accepts tcp/80 and udp/53 from 10.0.1.0/24 and fd01::/64, and may connect to 10.0.2.0/24 and
+/// fd02::/64 on every port. Everything else is denied.
 const PROGRAM: &str = r"
 policy p for pods { app = pod } in namespace x {
   allow ingress from 10.0.1.0/24, fd01::/64 on tcp/80, udp/53
@@ -32,7 +32,7 @@ pub(crate) fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {
     [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind.to_be_bytes(), body].concat()
 }
 
-/// An IPv4 packet; `fragment` is its offset in eight bytes, with the bit that more follow.
+/// An IPv4 packet. `fragment` is the offset in units of 8 bytes, with the more-fragments bit.
 pub(crate) fn four(
     source: [u8; 4],
     destination: [u8; 4],
@@ -85,7 +85,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// What the pod sends goes to somebody outside of the node.
+    /// Evaluates a packet. Packets from the pod go to an outside host.
     fn is(&mut self, what: &str, direction: Direction, packet: &[u8], passes: bool) {
         let mut found = self.loaded.run(direction, self.interface, packet, 1).unwrap().verdict.passes;
         if found && direction == Egress {
@@ -130,7 +130,7 @@ pub(crate) fn flows(interfaces: &[u32]) {
     errors(&mut ask);
     fragments(&mut ask);
     headers(&mut ask);
-    // By an interface that is nobody's, nothing passes.
+    // On an interface without a pod, nothing passes.
     ask.interface = interfaces[1];
     ask.drops("another interface", Ingress, &four(OTHER, POD, 6, 0, &tcp(1, 22, SYN)));
     println!("kernel: {asked} packets of flows, 0 judged otherwise than expected");
@@ -154,7 +154,7 @@ fn connections(ask: &mut Asking<'_>) {
     ask.passes("what answers the end", Ingress, &from(5000, ACK));
     ask.passes("a refusal of what was opened", Egress, &to(5002, SYN));
     ask.passes("a refusal", Ingress, &from(5002, RST | ACK));
-    // Those that others open.
+    // Connections that others open.
     let asks = |port, flags| four(CLIENT, POD, 6, 0, &tcp(port, 80, flags));
     let answers = |port, flags| four(POD, CLIENT, 6, 0, &tcp(80, port, flags));
     ask.drops("an answer that nobody asked for", Egress, &answers(6000, SYN | ACK));
@@ -164,7 +164,7 @@ fn connections(ask: &mut Asking<'_>) {
     ask.passes("the pod's", Egress, &answers(6000, ACK));
     ask.drops("another port", Ingress, &four(CLIENT, POD, 6, 0, &tcp(6000, 81, SYN)));
     ask.drops("the pod opens to the client", Egress, &four(POD, CLIENT, 6, 0, &tcp(7000, 80, SYN)));
-    // Without connections.
+    // UDP.
     ask.drops("an answer to nothing", Ingress, &four(SERVER, POD, 17, 0, &udp(53, 5000)));
     ask.passes("a question", Egress, &four(POD, SERVER, 17, 0, &udp(5000, 53)));
     ask.passes("its answer", Ingress, &four(SERVER, POD, 17, 0, &udp(53, 5000)));
@@ -172,7 +172,7 @@ fn connections(ask: &mut Asking<'_>) {
     ask.passes("a client's question", Ingress, &four(CLIENT, POD, 17, 0, &udp(9, 53)));
     ask.passes("the pod's answer", Egress, &four(POD, CLIENT, 17, 0, &udp(53, 9)));
     ask.drops("an answer to another", Egress, &four(POD, CLIENT, 17, 0, &udp(53, 10)));
-    // Echo, and a protocol without ports.
+    // ICMP echo, and a protocol without ports.
     ask.drops("an echo to nothing", Ingress, &four(SERVER, POD, 1, 0, &icmp(0, 77, &[])));
     ask.passes("an echo request", Egress, &four(POD, SERVER, 1, 0, &icmp(8, 77, &[])));
     ask.passes("its reply", Ingress, &four(SERVER, POD, 1, 0, &icmp(0, 77, &[])));
@@ -181,7 +181,7 @@ fn connections(ask: &mut Asking<'_>) {
     ask.drops("GRE to nothing", Ingress, &four(SERVER, POD, 47, 0, &[0; 8]));
     ask.passes("GRE", Egress, &four(POD, SERVER, 47, 0, &[0; 8]));
     ask.passes("GRE in answer", Ingress, &four(SERVER, POD, 47, 0, &[0; 8]));
-    // The pod itself.
+    // The pod's connection to itself.
     ask.drops("another's packet from its address", Ingress, &four(POD, POD, 6, 0, &tcp(1, 22, SYN)));
     let itself = four(POD, POD, 6, 0, &tcp(1, 22, SYN));
     let sent = ask.loaded.run(Egress, ask.interface, &itself, 1).unwrap();
@@ -210,7 +210,7 @@ fn errors(ask: &mut Asking<'_>) {
     ask.drops("about another's", Ingress, &unreachable(four(CLIENT, SERVER, 6, 0, &tcp(5100, 443, SYN))));
     ask.drops("about nothing", Ingress, &four(router, POD, 1, 0, &icmp(3, 0, &[])));
     ask.drops("not an error", Ingress, &four(router, POD, 1, 0, &icmp(8, 0, &[])));
-    // What the pod says of a packet that it was sent.
+    // Errors that the pod sends about packets that it received.
     ask.passes("a question", Ingress, &four(CLIENT, POD, 17, 0, &udp(9, 53)));
     let answer = icmp(3, 0, &about(four(CLIENT, POD, 17, 0, &udp(9, 53))));
     ask.passes("the pod's error about it", Egress, &four(POD, CLIENT, 1, 0, &answer));
@@ -253,7 +253,7 @@ fn fragments(ask: &mut Asking<'_>) {
     ask.drops("of IPv6, of nothing", Ingress, &sixteen(six(1), six(0), 44, &six_fragment(16, 17, &[0; 8])));
     ask.passes("the first", Ingress, &sixteen(six(1), six(0), 44, &six_fragment(1, 17, &udp_body)));
     ask.passes("the next", Ingress, &sixteen(six(1), six(0), 44, &six_fragment(16, 17, &[0; 8])));
-    // A header between the fragments' and UDP's.
+    // A header between the fragment header and UDP.
     let mut behind = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp_body].concat();
     let other = |mut packet: Vec<u8>| {
         packet[14 + 40 + 7] = 10;
@@ -286,7 +286,7 @@ fn headers(ask: &mut Asking<'_>) {
     with_options.extend([1; 8]);
     with_options.extend(&segment);
     ask.passes("IPv4 with options", Ingress, &with_options);
-    // VLANs, one in another.
+    // VLAN tags, single and nested.
     let plain = four(CLIENT, POD, 6, 0, &segment);
     let tagged = [&plain[..12], &[0x81, 0, 0, 5], &plain[12..]].concat();
     ask.passes("with a tag", Ingress, &tagged);
@@ -294,7 +294,7 @@ fn headers(ask: &mut Asking<'_>) {
     ask.passes("with two", Ingress, &twice);
     let denied = four(OTHER, POD, 6, 0, &segment);
     ask.drops("with a tag, denied", Ingress, &[&denied[..12], &[0x81, 0, 0, 5], &denied[12..]].concat());
-    // What cannot be read.
+    // Malformed packets.
     ask.passes("ARP", Ingress, &ethernet(0x0806, &[0; 28]));
     ask.drops("another protocol", Ingress, &ethernet(0x8137, &[0; 46]));
     ask.drops("a header without ports", Ingress, &plain[..36]);

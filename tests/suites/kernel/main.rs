@@ -1,4 +1,4 @@
-//! The kernel gives the known verdicts: the program that enforces is asked itself, packet by packet.
+//! Evaluates packets with the kernel program itself and compares the verdicts.
 
 #![allow(
     clippy::unwrap_used,

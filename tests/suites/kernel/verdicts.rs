@@ -1,4 +1,4 @@
-//! The known verdicts, by test-run.
+//! Compares verdicts by running the kernel program on single packets (`BPF_PROG_TEST_RUN`).
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -17,10 +17,10 @@ use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver};
 use npc_tests::vectors::{Case, sets};
 
-/// How many interfaces there are: no case has more pods.
+/// The number of interfaces. No case has more pods.
 pub(crate) const INTERFACES: usize = 64;
 
-/// Makes an interface, and gives its index.
+/// Creates an interface and returns its index.
 pub(crate) fn interface(number: usize) -> u32 {
     let name = format!("pod{number}");
     let made = Command::new("ip")
@@ -31,14 +31,14 @@ pub(crate) fn interface(number: usize) -> u32 {
     index_of(&name)
 }
 
-/// The pods of a cluster, each on an interface of its own.
+/// The pods of a cluster, each on its own interface.
 fn endpoints(cluster: &Cluster, interfaces: &[u32]) -> Vec<Endpoint> {
     assert!(cluster.pods.len() <= INTERFACES);
     let pods = (0..cluster.pods.len() as u32).zip(interfaces);
     pods.map(|(pod, interface)| Endpoint::new(pod, *interface, pod + 1)).collect()
 }
 
-/// A case, resolved and loaded.
+/// Resolves and loads a case.
 fn load(case: &Case, interfaces: &[u32]) -> (Loaded, Vec<IpAddr>) {
     let mut sources = SourceMap::new();
     let file = sources.add("manifests.yaml", case.manifests());
@@ -49,7 +49,7 @@ fn load(case: &Case, interfaces: &[u32]) -> (Loaded, Vec<IpAddr>) {
     (Loader::new(1).load(&resolver, &endpoints(&cluster, interfaces)).unwrap(), node)
 }
 
-/// What the kernel says of a connection, on both sides.
+/// The kernel's verdict on a connection: both sides must allow it.
 fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Connection<'_>) -> bool {
     let addresses = [&connection.source, &connection.destination].map(|end| end.address().unwrap());
     let mut side = |direction, end: &End<'_>| match end {
@@ -59,14 +59,14 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Co
             .is_some_and(|verdict| verdict.passes),
         End::Node { .. } | End::Outside(_) => true,
     };
-    // What the node sends to its pods is judged where it arrives only.
+    // Packets from the node to its pods are only evaluated at the destination.
     let from_node = node.contains(&addresses[0]);
     (from_node || side(Direction::Egress, &connection.source))
         && side(Direction::Ingress, &connection.destination)
 }
 
-/// Random programs and clusters: compiled, resolved and loaded they say what the interpreter says; and
-/// after changes of pods, written into the tables that are loaded, too.
+/// Random programs and clusters: the loaded program gives the interpreter's verdicts, also after changes of
+/// pods are written into the loaded tables.
 pub(crate) fn random_programs(interfaces: &[u32]) {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
@@ -94,7 +94,7 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
                 );
                 asked += 1;
             }
-            // Some pods are another's like, by labels, namespace and ports.
+            // Some pods take the labels, namespace and ports of another one.
             for _ in 0..5 {
                 let (one, other) = (random.usize(..cluster.pods.len()), random.usize(..cluster.pods.len()));
                 let like = cluster.pods[other].clone();
@@ -121,7 +121,7 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
     );
 }
 
-/// The known verdicts, by test-run: a hundred cases of each set, or as many as `NPC_TEST_CASES` says.
+/// The known verdicts of the test vectors: 100 cases of each set, or `NPC_TEST_CASES`.
 pub(crate) fn known_verdicts(interfaces: &[u32]) {
     let most: usize = std::env::var("NPC_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     for (set, all) in sets("kernel", "ACRT") {

@@ -1,5 +1,5 @@
-//! Real packets: pods in network namespaces behind veths, real sockets, IPv4 and IPv6. What arrives is
-//! what the interpreter says.
+//! Real packets between pods in network namespaces behind veth pairs, over IPv4 and IPv6. Packets arrive if
+//! and only if the interpreter allows them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -68,7 +68,7 @@ pub(crate) fn packets() {
         hosts.push(host);
         servers.start(&pod.name);
     }
-    // Without the program everything arrives: what does not later is its doing.
+    // Without the program everything arrives, so later drops are its effect.
     assert!(reaches("c", "tcp", cluster.pods[1].addresses[1], 81), "the network of the test does not work");
     let pins = Path::new("/sys/fs/bpf/npc-test");
     let mut node = Node::open(pins).unwrap();
@@ -102,7 +102,7 @@ pub(crate) fn packets() {
             }
         }
     }
-    // A denial is told with the rule that denies, and where it stands.
+    // A denial is reported with the rule that denies and its location.
     let denial = events.by_ref().find(|event| {
         let reason = resolver.reasons().reason(event.decision.enforced() & Decision::REASON);
         reason == Reason::Rule { policy: 0, rule: 0 } && event.ports.1 == 81
@@ -118,7 +118,7 @@ pub(crate) fn packets() {
     swaps(node, &cluster, &endpoints, &hosts);
 }
 
-/// The tables of a program, for the pods of the cluster.
+/// A resolver for a program and the pods of the cluster.
 fn resolved(program: &str, cluster: &Cluster) -> Resolver {
     let checked = Memory::one(program).check(None);
     assert!(!checked.report.has_errors(), "{:?}", checked.report);
@@ -129,8 +129,7 @@ fn resolved(program: &str, cluster: &Cluster) -> Resolver {
     resolver
 }
 
-/// Sends all the time what each of two programs denies, one at its source and the other at its
-/// destination.
+/// Continuously sends packets that both programs deny, one at the source and the other at the destination.
 const FLOOD: &str = r"
 import socket, select, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -143,7 +142,7 @@ while not select.select([sys.stdin], [], [], 0.001)[0]:
 print(sent)
 ";
 
-/// Says each packet that comes of them.
+/// Prints a line for each of these packets that arrives.
 const LEAK: &str = r"
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.0.0.2', 99))
@@ -152,13 +151,13 @@ while True:
     s.recv(9); print('leak', flush=True)
 ";
 
-/// c may send it, and b may not be sent it.
+/// Allows `c` to send, and not `b` to receive.
 const ONE: &str = "policy c for pods { app = c } in namespace x {
   allow egress to pods { app = b } in same namespace on udp/99
 }
 ";
 
-/// b may be sent it, and c may not send it.
+/// Allows `b` to receive, and not `c` to send.
 const OTHER: &str = "policy c for pods { app = c } in namespace x {
   isolate egress
 }
@@ -167,9 +166,9 @@ policy from-c for pods { app = b } in namespace x {
 }
 ";
 
-/// Programs take each other's place under traffic: what both allow goes on, what neither allows never
-/// arrives, though either of its halves is allowed by one; and what the last one denies is cut. When the
-/// process ends, all goes on.
+/// Programs replace each other under traffic: a connection that both allow continues, and a packet that
+/// neither allows never arrives, although each half of it is allowed by one of them. A connection that the
+/// last program denies is cut. Enforcement continues when the process ends.
 fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[String]) {
     let other = PROGRAM.replace("tcp/80, udp/53", "tcp/80-90").replace("policy b for", "policy other for");
     let programs =
@@ -178,7 +177,7 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     let mut steady = python("a", STEADY, &[&address]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(steady.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "open");
-    // Read all the time, so that it never waits.
+    // Read continuously, so that the client never blocks.
     let reader = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<String>>());
     node.enforce(&programs[1], endpoints).unwrap();
     let mut leak = python("b", LEAK, &[]).stdout(Stdio::piped()).spawn().unwrap();
@@ -204,7 +203,7 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     leak.wait().unwrap();
     assert_eq!(leaks.count(), 0, "a packet was judged by two programs, each of which denies it");
     assert_eq!(node.generation(), before + swaps);
-    // A process that ends leaves all as it is.
+    // The programs stay attached when the process ends.
     drop(node);
     assert!(!reaches("c", "tcp", cluster.pods[1].addresses[0], 80), "nothing is enforced any more");
     assert!(reaches("a", "tcp", cluster.pods[1].addresses[0], 80), "what is allowed is cut");
@@ -212,14 +211,14 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     node.set_sockets(Some(Path::new("/run/cgroup").to_owned()));
     assert_eq!(node.generation(), before + swaps, "the next one knows where it was");
     assert!(!reader.is_finished(), "what both allow was cut");
-    // What is no longer allowed is cut, though it is open.
+    // A connection that is no longer allowed is cut, although it is open.
     let denied = PROGRAM.replace("on tcp/80, udp/53", "on tcp/79");
     node.enforce(&resolved(&denied, cluster), endpoints).unwrap();
     let lines = reader.join().unwrap();
     steady.wait().unwrap();
     assert_eq!(lines.last().map(String::as_str), Some("cut"));
     assert!(lines.len() > 500, "{}", lines.len());
-    // One interface more, and one less.
+    // Detach one interface and keep the others.
     hosts.iter().for_each(|host| node.attach(&interface(host)).unwrap());
     node.detach(&interface(&hosts[1])).unwrap();
     node.remove_endpoint(endpoints[1].pod).unwrap();

@@ -1,4 +1,4 @@
-//! How often each lint is right, judged by the prover and by verdicts: false alarms and misses.
+//! Counts false alarms and misses of each lint, judged by the prover and by verdicts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use npc_tests::random;
 
 use crate::selects;
 
-/// How often a lint is right.
+/// The counts of one lint.
 #[derive(Debug, Default)]
 struct Count {
     reported: usize,
@@ -25,7 +25,7 @@ struct Count {
 }
 
 impl Count {
-    /// Compares what is reported with what the prover says, of one thing.
+    /// Compares whether the lint reported something with whether it holds.
     fn compare(&mut self, reported: bool, is_so: bool, what: impl Fn() -> String) {
         self.reported += usize::from(reported);
         match (reported, is_so) {
@@ -43,7 +43,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// Each lint that the prover can decide, on programs of few policies that meet often: false alarms and misses.
+/// Lints that the prover can decide, on programs of few policies that often overlap.
 #[test]
 fn lints_agree_with_the_prover() {
     let seed = random::seed();
@@ -67,7 +67,7 @@ fn lints_agree_with_the_prover() {
         let judges: Vec<&Policy> = program.policies.iter().map(|policy| &**policy).collect();
         let possible = |all: &[Fact<'_>], none: &[Fact<'_>]| exists(all, none, &[]).unwrap().is_some();
         for (at, policy) in program.policies.iter().enumerate() {
-            // NP0803 never gives up a policy that only isolates.
+            // NP0803 must not report a policy that only isolates.
             if policy.rules.is_empty() {
                 counts.entry("NP0803").or_default().compare(
                     reported("NP0803", policy.location),
@@ -84,14 +84,15 @@ fn lints_agree_with_the_prover() {
                 };
                 let idle = difference(program, &less, &[]).unwrap().is_none();
                 let is_reported = reported("NP0803", rule.location) || reported("NP0803", policy.location);
-                // Of two that may go for each other one is reported; and one that another lint speaks of is not.
+                // Of two rules that make each other redundant only one is reported, and a rule with another
+                // diagnostic is not.
                 let beside =
                     found.iter().any(|one| one.labels.iter().any(|label| label.location == rule.location));
                 if is_reported || !beside {
                     counts.entry("NP0803").or_default().compare(is_reported, idle, || source.clone());
                 }
-                // NP0804: an allow-all-except rule that opens what some policy closes, or whose exception another
-                // one allows.
+                // NP0804: an allow-all-except rule that opens what another policy closes, or whose exception
+                // another policy allows.
                 if rule.all_but().is_some_and(|except| !except.is_empty()) && rule.ports.is_empty() {
                     let opens = program.policies.iter().enumerate().any(|(other_at, other)| {
                         let others: Vec<Fact<'_>> = program
@@ -160,17 +161,17 @@ fn lints_agree_with_the_prover() {
         println!("seed {seed}: {code}: {count}");
         assert!(count.reported > 20, "{code} is hardly reported");
         assert!(count.false_alarms.is_empty(), "{code}: a false alarm\n{}", count.false_alarms[0]);
-        // NP0803 gives up where only several rules together decide, of policies for other pods.
+        // NP0803 may miss rules that only become redundant through several rules of policies for other pods.
         let bound = if *code == "NP0803" { count.reported / 3 } else { 0 };
         assert!(count.missed.len() <= bound, "{code}: missed\n{}", count.missed[0]);
     }
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), ["NP0803", "NP0804"]);
 }
 
-/// NP0806: a rule allows pods at the other end of a connection, and the policies of those pods deny every connection
-/// that it allows.
+/// NP0806: a rule allows pods at the other end of a connection, and the policies of those pods deny all
+/// connections that it allows.
 #[test]
-fn half_allowed_is_what_the_prover_says() {
+fn half_allowed_agrees_with_the_prover() {
     let seed = random::seed();
     let mut count = Count::default();
     for index in 0..400 {
@@ -208,7 +209,7 @@ fn half_allowed_is_what_the_prover_says() {
     assert!(count.missed.len() * 20 <= count.reported, "{}", count.missed[0]);
 }
 
-/// A program of policies at both ends of connections between two namespaces.
+/// A program with policies at both ends of connections between two namespaces.
 fn halves(random: &mut Rng) -> String {
     let mut source = String::new();
     let ports = ["", " on tcp/80", " on tcp/80, tcp/443", " on udp/53"];
@@ -250,7 +251,7 @@ fn own_facts<'p>(rules: &[&'p npc_program::Rule], policy: &'p Policy) -> Vec<Fac
     rules.iter().map(|rule| Fact::Matches(policy, rule)).collect()
 }
 
-/// A program of policies that select some of the same pods: allow-all-except, isolating and plain ones.
+/// A program of policies that select some of the same pods: allow-all-except, isolating and other policies.
 fn meeting(random: &mut Rng) -> String {
     let mut source = String::new();
     for number in 0..2 + random.usize(..3) {
@@ -279,10 +280,10 @@ fn meeting(random: &mut Rng) -> String {
     source
 }
 
-/// NP0805 in a cluster: a policy is reported exactly where it isolates a pod that can ask no DNS pod, and is not
-/// for fixed addresses only.
+/// NP0805 in a cluster: a policy is reported if and only if it isolates a pod that cannot reach a DNS pod,
+/// and does not only allow fixed addresses.
 #[test]
-fn dns_in_a_cluster_is_what_the_verdicts_say() {
+fn dns_in_a_cluster_agrees_with_the_verdicts() {
     let seed = random::seed();
     let (mut count, mut asked) = (Count::default(), 0);
     for index in 0..300 {
@@ -303,7 +304,7 @@ fn dns_in_a_cluster_is_what_the_verdicts_say() {
                 let pod = Endpoint::pod(&cluster, place, None).unwrap();
                 policy.subjects.iter().any(|term| selects(term, &pod))
             };
-            // Of one that selects no pod here, the cluster says nothing.
+            // The cluster says nothing about a policy that selects no pod in it.
             if !(0..cluster.pods.len()).any(is_selected) {
                 continue;
             }
@@ -355,10 +356,10 @@ kind: Pod
 metadata: {name: c, namespace: web, labels: {app: a, tier: y}}
 ";
 
-/// NP0808 in a cluster: a block is reported exactly where a pod of the cluster has an address in it. Judged by the
-/// verdicts of a program that allows only that block.
+/// NP0808 in a cluster: a CIDR is reported if and only if a pod of the cluster has an address in it. Judged
+/// by the verdicts of a program that allows only that CIDR.
 #[test]
-fn pods_by_address_are_those_that_a_block_reaches() {
+fn pods_by_address_agrees_with_the_verdicts() {
     let seed = random::seed();
     let mut count = Count::default();
     let cluster = npc_cluster::Cluster::parse(ADDRESSES).unwrap();

@@ -1,4 +1,4 @@
-//! Warnings on what a program means, held to the prover: no false alarm in random programs.
+//! Compares the lints about the whole program with the prover: no false alarm in random programs.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use npc_proof::difference;
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
 
-/// The program without the rule or the policy that a finding is about.
+/// The program without the rule or policy that a diagnostic is about.
 fn without(program: &Program, found: &Diagnostic) -> Program {
     let at = found.location().unwrap();
     let mut program = program.clone();
@@ -39,7 +39,7 @@ fn without(program: &Program, found: &Diagnostic) -> Program {
 }
 
 #[test]
-fn what_is_told_is_so() {
+fn reported_lints_are_true() {
     let seed = random::seed();
     let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
@@ -57,13 +57,13 @@ fn what_is_told_is_so() {
         for one in &found {
             *told.entry(one.code.id).or_default() += 1;
             match one.code.id {
-                // Without it nothing changes, in any cluster.
+                // Removing it changes nothing, in any cluster.
                 "NP0803" => {
                     let less = without(&checked.program, one);
                     let differ = difference(&checked.program, &less, &[]).unwrap();
                     assert!(differ.is_none(), "{one:#?} {differ:#?}\n{source}");
                 }
-                // Nothing that the rule's peer and it allow gets through, among many pods.
+                // Nothing that the rule allows for this peer is allowed in total, among many pods.
                 "NP0806" => {
                     let at = one.location().unwrap();
                     for policy in &checked.program.policies {
@@ -94,8 +94,8 @@ fn what_is_told_is_so() {
             let differ = difference(&checked.program, &less, &[]).unwrap();
             assert!(differ.is_none(), "all at once: {idle:#?} {differ:#?}\n{source}");
         }
-        // What is not told, though it is so: no false alarm comes first, but most are found. A rule of a
-        // tier may decide, and as what comes after it would.
+        // Counts misses: the lint must avoid false alarms, but find many of the redundant rules. Only plain
+        // policies are counted, since a rule of another tier may decide the same as what follows it.
         for policy in checked.program.policies.iter().filter(|policy| policy.tier == Tier::Namespaced) {
             for rule in &policy.rules {
                 let mut less = checked.program.clone();
@@ -116,12 +116,12 @@ fn what_is_told_is_so() {
     println!(
         "seed {seed}: {told:?}, each NP0803 and NP0806 confirmed; of {all_idle} plain rules that decide nothing {missed} are not reported"
     );
-    // The lint looks for what plainly decides nothing, and gives up where that takes long.
+    // The lint finds rules that are obviously redundant, and gives up if the analysis takes long.
     assert!(all_idle > 20 && missed * 10 <= all_idle * 8, "{missed} of {all_idle}");
     assert!(["NP0803", "NP0804", "NP0805", "NP0806"].iter().all(|code| told.contains_key(code)), "{told:?}");
 }
 
-/// Whether some connection of a cluster that one rule alone would allow is allowed.
+/// Whether the program allows some connection of the cluster that the single rule of `only` matches.
 fn passes(program: &Program, only: &Program, direction: Direction, cluster: &npc_cluster::Cluster) -> bool {
     let pods = || {
         (0..cluster.pods.len()).map(|place| {
@@ -154,9 +154,10 @@ fn selects(term: &npc_program::PodTerm, endpoint: &Endpoint<'_>) -> bool {
         && term.scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
 }
 
-/// Found by the engines: each of two rules allows the same pods by address, and neither does there.
+/// Found by comparison with the engines: two rules allow the same pods by address, and Cilium applies neither
+/// to pods.
 #[test]
-fn a_block_is_no_better_for_being_said_twice() {
+fn duplicate_cidr_is_still_reported_for_cilium() {
     let source = "policy p for pods { app = a } in namespace n {
   allow egress to 10.0.0.0/8, pods { app = b } in namespace n
   allow egress to 10.0.0.0/8, pods { app = c } in namespace n
@@ -172,9 +173,9 @@ fn codes(source: &str) -> Vec<&'static str> {
     checked.report.diagnostics.iter().map(|found| found.code.id).collect()
 }
 
-/// What looks like a mistake, and is none.
+/// Programs that look like mistakes and are correct.
 #[test]
-fn nothing_is_told_of_what_is_meant() {
+fn correct_programs_report_nothing() {
     let dns = "on udp/53, tcp/53";
     for (what, source) in [
         (
@@ -224,9 +225,9 @@ fn nothing_is_told_of_what_is_meant() {
     }
 }
 
-/// Of rules that cover each other, only so many are told as may go.
+/// Of rules that make each other redundant, only those are reported that can be removed together.
 #[test]
-fn all_that_decides_nothing_may_be_removed_at_once() {
+fn redundant_rules_can_be_removed_together() {
     for source in [
         "policy floor for all pods in namespace shop { isolate ingress }
          policy web for pods { app = web } in namespace shop {
@@ -248,9 +249,9 @@ fn all_that_decides_nothing_may_be_removed_at_once() {
     }
 }
 
-/// A rule that selects pods decides for those whose address another rule leaves out.
+/// A rule with a pod selector is not redundant if it allows pods whose addresses another rule excepts.
 #[test]
-fn what_names_a_pod_that_an_exception_leaves_out_decides() {
+fn rule_for_an_excepted_pod_is_not_redundant() {
     let source = "policy web for pods { app = web } in namespace shop {
   allow ingress from anywhere except 192.168.0.0/16 on tcp/443
   allow ingress from pods { app = db } in namespace data on tcp/443
@@ -259,9 +260,10 @@ fn what_names_a_pod_that_an_exception_leaves_out_decides() {
     assert!(codes(source).is_empty());
 }
 
-/// The examples of the project, together in one folder: what one opens is reported, beside each that it opens.
+/// The examples in one folder: each policy that opens what others close is reported once, with all that it
+/// opens.
 #[test]
-fn the_examples_together_show_the_union() {
+fn examples_together_report_opened_policies() {
     let examples: BTreeMap<String, std::path::PathBuf> = npc_tests::tools::examples().into_iter().collect();
     let text = |name: &str| std::fs::read_to_string(examples[name].join(format!("{name}.np"))).unwrap();
     let file = |name: &str| (format!("{name}.np"), text(name));

@@ -1,4 +1,4 @@
-//! The daemon's process, and the other commands.
+//! Runs the daemon and its other commands.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -21,7 +21,7 @@ pub(crate) struct Daemon {
     binary: PathBuf,
 }
 
-/// The image of a program.
+/// Compiles a program to an image.
 pub(crate) fn image(program: &str) -> Vec<u8> {
     compiled(&Memory::one(program), Target::Ebpf, None).unwrap().image
 }
@@ -31,7 +31,7 @@ impl Daemon {
         Self::of(env!("CARGO_BIN_EXE_npc-node").into(), world)
     }
 
-    /// Of this version.
+    /// Starts a binary of any version.
     pub(crate) fn of(binary: PathBuf, _: &World) -> Self {
         let folder = PathBuf::from("/run/npc-test");
         fs::create_dir_all(&folder).unwrap();
@@ -57,7 +57,7 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
-    /// Waits until the status is as it should be.
+    /// Waits until the status meets a condition.
     pub(crate) fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) {
         let begin = Instant::now();
         loop {
@@ -83,21 +83,21 @@ impl Daemon {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What was reported, each a line of JSON.
+    /// The reported flows, one JSON object per line.
     pub(crate) fn flows(&self) -> Vec<Value> {
         let output = self.command(&["flows", "--format", "json"]);
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Puts another file in the place of one, at once, as whoever installs one does.
+    /// Replaces a file atomically, as an installer does.
     fn replace(&self, name: &str, content: &[u8]) {
         let beside = self.folder.join(format!("{name}.new"));
         File::create(&beside).unwrap().write_all(content).unwrap();
         fs::rename(&beside, self.folder.join(name)).unwrap();
     }
 
-    /// Puts a program in force, and waits until it is.
+    /// Installs a program, and waits until it is in force.
     pub(crate) fn program(&self, program: &str) {
         let before = self.status()["generation"].as_u64().unwrap();
         self.replace("policies.npmap", &image(program));
@@ -112,7 +112,7 @@ impl Daemon {
         self.replace("pods.yaml", pods.as_bytes());
     }
 
-    /// Gives the process no more memory than it has, and some bytes.
+    /// Limits the memory of the process to its current size plus `more` bytes.
     pub(crate) fn limit_memory(&self, more: u64) {
         let id = self.process.id();
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -122,7 +122,7 @@ impl Daemon {
         assert!(Command::new("prlimit").args(["--pid", &id.to_string(), &limit]).status().unwrap().success());
     }
 
-    /// Waits until an image is refused, or the process has ended: whether it has.
+    /// Waits until an image is rejected or the process has ended. Returns whether it has ended.
     pub(crate) fn wait_refused_or_ended(&mut self) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(30) {
@@ -137,7 +137,7 @@ impl Daemon {
         panic!("it takes an image for which it has no memory");
     }
 
-    /// Ends the process without a warning.
+    /// Kills the process.
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         self.process.wait().unwrap();
@@ -147,7 +147,7 @@ impl Daemon {
         self.process = start(&self.binary, &self.folder, self.services.as_deref());
     }
 
-    /// Puts another version in the place of this one.
+    /// Replaces the running version by another one.
     pub(crate) fn become_version(&mut self, binary: PathBuf) {
         let before = self.status()["generation"].as_u64().unwrap();
         self.kill();
@@ -158,7 +158,7 @@ impl Daemon {
         });
     }
 
-    /// Starts again with another setting of `--services`, or none.
+    /// Restarts the daemon with another value of `--services`, or without it.
     pub(crate) fn set_services(&mut self, services: Option<&str>) {
         self.services = services.map(ToOwned::to_owned);
         let before = self.status()["generation"].as_u64().unwrap();
@@ -176,7 +176,7 @@ impl Daemon {
     }
 }
 
-/// A test that fails leaves no daemon behind.
+/// A failed test leaves no daemon behind.
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.process.kill();

@@ -1,5 +1,5 @@
-//! How a pod may try to send or receive more than the policies allow: ICMP errors, extension headers, and segments
-//! that belong to no connection. Each attempt is made with real packets, beside what is allowed.
+//! Attempts of a pod to send or receive more than the policies allow: ICMP errors, extension headers, and
+//! segments of no connection. Each attempt uses real packets, and allowed packets are sent for comparison.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use npc_tests::net::{mac_of, python};
 
-/// Counts the packets with a marker that a pod gets from others, until its input ends.
+/// Counts packets with a marker that a pod receives, until standard input ends.
 const COUNT: &str = r"
 import select, socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -22,8 +22,8 @@ while True:
 print(count)
 ";
 
-/// Sends an ICMP error about a UDP packet, with 600 bytes of data: to whom, and the packet's source, destination
-/// and ports.
+/// Sends an ICMP error about a UDP packet with 600 bytes of data. Arguments: the receiver, and the packet's
+/// source, destination and ports.
 const ERROR: &str = r"
 import socket, struct, sys
 to, source, destination, source_port, port = sys.argv[1:6]
@@ -45,7 +45,7 @@ if not six: error = error[:2] + struct.pack('!H', checksum(error)) + error[4:]
 socket.socket(family, socket.SOCK_RAW, 58 if six else 1).sendto(error, (to, 0))
 ";
 
-/// Sends a datagram from a port to port 53, and waits for the answer.
+/// Sends a datagram from a given port to port 53, and waits for the reply.
 const ASK: &str = r"
 import socket, sys
 source, to, port = sys.argv[1:4]
@@ -54,7 +54,7 @@ s.bind((source, int(port))); s.settimeout(5)
 s.sendto(b'x', (to, 53)); s.recv(10)
 ";
 
-/// Sends a UDP packet behind extension headers, from any address, to the pod on the other machine.
+/// Sends a UDP packet behind extension headers, with any source address, to the pod on the other machine.
 const HEADERS: &str = r"
 import socket, struct, sys
 count, source, gateway = int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3].replace(':', ''))
@@ -66,7 +66,7 @@ packet = struct.pack('!IHBB', 0x60000000, len(body), following, 64) + ends + bod
 s.send(gateway + s.getsockname()[4] + b'\x86\xdd' + packet)
 ";
 
-/// Opens a connection from port 5000, loses it without a word to the server, and opens it again.
+/// Opens a connection from port 5000, loses it without notifying the server, and opens it again.
 const RETURN: &str = r"
 import os, socket, struct, sys
 host = sys.argv[1]
@@ -84,7 +84,7 @@ try: connect(); print('yes')
 except OSError as error: print(error)
 ";
 
-/// Opens a connection from port 5000, and closes it where its input says so; then it listens there.
+/// Opens a connection from port 5000, resets it when told on standard input, and then listens on the port.
 const CLOSES: &str = r"
 import socket, sys
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -99,7 +99,8 @@ try: listener.accept(); print('accepted')
 except OSError: print('nobody')
 ";
 
-/// Sends segments of TCP from port 80 of b to port 5000 of a: how many, their flags, and the seconds between.
+/// Sends TCP segments from port 80 of `b` to port 5000 of `a`. Arguments: their number, their flags, and the
+/// pause between them in seconds.
 const SEGMENTS: &str = r"
 import socket, struct, sys, time
 count, flags, pause = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -120,7 +121,7 @@ pub(crate) fn evasions() {
     bare_segments();
 }
 
-/// Counts packets in a pod while something happens.
+/// Counts packets in a pod.
 struct Counter {
     process: Child,
     output: BufReader<ChildStdout>,
@@ -151,7 +152,8 @@ fn run(pod: &str, script: &str, arguments: &[&str]) {
     assert!(python(pod, script, arguments).status().unwrap().success(), "{pod}: {arguments:?}");
 }
 
-/// An ICMP error passes only about a packet that its pod was sent, and only to who sent that.
+/// An ICMP error passes only if it is about a packet that the pod received, and only to the sender of that
+/// packet.
 fn icmp_errors() {
     let families = [
         ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.1.0.4", "192.0.2.9"],
@@ -159,7 +161,8 @@ fn icmp_errors() {
     ];
     let mut denied = 0;
     for [a, b, c, d, far] in families {
-        // Who sends, to whom, and the packet that the error is about: of none of these is there a connection.
+        // The pod that sends the error, its receiver, and the source and destination of the packet. None of
+        // these connections exists.
         for (pod, to, source, destination) in
             [("d", far, far, d), ("d", far, b, d), ("a", far, c, a), ("b", a, a, b), ("c", b, b, c)]
         {
@@ -179,7 +182,7 @@ fn icmp_errors() {
         let counter = Counter::start("a", "MARKER");
         run("b", ERROR, &[a, a, b, "4444", "53"]);
         assert_eq!(counter.end(), 1, "an error about {a} -> {b}, which b got");
-        // The record of that connection lets no error pass to another address.
+        // The record of that connection allows no error to another address.
         let counter = Counter::start("far", "MARKER");
         run("a", ERROR, &[far, b, a, "53", "4444"]);
         assert_eq!(counter.end(), 0, "an error about {b} -> {a} to {far}");
@@ -188,7 +191,8 @@ fn icmp_errors() {
     println!("node: {denied} ICMP errors about no packet of their pod's, 0 passed; 2 about one, 2 passed");
 }
 
-/// A pod without egress policies that sends as another, or behind more headers than can be read.
+/// A pod without egress policies that uses another pod's source address, or more headers than the kernel
+/// program reads.
 fn extension_headers() {
     let gateway = mac_of(None, "host-c");
     for (count, source, expected) in [
@@ -208,7 +212,8 @@ fn extension_headers() {
     println!("node: 6 packets from another pod's address behind 0 to 20 extension headers, 0 passed");
 }
 
-/// A server that still has the old connection answers a new one from the same port with an ACK alone (RFC 5961).
+/// A server that still has the old connection answers a new SYN from the same port with a plain ACK (RFC
+/// 5961).
 fn reconnects() {
     for (to, from) in [("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1")] {
         let output = python("a", RETURN, &[to, from]).output().unwrap();
@@ -218,7 +223,8 @@ fn reconnects() {
     println!("node: 2 connections opened again from the same port, whose server had the old one");
 }
 
-/// The other side of a connection opens none of its own by it, while it is open or after.
+/// The server of a connection cannot open one in the reverse direction, neither while it is open nor
+/// afterwards.
 fn bare_segments() {
     const SYN: &str = "2";
     const RST: &str = "4";
@@ -231,7 +237,7 @@ fn bare_segments() {
     assert_eq!(counter.end(), 0, "SYN within an open connection");
     input.write_all(b"\n").unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "listens");
-    // A record ends ten seconds after its connection, whatever the other side sends to keep it.
+    // A record expires ten seconds after its connection, even if the other side keeps sending.
     run("b", SEGMENTS, &["6", RST, "2.2"]);
     let counter = Counter::start("a", "MARK");
     run("b", SEGMENTS, &["3", SYN, "0.01"]);

@@ -1,4 +1,4 @@
-//! What goes wrong on a node, with counts.
+//! Faults on a node, with counts.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use npc_tests::net::{Pushed, STEADY, Servers, ip, network, python, reaches};
 use crate::daemon::{Daemon, PINS, image};
 use crate::world::{PODS, PROGRAM, World, address};
 
-/// Tries all the time what is not allowed, and counts what it gets.
+/// Continuously tries denied connections, and counts those that succeed.
 pub(crate) const INTRUDER: &str = r"
 import socket, sys, select, time
 end = time.monotonic() + 600
@@ -33,7 +33,7 @@ while time.monotonic() < end and not select.select([sys.stdin], [], [], 0)[0]:
 print(tried, got)
 ";
 
-/// A connection that sends and gets all the time.
+/// A connection that continuously sends and receives.
 pub(crate) struct Steady {
     process: Child,
     reader: JoinHandle<Vec<String>>,
@@ -48,7 +48,7 @@ impl Steady {
         Self { process, reader }
     }
 
-    /// How many messages came back, where it was not cut.
+    /// Checks that the connection was not cut, and returns the number of messages.
     pub(crate) fn end(mut self) -> usize {
         assert!(
             !self.reader.is_finished(),
@@ -61,31 +61,31 @@ impl Steady {
     }
 }
 
-/// A connection from a to b, over which only b sends.
+/// A connection from `a` to `b` on which only `b` sends.
 pub(crate) fn pushed() -> Pushed {
     Pushed::open("b", "10.0.0.2", 89, "a")
 }
 
 pub(crate) fn faults(world: &World, daemon: &mut Daemon) {
-    kills(daemon);
-    lost_records();
-    full_records();
+    killed_daemon(daemon);
+    lost_conntrack_records();
+    conntrack_overflow();
     bad_images(daemon);
     no_memory(daemon);
-    clock();
-    interfaces(world, daemon);
-    addresses(daemon);
+    clock_jump();
+    recreated_interface(world, daemon);
+    reused_address(daemon);
 }
 
-/// Killed at any moment, over and over.
-fn kills(daemon: &mut Daemon) {
+/// The daemon is killed repeatedly at random moments.
+fn killed_daemon(daemon: &mut Daemon) {
     let kills: u32 = std::env::var("NPC_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1"), Steady::new("a", "10.96.0.3")];
     let mut intruder =
         python("c", INTRUDER, &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..kills {
-        // In the midst of loading, of writing, or when all is done.
+        // During loading, during writing, or while idle.
         std::thread::sleep(Duration::from_millis(random.u64(..700)));
         daemon.kill();
         daemon.start_again();
@@ -104,8 +104,8 @@ fn kills(daemon: &mut Daemon) {
     );
 }
 
-/// All records of connections are lost: those that are open go on.
-fn lost_records() {
+/// All conntrack records are lost: open connections continue.
+fn lost_conntrack_records() {
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     std::thread::sleep(Duration::from_millis(200));
     let map = MapData::from_pin(format!("{PINS}/2/records")).unwrap();
@@ -133,12 +133,12 @@ for _ in range(6):
         except OSError: pass
 ";
 
-/// How many records a pod has room for (`SHARE` in `runtime/kernel/tables.h`).
+/// The number of records per pod (`SHARE` in `runtime/kernel/tables.h`).
 const SHARE: usize = 8192;
 
-/// A pod opens more connections than there are records for: the records of others stay, also of a connection
-/// over which only the other side sends, and what is new is allowed as before.
-fn full_records() {
+/// A pod opens more connections than it has records for: the records of others stay, including that of a
+/// connection on which only the other side sends, and new connections are still allowed.
+fn conntrack_overflow() {
     let pushed = pushed();
     let steady = [Steady::new("a", "10.0.0.2"), Steady::new("a", "10.96.0.1")];
     assert!(python("c", MANY, &[]).status().unwrap().success());
@@ -159,7 +159,8 @@ fn full_records() {
     );
 }
 
-/// The daemon has no memory for the tables of an image: what is in force stays, and with memory it goes on.
+/// The daemon lacks memory for the tables of an image: the previous image stays in force. With enough memory
+/// it recovers.
 fn no_memory(daemon: &mut Daemon) {
     let blocks: Vec<String> = (0..100_000u32)
         .map(|n| format!("{}.{}.{}.{}/32", 11 + n % 100, n % 251, n / 251 % 256, n % 7))
@@ -183,7 +184,7 @@ fn no_memory(daemon: &mut Daemon) {
     println!("node: an image for which there was no memory ({how}): what was in force stayed");
 }
 
-/// Images that are none are refused in words, and what is in force stays.
+/// Invalid images are rejected with a reason, and the previous image stays in force.
 fn bad_images(daemon: &Daemon) {
     let whole = image(PROGRAM);
     let mut flipped = whole.clone();
@@ -212,8 +213,8 @@ fn bad_images(daemon: &Daemon) {
     println!("node: {} bad images refused, what was in force stayed", bad.len() * 2);
 }
 
-/// The clock on the wall jumps: nothing goes by it.
-fn clock() {
+/// The wall clock jumps: nothing depends on it.
+fn clock_jump() {
     let steady = Steady::new("a", "10.0.0.2");
     let set = |seconds: i64| {
         Command::new("date")
@@ -234,8 +235,8 @@ fn clock() {
     println!("node: the clock jumped by two hours and back, {} messages, 0 cut", steady.end());
 }
 
-/// A pod's interface is deleted and made again.
-fn interfaces(world: &World, daemon: &Daemon) {
+/// A pod's interface is deleted and created again.
+fn recreated_interface(world: &World, daemon: &Daemon) {
     let b = &world.cluster.pods[1];
     let is_judged = |status: &serde_json::Value| {
         let pods = status["pods"].as_array().unwrap();
@@ -260,7 +261,7 @@ fn interfaces(world: &World, daemon: &Daemon) {
         }
         daemon.pods(&PODS.replace("labels: {app: b}", &format!("labels: {{app: b, again: n{again}}}")));
         daemon.wait("it is found again", is_judged);
-        // Nobody waits for the next question about who has the address.
+        // Do not wait for the next neighbour resolution.
         ip("neigh flush dev host-b");
         ip("-6 neigh flush dev host-b");
         assert!(reaches("a", "tcp", b.addresses[0], 80), "a new interface is closed");
@@ -273,12 +274,12 @@ fn interfaces(world: &World, daemon: &Daemon) {
     );
 }
 
-/// Another pod gets the address of one that is gone: it has nothing of the other's.
-fn addresses(daemon: &Daemon) {
+/// Another pod gets the address of a deleted one, and none of its permissions.
+fn reused_address(daemon: &Daemon) {
     let mut servers = Servers::default();
     servers.start("b");
     assert!(reaches("a", "udp", address("10.0.0.2"), 53));
-    // The same address and interface; other labels, another pod.
+    // The same address and interface, but another pod with other labels.
     let other = PODS.replace(
         "metadata: {name: b, namespace: x, uid: b1, labels: {app: b}}",
         "metadata: {name: new, namespace: x, uid: n1, labels: {app: new}}",

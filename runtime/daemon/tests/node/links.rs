@@ -1,5 +1,5 @@
-//! What pods say of themselves on a link that they share, what is delivered to the wrong one, and what they
-//! encapsulate for the node's own tunnels.
+//! Announcements of pods on a shared link, packets delivered to the wrong pod, and packets that pods
+//! encapsulate for the node's tunnels.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -16,9 +16,9 @@ fn dropped(daemon: &Daemon, why: &str) -> u64 {
 pub(crate) fn links(daemon: &Daemon) {
     node_addresses(daemon);
     neighbours(daemon);
-    claims(daemon);
-    misdirected(daemon);
-    tunnels(daemon);
+    forged_announcements(daemon);
+    misdirected_packets(daemon);
+    forged_tunnel_packets(daemon);
 }
 
 fn flush() {
@@ -30,7 +30,7 @@ fn flush() {
     ip("-6 neigh flush dev br0");
 }
 
-/// A pod that may send nothing but to b is found by its neighbours, and by the node that probes it.
+/// Its neighbours and the node can resolve the address of a pod that may only connect to `b`.
 fn neighbours(daemon: &Daemon) {
     let mut count = 0;
     for to in ["10.1.0.4", "fd01::4"] {
@@ -60,7 +60,7 @@ fn neighbours(daemon: &Daemon) {
     );
 }
 
-/// Says thirty times by ARP and neighbour discovery that it has d's addresses, and once that it is a router.
+/// Claims the addresses of `d` thirty times by ARP and neighbour discovery, and once claims to be a router.
 const CLAIMS: &str = r"
 import socket, struct, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
@@ -85,8 +85,8 @@ for _ in range(30):
 s.send(router)
 ";
 
-/// The node gets addresses, as one does for each Service of kube-proxy in the mode ipvs: the tables are not made anew
-/// for them, and each is the node's at once.
+/// The node gets addresses, as for each Service with kube-proxy in ipvs mode: they take effect at once, and
+/// the tables are not rebuilt.
 fn node_addresses(daemon: &Daemon) {
     let before = daemon.status()["generation"].as_u64().unwrap();
     ip("link add services type veth peer name nobody");
@@ -94,7 +94,7 @@ fn node_addresses(daemon: &Daemon) {
     for number in 1..=100 {
         ip(&format!("addr add 203.0.113.{number}/32 dev services"));
     }
-    // a may reach these by the block that they are in, and d sends nothing but to b.
+    // `a` may connect to these addresses by their CIDR, and `d` only to `b`.
     daemon.wait("the last address is known", |_| reaches("a", "tcp", address("203.0.113.100"), 80));
     assert!(!reaches("d", "tcp", address("203.0.113.100"), 80));
     assert!(!reaches("a", "udp", address("203.0.113.100"), 53));
@@ -103,8 +103,8 @@ fn node_addresses(daemon: &Daemon) {
     println!("node: 100 addresses of the node came and went, and no tables were made anew");
 }
 
-/// A pod claims another's addresses, and to be a router: nobody hears it.
-fn claims(daemon: &Daemon) {
+/// A pod claims another pod's addresses, and claims to be a router: the claims have no effect.
+fn forged_announcements(daemon: &Daemon) {
     let before = dropped(daemon, "foreignSource");
     let mut claims = python("e", CLAIMS, &[]).spawn().unwrap();
     let mut count = 0;
@@ -124,8 +124,8 @@ fn claims(daemon: &Daemon) {
     );
 }
 
-/// The node is made to believe that e's address is where d is.
-fn misdirected(daemon: &Daemon) {
+/// The node's neighbour table maps the address of `e` to the MAC address of `d`.
+fn misdirected_packets(daemon: &Daemon) {
     let mac = mac_of(Some("d"), "eth0");
     let before = dropped(daemon, "foreignDestination");
     ip(&format!("neigh replace 10.1.0.5 lladdr {mac} dev br0 nud permanent"));
@@ -141,7 +141,7 @@ for host in ('10.1.0.5', 'fd01::5'):
     println!("node: 20 packets to an address that is not the pod's, 20 dropped and counted");
 }
 
-/// Sends this machine a packet in VXLAN, in it one from a to b.
+/// Sends a VXLAN packet to this machine that contains a packet from `a` to `b`.
 const SEND: &str = r"
 import socket, struct, sys
 mac = bytes.fromhex(sys.argv[1].replace(':', ''))
@@ -157,7 +157,7 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for _ in range(10): s.sendto(struct.pack('!II', 0x08000000, 1 << 8) + frame, ('192.0.2.1', 8472))
 ";
 
-/// Says each such packet that comes to b.
+/// Prints a line for each such packet that `b` receives.
 const SNIFF: &str = r"
 import socket
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
@@ -167,8 +167,8 @@ while True:
     if where[2] != 4 and b'FORGED' in data: print('forged', flush=True)
 ";
 
-/// A pod sends the node what is to come out of one of its tunnels as another pod's.
-fn tunnels(daemon: &Daemon) {
+/// A pod sends the node encapsulated packets that pretend to be from another pod.
+fn forged_tunnel_packets(daemon: &Daemon) {
     ip("link add vx1 type vxlan id 1 local 192.0.2.1 dev up0 dstport 8472 nolearning");
     ip("link set vx1 up");
     for name in ["all", "vx1"] {
@@ -176,7 +176,7 @@ fn tunnels(daemon: &Daemon) {
     }
     let mac = mac_of(None, "vx1");
     let before = dropped(daemon, "tunnelled");
-    // The daemon hears of the tunnel.
+    // Wait until the daemon knows the tunnel.
     daemon.wait("packets for the tunnel are dropped", |_| {
         assert!(python("c", SEND, &[&mac]).status().unwrap().success());
         dropped(daemon, "tunnelled") > before
@@ -187,7 +187,7 @@ fn tunnels(daemon: &Daemon) {
     let known = dropped(daemon, "tunnelled");
     assert!(python("c", SEND, &[&mac]).status().unwrap().success());
     assert_eq!(dropped(daemon, "tunnelled"), known + 10);
-    // What the node itself sends there comes out, so that nothing else dropped the pod's.
+    // Packets that the node sends itself arrive, so nothing else dropped those of the pod.
     assert!(Command::new("python3").args(["-c", SEND, &mac]).status().unwrap().success());
     assert_eq!(lines.next().unwrap().unwrap(), "forged", "the tunnel of the test does not work");
     std::thread::sleep(std::time::Duration::from_millis(200));

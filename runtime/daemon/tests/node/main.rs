@@ -1,5 +1,5 @@
-//! The daemon as it is used: its command, real packets between pods that are network namespaces, services,
-//! and all that goes wrong on a node.
+//! Tests the daemon with its command, with real packets between pods in network namespaces, with Services,
+//! and with faults of a node.
 
 #![allow(
     clippy::unwrap_used,
@@ -54,7 +54,7 @@ fn main() {
     services::services(&mut daemon);
     places::places(&mut daemon);
     faults::faults(&world, &mut daemon);
-    // The first one ended with its network.
+    // The first server ended with its network namespace.
     let mut servers = npc_tests::net::Servers::default();
     servers.start("b");
     order::order(&daemon);

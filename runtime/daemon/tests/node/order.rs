@@ -1,4 +1,4 @@
-//! Another program takes the place in front of the daemon's on a pod's interface.
+//! Another program is attached before the daemon's on a pod's interface.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use npc_tests::net::reaches;
 use crate::daemon::Daemon;
 use crate::world::address;
 
-/// Has a program that lets every packet pass, whatever comes behind it.
+/// Contains a program that accepts every packet and ends the chain.
 static OTHER: &[u8] = include_bytes_aligned!("../../../kernel/baseline.bpf.o");
 
-/// How often another program was in front, as the daemon says.
+/// How often another program was in front, according to the daemon.
 fn displacements(daemon: &Daemon) -> u64 {
     daemon.status()["displacements"].as_u64().unwrap()
 }

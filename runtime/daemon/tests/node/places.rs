@@ -1,5 +1,5 @@
-//! Where pods are: told by the CNI plugin before anybody else knows them, kept for the next daemon, and
-//! theirs whatever else is told.
+//! Interfaces of pods: reported by the CNI plugin before the API server knows the pods, stored for the next
+//! daemon, and not overridden by other claims.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::world::{PODS, address};
 
-/// What a container runtime does when the plugins before have made a pod's interface.
-fn start(name: &str, uid: &str, host: &str, addresses: &[IpAddr]) {
+/// Runs the CNI plugin as a container runtime does after the previous plugins have created the pod's
+/// interface.
+fn run_plugin(name: &str, uid: &str, host: &str, addresses: &[IpAddr]) {
     let ips: Vec<Value> = addresses
         .iter()
         .map(|ip| json!({"address": format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 })}))
@@ -36,7 +37,7 @@ fn start(name: &str, uid: &str, host: &str, addresses: &[IpAddr]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// The pods, and one more of which the API server tells these addresses.
+/// The pods, and one more whose status has these addresses.
 fn with(name: &str, uid: &str, label: &str, addresses: &str) -> String {
     format!(
         "{PODS}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, uid: {uid}, labels: {{app: {label}}}}}\nspec: {{nodeName: here}}\nstatus: {{phase: Pending, podIPs: [{addresses}]}}\n"
@@ -48,32 +49,32 @@ fn interface_of<'s>(status: &'s Value, pod: &str) -> Option<&'s str> {
     pods.iter().find(|own| own["pod"] == pod)?["interface"].as_str()
 }
 
-fn again(daemon: &mut Daemon) {
+fn restart(daemon: &mut Daemon) {
     daemon.kill();
     daemon.start_again();
     daemon.wait("all is in force again", |status| status["ready"] == true);
 }
 
 pub(crate) fn places(daemon: &mut Daemon) {
-    told_early(daemon);
-    made_anew(daemon);
-    taken_address(daemon);
-    not_believed(daemon);
-    renamed(daemon);
+    reported_by_the_plugin_first(daemon);
+    recreated_sandbox(daemon);
+    reused_address(daemon);
+    false_arp_claim(daemon);
+    renamed_interface(daemon);
 }
 
-/// A pod that the plugin told of before the API server did, and of which that tells no address: it has its
-/// policies before and after the daemon starts again.
-fn told_early(daemon: &mut Daemon) {
+/// A pod that the plugin reports before the API server does, and whose status has no address: its policies
+/// apply, also after the daemon restarts.
+fn reported_by_the_plugin_first(daemon: &mut Daemon) {
     let addresses = [address("10.0.0.20"), address("fd00::20")];
     let host = network("early", &addresses);
     let mut servers = Servers::default();
     servers.start("early");
     assert!(reaches("early", "tcp", address("10.0.0.3"), 80), "before it is judged");
-    start("early", "early1", &host, &addresses);
+    run_plugin("early", "early1", &host, &addresses);
     assert!(!reaches("early", "tcp", address("10.0.0.3"), 80), "nothing passes of a pod that nobody knows");
-    // The daemon starts again before it is known.
-    again(daemon);
+    // The daemon restarts before the pod is known.
+    restart(daemon);
     assert!(!reaches("early", "tcp", address("10.0.0.3"), 80), "nothing passes of a pod that nobody knows");
     daemon.pods(&with("early", "other", "b", ""));
     daemon.wait("a pod of its name is known", |status| status["podsKnown"] == 7);
@@ -85,7 +86,7 @@ fn told_early(daemon: &mut Daemon) {
         assert!(reaches("a", "tcp", addresses[0], 80), "it is a `b`, which `a` may ask");
         assert!(!reaches("c", "tcp", addresses[0], 80), "and `c` may not");
         assert!(reaches("a", "tcp", addresses[1], 80), "by both families");
-        again(daemon);
+        restart(daemon);
         daemon.wait("it is where it was", is_judged);
     }
     println!(
@@ -93,9 +94,9 @@ fn told_early(daemon: &mut Daemon) {
     );
 }
 
-/// A pod's sandbox is made anew: another interface and other addresses, while the API server still tells the
-/// first; then a pod of the same name with another identifier.
-fn made_anew(daemon: &mut Daemon) {
+/// A pod's sandbox is recreated, with another interface and other addresses, while the API server still
+/// reports the first ones; then a pod with the same name and another UID is created.
+fn recreated_sandbox(daemon: &mut Daemon) {
     let first = [address("10.0.0.20"), address("fd00::20")];
     let second = [address("10.0.0.21"), address("fd00::21")];
     ip("netns add parked");
@@ -106,17 +107,17 @@ fn made_anew(daemon: &mut Daemon) {
     let mut servers = Servers::default();
     servers.start("early");
     daemon.pods(&with("early", "early1", "b", &format!("{{ip: {}}}, {{ip: '{}'}}", first[0], first[1])));
-    start("early", "early1", &host, &second);
+    run_plugin("early", "early1", &host, &second);
     assert!(reaches("a", "tcp", second[0], 80), "the addresses of its interface count");
     assert!(!reaches("c", "tcp", second[0], 80));
-    again(daemon);
+    restart(daemon);
     assert!(reaches("a", "tcp", second[0], 80), "also after the daemon starts again");
     assert!(!reaches("c", "tcp", second[0], 80));
-    // Another pod of the same name, on an interface of its own, while the first is still known.
+    // Another pod with the same name on its own interface, while the first one is still known.
     let third = [address("10.0.0.22"), address("fd00::22")];
     let host = network("later", &third);
     servers.start("later");
-    start("early", "early2", &host, &third);
+    run_plugin("early", "early2", &host, &third);
     assert!(!reaches("a", "tcp", third[0], 80), "it is not judged as the first");
     assert!(reaches("a", "tcp", second[0], 80), "which stays what it is");
     daemon.pods(&with("early", "early2", "a", ""));
@@ -128,9 +129,9 @@ fn made_anew(daemon: &mut Daemon) {
     println!("node: a sandbox that was made anew, and a pod of the same name, each judged as itself");
 }
 
-/// A pod's interface is gone and its address is another pod's, while the API server still tells it of the
-/// first: the second is not taken for that one.
-fn taken_address(daemon: &mut Daemon) {
+/// A pod's interface is deleted and its address is given to another pod, while the API server still reports
+/// it for the first one: the second is not mistaken for the first.
+fn reused_address(daemon: &mut Daemon) {
     let addresses = [address("10.0.0.30")];
     network("old", &addresses);
     let pods = |more: &str| format!("{}{more}", with("old", "old1", "a", "{ip: 10.0.0.30}"));
@@ -141,7 +142,7 @@ fn taken_address(daemon: &mut Daemon) {
     let host = network("fresh", &addresses);
     let mut servers = Servers::default();
     servers.start("fresh");
-    start("fresh", "fresh1", &host, &addresses);
+    run_plugin("fresh", "fresh1", &host, &addresses);
     assert!(interface_of(&daemon.status(), "x/old").is_none(), "the first is nowhere");
     assert!(!reaches("fresh", "tcp", address("10.0.0.2"), 80), "the second is not judged as an `a`");
     let fresh = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: fresh, namespace: x, uid: fresh1, labels: {app: b}}\nspec: {nodeName: here}\nstatus: {phase: Pending}\n";
@@ -155,8 +156,8 @@ fn taken_address(daemon: &mut Daemon) {
     println!("node: a pod with the address that the API server still tells of another was judged as itself");
 }
 
-/// A pod behind the bridge says that it has another's address: whose the address is, is known.
-fn not_believed(daemon: &mut Daemon) {
+/// A pod behind the bridge claims another pod's address: the daemon knows the owner.
+fn false_arp_claim(daemon: &mut Daemon) {
     let before = daemon.status();
     let own = interface_of(&before, "x/d").unwrap().to_owned();
     let claim = "
@@ -168,7 +169,7 @@ arp = struct.pack('!HHBBH', 1, 0x0800, 6, 4, 2) + mac + ip + mac + ip
 for _ in range(3): s.send(b'\\xff' * 6 + mac + b'\\x08\\x06' + arp)
 ";
     assert!(python("e", claim, &[]).status().unwrap().success());
-    again(daemon);
+    restart(daemon);
     daemon.wait("they are judged", |status| interface_of(status, "x/e").is_some());
     assert_eq!(interface_of(&daemon.status(), "x/d"), Some(own.as_str()), "another's word is not taken");
     ip("neigh flush dev br0");
@@ -177,14 +178,14 @@ for _ in range(3): s.send(b'\\xff' * 6 + mac + b'\\x08\\x06' + arp)
     );
 }
 
-/// An interface gets another name: its packets are judged on.
-fn renamed(daemon: &mut Daemon) {
+/// An interface is renamed: enforcement continues.
+fn renamed_interface(daemon: &mut Daemon) {
     for (from, to) in [("host-c", "other.c-1"), ("other.c-1", "host-c")] {
         ip(&format!("link set {from} name {to}"));
         daemon.wait("it is known by its name", |status| interface_of(status, "x/c") == Some(to));
         assert!(!reaches("c", "tcp", address("10.0.0.2"), 80), "it is judged");
         assert!(reaches("c", "tcp", address("10.0.0.1"), 80), "by its policies");
-        again(daemon);
+        restart(daemon);
         daemon.wait("it is where it was", |status| interface_of(status, "x/c") == Some(to));
         assert!(!reaches("c", "tcp", address("10.0.0.2"), 80), "it is judged");
     }

@@ -1,5 +1,5 @@
-//! Services: addresses that the kernel's translation takes to pods. What a pod sends there is judged by
-//! where it goes.
+//! Services: packets to their addresses are translated by the kernel and evaluated by their final
+//! destination.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,9 +10,9 @@ use npc_tests::net::{STEADY, python, reaches, reaches_in_time};
 use crate::daemon::{Daemon, PINS};
 use crate::world::{PROGRAM, address};
 
-/// What kube-proxy translates: a protocol, an address and a port, and who answers. To pods of this node, to one
-/// behind the bridge, to another machine's, to the node itself; by the address of a Service, of a load balancer
-/// that is not among `--services`, and by ports of the node.
+/// The translations of kube-proxy: protocol, address and port, and the endpoint. Endpoints are pods on this
+/// node, behind the bridge and on another machine, and the node itself. Addresses are Service addresses, load
+/// balancer addresses outside `--services`, and node ports.
 const TRANSLATED: [(&str, &str, u16, &str, u16); 26] = [
     ("tcp", "10.96.0.1", 80, "10.0.0.2", 80),
     ("tcp", "10.96.0.1", 8080, "10.0.0.2", 80),
@@ -42,7 +42,7 @@ const TRANSLATED: [(&str, &str, u16, &str, u16); 26] = [
     ("tcp", "fd02::1", 30081, "fd00::3", 80),
 ];
 
-/// With the node's address in the place of the source, too.
+/// Addresses for which the source is also replaced by the node's address.
 const MASQUERADED: [&str; 7] =
     ["10.96.0.3", "10.96.0.5", "10.96.0.6", "10.96.0.10", "203.0.113.8", "192.0.2.1", "fd02::1"];
 
@@ -52,7 +52,7 @@ fn feed(command: &[&str], text: &str) {
     assert!(child.wait().unwrap().success(), "{command:?}\n{text}");
 }
 
-/// Translates by nftables.
+/// Translates with nftables.
 pub(crate) fn translate() {
     let mut text = String::new();
     for (family, word) in [("ip", "."), ("ip6", ":")] {
@@ -72,7 +72,7 @@ pub(crate) fn translate() {
     feed(&["nft", "-f", "-"], &text);
 }
 
-/// The same by iptables, in the place of nftables.
+/// Translates with iptables instead of nftables.
 fn translate_by_iptables() {
     feed(&["nft", "-f", "-"], "delete table ip services\ndelete table ip6 services\n");
     for (command, word) in [("iptables-legacy-restore", "."), ("ip6tables-legacy-restore", ":")] {
@@ -92,7 +92,7 @@ fn translate_by_iptables() {
     }
 }
 
-/// A tunnel whose packets begin with their IP header, and what leaves by it: the ports that are asked for.
+/// A tunnel device without Ethernet headers. Prints the destination ports of packets that leave through it.
 const TUNNEL: &str = r"
 import fcntl, os, select, struct, sys
 tun = os.open('/dev/net/tun', os.O_RDWR)
@@ -105,7 +105,7 @@ while True:
     if packet[0] == 0x45 and packet[9] == 6: print(int.from_bytes(packet[22:24], 'big'), flush=True)
 ";
 
-/// What goes to a service that is translated to somebody behind a tunnel is judged where it leaves by that.
+/// Packets to a Service with an endpoint behind a tunnel are evaluated when they leave through it.
 fn tunnel(daemon: &Daemon) {
     let mut tunnel = Command::new("python3")
         .args(["-c", TUNNEL])
@@ -133,8 +133,8 @@ fn tunnel(daemon: &Daemon) {
     );
 }
 
-/// Who reaches whom: the pod or machine that asks, the protocol, the address and port, whether that is allowed
-/// and why.
+/// Expected results: the pod or machine that connects, protocol, address, port, whether it is allowed, and
+/// why.
 const EXPECTED: [(&str, &str, &str, u16, bool, &str); 40] = [
     ("a", "tcp", "10.96.0.1", 80, true, "a may ask b"),
     ("a", "tcp", "10.96.0.1", 8080, true, "it is b's port that counts"),
@@ -178,7 +178,7 @@ const EXPECTED: [(&str, &str, &str, u16, bool, &str); 40] = [
     ("far", "tcp", "fd02::1", 30081, true, "c may be asked"),
 ];
 
-/// Every one of them connects.
+/// Tries all expected connections.
 fn connect(daemon: &Daemon, how: &str) {
     let mut wrong = Vec::new();
     for (pod, kind, service, port, allowed, why) in EXPECTED {
@@ -199,7 +199,7 @@ fn connect(daemon: &Daemon, how: &str) {
     );
 }
 
-/// Another agent's filters on the pods' interfaces, which classify packets and so set `tc_index`.
+/// Filters of another agent on the pods' interfaces, which classify packets and thereby set `tc_index`.
 fn with_filters(daemon: &Daemon) {
     for pod in ["a", "c", "d", "e"] {
         for words in [
@@ -227,13 +227,13 @@ pub(crate) fn services(daemon: &mut Daemon) {
     translate_by_iptables();
     connect(daemon, "translated by iptables");
 
-    // What was reported names the pod that would have been reached.
+    // Reported flows name the pod that the packet would have reached.
     let flows = daemon.flows();
     let told = flows.iter().any(|flow| {
         flow["direction"] == "egress" && flow["pod"] == "x/a" && flow["destination"]["pod"] == "x/c"
     });
     assert!(told, "{flows:#?}");
-    // An open connection to a service ends when the program denies it.
+    // An open connection to a Service is cut when a new program denies it.
     let mut steady = python("a", STEADY, &["10.96.0.1"]).stdout(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500));
     daemon.program(&PROGRAM.replace(

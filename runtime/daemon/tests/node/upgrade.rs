@@ -1,4 +1,4 @@
-//! Another version takes the place of the one that runs, and back, under traffic.
+//! The running version is replaced by another one and back, under traffic.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use crate::daemon::Daemon;
 use crate::faults::{INTRUDER, Steady};
 use crate::world::{World, address};
 
-/// `NPC_TEST_PREVIOUS` names the binary of the previous version, as tests/previous_version builds it.
+/// `NPC_TEST_PREVIOUS` is the path of the previous version's binary, built by tests/previous_version.
 pub(crate) fn upgrade(world: &World) {
     let previous = std::env::var_os("NPC_TEST_PREVIOUS").filter(|path| !path.is_empty());
     let Some(previous) = previous.map(PathBuf::from) else {

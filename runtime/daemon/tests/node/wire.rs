@@ -1,11 +1,11 @@
-//! Real packets that are no plain TCP or UDP: echoes, fragments, extension headers, SCTP.
+//! Real packets other than plain TCP and UDP: ICMP echo, fragments, extension headers, SCTP.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use npc_tests::net::python;
 
-/// Sends something, and says `yes` where it is answered.
+/// Sends a packet, and prints `yes` if it is answered.
 const ASK: &str = r"
 import os, socket, struct, sys
 kind, host = sys.argv[1], sys.argv[2]
@@ -39,8 +39,7 @@ else:
     except OSError: print('no')
 ";
 
-/// Sends a packet of a protocol that has no sockets here: the beginning of an association of SCTP on a port,
-/// or one of GRE.
+/// Sends a packet of a protocol without sockets here: the start of an SCTP association, or a GRE packet.
 const SEND: &str = r"
 import socket, struct, sys
 kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -49,7 +48,7 @@ s = socket.socket(family, socket.SOCK_RAW, 132 if kind == 'sctp' else 47)
 s.sendto(struct.pack('!HHII', 7, port, 0, 0) + b'\1\0\0\4' if kind == 'sctp' else b'\0' * 8, (host, 0))
 ";
 
-/// Says from whom such packets come.
+/// Prints the sources of such packets.
 const GET: &str = r"
 import select, socket
 sockets = [socket.socket(family, socket.SOCK_RAW, protocol)
@@ -61,7 +60,7 @@ while True:
 ";
 
 pub(crate) fn packets() {
-    // What is asked: c may send a everything, and b nothing; a may send c nothing.
+    // `c` may send anything to `a` and nothing to `b`; `a` may send nothing to `c`.
     let cases = [
         ("c", "echo", "10.0.0.1", true),
         ("c", "echo", "fd00::1", true),

@@ -73,7 +73,7 @@ pub(crate) struct World {
     _servers: Servers,
 }
 
-/// A pod behind the bridge `br0`.
+/// Creates a pod behind the bridge `br0`.
 fn bridged(name: &str, addresses: &[IpAddr]) {
     ip(&format!("netns add {name}"));
     ip(&format!("link add host-{name} type veth peer name eth0 netns {name}"));
@@ -89,7 +89,7 @@ fn bridged(name: &str, addresses: &[IpAddr]) {
     ip(&format!("-n {name} -6 route add default via fd01::fe"));
 }
 
-/// Another machine, with a pod, behind this one's way out.
+/// Creates another machine with a pod, behind this machine's uplink.
 fn other_machine() {
     ip("netns add far");
     ip("link add up0 type veth peer name eth0 netns far");
@@ -123,7 +123,7 @@ impl World {
             }
             servers.start(&pod.name);
         }
-        // The node itself serves, too: in a network of the same name as none of the pods'.
+        // A server on the node itself, outside the pods' network namespaces.
         servers.here();
         assert!(reaches("c", "tcp", address("10.0.0.2"), 81), "the network of the test does not work");
         assert!(reaches("d", "tcp", address("192.0.2.9"), 80), "the network of the test does not work");
@@ -135,8 +135,8 @@ pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Every pod connects to every other; what arrives is what the interpreter says, and what the daemon says
-/// that the kernel says.
+/// Every pod connects to every other. The results must equal the interpreter's verdicts, and the kernel's
+/// verdicts that the daemon reports.
 pub(crate) fn connections(world: &World, daemon: &Daemon) {
     let cluster = &world.cluster;
     let checked = Memory::one(PROGRAM).check(None);
@@ -185,7 +185,7 @@ pub(crate) fn connections(world: &World, daemon: &Daemon) {
     println!(
         "node: {sent} connections over routes, a bridge and a way out, {arrived} arrived, 0 otherwise than the interpreter says; the kernel, asked by `query`, agrees"
     );
-    // A pod that sends as another is not believed.
+    // Packets with another pod's source address are dropped.
     let spoof = Command::new("ip")
         .args(["netns", "exec", "c", "ip", "addr", "add", "10.0.0.1/32", "dev", "lo"])
         .status()
