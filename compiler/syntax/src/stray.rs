@@ -1,5 +1,5 @@
-//! What stands where nothing can stand: characters without a meaning, tokens that begin no item,
-//! documentation of nothing, other languages.
+//! Reports tokens that are not valid anywhere: invalid characters, tokens outside of any item, misplaced
+//! documentation comments, and files in another language.
 
 use npc_diagnostics::{Applicability, Diagnostic, Edit, Span, nearest};
 
@@ -9,7 +9,7 @@ use crate::items::Output;
 use crate::split::begins_item;
 use crate::token::{Comment, Token, TokenKind as T};
 
-/// Tells a file that is a Kubernetes manifest, once.
+/// Reports a file that is a Kubernetes manifest, with one diagnostic.
 pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic> {
     let first = tokens.iter().find(|token| token.kind != T::Bad)?;
     let key = tokens.iter().find(|token| !matches!(token.kind, T::Bad | T::LBrace));
@@ -28,12 +28,12 @@ pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic>
     })
 }
 
-/// Tells characters that have no meaning. `again` says that the item had such before.
+/// Reports invalid characters. `again` is true if the item had an invalid character before.
 pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let location = out.at(token.span.0);
     let text = out.text(token.span.0);
     const CURLY: [char; 3] = ['\u{201c}', '\u{201d}', '\u{201e}'];
-    // Of a pair, of quotes or of brackets, the first is told.
+    // Of a pair of quotes or brackets, only the first is reported.
     if again && text.chars().all(|c| CURLY.contains(&c) || "'[]`/".contains(c)) {
         return;
     }
@@ -55,7 +55,8 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let ahead = out.source.get(..token.span.0.start as usize).unwrap_or("");
     let diagnostic = match text {
         ";" => {
-            // Between two members of a list, and in what was meant as a comment, it stands for more.
+            // If the semicolon separates members of a list, or is part of a `#` comment, removing it is not a
+            // complete fix.
             let line = ahead.rsplit('\n').next().unwrap_or(ahead);
             let next = rest.trim_start_matches([' ', '\t', ';']);
             let first = next.split(char::is_whitespace).next().unwrap_or("");
@@ -152,7 +153,7 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         }
         "^" | "$" => {
             let word = ahead.rsplit(ENDS_WORD).next().unwrap_or("");
-            // Of one expression, one is reported.
+            // Of one regular expression, only the first character is reported.
             if word.contains('^') {
                 return;
             }
@@ -177,8 +178,8 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     out.diagnostics.push(diagnostic);
 }
 
-/// Brackets, which lists have in YAML and addresses of IPv6 in URLs. Of a pair the first is reported, and the
-/// fix is of both.
+/// Reports brackets, which YAML has around lists and URLs around IPv6 addresses. Of a pair only the first is
+/// reported; the fix covers both.
 fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let location = out.at(bracket);
     let told = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "no bracket belongs here");
@@ -231,10 +232,10 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     }
 }
 
-/// What stands around a word.
+/// Characters that delimit a word.
 const ENDS_WORD: [char; 10] = [' ', '\t', '\n', '\r', '(', ')', '{', '}', ',', '"'];
 
-/// A regular expression, most likely of the names of namespaces, which take patterns.
+/// Reports a regular expression. Most likely it is meant for names of namespaces, which allow patterns.
 fn regular_expression(bad: Span, out: &Output<'_>) -> Diagnostic {
     let ahead = out.source.get(..bad.start as usize).unwrap_or("");
     let start = ahead.rfind(ENDS_WORD).map_or(0, |at| at + 1);
@@ -256,13 +257,13 @@ fn regular_expression(bad: Span, out: &Output<'_>) -> Diagnostic {
     diagnostic.help(OPERATORS)
 }
 
-/// The prefix length that a text begins with.
+/// The prefix length at the start of a text.
 fn length(text: &str) -> &str {
     let digits = text.bytes().skip(1).take_while(u8::is_ascii_digit).count();
     text.get(..=digits).unwrap_or("")
 }
 
-/// Tells tokens that begin no item.
+/// Reports tokens that begin no item.
 pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
     let text = out.text(first.span.0).to_owned();
     let location = out.at(first.span.0);
@@ -323,7 +324,7 @@ pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
     out.diagnostics.push(diagnostic);
 }
 
-/// Tells documentation that stands above nothing.
+/// Reports a documentation comment without an item below it.
 pub(crate) fn misplaced(comment: &Comment, out: &mut Output<'_>) {
     let slashes = Span::new(comment.span.start, comment.span.start + 3);
     out.diagnostics.push(

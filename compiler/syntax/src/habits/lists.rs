@@ -1,4 +1,4 @@
-//! What stands between the members of a list, and between a label and its value.
+//! Suggestions for separators in lists and between a label and its value.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -49,7 +49,8 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
                         .help(format!("write a rule of its own without `{}`: `{rule}`", cx.text)),
                 );
             }
-            // Between a protocol alone and a port, the port may be of both.
+            // Between a bare protocol and a port, a comma would be wrong: the protocol may belong to both
+            // ports.
             let is_part = |word: &str| {
                 matches!(word, "tcp" | "udp" | "sctp" | "port" | "ports")
                     || !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit() || b == b'-')
@@ -90,7 +91,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         let comma = cx.at(Span::new(end.start, end.start));
         return Some(cx.tell("expected `,`", &found).fix(Automatic, "insert a comma", comma, ","));
     }
-    // A filler: `cidr 10.0.0.0/8`.
+    // A redundant noun before an address: `cidr 10.0.0.0/8`.
     let written = cx.word_before();
     let filler = written.to_ascii_lowercase();
     let filler = filler.trim_end_matches(':');
@@ -148,7 +149,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             return Some(cx.instead("ports stand behind `on`", "on", Automatic));
         }
         let lower = cx.text.to_ascii_lowercase();
-        // Behind `except on` a name was forgotten.
+        // After `except on` the name of a set is missing.
         if cx.word_before() == "on" {
             return None;
         }
@@ -183,7 +184,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     None
 }
 
-/// Where `=` should stand.
+/// Suggestions where `=` is expected.
 fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::Automatic;
     if !cx.wants(T::Eq) {
@@ -235,7 +236,8 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
-/// An operator of another language, behind a label's key. `end` is from there to the end of the token.
+/// An operator of another language after a label's key. `end` is the span from the end of the key to the end
+/// of the token.
 fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let whole = cx.at(cx.with_word_before());

@@ -1,4 +1,4 @@
-//! Pods and their namespaces.
+//! Suggestions for pods and namespaces.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -8,7 +8,7 @@ use crate::codes::SYNTAX;
 use crate::error::Expected;
 use crate::token::Token;
 
-/// Words between `pods` and the labels that they have.
+/// Words between `pods` and their labels that are dropped.
 const FILLERS: [&str; 12] = [
     "with",
     "label",
@@ -24,7 +24,7 @@ const FILLERS: [&str; 12] = [
     "the",
 ];
 
-/// A selector that is written without its braces: the place of all of it, and how it is written with them.
+/// A selector without braces: its span, and its text with braces.
 fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     let tokens = cx.tokens_from(start);
     let is_filler = |token: &&Token| {
@@ -37,7 +37,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     let mut last = start;
     loop {
         let key = rest.next().filter(|key| key.kind == T::Word || key.kind == T::Str)?;
-        // `app=web` is three tokens, `app: web` and `app:web` are two and one.
+        // `app=web` has three tokens, `app: web` two, and `app:web` one.
         let text = cx.of(key);
         let (key, value) = match (text.split_once(':'), rest.peek().map(|next| next.kind)) {
             (Some((key, "")), _) => (key, rest.next()?),
@@ -52,7 +52,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
         }
         last = value.span.0.end.max(last);
         requirements.push(format!("{key} = {}", cx.of(value)));
-        // Of a list the next member may be a peer.
+        // Only `and` continues the selector: after a comma, the next word could be a peer.
         let more = rest.peek().is_some_and(|next| cx.of(next) == "and");
         if !more {
             break;
@@ -62,7 +62,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     Some((Span::new(start, last), format!("{{ {} }}", requirements.join(", "))))
 }
 
-/// Names behind `namespaces` that are not in parentheses: the place of all of them, and the names.
+/// Names after `namespaces` without parentheses: the span of all of them, and the names.
 fn bare_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
     let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
     let mut names = Vec::new();
@@ -77,14 +77,14 @@ fn bare_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
             }
             T::LBrace | T::RBrace | T::On | T::Log | T::Except => break,
             kind if kind.is_action() || kind == T::Isolate => break,
-            // A name that is followed by something else may be a peer of its own.
+            // A name that is followed by something else may be a separate peer.
             _ => return None,
         }
     }
     (names.len() > 1).then_some((Span::new(cx.span.start, last), names))
 }
 
-/// `in …`, `namespaces …`, `pods …`
+/// Mistakes in `in …`, `namespaces …` and `pods …`.
 pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let found = format!("found `{}`", cx.text);
@@ -207,7 +207,7 @@ fn exception(cx: &Context<'_>) -> Option<Diagnostic> {
     None
 }
 
-/// Behind `in`.
+/// Mistakes after `in`.
 fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let message = "expected namespaces";
@@ -253,7 +253,7 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
     }
 }
 
-/// Several names, which stand in parentheses.
+/// The diagnostic for several names without parentheses.
 fn list(cx: &Context<'_>, span: Span, names: &[String], word: &str) -> Diagnostic {
     let list = format!("({})", names.join(", "));
     let whole = format!("namespaces {list}");
@@ -299,10 +299,10 @@ fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
-/// `podSelector { app = web }`: a field of a manifest before braces.
+/// `podSelector { app = web }`: the name of a manifest field before braces.
 pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
     let ahead = cx.ahead();
-    // The brace may have been taken for that of the policy's body.
+    // The parser may have taken the brace for the start of the policy's body.
     let ahead = match ahead.strip_suffix('{') {
         Some(ahead) if cx.expected.has(Expected::End) => ahead.trim_end(),
         _ if cx.is(T::LBrace) && cx.wants(T::Except) => ahead,
@@ -325,16 +325,16 @@ pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
-/// What holds pods in Kubernetes, and how the labels of its pods are found.
+/// Objects of Kubernetes that stand for pods, and other words before a name.
 enum Holder {
-    /// Whose selector has the labels.
+    /// A workload or Service, whose selector has the labels: its kind, and its name for `kubectl get`.
     Selecting(&'static str, &'static str),
     Pod,
     ServiceAccount,
     Node,
     HostName,
     Label,
-    /// One of Cilium's.
+    /// A Cilium entity.
     Entity,
     Exception,
 }
@@ -359,9 +359,9 @@ fn holder(word: &str) -> Option<Holder> {
     })
 }
 
-/// `service db`, `deployment web`, `pod web`: the name of what holds pods, where pods are selected.
+/// `service db`, `deployment web`, `pod web`: the name of an object where a selector is expected.
 pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
-    // The word before was read as a set, or was none at all.
+    // The parser accepted the word before as a set name, or there is none.
     if !cx.wants(T::Except) || !cx.found.is_some_and(|found| found.is_word() || found == T::Str) {
         return None;
     }
@@ -375,7 +375,7 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
         return None;
     }
     let whole = cx.at(cx.with_word_before());
-    // Where the namespaces stand behind it, they stay.
+    // Keep the namespace if one follows.
     let mut rest = cx.tokens_from(cx.span.end).into_iter();
     let namespace = match (rest.next().map(|own| own.kind), rest.next().map(|own| own.kind), rest.next()) {
         (Some(T::In), Some(T::Namespace), Some(name)) => Some(cx.of(&name)),

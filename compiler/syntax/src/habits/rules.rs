@@ -1,4 +1,4 @@
-//! Rules: the action, the direction, and whom it names.
+//! Suggestions for rules: the action, the direction and the preposition.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -10,12 +10,12 @@ const PLAIN: &str = "a plain policy denies what no rule allows, and has no `deny
 
 const ADMIN: &str = "a denial that no other policy can undo is an `admin policy` with `deny`";
 
-/// What replaces a denial in a plain policy.
+/// The help that replaces a denial in a plain policy.
 fn isolates(directions: &str) -> String {
     format!("write `isolate {directions}`, which denies everything that no rule allows")
 }
 
-/// The directions that a statement names, from a place on; both where it names none.
+/// The directions in a statement from an offset on; both if it names none.
 fn directions(cx: &Context<'_>, start: u32) -> &'static str {
     let tokens = cx.tokens_from(start);
     let own = |kind: &T| !matches!(kind, T::RBrace | T::Allow | T::Deny | T::Pass | T::Isolate);
@@ -29,7 +29,7 @@ fn directions(cx: &Context<'_>, start: u32) -> &'static str {
     }
 }
 
-/// How everything but the addresses is allowed that a statement would deny; nothing where it names none.
+/// The help that allows everything except the addresses that the statement denies; empty if it names none.
 fn all_but(cx: &Context<'_>, start: u32) -> String {
     let tokens = cx.tokens_from(start);
     let preposition = tokens.iter().take(3).find(|token| matches!(token.kind, T::From | T::To));
@@ -48,7 +48,7 @@ fn all_but(cx: &Context<'_>, start: u32) -> String {
     format!("`allow {direction} {word} anywhere except {peers}` allows everything else; ")
 }
 
-/// Where a rule or `isolate` should begin.
+/// Mistakes where a rule or `isolate` is expected.
 pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let lower = cx.text.to_ascii_lowercase();
@@ -96,7 +96,7 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
     }
 }
 
-/// `allow ingress from …`
+/// Mistakes in `allow ingress from …`.
 pub(super) fn direction(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.wants(T::Ingress) && cx.wants(T::Egress) {
         return missing_direction(cx);
@@ -115,7 +115,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
     let action = cx.word_before();
     let found = cx.found();
     let told = || cx.tell(message, &found);
-    // Both directions of a rule, each with its word for the peers.
+    // The help that splits a rule into two, one per direction.
     let both = |peers: &str| {
         format!("write two rules, `{action} ingress from {peers}` and `{action} egress to {peers}`")
     };
