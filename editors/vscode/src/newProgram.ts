@@ -1,8 +1,8 @@
-// Makes a first program to try things with.
+// Creates an example program.
 
 import * as vscode from "vscode";
 
-/** Asks where, and opens what the package brings as an example. */
+/** Asks for a path, copies the bundled example there and opens it. */
 export async function newProgram(example: vscode.Uri): Promise<void> {
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
   const place = await vscode.window.showSaveDialog({

@@ -1,4 +1,4 @@
-// Finds the program `npc`, and says what is wrong where there is none that serves.
+// Finds the program `npc`, and explains why it cannot be used.
 
 import { execFile } from "node:child_process";
 import { homedir } from "node:os";
@@ -6,7 +6,7 @@ import { isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 import * as vscode from "vscode";
 
-/** The first version with everything that the extension takes for granted. */
+/** The oldest version that supports everything the extension uses. */
 const OLDEST = [0, 1, 0] as const;
 const PATIENCE = 20_000;
 
@@ -17,10 +17,10 @@ export interface Program {
   version: string;
 }
 
-/** Why there is no program: in words for the person who must do something about it. */
+/** The program cannot be used. The message tells the user what to do. */
 export class Unusable extends Error {}
 
-/** The program that the settings name, once it has said that it is one. */
+/** The program in the setting `npc.path`, after checking that it is a usable npc. */
 export async function findProgram(): Promise<Program> {
   const path = pathOf(vscode.workspace.getConfiguration("npc").get("path", "npc").trim() || "npc");
   const told = await answer(path, ["--version"]);

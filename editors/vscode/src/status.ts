@@ -1,4 +1,4 @@
-// What the language server is doing, in the status bar while a program is looked at.
+// The state of the language server, in the status bar while a program is active.
 
 import * as vscode from "vscode";
 import type { Server, State } from "./client";
@@ -27,7 +27,7 @@ export class Status implements vscode.Disposable {
 
   private show(): void {
     const state = this.server.current;
-    // A failure is everybody's business; the rest only that of who looks at a program.
+    // A failure is always shown; any other state only while a program is active.
     const isLookedAt = vscode.window.activeTextEditor?.document.languageId === "np";
     if (!isLookedAt && state.is !== "failed") {
       this.item.hide();
