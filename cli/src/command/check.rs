@@ -14,8 +14,8 @@ use crate::policies::{Inputs, Purpose, read_sorted};
 use crate::project::{Project, cluster};
 use crate::report::{Reporter, line};
 
-/// How often repairs are tried: one may bring another mistake to light, and a file tells a thousand at
-/// a time.
+/// The maximum number of rounds of fixes: a fix can reveal another error, and a file reports at most
+/// 1,000 diagnostics at a time.
 const MAX_ROUNDS: usize = 1_000;
 
 pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
             let diff = TextDiff::from_lines(file.text(), text);
             print(diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string())?;
         }
-        // The diff is the output; what there is to say stands beside it.
+        // The diff is the output, so that the diagnostics go to standard error.
         reporter.is_output = false;
     }
     if arguments.fix {
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     })
 }
 
-/// Checks manifests: whether they can be read, and what they mean.
+/// Checks manifests: reports import errors, and lints the policies.
 fn manifests(arguments: &Check, inputs: Inputs, reporter: &Reporter) -> Result<Outcome, Error> {
     if let Some(program) = inputs.programs.first() {
         return Err(Error::new(format!(

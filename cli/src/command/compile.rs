@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     }
 }
 
-/// The options of the targets: those of `npc.toml`, and what the command line says.
+/// The options of the targets: those in `npc.toml`, overridden by the command line.
 pub(crate) fn options(
     config: &Config,
     version: Option<KyvernoVersion>,
@@ -44,7 +44,8 @@ pub(crate) fn options(
     Ok(options)
 }
 
-/// Prints what policies that were written before, by this compiler or by hand, will generate.
+/// Prints the objects that Kyverno generates from existing policies, written by hand or by this
+/// compiler.
 fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
     let Some(path) = &arguments.input.cluster else { return Ok(Outcome::CouldNotRun) };
     let cluster = match read_cluster(path)? {
@@ -63,7 +64,7 @@ fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
     Ok(Outcome::Fine)
 }
 
-/// Compiles once. The second value is the folder of the project, where one was found.
+/// Compiles once. The second value is the folder of the project, if one was found.
 fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>), Error> {
     let mut reporter = Reporter::new(arguments.input.format, colour, false);
     if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_manifest(input)) {
@@ -138,7 +139,7 @@ fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
     targets
 }
 
-/// What is written of an output.
+/// The bytes that are written for an output.
 fn content(output: &Output) -> &[u8] {
     match output.target {
         Target::Ebpf => &output.image,
@@ -182,7 +183,7 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool
     Ok(())
 }
 
-/// Prints what Kyverno will make. NetworkPolicies are what they are already.
+/// Prints the objects that Kyverno will generate. NetworkPolicies are printed unchanged.
 fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> Result<(), Error> {
     let Some(cluster) = cluster else { return Ok(()) };
     for output in outputs {
@@ -219,7 +220,7 @@ fn print_generated(generated: &Generated, options: &Options) -> Result<(), Error
     Ok(())
 }
 
-/// Compiles whenever something changes: a source, the configuration, the cluster's file.
+/// Compiles whenever a source, the configuration or the cluster file changes.
 fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     use notify::{EventKind, RecursiveMode, Watcher as _};
 
@@ -229,7 +230,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     let cluster = arguments.input.cluster.as_ref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
     let (sender, receiver) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // What this command writes itself is no reason to compile again.
+        // Ignores the files that this command writes.
         let relevant = |event: &notify::Event| {
             !matches!(event.kind, EventKind::Access(_))
                 && event.paths.iter().any(|path| {
@@ -240,7 +241,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
                 })
         };
         if event.is_ok_and(|event| relevant(&event)) {
-            // The receiver lives as long as the program.
+            // The receiver lives until the process ends.
             let _ = sender.send(());
         }
     })
@@ -256,7 +257,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
                 None
             }
         };
-        // The project's folder, once there is one; until then, where it may come to be.
+        // The folder of the project if there is one, otherwise the folders of the inputs.
         let mut wanted: Vec<(PathBuf, RecursiveMode)> = match root {
             Some(root) => vec![(root, RecursiveMode::Recursive)],
             None => arguments
@@ -291,7 +292,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
         if receiver.recv().is_err() {
             return Ok(Outcome::Fine);
         }
-        // An editor writes a file in several steps: wait until it is quiet.
+        // Editors write a file in several steps: wait until no more events arrive.
         while receiver.recv_timeout(Duration::from_millis(50)).is_ok() {}
     }
 }

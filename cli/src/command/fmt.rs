@@ -34,11 +34,11 @@ pub(crate) fn run(arguments: &Fmt, colour: bool) -> Result<Outcome, Error> {
         let parsed = parse(file, &text);
         let formatted = match npc_format::format_parsed(&text, &parsed) {
             Ok(formatted) if npc_format::is_same(&parsed, &text, &formatted) => formatted,
-            // It is refused to write what may say something else.
+            // Never write an output that may have another meaning.
             Ok(_) => return Err(Error::new(format!("{name} would not stay what it is: please report this"))),
             Err(diagnostics) => {
                 broken.extend(diagnostics);
-                // A filter's output takes its input's place.
+                // A filter must not lose its input.
                 if path.is_none() && !arguments.check && !arguments.diff {
                     print(&text)?;
                 }
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Fmt, colour: bool) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-/// The files that are meant, each with what it is called; standard input has no path.
+/// The files to format, with the names that are shown; standard input has no path.
 fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
     let mut files: Vec<(String, Option<PathBuf>)> = Vec::new();
     let named = |path: PathBuf| {
@@ -99,13 +99,13 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
             files.push(named(given.clone()));
         }
     }
-    // One that is named twice is formatted once.
+    // Formats a file only once, even if it is named twice.
     let mut seen = std::collections::BTreeSet::new();
     files.retain(|(_, path)| seen.insert(path.as_ref().and_then(|path| path.canonicalize().ok())));
     Ok(files)
 }
 
-/// Manifests are no programs, and nothing else should be rewritten by a slip.
+/// Rejects manifests, so that they are not rewritten by mistake.
 fn require_source(path: &Path) -> Result<(), Error> {
     if crate::files::is_manifest(path) {
         return Err(Error::new(format!(

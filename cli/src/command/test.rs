@@ -66,7 +66,7 @@ fn human(ran: &[Ran], sources: &SourceMap) -> String {
         } else {
             format!(" ({})", count(one.connections, "connection"))
         };
-        // Writing to a string cannot fail, here and below.
+        // Writing to a string cannot fail.
         let _ = writeln!(out, "{word} {}{what}", one.name);
         for failure in &one.failures {
             failure_text(&mut out, failure, one.is_assertion, sources);
@@ -125,7 +125,7 @@ fn json(ran: &[Ran], sources: &SourceMap) -> Value {
     json!({"tests": tests, "passed": ran.len() - failed, "failed": failed})
 }
 
-/// The form of JUnit's reports that CI systems read.
+/// The JUnit XML format, which CI systems read.
 fn junit(ran: &[Ran], sources: &SourceMap) -> String {
     let failed = ran.iter().filter(|one| !one.failures.is_empty()).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -167,7 +167,7 @@ fn junit(ran: &[Ran], sources: &SourceMap) -> String {
     out
 }
 
-/// Text as XML has it; characters that XML lacks are left out.
+/// Escapes text for XML. Drops characters that XML does not allow.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
