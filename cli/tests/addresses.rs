@@ -1,6 +1,6 @@
-//! Questions by address, about Services, nodes and pods on their node's network, as a user asks them.
+//! Queries by address, and queries about Services, nodes and host-network pods.
 //!
-//! What is printed is kept as snapshots; read them as a user would.
+//! The output is compared with snapshots.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,8 +10,8 @@ use common::{err, folder, npc, npc_with, out};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A shop with a database behind a Service, a load balancer, an ingress controller on its node's network, and
-/// the API server.
+/// A shop with a database behind a Service, a load balancer, a host-network ingress controller, and the
+/// API server.
 const CLUSTER: &str = r#"
 apiVersion: v1
 kind: List
@@ -116,7 +116,7 @@ macro_rules! snapshot {
     };
 }
 
-/// What each question prints, and how the command ends.
+/// The output and exit code of each query.
 fn asked(questions: &[(&str, [&str; 3])]) -> String {
     let folder = project();
     let mut all = String::new();
@@ -127,7 +127,7 @@ fn asked(questions: &[(&str, [&str; 3])]) -> String {
         let both = npc(folder.path(), &arguments);
         arguments.truncate(arguments.len() - 2);
         let output = npc(folder.path(), &arguments);
-        // The image answers as the program does.
+        // The image gives the same answer as the program.
         assert_eq!(output.status.code(), both.status.code(), "{about}");
         assert!(!out(&both).contains("fault of npc"), "{}", out(&both));
         all.push_str(&format!(

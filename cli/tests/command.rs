@@ -1,4 +1,4 @@
-//! The command, as a user runs it.
+//! Tests of the command-line interface.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -51,7 +51,7 @@ fn the_same_bytes_from_anywhere() {
     assert_eq!(image(place.path(), "a/policies.np"), image(&place.path().join("b"), "deeper/policies.np"));
 }
 
-/// A map image: written to a file and to standard output alike, and looked into.
+/// Map images: the same bytes in a file and on standard output, and the subcommands that inspect them.
 #[test]
 fn images() {
     let program = r"let metadata = 169.254.169.254/32
@@ -182,18 +182,19 @@ fn expands() {
     }
 }
 
-/// Old output stands whole where the new cannot be written.
+/// If one output cannot be written, old outputs are unchanged.
 #[test]
 fn output_is_whole_or_not_at_all() {
     let place = folder(&[("a.np", POLICY), ("out/a.kyverno.yaml", "old\n")]);
-    // The second file cannot be written: a folder has its name. Then the first is not either.
+    // The second file cannot be written, because a folder has its name. So the first must not be
+    // written either.
     std::fs::create_dir(place.path().join("out/a.kyverno-cel.yaml")).unwrap();
     let output = npc(place.path(), &["compile", "a.np", "-t", "kyverno-cel,kyverno", "-o", "out"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(std::fs::read_to_string(place.path().join("out/a.kyverno.yaml")).unwrap(), "old\n");
     let left: Vec<_> = std::fs::read_dir(place.path().join("out")).unwrap().collect();
     assert_eq!(left.len(), 2, "nothing half-written is left: {left:?}");
-    // A full disk.
+    // Writing to a full disk is an error.
     if Path::new("/dev/full").exists() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let status = Command::new(env!("CARGO_BIN_EXE_npc"))
@@ -207,7 +208,7 @@ fn output_is_whole_or_not_at_all() {
     }
 }
 
-/// Whatever comes in, an error comes out, soon.
+/// Any input produces an error in bounded time.
 #[test]
 fn hostile_input() {
     let mut noise = Vec::new();
@@ -255,10 +256,10 @@ fn hostile_input() {
             err(&output)
         );
         assert!(name == "many globs" || output.status.code() != Some(0), "{name} is taken for a program");
-        // This is a debug build; the bound is against what never ends.
+        // A generous limit, because this is a debug build; it detects endless loops.
         assert!(taken < Duration::from_secs(120), "{name}: {taken:?}");
     }
-    // A byte order mark, and lines that end as on Windows, are fine.
+    // A byte order mark and Windows line ends are valid.
     std::fs::write(
         place.path().join("a.np"),
         "\u{feff}policy p for all pods\r\n in namespace shop {\r\n isolate ingress }\r\n",
@@ -295,7 +296,7 @@ fn hostile_cluster_files() {
     }
 }
 
-/// The link leads out of the project: its target is not read.
+/// A symbolic link that points out of the project is not read.
 #[cfg(unix)]
 #[test]
 fn links_do_not_lead_out_of_the_project() {
@@ -307,7 +308,7 @@ fn links_do_not_lead_out_of_the_project() {
     assert!(err(&output).contains("NP0207"), "{}", err(&output));
 }
 
-/// Policies that were written before are evaluated too, those of others with them.
+/// `--expand` also evaluates existing policies, including those of other authors.
 #[test]
 fn expands_policies_that_were_written_before() {
     let place =
@@ -332,7 +333,7 @@ fn expands_policies_that_were_written_before() {
     }
 }
 
-/// A repair goes through a link, and leaves what may only be read alone.
+/// A fix follows a symbolic link, and does not change read-only files.
 #[cfg(unix)]
 #[test]
 fn links_stay_and_read_only_files_are_left_alone() {
@@ -355,7 +356,7 @@ fn links_stay_and_read_only_files_are_left_alone() {
     assert_eq!(std::fs::read_to_string(&only).unwrap(), broken);
 }
 
-/// A diff is not all there is to say.
+/// `--diff` also reports diagnostics.
 #[test]
 fn a_diff_stands_beside_what_is_found() {
     let place =
@@ -365,7 +366,7 @@ fn a_diff_stands_beside_what_is_found() {
     assert!(out(&output).is_empty() && err(&output).contains("NP0404"), "{}", err(&output));
 }
 
-/// Imports of standard input are looked for where the command runs.
+/// Imports in standard input are relative to the current folder.
 #[test]
 fn standard_input_imports_from_here() {
     let place = folder(&[("npc.toml", ""), ("deep/sets.np", "let dns = udp/53\n")]);
@@ -398,7 +399,7 @@ fn watches() {
         false
     };
     let first = until("- shop");
-    // The watch begins after the first output.
+    // Watching begins after the first output.
     std::thread::sleep(Duration::from_millis(500));
     std::fs::write(place.path().join("a.np"), POLICY.replace("shop", "blog")).unwrap();
     let second = until("- blog");
@@ -407,7 +408,7 @@ fn watches() {
     assert!(first && second, "{first} {second}");
 }
 
-/// The GitHub action's own step, with the variables that GitHub sets.
+/// Runs the step of the GitHub action, with the environment variables that GitHub sets.
 #[cfg(unix)]
 #[test]
 fn the_action_checks() {
@@ -416,7 +417,7 @@ fn the_action_checks() {
     let step =
         action["runs"]["steps"].as_array().unwrap().iter().find(|step| step["name"] == "Check").unwrap();
     let place = folder(&[("bad.np", "policy p\n"), ("good.np", POLICY)]);
-    // The step before has built the command where this one looks for it.
+    // The previous step of the action builds the command at this path.
     std::fs::create_dir_all(place.path().join("action/target/release")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_npc"), place.path().join("action/target/release/npc"))
         .unwrap();
@@ -434,7 +435,7 @@ fn the_action_checks() {
     }
 }
 
-/// The hook's command, as pre-commit calls it: with the names of the files that change.
+/// Runs the pre-commit hook as pre-commit does: with the names of the changed files.
 #[test]
 fn the_hook_checks() {
     let text = std::fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
@@ -449,7 +450,7 @@ fn the_hook_checks() {
     assert!(err(&output).starts_with("bad.np:1:9: error[NP0101]"), "{}", err(&output));
 }
 
-/// `npc fmt`: in place, checked, as a diff, as a filter; and what is broken stays.
+/// `npc fmt`: in place, `--check`, `--diff`, and as a filter; broken files are unchanged.
 #[test]
 fn programs_are_formatted() {
     let ugly = "policy p for all pods   in namespace shop {\n\n\n isolate ingress } // end\n";
@@ -466,10 +467,10 @@ fn programs_are_formatted() {
     assert_eq!((output.status.code(), err(&output)), (Some(0), "formatted 1 file\n".into()));
     assert_eq!(std::fs::read_to_string(here.join("a.np")).unwrap(), fine);
     assert_eq!(npc(here, &["fmt", "--check", "a.np", "net"]).status.code(), Some(0));
-    // A filter.
+    // As a filter.
     let output = npc_with(here, &["fmt", "-"], ugly.as_bytes());
     assert_eq!((output.status.code(), out(&output)), (Some(0), fine.into()));
-    // All of the folder that can be read; the rest is told.
+    // In a folder, formats every file that parses, and reports the others.
     std::fs::write(here.join("a.np"), ugly).unwrap();
     let output = npc(here, &["fmt"]);
     assert_eq!(output.status.code(), Some(1));
@@ -486,7 +487,7 @@ fn programs_are_formatted() {
     );
     let output = npc_with(here, &["fmt", "-"], b"policy p for {\n");
     assert_eq!((output.status.code(), out(&output)), (Some(1), "policy p for {\n".into()));
-    // What is no program is not touched.
+    // Files that are not programs are unchanged.
     std::fs::write(here.join("pods.yaml"), "kind: Pod\n").unwrap();
     assert_eq!(npc(here, &["fmt", "pods.yaml"]).status.code(), Some(2));
     std::fs::write(here.join("bytes.np"), [0xff]).unwrap();

@@ -1,7 +1,7 @@
-//! Hand-written policies of Kyverno as input: what Kyverno makes of them, and what it does not.
+//! Hand-written Kyverno policies as input: what Kyverno generates from them, and what it does not generate.
 //!
-//! What is printed is kept as snapshots; read them as a user would. `tests/suites/kyverno_cli.rs` asks Kyverno itself
-//! which namespaces each of these filters means.
+//! The output is compared with snapshots. `tests/suites/kyverno_cli.rs` checks with Kyverno itself
+//! which namespaces each of these filters matches.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -32,7 +32,8 @@ metadata: {name: dns, namespace: kube-system, labels: {k8s-app: kube-dns}}
 status: {podIP: 10.0.0.3}
 "#;
 
-/// A ClusterPolicy that closes the namespaces that it means; `rule` and `generate` are added to those.
+/// A ClusterPolicy that isolates the namespaces that it matches; `rule` and `generate` are added to its
+/// fields.
 fn closing(spec: &str, rule: &str, generate: &str) -> String {
     let name = if generate.contains("name:") { "" } else { "name: closed, " };
     format!(
@@ -61,7 +62,7 @@ macro_rules! snapshot {
     };
 }
 
-/// What importing each prints.
+/// The output of importing each policy.
 fn imported(policies: &[(&str, String)]) -> String {
     let mut all = String::new();
     for (about, policy) in policies {
@@ -164,7 +165,7 @@ fn settings_are_carried() {
             ("a setting of the wrong type", closing("", "", ", synchronize: 'true'")),
         ])
     );
-    // What is imported compiles to a policy with the same settings.
+    // The imported program compiles to a policy with the same settings.
     let folder = folder(&[("policy.yaml", &all)]);
     assert!(npc(folder.path(), &["import", "policy.yaml", "-o", "p.np"]).status.success());
     assert!(npc(folder.path(), &["compile", "p.np"]).status.success());

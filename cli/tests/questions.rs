@@ -1,6 +1,6 @@
-//! Questions about policies: `query`, `test`, `diff`, `import`, as a user asks them.
+//! The commands `query`, `test`, `diff` and `import`.
 //!
-//! What is printed is kept as snapshots; read them as a user would.
+//! The output is compared with snapshots.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -151,7 +151,7 @@ fn by_way_of_targets() {
     assert_eq!(value["allowed"], false);
     assert_eq!(value["deniedBy"], "ingress");
     assert_eq!(value["via"]["clusternetworkpolicy"]["deniedBy"], "ingress");
-    // Kyverno's target has no tiers, and says so.
+    // Target `kyverno` does not support tiers, and reports this.
     let output = npc(folder.path(), &[&arguments[..], &["--via", "kyverno"]].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("NP0601"), "{}", err(&output));
@@ -177,7 +177,7 @@ not json
         .map(|answer| format!("{} {} {}", answer["allowed"], answer["deniedBy"], answer["error"]))
         .collect();
     snapshot!("connections", format!("{}\n{}", brief.join("\n"), err(&output)));
-    // The same without reasons.
+    // `--verdicts` gives the same answers without the rules.
     let short = npc_with(folder.path(), &[&arguments[..], &["--verdicts"]].concat(), lines.as_bytes());
     assert_eq!(short.status.code(), Some(1));
     let short: Vec<Value> = out(&short).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -218,7 +218,7 @@ fn reach() {
     assert!(err(&output).contains("empty.yaml has no pods that run"), "{}", err(&output));
 }
 
-/// More groups than a picture can show: an error that names the way out.
+/// Too many groups for a picture: the error suggests an alternative.
 #[test]
 fn reach_of_many_groups() {
     let folder = TempDir::new().unwrap();
@@ -271,7 +271,7 @@ fn tests_and_assertions() {
 #[test]
 fn differences() {
     let folder = project();
-    // The program says what the manifests say.
+    // The program and the manifests are equivalent.
     let output = npc(folder.path(), &["diff", "policies.np", "yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
     assert_eq!(out(&output), "no connection changes, in any cluster\n");
@@ -287,7 +287,7 @@ fn differences() {
     assert!(!value["lost"].as_array().unwrap().is_empty());
 }
 
-/// What Kyverno will make of an update.
+/// The effect of an update on Kyverno's policies.
 #[test]
 fn updates() {
     let folder = project();
@@ -300,7 +300,8 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
 ";
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("old.np", old);
-    // A change of what is allowed is taken in place; one of the namespaces is not; one policy is gone.
+    // Kyverno accepts the change of the rule, but not the change of the namespaces; one policy is
+    // removed.
     let new = old
         .replace("tcp/80", "tcp/443")
         .replace("{ env = prod }", "{ env = stage }")
@@ -309,14 +310,14 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno"]);
     let text = out(&output);
     snapshot!("updates", text.split_once("to apply it").unwrap().1);
-    // A GeneratingPolicy takes all of it.
+    // A GeneratingPolicy accepts all of these changes.
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno-cel", "--format", "json"]);
     let value: Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!(value["updates"].as_array().unwrap().len(), 1, "{value}");
     assert_eq!(value["updates"][0]["kind"], "removed");
-    // Of a program nothing is told of a target that nobody asked for.
+    // Without a target, no update is reported for programs.
     assert!(!out(&npc(folder.path(), &["diff", "old.np", "new.np"])).contains("Kyverno"));
-    // What was compiled says the same, and a change of kinds is told.
+    // The compiled policies give the same result, and a change of their kind is reported.
     for (name, target) in [("old", "kyverno"), ("new", "kyverno"), ("new", "kyverno-cel")] {
         let program = format!("{name}.np");
         let output = npc(folder.path(), &["compile", &program, "-t", target, "-o", "-"]);
@@ -329,7 +330,7 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
     assert!(out(&output).contains("netpol-web: the kind changes"), "{}", out(&output));
 }
 
-/// What `npc.toml` says of pods' addresses, and the cluster does not bear out.
+/// The cluster has pods outside of `pod-cidrs` in `npc.toml`.
 #[test]
 fn pods_outside_of_their_blocks() {
     let folder = project();
@@ -350,7 +351,7 @@ fn pods_outside_of_their_blocks() {
     assert!(!(out(&output) + &err(&output)).contains("NP0809"));
 }
 
-/// Manifests are checked for what they mean, at their lines.
+/// Lints for manifests, with their lines.
 #[test]
 fn manifests_are_checked() {
     let folder = TempDir::new().unwrap();
@@ -419,7 +420,7 @@ fn imports() {
     std::fs::write(folder.path().join("imported.np"), out(&output)).unwrap();
     let output = npc(folder.path(), &["diff", "yaml", "imported.np"]);
     assert_eq!(output.status.code(), Some(0), "{}", out(&output));
-    // What cannot be read is told where it stands, all of it, and nothing is written.
+    // Every unreadable object is reported with its location, and nothing is written.
     let broken = format!(
         "{MANIFESTS}---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: x}}\n---\n{}---\na: [\n",
         MANIFESTS.replace("port: sql", "port: 0, prt: 1").replace("app: postgres", "app: 'a b'")

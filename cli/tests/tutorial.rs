@@ -1,4 +1,5 @@
-//! Every command of the tutorial prints what the tutorial says. `UPDATE=1` writes it anew.
+//! Checks that every command in the tutorial prints what the tutorial shows. `UPDATE=1` rewrites the
+//! tutorial.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -6,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs a line as a shell would, with `npc` in its way.
+/// Runs a line in a shell, with `npc` in the PATH.
 fn run(folder: &Path, line: &str) -> String {
     let npc = Path::new(env!("CARGO_BIN_EXE_npc")).parent().unwrap();
     let path = format!("{}:{}", npc.display(), std::env::var("PATH").unwrap_or_default());

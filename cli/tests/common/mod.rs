@@ -1,4 +1,4 @@
-//! Runs the command.
+//! Helpers that run the command.
 
 #![allow(dead_code, reason = "each test file uses some of these")]
 
@@ -23,7 +23,7 @@ pub(crate) fn npc_with(folder: &Path, arguments: &[&str], input: &[u8]) -> Outpu
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     let writer = std::thread::spawn(move || {
-        // It may not read to the end.
+        // The command may exit before it has read everything.
         let _ = stdin.write_all(&input);
     });
     let output = child.wait_with_output().unwrap();

@@ -1,6 +1,6 @@
-//! What the server can do, each thing with its fixtures: a file of cases in `fixtures`, in which `$0` is where
-//! the editor is, `//- NAME` begins a file, and what is to come of it stands below the dashes. With
-//! `NPC_UPDATE=1` the expected parts are written anew, to be read before they are committed.
+//! Tests each capability of the server with fixtures. A file in `fixtures` has several cases: `$0`
+//! marks the cursor, `//- NAME` begins a file, and the expected result is below the dashes.
+//! `NPC_UPDATE=1` rewrites the expected results; review them before committing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use crate::common::folder;
 use crate::editor::Editor;
 
-/// A workspace, and a place in it.
+/// A workspace with marked positions.
 struct Fixture {
     editor: Editor,
     files: BTreeMap<String, String>,
-    /// The file that is looked at, and the places in it.
+    /// The name of the file with the marks, and their positions.
     own: String,
     marks: Vec<(usize, usize)>,
     _place: tempfile::TempDir,
@@ -60,7 +60,7 @@ impl Fixture {
         &self.files[&self.own]
     }
 
-    /// Asks of the place, with further parameters.
+    /// Sends a request for the first mark, with additional parameters.
     fn ask(&mut self, method: &str, more: Value) -> Value {
         let mut parameters = json!({"textDocument": {"uri": self.editor.uri(&self.own)}});
         if let Some((line, column)) = self.marks.first() {
@@ -76,7 +76,7 @@ impl Fixture {
         }
     }
 
-    /// The marked range; without a second mark, the place alone.
+    /// The marked range; empty at the first mark if there is no second.
     fn range(&self) -> Value {
         let first = self.marks.first().copied().unwrap_or_default();
         let last = self.marks.get(1).copied().unwrap_or(first);
@@ -93,7 +93,7 @@ impl Fixture {
         uri.as_str().unwrap().strip_prefix(&prefix).unwrap().to_owned()
     }
 
-    /// `a.np:1:5 name`, as people count.
+    /// `a.np:1:5 text`, with line and column counted from one.
     fn location(&self, location: &Value) -> String {
         let name = self.name(&location["uri"]);
         let (from, to) = offsets(&self.files[&name], &location["range"]);
@@ -102,7 +102,7 @@ impl Fixture {
         format!("{name}:{line}:{column} {}", &self.files[&name][from..to])
     }
 
-    /// The files after edits, those that changed.
+    /// The contents of the changed files after the edits.
     fn edited(&self, changes: &Value) -> String {
         let mut out = String::new();
         let changes: BTreeMap<String, &Value> =
@@ -115,7 +115,7 @@ impl Fixture {
     }
 }
 
-/// The line and column of a byte, as UTF-16 counts.
+/// The line and UTF-16 column of an offset.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at];
     let start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -167,7 +167,7 @@ fn error(answer: &Value) -> Option<String> {
     answer.get("error").map(|why| format!("refused: {}\n", why.as_str().unwrap()))
 }
 
-/// What the server says to a case.
+/// The server's result for a case.
 fn outcome(capability: &str, title: &str, text: &str) -> String {
     let mut own = Fixture::new(text);
     match capability {
@@ -363,7 +363,7 @@ fn outcome(capability: &str, title: &str, text: &str) -> String {
             if answer.is_null() { "nothing\n".to_owned() } else { own.edited(&answer["changes"]) }
         }
         "symbols" => {
-            // Of the whole workspace, once it is known.
+            // Wait until the server has loaded the whole workspace.
             own.ask("textDocument/hover", json!({"position": {"line": 0, "character": 0}}));
             let (_, query) = title.rsplit_once(": ").unwrap();
             let answer = own.ask("workspace/symbol", json!({"query": query}));
@@ -418,7 +418,7 @@ fn outcome(capability: &str, title: &str, text: &str) -> String {
     }
 }
 
-/// Every token, with what it is; and the same by the delta from nothing.
+/// Every token with its type. Also checks that the range and delta requests give the same tokens.
 fn tokens(own: &mut Fixture) -> String {
     let answer = own.ask("textDocument/semanticTokens/full", Value::Null);
     let kinds = [
@@ -455,7 +455,7 @@ fn tokens(own: &mut Fixture) -> String {
     let whole = decode(&data, &text);
     let part = own.ask("textDocument/semanticTokens/range", json!({"range": own.whole()}));
     assert_eq!(part["data"].as_array().unwrap(), &data, "the whole as a range");
-    // A word is put in front of all: the delta gives what the whole is then.
+    // After an insertion at the start, the delta gives the same tokens as a full request.
     let name = own.own.clone();
     own.editor.change(&name, 2, json!([{"range": {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 0}}, "text": "// 𝕟\n"}]));
     let delta =

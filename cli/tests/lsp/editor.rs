@@ -1,5 +1,4 @@
-//! An editor, as far as the server sees it: JSON over standard input and output, with none of the server's
-//! own types.
+//! A client that speaks JSON over standard input and output, without using the server's types.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How long an answer is waited for.
+/// The timeout for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Editor {
@@ -18,13 +17,13 @@ pub(crate) struct Editor {
     pub(crate) messages: Receiver<Value>,
     pub(crate) folder: PathBuf,
     pub(crate) last: i64,
-    /// Diagnostics that came while something else was waited for.
+    /// Diagnostics that arrived while waiting for another message.
     pub(crate) told: Vec<Value>,
-    /// What it answers where it is asked for its settings.
+    /// The answer to `workspace/configuration`.
     pub(crate) settings: Value,
-    /// What it was told of work that lasts.
+    /// The kinds of progress notifications that arrived.
     pub(crate) progress: Vec<String>,
-    /// What the server asked of it.
+    /// The requests from the server.
     pub(crate) asked: Vec<Value>,
 }
 
@@ -33,7 +32,7 @@ impl Editor {
         Self::run(Command::new(env!("CARGO_BIN_EXE_npc")).args(["lsp", "--stdio"]), folder)
     }
 
-    /// With another server, perhaps.
+    /// Starts any language server.
     pub(crate) fn run(command: &mut Command, folder: &Path) -> Self {
         let mut process =
             command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -76,12 +75,12 @@ impl Editor {
         }
     }
 
-    /// Says that it is there, and gives what the server can do.
+    /// Sends `initialize`, and returns the server's capabilities.
     pub(crate) fn initialize(&mut self, encodings: &[&str]) -> Value {
         self.initialize_as(json!({"general": {"positionEncodings": encodings}}), Value::Null)
     }
 
-    /// The same, of an editor that can do more.
+    /// Like [`Self::initialize`], with client capabilities and initialization options.
     pub(crate) fn initialize_as(&mut self, capabilities: Value, options: Value) -> Value {
         let root = self.uri("");
         let parameters = json!({
@@ -123,7 +122,7 @@ impl Editor {
     pub(crate) fn next(&mut self) -> Value {
         loop {
             let message = self.messages.recv_timeout(PATIENCE).expect("the server says nothing");
-            // What has no kind is a part of an answer.
+            // A progress notification without a kind is a partial result.
             if message["method"] == "$/progress"
                 && let Some(kind) = message["params"]["value"]["kind"].as_str()
             {
@@ -133,7 +132,7 @@ impl Editor {
             if message.get("method").is_none() || message.get("id").is_none() {
                 return message;
             }
-            // It asks something itself.
+            // A request from the server.
             let result = match message["method"].as_str().unwrap() {
                 "workspace/configuration" => json!([self.settings]),
                 _ => Value::Null,
@@ -179,13 +178,13 @@ impl Editor {
         );
     }
 
-    /// The diagnostics of a file, once they are of this version.
+    /// Waits for the diagnostics of a file, for the given version.
     pub(crate) fn diagnostics(&mut self, name: &str, version: i64) -> Vec<Value> {
         let uri = self.uri(name);
         self.told(&uri, version)
     }
 
-    /// The same, of what is no file.
+    /// Like [`Self::diagnostics`], for any URI.
     pub(crate) fn told(&mut self, uri: &str, version: i64) -> Vec<Value> {
         let begin = Instant::now();
         loop {
@@ -201,7 +200,7 @@ impl Editor {
         }
     }
 
-    /// The diagnostics that come of a file next, whatever its version.
+    /// The next diagnostics of a file, for any version.
     pub(crate) fn told_of(&mut self, name: &str) -> Vec<Value> {
         let uri = self.uri(name);
         let is_own = |own: &Value| {
@@ -219,7 +218,8 @@ impl Editor {
         }
     }
 
-    /// Goes on until something is so; the server is asked meanwhile, so that what it says is read.
+    /// Waits until a condition is true. Sends requests meanwhile, so that the server's messages are
+    /// read.
     pub(crate) fn until(&mut self, mut is: impl FnMut(&mut Self) -> bool) {
         let begin = Instant::now();
         while !is(self) {
@@ -243,7 +243,7 @@ impl Editor {
             .clone()
     }
 
-    /// Ends as editors end a server.
+    /// Shuts the server down as editors do.
     pub(crate) fn exit(mut self) {
         assert_eq!(self.ask("shutdown", Value::Null)["result"], Value::Null);
         self.notify("exit", Value::Null);

@@ -1,4 +1,4 @@
-//! The language server, as an editor speaks with it.
+//! Tests of the language server, through its protocol.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The protocol: positions, order, what is no message, and what follows edits.
+//! The protocol: positions, order of messages, invalid messages, and edits.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn diagnostics_as_typed() {
     assert_eq!(capabilities["positionEncoding"], "utf-16");
     editor.open("a.np", FINE);
     assert_eq!(editor.diagnostics("a.np", 1), Vec::<Value>::new());
-    // A letter that is two units of UTF-16, in front of what is wrong.
+    // A character of two UTF-16 units, before the error.
     editor.change("a.np", 2, json!([{"text": "/* 𝕟 */"}]));
     assert!(!editor.diagnostics("a.np", 2).is_empty());
     let text = "import \"sets.np\" // 𝕟\npolicy p for all pods in namespace shop {\n  allow ingress from pods { app = \"𝕟\" } on dsn\n}\n";
@@ -36,14 +36,15 @@ fn diagnostics_as_typed() {
     let name = found.iter().find(|one| range(one)[1] == column).unwrap_or_else(|| panic!("{found:#?}"));
     assert_eq!(range(name), [2, column, 2, column + 3]);
     assert_eq!((name["source"].as_str(), name["severity"].as_u64()), (Some("npc"), Some(1)));
-    // Part by part, each on what the one before left: the name is repaired, and so is the label.
+    // Each change applies to the result of the previous one: the first fixes the name, the second
+    // changes the label.
     editor.change("a.np", 4, json!([
         {"range": {"start": {"line": 2, "character": column}, "end": {"line": 2, "character": column + 3}}, "text": "dns"},
         {"range": {"start": {"line": 2, "character": 34}, "end": {"line": 2, "character": 38}}, "text": "web"},
     ]));
     let found = editor.diagnostics("a.np", 4);
     assert!(found.iter().all(|one| one["severity"] != 1), "{found:#?}");
-    // What another file says counts as it is in the editor, not as it is on the disk.
+    // For an open file, the text in the editor counts, not the file on disk.
     editor.open("sets.np", "let other = udp/53\n");
     let found = editor.diagnostics("a.np", 4);
     assert!(codes(&found).iter().any(|code| code.starts_with("NP02")), "{found:#?}");
@@ -103,7 +104,7 @@ fn formatting_symbols_folds_and_repairs() {
         .map(|one| (one["startLine"].as_u64().unwrap(), one["endLine"].as_u64().unwrap()))
         .collect();
     assert_eq!(lines, [(0, 1), (3, 4)]);
-    // A name that is nearly one: the repair is offered, and applied it is one.
+    // A misspelt name: the fix is offered, and applying it repairs the program.
     editor.change("a.np", 2, json!([{"text": "let dns = udp/53\npolicy p for all pods in namespace shop {\n  allow egress to anywhere on dnss\n}\n"}]));
     let found = editor.diagnostics("a.np", 2);
     let wrong = found.iter().find(|one| one["severity"] == 1).unwrap();
@@ -119,13 +120,13 @@ fn formatting_symbols_folds_and_repairs() {
     assert_eq!(edit["newText"], "dns", "{actions:#}");
     editor.change("a.np", 3, json!([{"range": edit["range"], "text": edit["newText"]}]));
     assert!(editor.diagnostics("a.np", 3).iter().all(|one| one["severity"] != 1));
-    // What is broken is not formatted.
+    // A file with syntax errors is not formatted.
     editor.change("a.np", 4, json!([{"text": "policy p for {"}]));
     assert_eq!(editor.format("a.np"), Value::Null);
     editor.exit();
 }
 
-/// Before it is asked to, after it was told to stop, of files that it does not know, and what is no message.
+/// Requests before `initialize` and after `shutdown`, requests for unknown files, and invalid messages.
 #[test]
 fn out_of_order() {
     let place = folder(&[]);
@@ -164,7 +165,7 @@ fn out_of_order() {
     assert!(editor.process.wait().unwrap().success());
 }
 
-/// Edits of all kinds over several files: in the end the server says what a fresh one says.
+/// Random edits of several files: the final diagnostics equal those of a new server.
 #[test]
 fn edits_come_to_what_a_fresh_start_does() {
     let place = folder(&[]);
@@ -194,7 +195,7 @@ fn edits_come_to_what_a_fresh_start_does() {
         let before = texts[file].clone();
         let boundary = |at: usize| before.floor_char_boundary(at);
         let (from, to) = match random.u8(..4) {
-            // Undone: all is as it was some edits ago.
+            // Undo: restore the text from some edits ago.
             0 => (0, before.len()),
             _ => {
                 let from = boundary(random.usize(..=before.len()));
@@ -211,7 +212,7 @@ fn edits_come_to_what_a_fresh_start_does() {
         }
         past[file].push(before.clone());
         let place = |at: usize| {
-            // Lines end as the protocol says.
+            // Line ends according to the protocol.
             let (mut line, mut start, bytes) = (0, 0, before.as_bytes());
             for (index, byte) in bytes.iter().enumerate().take(at) {
                 let ends = *byte == b'\n' || *byte == b'\r' && bytes.get(index + 1) != Some(&b'\n');
@@ -222,7 +223,7 @@ fn edits_come_to_what_a_fresh_start_does() {
             (line, before[start..at].encode_utf16().count())
         };
         let ((line, column), (end_line, end_column)) = (place(from), place(to));
-        // A place within the end of a line is the end of that line's text for the server.
+        // The server takes a position inside a line end for the end of the line's text.
         let is_exact = |at: usize| {
             !(at > 0 && before.as_bytes()[at - 1] == b'\r' && before.as_bytes().get(at) == Some(&b'\n'))
         };
@@ -249,7 +250,7 @@ fn edits_come_to_what_a_fresh_start_does() {
             fresh.on("textDocument/foldingRange", name),
             "{name}"
         );
-        // The last of each: nothing more comes then.
+        // One last version of each file: no diagnostics follow it.
         versions[file] += 1;
         editor.change(name, versions[file], json!([]));
         fresh.change(name, 2, json!([]));
@@ -280,8 +281,8 @@ fn edits_come_to_what_a_fresh_start_does() {
     fresh.exit();
 }
 
-/// An editor that asks for diagnostics itself is not sent those of what it has open; it is told to ask again
-/// where another file changes them.
+/// A client with pull diagnostics is not sent the diagnostics of open files. The server asks it to
+/// refresh if another file changes them.
 #[test]
 fn diagnostics_that_are_asked_for() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", "policy q for {\n")]);
@@ -305,10 +306,10 @@ fn diagnostics_that_are_asked_for() {
     assert_eq!((&first["kind"], &first["items"]), (&json!("full"), &json!([])));
     let same = pull(&mut editor, first["resultId"].clone());
     assert_eq!(same["kind"], "unchanged");
-    // What is not open is told of all the same.
+    // The diagnostics of a file that is not open are sent nevertheless.
     let told = editor.told_of("broken.np");
     assert!(!told.is_empty());
-    // Another file takes the name away.
+    // Another file removes the name.
     editor.open("sets.np", "let other = udp/53\n");
     let second = pull(&mut editor, first["resultId"].clone());
     assert_eq!(second["kind"], "full", "{second:#}");
@@ -319,7 +320,8 @@ fn diagnostics_that_are_asked_for() {
     editor.exit();
 }
 
-/// Files on the disk change: an editor that watches them tells, and of one that does not they are looked at.
+/// Files change on disk: an editor with file watching notifies the server; otherwise the server checks
+/// them itself.
 #[test]
 fn files_that_change_on_the_disk() {
     for watches in [true, false] {
@@ -343,7 +345,7 @@ fn files_that_change_on_the_disk() {
         }
         let version = if watches { 1 } else { 2 };
         assert_eq!(codes(&editor.diagnostics("a.np", version)), ["NP0201"], "{watches}");
-        // A file that is new.
+        // A new file.
         std::fs::write(place.path().join("sets.np"), "let dns = udp/53\nimport \"new.np\"\n").unwrap();
         std::fs::write(place.path().join("new.np"), "policy q for {\n").unwrap();
         if watches {
@@ -358,7 +360,8 @@ fn files_that_change_on_the_disk() {
         let version = if watches { 1 } else { 3 };
         assert_eq!(editor.diagnostics("a.np", version), Vec::<Value>::new(), "{watches}");
         assert!(!editor.told_of("new.np").is_empty());
-        // The configuration says otherwise of a warning, and is itself told of where it is broken.
+        // The configuration changes the level of a warning, and gets diagnostics itself if it is
+        // invalid.
         std::fs::write(place.path().join("new.np"), "").unwrap();
         std::fs::write(place.path().join("npc.toml"), "[lints]\nNP0805 = \"no\"\n").unwrap();
         if watches {
@@ -374,7 +377,7 @@ fn files_that_change_on_the_disk() {
     }
 }
 
-/// The cluster file, from the editor's settings, and from those that it sends.
+/// The cluster file: from the editor's settings, and from settings that the editor sends.
 #[test]
 fn settings_may_change() {
     let cluster =
@@ -394,17 +397,17 @@ fn settings_may_change() {
     editor.until(|editor| why(editor).contains("bad.yaml is not a cluster file"));
     editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": ""}}}));
     editor.until(|editor| why(editor).contains("no cluster file is set"));
-    // What is no file is not waited for.
+    // A path that is not a file does not block the server.
     editor.notify("workspace/didChangeConfiguration", json!({"settings": {"npc": {"cluster": "/dev/zero"}}}));
     editor.until(|editor| why(editor).contains("it is not a file"));
-    // Asked for again.
+    // Without settings in the notification, the server requests them again.
     editor.settings = json!({"cluster": "one.yaml"});
     editor.notify("workspace/didChangeConfiguration", json!({"settings": null}));
     editor.until(|editor| pods(editor) == json!({"pods": ["shop/a"]}));
     editor.exit();
 }
 
-/// A request that is taken back is answered as such, and a later one is not kept by it.
+/// A cancelled request is answered as cancelled, and does not delay later ones.
 #[test]
 fn requests_are_taken_back() {
     let place = folder(&[]);
@@ -428,7 +431,7 @@ fn requests_are_taken_back() {
     editor.exit();
 }
 
-/// What takes long is shown, in an editor that can.
+/// Long work is shown as progress, if the client supports it.
 #[test]
 fn progress_is_shown() {
     let place = folder(&[]);
@@ -443,14 +446,14 @@ fn progress_is_shown() {
         .collect();
     editor.open("a.np", &many);
     editor.diagnostics("a.np", 1);
-    // A machine may be fast enough to need none.
+    // On a fast machine, there may be no progress.
     if editor.asked.iter().any(|own| own["method"] == "window/workDoneProgress/create") {
         assert_eq!(editor.progress, ["begin", "end"]);
     }
     editor.exit();
 }
 
-/// Every program in the folders of the editor is told of, also where nothing is open.
+/// Every program in the workspace gets diagnostics, even if none of its files is open.
 #[test]
 fn the_whole_workspace() {
     let place = folder(&[
@@ -465,7 +468,7 @@ fn the_whole_workspace() {
     while told.is_empty() {
         told = editor.told_of("one/a.np");
     }
-    // Opened, changed and closed again: what is on the disk counts.
+    // After opening, changing and closing a file, the file on disk counts again.
     editor.open("one/a.np", FINE);
     assert_eq!(editor.diagnostics("one/a.np", 1), Vec::<Value>::new());
     let uri = editor.uri("one/a.np");
@@ -479,7 +482,7 @@ fn the_whole_workspace() {
     editor.exit();
 }
 
-/// A folder that is a link: what changes is told of by the path that the editor has.
+/// The workspace folder is a symbolic link: diagnostics use the path that the editor uses.
 #[cfg(unix)]
 #[test]
 fn a_folder_that_is_a_link() {
@@ -504,7 +507,7 @@ fn a_folder_that_is_a_link() {
     editor.exit();
 }
 
-/// A lone file, which no folder of the editor's has: it is a program with what it imports, and no more.
+/// A file outside of the workspace is a program with its imports, and nothing else.
 #[test]
 fn a_lone_file() {
     let place =
@@ -519,7 +522,7 @@ fn a_lone_file() {
     editor.exit();
 }
 
-/// A text that was never saved is a program alone, whatever lies on the disk; and is served as others are.
+/// An unsaved document is a program of its own, whatever is on disk, and supports the same requests.
 #[test]
 fn a_text_that_was_never_saved() {
     let place = folder(&[("npc.toml", "[lints]\nNP0210 = \"deny\"\n"), ("sets.np", "let dns = udp/53\n")]);
@@ -558,7 +561,7 @@ fn a_text_that_was_never_saved() {
     editor.exit();
 }
 
-/// Edits name the versions that they are of, where the editor can take them.
+/// Edits contain document versions, if the client supports them.
 #[test]
 fn edits_with_versions() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
@@ -584,7 +587,7 @@ fn edits_with_versions() {
     editor.exit();
 }
 
-/// An editor that ends without a word before it has the exit code of a fault.
+/// `exit` without `shutdown` gives exit code 1.
 #[test]
 fn an_end_without_a_word() {
     let place = folder(&[]);

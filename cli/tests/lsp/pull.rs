@@ -1,4 +1,4 @@
-//! Diagnostics of the whole workspace, and requests that are none.
+//! Workspace diagnostics, and invalid requests.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::editor::Editor;
 const FINE: &str = "policy p for all pods in namespace shop {\n  isolate ingress\n}\n";
 const BROKEN: &str = "policy q for all pods in namespace shop {\n  allow egress to nobody\n}\n";
 
-/// What an editor can do that asks for diagnostics.
+/// The capabilities of a client with pull diagnostics.
 fn pulls() -> Value {
     json!({
         "textDocument": {"diagnostic": {}},
@@ -18,7 +18,7 @@ fn pulls() -> Value {
     })
 }
 
-/// The reports of the workspace, by the address of the file.
+/// The reports of `workspace/diagnostic`, by URI.
 fn ask(editor: &mut Editor, before: &[(String, String)]) -> BTreeMap<String, Value> {
     let before: Vec<Value> = before.iter().map(|(uri, id)| json!({"uri": uri, "value": id})).collect();
     let answer =
@@ -64,12 +64,13 @@ fn diagnostics_of_the_workspace() {
     assert_eq!(codes(&of(&editor, &first, "two/npc.toml")).len(), 1, "{first:#?}");
     assert!(first.values().all(|own| own["version"].is_null()), "nothing is open: {first:#?}");
 
-    // The same file by itself has the same result id.
+    // `textDocument/diagnostic` gives the same result id for the same file.
     let uri = editor.uri("one/broken.np");
     let one = editor.ask("textDocument/diagnostic", json!({"textDocument": {"uri": uri}}))["result"].clone();
     assert_eq!(one["resultId"], of(&editor, &first, "one/broken.np")["resultId"]);
 
-    // Nothing changed; a file that never was, and what is no file, have no diagnostics.
+    // Without a change, reports are `unchanged`; a missing file and a URI that is not a file have no
+    // diagnostics.
     let mut before = ids(&first);
     let gone = [editor.uri("one/gone.np"), "untitled:one".to_owned(), "https://example.com/a.np".to_owned()];
     before.extend(gone.iter().map(|uri| (uri.clone(), "1".to_owned())));
@@ -84,7 +85,7 @@ fn diagnostics_of_the_workspace() {
     }
     assert_eq!(second.len(), first.len() + gone.len());
 
-    // What is open has its version, and counts as it is in the editor.
+    // An open file has its version in the report, and its text in the editor counts.
     editor.open("one/broken.np", FINE);
     editor.change("one/broken.np", 7, json!([{"text": BROKEN.replace("nobody", "somebody")}]));
     let third = ask(&mut editor, &ids(&first));
@@ -98,8 +99,8 @@ fn diagnostics_of_the_workspace() {
     editor.exit();
 }
 
-/// Once an editor asks for the diagnostics of the workspace, those that the server had sent for files that are not
-/// open are cleared, and no more are sent. After a change the server asks the editor to refresh.
+/// After the first `workspace/diagnostic` request, the server clears the diagnostics that it had sent
+/// for files that are not open, and sends no more. After a change it asks the editor to refresh.
 #[test]
 fn what_is_asked_for_is_not_sent() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", BROKEN)]);
@@ -110,7 +111,7 @@ fn what_is_asked_for_is_not_sent() {
     assert_eq!(editor.told_of("broken.np"), Vec::<Value>::new(), "taken back");
     let broken = editor.uri("broken.np");
     assert_eq!(codes(&first[&broken]), ["NP0201"]);
-    // The name is defined in a file beside it, which is imported.
+    // The name is defined in an imported file.
     editor.open("broken.np", &format!("import \"sets.np\"\n{}", BROKEN.replace("nobody", "anywhere on dns")));
     let open = ask(&mut editor, &ids(&first));
     assert_eq!(codes(&open[&broken]), Vec::<&str>::new());
@@ -138,7 +139,7 @@ fn reports_in_parts() {
     let place = folder(&files);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(pulls(), Value::Null);
-    // No answer comes before one of its parts.
+    // The answer must not arrive before its partial results.
     for number in 0..20 {
         let parameters = json!({"previousResultIds": [], "partialResultToken": number});
         let answer = editor.ask("workspace/diagnostic", parameters);
@@ -152,13 +153,14 @@ fn reports_in_parts() {
     editor.exit();
 }
 
-/// A request that waits is cancelled.
+/// A waiting request can be cancelled.
 #[test]
 fn a_request_that_is_cancelled() {
     let place = folder(&[("a.np", FINE)]);
     let mut editor = Editor::start(place.path());
     let mut can = pulls();
-    // The server waits for an answer to this before it looks for programs, and none is given until one is read.
+    // The server waits for the answer to this registration before it looks for programs. The test
+    // client answers only while it reads messages.
     can["workspace"]["didChangeWatchedFiles"] = json!({"dynamicRegistration": true});
     editor.initialize_as(can, Value::Null);
     let id = editor.request("workspace/diagnostic", json!({"previousResultIds": []}));
@@ -168,7 +170,7 @@ fn a_request_that_is_cancelled() {
     editor.exit();
 }
 
-/// Parameters that are neither an object nor an array make a request none, whatever its method.
+/// A request with parameters that are neither an object nor an array is invalid, whatever its method.
 #[test]
 fn parameters_that_are_none() {
     let place = folder(&[]);
@@ -195,14 +197,14 @@ fn parameters_that_are_none() {
             refused(&mut editor, json!(format!("id {number}")), method, parameters);
         }
     }
-    // A notification has no answer by its own id.
+    // A notification is not answered with an id of its own.
     editor.send(&json!({"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": 5}));
     let answer = editor.next();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)));
     editor.raw(b"{");
     let answer = editor.next();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32700)));
-    // `null` stands for none.
+    // `null` is accepted as no parameters.
     editor.send(&json!({"jsonrpc": "2.0", "id": 77, "method": "shutdown", "params": null}));
     assert_eq!(editor.answer(77)["result"], Value::Null);
     editor.notify("exit", Value::Null);

@@ -1,4 +1,4 @@
-//! Nothing that a client sends ends the server, however much it is.
+//! No input from a client can crash the server, whatever its amount.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -12,8 +12,8 @@ use crate::editor::Editor;
 
 const FINE: &str = "policy p for all pods in namespace shop {\n  isolate ingress\n}\n";
 
-/// Ten thousand messages that are none, or ask for what cannot be: the server answers each that can be
-/// answered, and goes on.
+/// Ten thousand malformed or impossible messages: the server answers each that can be answered, and
+/// continues.
 #[test]
 fn malformed_messages() {
     let place = folder(&[]);
@@ -98,7 +98,7 @@ fn malformed_messages() {
                 editor.raw(&bytes);
             }
             1 => {
-                // Cut off within.
+                // A truncated message.
                 let whole =
                     json!({"jsonrpc": "2.0", "id": number, "method": methods[0], "params": {}}).to_string();
                 editor.raw(&whole.as_bytes()[..random.usize(..whole.len())]);
@@ -122,7 +122,7 @@ fn malformed_messages() {
                 editor.send(&message);
             }
         }
-        // What it says is read, as editors do.
+        // Read the server's messages, as editors do.
         while let Ok(message) = editor.messages.try_recv() {
             drop(message);
         }
@@ -133,7 +133,7 @@ fn malformed_messages() {
     editor.exit();
 }
 
-/// A file of a hundred thousand lines: opened, changed, asked about.
+/// A file of a hundred thousand lines: opened, edited and queried.
 #[test]
 fn a_large_file() {
     let place = folder(&[]);
@@ -173,7 +173,7 @@ fn a_large_file() {
     editor.exit();
 }
 
-/// A workspace of five thousand files, of which one is open.
+/// A workspace of five thousand files, one of them open.
 #[test]
 fn a_large_workspace() {
     let files: Vec<(String, String)> = (0..5_000)
@@ -201,7 +201,7 @@ fn a_large_workspace() {
     let opened = begin.elapsed();
     let uri = editor.uri("sets.np");
     editor.open("sets.np", "let dns = udp/53\n");
-    // Renamed over all of them.
+    // Rename in all of them.
     let answer = editor.ask(
         "textDocument/rename",
         json!({"textDocument": {"uri": uri}, "position": {"line": 0, "character": 5}, "newName": "names"}),
@@ -213,7 +213,7 @@ fn a_large_workspace() {
     editor.exit();
 }
 
-/// As many edits as an hour has: memory does not grow with them.
+/// As many edits as in an hour of typing: memory use does not grow.
 #[test]
 fn memory_stays() {
     let place = folder(&[("sets.np", "let dns = udp/53\n")]);
@@ -252,7 +252,7 @@ fn memory_stays() {
     edit(&mut editor, 3_000);
     let first = memory(&editor);
     let begin = Instant::now();
-    // Three a second.
+    // Three per second.
     edit(&mut editor, 10_800);
     let last = memory(&editor);
     println!(
@@ -263,8 +263,8 @@ fn memory_stays() {
     editor.exit();
 }
 
-/// On one processor, where all that is shared out comes to one thread: nobody waits for work that only who
-/// waits could do.
+/// On one processor, where the thread pool has one thread, there is no deadlock: no thread waits for
+/// work that only it could do.
 #[test]
 fn one_processor() {
     let policies: String = (0..600)
@@ -285,7 +285,7 @@ fn one_processor() {
                 .replace("policy p", &format!("policy q{round}-"))
                 .replace("namespace n", &format!("namespace n{round}")),
         );
-        // Asked for while it is checked.
+        // Requests during the check.
         for method in ["textDocument/documentSymbol", "textDocument/foldingRange"] {
             assert!(!editor.on(method, &name).is_null());
         }
