@@ -80,7 +80,7 @@ impl Word {
         Cow::Owned(out)
     }
 
-    /// Whether it is a string in quotes.
+    /// Whether it is a quoted string.
     #[must_use]
     pub fn is_quoted(self, source: &str) -> bool {
         self.span.of(source).starts_with('"')

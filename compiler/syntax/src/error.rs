@@ -41,7 +41,7 @@ impl Expected {
     const ALL: [(Self, &'static [&'static str]); 16] = [
         (Self::Name, &["a name"]),
         (Self::Pods, &["`all pods`", "`pods { … }`", "a set of pods"]),
-        (Self::Peers, &["`anywhere`", "pods", "addresses", "a set of them"]),
+        (Self::Peers, &["`anywhere`", "pods", "addresses", "a set"]),
         (
             Self::Scope,
             &[
@@ -55,14 +55,14 @@ impl Expected {
         ),
         (Self::Address, &["an address", "a set of addresses"]),
         (Self::Port, &["a port such as `tcp/443`", "a set of ports"]),
-        (Self::LabelKey, &["a label's key"]),
-        (Self::LabelValue, &["a label's value"]),
+        (Self::LabelKey, &["a label key"]),
+        (Self::LabelValue, &["a label value"]),
         (Self::Value, &["a value"]),
-        (Self::Glob, &["a namespace's name, which may hold `*` and `?`"]),
+        (Self::Glob, &["the name of a namespace or a pattern with `*` and `?`"]),
         (Self::Statement, &["a rule (`allow …`)", "`isolate`", "`kyverno { … }`"]),
         (Self::TestEntry, &["`cluster`", "`namespace`", "`pod`", "`allow`", "`deny`"]),
         (Self::Setting, &["a setting"]),
-        (Self::End, &["nothing more"]),
+        (Self::End, &["the end of the item"]),
         (Self::Set, &["addresses", "ports", "pods"]),
         (Self::Endpoint, &["`namespace/pod`", "an address", "a set of addresses"]),
     ];
@@ -210,7 +210,7 @@ impl SyntaxError {
                 let location = Location::new(file, span);
                 Diagnostic::new(
                     &WRONG_PREPOSITION,
-                    format!("`{direction}` goes with `{right}`, not with `{wrong}`"),
+                    format!("expected `{right}` after `{direction}`, found `{wrong}`"),
                     location,
                     format!("write `{right}`"),
                 )
@@ -261,7 +261,7 @@ fn unexpected(
     {
         let place = Location::new(file, span);
         let message = if text.ends_with(':') {
-            "no `:` follows a keyword"
+            "unexpected `:` after a keyword"
         } else {
             "keywords are written in lower case"
         };
@@ -307,7 +307,7 @@ fn unexpected(
         let end = Span::new(ahead.len() as u32, ahead.len() as u32);
         let last = context.word_before();
         let label =
-            if last.is_empty() { "it ends here".to_owned() } else { format!("nothing follows `{last}`") };
+            if last.is_empty() { "the item ends here".to_owned() } else { format!("missing after `{last}`") };
         let missing = Diagnostic::new(&SYNTAX, message, place(end), label);
         return match (found, expected.has_token(TokenKind::RBrace)) {
             (None, true) => missing.help("close the block with `}`"),
@@ -315,9 +315,9 @@ fn unexpected(
         };
     }
     let what_found = match found {
-        None => "it ends here".to_owned(),
-        Some(TokenKind::Str) => "found a string in quotes".to_owned(),
-        Some(TokenKind::Bad | TokenKind::OpenStr) => format!("`{text}` has no meaning here"),
+        None => "the item ends here".to_owned(),
+        Some(TokenKind::Str) => "found a quoted string".to_owned(),
+        Some(TokenKind::Bad | TokenKind::OpenStr) => format!("`{text}` is not valid here"),
         Some(_) => format!("found `{text}`"),
     };
     Diagnostic::new(&SYNTAX, message, place(span), what_found)

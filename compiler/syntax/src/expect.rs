@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(at("test \"t\" { pod web in shop allow |").1, [Expected::Endpoint]);
         assert_eq!(at("kyverno { |").1, [Expected::Setting]);
         assert_eq!(at("kyverno { failure-policy = |").1, [Expected::Value]);
-        assert_eq!(at("import \"se|"), (vec!["a string in quotes"], Vec::new(), "\"se".to_owned()));
+        assert_eq!(at("import \"se|"), (vec!["a quoted string"], Vec::new(), "\"se".to_owned()));
         assert_eq!(at("// note |"), (Vec::new(), Vec::new(), String::new()));
     }
 }

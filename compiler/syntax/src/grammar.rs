@@ -44,7 +44,7 @@ fn word<'a>() -> impl Grammar<'a, Word> {
     select! { kind = e if T::is_word(kind) => Word { span: span(e) } }
 }
 
-/// A bare word or a string in quotes.
+/// A bare word or a quoted string.
 fn word_or_string<'a>() -> impl Grammar<'a, Word> {
     select! { kind = e if T::is_word(kind) || kind == T::Str => Word { span: span(e) } }
 }

@@ -123,7 +123,7 @@ pub(crate) fn parse_tokens(
         let place = last.unwrap_or(Location::new(file, Span::default()));
         diagnostics.push(Diagnostic::new(
             &TOO_MANY,
-            format!("{rest} more mistakes in this file are not shown"),
+            format!("{rest} more diagnostics in this file are not shown"),
             place,
             "the first of them",
         ));
@@ -227,7 +227,7 @@ impl Output<'_> {
                 &UNTERMINATED_STRING,
                 "this string has no closing quote",
                 self.at(span),
-                "the string begins here and must end in this line",
+                "the string begins here and must end on this line",
             )
             .fix(Applicability::Maybe, "close the string", self.at(span.at_end()), "\""),
         );

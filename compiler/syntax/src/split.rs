@@ -181,12 +181,12 @@ fn misplaced_item(tokens: &[Token], index: usize, outer: usize, out: &Output<'_>
     let kind = if kind_at(tokens, outer) == Some(T::Test) { "test" } else { "policy" };
     Diagnostic::new(
         &MISPLACED_ITEM,
-        format!("`{word}` cannot stand inside a {kind}"),
+        format!("`{word}` is not allowed inside a {kind}"),
         out.at(span(index)),
-        format!("write it above or below the {kind}"),
+        format!("move it above or below the {kind}"),
     )
     .label(out.at(span(outer)), format!("the {kind} begins here"))
-    .note("it then holds for the whole program, not for this one alone")
+    .note("it then applies to the whole program, not only here")
 }
 
 /// The item keyword that the word at `index` is a misspelling of, if the tokens after it fit that item.
@@ -235,7 +235,7 @@ fn reorder(tokens: &mut [Token], index: usize, out: &mut Output<'_>) {
     out.diagnostics.push(
         Diagnostic::new(
             &SYNTAX,
-            "a rule begins with its action, and the direction follows",
+            "a rule begins with its action, followed by the direction",
             location,
             format!("found `{}`", out.text(span).split_whitespace().collect::<Vec<_>>().join(" ")),
         )
@@ -359,11 +359,11 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                     out.diagnostics.push(
                         Diagnostic::new(
                             &NESTED_TOO_DEEPLY,
-                            format!("braces and parentheses stand more than {MAX_DEPTH} deep"),
+                            format!("braces and parentheses are nested more than {MAX_DEPTH} deep"),
                             Location::new(out.file, token.span.0),
                             "too deep here",
                         )
-                        .help("close the ones that are open"),
+                        .help("close the open ones"),
                     );
                 }
             }

@@ -211,7 +211,7 @@ impl TokenKind {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Word => "a word",
-            Self::Str => "a string in quotes",
+            Self::Str => "a quoted string",
             Self::LBrace => "`{`",
             Self::RBrace => "`}`",
             Self::LParen => "`(`",
@@ -224,7 +224,7 @@ impl TokenKind {
             Self::Arrow => "`->`",
             Self::Comment => "a comment",
             Self::OpenStr => "a string without its closing quote",
-            Self::Bad => "a character that has no meaning here",
+            Self::Bad => "an invalid character",
             keyword => keyword.keyword().unwrap_or("a keyword"),
         }
     }

@@ -164,7 +164,7 @@ impl<'a> Context<'a> {
         match self.found {
             Some(kind) if kind.is_word() => format!("found `{}`", self.text),
             Some(kind) => format!("found {}", kind.describe()),
-            None => "it ends here".to_owned(),
+            None => "the item ends here".to_owned(),
         }
     }
 }
@@ -191,7 +191,7 @@ pub(crate) fn habit(cx: &Context<'_>) -> Option<Diagnostic> {
 fn header(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     if cx.is(T::Eq) && (cx.wants(T::For) || cx.word_before() == "priority") {
-        return Some(cx.tell("no `=` belongs here", "leave it out").fix(
+        return Some(cx.tell("unexpected `=`", "remove it").fix(
             Automatic,
             "remove the `=`",
             cx.at(cx.span),
@@ -212,12 +212,13 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
                 let name = cx.text.trim_matches('"');
                 let plain = !name.is_empty()
                     && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-                let diagnostic = cx.tell("a policy's name has no quotes", "found a string in quotes");
+                let diagnostic = cx.tell("the name of a policy has no quotes", "found a quoted string");
                 return Some(if plain {
                     diagnostic.fix(Automatic, format!("write `{name}`"), cx.at(cx.span), name)
                 } else {
-                    diagnostic
-                        .help("a name has lower-case letters, digits, `-` and `.`: `policy shop-web for …`")
+                    diagnostic.help(
+                        "a name consists of lower-case letters, digits, `-` and `.`: `policy shop-web for …`",
+                    )
                 });
             }
             _ => {}
@@ -240,7 +241,7 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.is(T::Priority) && cx.wants(T::LBrace) && cx.wants(T::Except) {
         return Some(
-            cx.tell("`priority` comes before `for`", "found behind the pods")
+            cx.tell("`priority` comes before `for`", "found after the pods")
                 .help(format!("write `admin policy NAME priority {} for …`", cx.word_behind())),
         );
     }
@@ -251,17 +252,18 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         }
         if cx.is(T::Str) {
             return Some(
-                cx.tell(message, "found a string in quotes")
-                    .help("what a policy is for is told by a comment above it: `/// …`"),
+                cx.tell(message, "found a quoted string")
+                    .help("to describe a policy, write a comment above it: `/// …`"),
             );
         }
         cx.found?;
-        return Some(cx.tell(message, &cx.found()).help(
-            "a policy says which pods it is for, as in `policy db for all pods in namespace payments { … }`",
-        ));
+        return Some(
+            cx.tell(message, &cx.found())
+                .help("a policy selects pods, as in `policy db for all pods in namespace payments { … }`"),
+        );
     }
     if cx.is(T::LParen) && cx.wants(T::LBrace) && cx.wants(T::Except) && cx.word_before() != "pods" {
-        return Some(cx.tell("the policy's rules stand in braces", "`{` expected here"));
+        return Some(cx.tell("the rules of a policy must be in braces", "`{` expected here"));
     }
     let colon = cx.ahead().ends_with(':') && !cx.wants(T::Eq);
     let starts = cx.found.is_some_and(|found| found.is_action() || found == T::Isolate);
@@ -269,8 +271,13 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         let end = cx.ahead().len() as u32;
         let place = Span::new(end - u32::from(colon), end);
         return Some(
-            Diagnostic::new(&SYNTAX, "the policy's rules stand in braces", cx.at(place), "`{` expected here")
-                .fix(Maybe, "write `{`, and `}` behind the last rule", cx.at(place), " {"),
+            Diagnostic::new(
+                &SYNTAX,
+                "the rules of a policy must be in braces",
+                cx.at(place),
+                "`{` expected here",
+            )
+            .fix(Maybe, "write `{`, and `}` after the last rule", cx.at(place), " {"),
         );
     }
     None
@@ -281,10 +288,10 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     if cx.wants(T::Str) && cx.is(T::Word) && matches!(cx.word_before(), "import" | "test" | "cluster") {
         let string = format!("\"{}\"", cx.text);
-        return Some(cx.instead("expected a string in quotes", &string, Automatic));
+        return Some(cx.instead("expected a quoted string", &string, Automatic));
     }
     if cx.expected.has(Expected::LabelKey) && cx.is(T::Comma) {
-        return Some(cx.tell("expected a label's key", "found `,`").fix(
+        return Some(cx.tell("expected a label key", "found `,`").fix(
             Automatic,
             "remove the comma",
             cx.at(cx.span),
@@ -297,12 +304,12 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.expected.has(Expected::Peers) && (cx.is(T::Not) || cx.is(T::Str)) {
         if cx.is(T::Not) {
             return Some(
-                cx.tell("a peer has no `!`", "found `!`")
+                cx.tell("`!` is not valid before a peer", "found `!`")
                     .help(format!("write `anywhere except {}`", cx.word_behind())),
             );
         }
         let name = cx.text.trim_matches('"');
-        return Some(cx.tell("peers have no quotes", "found a string in quotes").fix(
+        return Some(cx.tell("peers have no quotes", "found a quoted string").fix(
             Maybe,
             format!("write `{name}`"),
             cx.at(cx.span),
@@ -316,10 +323,9 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
         );
     }
     if cx.expected.has(Expected::Set) && cx.is(T::LBrace) {
-        return Some(
-            cx.tell("expected addresses, ports or pods", "found `{`")
-                .help("the members of a set only have commas between them, as in `let dns = udp/53, tcp/53`"),
-        );
+        return Some(cx.tell("expected addresses, ports or pods", "found `{`").help(
+            "the members of a set are separated by commas, without braces, as in `let dns = udp/53, tcp/53`",
+        ));
     }
     if cx.wants(T::Arrow) && matches!(cx.text, "to" | "=" | "from") {
         return Some(cx.instead("expected `->`", "->", Maybe));

@@ -110,12 +110,12 @@ pub(super) fn phrase(cx: &Context<'_>) -> Option<Diagnostic> {
     };
     let phrase = if prefix.is_empty() || is_filler(text) { read(cx, start) } else { read(cx, cx.span.end) };
     let label =
-        if prefix.is_empty() { "leave out the words around the port" } else { "ports stand behind `on`" };
+        if prefix.is_empty() { "remove the words around the port" } else { "ports are written after `on`" };
     let span = Span::new(start, phrase.end.max(cx.span.end));
     let (message, label) = if prefix.is_empty() && !is_filler(before) && !is_filler(text) {
         ("a protocol and its port are one word", "found two words")
     } else {
-        ("ports are written with their protocol and nothing else", label)
+        ("ports are written as `PROTOCOL/PORT`", label)
     };
     let diagnostic = Diagnostic::new(&SYNTAX, message, cx.at(span), label);
     let ports = phrase.ports().map(|(ports, sure)| (ports, sure, phrase.goes_on));
