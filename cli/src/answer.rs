@@ -152,7 +152,7 @@ impl Answers {
             for (index, (way, answer)) in answered.by_way.iter().enumerate() {
                 if answered.by_way.len() > 1 {
                     let gap = if index > 0 { "\n" } else { "" };
-                    let _ = writeln!(text, "{gap}by way of {way}:");
+                    let _ = writeln!(text, "{gap}via {way}:");
                 }
                 human(&mut text, answer, answered.more_nodes);
             }
@@ -212,7 +212,7 @@ fn human(out: &mut String, answer: &Answer, more_nodes: usize) {
     if let Some(node) = answer.masqueraded_as {
         let _ = writeln!(
             out,
-            "  the destination sees the source as {node}{}: the node that forwards the connection puts its own address in place of the source's (externalTrafficPolicy: Cluster)",
+            "  the destination sees the source as {node}{}: the forwarding node replaces the source address with its own (externalTrafficPolicy: Cluster)",
             match more_nodes {
                 0 => String::new(),
                 1 => ", or as 1 other node".to_owned(),

@@ -123,11 +123,11 @@ pub(crate) fn write_all<T: AsRef<[u8]>>(files: &[(PathBuf, T)]) -> Result<(), Er
     for (path, text) in files {
         let place = path.canonicalize().unwrap_or_else(|_| path.clone());
         let folder = folder_of(&place);
-        std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, &error))?;
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
         let failed = |error: io::Error| Error::io("write", path, &error);
         let old = std::fs::metadata(&place).ok();
         if old.as_ref().is_some_and(|old| old.permissions().readonly()) {
-            return Err(Error::new(format!("cannot write {}: it may only be read", path.display())));
+            return Err(Error::new(format!("cannot write {}: it is read-only", path.display())));
         }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".npc-");

@@ -55,7 +55,7 @@ impl Project {
         for given in inputs {
             if given.as_os_str() == "-" {
                 if stdin.is_some() {
-                    return Err(Error::new("`-` stands for standard input, which can be read once"));
+                    return Err(Error::new("`-` (standard input) can be given only once"));
                 }
                 stdin = Some(match piped.take() {
                     Some(bytes) => bytes,
@@ -88,7 +88,7 @@ impl Project {
         for source in sources {
             let relative = source
                 .strip_prefix(&root)
-                .map_err(|_| Error::new(format!("{} lies outside {}", source.display(), root.display())))?;
+                .map_err(|_| Error::new(format!("{} is outside of {}", source.display(), root.display())))?;
             roots.push(with_slashes(relative));
         }
         let stdin = stdin.map(|bytes| {

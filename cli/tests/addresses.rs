@@ -129,7 +129,7 @@ fn asked(questions: &[(&str, [&str; 3])]) -> String {
         let output = npc(folder.path(), &arguments);
         // The image gives the same answer as the program.
         assert_eq!(output.status.code(), both.status.code(), "{about}");
-        assert!(!out(&both).contains("fault of npc"), "{}", out(&both));
+        assert!(!out(&both).contains("bug in npc"), "{}", out(&both));
         all.push_str(&format!(
             "# {about}\n$ npc query {}\n{}{}exit {}\n\n",
             words.join(" "),

@@ -322,8 +322,11 @@ fn expands_policies_that_were_written_before() {
     assert!(out(&direct).contains("name: p\n"), "{}", out(&direct));
     assert_eq!(out(&direct), out(&written));
     for (arguments, says) in [
-        (["compile", "policies.kyverno.yaml", "-o", "x"].as_slice(), "is no program"),
-        (&["compile", "policies.np", "no.yaml", "--expand", "--cluster", "namespaces.yaml"], "is no program"),
+        (["compile", "policies.kyverno.yaml", "-o", "x"].as_slice(), "is not a program"),
+        (
+            &["compile", "policies.np", "no.yaml", "--expand", "--cluster", "namespaces.yaml"],
+            "is not a program",
+        ),
         (&["compile", "no.yaml", "--expand", "--cluster", "namespaces.yaml"], "no.yaml cannot be evaluated"),
         (&["compile", "policies.kyverno.yaml", "--expand", "--cluster", "no.yaml"], "not a cluster file"),
     ] {

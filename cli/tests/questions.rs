@@ -215,7 +215,7 @@ fn reach() {
     std::fs::write(folder.path().join("empty.yaml"), namespaces).unwrap();
     let output = npc(folder.path(), &["reach", "policies.np", "--cluster", "empty.yaml"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("empty.yaml has no pods that run"), "{}", err(&output));
+    assert!(err(&output).contains("empty.yaml has no running pods"), "{}", err(&output));
 }
 
 /// Too many groups for a picture: the error suggests an alternative.
@@ -309,7 +309,7 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
     write("new.np", &new);
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno"]);
     let text = out(&output);
-    snapshot!("updates", text.split_once("to apply it").unwrap().1);
+    snapshot!("updates", text.split_once("to apply the change").unwrap().1);
     // A GeneratingPolicy accepts all of these changes.
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno-cel", "--format", "json"]);
     let value: Value = serde_json::from_str(&out(&output)).unwrap();
@@ -324,7 +324,10 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
         write(&format!("{name}-{target}.yaml"), &out(&output));
     }
     let output = npc(folder.path(), &["diff", "old-kyverno.yaml", "new-kyverno.yaml"]);
-    assert_eq!(out(&output).split_once("to apply it").unwrap().1, text.split_once("to apply it").unwrap().1);
+    assert_eq!(
+        out(&output).split_once("to apply the change").unwrap().1,
+        text.split_once("to apply the change").unwrap().1
+    );
     let output = npc(folder.path(), &["diff", "new-kyverno.yaml", "new-kyverno-cel.yaml"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(out(&output).contains("netpol-web: the kind changes"), "{}", out(&output));
@@ -408,7 +411,7 @@ spec:
         err(&output)
     );
     let output = npc(folder.path(), &["check", "--fix", "policies.yaml"]);
-    assert!(err(&output).contains("`npc import` writes them as a program"), "{}", err(&output));
+    assert!(err(&output).contains("`npc import` converts them to a program"), "{}", err(&output));
 }
 
 #[test]

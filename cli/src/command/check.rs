@@ -74,8 +74,8 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         }
         match repaired_files.len() {
             0 => {}
-            1 => line("repaired 1 file"),
-            files => line(&format!("repaired {files} files")),
+            1 => line("fixed 1 file"),
+            files => line(&format!("fixed {files} files")),
         }
     }
     reporter.print(&checked.report.diagnostics, checked.sources())?;
@@ -93,19 +93,17 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
 fn manifests(arguments: &Check, inputs: Inputs, reporter: &Reporter) -> Result<Outcome, Error> {
     if let Some(program) = inputs.programs.first() {
         return Err(Error::new(format!(
-            "{} is a program: check programs and manifests apart",
+            "{} is a program: check programs and manifests separately",
             program.display()
         )));
     }
     if arguments.fix || arguments.diff {
         return Err(Error::new(
-            "manifests are not repaired: `npc import` writes them as a program, which is",
+            "`--fix` and `--diff` do not support manifests: `npc import` converts them to a program",
         ));
     }
     if !arguments.target.is_empty() || arguments.with_guard.is_some() {
-        return Err(Error::new(
-            "manifests are compiled already: `--target` and `--with-guard` are for programs",
-        ));
+        return Err(Error::new("`--target` and `--with-guard` are for programs: manifests are not compiled"));
     }
     let Some(cluster) = cluster(arguments.cluster.as_deref(), reporter)? else {
         return Ok(Outcome::CouldNotRun);
@@ -131,7 +129,7 @@ fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String
     for (file, text) in changes {
         let name = checked.sources().file(*file).name();
         if project.disk.is_stdin(name) {
-            return Err(Error::new("standard input cannot be repaired in place; use `--diff`"));
+            return Err(Error::new("standard input cannot be fixed in place; use `--diff`"));
         }
         files.push((project.disk.path(name), text.clone()));
     }

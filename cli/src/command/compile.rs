@@ -37,7 +37,7 @@ pub(crate) fn options(
     }
     if let Some(guard) = guard {
         if !targets.iter().any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel)) {
-            return Err(Error::new("`--with-guard` is for the targets `kyverno` and `kyverno-cel`"));
+            return Err(Error::new("`--with-guard` requires the target `kyverno` or `kyverno-cel`"));
         }
         options.guard = Some(guard.into());
     }
@@ -70,7 +70,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_manifest(input)) {
         if !arguments.expand || !arguments.input.inputs.iter().all(|input| is_manifest(input)) {
             return Err(Error::new(format!(
-                "{} is no program: with `--expand`, and no program beside it, Kyverno policies are evaluated",
+                "{} is not a program: Kyverno policies are only accepted with `--expand`, and not together with a program",
                 yaml.display()
             )));
         }
@@ -91,12 +91,12 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     let targets = targets(arguments, &project.config);
     if arguments.expand && targets.contains(&Target::Ebpf) {
         return Err(Error::new(
-            "`--expand` prints what Kyverno will make, and the target `ebpf` needs no Kyverno",
+            "`--expand` does not support the target `ebpf`: it prints what Kyverno will generate",
         ));
     }
     let to_stdout = arguments.output.as_os_str() == "-";
     if (to_stdout || arguments.expand) && targets.len() > 1 {
-        return Err(Error::new("standard output takes one target: choose it with `--target`"));
+        return Err(Error::new("standard output supports only one target: choose it with `--target`"));
     }
 
     let checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
@@ -174,7 +174,7 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool
         let guards = match (guard, output.guards) {
             _ if !matches!(output.target, Target::Kyverno | Target::KyvernoCel) => String::new(),
             (false, _) => String::new(),
-            (true, 0) => ", and no guard: there is no denial that one could keep".to_owned(),
+            (true, 0) => " and no guard: the program has no denial to guard".to_owned(),
             (true, 1) => " and 1 guard".to_owned(),
             (true, guards) => format!(" and {guards} guards"),
         };
@@ -213,7 +213,7 @@ fn print_generated(generated: &Generated, options: &Options) -> Result<(), Error
     print(&text)?;
     if !filtered.is_empty() {
         line(&format!(
-            "note: what is for {} will not be made while Kyverno's configuration leaves out these namespaces (npc explain NP0606)",
+            "note: Kyverno will not generate the objects for {}, because its configuration excludes these namespaces (npc explain NP0606)",
             filtered.join(", ")
         ));
     }

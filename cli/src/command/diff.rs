@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
                 let _ = writeln!(out, "and more: only the first {MOST} kinds of each are listed");
             }
             if !updates.is_empty() {
-                out.push_str("to apply it, with Kyverno:\n");
+                out.push_str("to apply the change with Kyverno:\n");
             }
             for update in &updates {
                 let _ = writeln!(out, "  {update}");

@@ -35,7 +35,11 @@ pub(crate) fn run(arguments: &Fmt, colour: bool) -> Result<Outcome, Error> {
         let formatted = match npc_format::format_parsed(&text, &parsed) {
             Ok(formatted) if npc_format::is_same(&parsed, &text, &formatted) => formatted,
             // Never write an output that may have another meaning.
-            Ok(_) => return Err(Error::new(format!("{name} would not stay what it is: please report this"))),
+            Ok(_) => {
+                return Err(Error::new(format!(
+                    "formatting would change the meaning of {name}: this is a bug in npc, please report it"
+                )));
+            }
             Err(diagnostics) => {
                 broken.extend(diagnostics);
                 // A filter must not lose its input.
@@ -85,7 +89,7 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
     for given in inputs {
         if given.as_os_str() == "-" {
             if files.iter().any(|(_, path)| path.is_none()) {
-                return Err(Error::new("`-` stands for standard input, which can be read once"));
+                return Err(Error::new("`-` (standard input) can be given only once"));
             }
             files.push((STDIN.to_owned(), None));
         } else if given.is_dir() {
@@ -109,7 +113,7 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
 fn require_source(path: &Path) -> Result<(), Error> {
     if crate::files::is_manifest(path) {
         return Err(Error::new(format!(
-            "{} is a manifest: `npc import` writes it as a program",
+            "{} is a manifest: `npc import` converts it to a program",
             path.display()
         )));
     }

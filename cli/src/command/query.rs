@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
                 policies.print_caveats(&reporter, is_there)?;
                 many(file, &ways, cluster.as_ref(), !arguments.verdicts)
             }
-            None => Err(Error::new("name a connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
+            None => Err(Error::new("missing connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
         },
     }
 }
@@ -65,7 +65,7 @@ fn split(arguments: &Query) -> Result<(Option<[&str; 3]>, Vec<PathBuf>), Error> 
             [source, destination, port, files @ ..] => (Some([source.as_str(), destination, port]), files),
             _ => {
                 return Err(Error::new(
-                    "name the connection: `npc query SOURCE DESTINATION PORT`, as in `npc query shop/web data/db tcp/5432`",
+                    "missing connection: `npc query SOURCE DESTINATION PORT`, as in `npc query shop/web data/db tcp/5432`",
                 ));
             }
         }
@@ -130,9 +130,7 @@ fn ways<'p>(
             Way::Clusternetworkpolicy => Target::ClusterNetworkPolicy,
         };
         let Some(cluster) = cluster else {
-            return Err(Error::new(format!(
-                "to ask by way of `{target}`, give the cluster with `--cluster FILE`"
-            )));
+            return Err(Error::new(format!("`--via {target}` requires the cluster: `--cluster FILE`")));
         };
         // Imported policies can have names that are invalid in a program.
         let program = named.get_or_insert_with(|| {
@@ -205,10 +203,12 @@ fn print_one(
 fn why_they_differ(ways: &[Asked<'_>], what: &str) {
     let gaps: Vec<&String> = ways.iter().flat_map(|asked| &asked.gaps).collect();
     if gaps.is_empty() {
-        crate::report::error_line(&format!("{what}: this is a fault of npc, please report it"));
+        crate::report::error_line(&format!("{what}: this is a bug in npc, please report it"));
         return;
     }
-    crate::report::error_line(&format!("{what}, since Kyverno does not generate all that is compiled:"));
+    crate::report::error_line(&format!(
+        "{what}, because Kyverno does not generate all of the compiled policies:"
+    ));
     gaps.into_iter().for_each(|gap| crate::report::line(&format!("  {gap}")));
 }
 
@@ -302,10 +302,12 @@ fn many(
     out.flush().map_err(failed)?;
     let Counts { lines, bad, differ } = total;
     if bad > 0 {
-        crate::report::error_line(&format!("{bad} of {lines} lines could not be answered; each says why"));
+        crate::report::error_line(&format!(
+            "{bad} of {lines} lines could not be evaluated: see the `error` in each"
+        ));
     }
     if differ > 0 {
-        why_they_differ(ways, &format!("of {differ} connections the ways give different verdicts"));
+        why_they_differ(ways, &format!("the ways give different verdicts for {differ} connections"));
     }
     Ok(if bad > 0 || differ > 0 { Outcome::Found } else { Outcome::Fine })
 }

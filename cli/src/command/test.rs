@@ -80,7 +80,7 @@ fn human(ran: &[Ran], sources: &SourceMap) -> String {
             "\n{} and {}: {}",
             count(ran.len() - assertions, "test"),
             count(assertions, "assertion"),
-            if failed == 0 { "all as expected".to_owned() } else { format!("{failed} failed") },
+            if failed == 0 { "all passed".to_owned() } else { format!("{failed} failed") },
         );
     }
     out
@@ -99,7 +99,7 @@ fn json(ran: &[Ran], sources: &SourceMap) -> Value {
         };
         match &failure.why {
             Why::NotAsked(why) => set("error", why.as_str().into()),
-            Why::Vacuous => set("error", "speaks of no connection that could be".into()),
+            Why::Vacuous => set("error", "covers no possible connection".into()),
             Why::Verdict(answer) => set("answer", serde_json::to_value(answer).unwrap_or_default()),
             Why::Refuted(answer, test) => {
                 set("answer", serde_json::to_value(answer).unwrap_or_default());

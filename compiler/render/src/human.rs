@@ -103,8 +103,8 @@ fn draw(out: &mut Vec<u8>, diagnostic: &Diagnostic, cache: &mut Files<'_>) -> bo
 fn help(diagnostic: &Diagnostic) -> Option<String> {
     let automatic = diagnostic.fixes.iter().find(|fix| fix.applicability == Applicability::Automatic);
     match (&diagnostic.help, automatic) {
-        (Some(help), Some(_)) => Some(format!("{help} (`npc check --fix` does it)")),
-        (None, Some(fix)) => Some(format!("{} (`npc check --fix` does it)", fix.title)),
+        (Some(help), Some(_)) => Some(format!("{help} (`npc check --fix` applies this)")),
+        (None, Some(fix)) => Some(format!("{} (`npc check --fix` applies this)", fix.title)),
         (Some(help), None) => Some(help.clone()),
         (None, None) => diagnostic.alternatives(),
     }
