@@ -154,9 +154,9 @@ fn ours(what: &str, files: usize, policies: usize) -> Times {
         memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("unknown").trim().to_owned();
     editor.exit();
     println!("{what}, {lines} lines in {files} files ({memory})");
-    println!("  a keystroke until it is told what it means: {told}");
+    println!("  keystroke to diagnostics: {told}");
     println!("  completion: {completed}");
-    println!("  start until the first diagnostics: {starts}");
+    println!("  start to first diagnostics: {starts}");
     told
 }
 
@@ -191,7 +191,7 @@ fn theirs(script: &str, lines: usize) -> Times {
     }
     let times = Times(times);
     println!("yaml-language-server, {lines} lines of NetworkPolicies in 1 file, without a schema");
-    println!("  a keystroke until it is told what it means: {times}");
+    println!("  keystroke to diagnostics: {times}");
     times
 }
 
@@ -207,6 +207,6 @@ fn main() {
                 yaml.at(0.5) / large.at(0.5)
             );
         }
-        Err(_) => println!("yaml-language-server was not asked: NPC_YAML_SERVER does not name it"),
+        Err(_) => println!("yaml-language-server was not measured: NPC_YAML_SERVER is not set"),
     }
 }

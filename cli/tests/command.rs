@@ -486,7 +486,7 @@ fn programs_are_formatted() {
     assert_eq!(
         std::fs::read_to_string(here.join("broken.np")).unwrap(),
         "policy p for {\n isolate\n",
-        "what is broken is left as it is"
+        "broken files are unchanged"
     );
     let output = npc_with(here, &["fmt", "-"], b"policy p for {\n");
     assert_eq!((output.status.code(), out(&output)), (Some(1), "policy p for {\n".into()));

@@ -57,6 +57,6 @@ fn the_tutorial_is_true() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&file, &told).unwrap();
     } else {
-        assert!(told == text, "docs/tutorial.md does not say what is printed; run with UPDATE=1 and read it");
+        assert!(told == text, "docs/tutorial.md is outdated; run with UPDATE=1 and review the changes");
     }
 }

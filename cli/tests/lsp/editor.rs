@@ -121,7 +121,7 @@ impl Editor {
 
     pub(crate) fn next(&mut self) -> Value {
         loop {
-            let message = self.messages.recv_timeout(PATIENCE).expect("the server says nothing");
+            let message = self.messages.recv_timeout(PATIENCE).expect("no message from the server");
             // A progress notification without a kind is a partial result.
             if message["method"] == "$/progress"
                 && let Some(kind) = message["params"]["value"]["kind"].as_str()
@@ -223,7 +223,7 @@ impl Editor {
     pub(crate) fn until(&mut self, mut is: impl FnMut(&mut Self) -> bool) {
         let begin = Instant::now();
         while !is(self) {
-            assert!(begin.elapsed() < PATIENCE, "it does not come to that");
+            assert!(begin.elapsed() < PATIENCE, "timeout: the condition is not met");
             self.on("textDocument/documentSymbol", "nobody.np");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -254,7 +254,7 @@ impl Editor {
                 assert!(status.success(), "{status}");
                 return;
             }
-            assert!(begin.elapsed() < PATIENCE, "it does not end");
+            assert!(begin.elapsed() < PATIENCE, "timeout: the server does not exit");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -106,7 +106,7 @@ fn what_is_asked_for_is_not_sent() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", BROKEN)]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(pulls(), Value::Null);
-    assert_eq!(editor.told_of("broken.np").len(), 1, "nobody asked for it yet");
+    assert_eq!(editor.told_of("broken.np").len(), 1, "not requested yet");
     let first = ask(&mut editor, &[]);
     assert_eq!(editor.told_of("broken.np"), Vec::<Value>::new(), "taken back");
     let broken = editor.uri("broken.np");
@@ -143,7 +143,7 @@ fn reports_in_parts() {
     for number in 0..20 {
         let parameters = json!({"previousResultIds": [], "partialResultToken": number});
         let answer = editor.ask("workspace/diagnostic", parameters);
-        assert_eq!(answer["result"], json!({"items": []}), "all of it came before");
+        assert_eq!(answer["result"], json!({"items": []}), "everything is in the partial results");
         let told = std::mem::take(&mut editor.told);
         let parts = told.iter().filter(|own| own["params"]["token"] == number);
         let counts: Vec<usize> =
@@ -166,7 +166,7 @@ fn a_request_that_is_cancelled() {
     let id = editor.request("workspace/diagnostic", json!({"previousResultIds": []}));
     editor.notify("$/cancelRequest", json!({"id": id}));
     assert_eq!(editor.answer(id)["error"]["code"], -32800);
-    assert_eq!(ask(&mut editor, &[]).len(), 1, "it goes on");
+    assert_eq!(ask(&mut editor, &[]).len(), 1, "the server continues");
     editor.exit();
 }
 
