@@ -96,7 +96,7 @@ export class Server implements vscode.Disposable {
     try {
       await client.dispose();
     } catch (error) {
-      this.output.appendLine(`The language server did not end as it should: ${String(error)}`);
+      this.output.appendLine(`The language server did not stop properly: ${String(error)}`);
     }
   }
 
@@ -113,7 +113,7 @@ export class Server implements vscode.Disposable {
       await client.start();
     } catch (error) {
       const why =
-        error instanceof Unusable ? error.message : `The language server does not start: ${String(error)}`;
+        error instanceof Unusable ? error.message : `The language server failed to start: ${String(error)}`;
       this.output.appendLine(why);
       this.become({ is: "failed", why });
     }
@@ -156,14 +156,14 @@ export class Server implements vscode.Disposable {
     const code = error instanceof ResponseError ? error.code : undefined;
     if (code === ErrorCodes.MethodNotFound) {
       if (!this.unknown.has(method))
-        this.output.appendLine(`This npc does not know the request ${method} yet.`);
+        this.output.appendLine(`This version of npc does not support the request ${method}.`);
       this.unknown.add(method);
-      return "This npc does not offer that yet: a newer one does.";
+      return "This version of npc does not support this. Install a newer version.";
     }
     const isPassing = [LSPErrorCodes.RequestCancelled, LSPErrorCodes.ContentModified].some(
       (own) => own === code,
     );
     if (!isPassing) this.output.appendLine(`${method}: ${String(error)}`);
-    return "The language server could not answer; its output says why.";
+    return "The language server reported an error. See its output.";
   }
 }

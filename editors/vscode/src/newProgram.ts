@@ -7,7 +7,7 @@ export async function newProgram(example: vscode.Uri): Promise<void> {
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
   const place = await vscode.window.showSaveDialog({
     ...(folder && { defaultUri: vscode.Uri.joinPath(folder, "policies.np") }),
-    filters: { "Programs of npc": ["np"] },
+    filters: { "npc programs": ["np"] },
     saveLabel: "Create",
     title: "New Program",
   });

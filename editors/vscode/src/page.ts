@@ -32,9 +32,9 @@ function policy(nonce: string, source: string): string {
 export function refusalPage(why: string, hasCluster: boolean): string {
   const nonce = randomBytes(16).toString("base64");
   const link = `command:workbench.action.openSettings?${encodeURIComponent(JSON.stringify(["npc.cluster"]))}`;
-  const needed = `<p>Who reaches whom depends on the pods that there are. Write them to a file,</p>
+  const needed = `<p>Reachability depends on the pods of your cluster. Write them to a file:</p>
 <pre>kubectl get namespaces,pods -A -o yaml &gt; cluster.yaml</pre>
-<p>and <a href="${link}">name it in the setting <code>npc.cluster</code></a>.</p>`;
+<p>Then <a href="${link}">set <code>npc.cluster</code> to its path</a>.</p>`;
   return `<!doctype html>
 <html lang="en">
 <head>

@@ -25,12 +25,12 @@ export async function findProgram(): Promise<Program> {
   const path = pathOf(vscode.workspace.getConfiguration("npc").get("path", "npc").trim() || "npc");
   const told = await answer(path, ["--version"]);
   const version = /^npc (\d+)\.(\d+)\.(\d+)/.exec(told);
-  if (!version) throw new Unusable(`\`${path}\` is another program: it does not say that it is npc.`);
+  if (!version) throw new Unusable(`\`${path}\` is not npc: it does not report an npc version.`);
   const numbers = version.slice(1).map(Number);
   const text = numbers.join(".");
   if (isOlder(numbers, OLDEST)) {
     throw new Unusable(
-      `npc ${text} is too old for this extension, which takes ${OLDEST.join(".")} or newer.`,
+      `npc ${text} is too old for this extension, which requires ${OLDEST.join(".")} or newer.`,
     );
   }
   try {
@@ -48,10 +48,10 @@ async function answer(path: string, options: string[]): Promise<string> {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "ENOENT") {
       const where = isAbsolute(path) ? `there is no \`${path}\`` : `\`${path}\` is not on your PATH`;
-      throw new Unusable(`npc was not found: ${where}. Install it, or set npc.path to where it is.`);
+      throw new Unusable(`npc was not found: ${where}. Install it, or set npc.path to its location.`);
     }
-    if (code === "EACCES") throw new Unusable(`npc cannot be run: \`${path}\` is not a program.`);
-    throw new Unusable(`npc does not start (\`${path}\`): ${(error as Error).message.split("\n")[0]}`);
+    if (code === "EACCES") throw new Unusable(`npc cannot be run: \`${path}\` is not executable.`);
+    throw new Unusable(`npc failed to start (\`${path}\`): ${(error as Error).message.split("\n")[0]}`);
   }
 }
 

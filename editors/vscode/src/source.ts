@@ -18,6 +18,6 @@ export function sourceOf(named?: unknown): vscode.Uri | undefined {
   // A code lens passes a string, the title bar of an editor passes a `Uri`.
   if (typeof named === "string") return vscode.Uri.parse(named);
   if (named instanceof vscode.Uri) return named;
-  if (!last) void vscode.window.showInformationMessage("Open a program of npc (a file named *.np) first.");
+  if (!last) void vscode.window.showInformationMessage("Open an npc program (*.np) first.");
   return last;
 }

@@ -49,16 +49,16 @@ export class Status implements vscode.Disposable {
 function words(state: State): { text: string; tooltip: string; colour?: string } {
   switch (state.is) {
     case "starting":
-      return { text: "$(loading~spin) npc", tooltip: "The language server of npc is starting." };
+      return { text: "$(loading~spin) npc", tooltip: "The npc language server is starting." };
     case "running":
       return {
         text: `$(check) npc ${state.version}`,
-        tooltip: `The language server of npc ${state.version} is running.`,
+        tooltip: `The npc ${state.version} language server is running.`,
       };
     case "stopped":
       return {
         text: "$(debug-stop) npc",
-        tooltip: "The language server of npc has stopped. Click to start it.",
+        tooltip: "The npc language server has stopped. Click to start it.",
         colour: "statusBarItem.warningBackground",
       };
     case "failed":

@@ -40,7 +40,7 @@ export class Tests implements vscode.Disposable {
     const file = this.controller.items.get(vscode.Uri.parse(uri).toString());
     const item = file && [...leaves(file)].find((own) => own.id === id);
     if (!item) {
-      void vscode.window.showInformationMessage("This test is no longer there.");
+      void vscode.window.showInformationMessage("This test no longer exists.");
       return;
     }
     await this.start(new vscode.TestRunRequest([item]), new vscode.CancellationTokenSource().token);
@@ -130,7 +130,7 @@ function tell(run: vscode.TestRun, item: vscode.TestItem, result?: Result, kind?
     return;
   }
   const judged = result.connections === 1 ? "1 connection" : `${result.connections} connections`;
-  const by = kind === "assert" ? "every cluster there may be" : judged;
+  const by = kind === "assert" ? "every possible cluster" : judged;
   run.appendOutput(`${result.passed ? "ok    " : "FAILED"} ${item.label} (${by})\r\n`, undefined, item);
   if (result.passed) {
     run.passed(item);

@@ -93,7 +93,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
     const last = this.last.get(key);
     if (last === undefined) return `${heading}\n${why.replaceAll(/^/gm, "# ")}\n`;
     // Keep the last valid YAML, at the same lines, while the program has errors.
-    return `# As it was before: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
+    return `# Not up to date: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
   }
 
   private params(source: vscode.Uri): { textDocument: { uri: string }; target: string } {
