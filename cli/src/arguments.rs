@@ -236,7 +236,7 @@ pub(crate) enum Deny {
     Warnings,
 }
 
-/// What the API server does with NetworkPolicies while Kyverno does not respond.
+/// The behaviour of the API server for NetworkPolicies while Kyverno does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Guard {
     /// Reject them.

@@ -392,7 +392,7 @@ impl<'a> Docs<'a> {
         docs
     }
 
-    /// What stands behind the last item.
+    /// Handles the comments after the last item.
     fn rest(&mut self, out: &mut Output<'_>) {
         for comment in self.comments.by_ref() {
             match comment.kind {
