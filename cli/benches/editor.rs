@@ -1,7 +1,8 @@
-//! How long an editor waits: from a keystroke until what it means is told, for completion, and for the start.
+//! Measures the latency of the language server: from a keystroke to the diagnostics, for completion,
+//! and for startup.
 //!
-//! `cargo bench -p npc --bench editor`. With `NPC_YAML_SERVER`, the path of yaml-language-server's script, that
-//! server has to do the same with NetworkPolicy YAML of as many lines, in the same run.
+//! `cargo bench -p npc --bench editor`. If `NPC_YAML_SERVER` is the path of yaml-language-server's
+//! script, measures that server in the same run, with NetworkPolicy YAML of the same number of lines.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use editor::Editor;
 use serde_json::{Value, json};
 
-/// A program of so many policies, of ten lines each.
+/// A program with the given number of policies, of ten lines each.
 fn program(from: usize, policies: usize) -> String {
     let mut out = String::from("import \"sets.np\"\n\n");
     for number in from..from + policies {
@@ -48,7 +49,7 @@ fn program(from: usize, policies: usize) -> String {
 const SETS: &str = "let dns = udp/53, tcp/53\nlet http = tcp/80, tcp/8080\nlet office = 203.0.113.0/24\n\
                     let kube-dns = pods { k8s-app = kube-dns } in namespace kube-system\n";
 
-/// NetworkPolicies of so many lines.
+/// NetworkPolicies with at least the given number of lines.
 fn manifests(lines: usize) -> String {
     let mut out = String::new();
     let mut number = 0;
@@ -65,7 +66,7 @@ fn manifests(lines: usize) -> String {
     out.lines().take(lines).map(|line| format!("{line}\n")).collect()
 }
 
-/// Times, in their order.
+/// The measured times, in order of measurement.
 struct Times(Vec<Duration>);
 
 impl Times {
@@ -83,8 +84,8 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// Types letters into a line and takes them out again; waits each time until it is told what that means.
-/// Asks for completion there, too.
+/// Types letters into a line and deletes them again. After each change, waits for the diagnostics and
+/// requests completion.
 fn type_in(editor: &mut Editor, name: &str, line: usize, column: usize, times: usize) -> (Times, Times) {
     let (mut told, mut completed) = (Vec::new(), Vec::new());
     let uri = editor.uri(name);
@@ -109,11 +110,11 @@ fn type_in(editor: &mut Editor, name: &str, line: usize, column: usize, times: u
     (Times(told), Times(completed))
 }
 
-/// From the start of the process until the first diagnostics.
+/// Measures from the start of the process to the first diagnostics.
 fn start(folder: &Path, name: &str, text: &str) -> (Editor, Duration) {
     let begin = Instant::now();
     let mut editor = Editor::start(folder);
-    // It watches files, as editors do.
+    // Like real editors, it watches files.
     let can = json!({"workspace": {"didChangeWatchedFiles": {"dynamicRegistration": true}}});
     editor.initialize_as(can, Value::Null);
     editor.open(name, text);
@@ -142,7 +143,7 @@ fn ours(what: &str, files: usize, policies: usize) -> Times {
     });
     let starts = Times(starts.collect());
     let (mut editor, _) = start(place.path(), "app-0.np", &first);
-    // In a label of a policy in the middle: `app = app-0x`.
+    // The position is in a label of a policy in the middle: `app = app-0x`.
     let line = first.lines().count() / 2;
     let (line, text) =
         first.lines().enumerate().skip(line).find(|(_, line)| line.starts_with("policy")).unwrap();
@@ -153,13 +154,13 @@ fn ours(what: &str, files: usize, policies: usize) -> Times {
         memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("unknown").trim().to_owned();
     editor.exit();
     println!("{what}, {lines} lines in {files} files ({memory})");
-    println!("  a keystroke until it is told what it means: {told}");
+    println!("  keystroke to diagnostics: {told}");
     println!("  completion: {completed}");
-    println!("  start until the first diagnostics: {starts}");
+    println!("  start to first diagnostics: {starts}");
     told
 }
 
-/// The same keystrokes in YAML, with the server of YAML.
+/// Measures the same keystrokes in YAML, with yaml-language-server.
 fn theirs(script: &str, lines: usize) -> Times {
     let place = tempfile::tempdir().unwrap();
     let text = manifests(lines);
@@ -190,7 +191,7 @@ fn theirs(script: &str, lines: usize) -> Times {
     }
     let times = Times(times);
     println!("yaml-language-server, {lines} lines of NetworkPolicies in 1 file, without a schema");
-    println!("  a keystroke until it is told what it means: {times}");
+    println!("  keystroke to diagnostics: {times}");
     times
 }
 
@@ -206,6 +207,6 @@ fn main() {
                 yaml.at(0.5) / large.at(0.5)
             );
         }
-        Err(_) => println!("yaml-language-server was not asked: NPC_YAML_SERVER does not name it"),
+        Err(_) => println!("yaml-language-server was not measured: NPC_YAML_SERVER is not set"),
     }
 }

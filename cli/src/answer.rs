@@ -1,4 +1,4 @@
-//! Answers, for people.
+//! The answers of `npc query`, as text and JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,30 +10,30 @@ use serde::Serialize;
 
 use crate::arguments::Way;
 
-/// The answers to one question.
+/// The answers to one query.
 pub(crate) struct Answers {
-    /// The Service that was asked for, where one was.
+    /// The queried Service, if the destination is one.
     service: Option<AskedService>,
-    /// The answers about each connection, by each way of asking: one connection, or one for each endpoint
-    /// of a Service.
+    /// The answers for each connection. A query has one connection, or one for each endpoint of a
+    /// Service.
     connections: Vec<Answered>,
 }
 
-/// A Service that was asked for.
+/// A queried Service.
 struct AskedService {
     name: String,
     address: Option<IpAddr>,
     traffic: Traffic,
 }
 
-/// The answers about one connection.
+/// The answers for one connection.
 struct Answered {
     by_way: Vec<(Way, Answer)>,
-    /// How many further nodes would put their addresses in place of the source's, with the same verdict.
+    /// The number of further nodes that could masquerade the source, with the same verdict.
     more_nodes: usize,
 }
 
-/// The answers about one connection, as JSON: one alone, or each by its way.
+/// The JSON of one connection: a single answer, or one per way of evaluation.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Json<'a> {
@@ -47,7 +47,7 @@ enum Json<'a> {
     },
 }
 
-/// The answer about a Service, as JSON.
+/// The JSON of a query for a Service.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ServiceJson<'a> {
@@ -55,13 +55,13 @@ struct ServiceJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service_address: Option<IpAddr>,
     traffic: String,
-    /// Whether every endpoint can be reached.
+    /// Whether every endpoint is allowed.
     allowed: bool,
     endpoints: Vec<Json<'a>>,
 }
 
 impl Answers {
-    /// Asks what a question resolves to, by several ways.
+    /// Evaluates the connections of a query with `ask`, which returns an answer for each way.
     pub(crate) fn new(
         resolution: &Resolution<'_>,
         ask: impl Fn(&Connection<'_>) -> Vec<(Way, Answer)>,
@@ -73,7 +73,8 @@ impl Answers {
                 let mut connections: Vec<Answered> = Vec::new();
                 for connection in &asked.connections {
                     let answered = of(connection);
-                    // One node stands for all with which an endpoint gives the same verdict.
+                    // If several nodes can masquerade the source with the same verdict for an endpoint,
+                    // keep one and count the rest.
                     let is_masqueraded = matches!(connection.route, Route::Masqueraded(_));
                     let known = connections.iter_mut().find(|known| known.is_like(&answered));
                     match known.filter(|_| is_masqueraded) {
@@ -91,19 +92,19 @@ impl Answers {
         }
     }
 
-    /// Whether the connection is allowed: to every endpoint of a Service.
+    /// Whether the connection is allowed. For a Service: to every endpoint.
     pub(crate) fn allowed(&self) -> bool {
         self.connections.iter().all(Answered::allowed)
     }
 
-    /// Whether a pod of a namespace is among the ends.
+    /// Whether a source or destination is a pod in the namespace.
     pub(crate) fn are_about(&self, namespace: &str) -> bool {
         let is_in = |name: &str| name.split_once('/').is_some_and(|(own, _)| own == namespace);
         let ends = self.connections.iter().flat_map(|answered| &answered.by_way);
         ends.into_iter().any(|(_, answer)| is_in(&answer.source) || is_in(&answer.destination))
     }
 
-    /// Whether two ways give different verdicts.
+    /// Whether two ways of evaluation give different verdicts.
     pub(crate) fn differ(&self) -> bool {
         self.connections.iter().any(|answered| {
             answered.by_way.windows(2).any(|pair| match pair {
@@ -113,9 +114,9 @@ impl Answers {
         })
     }
 
-    /// Adds them as JSON, in one line.
+    /// Appends the answers as JSON, on one line.
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
-        // An answer has no keys but strings, and writing to memory does not fail.
+        // Serialisation cannot fail: all keys are strings, and the output is in memory.
         let _ = match (&self.service, self.connections.as_slice()) {
             (Some(service), connections) => serde_json::to_writer(
                 out,
@@ -132,7 +133,7 @@ impl Answers {
         };
     }
 
-    /// Them in words; `source` as the user named it.
+    /// The answers as text; `source` is the name that the user entered.
     pub(crate) fn human(&self, source: &str) -> String {
         let mut out = String::new();
         if let Some(AskedService { name, address, traffic }) = &self.service {
@@ -142,7 +143,7 @@ impl Answers {
                 (some, all) if some == all => "allowed".to_owned(),
                 (some, all) => format!("denied in {} of {all} cases", all - some),
             };
-            // Writing to a string cannot fail, here and below.
+            // Writing to a string cannot fail.
             let address = address.map(|address| format!(" ({address})")).unwrap_or_default();
             let _ = writeln!(out, "{verdict}: {source} -> {name}{address}, {traffic}");
         }
@@ -151,7 +152,7 @@ impl Answers {
             for (index, (way, answer)) in answered.by_way.iter().enumerate() {
                 if answered.by_way.len() > 1 {
                     let gap = if index > 0 { "\n" } else { "" };
-                    let _ = writeln!(text, "{gap}by way of {way}:");
+                    let _ = writeln!(text, "{gap}via {way}:");
                 }
                 human(&mut text, answer, answered.more_nodes);
             }
@@ -169,7 +170,7 @@ impl Answered {
         self.by_way.iter().all(|(_, answer)| answer.allowed)
     }
 
-    /// Whether both are about one destination and have the same verdicts.
+    /// Whether both answers have the same destination and the same verdicts.
     fn is_like(&self, other: &Self) -> bool {
         self.by_way.iter().zip(&other.by_way).all(|((_, a), (_, b))| {
             (&a.destination, a.destination_address, &a.traffic, a.allowed, a.denied_by)
@@ -190,13 +191,13 @@ impl Answered {
     }
 }
 
-/// One answer in words; `more_nodes` as in [`Answered`].
+/// Appends one answer as text; `more_nodes` as in [`Answered`].
 fn human(out: &mut String, answer: &Answer, more_nodes: usize) {
     let end = |name: &str, note: &str, address: Option<IpAddr>| match address {
         Some(address) if address.to_string() != name => format!("{name} ({address}){note}"),
         _ => format!("{name}{note}"),
     };
-    // Writing to a string cannot fail, here and below.
+    // Writing to a string cannot fail.
     let _ = writeln!(
         out,
         "{}: {} -> {}, {}",
@@ -211,7 +212,7 @@ fn human(out: &mut String, answer: &Answer, more_nodes: usize) {
     if let Some(node) = answer.masqueraded_as {
         let _ = writeln!(
             out,
-            "  the destination sees the source as {node}{}: the node that forwards the connection puts its own address in place of the source's (externalTrafficPolicy: Cluster)",
+            "  the destination sees the source as {node}{}: the forwarding node replaces the source address with its own (externalTrafficPolicy: Cluster)",
             match more_nodes {
                 0 => String::new(),
                 1 => ", or as 1 other node".to_owned(),

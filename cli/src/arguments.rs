@@ -13,7 +13,7 @@ use npc_targets::{KyvernoVersion, Target};
 #[derive(Debug, Parser)]
 #[command(name = "npc", version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Whether to use colours; `auto` asks the terminal and NO_COLOR.
+    /// When to use colours; `auto` depends on the terminal and NO_COLOR.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Colour,
     #[command(subcommand)]
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether diagnostics are coloured.
+    /// Whether to colour diagnostics.
     pub(crate) fn colour(&self) -> bool {
         match self.color {
             Colour::Always => true,
@@ -43,69 +43,69 @@ enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Writes what a program becomes: Kyverno policies, NetworkPolicies, or a map image.
+    /// Compile a program to Kyverno policies, NetworkPolicies or a map image.
     Compile(Compile),
-    /// Checks a program and writes nothing but what it finds.
+    /// Check programs or manifests, and report problems.
     #[command(visible_alias = "lint")]
     Check(Check),
-    /// Writes programs in the one style, and keeps every comment.
+    /// Format programs in the standard style; comments are kept.
     #[command(visible_alias = "format")]
     Fmt(Fmt),
-    /// Runs the tests of a program, and proves its assertions.
+    /// Run the tests of a program and prove its assertions.
     Test(Test),
-    /// Says which connections change from one set of policies to another, in any cluster.
+    /// Show which connections change between two sets of policies, in any cluster.
     Diff(Diff),
-    /// Says whether a connection is allowed, and which rule of which policy decides it.
+    /// Show whether a connection is allowed, and which rule of which policy decides.
     Query(Query),
-    /// Tell who can reach whom: all pods against all, grouped by equivalent pods.
+    /// Show who can reach whom: all pods to all pods, grouped by equivalent pods.
     Reach(Reach),
-    /// Writes policies of Kubernetes and Kyverno as a program.
+    /// Convert Kubernetes and Kyverno policies to a program.
     Import(Import),
-    /// Looks into a map image, which `npc compile --target ebpf` writes.
+    /// Inspect a map image, the output of `npc compile --target ebpf`.
     Image {
-        /// What to do with it.
+        /// The operation.
         #[command(subcommand)]
         command: ImageCommand,
     },
-    /// Serves an editor, on standard input and output.
+    /// Run the language server on standard input and output.
     Lsp {
-        /// What editors add; there is no other way.
+        /// Accepted because editors pass it; standard input and output is the only transport.
         #[arg(long, hide = true)]
         stdio: bool,
     },
-    /// Prints the page of a diagnostic's code.
+    /// Explain the code of a diagnostic.
     Explain(Explain),
-    /// Prints the completions of a shell.
+    /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page.
+    /// Print the manual page.
     Man,
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ImageCommand {
-    /// Prints what is in an image: its policies, and how many of everything there are.
+    /// Print a summary of an image: its policies, and the number of its elements.
     Inspect(ImageFile),
-    /// Says whether an image is whole and sound. The exit code is 1 where it is not.
+    /// Check that an image is intact and valid. The exit code is 1 if it is not.
     Verify(ImageFile),
-    /// Prints all that is in an image, as JSON; or the kernel's tables that a node makes of it.
+    /// Print the whole image as JSON, or the kernel tables that a node computes from it.
     Dump(ImageDump),
 }
 
-/// How an image is printed.
+/// The options of `npc image dump`.
 #[derive(Args, Debug)]
 pub(crate) struct ImageDump {
     #[command(flatten)]
     pub(crate) image: ImageFile,
-    /// `json`: the image; `bpftool`: the kernel's tables of a node, as `bpftool map dump` prints them.
+    /// `json`: the image; `bpftool`: the kernel tables of a node, in the format of `bpftool map dump`.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) format: DumpFormat,
-    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster, for the tables.
+    /// The output of `kubectl get namespaces,pods -A -o yaml` (or `json`), for the tables.
     #[arg(long, value_name = "FILE", required_if_eq("format", "bpftool"))]
     pub(crate) cluster: Option<PathBuf>,
-    /// The node whose tables they are. Default: one that runs all pods.
+    /// The node whose tables to print. Default: a node that runs all pods.
     #[arg(long, value_name = "NAME", requires = "cluster")]
     pub(crate) node: Option<String>,
 }
@@ -116,7 +116,7 @@ pub(crate) enum DumpFormat {
     Bpftool,
 }
 
-/// Which image.
+/// The image to read.
 #[derive(Args, Debug)]
 pub(crate) struct ImageFile {
     /// The image (`.npmap`), or `-` for standard input.
@@ -124,39 +124,40 @@ pub(crate) struct ImageFile {
     pub(crate) file: PathBuf,
 }
 
-/// The namespace of manifests that say none.
+/// The namespace of manifests that do not set one.
 #[derive(Args, Debug)]
 pub(crate) struct AppliedTo {
-    /// The namespace that manifests without one are applied to. Default: `default`, which is said.
+    /// The namespace of manifests that do not set one. Default: `default`, with a note.
     #[arg(long, short, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 }
 
-/// Which program.
+/// The program to read.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
-    /// Source files, folders (every `.np` in them), or `-` for standard input; together they are
+    /// Source files, folders (every `.np` file in them), or `-` for standard input; together they form
     /// one program.
     #[arg(value_name = "FILE", default_value = ".")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// What `kubectl get namespaces -o yaml` (or `json`) prints of the cluster.
+    /// The output of `kubectl get namespaces -o yaml` (or `json`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster: Option<PathBuf>,
-    /// How diagnostics are printed.
+    /// The output format of diagnostics.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Fmt {
-    /// Source files, folders (every `.np` in them), or `-`: standard input, to standard output.
+    /// Source files, folders (every `.np` file in them), or `-` to format standard input to standard
+    /// output.
     #[arg(value_name = "FILE", default_value = ".")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// Write nothing; print the names of the files that would change. The exit code is 1 where there
-    /// are some.
+    /// Write nothing; print the names of the files that would change. The exit code is 1 if there are
+    /// any.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Write nothing; print what would change. The exit code is 1 where something would.
+    /// Write nothing; print the changes as a diff. The exit code is 1 if there are any.
     #[arg(long)]
     pub(crate) diff: bool,
 }
@@ -165,21 +166,22 @@ pub(crate) struct Fmt {
 pub(crate) struct Compile {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// What to compile to, separated by commas. Default: `targets` in npc.toml, or `kyverno`.
+    /// The targets, separated by commas. Default: `targets` in npc.toml, or `kyverno`.
     #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
     pub(crate) target: Vec<Target>,
-    /// The folder for the output, or `-` for standard output (one target only).
+    /// The output folder, or `-` for standard output (one target only).
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     pub(crate) output: PathBuf,
-    /// Print the NetworkPolicies that Kyverno will make in the cluster given, by evaluating the
-    /// policies, and write nothing. Also takes files of Kyverno policies (.yaml) for a program.
+    /// Evaluate the Kyverno policies for the given cluster, print the NetworkPolicies that Kyverno will
+    /// generate, and write nothing. Also accepts files of Kyverno policies (.yaml) instead of a
+    /// program.
     #[arg(long, requires = "cluster")]
     pub(crate) expand: bool,
-    /// The version of Kyverno that the output is for. Default: npc.toml, or 1.19.1.
+    /// The Kyverno version to compile for. Default: npc.toml, or 1.19.1.
     #[arg(long, value_name = "VERSION")]
     pub(crate) kyverno_version: Option<KyvernoVersion>,
-    /// Also write guards: policies that refuse NetworkPolicies which allow what the program denies
-    /// with `anywhere except`. While Kyverno is away the API server refuses (`fail`) or admits
+    /// Also write guards: policies that reject NetworkPolicies which allow what the program denies with
+    /// `anywhere except`. While Kyverno is unavailable, the API server rejects (`fail`) or admits
     /// (`ignore`) every NetworkPolicy. Default: `guard` in npc.toml, or none.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "fail")]
     pub(crate) with_guard: Option<Guard>,
@@ -190,31 +192,32 @@ pub(crate) struct Compile {
 
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// Source files, folders (every `.np` in them), or `-` for standard input; together they are one
-    /// program. Or manifests (.yaml, .json) of NetworkPolicy, ClusterNetworkPolicy and Kyverno, and
+    /// Source files, folders (every `.np` file in them), or `-` for standard input; together they form
+    /// one program. Or manifests (.yaml, .json) of NetworkPolicy, ClusterNetworkPolicy and Kyverno, and
     /// folders of them.
     #[arg(value_name = "FILE", default_value = ".")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster.
+    /// The output of `kubectl get namespaces,pods -A -o yaml` (or `json`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster: Option<PathBuf>,
-    /// How diagnostics are printed.
+    /// The output format of diagnostics.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
-    /// The cluster's network: warn of what it will judge otherwise. `cilium@1.20`, `calico@3.28`, or
-    /// `aws@1.20`; with what is set there, as in `calico@3.28,ebpf`. Default: `cni` in npc.toml.
+    /// The CNI of the cluster: warn about policies that it enforces differently. `cilium@1.20`,
+    /// `calico@3.28` or `aws@1.20`, optionally with its settings, as in `calico@3.28,ebpf`. Default:
+    /// `cni` in npc.toml.
     #[arg(long, value_name = "NAME@VERSION")]
     pub(crate) cni: Option<Cni>,
     /// Also check that these targets can express the program. Default: `targets` in npc.toml.
     #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
     pub(crate) target: Vec<Target>,
-    /// The version of Kyverno for `--target`. Default: npc.toml, or 1.19.1.
+    /// The Kyverno version for `--target`. Default: npc.toml, or 1.19.1.
     #[arg(long, value_name = "VERSION")]
     pub(crate) kyverno_version: Option<KyvernoVersion>,
     /// Also check that guards can be written, as with `npc compile --with-guard`.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "fail")]
     pub(crate) with_guard: Option<Guard>,
-    /// Apply the repairs that need no decision.
+    /// Apply the safe fixes.
     #[arg(long)]
     pub(crate) fix: bool,
     /// Show what `--fix` would change, as a diff, and change nothing.
@@ -229,16 +232,16 @@ pub(crate) struct Check {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Deny {
-    /// Warnings count as errors.
+    /// Treat warnings as errors.
     Warnings,
 }
 
-/// What the API server does with NetworkPolicies while Kyverno does not answer.
+/// The behaviour of the API server for NetworkPolicies while Kyverno does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Guard {
-    /// It refuses them.
+    /// Reject them.
     Fail,
-    /// It admits them.
+    /// Admit them.
     Ignore,
 }
 
@@ -253,14 +256,14 @@ impl From<Guard> for FailurePolicy {
 
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Source files, folders (every `.np` in them), or `-` for standard input; together they are
+    /// Source files, folders (every `.np` file in them), or `-` for standard input; together they form
     /// one program.
     #[arg(value_name = "FILE", default_value = ".")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// Only the tests and assertions with this in their names.
+    /// Run only the tests and assertions whose names contain this text.
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
-    /// How the results are printed.
+    /// The output format of the results.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: TestFormat,
 }
@@ -274,16 +277,16 @@ pub(crate) enum TestFormat {
 
 #[derive(Args, Debug)]
 pub(crate) struct Diff {
-    /// The policies as they were: a program, a file of manifests, or a folder of either.
+    /// The old policies: a program, a file of manifests, or a folder of either.
     pub(crate) old: PathBuf,
-    /// The policies as they are.
+    /// The new policies, in the same forms.
     pub(crate) new: PathBuf,
-    /// Of programs, also tell what these targets' policies need to be updated: which changes Kyverno
-    /// refuses, and what it leaves behind. Default: what npc.toml says. Of Kyverno's own policies it
-    /// is always told.
+    /// For programs, also show the effect of the update on the Kyverno policies of this target: which
+    /// changes Kyverno rejects, and which objects it leaves behind. Default: npc.toml. For Kyverno
+    /// policies as input this is always shown.
     #[arg(short, long, value_name = "TARGET")]
     pub(crate) target: Option<KyvernoTarget>,
-    /// How the changes are printed.
+    /// The output format of the changes.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
     #[command(flatten)]
@@ -298,29 +301,30 @@ pub(crate) enum KyvernoTarget {
 
 #[derive(Args, Debug)]
 pub(crate) struct Query {
-    /// The connection: the source and the destination, each a pod (`namespace/name`) or an address,
-    /// and the port (`tcp/5432`, `tcp/metrics`, or `other` for a protocol without ports). Then the
+    /// The connection: the source and the destination, each a pod (`namespace/name`) or an address, and
+    /// the port (`tcp/5432`, `tcp/metrics`, or `other` for a protocol without ports). Then the
     /// policies: programs, manifests of NetworkPolicy, ClusterNetworkPolicy and Kyverno, folders of
     /// either, or `-`. Default: the current folder.
     #[arg(value_name = "SOURCE DESTINATION PORT [FILE]")]
     pub(crate) words: Vec<String>,
-    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster.
+    /// The output of `kubectl get namespaces,pods -A -o yaml` (or `json`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster: Option<PathBuf>,
-    /// Answer the connections of a file, one a line: `{"src": "shop/web", "dst": "data/db", "proto":
-    /// "TCP", "port": 5432}`; `srcIP` and `dstIP` choose one of a pod's addresses, or are the address of
-    /// `external`. Each answer is a line of JSON.
+    /// Evaluate the connections in a file, one per line: `{"src": "shop/web", "dst": "data/db",
+    /// "proto": "TCP", "port": 5432}`. `srcIP` and `dstIP` choose one of a pod's addresses, or set the
+    /// address of `external`. Each result is a line of JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) connections: Option<PathBuf>,
-    /// Of many connections, the verdicts alone, without the rules that decide: in half of the time.
+    /// With `--connections`, print only the verdicts, without the rules that decide; this takes half
+    /// the time.
     #[arg(long, requires = "connections")]
     pub(crate) verdicts: bool,
-    /// Ask the policies themselves, or what these targets make of them in the cluster.
+    /// Evaluate the policies themselves, or the compiled output of these targets in the cluster.
     #[arg(long, value_name = "WAYS", value_delimiter = ',', default_value = "program")]
     pub(crate) via: Vec<Way>,
     #[command(flatten)]
     pub(crate) namespace: AppliedTo,
-    /// How the answer is printed.
+    /// The output format of the answer.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
 }
@@ -331,19 +335,19 @@ pub(crate) struct Reach {
     /// `-` for standard input.
     #[arg(value_name = "FILE", default_value = ".")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints of the cluster.
+    /// The output of `kubectl get namespaces,pods -A -o yaml` (or `json`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster: PathBuf,
-    /// Only what these may send: a namespace, a pod (`namespace/name`), an address, or `outside`.
+    /// Show only these sources: a namespace, a pod (`namespace/name`), an address, or `outside`.
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
     pub(crate) from: Vec<String>,
-    /// Only what these may be sent.
+    /// Show only these destinations.
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
     pub(crate) to: Vec<String>,
     #[command(flatten)]
     pub(crate) namespace: AppliedTo,
-    /// How the table is printed: for people, as data, as a graph for Graphviz, as a picture, or as a
-    /// page to explore in a browser.
+    /// The output format: a table for people, data, a graph for Graphviz, a picture, or a page to
+    /// explore in a browser.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: ReachFormat,
 }
@@ -359,20 +363,20 @@ pub(crate) enum ReachFormat {
     Html,
 }
 
-/// How a question is answered.
+/// How a connection is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Way {
-    /// By the policies themselves.
+    /// With the policies themselves.
     Program,
-    /// By the NetworkPolicies that they are compiled to.
+    /// With the compiled NetworkPolicies.
     Networkpolicy,
-    /// By what Kyverno generates from the ClusterPolicies that they are compiled to.
+    /// With the NetworkPolicies that Kyverno generates from the compiled ClusterPolicies.
     Kyverno,
-    /// By what Kyverno generates from the GeneratingPolicies that they are compiled to.
+    /// With the NetworkPolicies that Kyverno generates from the compiled GeneratingPolicies.
     KyvernoCel,
-    /// By the ClusterNetworkPolicies and NetworkPolicies that they are compiled to.
+    /// With the compiled ClusterNetworkPolicies and NetworkPolicies.
     Clusternetworkpolicy,
-    /// By the map image that they are compiled to.
+    /// With the compiled map image.
     Image,
 }
 
@@ -397,13 +401,13 @@ pub(crate) enum AnswerFormat {
 
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// Manifests, folders of them, or `-` for standard input; together they are one program.
+    /// Manifests, folders of them, or `-` for standard input; together they form one program.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
-    /// The file for the program, or `-` for standard output.
+    /// The output file, or `-` for standard output.
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
-    /// How diagnostics are printed.
+    /// The output format of diagnostics.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
     #[command(flatten)]
@@ -412,7 +416,7 @@ pub(crate) struct Import {
 
 #[derive(Args, Debug)]
 pub(crate) struct Explain {
-    /// A code such as NP0302, or its name; without one, all codes are listed.
+    /// A code such as NP0302, or its name; without it, all codes are listed.
     pub(crate) code: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The file system: sources in, whole files out.
+//! The file system: reads sources, and writes files atomically.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use npc_program::{Files, MAX_SOURCE, ReadError};
 use npc_project::read_bounded;
 
-/// Why the command could not run, in words.
+/// The reason why the command could not run.
 #[derive(Debug)]
 pub(crate) struct Error {
     message: String,
@@ -36,23 +36,23 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The name of standard input among the sources.
+/// The name of standard input as a source.
 pub(crate) const STDIN: &str = npc_render::STDIN;
 
 /// The files of a project.
 pub(crate) struct Disk {
     root: PathBuf,
-    /// What was read from standard input, and its name: it lies in the folder where the command runs.
+    /// The contents of standard input and its name, a path in the current folder.
     stdin: Option<(String, Vec<u8>)>,
 }
 
 impl Disk {
-    /// Files below `root`, which must be canonical.
+    /// `root` must be canonical.
     pub(crate) const fn new(root: PathBuf, stdin: Option<(String, Vec<u8>)>) -> Self {
         Self { root, stdin }
     }
 
-    /// Whether the name is the one of standard input.
+    /// Whether `name` is standard input.
     pub(crate) fn is_stdin(&self, name: &str) -> bool {
         self.stdin.as_ref().is_some_and(|(stdin, _)| stdin == name)
     }
@@ -73,12 +73,12 @@ impl Files for Disk {
     }
 }
 
-/// Standard input, as a source.
+/// Reads standard input, up to one byte more than the maximum size of a source.
 pub(crate) fn read_stdin() -> Result<Vec<u8>, Error> {
     read_bounded(io::stdin().lock()).map_err(|error| Error::io("read", Path::new(STDIN), &error))
 }
 
-/// A file that the user names, at most one byte more than the largest source.
+/// Reads a file that the user named. A file that exceeds the maximum size of a source is an error.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
     let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, &error))?;
     let bytes = read_bounded(file).map_err(|error| Error::io("read", path, &error))?;
@@ -88,17 +88,17 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Whether a file holds manifests, by its name.
+/// Whether the file is a manifest, according to its extension.
 pub(crate) fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|yaml| extension == *yaml))
 }
 
-/// Every `.np` file below a folder, in the order of their paths. What is hidden is passed over.
+/// Every `.np` file below a folder, sorted by path. Skips hidden files.
 pub(crate) fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     below(folder, npc_project::is_source)
 }
 
-/// Every file of manifests below a folder, in the order of their paths.
+/// Every manifest below a folder, sorted by path.
 pub(crate) fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     below(folder, is_manifest)
 }
@@ -111,33 +111,33 @@ fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, 
     }
 }
 
-/// The folder in which a path lies.
+/// The folder of a path.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes files whole, or not at all: each is written beside its place and then moved there. Where
-/// one cannot be written, none is moved. A link stays: what it leads to is replaced.
+/// Writes each file to a temporary file in the same folder, and moves them into place once all are
+/// written. If one cannot be written, none is moved. A symbolic link is kept; its target is replaced.
 pub(crate) fn write_all<T: AsRef<[u8]>>(files: &[(PathBuf, T)]) -> Result<(), Error> {
     let mut ready = Vec::new();
     for (path, text) in files {
         let place = path.canonicalize().unwrap_or_else(|_| path.clone());
         let folder = folder_of(&place);
-        std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, &error))?;
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
         let failed = |error: io::Error| Error::io("write", path, &error);
         let old = std::fs::metadata(&place).ok();
         if old.as_ref().is_some_and(|old| old.permissions().readonly()) {
-            return Err(Error::new(format!("cannot write {}: it may only be read", path.display())));
+            return Err(Error::new(format!("cannot write {}: it is read-only", path.display())));
         }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".npc-");
-        // A new file has the permissions that are usual, and not the private ones of a temporary file.
+        // Use the default permissions for new files instead of the private ones of temporary files.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut file = builder.tempfile_in(folder).map_err(failed)?;
         file.write_all(text.as_ref()).map_err(failed)?;
         if let Some(old) = old {
-            // Worth trying; a file system without permissions is no reason to fail.
+            // Best effort: some file systems have no permissions.
             let _ = std::fs::set_permissions(file.path(), old.permissions());
         }
         ready.push((file, place));

@@ -14,24 +14,24 @@ use clap::Parser as _;
 
 use arguments::{Arguments, Command};
 
-/// Programs are many small pieces, made and dropped by several threads: this takes half the time of the
-/// system's for it.
+/// Several threads allocate and free many small objects. Mimalloc takes half the time of the system's
+/// allocator for this.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// All is well.
+    /// No problems; exit code 0.
     Fine,
-    /// Something was found that the user asked to be told.
+    /// Problems or differences were found; exit code 1.
     Found,
-    /// The question could not be answered.
+    /// The command could not run; exit code 2.
     CouldNotRun,
 }
 
 impl Outcome {
-    /// The worse of two.
+    /// The worse of two outcomes.
     fn max_of(self, other: Self) -> Self {
         if self as u8 > other as u8 { self } else { other }
     }
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Command::Man => command::man::run(),
     };
     let outcome = result.unwrap_or_else(|error| {
-        // A reader that went away (`npc … | head`) wants no message.
+        // If the reader of the output is gone (`npc … | head`), print no message.
         if !error.is_broken_pipe() {
             report::error_line(&error.to_string());
         }

@@ -1,4 +1,4 @@
-//! Policies from files of any kind: programs, and manifests of Kubernetes and Kyverno.
+//! Reads policies from programs and from manifests of Kubernetes and Kyverno.
 
 use std::path::PathBuf;
 
@@ -11,49 +11,49 @@ use crate::files::{Error, STDIN, is_manifest, manifests_in, read_file, read_stdi
 use crate::project::{Broken, Project, config_of};
 use crate::report::{Reporter, line};
 
-/// What was read.
+/// The policies of all inputs.
 pub(crate) struct Policies {
     /// All policies, tests and assertions.
     pub(crate) program: Program,
-    /// The texts that they stand in, by names that are paths from here.
+    /// The source texts, with names that are relative to the current folder.
     pub(crate) sources: SourceMap,
-    /// What was found.
+    /// The diagnostics.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// The configuration, of the programs' project, or of the one that manifests are in.
+    /// The configuration of the project that contains the programs, or else the manifests.
     pub(crate) config: Config,
-    /// Whether the configuration is wrong, so that nothing was read.
+    /// Whether the configuration is invalid. If so, nothing was read.
     pub(crate) is_misconfigured: bool,
-    /// Whether Kyverno generates some of them from its own policies.
+    /// Whether Kyverno generates some of the policies.
     pub(crate) has_generated: bool,
-    /// What a running cluster does not have of them.
+    /// The policies that do not exist in a running cluster, because Kyverno does not generate them.
     pub(crate) gaps: Gaps,
 }
 
-/// What policies are read for.
+/// The purpose for which policies are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To be checked: as they are written.
+    /// Check the policies as written.
     Check,
-    /// To answer about a cluster: what Kyverno generates in its namespaces.
+    /// Evaluate connections in a cluster: include what Kyverno generates in the cluster's namespaces.
     Answer,
-    /// To be compared in any cluster: what Kyverno generates in namespaces that its configuration does not leave
-    /// out.
+    /// Compare the policies for any cluster: include what Kyverno generates outside of the namespaces
+    /// that its configuration filters.
     Compare,
 }
 
 impl Policies {
-    /// Whether something is wrong.
+    /// Whether there is an error.
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|found| found.level == Level::Error)
     }
 
-    /// Whether some of them are a program's.
+    /// Whether some of the policies are from a program.
     pub(crate) fn is_program(&self) -> bool {
         self.sources.files().any(|(_, file)| file.name().ends_with(".np"))
     }
 
-    /// Prints what answers rest on beside the policies as they are written: what was found in manifests, and what the
-    /// cluster does not have of them, of the namespaces for which `matters` holds.
+    /// Prints caveats of the answers: the diagnostics of the manifests, and the policies that do not
+    /// exist in the cluster, for the namespaces that `matters` accepts.
     pub(crate) fn print_caveats(
         &self,
         reporter: &Reporter,
@@ -67,20 +67,20 @@ impl Policies {
     }
 }
 
-/// The inputs, by what they are.
+/// The inputs, by kind.
 #[derive(Default)]
 pub(crate) struct Inputs {
-    /// Sources of programs, and folders of them.
+    /// Source files, and folders of them.
     pub(crate) programs: Vec<PathBuf>,
     /// Manifests.
     pub(crate) manifests: Vec<PathBuf>,
-    /// Standard input, where one of them is `-`.
+    /// The contents of standard input, if an input is `-`.
     pub(crate) piped: Option<Vec<u8>>,
 }
 
 impl Inputs {
-    /// Tells programs from manifests. A folder is a program where it holds `.np` files, and manifests
-    /// otherwise; standard input may be either.
+    /// Classifies the inputs. A folder is a program if it contains `.np` files, otherwise it contains
+    /// manifests. Standard input can be either.
     pub(crate) fn new(inputs: &[PathBuf]) -> Result<Self, Error> {
         let mut all = Self::default();
         for input in inputs {
@@ -115,12 +115,12 @@ impl Inputs {
     }
 }
 
-/// Reads policies of any kind. Objects that say no namespace are of `namespace`.
+/// Reads policies of any kind. `namespace` is the namespace of objects that do not set one.
 pub(crate) fn read(inputs: &[PathBuf], namespace: Option<&str>, purpose: Purpose) -> Result<Policies, Error> {
     read_sorted(Inputs::new(inputs)?, namespace, purpose)
 }
 
-/// The same, of inputs that are told apart.
+/// Reads policies from classified inputs.
 pub(crate) fn read_sorted(
     inputs: Inputs,
     namespace: Option<&str>,
@@ -167,7 +167,7 @@ pub(crate) fn read_sorted(
     Ok(policies)
 }
 
-/// Prints what a cluster does not have of policies, of the namespaces for which `matters` holds.
+/// Prints the policies that do not exist in the cluster, for the namespaces that `matters` accepts.
 pub(crate) fn print_gaps(gaps: &Gaps, matters: impl Fn(&str) -> bool) {
     gaps.sentences(matters).iter().for_each(|sentence| line(&format!("note: {sentence}")));
 }
@@ -193,7 +193,7 @@ fn programs_of(programs: &[PathBuf], piped: &Option<Vec<u8>>) -> Result<Policies
         }
     };
     let checked = npc_driver::check(&project.disk, &project.roots, &project.config, None);
-    // Only errors matter to who asks.
+    // Warnings are not relevant here.
     let diagnostics =
         checked.report.diagnostics.into_iter().filter(|found| found.level == Level::Error).collect();
     let mut sources = checked.loaded.sources;
@@ -201,7 +201,7 @@ fn programs_of(programs: &[PathBuf], piped: &Option<Vec<u8>>) -> Result<Policies
     Ok(Policies { program: checked.program, sources, diagnostics, config: project.config, ..nothing })
 }
 
-/// Whether a text is manifests: its first line of weight is a key or a document's start.
+/// Whether the text is YAML or JSON: its first significant line is a key or the start of a document.
 fn looks_like_manifest(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));

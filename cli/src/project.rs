@@ -1,4 +1,4 @@
-//! Where a program's project is: its folder, its configuration, its sources.
+//! Finds the project of a program: its folder, configuration and sources.
 
 use std::path::{Path, PathBuf};
 
@@ -12,36 +12,36 @@ use crate::report::Reporter;
 
 /// A project, found from the command's arguments.
 pub(crate) struct Project {
-    /// Its files.
+    /// The files.
     pub(crate) disk: Disk,
-    /// The sources named, relative to the project's folder.
+    /// The named sources, relative to the folder of the project.
     pub(crate) roots: Vec<String>,
-    /// What its `npc.toml` says.
+    /// The configuration in `npc.toml`.
     pub(crate) config: Config,
-    /// What stands before a source's name so that it is a path from here.
+    /// The prefix that makes the name of a source relative to the current folder.
     pub(crate) prefix: String,
-    /// What the output is called after.
+    /// The base name of output files.
     pub(crate) name: String,
-    /// The folder, canonical.
+    /// The folder of the project, as a canonical path.
     pub(crate) root: PathBuf,
 }
 
-/// What is wrong with the project's own files, with their texts.
+/// The errors in the project's configuration, with its source text.
 pub(crate) struct Broken {
-    /// The project's folder.
+    /// The folder of the project.
     pub(crate) root: PathBuf,
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) sources: SourceMap,
 }
 
 impl Project {
-    /// Finds the project: the nearest folder with `npc.toml` at or above the sources, or else the
-    /// folder that holds them all.
+    /// Finds the project: the nearest folder with `npc.toml` that contains all sources, or else the
+    /// deepest folder that contains them all.
     pub(crate) fn find(inputs: &[PathBuf]) -> Result<Result<Self, Broken>, Error> {
         Self::find_with(inputs, None)
     }
 
-    /// The same, where standard input was read before.
+    /// Like [`Self::find`], with the contents of standard input if it is already read.
     pub(crate) fn find_with(
         inputs: &[PathBuf],
         mut piped: Option<Vec<u8>>,
@@ -55,7 +55,7 @@ impl Project {
         for given in inputs {
             if given.as_os_str() == "-" {
                 if stdin.is_some() {
-                    return Err(Error::new("`-` stands for standard input, which can be read once"));
+                    return Err(Error::new("`-` (standard input) can be given only once"));
                 }
                 stdin = Some(match piped.take() {
                     Some(bytes) => bytes,
@@ -76,7 +76,7 @@ impl Project {
                 folders.push(real);
             } else {
                 name.get_or_insert_with(|| file_name(&real.with_extension("")));
-                // The folder of the name given, not of where a link leads.
+                // Use the folder of the given name, not of the target of a symbolic link.
                 let parent = folder_of(given);
                 let parent = parent.canonicalize().map_err(|error| Error::io("read", given, &error))?;
                 sources.push(parent.join(given.file_name().unwrap_or_default()));
@@ -88,7 +88,7 @@ impl Project {
         for source in sources {
             let relative = source
                 .strip_prefix(&root)
-                .map_err(|_| Error::new(format!("{} lies outside {}", source.display(), root.display())))?;
+                .map_err(|_| Error::new(format!("{} is outside of {}", source.display(), root.display())))?;
             roots.push(with_slashes(relative));
         }
         let stdin = stdin.map(|bytes| {
@@ -108,13 +108,13 @@ impl Project {
     }
 }
 
-/// The nearest folder with a configuration at or above all of some, or else the one that holds them all.
+/// The nearest folder with `npc.toml` that contains all folders, or else the deepest common folder.
 fn root_of(folders: &[PathBuf], here: &Path) -> PathBuf {
     let common = common_folder(folders).unwrap_or_else(|| here.to_owned());
     npc_project::configured(&common).unwrap_or(&common).to_owned()
 }
 
-/// The configuration of the project that manifests are in.
+/// Reads the configuration of the project that contains the manifests.
 pub(crate) fn config_of(manifests: &[PathBuf]) -> Result<Result<Config, Broken>, Error> {
     let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), &error))?;
     let here = here.canonicalize().map_err(|error| Error::io("find", &here, &error))?;
@@ -136,7 +136,7 @@ fn read_config(root: &Path, prefix: &str) -> Result<Result<Config, Broken>, Erro
     }
     let text = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, &error))?;
     let mut sources = SourceMap::new();
-    // The texts are shown under the name that the user can open.
+    // Show the file with a name that the user can open.
     let name = format!("{prefix}{CONFIG}");
     Ok(Config::parse(&name, &text, &mut sources).map_err(|diagnostics| Broken {
         root: root.to_owned(),
@@ -149,13 +149,13 @@ fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| "policies".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The deepest folder that holds all of them.
+/// The deepest common ancestor.
 fn common_folder(folders: &[PathBuf]) -> Option<PathBuf> {
     let (first, rest) = folders.split_first()?;
     first.ancestors().find(|folder| rest.iter().all(|other| other.starts_with(folder))).map(Path::to_owned)
 }
 
-/// The way from `here` to `root`, as a prefix of names.
+/// The path from `here` to `root`, as a prefix for names.
 fn prefix(here: &Path, root: &Path) -> String {
     if let Ok(below) = root.strip_prefix(here) {
         let below = with_slashes(below);
@@ -169,7 +169,7 @@ fn prefix(here: &Path, root: &Path) -> String {
     absolute
 }
 
-/// Reads a cluster file, where one is named. `None` where it is none, which is told.
+/// Reads a cluster file, if one is given. Prints the diagnostic and returns `None` if it is invalid.
 pub(crate) fn cluster(path: Option<&Path>, reporter: &Reporter) -> Result<Option<Option<Cluster>>, Error> {
     let Some(path) = path else { return Ok(Some(None)) };
     match read_cluster(path)? {
@@ -181,7 +181,7 @@ pub(crate) fn cluster(path: Option<&Path>, reporter: &Reporter) -> Result<Option
     }
 }
 
-/// Reads a cluster file.
+/// Reads a cluster file. The inner error is a diagnostic of its content.
 pub(crate) fn read_cluster(path: &Path) -> Result<Result<Cluster, Diagnostic>, Error> {
     let text = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
     let name = path.display().to_string();

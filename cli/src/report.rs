@@ -1,4 +1,4 @@
-//! Diagnostics on their way to the user.
+//! Prints diagnostics.
 
 use std::io::Write as _;
 
@@ -7,21 +7,21 @@ use npc_render::{Format, Style, render};
 
 use crate::files::{Error, print};
 
-/// Where and how diagnostics are printed.
+/// Options for printing diagnostics.
 pub(crate) struct Reporter {
     pub(crate) format: Format,
     pub(crate) style: Style,
-    /// Whether a machine reads them: then they are the output, on standard output.
+    /// Whether machine-readable diagnostics are the output of the command, and go to standard output.
     pub(crate) is_output: bool,
 }
 
 impl Reporter {
-    /// Of names that are paths from here.
+    /// Creates a reporter for names that are relative to the current folder.
     pub(crate) fn new(format: impl Into<Format>, colour: bool, is_output: bool) -> Self {
         Self { format: format.into(), style: Style { colour, prefix: String::new() }, is_output }
     }
 
-    /// Prints diagnostics, and for people a line that counts them.
+    /// Prints diagnostics, and in the human format a summary line.
     pub(crate) fn print(&self, diagnostics: &[Diagnostic], sources: &SourceMap) -> Result<(), Error> {
         let text = render(self.format, diagnostics, sources, &npc_driver::codes(), &self.style);
         if self.is_output && matches!(self.format, Format::Json | Format::Sarif | Format::Github) {
@@ -35,13 +35,13 @@ impl Reporter {
             out.push_str(&line);
             out.push('\n');
         }
-        // Nothing can be done where standard error is gone.
+        // A closed standard error cannot be reported.
         let _ = std::io::stderr().lock().write_all(out.as_bytes());
         Ok(())
     }
 }
 
-/// "2 errors and 1 warning", or nothing.
+/// "2 errors, 1 warning"; `None` if there are no diagnostics.
 fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
     let count = |level: Level, one: &str| {
         let count = diagnostics.iter().filter(|d| d.level == level).count();
@@ -58,12 +58,12 @@ fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Prints a line for people.
+/// Prints a line to standard error.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Prints why the command could not run.
+/// Prints the reason why the command could not run.
 pub(crate) fn error_line(text: &str) {
     line(&format!("npc: {text}"));
 }

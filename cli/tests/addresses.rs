@@ -129,7 +129,7 @@ fn asked(questions: &[(&str, [&str; 3])]) -> String {
         let output = npc(folder.path(), &arguments);
         // The map image must give the same answers as the program.
         assert_eq!(output.status.code(), both.status.code(), "{about}");
-        assert!(!out(&both).contains("fault of npc"), "{}", out(&both));
+        assert!(!out(&both).contains("bug in npc"), "{}", out(&both));
         all.push_str(&format!(
             "# {about}\n$ npc query {}\n{}{}exit {}\n\n",
             words.join(" "),
@@ -146,17 +146,20 @@ fn queries_by_address() {
     snapshot!(
         "addresses",
         asked(&[
-            ("the address of a pod is that pod", ["shop/web-0", "10.1.0.7", "tcp/5432"]),
-            ("as a source, too, and by IPv6", ["fd00:1::7", "shop/web-0", "tcp/8080"]),
-            ("and as both ends", ["10.1.0.1", "10.1.0.8", "tcp/6432"]),
-            ("no selector matches a pod on its node's network", ["edge/ingress-h1", "shop/web-0", "tcp/80"]),
-            ("its address is a node's", ["192.0.2.2", "shop/web-0", "tcp/80"]),
-            ("and rules match it by that", ["edge/ingress-h1", "shop/web-0", "tcp/8080"]),
-            ("a name is no port of a pod on its node's network", ["shop/web-0", "edge/ingress-h1", "tcp/80"]),
-            ("the node that a pod runs on reaches it", ["192.0.2.1", "shop/web-0", "tcp/22"]),
+            ("an address of a pod is resolved to the pod", ["shop/web-0", "10.1.0.7", "tcp/5432"]),
+            ("also as a source, and with IPv6", ["fd00:1::7", "shop/web-0", "tcp/8080"]),
+            ("both source and destination", ["10.1.0.1", "10.1.0.8", "tcp/6432"]),
+            ("no selector matches a host-network pod", ["edge/ingress-h1", "shop/web-0", "tcp/80"]),
+            ("the address of a host-network pod is a node's", ["192.0.2.2", "shop/web-0", "tcp/80"]),
+            (
+                "rules match a host-network pod by its node's address",
+                ["edge/ingress-h1", "shop/web-0", "tcp/8080"]
+            ),
+            ("a named port does not match a host-network pod", ["shop/web-0", "edge/ingress-h1", "tcp/80"]),
+            ("a pod's own node can reach it", ["192.0.2.1", "shop/web-0", "tcp/22"]),
             ("two addresses outside", ["203.0.113.9", "198.51.100.99", "tcp/80"]),
             ("two nodes", ["192.0.2.1", "192.0.2.2", "tcp/80"]),
-            ("two pods claim it", ["shop/web-0", "10.1.0.99", "tcp/80"]),
+            ("two pods have the address", ["shop/web-0", "10.1.0.99", "tcp/80"]),
         ])
     );
 }
@@ -166,25 +169,28 @@ fn queries_by_service() {
     snapshot!(
         "services",
         asked(&[
-            ("by its address, with a named target port", ["shop/web-0", "10.96.0.7", "tcp/15432"]),
-            ("by its name, and its port's", ["shop/web-0", "data/pg", "tcp/sql"]),
-            ("by a name that nothing else has", ["shop/web-0", "data/svc/pg", "tcp/15432"]),
-            ("by its second address: the source has no IPv6", ["shop/web-0", "fd96::7", "tcp/15432"]),
-            ("a port that it does not have", ["shop/web-0", "10.96.0.7", "tcp/5432"]),
+            ("by address, with a named target port", ["shop/web-0", "10.96.0.7", "tcp/15432"]),
+            ("by name, with a named port", ["shop/web-0", "data/pg", "tcp/sql"]),
+            ("by its unambiguous name", ["shop/web-0", "data/svc/pg", "tcp/15432"]),
+            ("by its IPv6 address: the source has no IPv6", ["shop/web-0", "fd96::7", "tcp/15432"]),
+            ("a port that the Service does not have", ["shop/web-0", "10.96.0.7", "tcp/5432"]),
             ("headless: the port is not translated", ["shop/web-0", "data/pg-each", "tcp/5432"]),
             ("a load balancer hides the client", ["203.0.113.9", "198.51.100.7", "tcp/80"]),
-            ("so does a port of a node", ["203.0.113.9", "192.0.2.1", "tcp/30080"]),
-            ("also of a pod", ["data/pg-0", "198.51.100.7", "tcp/80"]),
-            ("not where it asks to keep it", ["203.0.113.9", "198.51.100.8", "tcp/80"]),
+            ("a node port hides the client, too", ["203.0.113.9", "192.0.2.1", "tcp/30080"]),
+            ("a pod as the client of a load balancer", ["data/pg-0", "198.51.100.7", "tcp/80"]),
+            (
+                "a load balancer that preserves the client's address",
+                ["203.0.113.9", "198.51.100.8", "tcp/80"]
+            ),
             ("another port of a node is the node's own", ["shop/web-0", "192.0.2.1", "tcp/6443"]),
             ("the API server is a node", ["shop/web-0", "10.96.0.254", "tcp/443"]),
-            ("by its name", ["data/pg-1", "default/kubernetes", "tcp/https"]),
+            ("the API server by name", ["data/pg-1", "default/kubernetes", "tcp/https"]),
             ("a pod reaches itself, but not through a Service", ["shop/web-0", "shop/svc/front", "tcp/80"]),
             ("endpoints written by hand", ["shop/web-0", "data/manual", "tcp/80"]),
-            ("a name outside", ["shop/web-0", "shop/mail", "tcp/25"]),
-            ("nobody behind it", ["shop/web-0", "shop/empty", "tcp/80"]),
-            ("a Service sends nothing", ["data/svc/pg", "shop/web-0", "tcp/80"]),
-            ("nor by its address", ["10.96.0.7", "shop/web-0", "tcp/80"]),
+            ("an external name", ["shop/web-0", "shop/mail", "tcp/25"]),
+            ("a Service without endpoints", ["shop/web-0", "shop/empty", "tcp/80"]),
+            ("a Service cannot be a source", ["data/svc/pg", "shop/web-0", "tcp/80"]),
+            ("nor can its address", ["10.96.0.7", "shop/web-0", "tcp/80"]),
             ("only ports are translated", ["shop/web-0", "data/pg", "icmp"]),
             ("no such Service", ["shop/web-0", "data/svc/pgx", "tcp/80"]),
         ])

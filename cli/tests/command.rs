@@ -193,7 +193,7 @@ fn output_is_written_completely_or_not_at_all() {
     assert_eq!(std::fs::read_to_string(place.path().join("out/a.kyverno.yaml")).unwrap(), "old\n");
     let left: Vec<_> = std::fs::read_dir(place.path().join("out")).unwrap().collect();
     assert_eq!(left.len(), 2, "nothing half-written is left: {left:?}");
-    // A full disk.
+    // Writing to a full disk is an error.
     if Path::new("/dev/full").exists() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let status = Command::new(env!("CARGO_BIN_EXE_npc"))
@@ -321,8 +321,11 @@ fn compiled_policies_can_be_expanded() {
     assert!(out(&direct).contains("name: p\n"), "{}", out(&direct));
     assert_eq!(out(&direct), out(&written));
     for (arguments, says) in [
-        (["compile", "policies.kyverno.yaml", "-o", "x"].as_slice(), "is no program"),
-        (&["compile", "policies.np", "no.yaml", "--expand", "--cluster", "namespaces.yaml"], "is no program"),
+        (["compile", "policies.kyverno.yaml", "-o", "x"].as_slice(), "is not a program"),
+        (
+            &["compile", "policies.np", "no.yaml", "--expand", "--cluster", "namespaces.yaml"],
+            "is not a program",
+        ),
         (&["compile", "no.yaml", "--expand", "--cluster", "namespaces.yaml"], "no.yaml cannot be evaluated"),
         (&["compile", "policies.kyverno.yaml", "--expand", "--cluster", "no.yaml"], "not a cluster file"),
     ] {
@@ -483,7 +486,7 @@ fn fmt_formats_programs() {
     assert_eq!(
         std::fs::read_to_string(here.join("broken.np")).unwrap(),
         "policy p for {\n isolate\n",
-        "what is broken is left as it is"
+        "broken files are unchanged"
     );
     let output = npc_with(here, &["fmt", "-"], b"policy p for {\n");
     assert_eq!((output.status.code(), out(&output)), (Some(1), "policy p for {\n".into()));

@@ -215,7 +215,7 @@ fn reach() {
     std::fs::write(folder.path().join("empty.yaml"), namespaces).unwrap();
     let output = npc(folder.path(), &["reach", "policies.np", "--cluster", "empty.yaml"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("empty.yaml has no pods that run"), "{}", err(&output));
+    assert!(err(&output).contains("empty.yaml has no running pods"), "{}", err(&output));
 }
 
 /// With more groups than a picture can show, the error states how to select fewer.
@@ -323,7 +323,10 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
         write(&format!("{name}-{target}.yaml"), &out(&output));
     }
     let output = npc(folder.path(), &["diff", "old-kyverno.yaml", "new-kyverno.yaml"]);
-    assert_eq!(out(&output).split_once("to apply it").unwrap().1, text.split_once("to apply it").unwrap().1);
+    assert_eq!(
+        out(&output).split_once("to apply the change").unwrap().1,
+        text.split_once("to apply the change").unwrap().1
+    );
     let output = npc(folder.path(), &["diff", "new-kyverno.yaml", "new-kyverno-cel.yaml"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(out(&output).contains("netpol-web: the kind changes"), "{}", out(&output));
@@ -407,7 +410,7 @@ spec:
         err(&output)
     );
     let output = npc(folder.path(), &["check", "--fix", "policies.yaml"]);
-    assert!(err(&output).contains("`npc import` writes them as a program"), "{}", err(&output));
+    assert!(err(&output).contains("`npc import` converts them to a program"), "{}", err(&output));
 }
 
 #[test]

@@ -56,6 +56,6 @@ fn tutorial_output_is_current() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&file, &told).unwrap();
     } else {
-        assert!(told == text, "docs/tutorial.md does not say what is printed; run with UPDATE=1 and read it");
+        assert!(told == text, "docs/tutorial.md is outdated; run with UPDATE=1 and review the changes");
     }
 }

@@ -6,10 +6,10 @@
 /// <reference types="tree-sitter-cli/dsl" />
 // @ts-check
 
-/** One or more, with commas between; one may stand behind the last. */
+/** One or more elements, separated by commas; a trailing comma is allowed. */
 const list = (rule) => seq(rule, repeat(seq(",", rule)), optional(","));
 
-/** The same in parentheses. */
+/** A list in parentheses. */
 const many = (rule) => seq("(", list(rule), ")");
 
 module.exports = grammar({
@@ -174,7 +174,7 @@ module.exports = grammar({
 
     escape: () => token.immediate(/\\[^\r\n]/),
 
-    // Of two that are of one length, the first here is meant: `////` is a plain comment.
+    // If two tokens match the same length, the first one defined wins: `////` is a plain comment.
     doc_comment: () => token(choice(/\/\/\/[^\/\r\n][^\r\n]*/, /\/\/\//)),
 
     file_comment: () => token(/\/\/![^\r\n]*/),

@@ -14,8 +14,8 @@ use crate::policies::{Inputs, Purpose, read_sorted};
 use crate::project::{Project, cluster};
 use crate::report::{Reporter, line};
 
-/// How often repairs are tried: one may bring another mistake to light, and a file tells a thousand at
-/// a time.
+/// The maximum number of rounds of fixes: a fix can reveal another error, and a file reports at most
+/// 1,000 diagnostics at a time.
 const MAX_ROUNDS: usize = 1_000;
 
 pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
             let diff = TextDiff::from_lines(file.text(), text);
             print(diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string())?;
         }
-        // The diff is the output; what there is to say stands beside it.
+        // The diff is the output, so that the diagnostics go to standard error.
         reporter.is_output = false;
     }
     if arguments.fix {
@@ -74,8 +74,8 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
         }
         match repaired_files.len() {
             0 => {}
-            1 => line("repaired 1 file"),
-            files => line(&format!("repaired {files} files")),
+            1 => line("fixed 1 file"),
+            files => line(&format!("fixed {files} files")),
         }
     }
     reporter.print(&checked.report.diagnostics, checked.sources())?;
@@ -89,23 +89,21 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     })
 }
 
-/// Checks manifests: whether they can be read, and what they mean.
+/// Checks manifests: reports import errors, and lints the policies.
 fn manifests(arguments: &Check, inputs: Inputs, reporter: &Reporter) -> Result<Outcome, Error> {
     if let Some(program) = inputs.programs.first() {
         return Err(Error::new(format!(
-            "{} is a program: check programs and manifests apart",
+            "{} is a program: check programs and manifests separately",
             program.display()
         )));
     }
     if arguments.fix || arguments.diff {
         return Err(Error::new(
-            "manifests are not repaired: `npc import` writes them as a program, which is",
+            "`--fix` and `--diff` do not support manifests: `npc import` converts them to a program",
         ));
     }
     if !arguments.target.is_empty() || arguments.with_guard.is_some() {
-        return Err(Error::new(
-            "manifests are compiled already: `--target` and `--with-guard` are for programs",
-        ));
+        return Err(Error::new("`--target` and `--with-guard` are for programs: manifests are not compiled"));
     }
     let Some(cluster) = cluster(arguments.cluster.as_deref(), reporter)? else {
         return Ok(Outcome::CouldNotRun);
@@ -131,7 +129,7 @@ fn apply(checked: &Checked, project: &Project, changes: &BTreeMap<FileId, String
     for (file, text) in changes {
         let name = checked.sources().file(*file).name();
         if project.disk.is_stdin(name) {
-            return Err(Error::new("standard input cannot be repaired in place; use `--diff`"));
+            return Err(Error::new("standard input cannot be fixed in place; use `--diff`"));
         }
         files.push((project.disk.path(name), text.clone()));
     }

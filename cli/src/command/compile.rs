@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     }
 }
 
-/// The options of the targets: those of `npc.toml`, and what the command line says.
+/// The options of the targets: those in `npc.toml`, overridden by the command line.
 pub(crate) fn options(
     config: &Config,
     version: Option<KyvernoVersion>,
@@ -37,14 +37,15 @@ pub(crate) fn options(
     }
     if let Some(guard) = guard {
         if !targets.iter().any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel)) {
-            return Err(Error::new("`--with-guard` is for the targets `kyverno` and `kyverno-cel`"));
+            return Err(Error::new("`--with-guard` requires the target `kyverno` or `kyverno-cel`"));
         }
         options.guard = Some(guard.into());
     }
     Ok(options)
 }
 
-/// Prints what policies that were written before, by this compiler or by hand, will generate.
+/// Prints the objects that Kyverno generates from existing policies, written by hand or by this
+/// compiler.
 fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
     let Some(path) = &arguments.input.cluster else { return Ok(Outcome::CouldNotRun) };
     let cluster = match read_cluster(path)? {
@@ -63,13 +64,13 @@ fn expand_files(arguments: &Compile) -> Result<Outcome, Error> {
     Ok(Outcome::Fine)
 }
 
-/// Compiles once. The second value is the folder of the project, where one was found.
+/// Compiles once. The second value is the folder of the project, if one was found.
 fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>), Error> {
     let mut reporter = Reporter::new(arguments.input.format, colour, false);
     if let Some(yaml) = arguments.input.inputs.iter().find(|input| is_manifest(input)) {
         if !arguments.expand || !arguments.input.inputs.iter().all(|input| is_manifest(input)) {
             return Err(Error::new(format!(
-                "{} is no program: with `--expand`, and no program beside it, Kyverno policies are evaluated",
+                "{} is not a program: Kyverno policies are only accepted with `--expand`, and not together with a program",
                 yaml.display()
             )));
         }
@@ -90,12 +91,12 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     let targets = targets(arguments, &project.config);
     if arguments.expand && targets.contains(&Target::Ebpf) {
         return Err(Error::new(
-            "`--expand` prints what Kyverno will make, and the target `ebpf` needs no Kyverno",
+            "`--expand` does not support the target `ebpf`: it prints what Kyverno will generate",
         ));
     }
     let to_stdout = arguments.output.as_os_str() == "-";
     if (to_stdout || arguments.expand) && targets.len() > 1 {
-        return Err(Error::new("standard output takes one target: choose it with `--target`"));
+        return Err(Error::new("standard output supports only one target: choose it with `--target`"));
     }
 
     let checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
@@ -138,7 +139,7 @@ fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
     targets
 }
 
-/// What is written of an output.
+/// The bytes that are written for an output.
 fn content(output: &Output) -> &[u8] {
     match output.target {
         Target::Ebpf => &output.image,
@@ -173,7 +174,7 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool
         let guards = match (guard, output.guards) {
             _ if !matches!(output.target, Target::Kyverno | Target::KyvernoCel) => String::new(),
             (false, _) => String::new(),
-            (true, 0) => ", and no guard: there is no denial that one could keep".to_owned(),
+            (true, 0) => " and no guard: the program has no denial to guard".to_owned(),
             (true, 1) => " and 1 guard".to_owned(),
             (true, guards) => format!(" and {guards} guards"),
         };
@@ -182,7 +183,7 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool
     Ok(())
 }
 
-/// Prints what Kyverno will make. NetworkPolicies are what they are already.
+/// Prints the objects that Kyverno will generate. NetworkPolicies are printed unchanged.
 fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> Result<(), Error> {
     let Some(cluster) = cluster else { return Ok(()) };
     for output in outputs {
@@ -212,14 +213,14 @@ fn print_generated(generated: &Generated, options: &Options) -> Result<(), Error
     print(&text)?;
     if !filtered.is_empty() {
         line(&format!(
-            "note: what is for {} will not be made while Kyverno's configuration leaves out these namespaces (npc explain NP0606)",
+            "note: Kyverno will not generate the objects for {}, because its configuration excludes these namespaces (npc explain NP0606)",
             filtered.join(", ")
         ));
     }
     Ok(())
 }
 
-/// Compiles whenever something changes: a source, the configuration, the cluster's file.
+/// Compiles whenever a source, the configuration or the cluster file changes.
 fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     use notify::{EventKind, RecursiveMode, Watcher as _};
 
@@ -229,7 +230,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
     let cluster = arguments.input.cluster.as_ref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
     let (sender, receiver) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // What this command writes itself is no reason to compile again.
+        // Ignores the files that this command writes.
         let relevant = |event: &notify::Event| {
             !matches!(event.kind, EventKind::Access(_))
                 && event.paths.iter().any(|path| {
@@ -240,7 +241,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
                 })
         };
         if event.is_ok_and(|event| relevant(&event)) {
-            // The receiver lives as long as the program.
+            // The receiver lives until the process ends.
             let _ = sender.send(());
         }
     })
@@ -256,7 +257,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
                 None
             }
         };
-        // The project's folder, once there is one; until then, where it may come to be.
+        // The folder of the project if there is one, otherwise the folders of the inputs.
         let mut wanted: Vec<(PathBuf, RecursiveMode)> = match root {
             Some(root) => vec![(root, RecursiveMode::Recursive)],
             None => arguments
@@ -291,7 +292,7 @@ fn watch(arguments: &Compile, colour: bool) -> Result<Outcome, Error> {
         if receiver.recv().is_err() {
             return Ok(Outcome::Fine);
         }
-        // An editor writes a file in several steps: wait until it is quiet.
+        // Editors write a file in several steps: wait until no more events arrive.
         while receiver.recv_timeout(Duration::from_millis(50)).is_ok() {}
     }
 }

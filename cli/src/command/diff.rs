@@ -16,7 +16,7 @@ use crate::files::{Error, print};
 use crate::policies::{self, Policies, Purpose};
 use crate::report::Reporter;
 
-/// How many kinds of connections are listed of what is gained, and of what is lost.
+/// The maximum number of kinds of connections that are listed, for gained and lost each.
 const MOST: usize = 50;
 
 pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     for policies in &mut both {
         gaps.extend(std::mem::take(&mut policies.gaps));
         policies.print_caveats(&reporter, |_| true)?;
-        // What a program is compiled to meets the same Kyverno.
+        // The compiled output of a program is subject to the same Kyverno configuration.
         if is_kyverno && !policies.has_generated && policies.is_program() {
             let filtered = &policies.config.options.filtered_namespaces;
             leave_out_filtered_of(&mut policies.program, filtered);
@@ -47,14 +47,14 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     let pod_blocks = new.config.options.pod_blocks.blocks();
     let found =
         changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
-    // A program that is compared with Kyverno's policies is most likely to be compiled to them.
+    // If one side is Kyverno policies, the other is probably compiled to Kyverno as well.
     let fallback = is_kyverno.then_some(Target::Kyverno);
     let updates = match [kyverno(old, arguments.target, fallback), kyverno(new, arguments.target, fallback)] {
         [Ok(was), Ok(is)] => {
             let text = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
             let (was, is, is_known) = (text(&was), text(&is), is.is_some());
             let mut found = updates(was.iter().map(String::as_str), is.iter().map(String::as_str));
-            // What takes the place of a policy is not known then.
+            // The replacement of a removed policy is then unknown.
             found.retain(|update| is_known || !matches!(update.kind, UpdateKind::Removed { .. }));
             found
         }
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
                 if list.is_empty() {
                     continue;
                 }
-                // Writing to a string cannot fail, here and below.
+                // Writing to a string cannot fail.
                 let _ = writeln!(out, "{title}:");
                 for change in list {
                     human(&mut out, sign, change, was, is);
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
                 let _ = writeln!(out, "and more: only the first {MOST} kinds of each are listed");
             }
             if !updates.is_empty() {
-                out.push_str("to apply it, with Kyverno:\n");
+                out.push_str("to apply the change with Kyverno:\n");
             }
             for update in &updates {
                 let _ = writeln!(out, "  {update}");
@@ -117,9 +117,9 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     Ok(if found.is_empty() { Outcome::Fine } else { Outcome::Found })
 }
 
-/// The texts of Kyverno's policies: manifests as they are, and what a program's target writes.
+/// The texts of the Kyverno policies: manifests as they are, or the output of the program's target.
 ///
-/// `None` of a program that cannot be compiled to `fallback`, where no target is named.
+/// `None` if no Kyverno target is set and the program cannot be compiled to `fallback`.
 fn kyverno(
     policies: &Policies,
     asked: Option<KyvernoTarget>,
@@ -165,7 +165,7 @@ fn human(out: &mut String, sign: char, change: &Change, old: &Policies, new: &Po
         for (word, name, side) in
             [("egress", &answer.source, &answer.egress), ("ingress", &answer.destination, &answer.ingress)]
         {
-            // Of a denial, what denies; of an allowed connection, both sides.
+            // For a denied connection, show only the direction that denies it; otherwise both.
             if let Some(side) = side.as_ref().filter(|side| answer.allowed || !side.allowed) {
                 side_text(&mut sides, word, name, side);
             }

@@ -34,11 +34,15 @@ pub(crate) fn run(arguments: &Fmt, colour: bool) -> Result<Outcome, Error> {
         let parsed = parse(file, &text);
         let formatted = match npc_format::format_parsed(&text, &parsed) {
             Ok(formatted) if npc_format::is_same(&parsed, &text, &formatted) => formatted,
-            // It is refused to write what may say something else.
-            Ok(_) => return Err(Error::new(format!("{name} would not stay what it is: please report this"))),
+            // Never write an output that may have another meaning.
+            Ok(_) => {
+                return Err(Error::new(format!(
+                    "formatting would change the meaning of {name}: this is a bug in npc, please report it"
+                )));
+            }
             Err(diagnostics) => {
                 broken.extend(diagnostics);
-                // A filter's output takes its input's place.
+                // A filter must not lose its input.
                 if path.is_none() && !arguments.check && !arguments.diff {
                     print(&text)?;
                 }
@@ -75,7 +79,7 @@ pub(crate) fn run(arguments: &Fmt, colour: bool) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-/// The files that are meant, each with what it is called; standard input has no path.
+/// The files to format, with the names that are shown; standard input has no path.
 fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
     let mut files: Vec<(String, Option<PathBuf>)> = Vec::new();
     let named = |path: PathBuf| {
@@ -85,7 +89,7 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
     for given in inputs {
         if given.as_os_str() == "-" {
             if files.iter().any(|(_, path)| path.is_none()) {
-                return Err(Error::new("`-` stands for standard input, which can be read once"));
+                return Err(Error::new("`-` (standard input) can be given only once"));
             }
             files.push((STDIN.to_owned(), None));
         } else if given.is_dir() {
@@ -99,17 +103,17 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<(String, Option<PathBuf>)>, Error> {
             files.push(named(given.clone()));
         }
     }
-    // One that is named twice is formatted once.
+    // Formats a file only once, even if it is named twice.
     let mut seen = std::collections::BTreeSet::new();
     files.retain(|(_, path)| seen.insert(path.as_ref().and_then(|path| path.canonicalize().ok())));
     Ok(files)
 }
 
-/// Manifests are no programs, and nothing else should be rewritten by a slip.
+/// Rejects manifests, so that they are not rewritten by mistake.
 fn require_source(path: &Path) -> Result<(), Error> {
     if crate::files::is_manifest(path) {
         return Err(Error::new(format!(
-            "{} is a manifest: `npc import` writes it as a program",
+            "{} is a manifest: `npc import` converts it to a program",
             path.display()
         )));
     }

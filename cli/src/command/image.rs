@@ -31,7 +31,7 @@ pub(crate) fn run(command: &ImageCommand) -> Result<Outcome, Error> {
         }
     };
     match command {
-        ImageCommand::Verify(_) => print(format!("{}: whole and sound\n", path.display()))?,
+        ImageCommand::Verify(_) => print(format!("{}: intact and valid\n", path.display()))?,
         ImageCommand::Inspect(_) => print(inspect(path, &bytes, &image))?,
         ImageCommand::Dump(options) => match (options.format, &options.cluster) {
             (DumpFormat::Bpftool, Some(cluster)) => {

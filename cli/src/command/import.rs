@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Import, colour: bool) -> Result<Outcome, Error> {
     Ok(Outcome::Fine)
 }
 
-/// The files named, and those in the folders named.
+/// Reads the named files, and the manifests in the named folders.
 fn read(inputs: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let mut files = Vec::new();
     for input in inputs {

@@ -7,6 +7,6 @@ use crate::files::{Error, STDIN};
 
 pub(crate) fn run() -> Result<Outcome, Error> {
     let ended = npc_lsp::serve().map_err(|error| Error::io("serve on", Path::new(STDIN), &error))?;
-    // The protocol asks for this code of an editor that ends without `shutdown`.
+    // LSP requires exit code 1 after an `exit` without a preceding `shutdown`.
     Ok(if ended { Outcome::Fine } else { Outcome::Found })
 }

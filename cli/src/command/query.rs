@@ -50,12 +50,12 @@ pub(crate) fn run(arguments: &Query, colour: bool) -> Result<Outcome, Error> {
                 policies.print_caveats(&reporter, is_there)?;
                 many(file, &ways, cluster.as_ref(), !arguments.verdicts)
             }
-            None => Err(Error::new("name a connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
+            None => Err(Error::new("missing connection: SOURCE DESTINATION PORT, or `--connections FILE`")),
         },
     }
 }
 
-/// The words of the command line: the connection, where one is named, and the files.
+/// Splits the positional arguments into the connection, unless `--connections` is given, and the files.
 fn split(arguments: &Query) -> Result<(Option<[&str; 3]>, Vec<PathBuf>), Error> {
     let words = &arguments.words;
     let (ends, files) = if arguments.connections.is_some() {
@@ -65,7 +65,7 @@ fn split(arguments: &Query) -> Result<(Option<[&str; 3]>, Vec<PathBuf>), Error> 
             [source, destination, port, files @ ..] => (Some([source.as_str(), destination, port]), files),
             _ => {
                 return Err(Error::new(
-                    "name the connection: `npc query SOURCE DESTINATION PORT`, as in `npc query shop/web data/db tcp/5432`",
+                    "missing connection: `npc query SOURCE DESTINATION PORT`, as in `npc query shop/web data/db tcp/5432`",
                 ));
             }
         }
@@ -74,14 +74,14 @@ fn split(arguments: &Query) -> Result<(Option<[&str; 3]>, Vec<PathBuf>), Error> 
     Ok((ends, if files.is_empty() { vec![PathBuf::from(".")] } else { files }))
 }
 
-/// A program that is asked, and by what name.
+/// A program to evaluate, with the name of the way.
 struct Asked<'p> {
     way: Way,
     program: std::borrow::Cow<'p, Program>,
     sources: std::borrow::Cow<'p, SourceMap>,
-    /// The image, which is asked where there is one; its policies and rules are the program's.
+    /// The map image to evaluate instead of the program. Its policies and rules have the same order.
     image: Option<Image>,
-    /// Why a target does not generate some of the policies in the cluster.
+    /// The reasons why Kyverno does not generate some of the policies in the cluster.
     gaps: Vec<String>,
 }
 
@@ -95,8 +95,8 @@ impl Asked<'_> {
     }
 }
 
-/// The programs to ask: the policies as they are, or as a target says them. `None` where a target
-/// refuses them, which is told.
+/// The programs to evaluate: the policies themselves, or the compiled output of targets. `None` if a
+/// target cannot express the policies; the diagnostics are then printed.
 fn ways<'p>(
     arguments: &Query,
     policies: &'p Policies,
@@ -130,18 +130,16 @@ fn ways<'p>(
             Way::Clusternetworkpolicy => Target::ClusterNetworkPolicy,
         };
         let Some(cluster) = cluster else {
-            return Err(Error::new(format!(
-                "to ask by way of `{target}`, give the cluster with `--cluster FILE`"
-            )));
+            return Err(Error::new(format!("`--via {target}` requires the cluster: `--cluster FILE`")));
         };
-        // What was read from manifests has names that no program's policy has.
+        // Imported policies can have names that are invalid in a program.
         let program = named.get_or_insert_with(|| {
             let mut program = policies.program.clone();
             npc_driver::rename(&mut program);
             program
         });
-        // Of manifests it is asked whether what they are compiled to means the same; they are in the namespaces that
-        // they say, whatever Kyverno would do there.
+        // For manifests, the question is whether their compiled form has the same meaning. The objects
+        // exist in their namespaces, whatever Kyverno's resource filters are.
         let mut options = policies.config.options.clone();
         if !policies.is_program() {
             options.filtered_namespaces.clear();
@@ -163,7 +161,7 @@ fn ways<'p>(
     Ok(Some(ways))
 }
 
-/// Answers one connection, or those that one to a Service becomes.
+/// Evaluates one connection; for a Service, one per endpoint.
 fn one(
     ways: &[Asked<'_>],
     cluster: Option<&Cluster>,
@@ -200,18 +198,21 @@ fn print_one(
     Ok(if answers.differ() || !answers.allowed() { Outcome::Found } else { Outcome::Fine })
 }
 
-/// Says why ways give different verdicts: Kyverno may not generate what is compiled. Anything else is a fault.
+/// Prints why the ways give different verdicts: Kyverno may not generate everything. Any other
+/// difference is a bug.
 fn why_they_differ(ways: &[Asked<'_>], what: &str) {
     let gaps: Vec<&String> = ways.iter().flat_map(|asked| &asked.gaps).collect();
     if gaps.is_empty() {
-        crate::report::error_line(&format!("{what}: this is a fault of npc, please report it"));
+        crate::report::error_line(&format!("{what}: this is a bug in npc, please report it"));
         return;
     }
-    crate::report::error_line(&format!("{what}, since Kyverno does not generate all that is compiled:"));
+    crate::report::error_line(&format!(
+        "{what}, because Kyverno does not generate all of the compiled policies:"
+    ));
     gaps.into_iter().for_each(|gap| crate::report::line(&format!("  {gap}")));
 }
 
-/// A connection as a line of `--connections`.
+/// A line of `--connections`.
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -228,10 +229,11 @@ struct Line<'a> {
     port: Option<Value>,
 }
 
-/// So many bytes of questions are answered together.
+/// The number of bytes of input that are evaluated together.
 const BATCH: usize = 4 << 20;
 
-/// Answers many connections, one line each, in order. A line that cannot be answered is marked.
+/// Evaluates many connections, one per line, and prints the results in order. A line that cannot be
+/// evaluated gets an error.
 fn many(
     file: &Path,
     ways: &[Asked<'_>],
@@ -272,7 +274,7 @@ fn many(
             break;
         }
         let lines: Vec<&[u8]> = batch.split(|byte| *byte == b'\n').collect();
-        // Behind the last line's end there is no line.
+        // There is no line after the last line break.
         let lines = match lines.as_slice() {
             [lines @ .., []] => lines,
             lines => lines,
@@ -300,19 +302,21 @@ fn many(
     out.flush().map_err(failed)?;
     let Counts { lines, bad, differ } = total;
     if bad > 0 {
-        crate::report::error_line(&format!("{bad} of {lines} lines could not be answered; each says why"));
+        crate::report::error_line(&format!(
+            "{bad} of {lines} lines could not be evaluated: see the `error` in each"
+        ));
     }
     if differ > 0 {
-        why_they_differ(ways, &format!("of {differ} connections the ways give different verdicts"));
+        why_they_differ(ways, &format!("the ways give different verdicts for {differ} connections"));
     }
     Ok(if bad > 0 || differ > 0 { Outcome::Found } else { Outcome::Fine })
 }
 
-/// A way of asking, made ready for many questions.
+/// A way of evaluation, prepared for many connections.
 struct Ready<'a> {
     way: Way,
     judge: Judge<'a>,
-    /// Where reasons are asked for.
+    /// `None` with `--verdicts`.
     explainer: Option<Explainer<'a>>,
 }
 
@@ -372,7 +376,7 @@ fn answer_line(
     out.push(b'\n');
 }
 
-/// What a line asks for.
+/// Parses a line and resolves its connections.
 fn resolve<'c>(text: &str, cluster: Option<&Index<'c>>) -> Result<Resolution<'c>, String> {
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let port = match &line.port {

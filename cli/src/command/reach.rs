@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments, colour: bool) -> Result<Outcome, Error>
     };
     if cluster.pods.is_empty() {
         return Err(Error::new(format!(
-            "{} has no pods that run: print them too, with `kubectl get namespaces,pods -A -o yaml`",
+            "{} has no running pods: include them with `kubectl get namespaces,pods -A -o yaml`",
             arguments.cluster.display()
         )));
     }

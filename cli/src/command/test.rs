@@ -66,7 +66,7 @@ fn human(ran: &[Ran], sources: &SourceMap) -> String {
         } else {
             format!(" ({})", count(one.connections, "connection"))
         };
-        // Writing to a string cannot fail, here and below.
+        // Writing to a string cannot fail.
         let _ = writeln!(out, "{word} {}{what}", one.name);
         for failure in &one.failures {
             failure_text(&mut out, failure, one.is_assertion, sources);
@@ -80,7 +80,7 @@ fn human(ran: &[Ran], sources: &SourceMap) -> String {
             "\n{} and {}: {}",
             count(ran.len() - assertions, "test"),
             count(assertions, "assertion"),
-            if failed == 0 { "all as expected".to_owned() } else { format!("{failed} failed") },
+            if failed == 0 { "all passed".to_owned() } else { format!("{failed} failed") },
         );
     }
     out
@@ -99,7 +99,7 @@ fn json(ran: &[Ran], sources: &SourceMap) -> Value {
         };
         match &failure.why {
             Why::NotAsked(why) => set("error", why.as_str().into()),
-            Why::Vacuous => set("error", "speaks of no connection that could be".into()),
+            Why::Vacuous => set("error", "covers no possible connection".into()),
             Why::Verdict(answer) => set("answer", serde_json::to_value(answer).unwrap_or_default()),
             Why::Refuted(answer, test) => {
                 set("answer", serde_json::to_value(answer).unwrap_or_default());
@@ -125,7 +125,7 @@ fn json(ran: &[Ran], sources: &SourceMap) -> Value {
     json!({"tests": tests, "passed": ran.len() - failed, "failed": failed})
 }
 
-/// The form of JUnit's reports that CI systems read.
+/// The JUnit XML format, which CI systems read.
 fn junit(ran: &[Ran], sources: &SourceMap) -> String {
     let failed = ran.iter().filter(|one| !one.failures.is_empty()).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -167,7 +167,7 @@ fn junit(ran: &[Ran], sources: &SourceMap) -> String {
     out
 }
 
-/// Text as XML has it; characters that XML lacks are left out.
+/// Escapes text for XML. Drops characters that XML does not allow.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -500,5 +500,5 @@ fn capabilities_match_their_fixtures() {
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let cases: usize = paths.iter().map(|path| run(path)).sum();
-    println!("language server: {cases} cases of {} capabilities as their fixtures say", paths.len());
+    println!("language server: {cases} cases of {} capabilities match their fixtures", paths.len());
 }

@@ -222,7 +222,7 @@ impl Editor {
     pub(crate) fn until(&mut self, mut is: impl FnMut(&mut Self) -> bool) {
         let begin = Instant::now();
         while !is(self) {
-            assert!(begin.elapsed() < PATIENCE, "it does not come to that");
+            assert!(begin.elapsed() < PATIENCE, "timeout: the condition is not met");
             self.on("textDocument/documentSymbol", "nobody.np");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -253,7 +253,7 @@ impl Editor {
                 assert!(status.success(), "{status}");
                 return;
             }
-            assert!(begin.elapsed() < PATIENCE, "it does not end");
+            assert!(begin.elapsed() < PATIENCE, "timeout: the server does not exit");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -88,7 +88,7 @@ fn formatting_symbols_folding_and_fixes() {
             "range": {"start": {"line": 4, "character": 0}, "end": {"line": 5, "character": 0}},
             "newText": "  allow ingress from anywhere on x\r\n",
         }]),
-        "only the line that changes, and lines end as they did"
+        "edits only the changed line, and keeps its line end"
     );
     let symbols = editor.on("textDocument/documentSymbol", "a.np");
     let names: Vec<&str> =
@@ -150,16 +150,16 @@ fn invalid_and_out_of_order_messages_get_errors() {
         editor.raw(body);
     }
     let id = editor.request("textDocument/documentSymbol", json!({"textDocument": {"uri": "untitled:one"}}));
-    assert_eq!(editor.answer(id)["result"], Value::Null, "what is no file is none of its");
+    assert_eq!(editor.answer(id)["result"], Value::Null, "the URI is not a file");
     editor.notify("$/cancelRequest", json!({"id": 12345}));
     editor.open("a.np", FINE);
-    assert_eq!(editor.diagnostics("a.np", 1), Vec::<Value>::new(), "it goes on");
+    assert_eq!(editor.diagnostics("a.np", 1), Vec::<Value>::new(), "the server continues");
     let last = editor.ask("shutdown", Value::Null);
     assert_eq!(last["result"], Value::Null);
     assert_eq!(
         editor.on_error("textDocument/documentSymbol", json!({"textDocument": {"uri": "file:///a.np"}})),
         -32600,
-        "after the end"
+        "after `shutdown`"
     );
     editor.notify("exit", Value::Null);
     assert!(editor.process.wait().unwrap().success());
@@ -274,7 +274,7 @@ fn edits_give_the_result_of_a_fresh_start() {
         assert_eq!(own, other, "{name}\n{}", texts[file]);
     }
     println!(
-        "language server: after {edits} edits over {} files it says what a fresh start says",
+        "language server: after {edits} edits over {} files, the diagnostics equal those of a new server",
         names.len()
     );
     editor.exit();
@@ -316,7 +316,7 @@ fn pulled_diagnostics_are_not_pushed() {
     assert_eq!(codes(second["items"].as_array().unwrap()), ["NP0201"]);
     editor.until(|editor| editor.asked.iter().any(|own| own["method"] == "workspace/diagnostic/refresh"));
     let pushed = editor.told.iter().filter(|own| own["params"]["uri"] == editor.uri("a.np")).count();
-    assert_eq!(pushed, 0, "what is asked for is not sent too");
+    assert_eq!(pushed, 0, "pulled diagnostics are not also pushed");
     editor.exit();
 }
 
@@ -553,7 +553,7 @@ fn unsaved_document_is_its_own_program() {
         let answer = editor.ask("textDocument/completion", at.clone());
         let items = answer["result"]["items"].as_array().unwrap_or_else(|| panic!("{answer}"));
         assert!(items.iter().any(|item| item["label"] == "web"), "{answer}");
-        assert!(!items.iter().any(|item| item["label"] == "dns"), "what is on the disk is another program's");
+        assert!(!items.iter().any(|item| item["label"] == "dns"), "files on disk belong to another program");
         editor.notify("textDocument/didClose", json!({"textDocument": {"uri": uri}}));
     }
     editor.exit();

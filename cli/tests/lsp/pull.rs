@@ -98,14 +98,14 @@ fn workspace_diagnostics_cover_all_files() {
     editor.exit();
 }
 
-/// Once an editor asks for the diagnostics of the workspace, those that the server had sent for files that are not
-/// open are cleared, and no more are sent. After a change the server asks the editor to refresh.
+/// After the first `workspace/diagnostic` request, the server clears the diagnostics that it had sent
+/// for files that are not open, and sends no more. After a change it asks the editor to refresh.
 #[test]
 fn workspace_pull_clears_pushed_diagnostics() {
     let place = folder(&[("sets.np", "let dns = udp/53\n"), ("broken.np", BROKEN)]);
     let mut editor = Editor::start(place.path());
     editor.initialize_as(pulls(), Value::Null);
-    assert_eq!(editor.told_of("broken.np").len(), 1, "nobody asked for it yet");
+    assert_eq!(editor.told_of("broken.np").len(), 1, "not requested yet");
     let first = ask(&mut editor, &[]);
     assert_eq!(editor.told_of("broken.np"), Vec::<Value>::new(), "taken back");
     let broken = editor.uri("broken.np");
@@ -142,7 +142,7 @@ fn partial_results_precede_the_response() {
     for number in 0..20 {
         let parameters = json!({"previousResultIds": [], "partialResultToken": number});
         let answer = editor.ask("workspace/diagnostic", parameters);
-        assert_eq!(answer["result"], json!({"items": []}), "all of it came before");
+        assert_eq!(answer["result"], json!({"items": []}), "everything is in the partial results");
         let told = std::mem::take(&mut editor.told);
         let parts = told.iter().filter(|own| own["params"]["token"] == number);
         let counts: Vec<usize> =
@@ -165,7 +165,7 @@ fn waiting_request_can_be_cancelled() {
     let id = editor.request("workspace/diagnostic", json!({"previousResultIds": []}));
     editor.notify("$/cancelRequest", json!({"id": id}));
     assert_eq!(editor.answer(id)["error"]["code"], -32800);
-    assert_eq!(ask(&mut editor, &[]).len(), 1, "it goes on");
+    assert_eq!(ask(&mut editor, &[]).len(), 1, "the server continues");
     editor.exit();
 }
 

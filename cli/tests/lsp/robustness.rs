@@ -127,8 +127,8 @@ fn malformed_messages_do_not_end_the_server() {
         }
     }
     editor.open("b.np", FINE);
-    assert_eq!(editor.diagnostics("b.np", 1), Vec::<Value>::new(), "it goes on");
-    println!("language server: 10,000 malformed messages, and it goes on");
+    assert_eq!(editor.diagnostics("b.np", 1), Vec::<Value>::new(), "the server continues");
+    println!("language server: 10,000 malformed messages, and the server continues");
     editor.exit();
 }
 
@@ -167,7 +167,7 @@ fn large_file() {
     );
     assert_eq!(uses["result"].as_array().unwrap().len(), 33_333);
     println!(
-        "language server: a file of 100,000 lines is told of after {opened:.1?}, and after a keystroke again after {changed:.1?}"
+        "language server: a file of 100,000 lines has diagnostics after {opened:.1?}, and after a keystroke again in {changed:.1?}"
     );
     editor.exit();
 }
@@ -207,7 +207,7 @@ fn large_workspace() {
     );
     assert_eq!(answer["result"]["changes"].as_object().unwrap().len(), 5_001, "{answer}");
     println!(
-        "language server: a workspace of 5,000 files is told of after {opened:.1?}, and a set renamed over all of them"
+        "language server: a workspace of 5,000 files has diagnostics after {opened:.1?}, and a set is renamed in all of them"
     );
     editor.exit();
 }

@@ -1,17 +1,17 @@
-//! Stable codes and their pages.
+//! Stable codes and their explanations.
 
 use std::fmt;
 
-/// How much a finding weighs.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Level {
     /// Not shown.
     Allow,
-    /// Said because the user should know; nothing is wrong.
+    /// Informational; nothing is wrong.
     Note,
-    /// Probably not what was meant. Output is written.
+    /// Probably not what the author intended. Output is written.
     Warning,
-    /// No output is written.
+    /// An error: no output is written.
     Error,
 }
 
@@ -34,31 +34,32 @@ impl fmt::Display for Level {
     }
 }
 
-/// A kind of finding: its stable identifier and the page that `npc explain` prints.
+/// A kind of diagnostic: its stable identifier and the page that `npc explain` prints.
 ///
-/// Declared with [`codes!`](crate::codes), beside the check that reports it; the doc comment there is
-/// the page.
+/// Declared with [`codes!`](crate::codes), next to the check that reports it; the doc comment there is the
+/// page.
 #[derive(Debug)]
 pub struct Code {
-    /// `NP` and four digits. Never reused for something else.
+    /// `NP` and four digits. An id is never reused for another diagnostic.
     pub id: &'static str,
-    /// A short name in words, as in `unknown-name`.
+    /// A short name, such as `unknown-name`.
     pub name: &'static str,
-    /// The level where nothing sets another.
+    /// The default level.
     pub level: Level,
-    /// The page, in Markdown: a heading, what it means, an example and its repair.
+    /// The page, in Markdown: a heading, an explanation, an example and its fix.
     pub page: &'static str,
 }
 
 impl Code {
-    /// The page's heading, without the mark.
+    /// The heading of the page, without the `#`.
     #[must_use]
     pub fn title(&self) -> &'static str {
         let first = self.page.trim_start().lines().next().unwrap_or("");
         first.trim_start_matches('#').trim()
     }
 
-    /// The page as it is shown: under its code, and without the words on fences that are for the tests.
+    /// The page for display: the code is added to the heading, and the words after code fences, which only
+    /// the tests use, are removed.
     #[must_use]
     pub fn explained(&self) -> String {
         let mut text = String::new();
@@ -82,7 +83,7 @@ impl PartialEq for Code {
 
 impl Eq for Code {}
 
-/// Declares codes with their pages, and `CODES`, the list of them.
+/// Declares codes with their pages, and `CODES`, a list of all of them.
 ///
 /// ```
 /// npc_diagnostics::codes! {

@@ -1,66 +1,66 @@
-//! What the compiler says.
+//! The diagnostic type.
 
 use crate::{Code, FileId, Level, Location};
 
-/// One finding, made once and shown by many.
+/// A diagnostic. It is independent of the output format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// What kind of finding.
+    /// The kind of diagnostic.
     pub code: &'static Code,
-    /// How much it weighs, after `npc.toml` and comments have had their say.
+    /// The level, after `npc.toml` and comments in the source are applied.
     pub level: Level,
-    /// What is wrong, in the user's terms, in one sentence without a full stop.
+    /// The problem, in the user's terms, in one sentence without a full stop.
     pub message: String,
-    /// The places involved. The first is where the mistake is.
+    /// The locations involved. The first is the location of the problem.
     pub labels: Vec<Label>,
-    /// What follows from it, or why it is so.
+    /// Consequences or reasons.
     pub notes: Vec<String>,
-    /// How to repair it, for people.
+    /// How to fix the problem, as text.
     pub help: Option<String>,
-    /// Repairs that a machine can apply; each is a whole repair of its own.
+    /// Edits that fix the problem. The fixes are alternatives: each is complete.
     pub fixes: Vec<Fix>,
 }
 
-/// A place that takes part in a finding, and what it has to do with it.
+/// A location that is involved in a diagnostic, with an explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// The place.
+    /// The location.
     pub location: Location,
-    /// What is there; may be empty where the message says it all.
+    /// The explanation; empty if the message suffices.
     pub text: String,
 }
 
-/// A repair.
+/// A fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fix {
-    /// What it does, as a command: "rename to `dns`".
+    /// A title in the imperative: "rename to `dns`".
     pub title: String,
-    /// The changes, none of which overlap.
+    /// The edits. They do not overlap.
     pub edits: Vec<Edit>,
-    /// Whether `npc check --fix` applies it without asking.
+    /// Whether `npc check --fix` applies the fix.
     pub applicability: Applicability,
 }
 
-/// Whether a repair may be applied without asking.
+/// Whether a fix may be applied automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applicability {
-    /// It is what was meant.
+    /// Certainly what the author intended.
     Automatic,
-    /// It may not be what was meant: offered, not applied.
+    /// Possibly not what the author intended: offered in editors, never applied automatically.
     Maybe,
 }
 
 /// A replacement of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// What is replaced.
+    /// The location to replace.
     pub location: Location,
-    /// By what.
+    /// The new text.
     pub text: String,
 }
 
 impl Diagnostic {
-    /// A finding of `code` at `location`, with what to say at that place.
+    /// Creates a diagnostic with one label.
     #[must_use]
     pub fn new(
         code: &'static Code,
@@ -79,7 +79,7 @@ impl Diagnostic {
         }
     }
 
-    /// A finding that has no place in a source file.
+    /// Creates a diagnostic without a location in a source file.
     #[must_use]
     pub fn without_place(code: &'static Code, message: impl Into<String>) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Diagnostic {
         }
     }
 
-    /// Adds a further place.
+    /// Adds a label.
     #[must_use]
     pub fn label(mut self, location: Location, text: impl Into<String>) -> Self {
         self.labels.push(Label { location, text: text.into() });
@@ -107,14 +107,14 @@ impl Diagnostic {
         self
     }
 
-    /// Says how to repair it.
+    /// Sets the help.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
     }
 
-    /// Adds a repair that replaces one place.
+    /// Adds a fix that replaces the text at one location.
     #[must_use]
     pub fn fix(
         self,
@@ -126,7 +126,7 @@ impl Diagnostic {
         self.fix_edits(applicability, title, vec![Edit { location, text: text.into() }])
     }
 
-    /// Adds a repair of several edits.
+    /// Adds a fix with several edits.
     #[must_use]
     pub fn fix_edits(
         mut self,
@@ -138,7 +138,8 @@ impl Diagnostic {
         self
     }
 
-    /// Leaves some fixes. What the others would do is help for people, where there is no other.
+    /// Drops the fixes that `keep` rejects. If that leaves neither an automatic fix nor a help, the titles of
+    /// all fixes become the help.
     pub fn retain_fixes(&mut self, keep: impl FnMut(&Fix) -> bool) {
         let advice = self.alternatives();
         let before = self.fixes.len();
@@ -149,7 +150,7 @@ impl Diagnostic {
         }
     }
 
-    /// The titles of the fixes, between which only a person can choose: "write `a` or `b`".
+    /// The titles of the fixes, joined as alternatives: "write `a` or `b`".
     #[must_use]
     pub fn alternatives(&self) -> Option<String> {
         let (first, rest) = self.fixes.split_first()?;
@@ -162,7 +163,7 @@ impl Diagnostic {
         Some(text)
     }
 
-    /// The same finding of the same text as another file of a program.
+    /// The same diagnostic for another file of the program, with the same text.
     #[must_use]
     pub fn in_file(mut self, file: FileId) -> Self {
         let labels = self.labels.iter_mut().map(|label| &mut label.location);
@@ -171,40 +172,40 @@ impl Diagnostic {
         self
     }
 
-    /// The place of the mistake, where it has one.
+    /// The location of the problem, if there is one.
     #[must_use]
     pub fn location(&self) -> Option<Location> {
         self.labels.first().map(|label| label.location)
     }
 }
 
-/// The findings of a run.
+/// The diagnostics of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// All of them.
+    /// All diagnostics.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Report {
-    /// Adds a finding.
+    /// Adds a diagnostic.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Whether any finding forbids output.
+    /// Whether there is an error, so that no output may be written.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|d| d.level == Level::Error)
     }
 
-    /// How many findings are of `level`.
+    /// The number of diagnostics with `level`.
     #[must_use]
     pub fn count(&self, level: Level) -> usize {
         self.diagnostics.iter().filter(|d| d.level == level).count()
     }
 
-    /// Sorts by file and place, so that a reader goes through each file once. Findings without a
-    /// place come first. The order of equal places is kept.
+    /// Sorts by file and offset, so that a reader goes through each file once. Diagnostics without a location
+    /// come first. The sort is stable.
     pub fn sort(&mut self) {
         self.diagnostics.sort_by_key(Diagnostic::location);
     }

@@ -1,8 +1,7 @@
-//! Source files, places in them, stable codes and the one diagnostic type of the compiler.
+//! Source files, spans, stable codes and the diagnostic type of the compiler.
 //!
-//! Every stage of the compiler says what it found as a [`Diagnostic`]; nothing here knows how it
-//! is shown. `npc-render` turns it into text, JSON or SARIF, the language server into the
-//! protocol's form.
+//! Every stage of the compiler reports a [`Diagnostic`], which is independent of the output format.
+//! `npc-render` converts it to text, JSON or SARIF; the language server converts it to LSP.
 
 mod code;
 mod diagnostic;

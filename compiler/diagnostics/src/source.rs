@@ -1,4 +1,4 @@
-//! Files, and places in them.
+//! Source files, spans and locations.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub struct Span {
     /// Offset of the first byte.
     pub start: u32,
-    /// Offset just behind the last byte.
+    /// Offset after the last byte.
     pub end: u32,
 }
 
@@ -19,13 +19,13 @@ impl Span {
         Self { start, end }
     }
 
-    /// The smallest span that holds both.
+    /// The smallest span that contains both.
     #[must_use]
     pub fn to(self, other: Self) -> Self {
         Self::new(self.start.min(other.start), self.end.max(other.end))
     }
 
-    /// The empty span at the end of this one: where something is missing.
+    /// The empty span at the end of this one, for something that is missing there.
     #[must_use]
     pub const fn at_end(self) -> Self {
         Self::new(self.end, self.end)
@@ -43,13 +43,13 @@ impl Span {
         self.start as usize..self.end as usize
     }
 
-    /// The bytes of `text` that the span covers; empty where it does not lie in the text.
+    /// The part of `text` that the span covers; empty if the span is not within the text.
     #[must_use]
     pub fn of(self, text: &str) -> &str {
         text.get(self.range()).unwrap_or("")
     }
 
-    /// Whether `offset` lies in the span or at its end.
+    /// Whether `offset` is in the span or at its end.
     #[must_use]
     pub const fn touches(self, offset: u32) -> bool {
         self.start <= offset && offset <= self.end
@@ -65,18 +65,18 @@ pub struct FileId(pub u32);
 pub struct Location {
     /// The file.
     pub file: FileId,
-    /// The place in it.
+    /// The span.
     pub span: Span,
 }
 
 impl Location {
-    /// The place `span` in `file`.
+    /// Creates a location.
     #[must_use]
     pub const fn new(file: FileId, span: Span) -> Self {
         Self { file, span }
     }
 
-    /// The place just behind it, of no length.
+    /// The empty location at the end of this one.
     #[must_use]
     pub const fn end(self) -> Self {
         Self { file: self.file, span: Span { start: self.span.end, end: self.span.end } }
@@ -101,7 +101,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// A text, under the name that users know it by.
+    /// A file with the name that is shown to users.
     #[must_use]
     pub fn new(name: Arc<str>, text: Arc<str>) -> Self {
         let mut line_starts = vec![0];
@@ -116,7 +116,7 @@ impl SourceFile {
         Self { name, ..self.clone() }
     }
 
-    /// The name the user knows the file by: a path with `/`, or `<stdin>`.
+    /// The name that is shown to users: a path with `/`, or `<stdin>`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -128,13 +128,13 @@ impl SourceFile {
         &self.text
     }
 
-    /// The line of a byte offset, counted from one. An offset behind the end gives the last.
+    /// The line of an offset, counted from one. An offset past the end returns the last line.
     #[must_use]
     pub fn line_number(&self, offset: u32) -> u32 {
         self.line_starts.partition_point(|start| *start <= offset).max(1) as u32
     }
 
-    /// The line and column of a byte offset. An offset behind the end gives the end.
+    /// The line and column of an offset. An offset past the end returns column one of the last line.
     #[must_use]
     pub fn line_column(&self, offset: u32) -> LineColumn {
         let line = self.line_number(offset);
@@ -167,19 +167,19 @@ impl SourceMap {
         Self::default()
     }
 
-    /// Adds a file under the name that users know it by.
+    /// Adds a file with the name that is shown to users.
     pub fn add(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> FileId {
         self.add_file(Arc::new(SourceFile::new(name.into(), text.into())))
     }
 
-    /// Adds a file that was made before.
+    /// Adds an existing file.
     pub fn add_file(&mut self, file: Arc<SourceFile>) -> FileId {
         let id = FileId(self.files.len() as u32);
         self.files.push(file);
         id
     }
 
-    /// The file. An id of another map gives an empty file.
+    /// Returns the file; an empty file if the id belongs to another map.
     #[must_use]
     pub fn file(&self, id: FileId) -> &SourceFile {
         static NONE: std::sync::OnceLock<SourceFile> = std::sync::OnceLock::new();
@@ -189,27 +189,26 @@ impl SourceMap {
             .unwrap_or_else(|| NONE.get_or_init(|| SourceFile::new("".into(), "".into())))
     }
 
-    /// The file, to be used elsewhere too.
+    /// Returns the file for shared use.
     #[must_use]
     pub fn shared(&self, id: FileId) -> Option<Arc<SourceFile>> {
         self.files.get(id.0 as usize).cloned()
     }
 
-    /// The text at a place.
+    /// The text at a location.
     #[must_use]
     pub fn text(&self, location: Location) -> &str {
         location.span.of(self.file(location.file).text())
     }
 
-    /// `name:line` of a place, as generated objects name their origin.
+    /// `name:line` of a location, which generated objects contain as their origin.
     #[must_use]
     pub fn line_of(&self, location: Location) -> String {
         let file = self.file(location.file);
         format!("{}:{}", file.name(), file.line_number(location.span.start))
     }
 
-    /// Puts `prefix` before the names of all files that are paths, so that they are paths from
-    /// another folder.
+    /// Adds a prefix to the names of all files that are paths, to make them relative to another folder.
     pub fn prefix(&mut self, prefix: &str) {
         for file in self.files.iter_mut().filter(|file| !file.name.ends_with('>')) {
             let name = format!("{prefix}{}", file.name).into();
@@ -217,7 +216,7 @@ impl SourceMap {
         }
     }
 
-    /// Every file with its id, in the order of being added.
+    /// Every file with its id, in insertion order.
     pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
         (0u32..).map(FileId).zip(self.files.iter().map(|file| &**file))
     }

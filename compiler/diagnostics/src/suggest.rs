@@ -1,20 +1,20 @@
-//! Did you mean …?
+//! Finds candidates for "did you mean …?".
 
-/// The candidate nearest to `word`, where one is near enough to be what was meant.
+/// The candidate nearest to `word`, if one is near enough to be a likely intention.
 ///
-/// Near is a Damerau-Levenshtein distance (insertion, deletion, substitution, swap of neighbours)
-/// of at most about a third of the word's length; a word of one letter is near to nothing. Of
-/// equally near candidates the one that begins and ends more alike is taken, and then the first in
-/// alphabetical order, so that the answer does not depend on the order of the input.
+/// Near means a Damerau-Levenshtein distance (insertion, deletion, substitution, swap of neighbours) of at
+/// most about a third of the word's length; nothing is near to a word of one letter. Of equally near
+/// candidates, the one with the longest common prefix and suffix wins, then the first in alphabetical order,
+/// so that the result does not depend on the order of the input.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(word, candidates).map(|(candidate, _)| candidate)
 }
 
-/// The candidate nearest to `word`, and whether no other is as near: only then may a machine take it.
+/// The candidate nearest to `word`, and whether no other is equally near: only then may a fix be automatic.
 #[must_use]
 pub fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, bool)> {
-    // A suggestion for a very long word helps nobody, and costs the square of its length.
+    // A suggestion for a very long word is useless, and costs the square of its length.
     if word.len() > 64 {
         return None;
     }
@@ -29,7 +29,7 @@ pub fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Op
             continue;
         }
         let Some(distance) = distance(word, candidate, limit) else { continue };
-        // Of equally near ones, the one that begins and ends more alike.
+        // Ties are decided by the longest common prefix and suffix.
         let this = (distance, usize::MAX - alike(word, candidate), candidate);
         match best {
             Some(found) if found.2 == candidate => {}
@@ -43,14 +43,14 @@ pub fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Op
     best.map(|(_, _, candidate)| (candidate, alone))
 }
 
-/// How many characters two words share at their starts and at their ends.
+/// The total length of the common prefix and the common suffix, in bytes.
 fn alike(a: &str, b: &str) -> usize {
     let starts = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
     let ends = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
     starts + ends
 }
 
-/// The distance of two words, or `None` beyond `limit`.
+/// The distance of two words, ignoring case; `None` if it exceeds `limit`.
 fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let a: Vec<char> = a.chars().flat_map(char::to_lowercase).collect();
     let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();

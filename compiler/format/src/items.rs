@@ -1,4 +1,4 @@
-//! Items, and what stands in their braces.
+//! Formats items and the entries in their braces.
 
 use std::sync::Arc;
 
@@ -13,8 +13,7 @@ use crate::layout::{Breaks, Indent};
 use crate::terms;
 use crate::writer::{Writer, columns_of};
 
-/// Of each item, by how many spaces the `=` behind its name is moved: `let`s that stand below each other
-/// without a line between them have theirs in one column.
+/// The padding before the `=` of each item: `let`s on consecutive lines have their `=` in one column.
 pub(crate) fn names(writer: &Writer<'_>, items: &[Arc<Item>], source: &str) -> Vec<usize> {
     let name = |item: &Arc<Item>| match &item.kind {
         ItemKind::Let(own) => Some(columns_of(own.name.span, source)),
@@ -23,8 +22,9 @@ pub(crate) fn names(writer: &Writer<'_>, items: &[Arc<Item>], source: &str) -> V
     pads(&runs(writer, items, |item| (item.span.start, 0)), items, name)
 }
 
-/// The places of things that stand together: below each other, with neither an empty line nor a comment
-/// between them. `start` gives where a thing has a word, and how many tokens before that it begins.
+/// The index ranges of elements on consecutive lines, with neither an empty line nor a comment between them.
+/// `start` returns the offset of a word of the element, and how many tokens the element begins before that
+/// word.
 fn runs<E>(writer: &Writer<'_>, things: &[E], start: impl Fn(&E) -> (u32, usize)) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (index, thing) in things.iter().enumerate() {
@@ -37,7 +37,7 @@ fn runs<E>(writer: &Writer<'_>, things: &[E], start: impl Fn(&E) -> (u32, usize)
     runs
 }
 
-/// Of each thing that has a width, how much is missing to the widest of those that it stands with.
+/// The padding of each element that has a width: the difference to the widest element of its run.
 fn pads<E>(runs: &[Range<usize>], things: &[E], width: impl Fn(&E) -> Option<usize>) -> Vec<usize> {
     let mut pads = vec![0; things.len()];
     for run in runs {
@@ -52,7 +52,7 @@ fn pads<E>(runs: &[Range<usize>], things: &[E], width: impl Fn(&E) -> Option<usi
     pads
 }
 
-/// An item, with its `=` so many columns further right.
+/// Formats an item, with `pad` spaces before its `=`.
 pub(crate) fn item(writer: &mut Writer<'_>, item: &Item, pad: usize, source: &str) {
     match &item.kind {
         ItemKind::Import(_) => writer.tokens(2),
@@ -81,7 +81,7 @@ pub(crate) fn item(writer: &mut Writer<'_>, item: &Item, pad: usize, source: &st
     }
 }
 
-/// `on …`, in its line or in the next.
+/// Formats `on …`, on the same line or the next.
 fn on<P>(writer: &mut Writer<'_>, ports: &[P], pad: usize) {
     if ports.is_empty() {
         return;
@@ -93,7 +93,7 @@ fn on<P>(writer: &mut Writer<'_>, ports: &[P], pad: usize) {
     terms::words(writer, ports);
 }
 
-/// What stands in braces, each in a line of its own.
+/// Formats a block in braces, with one entry per line.
 fn block<E>(writer: &mut Writer<'_>, entries: &[E], mut each: impl FnMut(&mut Writer<'_>, usize, &E)) {
     const INDENT: i8 = 2;
     writer.token();
@@ -123,7 +123,7 @@ enum Entry<'t> {
 }
 
 fn policy(writer: &mut Writer<'_>, policy: &Policy, source: &str) {
-    // All words up to `for`.
+    // The number of words up to `for`.
     let words = 4
         + usize::from(policy.audit.is_some())
         + usize::from(policy.tier_span.is_some())
@@ -173,7 +173,7 @@ const fn action(action: Action) -> usize {
     }
 }
 
-/// The columns of a direction, and of the preposition behind it.
+/// The widths of a direction and of its preposition.
 const fn direction(direction: Direction) -> [usize; 2] {
     match direction {
         Direction::Ingress => ["ingress".len(), "from".len()],
@@ -188,7 +188,7 @@ fn rule(writer: &mut Writer<'_>, rule: &Rule, [action, direction, preposition]: 
     writer.token();
     writer.pad(direction);
     writer.space();
-    // What does not fit stands below the preposition.
+    // Continuation lines are aligned with the preposition.
     writer.begin(Indent::Here, Breaks::All);
     writer.token();
     writer.pad(preposition);
@@ -228,7 +228,7 @@ fn test(writer: &mut Writer<'_>, test: &Test, source: &str) {
         TestEntry::Expect(expect) => Some(if expect.allowed { "allow".len() } else { "deny".len() }),
         _ => None,
     });
-    // What follows the ends of a connection, and the place of a pod.
+    // The padding after the endpoints of a connection, and after the namespace of a pod.
     let behind = pads(&runs, &test.entries, |entry| match entry {
         TestEntry::Expect(own) if !own.ports.is_empty() => {
             Some(columns(own.source.span) + columns(own.destination.span))

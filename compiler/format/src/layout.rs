@@ -1,61 +1,62 @@
-//! Where lines break.
+//! Line breaking.
 //!
 //! The pieces of an item are laid out as in Oppen, "Prettyprinting" (ACM TOPLAS 2 (4), 1980): a group stays
-//! on its line where it fits, with what follows it up to the next place where the line may break; where not,
-//! its own places break, all of them or as many as it takes, and then those of the groups within. Unlike
-//! there, that next place may be in a group that follows: of two groups in a line, the second breaks first.
+//! on one line if it fits together with the text up to the next possible break after it. Otherwise the breaks
+//! of the group itself are taken, all of them or as few as possible, before those of nested groups. Unlike in
+//! that paper, the next possible break can be inside a group that follows: of two groups on a line, the
+//! second breaks first.
 
 use npc_diagnostics::Span;
 
-/// How many columns a line may have.
+/// The maximum width of a line, in columns.
 pub(crate) const WIDTH: i64 = 100;
 
-/// Wider than any line.
+/// A size larger than any line.
 const INFINITE: i64 = 1 << 24;
 
 /// A piece of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Text of the source, and its columns.
+    /// Text of the source, with its width in columns.
     Text(Span, u16),
-    /// A comment at the end of a line, which takes no room of it.
+    /// A comment at the end of a line. It does not count towards the line's width.
     Comment(Span),
     Mark(&'static str),
-    /// So many spaces.
+    /// A number of spaces.
     Spaces(u16),
-    /// Where the line may break, or must.
+    /// A possible or mandatory line break.
     Break(Break),
     Begin(Indent, Breaks),
     End,
 }
 
-/// A place where the line may break.
+/// A possible or mandatory line break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Break {
-    /// The spaces in its place where it does not.
+    /// The number of spaces if the line does not break here.
     pub(crate) spaces: u8,
-    /// How much further right than the group the next line begins.
+    /// The indentation of the next line, relative to the group's.
     pub(crate) offset: i8,
-    /// Whether it must.
+    /// Whether the break is mandatory.
     pub(crate) must: bool,
     /// Whether an empty line follows.
     pub(crate) blank: bool,
 }
 
-/// Where the lines of a group begin.
+/// The indentation of a group's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Indent {
-    /// So much further right than those of the group around it.
+    /// Relative to the enclosing group.
     By(u8),
-    /// Where the group itself does.
+    /// The column where the group begins.
     Here,
 }
 
-/// Which places of a group break that does not fit.
+/// The breaks of a group that are taken if the group does not fit on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breaks {
     All,
-    /// Those behind which it does not fit.
+    /// Only the breaks before a part that does not fit on the rest of the line.
     Some,
 }
 
@@ -63,9 +64,9 @@ pub(crate) enum Breaks {
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     sizes: Vec<i64>,
-    /// The groups that are measured.
+    /// The groups that are being measured.
     open: Vec<Open>,
-    /// Groups and breaks whose end is known but for what follows up to the next break.
+    /// The indices of finished groups and breaks that still lack the width up to the next possible break.
     ended: Vec<usize>,
     groups: Vec<Group>,
 }
@@ -79,12 +80,12 @@ struct Open {
 #[derive(Clone, Copy, Debug)]
 struct Group {
     indent: i64,
-    /// Nothing where it fits.
+    /// `None` if the group fits on one line.
     breaks: Option<Breaks>,
 }
 
 impl Layout {
-    /// Writes the pieces behind what is written already.
+    /// Appends the pieces to `out`.
     pub(crate) fn write(&mut self, pieces: &[Piece], source: &str, out: &mut String) {
         self.measure(pieces);
         self.groups.clear();
@@ -139,9 +140,9 @@ impl Layout {
         }
     }
 
-    /// Finds how much room each piece takes. A group takes that of all that is in it, and of what follows up
-    /// to the next place where the line may break, be it in another group; a break, up to the next one of
-    /// its group.
+    /// Computes the width of each piece. The width of a group includes the text after it up to the next
+    /// possible break, which can be inside another group. The width of a break reaches to the next break of
+    /// its own group.
     fn measure(&mut self, pieces: &[Piece]) {
         self.sizes.clear();
         self.open.clear();
@@ -177,7 +178,7 @@ impl Layout {
         self.settle(total);
     }
 
-    /// What ended is measured up to here.
+    /// Completes the width of the finished groups and breaks.
     fn settle(&mut self, total: i64) {
         for index in self.ended.drain(..) {
             if let Some(size) = self.sizes.get_mut(index) {

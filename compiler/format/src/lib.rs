@@ -1,7 +1,7 @@
-//! The one style in which programs are written.
+//! The formatter.
 //!
-//! [`format`] keeps every comment, and the author's blank lines, one at most. What it writes has the same
-//! tree, and is written the same way again.
+//! [`format`] keeps every comment, and at most one consecutive blank line of the author's. The output has the
+//! same syntax tree as the input, and formatting it again does not change it.
 
 mod items;
 mod layout;
@@ -18,16 +18,16 @@ use rayon::prelude::*;
 use crate::layout::Layout;
 use crate::writer::Writer;
 
-/// The text of a program in the one style. Lines end as the first of them does.
+/// Formats a program. Line ends follow the first line of the source.
 ///
 /// # Errors
 ///
-/// What cannot be read: then nothing is to be changed.
+/// Returns the syntax errors if the source does not parse. The file must then stay unchanged.
 pub fn format(file: FileId, source: &str) -> Result<String, Vec<Diagnostic>> {
     format_parsed(source, &parse(file, source))
 }
 
-/// The same of a text that was parsed.
+/// Formats a text that is already parsed.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub fn format_parsed(source: &str, parsed: &Parsed) -> Result<String, Vec<Diagno
     if shares.is_empty() {
         shares.push(&[]);
     }
-    // What stands between two items belongs to the second; what is behind the last, to nobody.
+    // The comments between two items belong to the second item; those after the last item are written last.
     let last = shares.len().saturating_sub(1);
     let write = |(number, items): (usize, &&[Arc<Item>])| {
         let end = |share: &[Arc<Item>]| share.last().map_or(0, |item| item.span.end);
@@ -83,17 +83,17 @@ pub fn format_parsed(source: &str, parsed: &Parsed) -> Result<String, Vec<Diagno
     Ok(out)
 }
 
-/// How many items are written at once, side by side with others.
+/// The number of items that one task formats; tasks run in parallel.
 const SHARE: usize = 64;
 
-/// Those of some that begin within a part of the text.
+/// The elements that start in a range of offsets.
 fn within<E>(all: &[E], from: u32, until: u32, start: impl Fn(&E) -> u32) -> &[E] {
     let at = |place: u32| all.partition_point(|own| start(own) < place);
     all.get(at(from)..at(until)).unwrap_or_default()
 }
 
-/// Whether two texts say the same with the same comments: a formatter that does not keep them is not to be
-/// believed.
+/// Whether the formatted text has the same tokens and comments as the source. Callers check this before they
+/// overwrite a file, to guard against a bug in the formatter.
 #[must_use]
 pub fn is_same(before: &Parsed, source: &str, text: &str) -> bool {
     let after = parse(FileId(0), text);
@@ -102,7 +102,7 @@ pub fn is_same(before: &Parsed, source: &str, text: &str) -> bool {
         && notes(before, source).eq(notes(&after, text))
 }
 
-/// The tokens but for commas, which are left out at the end of a list.
+/// The tokens except commas, because trailing commas are dropped.
 fn words<'t>(tokens: &'t [Token], source: &'t str) -> impl Iterator<Item = (TokenKind, &'t str)> {
     let kept = tokens.iter().filter(|token| token.kind != TokenKind::Comma);
     kept.map(|token| match token.kind {

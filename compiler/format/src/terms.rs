@@ -1,4 +1,4 @@
-//! Sets, peers, selectors, scopes.
+//! Formats sets, peers, selectors and scopes.
 
 use npc_syntax::TokenKind as T;
 use npc_syntax::ast::{Address, Peer, Pods, Scope, ScopeBase, ScopeExcept, Selector, Term};
@@ -6,13 +6,13 @@ use npc_syntax::ast::{Address, Peer, Pods, Scope, ScopeBase, ScopeExcept, Select
 use crate::layout::{Breaks, Indent};
 use crate::writer::Writer;
 
-/// How elements are laid out that do not fit in one line: words fill the lines, what has parts has a line of
-/// its own.
+/// How to break a list that does not fit on one line: plain words fill the lines, other elements get a line
+/// each.
 fn breaks(words: bool) -> Breaks {
     if words { Breaks::Some } else { Breaks::All }
 }
 
-/// Elements with commas between them.
+/// Formats elements with commas between them, without a trailing comma.
 fn list<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Writer<'_>, &E)) {
     for (index, element) in elements.iter().enumerate() {
         each(writer, element);
@@ -23,18 +23,18 @@ fn list<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Wr
     }
 }
 
-/// A list that begins where the next token stands.
+/// A list whose continuation lines are aligned with its first element.
 fn here<E>(writer: &mut Writer<'_>, elements: &[E], words: bool, each: impl FnMut(&mut Writer<'_>, &E)) {
     writer.begin(Indent::Here, breaks(words));
     list(writer, elements, each);
     writer.end();
 }
 
-/// A list in parentheses; or one element without them, where that is how it stands: where they end tells
-/// whoever checks what belongs to an `except`.
+/// A list in parentheses, or a single element without them, as in the source. Parentheses are neither added
+/// nor removed, because they delimit the operands of `except`.
 fn many<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Writer<'_>, &E)) {
     if writer.next() != Some(T::LParen) {
-        // A comma behind it is another list's.
+        // A comma after the element belongs to the enclosing list.
         return elements.iter().for_each(|element| each(writer, element));
     }
     writer.token();
@@ -43,12 +43,12 @@ fn many<E>(writer: &mut Writer<'_>, elements: &[E], mut each: impl FnMut(&mut Wr
     writer.token();
 }
 
-/// Words with commas between them, from here on.
+/// Formats words with commas between them; continuation lines are aligned with the first.
 pub(crate) fn words<E>(writer: &mut Writer<'_>, elements: &[E]) {
     here(writer, elements, true, |writer, _| writer.token());
 }
 
-/// What a `let` names: behind its `=`, or in the lines below.
+/// Formats the members of a `let`: after the `=`, or on the lines below.
 pub(crate) fn set(writer: &mut Writer<'_>, terms: &[Term]) {
     writer.begin_behind(Indent::By(2), Breaks::All);
     writer.may_break(0);
@@ -58,10 +58,10 @@ pub(crate) fn set(writer: &mut Writer<'_>, terms: &[Term]) {
     writer.end();
 }
 
-/// The pods of a policy.
+/// Formats the pods that a policy selects.
 pub(crate) fn subject(writer: &mut Writer<'_>, terms: &[Term]) {
     writer.begin(Indent::By(4), breaks(terms.iter().all(is_word)));
-    // The next line is further right than the body already.
+    // These lines are already indented further than the body.
     list(writer, terms, |writer, own| term(writer, own, 0));
     writer.end();
 }
@@ -90,10 +90,10 @@ pub(crate) fn peer(writer: &mut Writer<'_>, peer: &Peer) {
     }
 }
 
-/// How much further right the lines of a term are behind its first.
+/// The indentation of a term's continuation lines.
 const GOES_ON: u8 = 2;
 
-/// A term, which may go on in the next line with `in` and with `except`, so much further right.
+/// Formats a term. `in` and `except` can start a continuation line, indented by `goes_on`.
 pub(crate) fn term(writer: &mut Writer<'_>, term: &Term, goes_on: u8) {
     writer.begin(Indent::By(goes_on), Breaks::Some);
     match term {
@@ -152,7 +152,7 @@ fn in_scope(writer: &mut Writer<'_>, scope: Option<&Scope>) {
     });
 }
 
-/// `except …` behind addresses, in their line or in the next.
+/// Formats `except …` after addresses, on the same line or the next.
 fn but(writer: &mut Writer<'_>, except: &[Address]) {
     if !except.is_empty() {
         writer.may_break(0);
@@ -174,7 +174,7 @@ fn addresses(writer: &mut Writer<'_>, except: &[Address]) {
 
 pub(crate) fn selector(writer: &mut Writer<'_>, selector: &Selector) {
     braces(writer, &selector.requirements, |writer, requirement| {
-        // `!` stands before its key, and nothing between them.
+        // `!` and its key have no space between them.
         let negated = writer.next() == Some(T::Not);
         writer.token();
         if negated {
@@ -197,7 +197,7 @@ pub(crate) fn selector(writer: &mut Writer<'_>, selector: &Selector) {
     });
 }
 
-/// Elements in braces, each in a line of its own where they do not fit in one.
+/// Formats elements in braces, one per line if they do not fit on one line.
 pub(crate) fn braces<E>(writer: &mut Writer<'_>, elements: &[E], each: impl FnMut(&mut Writer<'_>, &E)) {
     writer.begin(Indent::By(2), Breaks::All);
     writer.token();

@@ -1,11 +1,11 @@
-//! Tokens in their order, with the comments between them.
+//! Writes tokens in source order, with the comments between them.
 
 use npc_diagnostics::Span;
 use npc_syntax::{Comment, Token, TokenKind};
 
 use crate::layout::{Break, Breaks, Indent, Piece};
 
-/// What stands between two tokens.
+/// The separator between two tokens.
 #[derive(Clone, Copy, Debug)]
 enum Between {
     Nothing,
@@ -13,20 +13,20 @@ enum Between {
     Break(Break),
 }
 
-/// How lines go on that a comment ends where none would.
+/// The indentation of a line that begins only because a comment ends the line before it.
 const GOES_ON: i8 = 4;
 
-/// Takes the tokens of a file one by one. What stands between two is written when the second is: only then
-/// is it known whether comments are there, too.
+/// Consumes the tokens of a file one by one. The separator before a token is written together with that
+/// token, because comments between the two affect it.
 pub(crate) struct Writer<'s> {
     source: &'s str,
     tokens: &'s [Token],
     comments: &'s [Comment],
     pub(crate) pieces: Vec<Piece>,
     between: Between,
-    /// Where the last token, or comment, ended; 0 in front of the first.
+    /// The end offset of the last token or comment; 0 before the first.
     end: u32,
-    /// Whether what was written last is a comment, which ends its line.
+    /// Whether the last piece is a comment, which ends its line.
     follows_comment: bool,
 }
 
@@ -35,7 +35,7 @@ impl<'s> Writer<'s> {
         Self::behind(0, source, tokens, comments)
     }
 
-    /// Of the tokens and comments behind an item that ends there.
+    /// A writer for the tokens and comments after an item that ends at `end`.
     pub(crate) const fn behind(
         end: u32,
         source: &'s str,
@@ -70,7 +70,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Writes so many tokens, with a space between two.
+    /// Writes `count` tokens, with a space between each two.
     pub(crate) fn tokens(&mut self, count: usize) {
         for index in 0..count {
             if index > 0 {
@@ -80,8 +80,8 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Writes the comma that comes next, where it separates, and a place to break behind it. Comments in
-    /// front of it come behind it.
+    /// Writes the next token, a comma, followed by a possible break. Comments before the comma are written
+    /// after it.
     pub(crate) fn comma(&mut self) {
         if let Some(token) = self.take() {
             self.pieces.push(Piece::Mark(","));
@@ -90,14 +90,15 @@ impl<'s> Writer<'s> {
         self.between = Between::Break(Break { spaces: 1, offset: 0, must: false, blank: true });
     }
 
-    /// Leaves out the next token.
+    /// Drops the next token.
     pub(crate) fn skip(&mut self) {
         if let Some(token) = self.take() {
             self.end_with(token);
         }
     }
 
-    /// A comment in front of a token that is moved, or left out, stays to be written.
+    /// If a comment precedes a token that is moved or dropped, `end` stays before the comment, which is still
+    /// to be written.
     fn end_with(&mut self, token: Token) {
         if self.comments.first().is_none_or(|comment| comment.span.start > token.span.0.start) {
             self.end = token.span.0.end;
@@ -108,20 +109,20 @@ impl<'s> Writer<'s> {
         self.between = Between::Space;
     }
 
-    /// So many spaces more, which line things up.
+    /// Adds spaces for alignment.
     pub(crate) fn pad(&mut self, spaces: usize) {
         if spaces > 0 {
             self.pieces.push(Piece::Spaces(u16::try_from(spaces).unwrap_or(u16::MAX)));
         }
     }
 
-    /// The line may break here, and then begins `offset` columns further right than the group.
+    /// Allows a line break here; the next line is indented by `offset` relative to the group.
     pub(crate) fn may_break(&mut self, offset: i8) {
         self.between = Between::Break(Break { spaces: 1, offset, must: false, blank: false });
     }
 
-    /// The line breaks here, and the next one begins `offset` columns further right than the group. With
-    /// `blank` an empty line stays where one is.
+    /// Breaks the line; the next line is indented by `offset` relative to the group. With `blank`, an empty
+    /// line of the source is kept.
     pub(crate) fn line(&mut self, offset: i8, blank: bool) {
         self.between = Between::Break(Break { spaces: 0, offset, must: true, blank });
     }
@@ -131,7 +132,7 @@ impl<'s> Writer<'s> {
         self.pieces.push(Piece::Begin(indent, breaks));
     }
 
-    /// A group that begins behind the last token, with what stands between that and the next.
+    /// Begins a group after the last token, so that the separator before the next token is part of the group.
     pub(crate) fn begin_behind(&mut self, indent: Indent, breaks: Breaks) {
         self.pieces.push(Piece::Begin(indent, breaks));
     }
@@ -140,33 +141,33 @@ impl<'s> Writer<'s> {
         self.pieces.push(Piece::End);
     }
 
-    /// Nothing stands here.
+    /// Writes no separator here.
     pub(crate) fn tight(&mut self) {
         self.between = Between::Nothing;
     }
 
-    /// Whether comments stand in front of the next token.
+    /// Whether there are comments before the next token.
     pub(crate) fn has_comments(&self) -> bool {
         self.comments.first().is_some_and(|comment| comment.span.start < self.start_of_next())
     }
 
-    /// Whether what was written last ends its line.
+    /// Whether the last piece is a comment.
     pub(crate) const fn follows_comment(&self) -> bool {
         self.follows_comment
     }
 
-    /// How many lines end in front of what begins so many tokens before a place.
+    /// The number of line ends before an element that begins `back` tokens before the token at an offset.
     pub(crate) fn lines_before(&self, place: u32, back: usize) -> usize {
         let at = self.tokens.partition_point(|token| token.span.0.start < place).saturating_sub(back);
         let token = |back: usize| at.checked_sub(back).and_then(|before| self.tokens.get(before));
-        // A comma that ends a list is left out.
+        // A trailing comma is dropped.
         let before = token(1).filter(|token| token.kind != TokenKind::Comma).or_else(|| token(2));
         let (Some(before), Some(first)) = (before, self.tokens.get(at)) else { return usize::MAX };
         let gap = self.source.get(before.span.0.end as usize..first.span.0.start as usize);
         lines(gap.unwrap_or(""))
     }
 
-    /// Writes what stands between the last token and the next.
+    /// Writes the comments and the separator before the next token.
     fn lead(&mut self) {
         let next = self.start_of_next();
         self.comments_before(next);
@@ -177,17 +178,17 @@ impl<'s> Writer<'s> {
         self.tokens.first().map_or(u32::MAX, |token| token.span.0.start)
     }
 
-    /// Writes the comments in front of the next token, which closes something, as part of what it closes.
+    /// Writes the comments before the next token, a closing one, inside the block that it closes.
     pub(crate) fn inner_comments(&mut self) {
         self.comments_before(self.start_of_next());
     }
 
-    /// Writes the comments that are left.
+    /// Writes the remaining comments.
     pub(crate) fn finish(&mut self) {
         self.comments_before(u32::MAX);
     }
 
-    /// Writes the comments in front of a place. What stands before the next token is written with that.
+    /// Writes the comments before an offset. The separator before the next token is kept for that token.
     fn comments_before(&mut self, next: u32) {
         while let Some((comment, rest)) = self.comments.split_first()
             && comment.span.start < next
@@ -197,7 +198,7 @@ impl<'s> Writer<'s> {
             if self.end > 0 && self.lines_to(start) == 0 {
                 self.pieces.push(Piece::Spaces(1));
             } else if self.end > 0 {
-                // It begins a line, as what follows it does.
+                // The comment begins a line, so it gets the separator of the token after it.
                 self.follows_comment = true;
                 let between = self.between;
                 self.write_between(start);
@@ -206,14 +207,14 @@ impl<'s> Writer<'s> {
             self.pieces.push(Piece::Comment(comment.span));
             self.end = comment.span.end;
             self.follows_comment = true;
-            // Behind the first of a block, too, the author's empty line stays.
+            // An empty line after the first comment of a block is kept, too.
             if let Between::Break(own) = &mut self.between {
                 own.blank |= own.must;
             }
         }
     }
 
-    /// Writes what stands in front of what begins at a place.
+    /// Writes the separator before the token or comment at an offset.
     fn write_between(&mut self, next: u32) {
         let between = std::mem::replace(&mut self.between, Between::Nothing);
         let must = std::mem::take(&mut self.follows_comment);
@@ -230,13 +231,13 @@ impl<'s> Writer<'s> {
         self.pieces.push(Piece::Break(Break { must: own.must || must || blank, blank, ..own }));
     }
 
-    /// How many lines end between the last token, or comment, and a place.
+    /// The number of line ends between the last token or comment and an offset.
     fn lines_to(&self, place: u32) -> usize {
         lines(self.source.get(self.end as usize..place as usize).unwrap_or(""))
     }
 }
 
-/// How many lines end in a text: each with a line feed, a carriage return, or both.
+/// The number of line ends in a text. A line ends with a line feed, a carriage return, or both.
 fn lines(text: &str) -> usize {
     let bytes = text.as_bytes();
     let ends = |(index, byte): &(usize, &u8)| match byte {
@@ -247,12 +248,12 @@ fn lines(text: &str) -> usize {
     bytes.iter().enumerate().filter(ends).count()
 }
 
-/// How many columns a text has.
+/// The width of a text in columns.
 pub(crate) fn columns(text: &str) -> u16 {
     u16::try_from(if text.is_ascii() { text.len() } else { text.chars().count() }).unwrap_or(u16::MAX)
 }
 
-/// The columns of what stands at a place.
+/// The width of the text at a span.
 pub(crate) fn columns_of(span: Span, source: &str) -> usize {
     usize::from(columns(span.of(source)))
 }

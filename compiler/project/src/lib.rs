@@ -1,6 +1,6 @@
-//! Where the files of a program are on the disk: its folder, its sources, and what an import may read.
+//! Locates the files of a program: its folder, its sources, and the files that an import may read.
 //!
-//! The command and the language server both go by this, so that a program is the same to both.
+//! The command and the language server share this code, so that they agree on what belongs to a program.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,21 +8,21 @@ use std::path::{Component, Path, PathBuf};
 
 use npc_program::{MAX_SOURCE, ReadError};
 
-/// The configuration's file. Where it lies, is the project's folder.
+/// The name of the configuration file. Its folder is the root of the project.
 pub const CONFIG: &str = "npc.toml";
 
-/// The nearest folder with a configuration, at a folder or above it.
+/// The nearest folder with a configuration file: `folder` itself or an ancestor.
 #[must_use]
 pub fn configured(folder: &Path) -> Option<&Path> {
     folder.ancestors().find(|folder| folder.join(CONFIG).is_file())
 }
 
-/// Reads a source of the project in `root`, which must be canonical, by its path in it.
+/// Reads a source of the project by its path relative to `root`, which must be canonical.
 ///
 /// # Errors
 ///
-/// Why it cannot be read: it is not there, it lies outside, perhaps by way of a link, it is no regular file,
-/// or anything else.
+/// If the file does not exist, is outside of `root` (possibly through a symbolic link), is not a regular
+/// file, or cannot be read.
 pub fn read(root: &Path, path: &str) -> Result<Vec<u8>, ReadError> {
     let full = root.join(path);
     let other = |error: io::Error| ReadError::Other(error.to_string());
@@ -33,29 +33,29 @@ pub fn read(root: &Path, path: &str) -> Result<Vec<u8>, ReadError> {
         }
         Err(error) => return Err(other(error)),
     };
-    // A link may lead anywhere.
+    // A symbolic link can point anywhere.
     if !real.starts_with(root) {
         return Err(ReadError::Outside);
     }
-    // Before it is opened: to open a pipe is to wait for who writes to it.
+    // Check before opening the file: opening a pipe blocks until a writer opens it.
     if !std::fs::metadata(&real).map_err(other)?.is_file() {
         return Err(ReadError::Other("not a file".to_owned()));
     }
     read_bounded(File::open(&real).map_err(other)?).map_err(other)
 }
 
-/// Reads at most one byte more than the largest source, so that what is too large is seen to be.
+/// Reads at most one byte more than the maximum size of a source, so that the caller can detect a larger one.
 ///
 /// # Errors
 ///
-/// Where reading fails.
+/// If reading fails.
 pub fn read_bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The sources in the folder of a path: what may have been meant by one that is not there.
+/// The names of the sources in the folder of a missing file, for a suggestion.
 fn beside(path: &Path) -> Vec<String> {
     let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -64,20 +64,20 @@ fn beside(path: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a path is one of a source.
+/// Whether the path has the extension of a source.
 #[must_use]
 pub fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "np")
 }
 
-/// Whether a path below a folder is hidden, or in a hidden folder.
+/// Whether a path below `folder` is hidden, or in a hidden folder.
 #[must_use]
 pub fn is_hidden(folder: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(folder).unwrap_or(path);
     below.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
 }
 
-/// Whether a folder has sources itself.
+/// Whether a folder directly contains sources.
 #[must_use]
 pub fn has_sources(folder: &Path) -> bool {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -87,25 +87,25 @@ pub fn has_sources(folder: &Path) -> bool {
     })
 }
 
-/// What lies below a folder.
+/// The result of searching a folder.
 #[derive(Debug, Default)]
 pub struct Below {
-    /// The files that are wanted, in the order of their paths.
+    /// The matching files, sorted by path.
     pub files: Vec<PathBuf>,
-    /// What could not be looked into, and why.
+    /// Entries that could not be read, with the error.
     pub unreadable: Vec<(PathBuf, io::Error)>,
-    /// Whether there was more than was looked at.
+    /// Whether the search stopped at the limit.
     pub is_cut: bool,
 }
 
-/// Every file below a folder that is wanted. What is hidden is passed over, and links to folders are not
-/// followed.
+/// Every file below a folder that `wanted` accepts. Skips hidden entries, and does not follow links to
+/// folders.
 #[must_use]
 pub fn below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Below {
     below_at_most(folder, usize::MAX, wanted)
 }
 
-/// The same, of at most so many files and folders that are looked at.
+/// Like [`below`], but examines at most `most` entries.
 #[must_use]
 pub fn below_at_most(folder: &Path, most: usize, wanted: impl Fn(&Path) -> bool) -> Below {
     let mut below = Below::default();
@@ -135,7 +135,7 @@ pub fn below_at_most(folder: &Path, most: usize, wanted: impl Fn(&Path) -> bool)
                 }
             };
             let path = entry.path();
-            // Editors keep locks and copies beside a file, under a hidden name.
+            // Skips hidden files: editors keep lock and backup files under hidden names.
             if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             }
@@ -150,7 +150,7 @@ pub fn below_at_most(folder: &Path, most: usize, wanted: impl Fn(&Path) -> bool)
     below
 }
 
-/// The path with `/` between its parts, as sources are named everywhere.
+/// The path with `/` as separator, the form in which sources are named.
 #[must_use]
 pub fn with_slashes(path: &Path) -> String {
     let parts = path.components().filter_map(|part| match part {

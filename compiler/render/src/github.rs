@@ -1,4 +1,4 @@
-//! Workflow commands, by which GitHub Actions annotates the lines of a change.
+//! Workflow commands, with which GitHub Actions annotates the lines of a change.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub(crate) fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: &St
             let end = file.line_column(location.span.end);
             properties.push(format!("file={}", property(&style.path(file.name()))));
             properties.push(format!("line={},endLine={}", start.line, end.line));
-            // Columns are for a finding within one line only.
+            // GitHub accepts columns only for an annotation within one line.
             if start.line == end.line {
                 properties.push(format!("col={},endColumn={}", start.column, end.column));
             }

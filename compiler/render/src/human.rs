@@ -1,4 +1,4 @@
-//! With the source and arrows into it.
+//! Source excerpts with annotations.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{Style, short};
 
-/// Lines longer than this, in bytes, are not drawn: the source is not meant for people then.
+/// Lines longer than this, in bytes, are not drawn: such a file is not written for people.
 const MAX_LINE: usize = 1_000;
 
 pub(crate) fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: &Style) -> String {
@@ -32,13 +32,12 @@ pub(crate) fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: &St
     }
     let text =
         String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    // The drawing pads lines; nobody wants trailing spaces in a log.
+    // Ariadne pads lines; remove the trailing spaces.
     let text: String = text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     if style.colour { text } else { without_colours(&text) }
 }
 
-/// The text without the escapes that colour it: the drawing library colours the word `Note` even
-/// where it is told not to.
+/// Removes the ANSI colour codes from a text: ariadne colours the word `Note` even with colours disabled.
 fn without_colours(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -76,7 +75,7 @@ fn draw(out: &mut Vec<u8>, diagnostic: &Diagnostic, cache: &mut Files<'_>) -> bo
         .with_config(config)
         .with_code(diagnostic.code.id)
         .with_message(&diagnostic.message);
-    // Labels of one file are drawn as one block where they come in the order of their lines.
+    // Ariadne draws the labels of one file as one block if they are in line order.
     let mut labels: Vec<(usize, &npc_diagnostics::Label)> = diagnostic.labels.iter().enumerate().collect();
     labels.sort_by_key(|(index, label)| {
         let place = label.location;
@@ -100,12 +99,12 @@ fn draw(out: &mut Vec<u8>, diagnostic: &Diagnostic, cache: &mut Files<'_>) -> bo
     report.finish().write(cache, out).is_ok()
 }
 
-/// The help, and what a machine could do.
+/// The help text, and whether `--fix` applies it.
 fn help(diagnostic: &Diagnostic) -> Option<String> {
     let automatic = diagnostic.fixes.iter().find(|fix| fix.applicability == Applicability::Automatic);
     match (&diagnostic.help, automatic) {
-        (Some(help), Some(_)) => Some(format!("{help} (`npc check --fix` does it)")),
-        (None, Some(fix)) => Some(format!("{} (`npc check --fix` does it)", fix.title)),
+        (Some(help), Some(_)) => Some(format!("{help} (`npc check --fix` applies this)")),
+        (None, Some(fix)) => Some(format!("{} (`npc check --fix` applies this)", fix.title)),
         (Some(help), None) => Some(help.clone()),
         (None, None) => diagnostic.alternatives(),
     }
@@ -122,7 +121,8 @@ impl Cache<FileId> for &mut Files<'_> {
 
     fn fetch(&mut self, id: &FileId) -> Result<&Source<String>, impl fmt::Debug> {
         let text = self.sources.file(*id).text();
-        // A character that commands the terminal is drawn as a blank, of one byte as it is.
+        // Replace ASCII control characters, which a terminal could interpret, with a space. Both are one byte
+        // long, so that offsets stay valid.
         let blank = |c: char| if c.is_ascii_control() && !matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
         let drawn = || Source::from(text.chars().map(blank).collect::<String>());
         Ok::<_, fmt::Error>(self.drawn.entry(*id).or_insert_with(drawn))

@@ -1,4 +1,4 @@
-//! One JSON document. Lines and columns count from one, columns in characters; offsets in bytes.
+//! One JSON document. Lines and columns count from one, columns in characters; offsets count bytes.
 
 use npc_diagnostics::{Applicability, Diagnostic, Location, SourceMap};
 use serde_json::{Value, json};

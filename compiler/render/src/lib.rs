@@ -1,4 +1,4 @@
-//! Shows diagnostics. Each form is a file; none of them changes what is said.
+//! Renders diagnostics. Each output format has a module; all of them show the same diagnostics.
 
 mod github;
 mod human;
@@ -8,13 +8,13 @@ mod short;
 
 use npc_diagnostics::{Code, Diagnostic, SourceMap};
 
-/// How diagnostics are shown.
+/// An output format for diagnostics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// With the source and arrows into it, for people.
+    /// Source excerpts with annotations, for people.
     #[default]
     Human,
-    /// One line each: `file:line:column: level[code]: message`.
+    /// One line per diagnostic: `file:line:column: level[code]: message`.
     Short,
     /// One JSON document.
     Json,
@@ -24,21 +24,21 @@ pub enum Format {
     Github,
 }
 
-/// What standard input is called.
+/// The name of standard input.
 pub const STDIN: &str = "<stdin>";
 
-/// Where the diagnostics are read.
+/// Options for the reader's environment.
 #[derive(Clone, Debug, Default)]
 pub struct Style {
     /// Whether to use colours.
     pub colour: bool,
-    /// What stands before the names of files, so that they are paths from where the reader is.
+    /// A prefix for file names, so that they are relative to the reader's folder.
     pub prefix: String,
 }
 
 impl Style {
     fn path(&self, name: &str) -> String {
-        // It has a folder, for what it imports, but is no path.
+        // Standard input has a folder, which its imports are relative to, but the name is not a path.
         if name == STDIN || name.ends_with("/<stdin>") {
             return STDIN.to_owned();
         }
@@ -46,7 +46,8 @@ impl Style {
     }
 }
 
-/// Shows all diagnostics in one text. `codes` are all that the compiler has; SARIF lists those used.
+/// Renders all diagnostics. `codes` lists all codes of the compiler; SARIF output contains those that are
+/// used.
 #[must_use]
 pub fn render(
     format: Format,

@@ -116,7 +116,7 @@ fn message(diagnostic: &Diagnostic) -> String {
 
 fn artifact(place: Location, sources: &SourceMap, style: &Style) -> Value {
     let path = style.path(sources.file(place.file).name());
-    // A URI reference: what has a meaning there is written as its bytes.
+    // This is a URI reference: percent-encode every character that is not unreserved or `/`.
     let uri: String = path
         .bytes()
         .map(|byte| match byte {

@@ -1,4 +1,4 @@
-//! One line each, as compilers have always printed it.
+//! One line per diagnostic, in the classic format of compilers.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(crate) fn line(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMa
     if let Some(location) = diagnostic.location() {
         let file = sources.file(location.file);
         let at = file.line_column(location.span.start);
-        // Writing to a string cannot fail, here and below.
+        // Writing to a string cannot fail.
         let _ = write!(out, "{}:{}:{}: ", style.path(file.name()), at.line, at.column);
     }
     let _ = write!(out, "{}[{}]: {}", diagnostic.level, diagnostic.code.id, diagnostic.message);

@@ -1,6 +1,6 @@
-//! What the compiler makes of files, for whoever compares another grammar with it: a line of JSON each, with
-//! whether their syntax is broken, and of each token and comment its bytes and its class. A keyword in the
-//! place of a name is a name.
+//! Prints the compiler's tokens, to compare another grammar with them. One line of JSON per file: its path,
+//! whether it has a syntax error, and the span and class of each token and comment. A keyword that is used as
+//! a name has the class `name`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -1,35 +1,35 @@
 //! The syntax tree.
 //!
-//! The tree holds places, not text: a [`Word`] is a span, and its text is read from the source that
-//! was parsed. That keeps the tree small and free of lifetimes.
+//! The tree holds spans, not text: the text of a [`Word`] is read from the source that was parsed. This keeps
+//! the tree small and free of lifetimes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use npc_diagnostics::Span;
 
-/// A file's items, in their order.
+/// The items of a file, in source order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     /// `//!` comments at the head of the file.
     pub docs: Vec<Span>,
-    /// The items. A broken one is left out, unless its name could be made out.
+    /// The items. A broken item is included only if its name could be parsed.
     pub items: Vec<Arc<Item>>,
 }
 
 /// An item and its documentation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// From its first to its last token.
+    /// From the item's first to its last token.
     pub span: Span,
     /// The `///` comments above it.
     pub docs: Vec<Span>,
-    /// What it is.
+    /// The kind, with its content.
     pub kind: ItemKind,
 }
 
 impl Item {
-    /// The lines of its documentation, without their slashes.
+    /// The lines of the documentation, without the slashes.
     pub fn documentation<'s>(&'s self, source: &'s str) -> impl Iterator<Item = &'s str> {
         self.docs.iter().map(|span| {
             let line = span.of(source).trim_start_matches('/');
@@ -38,7 +38,7 @@ impl Item {
     }
 }
 
-/// What an item is.
+/// The kind of an item, with its content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemKind {
     /// `import "sets.np"`
@@ -55,15 +55,15 @@ pub enum ItemKind {
     Assert(Assert),
 }
 
-/// A bare word, or a string in quotes where a word may stand.
+/// A bare word, or a quoted string where a word is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// Its place; of a string, with the quotes.
+    /// The word's span. For a string, it includes the quotes.
     pub span: Span,
 }
 
 impl Word {
-    /// What it says: the word itself, or the string without quotes and escapes.
+    /// The word's value: the word itself, or the string without quotes and escapes.
     #[must_use]
     pub fn text(self, source: &str) -> Cow<'_, str> {
         let raw = self.span.of(source);
@@ -80,7 +80,7 @@ impl Word {
         Cow::Owned(out)
     }
 
-    /// Whether it is a string in quotes.
+    /// Whether it is a quoted string.
     #[must_use]
     pub fn is_quoted(self, source: &str) -> bool {
         self.span.of(source).starts_with('"')
@@ -90,7 +90,7 @@ impl Word {
 /// `import "sets.np"`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Import {
-    /// The path, relative to the file that imports.
+    /// The path, relative to the importing file.
     pub path: Word,
 }
 
@@ -99,41 +99,41 @@ pub struct Import {
 pub struct Let {
     /// The set's name.
     pub name: Word,
-    /// What it holds; `None` where that could not be read.
+    /// The members; `None` if they could not be parsed.
     pub terms: Option<Vec<Term>>,
 }
 
 /// The tier of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
-    /// Decides first.
+    /// Evaluated first.
     Admin,
-    /// Kubernetes' own: isolation and allowances.
+    /// Kubernetes NetworkPolicy: isolation and allow rules.
     Namespaced,
-    /// Decides where no policy isolates.
+    /// Evaluated for pods that no plain policy isolates.
     Baseline,
 }
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// The keyword `audit`, where it is one.
+    /// The keyword `audit`, if present.
     pub audit: Option<Span>,
-    /// Its tier.
+    /// The tier.
     pub tier: Tier,
-    /// The keyword of the tier, where one is written.
+    /// The keyword of the tier, if present.
     pub tier_span: Option<Span>,
-    /// Its name.
+    /// The name.
     pub name: Word,
-    /// The number behind `priority`.
+    /// The number after `priority`.
     pub priority: Option<Word>,
-    /// The pods that it is for. Empty where the header could not be read.
+    /// The pods that the policy selects. Empty if the header could not be parsed.
     pub subject: Vec<Term>,
-    /// Its statements, without the broken ones.
+    /// The statements, without the broken ones.
     pub statements: Vec<Statement>,
-    /// Settings for Kyverno of this policy alone.
+    /// Kyverno settings that apply to this policy only.
     pub settings: Vec<Settings>,
-    /// Whether part of it could not be read, so that what is missing is no mistake of its own.
+    /// Whether a part could not be parsed. If so, later checks must not report a part as missing.
     pub broken: bool,
 }
 
@@ -151,17 +151,17 @@ pub enum Statement {
 pub struct Rule {
     /// The whole rule.
     pub span: Span,
-    /// What it does.
+    /// The action.
     pub action: Action,
     /// The keyword of the action.
     pub action_span: Span,
-    /// The direction that it speaks of.
+    /// The direction.
     pub direction: Direction,
     /// The keyword of the direction.
     pub direction_span: Span,
-    /// Whom it names.
+    /// The peers.
     pub peers: Vec<Peer>,
-    /// The ports behind `on`; empty where there is no `on`.
+    /// The ports after `on`; empty if there is no `on`.
     pub ports: Vec<Word>,
     /// The keyword `log`.
     pub log: Option<Span>,
@@ -179,15 +179,15 @@ pub struct Isolate {
 /// What a rule does with a connection that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Lets it through.
+    /// Allows the connection.
     Allow,
-    /// Refuses it.
+    /// Denies the connection.
     Deny,
-    /// Leaves it to the policies below the admin tier.
+    /// Leaves the decision to the policies below the admin tier.
     Pass,
 }
 
-/// A direction, seen from the pod that a policy is for.
+/// A direction, as seen from the pod that the policy selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// Towards the pod.
@@ -203,7 +203,7 @@ pub enum Peer {
     Anywhere {
         /// The whole peer.
         span: Span,
-        /// The addresses that it leaves out.
+        /// The excluded addresses.
         except: Vec<Address>,
     },
     /// Pods, addresses or a set.
@@ -221,7 +221,7 @@ impl Peer {
     }
 }
 
-/// Pods, addresses, a port or a set: which of them, a word alone does not tell.
+/// Pods, addresses, a port or a set. A bare word can be any of the last three; name resolution decides which.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Term {
     /// `all pods in …`, `pods { … } in …`
@@ -265,14 +265,14 @@ pub struct WordTerm {
     pub except: Vec<Address>,
 }
 
-/// An address or a set of them, less others.
+/// An address or a set of addresses, optionally with exceptions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Address {
     /// The whole term.
     pub span: Span,
     /// An address or a set's name.
     pub word: Word,
-    /// What is taken away.
+    /// The excluded addresses.
     pub except: Vec<Address>,
 }
 
@@ -281,9 +281,9 @@ pub struct Address {
 pub struct Scope {
     /// Without the `in`.
     pub span: Span,
-    /// Which.
+    /// The namespaces before `except`.
     pub base: ScopeBase,
-    /// Which not: those that any of these means.
+    /// The excluded namespaces: a namespace is excluded if any of these matches it.
     pub except: Vec<ScopeExcept>,
 }
 
@@ -318,7 +318,7 @@ pub enum ScopeExcept {
 pub struct Selector {
     /// With its braces.
     pub span: Span,
-    /// All of which must hold.
+    /// The requirements, all of which must hold.
     pub requirements: Vec<Requirement>,
 }
 
@@ -329,7 +329,7 @@ pub struct Requirement {
     pub span: Span,
     /// The label's key.
     pub key: Word,
-    /// What it asks of the label.
+    /// The operator.
     pub operator: Operator,
     /// The values; empty for `Exists` and `DoesNotExist`.
     pub values: Vec<Word>,
@@ -364,7 +364,7 @@ pub struct Test {
     pub name: Word,
     /// Fixtures and expectations, without the broken ones.
     pub entries: Vec<TestEntry>,
-    /// Whether part of it could not be read.
+    /// Whether a part could not be parsed.
     pub broken: bool,
 }
 
@@ -401,29 +401,29 @@ pub struct TestPod {
     pub ports: Vec<(Word, Word)>,
 }
 
-/// What a test expects.
+/// An expectation of a test.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expect {
     /// The whole expectation.
     pub span: Span,
-    /// Whether the connection is to be allowed.
+    /// Whether the connection must be allowed.
     pub allowed: bool,
     /// `namespace/pod`, an address or a set of addresses.
     pub source: Word,
     /// `namespace/pod`, an address or a set of addresses.
     pub destination: Word,
-    /// The ports; empty for any protocol.
+    /// The ports; empty for every protocol and port.
     pub ports: Vec<Word>,
 }
 
 /// `assert deny … -> … on …`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assert {
-    /// Whether the connections are to be allowed.
+    /// Whether the connections must be allowed.
     pub allowed: bool,
-    /// The pods that they come from.
+    /// The pods that the connections come from.
     pub source: Term,
-    /// Where they go.
+    /// The destination of the connections.
     pub destination: Peer,
     /// The ports; empty for every protocol.
     pub ports: Vec<Word>,

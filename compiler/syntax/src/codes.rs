@@ -1,10 +1,10 @@
-//! The codes of what the parser finds.
+//! The codes of the parser's diagnostics.
 
 npc_diagnostics::codes! {
-    /// # This is not how the sentence goes on
+    /// # Unexpected token
     ///
-    /// The parser expected something else at this place. Every statement of the language starts
-    /// with a keyword and needs no terminator; line breaks have no meaning.
+    /// The parser expected another token here. Every statement starts with a keyword and needs no
+    /// terminator; line breaks have no meaning.
     ///
     /// ```np fails
     /// policy db for all pods in namespace payments {
@@ -21,17 +21,17 @@ npc_diagnostics::codes! {
     /// ```
     SYNTAX = "NP0101" "syntax" Error;
 
-    /// # A character that has no meaning
+    /// # Invalid character
     ///
-    /// Programs are made of words, strings in quotes and the marks `{ } ( ) , = == != ! ->`.
-    /// Statements need no semicolon. Names are DNS labels: letters, digits, `-` and `.`.
+    /// A program consists of words, quoted strings and the marks `{ } ( ) , = == != ! ->`.
+    /// Statements need no semicolon. Names consist of lower-case letters, digits, `-` and `.`.
     ///
     /// ```np fails
     /// let dns = udp/53, tcp/53;
     /// policy p for all pods in all namespaces { allow egress to anywhere on dns }
     /// ```
     ///
-    /// Without the semicolon:
+    /// Without the semicolon, the program is valid:
     ///
     /// ```np
     /// let dns = udp/53, tcp/53
@@ -39,25 +39,25 @@ npc_diagnostics::codes! {
     /// ```
     BAD_CHARACTER = "NP0102" "bad-character" Error;
 
-    /// # A string without its closing quote
+    /// # Unterminated string
     ///
-    /// A string ends in the line in which it begins. A quote inside it is written `\"`, a backslash
-    /// `\\`.
+    /// A string must end on the line where it begins. Inside a string, write `\"` for a quote and
+    /// `\\` for a backslash.
     ///
     /// ```np fails
     /// policy p for pods { "app } in all namespaces { isolate ingress }
     /// ```
     ///
-    /// Closed:
+    /// With the closing quote:
     ///
     /// ```np
     /// policy p for pods { "app" } in all namespaces { isolate ingress }
     /// ```
     UNTERMINATED_STRING = "NP0103" "unterminated-string" Error;
 
-    /// # A brace that is never closed
+    /// # Unclosed brace
     ///
-    /// The block goes on to the end of the file, or to where the next item begins.
+    /// The block extends to the end of the file, or to the start of the next item.
     ///
     /// ```np fails
     /// policy p for all pods in all namespaces {
@@ -68,7 +68,7 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// Closed:
+    /// With the closing brace:
     ///
     /// ```np
     /// policy p for all pods in all namespaces {
@@ -82,29 +82,29 @@ npc_diagnostics::codes! {
     /// ```
     UNCLOSED = "NP0104" "unclosed" Error;
 
-    /// # Nested too deeply
+    /// # Nesting too deep
     ///
-    /// Parentheses and braces may stand in one another 64 deep. No program that a person can read
-    /// comes near that; the limit bounds what hostile input can cost.
+    /// Parentheses and braces can be nested 64 levels deep. No readable program comes near this
+    /// limit; it bounds the cost of hostile input.
     NESTED_TOO_DEEPLY = "NP0105" "nested-too-deeply" Error;
 
-    /// # A keyword that is not spelt right
+    /// # Misspelt keyword
     ///
-    /// Items begin with `import`, `let`, `policy`, `kyverno`, `test` or `assert`; a policy may have
-    /// `audit`, `admin` or `baseline` before it.
+    /// Items begin with `import`, `let`, `policy`, `kyverno`, `test` or `assert`; `audit`, `admin`
+    /// or `baseline` can precede `policy`.
     ///
     /// ```np fails
     /// polcy p for all pods in all namespaces { isolate ingress }
     /// ```
     ///
-    /// Repaired, as `npc check --fix` does it:
+    /// The fix, which `npc check --fix` applies:
     ///
     /// ```np
     /// policy p for all pods in all namespaces { isolate ingress }
     /// ```
     MISSPELT_KEYWORD = "NP0106" "misspelt-keyword" Error;
 
-    /// # Ingress comes from, egress goes to
+    /// # Wrong preposition after `ingress` or `egress`
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop {
@@ -112,8 +112,8 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// `allow ingress from …` names who may reach the policy's pods, `allow egress to …` whom they
-    /// may reach:
+    /// `allow ingress from …` lists the peers that may connect to the selected pods. `allow egress
+    /// to …` lists the peers that the selected pods may connect to:
     ///
     /// ```np
     /// policy p for all pods in namespace shop {
@@ -122,11 +122,11 @@ npc_diagnostics::codes! {
     /// ```
     WRONG_PREPOSITION = "NP0107" "wrong-preposition" Error;
 
-    /// # Documentation that documents nothing
+    /// # Misplaced documentation comment
     ///
-    /// A comment of three slashes documents the item below it: a policy, a set, a test. Inside a
-    /// policy, or at the end of a file, it documents nothing and becomes part of no output. Write
-    /// `//` for a note to the reader.
+    /// A comment with three slashes documents the item below it: a policy, a set or a test. Inside
+    /// a policy or at the end of a file it documents nothing, and no output contains it. Write `//`
+    /// for a plain comment.
     ///
     /// ```np fails
     /// policy p for all pods in all namespaces {
@@ -135,7 +135,7 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// As a note:
+    /// As a plain comment:
     ///
     /// ```np
     /// policy p for all pods in all namespaces {
@@ -145,10 +145,11 @@ npc_diagnostics::codes! {
     /// ```
     MISPLACED_DOC = "NP0108" "misplaced-doc" Warning;
 
-    /// # An item inside another
+    /// # Item inside another item
     ///
-    /// `let`, `import`, `policy`, `test` and `assert` stand by themselves in a file, not inside the
-    /// braces of a policy or a test. A set is known in the whole program, wherever its `let` stands.
+    /// `let`, `import`, `policy`, `test` and `assert` belong at the top level of a file, not inside
+    /// the braces of a policy or test. A set is visible in the whole program, wherever its `let`
+    /// is.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop {
@@ -166,9 +167,9 @@ npc_diagnostics::codes! {
     /// ```
     MISPLACED_ITEM = "NP0110" "misplaced-item" Error;
 
-    /// # Too many mistakes in one file
+    /// # Too many syntax errors
     ///
-    /// The parser stops telling after 1,000 findings in one file: most likely the file is no
-    /// program at all.
+    /// The parser reports at most 1,000 diagnostics per file. A file with more errors is most
+    /// likely not a program.
     TOO_MANY = "NP0109" "too-many" Error;
 }

@@ -1,4 +1,4 @@
-//! What the grammar expected, and the message made of it.
+//! The set of tokens that the grammar expected at a position, and the message for it.
 
 use chumsky::DefaultExpected;
 use chumsky::error::Error;
@@ -12,7 +12,7 @@ use crate::codes::{SYNTAX, UNCLOSED, WRONG_PREPOSITION};
 use crate::habits::{Context, habit};
 use crate::token::TokenSpan;
 
-/// Something larger than a token that the grammar may expect.
+/// A nonterminal that the grammar can expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the table below says what messages call each")]
 #[repr(u8)]
@@ -36,11 +36,12 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Each with what a message calls it: a list, so that a message has one "or".
+    /// Each nonterminal with its description in messages: a list, so that a message joins all alternatives
+    /// with one "or".
     const ALL: [(Self, &'static [&'static str]); 16] = [
         (Self::Name, &["a name"]),
         (Self::Pods, &["`all pods`", "`pods { … }`", "a set of pods"]),
-        (Self::Peers, &["`anywhere`", "pods", "addresses", "a set of them"]),
+        (Self::Peers, &["`anywhere`", "pods", "addresses", "a set"]),
         (
             Self::Scope,
             &[
@@ -54,14 +55,14 @@ impl Expected {
         ),
         (Self::Address, &["an address", "a set of addresses"]),
         (Self::Port, &["a port such as `tcp/443`", "a set of ports"]),
-        (Self::LabelKey, &["a label's key"]),
-        (Self::LabelValue, &["a label's value"]),
+        (Self::LabelKey, &["a label key"]),
+        (Self::LabelValue, &["a label value"]),
         (Self::Value, &["a value"]),
-        (Self::Glob, &["a namespace's name, which may hold `*` and `?`"]),
+        (Self::Glob, &["the name of a namespace or a pattern with `*` and `?`"]),
         (Self::Statement, &["a rule (`allow …`)", "`isolate`", "`kyverno { … }`"]),
         (Self::TestEntry, &["`cluster`", "`namespace`", "`pod`", "`allow`", "`deny`"]),
         (Self::Setting, &["a setting"]),
-        (Self::End, &["nothing more"]),
+        (Self::End, &["the end of the item"]),
         (Self::Set, &["addresses", "ports", "pods"]),
         (Self::Endpoint, &["`namespace/pod`", "an address", "a set of addresses"]),
     ];
@@ -70,7 +71,7 @@ impl Expected {
         1 << (64 + self as u8)
     }
 
-    /// The keywords that a misspelt word may have been meant to be.
+    /// The keywords to suggest for a misspelt word.
     fn keywords(self) -> &'static [&'static str] {
         match self {
             Self::Pods => &["all", "pods"],
@@ -84,8 +85,8 @@ impl Expected {
     }
 }
 
-/// A set of tokens and larger things, kept without allocation: the parser makes and drops one of
-/// these for each alternative that it tries.
+/// A set of tokens and nonterminals. It is a bit set and does not allocate, because the parser creates and
+/// drops one for each alternative that it tries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExpectedSet(u128);
 
@@ -131,10 +132,10 @@ impl ExpectedSet {
     }
 }
 
-/// Why a piece of the program could not be read.
+/// A syntax error in an item.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum SyntaxError {
-    /// Something else was expected at the place.
+    /// Another token was expected at the span.
     Unexpected { span: Span, found: Option<TokenKind>, expected: ExpectedSet },
     /// `ingress to` or `egress from`.
     WrongPreposition { span: Span, ingress: bool },
@@ -199,7 +200,7 @@ where
 }
 
 impl SyntaxError {
-    /// The diagnostic for users.
+    /// Converts the error to a diagnostic.
     pub(crate) fn diagnostic(self, file: FileId, source: &str) -> Diagnostic {
         match self {
             Self::Unexpected { span, found, expected } => unexpected(file, source, span, found, expected),
@@ -209,7 +210,7 @@ impl SyntaxError {
                 let location = Location::new(file, span);
                 Diagnostic::new(
                     &WRONG_PREPOSITION,
-                    format!("`{direction}` goes with `{right}`, not with `{wrong}`"),
+                    format!("expected `{right}` after `{direction}`, found `{wrong}`"),
                     location,
                     format!("write `{right}`"),
                 )
@@ -239,7 +240,7 @@ fn unexpected(
     found: Option<TokenKind>,
     mut expected: ExpectedSet,
 ) -> Diagnostic {
-    // The grammar takes both prepositions, to tell the wrong one better; only one is right.
+    // The grammar accepts both prepositions to report the wrong one with a better message; only one is valid.
     if expected.has_token(TokenKind::From) && expected.has_token(TokenKind::To) {
         let ahead = source.get(..span.start as usize).unwrap_or("").trim_end();
         let wrong = if ahead.ends_with("egress") { TokenKind::From } else { TokenKind::To };
@@ -249,7 +250,7 @@ fn unexpected(
     if expected.has_token(TokenKind::Priority) && !is_tier(source, span) {
         expected.0 &= !(1 << TokenKind::Priority as u8);
     }
-    // Whatever begins the next statement may follow too, but is not what was meant here.
+    // The next statement is also possible here, but it is not what was intended.
     if expected.0 & !(Expected::Statement.bit() | 1 << TokenKind::RBrace as u8) != 0 {
         expected.0 &= !Expected::Statement.bit();
     }
@@ -260,7 +261,7 @@ fn unexpected(
     {
         let place = Location::new(file, span);
         let message = if text.ends_with(':') {
-            "no `:` follows a keyword"
+            "unexpected `:` after a keyword"
         } else {
             "keywords are written in lower case"
         };
@@ -280,7 +281,7 @@ fn unexpected(
         .filter_map(TokenKind::keyword)
         .chain(expected.labels().flat_map(|(label, _)| label.keywords().iter().copied()))
         .collect();
-    // A keyword is no misspelt word, but one of two may have been meant for its plural.
+    // A keyword is not a misspelling, but its singular or plural may be the intended keyword.
     let plural = |a: &str, b: &str| a.strip_suffix('s') == Some(b) || b.strip_suffix('s') == Some(a);
     let meant = match found {
         Some(TokenKind::Word) => near(text, words.iter().copied()),
@@ -298,14 +299,15 @@ fn unexpected(
         .fix(sure, format!("write `{meant}`"), place(span), meant);
     }
     let message = format!("expected {}", expectation(expected));
-    // What is missing at the end of a line is shown there, and not at what the next line begins with.
+    // A token that is missing at the end of a line is reported there, not at the first token of the next
+    // line.
     let ahead = context.ahead();
     let gap = source.get(ahead.len()..span.start as usize).unwrap_or("");
     if !ahead.is_empty() && (found.is_none() || gap.contains('\n')) {
         let end = Span::new(ahead.len() as u32, ahead.len() as u32);
         let last = context.word_before();
         let label =
-            if last.is_empty() { "it ends here".to_owned() } else { format!("nothing follows `{last}`") };
+            if last.is_empty() { "the item ends here".to_owned() } else { format!("missing after `{last}`") };
         let missing = Diagnostic::new(&SYNTAX, message, place(end), label);
         return match (found, expected.has_token(TokenKind::RBrace)) {
             (None, true) => missing.help("close the block with `}`"),
@@ -313,15 +315,15 @@ fn unexpected(
         };
     }
     let what_found = match found {
-        None => "it ends here".to_owned(),
-        Some(TokenKind::Str) => "found a string in quotes".to_owned(),
-        Some(TokenKind::Bad | TokenKind::OpenStr) => format!("`{text}` has no meaning here"),
+        None => "the item ends here".to_owned(),
+        Some(TokenKind::Str) => "found a quoted string".to_owned(),
+        Some(TokenKind::Bad | TokenKind::OpenStr) => format!("`{text}` is not valid here"),
         Some(_) => format!("found `{text}`"),
     };
     Diagnostic::new(&SYNTAX, message, place(span), what_found)
 }
 
-/// The keyword that a word is but for its case and a colon behind it, where that keyword is expected.
+/// The expected keyword that equals the word except for its case and a trailing colon.
 fn keyword_of(text: &str, expected: ExpectedSet) -> Option<&'static str> {
     let word = text.strip_suffix(':').unwrap_or(text);
     let mut keywords = expected
@@ -331,7 +333,7 @@ fn keyword_of(text: &str, expected: ExpectedSet) -> Option<&'static str> {
     keywords.find(|keyword| keyword.eq_ignore_ascii_case(word) && *keyword != text)
 }
 
-/// Whether the policy whose header holds the place is of a tier that has priorities.
+/// Whether the position is in the header of an admin or baseline policy, which can have a priority.
 fn is_tier(source: &str, span: Span) -> bool {
     let ahead = source.get(..span.start as usize).unwrap_or("");
     let mut words = ahead.rsplit(|c: char| c.is_whitespace()).filter(|word| !word.is_empty());
@@ -339,7 +341,7 @@ fn is_tier(source: &str, span: Span) -> bool {
     matches!(words.next(), Some("admin" | "baseline"))
 }
 
-/// "`from`", "`a` or `b`", "`a`, `b` or `c`".
+/// Joins the expectations: "`from`", "`a` or `b`", "`a`, `b` or `c`".
 fn expectation(expected: ExpectedSet) -> String {
     let mut words: Vec<String> =
         expected.labels().flat_map(|(_, texts)| texts.iter().map(|text| (*text).to_owned())).collect();

@@ -1,5 +1,5 @@
-//! What the grammar expects at a place: for completion. The grammar itself is asked, so that there is no
-//! second account of what may stand where.
+//! The tokens that the grammar expects at a position, for completion. The answer comes from the parser
+//! itself, so that no second description of the grammar is needed.
 
 use chumsky::Parser as _;
 use npc_diagnostics::{FileId, Span};
@@ -12,34 +12,34 @@ use crate::token::{Token, TokenKind as T, TokenSpan, lex};
 
 pub use crate::error::Expected;
 
-/// What may stand at a place.
+/// The tokens and nonterminals that are expected at a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectation {
     /// The keywords and marks.
     pub tokens: Vec<T>,
-    /// The larger things.
+    /// The nonterminals.
     pub larger: Vec<Expected>,
-    /// The tokens of the item in front of the place; none where an item may begin.
+    /// The tokens of the item before the position; empty where an item can begin.
     pub before: Vec<Token>,
-    /// What is typed there so far: the word or the string that ends at the place. Not one of the tokens.
+    /// The unfinished word or string that ends at the position. It is not one of the tokens in `before`.
     pub typed: Span,
-    /// Whether the place lies in a string that is still open.
+    /// Whether the position is inside an unclosed string.
     pub in_string: bool,
 }
 
 impl Expectation {
-    /// Whether a larger thing may stand there.
+    /// Whether a nonterminal is expected.
     #[must_use]
     pub fn has(&self, larger: Expected) -> bool {
         self.larger.contains(&larger)
     }
 }
 
-/// What every item may begin with.
+/// The keywords that can begin an item.
 const ITEMS: [T; 9] =
     [T::Import, T::Let, T::Policy, T::Audit, T::Admin, T::Baseline, T::Kyverno, T::Test, T::Assert];
 
-/// What the grammar expects at `offset`; nothing in a comment.
+/// The tokens that the grammar expects at `offset`. Empty inside a comment.
 #[must_use]
 pub fn expectation(source: &str, offset: u32) -> Expectation {
     let before = source.get(..offset as usize).unwrap_or(source);
@@ -47,7 +47,7 @@ pub fn expectation(source: &str, offset: u32) -> Expectation {
     let place = Span::new(end, end);
     let mut found = Expectation { typed: place, ..Expectation::default() };
     let (mut all, comments) = lex(before);
-    // A comment goes on to the end of its line.
+    // A comment extends to the end of its line.
     if comments.last().is_some_and(|last| last.span.end == end) {
         return found;
     }
@@ -56,14 +56,14 @@ pub fn expectation(source: &str, offset: u32) -> Expectation {
         found.in_string = typed.of(before).starts_with('"');
         all.truncate(all.len() - count);
     }
-    // A token that fits nowhere stands at the place: the parser says what it wanted instead.
+    // A token that fits nowhere is placed at the position: the parser's error lists what it expected instead.
     all.push(Token { kind: T::Bad, span: TokenSpan(place) });
     let mut out = Output { file: FileId(0), source: before, diagnostics: Vec::new() };
     let Some(chunk) = split(&mut all, &mut out).pop() else { return found };
     let own = all.get(chunk.start..chunk.end).unwrap_or_default();
     let set = match own {
         [_] => of_items(ExpectedSet::default()),
-        // What is nested too deeply is not parsed.
+        // Items that are nested too deeply are not parsed.
         _ if !chunk.parse => return found,
         _ => ask(own, chunk.body, place),
     };
@@ -73,7 +73,7 @@ pub fn expectation(source: &str, offset: u32) -> Expectation {
     found
 }
 
-/// What is typed up to the end of the text, and how many tokens that is.
+/// The unfinished word at the end of the text, and its number of tokens.
 fn typed(all: &[Token], before: &str, end: u32) -> Option<(Span, usize)> {
     let (last, rest) = all.split_last()?;
     let span = last.span.0;
@@ -83,7 +83,7 @@ fn typed(all: &[Token], before: &str, end: u32) -> Option<(Span, usize)> {
     match last.kind {
         T::OpenStr => Some((span, 1)),
         kind if kind.is_word() => Some((span, 1)),
-        // A word never ends so, but one that is being typed does.
+        // A complete word never ends in these characters, but an unfinished one can.
         T::Bad if span.of(before).chars().all(|c| matches!(c, '-' | '/')) => {
             let word = rest.last().filter(|word| word.kind.is_word() && word.span.0.end == span.start)?;
             Some((word.span.0.to(span), 2))
@@ -96,7 +96,7 @@ fn of_items(set: ExpectedSet) -> ExpectedSet {
     ITEMS.into_iter().fold(set, ExpectedSet::with)
 }
 
-/// Asks the grammar of the item that some tokens are the beginning of.
+/// The expectations of the grammar after the given first tokens of an item.
 fn ask(own: &[Token], body: Option<u32>, place: Span) -> ExpectedSet {
     let parsers = Parsers::new();
     let input = |own| tokens(own, place);
@@ -116,7 +116,7 @@ fn ask(own: &[Token], body: Option<u32>, place: Span) -> ExpectedSet {
         _ => None,
     });
     let set = here.fold(ExpectedSet::default(), ExpectedSet::union);
-    // Where an item without a block is whole, another may begin.
+    // After a complete item without a block, another item can begin.
     if set.has(Expected::End) { of_items(set) } else { set }
 }
 
@@ -124,7 +124,7 @@ fn ask(own: &[Token], body: Option<u32>, place: Span) -> ExpectedSet {
 mod tests {
     use super::*;
 
-    /// What may stand at the bar.
+    /// The expectations at the position of `|`.
     fn at(text: &str) -> (Vec<&'static str>, Vec<Expected>, String) {
         let (before, after) = text.split_once('|').unwrap_or((text, ""));
         let found = expectation(&format!("{before}{after}"), before.len() as u32);
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(at("test \"t\" { pod web in shop allow |").1, [Expected::Endpoint]);
         assert_eq!(at("kyverno { |").1, [Expected::Setting]);
         assert_eq!(at("kyverno { failure-policy = |").1, [Expected::Value]);
-        assert_eq!(at("import \"se|"), (vec!["a string in quotes"], Vec::new(), "\"se".to_owned()));
+        assert_eq!(at("import \"se|"), (vec!["a quoted string"], Vec::new(), "\"se".to_owned()));
         assert_eq!(at("// note |"), (Vec::new(), Vec::new(), String::new()));
     }
 }

@@ -1,8 +1,8 @@
 //! The grammar of items, on tokens.
 //!
-//! Each function gives a parser for one rule of `grammar/np.ebnf`. The parsers are built once a
-//! file and work on the tokens of one item; where items begin is found out before, in
-//! [`items`](crate::items), so that no mistake in one item can hide the next.
+//! Each function returns a parser for one rule of `grammar/np.ebnf`. The parsers are built once for a
+//! group of items and parse the tokens of one item at a time. [`split`](crate::split) finds the items first,
+//! so that an error in one item cannot hide the next.
 
 use chumsky::extra;
 use chumsky::input::{Input, MapExtra, MappedInput};
@@ -26,7 +26,7 @@ type Extra = extra::Err<SyntaxError>;
 pub(crate) trait Grammar<'a, O>: Parser<'a, Tokens<'a>, O, Extra> + Clone {}
 impl<'a, O, P> Grammar<'a, O> for P where P: Parser<'a, Tokens<'a>, O, Extra> + Clone {}
 
-/// Makes the parser's input of an item's tokens.
+/// Converts an item's tokens to the parser's input.
 pub(crate) fn tokens<'a>(tokens: &'a [Token], end: Span) -> Tokens<'a> {
     fn split(token: &Token) -> (&T, &TokenSpan) {
         (&token.kind, &token.span)
@@ -34,17 +34,17 @@ pub(crate) fn tokens<'a>(tokens: &'a [Token], end: Span) -> Tokens<'a> {
     tokens.map(TokenSpan(end.at_end()), split)
 }
 
-/// Where the parser that was just run stood.
+/// The span of the parser that just ran.
 fn span<'a>(extra: &mut MapExtra<'a, '_, Tokens<'a>, Extra>) -> Span {
     extra.span().0
 }
 
-/// A bare word, keywords included: where a name of the user's must stand.
+/// A bare word, keywords included: a user-defined name.
 fn word<'a>() -> impl Grammar<'a, Word> {
     select! { kind = e if T::is_word(kind) => Word { span: span(e) } }
 }
 
-/// A bare word or a string in quotes.
+/// A bare word or a quoted string.
 fn word_or_string<'a>() -> impl Grammar<'a, Word> {
     select! { kind = e if T::is_word(kind) || kind == T::Str => Word { span: span(e) } }
 }
@@ -101,7 +101,7 @@ fn selector<'a>() -> impl Grammar<'a, Selector> {
         .boxed()
 }
 
-/// What follows `in`.
+/// The scope after `in`.
 fn scope<'a>() -> impl Grammar<'a, Scope> {
     let glob = || word().labelled(Expected::Glob);
     let base = choice((
@@ -132,7 +132,7 @@ fn pods<'a>() -> impl Grammar<'a, Pods> {
         .boxed()
 }
 
-/// What follows `except` behind addresses.
+/// The exception list after addresses.
 fn except<'a>(address: impl Grammar<'a, Address>) -> impl Grammar<'a, Vec<Address>> {
     let alone = set_word()
         .map_with(|word, e| vec![Address { span: span(e), word, except: Vec::new() }])
@@ -184,9 +184,9 @@ fn peer<'a>() -> impl Grammar<'a, Peer> {
     choice((anywhere, term().map(Peer::Term))).labelled(Expected::Peers)
 }
 
-/// What `from` or `to` names.
+/// The peers after `from` or `to`.
 fn peers<'a>() -> impl Grammar<'a, Vec<Peer>> {
-    // Behind a comma that ends the list, settings may begin.
+    // After a trailing comma, `kyverno {` begins settings.
     comma_separated(peer().and_is(just([T::Kyverno, T::LBrace]).not())).boxed()
 }
 
@@ -234,15 +234,14 @@ fn isolate<'a>() -> impl Grammar<'a, Isolate> {
         .map_with(|directions, e| Isolate { span: span(e), directions })
 }
 
-/// A parser that takes the tokens of a broken entry: up to where the next entry begins, or to the
-/// last brace of the item.
+/// Skips the tokens of a broken entry: up to the next entry, or to the last brace of the item.
 fn skip<'a>(starts_entry: impl Grammar<'a, ()>) -> impl Grammar<'a, ()> {
     let stop = choice((starts_entry, just(T::RBrace).then(end()).ignored()));
     any().then(any().and_is(stop.not()).repeated()).ignored()
 }
 
-/// The body of an item: a block of entries, each of which may be broken. The second value is
-/// whether one was.
+/// The body of an item: a block of entries, each of which can be broken. The second value is true if an entry
+/// was broken or the block is not closed.
 fn block<'a, O: 'a>(
     entry: impl Grammar<'a, O> + 'a,
     starts_entry: impl Grammar<'a, ()> + 'a,
@@ -283,7 +282,7 @@ fn settings<'a>() -> impl Grammar<'a, Settings> {
         .map_with(|(entries, _), e| Settings { span: span(e), entries })
 }
 
-/// `kyverno { … }` in a policy. Where it is broken, the policy's own recovery skips it.
+/// `kyverno { … }` in a policy. If it is broken, the recovery of the policy's body skips it.
 fn nested_settings<'a>() -> impl Grammar<'a, Settings> {
     just(T::Kyverno)
         .ignore_then(setting().repeated().collect().delimited_by(just(T::LBrace), just(T::RBrace)))
@@ -312,12 +311,13 @@ fn policy_body<'a>() -> impl Grammar<'a, (Vec<PolicyEntry>, bool)> {
         T::Except,
     ]);
     let starts = choice((keyword.then(continues.not()).ignored(), just([T::Kyverno, T::LBrace]).ignored()));
-    // What stands behind a rule and begins none belongs to its mistake, not to one of its own.
+    // Tokens after a rule that do not begin a statement are part of the error in that rule, not an error of
+    // their own.
     let next = choice((starts, just(T::RBrace).ignored(), end())).labelled(Expected::Statement);
     block(entry.then_ignore(next.rewind()), starts)
 }
 
-/// What stands before the body of a policy.
+/// The part of a policy before its body.
 pub(crate) struct PolicyHeader {
     pub(crate) audit: Option<Span>,
     pub(crate) tier: Tier,
@@ -327,7 +327,7 @@ pub(crate) struct PolicyHeader {
     pub(crate) subject: Vec<Term>,
 }
 
-/// A policy's name. Where `for` stands in its place, the name was forgotten.
+/// The name of a policy. A `for` in this position means that the name is missing.
 fn policy_name<'a>() -> impl Grammar<'a, Word> {
     let forgotten = just(T::For).then(one_of([T::For, T::Priority]).not());
     word().and_is(forgotten.not()).labelled(Expected::Name)
@@ -442,7 +442,7 @@ fn test<'a>() -> impl Grammar<'a, Test> {
 
 pub(crate) type Built<'a, O> = Boxed<'a, 'a, Tokens<'a>, O, Extra>;
 
-/// The parsers of all kinds of item, built once a file.
+/// The parsers for each kind of item.
 pub(crate) struct Parsers<'a> {
     pub(crate) policy_header: Built<'a, PolicyHeader>,
     pub(crate) policy_body: Built<'a, (Vec<PolicyEntry>, bool)>,

@@ -1,8 +1,8 @@
-//! From tokens to a tree: each item is parsed by itself.
+//! Parses tokens to a tree, each item separately.
 //!
-//! Where items begin and end is found out before (see [`split`](crate::split)), so that no mistake in
-//! one item can hide the next. Inside an item, the grammar's own recovery takes over. What stands
-//! nowhere is told by [`stray`](crate::stray).
+//! [`split`](crate::split) finds where items begin and end first, so that an error in one item cannot hide
+//! the next. Inside an item, the grammar's own recovery applies. [`stray`](crate::stray) reports tokens
+//! outside of any item.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -20,31 +20,31 @@ use crate::split::{Chunk, kind_at, split};
 use crate::stray::{junk, manifest, misplaced};
 use crate::token::{Comment, CommentKind, Token, TokenKind as T, lex};
 
-/// How many findings of one file are told.
+/// The maximum number of diagnostics that are reported per file.
 const MAX_DIAGNOSTICS: usize = 1_000;
-/// How many items one thread parses at a time: enough to be worth the parsers that it builds.
+/// The number of items that one thread parses at a time: enough to pay for building its parsers.
 const SHARE: usize = 256;
 
-/// A file, parsed.
+/// A parsed file.
 #[derive(Clone, Debug, Default)]
 pub struct Parsed {
     /// The tree.
     pub tree: Tree,
     /// All tokens, without comments.
     pub tokens: Vec<Token>,
-    /// All comments, in their order.
+    /// All comments, in source order.
     pub comments: Vec<Comment>,
-    /// What could not be read.
+    /// The syntax errors and warnings.
     pub diagnostics: Vec<Diagnostic>,
-    /// Whether an import could not be read, so that names may be missing for that reason.
+    /// Whether an import could not be parsed, so that imported names may be missing.
     pub broken_import: bool,
-    /// The items with which nothing is wrong, by where they begin.
+    /// The items without diagnostics, sorted by start offset.
     pub(crate) whole: Vec<Whole>,
 }
 
 impl Parsed {
-    /// Where the last item begins that ends before a place, where nothing is wrong up to its end: what stands
-    /// behind it can be read without what stands before. The head of the file, where there is none.
+    /// The start of the last item that ends before `offset`, if there is no error up to its end: the text
+    /// from there on can be parsed without the text before. 0 if there is no such item.
     #[must_use]
     pub fn clean_before(&self, offset: u32) -> u32 {
         let wrong =
@@ -55,23 +55,24 @@ impl Parsed {
     }
 }
 
-/// An item that may be taken over where its tokens are the same.
+/// An item that can be reused if its tokens are unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole {
     pub(crate) span: Span,
     pub(crate) body: Option<u32>,
-    /// Its place in the tree.
+    /// The index in the tree.
     pub(crate) item: usize,
 }
 
-/// Parses a file. Never fails: what cannot be read is in the diagnostics, the rest in the tree.
+/// Parses a file. Never fails: the tree holds the items that could be parsed, the diagnostics report the
+/// rest.
 #[must_use]
 pub fn parse(file: FileId, source: &str) -> Parsed {
     let (tokens, comments) = lex(source);
     parse_tokens(file, source, tokens, comments, None)
 }
 
-/// Parses the tokens of a file. Items that are known are taken over.
+/// Parses the tokens of a file. Reuses unchanged items of the previous parse.
 pub(crate) fn parse_tokens(
     file: FileId,
     source: &str,
@@ -122,7 +123,7 @@ pub(crate) fn parse_tokens(
         let place = last.unwrap_or(Location::new(file, Span::default()));
         diagnostics.push(Diagnostic::new(
             &TOO_MANY,
-            format!("{rest} more mistakes in this file are not shown"),
+            format!("{rest} more diagnostics in this file are not shown"),
             place,
             "the first of them",
         ));
@@ -130,7 +131,7 @@ pub(crate) fn parse_tokens(
     Parsed { tree, tokens, comments, diagnostics, broken_import, whole }
 }
 
-/// What the tokens of one chunk became.
+/// The result of parsing one chunk.
 struct Piece {
     span: Span,
     first: T,
@@ -139,7 +140,7 @@ struct Piece {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// What a chunk was read as.
+/// The item of a chunk.
 #[allow(clippy::large_enum_variant, reason = "nearly all are new")]
 enum Read {
     New(ItemKind),
@@ -147,7 +148,7 @@ enum Read {
     Nothing,
 }
 
-/// Parses some chunks. `told` are the places of what was told of the file before.
+/// Parses some chunks. `told` holds the sorted start offsets of the diagnostics emitted so far.
 fn parse_share(
     chunks: &[Chunk],
     tokens: &[Token],
@@ -156,7 +157,7 @@ fn parse_share(
     source: &str,
     known: Option<&Known<'_>>,
 ) -> Vec<Piece> {
-    // Items with bad characters are parsed as if those were not there.
+    // Items with invalid characters are parsed without them.
     let cleaned: Vec<(Vec<Token>, Vec<Span>)> = chunks
         .iter()
         .map(|chunk| {
@@ -166,7 +167,7 @@ fn parse_share(
             (all.iter().filter(|token| !is_bad(token)).copied().collect(), bad)
         })
         .collect();
-    // Where all is known, none are needed.
+    // Built on first use: not needed if every item is reused.
     let parsers = OnceCell::new();
     let mut pieces = Vec::with_capacity(chunks.len());
     for (chunk, (clean, bad)) in chunks.iter().zip(&cleaned) {
@@ -200,7 +201,7 @@ fn parse_share(
     pieces
 }
 
-/// What is told of a file.
+/// Collects the diagnostics of a file.
 pub(crate) struct Output<'a> {
     pub(crate) file: FileId,
     pub(crate) source: &'a str,
@@ -226,14 +227,13 @@ impl Output<'_> {
                 &UNTERMINATED_STRING,
                 "this string has no closing quote",
                 self.at(span),
-                "the string begins here and must end in this line",
+                "the string begins here and must end on this line",
             )
             .fix(Applicability::Maybe, "close the string", self.at(span.at_end()), "\""),
         );
     }
 
-    /// Forgets what was told of places in a line with a bad character: it most likely follows from
-    /// that.
+    /// Removes diagnostics in lines with an invalid character: they are most likely consequences of it.
     fn forget_beside(&mut self, bad: &[Span]) {
         let line = |span: &Span| {
             let (ahead, behind) = self.source.split_at(self.source.floor_char_boundary(span.start as usize));
@@ -243,7 +243,7 @@ impl Output<'_> {
         };
         let lines: Vec<_> = bad.iter().map(line).collect();
         let beside = |at: usize| {
-            // In the order of the source, as the bad characters are.
+            // The lines are sorted, because the invalid characters are in source order.
             let behind = lines.partition_point(|line| *line.end() < at);
             lines.get(behind).is_some_and(|line| line.contains(&at))
         };
@@ -278,7 +278,7 @@ fn item<'a>(
     kind.or_else(|| fragment(chunk_tokens, out))
 }
 
-/// Parses a policy: its header and its body, each with its own mistakes.
+/// Parses a policy: the header and the body separately, each with its own errors.
 fn policy<'a>(
     parsers: &Parsers<'a>,
     chunk: &Chunk,
@@ -290,7 +290,7 @@ fn policy<'a>(
         .body
         .map(|body| chunk_tokens.partition_point(|token| token.span.0.start < body))
         .unwrap_or(chunk_tokens.len());
-    // The header's parser asks for the brace too, so that its messages can name it.
+    // The parser of the header includes the brace, so that its messages can name it.
     let header_tokens = chunk_tokens.get(..=split).unwrap_or(chunk_tokens);
     let header_end = header_tokens.last().map_or(span, |token| token.span.0);
     let (header, errors) =
@@ -316,7 +316,8 @@ fn policy<'a>(
     let header = header.or_else(|| {
         let at = chunk_tokens.iter().position(|token| token.kind == T::Policy)?;
         let name = chunk_tokens.get(at + 1).filter(|token| token.kind.is_word())?;
-        // The mistake is told; that this is no plain policy must not look like another.
+        // The error is already reported. Keep the tier, so that the policy is not checked as a plain one,
+        // which would cause misleading errors.
         let before = chunk_tokens.get(..at).unwrap_or_default();
         let tier = before.iter().rev().find_map(|token| match token.kind {
             T::Admin => Some((Tier::Admin, token.span.0)),
@@ -352,8 +353,8 @@ fn policy<'a>(
     Some(policy)
 }
 
-/// What can be known of an item that could not be parsed: the name of a set, so that its uses are
-/// not told as mistakes too.
+/// The part of a broken item that is still useful: the name of a set, so that its uses are not reported as
+/// undefined.
 fn fragment(chunk_tokens: &[Token], out: &Output<'_>) -> Option<ItemKind> {
     let name =
         chunk_tokens.get(1).filter(|name| name.kind.is_word() && kind_at(chunk_tokens, 0) == Some(T::Let))?;
@@ -364,7 +365,7 @@ fn fragment(chunk_tokens: &[Token], out: &Output<'_>) -> Option<ItemKind> {
     Some(ItemKind::Let(Let { name: Word { span }, terms: None }))
 }
 
-/// The documentation comments, handed out to the items below them.
+/// Assigns the documentation comments to the items below them.
 struct Docs<'a> {
     comments: std::iter::Peekable<std::slice::Iter<'a, Comment>>,
     file_docs: &'a mut Vec<Span>,
@@ -391,7 +392,7 @@ impl<'a> Docs<'a> {
         docs
     }
 
-    /// What stands behind the last item.
+    /// Handles the comments after the last item.
     fn rest(&mut self, out: &mut Output<'_>) {
         for comment in self.comments.by_ref() {
             match comment.kind {

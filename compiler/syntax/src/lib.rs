@@ -1,4 +1,4 @@
-//! From text to tree: tokens, syntax tree and parser of the `.np` language.
+//! Lexer, syntax tree and parser of the `.np` language.
 //!
 //! ```
 //! let parsed = npc_syntax::parse(
@@ -9,9 +9,9 @@
 //! assert_eq!(parsed.tree.items.len(), 1);
 //! ```
 //!
-//! The parser never gives up: whatever the input, [`parse`] returns a tree of the items that it
-//! could make out, and a diagnostic for each that it could not. Comments, tokens and spans are all
-//! kept, for the formatter and the language server.
+//! The parser recovers from every error: for any input, [`parse`] returns a tree of the items that it could
+//! parse, and a diagnostic for each that it could not. It keeps tokens, comments and spans for the formatter
+//! and the language server.
 
 mod again;
 pub mod ast;

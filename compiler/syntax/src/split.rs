@@ -1,9 +1,8 @@
-//! Where items begin and end.
+//! Finds where items begin and end, before any of them is parsed.
 //!
-//! A file is cut into items before any of them is parsed. Some pairs and triples of tokens occur
-//! in a correct program nowhere but at the start of an item (`let NAME =`, `policy NAME for`,
-//! `test "…"`), so they are taken as one whatever surrounds them: a brace that is missing above
-//! cannot swallow them.
+//! Some pairs and triples of tokens occur in a valid program only at the start of an item (`let NAME =`,
+//! `policy NAME for`, `test "…"`). They always start an item, whatever precedes them, so that a missing brace
+//! above cannot swallow them.
 
 use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
 
@@ -12,19 +11,19 @@ use crate::items::Output;
 use crate::stray::bad_character;
 use crate::token::{Token, TokenKind as T};
 
-/// How deep braces and parentheses may stand in one another.
+/// The maximum nesting depth of braces and parentheses.
 const MAX_DEPTH: usize = 64;
 
-/// The tokens of an item, by index.
+/// The tokens of an item, as a range of indices.
 pub(crate) struct Chunk {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Where the brace stands that opens the body, in bytes; policies only.
+    /// The offset of the brace that opens the body; policies only.
     pub(crate) body: Option<u32>,
-    /// Whether the tokens may be parsed: not where they are nested too deeply, hold a bad token, or
-    /// begin no item.
+    /// Whether to parse the tokens. False if they are nested too deeply, contain an unclosed string or a
+    /// regular expression, or do not begin an item.
     pub(crate) parse: bool,
-    /// Whether a token in it has no meaning; it is parsed as if that were not there.
+    /// Whether a token has an invalid character. The item is then parsed without these tokens.
     pub(crate) bad: bool,
 }
 
@@ -32,7 +31,7 @@ pub(crate) fn kind_at(tokens: &[Token], index: usize) -> Option<T> {
     tokens.get(index).map(|token| token.kind)
 }
 
-/// Whether the tokens at `index` begin an item whatever stands before them.
+/// Whether the tokens at `index` begin an item, whatever precedes them.
 fn surely_starts(tokens: &[Token], index: usize) -> bool {
     let next = kind_at(tokens, index + 1);
     let after = kind_at(tokens, index + 2);
@@ -50,16 +49,16 @@ fn surely_starts(tokens: &[Token], index: usize) -> bool {
     }
 }
 
-/// Whether the word at `index` is what the token before it asks for, so that it begins nothing:
-/// namespaces, sets, labels and tests may be called `audit`, `admin`, `kyverno`.
+/// Whether the token before `index` requires a word, so that a keyword at `index` is a name and begins no
+/// item: namespaces, sets, labels and tests can be called `audit`, `admin` or `kyverno`.
 ///
-/// `nested` says that it stands in parentheses or in a selector. A keyword that is the first of its
-/// line, no further right than the item, begins an item all the same: the line above is broken.
+/// `nested` is true inside parentheses or a selector. A keyword that is the first of its line, and not
+/// indented further than the item, begins an item nevertheless: the line above is then incomplete.
 fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, source: &str) -> bool {
     let kind = |at: usize| kind_at(tokens, at);
     let (Some(this), Some(before)) = (kind(index), index.checked_sub(1).and_then(kind)) else { return false };
     let asked = match before {
-        // Behind these stands a name of the user's, whatever it is.
+        // After these tokens a user-defined name follows, whatever it is.
         T::Namespace | T::Sharing | T::Pod | T::Policy => true,
         T::Except => kind(index.wrapping_sub(2)) != Some(T::Namespace),
         T::In => index >= 3 && kind(index - 3) == Some(T::Pod),
@@ -72,7 +71,7 @@ fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, sourc
     if !asked {
         return false;
     }
-    // What stands between two tokens tells whether a line begins there; the line itself may be long.
+    // Only the gap before a token is searched for a line break: the line itself can be long.
     let gap = |index: usize| {
         let from = index.checked_sub(1).and_then(|before| tokens.get(before)).map_or(0, |t| t.span.0.end);
         source.get(from as usize..tokens.get(index)?.span.0.start as usize)
@@ -81,11 +80,11 @@ fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, sourc
     if !indent.trim().is_empty() || indent.chars().count() > column(tokens, item, source) {
         return true;
     }
-    // `audit` alone in its line, behind a comma, is the last of a list.
+    // `audit` alone on its line after a comma is the last member of a list.
     before == T::Comma && gap(index + 1).is_none_or(|gap| gap.contains('\n'))
 }
 
-/// How many characters stand before a token in its line, or many where the line is long.
+/// The number of characters before a token in its line; `FAR` if the line is longer than that.
 fn column(tokens: &[Token], index: usize, source: &str) -> usize {
     const FAR: usize = 1_000;
     let start = tokens.get(index).map_or(0, |token| token.span.0.start as usize);
@@ -98,9 +97,8 @@ fn column(tokens: &[Token], index: usize, source: &str) -> usize {
     }
 }
 
-/// Whether an item that is not yet finished may begin at `index`, going by the layout: the keyword
-/// is the first of its line, no further right than the item before it, and what follows cannot
-/// continue a selector. Asked only inside braces that are still open.
+/// Whether an incomplete item begins at `index`, judging by the layout: the keyword is the first of its line,
+/// is not indented further than the item before it, and the next token cannot continue a selector.
 fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> bool {
     let keyword = matches!(
         kind_at(tokens, index),
@@ -148,8 +146,8 @@ fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> 
     }
 }
 
-/// Where the item that is open at `index` ends, if the one that begins there was written inside it:
-/// it stands further right, and the brace that closes the outer one is there.
+/// If an item at `index` is written inside the open item `outer`, returns the end of `outer`. This is so if
+/// the inner item is indented further and the closing brace of `outer` exists.
 fn inside(tokens: &[Token], index: usize, outer: &Chunk, depth: usize, source: &str) -> Option<usize> {
     if depth != 1 || !surely_starts(tokens, index) {
         return None;
@@ -169,7 +167,7 @@ fn inside(tokens: &[Token], index: usize, outer: &Chunk, depth: usize, source: &
                     return Some(at + 1);
                 }
             }
-            // Asked of keywords only: what it costs is a look at their line.
+            // `column` searches the line, so it is called for keywords only.
             kind if begins_item(kind) && column(tokens, at, source) <= indent => return None,
             _ => {}
         }
@@ -183,20 +181,19 @@ fn misplaced_item(tokens: &[Token], index: usize, outer: usize, out: &Output<'_>
     let kind = if kind_at(tokens, outer) == Some(T::Test) { "test" } else { "policy" };
     Diagnostic::new(
         &MISPLACED_ITEM,
-        format!("`{word}` cannot stand inside a {kind}"),
+        format!("`{word}` is not allowed inside a {kind}"),
         out.at(span(index)),
-        format!("write it above or below the {kind}"),
+        format!("move it above or below the {kind}"),
     )
     .label(out.at(span(outer)), format!("the {kind} begins here"))
-    .note("it then holds for the whole program, not for this one alone")
+    .note("it then applies to the whole program, not only here")
 }
 
-/// An item keyword that the word at `index` was surely meant to be: the tokens behind it are those
-/// of an item.
+/// The item keyword that the word at `index` is a misspelling of, if the tokens after it fit that item.
 fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static str, T)> {
     let token = tokens.get(index).filter(|token| token.kind == T::Word)?;
     let next = kind_at(tokens, index + 1);
-    // Where one keyword is in capitals, others are too.
+    // If one keyword is in capitals, the following ones may be too.
     let after = tokens.get(index + 2).map(|after| {
         let text = after.span.0.of(source);
         let is = |word: &str| after.kind == T::Word && text.eq_ignore_ascii_case(word);
@@ -224,7 +221,7 @@ fn misspelt(tokens: &[Token], index: usize, source: &str) -> Option<(&'static st
     T::KEYWORDS.into_iter().find(|(keyword, _)| *keyword == word)
 }
 
-/// Reports `ingress allow from`, which no rule says, and goes on as if it were in order.
+/// Reports `ingress allow from`, and swaps the two tokens so that parsing continues normally.
 fn reorder(tokens: &mut [Token], index: usize, out: &mut Output<'_>) {
     let Some([direction, action, preposition]) = tokens.get_mut(index..index + 3) else { return };
     let is_direction = matches!(direction.kind, T::Ingress | T::Egress);
@@ -238,7 +235,7 @@ fn reorder(tokens: &mut [Token], index: usize, out: &mut Output<'_>) {
     out.diagnostics.push(
         Diagnostic::new(
             &SYNTAX,
-            "a rule begins with its action, and the direction follows",
+            "a rule begins with its action, followed by the direction",
             location,
             format!("found `{}`", out.text(span).split_whitespace().collect::<Vec<_>>().join(" ")),
         )
@@ -246,18 +243,18 @@ fn reorder(tokens: &mut [Token], index: usize, out: &mut Output<'_>) {
     );
 }
 
-/// Whether the brace at `open` opens a selector and not a body.
+/// Whether the brace at `open` opens a selector rather than a body.
 fn opens_selector(tokens: &[Token], open: usize) -> bool {
     let before = open.checked_sub(1).and_then(|before| kind_at(tokens, before));
     let second = open.checked_sub(2).and_then(|before| kind_at(tokens, before));
-    // `all pods {` opens a body, and so does `namespace pods {`, of a namespace of that name.
+    // `all pods {` opens a body. So does `namespace pods {`, where `pods` is the name of a namespace.
     let other = matches!(second, Some(T::All | T::Namespace | T::Except));
     if matches!(before, Some(T::Pods | T::Namespaces | T::Except)) && !other {
         return true;
     }
     match kind_at(tokens, open + 1) {
         Some(T::Not | T::Str) => true,
-        // A statement that goes no further.
+        // An incomplete statement.
         Some(T::Allow | T::Deny | T::Pass | T::Isolate) if kind_at(tokens, open + 2) == Some(T::RBrace) => {
             false
         }
@@ -272,20 +269,20 @@ fn opens_selector(tokens: &[Token], open: usize) -> bool {
     }
 }
 
-/// Cuts the tokens into items, repairs keywords that are misspelt, and tells bad tokens.
+/// Splits the tokens into items, replaces misspelt keywords and reports invalid tokens.
 pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
     let mut depth = 0usize;
-    // The brace that opened the current block at depth zero.
+    // The index of the brace or parenthesis that opened the current block at depth zero.
     let mut open = 0usize;
-    // For each brace or parenthesis that is open, whether names and labels stand in it.
+    // For each open brace or parenthesis, whether it holds names and labels.
     let mut nested: Vec<bool> = Vec::new();
-    // Whether the item that began last is complete, so that what follows must begin another.
+    // Whether the last item is complete, so that the next token must begin another.
     let mut complete = true;
     let mut index = 0;
     while let Some(token) = tokens.get(index).copied() {
         let item = chunks.last().map_or(0, |chunk| chunk.start);
-        // `policy` behind `admin`, and `admin` behind `audit`, go on with the item.
+        // `policy` after `admin`, and `admin` after `audit`, continue the item.
         let modified = !complete
             && index > 0
             && index <= item + 2
@@ -362,11 +359,11 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
                     out.diagnostics.push(
                         Diagnostic::new(
                             &NESTED_TOO_DEEPLY,
-                            format!("braces and parentheses stand more than {MAX_DEPTH} deep"),
+                            format!("braces and parentheses are nested more than {MAX_DEPTH} deep"),
                             Location::new(out.file, token.span.0),
                             "too deep here",
                         )
-                        .help("close the ones that are open"),
+                        .help("close the open ones"),
                     );
                 }
             }
@@ -383,7 +380,7 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             T::Bad => {
                 bad_character(token, chunk.bad, out);
                 chunk.bad = true;
-                // Without these characters a regular expression is something else.
+                // Without these characters a regular expression would parse as something else.
                 chunk.parse &= !out.text(token.span.0).contains(['^', '$']);
             }
             T::OpenStr => {
@@ -398,7 +395,7 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
     chunks
 }
 
-/// Whether items begin with the keyword.
+/// Whether the keyword can begin an item.
 pub(crate) const fn begins_item(kind: T) -> bool {
     matches!(
         kind,

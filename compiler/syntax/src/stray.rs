@@ -1,5 +1,5 @@
-//! What stands where nothing can stand: characters without a meaning, tokens that begin no item,
-//! documentation of nothing, other languages.
+//! Reports tokens that are not valid anywhere: invalid characters, tokens outside of any item, misplaced
+//! documentation comments, and files in another language.
 
 use npc_diagnostics::{Applicability, Diagnostic, Edit, Span, nearest};
 
@@ -9,7 +9,7 @@ use crate::items::Output;
 use crate::split::begins_item;
 use crate::token::{Comment, Token, TokenKind as T};
 
-/// Tells a file that is a Kubernetes manifest, once.
+/// Reports a file that is a Kubernetes manifest, with one diagnostic.
 pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic> {
     let first = tokens.iter().find(|token| token.kind != T::Bad)?;
     let key = tokens.iter().find(|token| !matches!(token.kind, T::Bad | T::LBrace));
@@ -20,32 +20,32 @@ pub(crate) fn manifest(tokens: &[Token], out: &Output<'_>) -> Option<Diagnostic>
     (is_yaml || is_json).then(|| {
         Diagnostic::new(
             &SYNTAX,
-            "this is a Kubernetes manifest, and not a program of this language",
+            "this is a Kubernetes manifest, not an npc program",
             out.at(first.span.0),
             if is_json { "JSON begins here" } else { "YAML begins here" },
         )
-        .help("`npc import FILE.yaml` writes it as a program, and `npc check FILE.yaml` checks it as it is. In a program, a NetworkPolicy for pods `app: web` is `policy web for pods { app = web } in namespace shop { … }`")
+        .help("`npc import FILE.yaml` converts it to a program, and `npc check FILE.yaml` checks it unchanged. In a program, a NetworkPolicy for pods `app: web` is `policy web for pods { app = web } in namespace shop { … }`")
     })
 }
 
-/// Tells characters that have no meaning. `again` says that the item had such before.
+/// Reports invalid characters. `again` is true if the item had an invalid character before.
 pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let location = out.at(token.span.0);
     let text = out.text(token.span.0);
     const CURLY: [char; 3] = ['\u{201c}', '\u{201d}', '\u{201e}'];
-    // Of a pair, of quotes or of brackets, the first is told.
+    // Of a pair of quotes or brackets, only the first is reported.
     if again && text.chars().all(|c| CURLY.contains(&c) || "'[]`/".contains(c)) {
         return;
     }
     let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let message = match text.chars().next() {
-        Some('\0') => "a NUL character (U+0000) has no meaning in this language".to_owned(),
+        Some('\0') => "a NUL character (U+0000) is not valid in this language".to_owned(),
         Some(c)
             if c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}') =>
         {
-            format!("an invisible character (U+{:04X}) has no meaning in this language", c as u32)
+            format!("an invisible character (U+{:04X}) is not valid in this language", c as u32)
         }
-        _ => format!("`{shown}` has no meaning in this language"),
+        _ => format!("`{shown}` is not valid in this language"),
     };
     let plain = |label: &str| Diagnostic::new(&BAD_CHARACTER, message.clone(), location, label);
     let about = |message: &str, label: &str| Diagnostic::new(&BAD_CHARACTER, message, location, label);
@@ -55,7 +55,8 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
     let ahead = out.source.get(..token.span.0.start as usize).unwrap_or("");
     let diagnostic = match text {
         ";" => {
-            // Between two members of a list, and in what was meant as a comment, it stands for more.
+            // If the semicolon separates members of a list, or is part of a `#` comment, removing it is not a
+            // complete fix.
             let line = ahead.rsplit('\n').next().unwrap_or(ahead);
             let next = rest.trim_start_matches([' ', '\t', ';']);
             let first = next.split(char::is_whitespace).next().unwrap_or("");
@@ -85,16 +86,17 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
         "&" | "&&" | "|" | "||" => {
             let braces = ahead.rfind('{') > ahead.rfind('}');
             match (text.starts_with('|'), braces) {
-                (true, true) => {
-                    about("requirements are separated by commas, and all of them must hold", "no comma")
-                        .help("for either of two values write `app in (a, b)`")
-                }
+                (true, true) => about(
+                    "requirements are separated by commas, and all of them must hold",
+                    "expected a comma",
+                )
+                .help("for either of two values write `app in (a, b)`"),
                 (false, true) => about(
                     "requirements are separated by commas, and all of them must hold",
-                    "no comma",
+                    "expected a comma",
                 )
                 .fix(Applicability::Automatic, "write a comma", location, ","),
-                _ => about("the members of a list are separated by commas", "no comma").fix(
+                _ => about("the members of a list are separated by commas", "expected a comma").fix(
                     Applicability::Maybe,
                     "write a comma",
                     location,
@@ -102,7 +104,7 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
                 ),
             }
         }
-        "#" => about("comments begin with `//`", "no comment begins so").fix(
+        "#" => about("comments begin with `//`", "not with `#`").fix(
             Applicability::Automatic,
             "write `//`",
             location,
@@ -119,7 +121,7 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             let first = word.split(char::is_whitespace).next().unwrap_or("");
             let is_statement = matches!(first, "allow" | "deny" | "pass" | "isolate");
             let what = if is_statement { "a rule" } else { "this" };
-            let diagnostic = about(&format!("{what} is not an item of a YAML list"), "no `-` belongs here");
+            let diagnostic = about(&format!("{what} is not an item of a YAML list"), "unexpected `-`");
             let gap = rest.len() - word.len();
             let dash = Span::new(token.span.0.start, token.span.0.end + gap as u32);
             let sure = if is_statement { Applicability::Automatic } else { Applicability::Maybe };
@@ -135,24 +137,24 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
                 whole,
                 "a priority is a number from 0 to 1000",
             )
-            .help("write `priority 0` for the policy that is asked before all others")
+            .help("write `priority 0` for the policy that is evaluated before all others")
             .fix(Applicability::Maybe, "write `0`", whole, "0")
         }
-        "-" if ahead.ends_with(' ') || ahead.is_empty() => plain("no word begins with `-`"),
-        "-" => about("a word does not end in `-`", "something is missing behind it"),
+        "-" if ahead.ends_with(' ') || ahead.is_empty() => plain("a word cannot begin with `-`"),
+        "-" => about("a word cannot end with `-`", "something is missing after it"),
         "/" if next == Some('*') || ahead.ends_with('*') => {
             about("comments begin with `//`", "not with `/*`")
         }
         "/" if ahead.ends_with(' ') && joined(next) => {
-            plain("no space stands before the length of a block, nor before a port")
+            plain("no space is allowed before a prefix length or a port")
         }
-        "/" => about("a word does not end in `/`", "something is missing behind it"),
+        "/" => about("a word cannot end with `/`", "something is missing after it"),
         ">" if ahead.ends_with('=') || ahead.ends_with('-') => {
-            about("an arrow is written `->`", "this is none")
+            about("an arrow is written `->`", "this is not an arrow")
         }
         "^" | "$" => {
             let word = ahead.rsplit(ENDS_WORD).next().unwrap_or("");
-            // Of one expression, one is reported.
+            // Of one regular expression, only the first character is reported.
             if word.contains('^') {
                 return;
             }
@@ -166,28 +168,28 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
             } else {
                 message.clone()
             };
-            about(&message, "not part of any word or mark").help(OPERATORS)
+            about(&message, "invalid character").help(OPERATORS)
         }
         _ if text.contains(CURLY) => plain("strings are written in straight double quotes"),
         _ if !text.is_ascii() => plain(
-            "names, labels and ports are written in ASCII; other characters stand only in strings and comments",
+            "names, labels and ports are written in ASCII; other characters are only allowed in strings and comments",
         ),
-        _ => plain("not part of any word or mark"),
+        _ => plain("invalid character"),
     };
     out.diagnostics.push(diagnostic);
 }
 
-/// Brackets, which lists have in YAML and addresses of IPv6 in URLs. Of a pair the first is reported, and the
-/// fix is of both.
+/// Reports brackets, which YAML has around lists and URLs around IPv6 addresses. Of a pair only the first is
+/// reported; the fix covers both.
 fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let location = out.at(bracket);
-    let told = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "no bracket belongs here");
-    let lists = "values stand in parentheses, `app in (a, b)`; peers and ports only have commas between them";
+    let told = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "unexpected bracket");
+    let lists = "write values in parentheses, `app in (a, b)`; separate peers and ports with commas only";
     let rest = out.source.get(bracket.end as usize..).unwrap_or("");
     let line = rest.lines().next().unwrap_or("");
     let inner = line.find(']').and_then(|end| line.get(..end));
     let Some(inner) = inner.filter(|_| out.text(bracket) == "[") else {
-        return told("lists have no brackets").help(lists);
+        return told("lists are not written in brackets").help(lists);
     };
     let close = Span::new(bracket.end + inner.len() as u32, bracket.end + inner.len() as u32 + 1);
     let both = |open: &str, end: &str| {
@@ -197,13 +199,12 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let behind = line.get(inner.len() + 1..).unwrap_or("");
     if inner.contains(':') && inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/'))
     {
-        let diagnostic = told("an address of IPv6 has no brackets");
+        let diagnostic = told("an IPv6 address is not written in brackets");
         let port = behind.strip_prefix(':').unwrap_or("");
         let digits = port.bytes().take_while(u8::is_ascii_digit).count();
         return match port.get(..digits).filter(|port| !port.is_empty()) {
-            Some(port) => diagnostic.help(format!(
-                "write `{inner} on tcp/{port}`: the port stands behind `on`, with its protocol"
-            )),
+            Some(port) => diagnostic
+                .help(format!("write `{inner} on tcp/{port}`: the port follows `on`, with its protocol")),
             None if behind.starts_with('/') => diagnostic.help(format!("write `{inner}{}`", length(behind))),
             None => diagnostic.fix_edits(Applicability::Automatic, format!("write `{inner}`"), both("", "")),
         };
@@ -212,29 +213,29 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let word = words.next().unwrap_or("");
     let is_set = word == "=" && words.nth(1) == Some("let");
     match word {
-        "=" if is_set => told("the members of a set have no brackets").fix_edits(
+        "=" if is_set => told("the members of a set are not written in brackets").fix_edits(
             Applicability::Automatic,
             format!("write `= {inner}`"),
             both("", ""),
         ),
-        "in" | "notin" | "namespaces" | "except" => told("lists stand in parentheses").fix_edits(
+        "in" | "notin" | "namespaces" | "except" => told("lists are written in parentheses").fix_edits(
             Applicability::Automatic,
             format!("write `{word} ({inner})`"),
             both("(", ")"),
         ),
-        "from" | "to" | "on" => told("lists have no brackets").fix_edits(
+        "from" | "to" | "on" => told("lists are not written in brackets").fix_edits(
             Applicability::Automatic,
             format!("write `{word} {inner}`"),
             both("", ""),
         ),
-        _ => told("lists have no brackets").help(lists),
+        _ => told("lists are not written in brackets").help(lists),
     }
 }
 
-/// What stands around a word.
+/// Characters that delimit a word.
 const ENDS_WORD: [char; 10] = [' ', '\t', '\n', '\r', '(', ')', '{', '}', ',', '"'];
 
-/// A regular expression, most likely of the names of namespaces, which take patterns.
+/// Reports a regular expression. Most likely it is meant for names of namespaces, which allow patterns.
 fn regular_expression(bad: Span, out: &Output<'_>) -> Diagnostic {
     let ahead = out.source.get(..bad.start as usize).unwrap_or("");
     let start = ahead.rfind(ENDS_WORD).map_or(0, |at| at + 1);
@@ -243,35 +244,41 @@ fn regular_expression(bad: Span, out: &Output<'_>) -> Diagnostic {
     let whole = Span::new(start as u32, end as u32);
     let text = out.text(whole);
     let location = out.at(whole);
-    let message = format!("`{text}` is a regular expression, and the language has none");
+    let message = format!("`{text}` is a regular expression, which is not supported");
     let pattern = text.trim_start_matches('^').trim_end_matches('$').replace(".*", "*").replace(".+", "?*");
     let is_pattern = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
-    let diagnostic = Diagnostic::new(&BAD_CHARACTER, message, location, "not part of any word or mark");
+    let diagnostic = Diagnostic::new(&BAD_CHARACTER, message, location, "invalid character");
     let in_list = ahead.trim_end_matches(|c| c != '(').ends_with("namespaces (");
     if pattern.bytes().all(is_pattern) && !pattern.is_empty() && in_list {
         return diagnostic
-            .help(format!("write `namespaces ({pattern})`, where `*` is any characters and `?` is any one"))
+            .help(format!(
+                "write `namespaces ({pattern})`, where `*` matches any characters and `?` matches one"
+            ))
             .fix(Applicability::Maybe, format!("write `{pattern}`"), location, pattern);
     }
     diagnostic.help(OPERATORS)
 }
 
-/// The prefix length that a text begins with.
+/// The prefix length at the start of a text.
 fn length(text: &str) -> &str {
     let digits = text.bytes().skip(1).take_while(u8::is_ascii_digit).count();
     text.get(..=digits).unwrap_or("")
 }
 
-/// Tells tokens that begin no item.
+/// Reports tokens that begin no item.
 pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
     let text = out.text(first.span.0).to_owned();
     let location = out.at(first.span.0);
     let diagnostic = match first.kind {
-        T::RBrace => Diagnostic::new(&SYNTAX, "this `}` closes nothing", location, "no `{` is open here")
-            .fix(Applicability::Maybe, "remove it", location, ""),
+        T::RBrace => Diagnostic::new(&SYNTAX, "unmatched `}`", location, "no `{` is open here").fix(
+            Applicability::Maybe,
+            "remove it",
+            location,
+            "",
+        ),
         T::Allow | T::Deny | T::Pass | T::Isolate => Diagnostic::new(
             &SYNTAX,
-            format!("`{text}` stands outside a policy"),
+            format!("`{text}` is outside of a policy"),
             location,
             "statements belong between the braces of a policy",
         ),
@@ -323,7 +330,7 @@ pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
     out.diagnostics.push(diagnostic);
 }
 
-/// Tells documentation that stands above nothing.
+/// Reports a documentation comment without an item below it.
 pub(crate) fn misplaced(comment: &Comment, out: &mut Output<'_>) {
     let slashes = Span::new(comment.span.start, comment.span.start + 3);
     out.diagnostics.push(
@@ -333,6 +340,6 @@ pub(crate) fn misplaced(comment: &Comment, out: &mut Output<'_>) {
             out.at(comment.span),
             "`///` documents the item below it",
         )
-        .fix(Applicability::Automatic, "make it a note", out.at(slashes), "//"),
+        .fix(Applicability::Automatic, "make it a plain comment", out.at(slashes), "//"),
     );
 }

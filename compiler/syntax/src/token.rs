@@ -1,14 +1,14 @@
-//! Tokens.
+//! Tokens and the lexer.
 
 use std::ops::Range;
 
 use logos::Logos;
 use npc_diagnostics::Span;
 
-/// The kind of a token. Keywords are contextual: the grammar takes most of them as names too.
+/// The kind of a token. Keywords are contextual: the grammar accepts most of them as names.
 ///
-/// A word holds everything that label keys, addresses, ports and `namespace/pod` are made of. It
-/// never ends in `-` or `/`, so that `->` and `//` are seen for what they are.
+/// A word contains every character of label keys, addresses, ports and `namespace/pod`. It never ends in `-`
+/// or `/`, so that `->` and `//` are separate tokens.
 #[derive(Logos, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[logos(skip r"[ \t\r\n\f]+")]
 #[allow(missing_docs, reason = "the variants are the keywords and marks that their attributes show")]
@@ -113,15 +113,15 @@ pub enum TokenKind {
 
     #[regex(r"//[^\r\n]*", allow_greedy = true)]
     Comment,
-    /// A string without its closing quote; it ends with the line.
+    /// A string without its closing quote; it ends at the end of the line.
     #[regex(r#""([^"\\\r\n]|\\[^\r\n])*\\?"#)]
     OpenStr,
-    /// Characters that begin no token.
+    /// Characters that cannot begin a token.
     Bad,
 }
 
 impl TokenKind {
-    /// All keywords, with their kind.
+    /// All keywords, with their kinds.
     pub const KEYWORDS: [(&'static str, Self); 35] = [
         ("import", Self::Import),
         ("let", Self::Let),
@@ -160,21 +160,21 @@ impl TokenKind {
         ("ports", Self::Ports),
     ];
 
-    /// Whether the token is a word or a keyword: what a name may be made of.
+    /// Whether the token is a word or a keyword, that is, usable as a name where the grammar allows it.
     #[must_use]
     pub const fn is_word(self) -> bool {
         (self as u8) <= Self::Word as u8
     }
 
-    /// Whether the token may be a reference to a set: a word, or a keyword that cannot continue
-    /// the sentence where a set stands.
+    /// Whether the token can refer to a set: a word, or a keyword that has no meaning of its own
+    /// where a set is allowed.
     #[must_use]
     pub const fn is_set_name(self) -> bool {
         self.is_word() && !self.is_reserved()
     }
 
-    /// Whether the word has a meaning of its own where a set's name may stand, so that no set can
-    /// have it as its name.
+    /// Whether the keyword has a meaning where the name of a set is allowed, so that no set can have this
+    /// name.
     #[must_use]
     pub const fn is_reserved(self) -> bool {
         matches!(
@@ -200,18 +200,18 @@ impl TokenKind {
         )
     }
 
-    /// Whether a rule or another statement of a policy's body begins so.
+    /// Whether the token is the action of a rule.
     #[must_use]
     pub const fn is_action(self) -> bool {
         matches!(self, Self::Allow | Self::Deny | Self::Pass)
     }
 
-    /// The text of a keyword or mark, or what a message calls the kind.
+    /// The text of a keyword or punctuation mark, or a description of the token.
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
             Self::Word => "a word",
-            Self::Str => "a string in quotes",
+            Self::Str => "a quoted string",
             Self::LBrace => "`{`",
             Self::RBrace => "`}`",
             Self::LParen => "`(`",
@@ -224,7 +224,7 @@ impl TokenKind {
             Self::Arrow => "`->`",
             Self::Comment => "a comment",
             Self::OpenStr => "a string without its closing quote",
-            Self::Bad => "a character that has no meaning here",
+            Self::Bad => "an invalid character",
             keyword => keyword.keyword().unwrap_or("a keyword"),
         }
     }
@@ -236,7 +236,7 @@ impl TokenKind {
     }
 }
 
-/// The place of a token, in the form that the parser library asks for.
+/// The span of a token, with the trait that chumsky requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenSpan(pub Span);
 
@@ -259,16 +259,16 @@ impl chumsky::span::Span for TokenSpan {
     }
 }
 
-/// A token and its place.
+/// A token and its span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// What it is.
+    /// The kind.
     pub kind: TokenKind,
-    /// Where it is.
+    /// The span.
     pub span: TokenSpan,
 }
 
-/// What a comment is for.
+/// The purpose of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommentKind {
     /// `//`: for readers of the source.
@@ -279,12 +279,12 @@ pub enum CommentKind {
     File,
 }
 
-/// A comment and its place, from its slashes to the end of its line.
+/// A comment and its span, from the slashes to the end of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comment {
-    /// What it is for.
+    /// The purpose.
     pub kind: CommentKind,
-    /// Where it is.
+    /// The span.
     pub span: Span,
 }
 
@@ -300,7 +300,7 @@ impl Comment {
         Self { kind, span }
     }
 
-    /// The text behind the slashes, without one leading space and without trailing white space.
+    /// The text after the slashes, without one leading space and without trailing white space.
     #[must_use]
     pub fn text(self, source: &str) -> &str {
         let text = self.span.of(source);
@@ -313,10 +313,10 @@ impl Comment {
     }
 }
 
-/// Splits a text into tokens and comments. Every byte that is neither white space nor part of one
-/// of them is in a `Bad` token; neighbouring bad characters share one.
+/// Splits a text into tokens and comments. Every byte that is neither white space nor part of a token or
+/// comment is in a `Bad` token; adjacent bad characters share one token.
 pub(crate) fn lex(text: &str) -> (Vec<Token>, Vec<Comment>) {
-    // One token in six bytes is what real programs have; growing twice is cheap.
+    // Real programs have about one token per six bytes; an underestimate only costs a reallocation.
     let mut tokens: Vec<Token> = Vec::with_capacity(text.len() / 6);
     let mut comments = Vec::new();
     let mut lexer = TokenKind::lexer(text);

@@ -1,11 +1,11 @@
-//! The words of a tree, each with what it stands for.
+//! Visits the words of a tree, each with its role.
 
 use crate::ast::{
     Address, Item, ItemKind, Peer, Pods, Policy, Scope, ScopeBase, ScopeExcept, Selector, Settings,
     Statement, Term, Test, TestEntry, Word,
 };
 
-/// What has labels.
+/// The kind of an object that has labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
     /// A pod.
@@ -14,37 +14,37 @@ pub enum Object {
     Namespace,
 }
 
-/// What a word stands for.
+/// The role of a word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
     /// The path of an import.
     ImportPath,
-    /// The name that a `let` gives.
+    /// The name of a set, in its definition.
     SetName,
     /// The name of a policy.
     PolicyName,
-    /// The number behind `priority`.
+    /// The number after `priority`.
     Priority,
-    /// A set, an address or a port, where any of them may stand.
+    /// A set, an address or a port, where each of them is allowed.
     Member,
-    /// Addresses, or a set of them, behind `except`.
+    /// An address, or a set of addresses, after `except`.
     Address,
-    /// A port, or a set of them, behind `on`.
+    /// A port, or a set of ports, after `on`.
     Port,
     /// The key of a label.
     LabelKey(Object),
     /// The value of a label.
     LabelValue {
-        /// Whose label.
+        /// The object that has the label.
         of: Object,
         /// The label's key.
         key: Word,
     },
-    /// The name of a namespace, or a pattern of names.
+    /// The name of a namespace, or a pattern for names.
     Namespace,
     /// The name of a setting.
     Setting,
-    /// What a setting is set to.
+    /// The value of a setting.
     SettingValue {
         /// The setting.
         of: Word,
@@ -53,9 +53,9 @@ pub enum Role {
     TestName,
     /// The path of a cluster file.
     ClusterPath,
-    /// The name of a namespace that a test has.
+    /// The name of a namespace that a test declares.
     TestNamespace,
-    /// The name of a pod that a test has.
+    /// The name of a pod that a test declares.
     TestPod,
     /// An address of a pod.
     PodAddress,
@@ -68,15 +68,15 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether a set may be meant, so that the word is looked up among their names where it is neither an
-    /// address nor a port.
+    /// Whether the word can refer to a set. If it is neither an address nor a port, it is looked up among the
+    /// names of sets.
     #[must_use]
     pub const fn may_be_set(self) -> bool {
         matches!(self, Self::Member | Self::Address | Self::Port | Self::End)
     }
 }
 
-/// Calls `visit` with every word of an item, in the order of the source.
+/// Calls `visit` with every word of an item, in source order.
 pub fn words(item: &Item, visit: &mut dyn FnMut(Role, Word)) {
     match &item.kind {
         ItemKind::Import(import) => visit(Role::ImportPath, import.path),
@@ -102,7 +102,7 @@ fn policy(policy: &Policy, visit: &mut dyn FnMut(Role, Word)) {
     let mut blocks = policy.settings.iter().peekable();
     for statement in &policy.statements {
         let Statement::Rule(rule) = statement else { continue };
-        // Settings may stand between rules.
+        // Settings can appear between rules.
         while let Some(block) = blocks.next_if(|block| block.span.start < rule.span.start) {
             settings(block, visit);
         }

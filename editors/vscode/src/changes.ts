@@ -1,11 +1,11 @@
-// Tells when what the server would answer may be different: a program is typed on, another file of it
-// changed or what is in the cluster, the settings did, or the server is a new one.
+// Fires when the server's answers may change: an edit of a program, a change of another file or of the
+// cluster file, a change of the settings, or a restart of the server.
 
 import * as vscode from "vscode";
 import type { Server } from "./client";
 import type { ClusterFile } from "./cluster";
 
-/** As long as somebody types without a pause, nothing is asked. */
+/** Wait for a pause in typing, in milliseconds, before requesting anything. */
 const PAUSE = 250;
 
 export class Changes implements vscode.Disposable {

@@ -1,4 +1,4 @@
-// Starts and stops the language server, and asks it.
+// Starts and stops the language server, and sends it requests.
 
 import * as vscode from "vscode";
 import {
@@ -22,34 +22,34 @@ export type State =
   | { is: "starting" }
   | { is: "running"; version: string }
   | { is: "stopped" }
-  /** `why` is for the person, who is told in a message too. */
+  /** `why` is shown to the user. */
   | { is: "failed"; why: string };
 
 export class Server implements vscode.Disposable {
   readonly output = vscode.window.createOutputChannel("npc");
   private readonly changed = new vscode.EventEmitter<State>();
-  /** What the server is doing changed. */
+  /** Fires when the state of the server changes. */
   readonly onDidChangeState = this.changed.event;
   private state: State = { is: "stopped" };
   private client: LanguageClient | undefined;
-  /** Starts and stops come one after the other. */
+  /** Serialises starts and stops. */
   private turn: Promise<void> = Promise.resolve();
-  /** The requests that this server does not know, each told once. */
+  /** The requests that this server does not support, to log each only once. */
   private readonly unknown = new Set<string>();
 
   get current(): State {
     return this.state;
   }
 
-  /** Starts the server, anew where one runs. */
+  /** Starts the server, or restarts it. */
   restart(): Promise<void> {
     this.turn = this.turn.then(() => this.startAnew());
     return this.turn;
   }
 
   /**
-   * Asks the server. What it cannot answer is a refusal in words, and written to the output where it is
-   * not the person's doing.
+   * Sends a request to the server. On failure returns a refusal with a reason for the user; unexpected
+   * errors are also written to the output.
    */
   async ask<M extends keyof Requests>(
     method: M,
@@ -59,7 +59,7 @@ export class Server implements vscode.Disposable {
     await this.turn;
     if (!this.client || this.state.is !== "running") return { why: "The language server is not running." };
     try {
-      // Without a token there must be none: what is behind the parameters is taken for more of them.
+      // Do not pass `undefined` as the token: the client would take it for another parameter.
       const found = await (token
         ? this.client.sendRequest<Requests[M][1] | null>(method, params, token)
         : this.client.sendRequest<Requests[M][1] | null>(method, params));
@@ -69,14 +69,14 @@ export class Server implements vscode.Disposable {
     }
   }
 
-  /** What is in the cluster's file changed. The server watches programs by itself, and not this file. */
+  /** Notifies the server of a change of the cluster file, which it does not watch itself. */
   async tellClusterChanged(uri: vscode.Uri): Promise<void> {
     if (this.state.is !== "running") return;
     const changes = [{ uri: uri.toString(), type: FileChangeType.Changed }];
     await this.client?.sendNotification(DidChangeWatchedFilesNotification.type, { changes });
   }
 
-  /** The cluster's file is another one. */
+  /** Notifies the server that the setting `npc.cluster` changed. */
   async tellCluster(): Promise<void> {
     if (this.state.is !== "running") return;
     const settings = { npc: { cluster: clusterSetting() } };
@@ -88,7 +88,7 @@ export class Server implements vscode.Disposable {
     vscode.Disposable.from(this.output, this.changed).dispose();
   }
 
-  /** Ends the server; what depends on it is told that it stopped. */
+  /** Stops the server. Listeners are notified of the new state. */
   async stop(): Promise<void> {
     const client = this.client;
     this.client = undefined;
@@ -96,7 +96,7 @@ export class Server implements vscode.Disposable {
     try {
       await client.dispose();
     } catch (error) {
-      this.output.appendLine(`The language server did not end as it should: ${String(error)}`);
+      this.output.appendLine(`The language server did not stop properly: ${String(error)}`);
     }
   }
 
@@ -113,13 +113,13 @@ export class Server implements vscode.Disposable {
       await client.start();
     } catch (error) {
       const why =
-        error instanceof Unusable ? error.message : `The language server does not start: ${String(error)}`;
+        error instanceof Unusable ? error.message : `The language server failed to start: ${String(error)}`;
       this.output.appendLine(why);
       this.become({ is: "failed", why });
     }
   }
 
-  /** The client restarts a server that died, and gives up where that does not help. */
+  /** The client restarts a server that crashed, and gives up after repeated crashes. */
   private follow(client: LanguageClient, state: ClientState, version: string): void {
     if (client !== this.client) return;
     if (state === ClientState.Running) {
@@ -156,14 +156,14 @@ export class Server implements vscode.Disposable {
     const code = error instanceof ResponseError ? error.code : undefined;
     if (code === ErrorCodes.MethodNotFound) {
       if (!this.unknown.has(method))
-        this.output.appendLine(`This npc does not know the request ${method} yet.`);
+        this.output.appendLine(`This version of npc does not support the request ${method}.`);
       this.unknown.add(method);
-      return "This npc does not offer that yet: a newer one does.";
+      return "This version of npc does not support this. Install a newer version.";
     }
     const isPassing = [LSPErrorCodes.RequestCancelled, LSPErrorCodes.ContentModified].some(
       (own) => own === code,
     );
     if (!isPassing) this.output.appendLine(`${method}: ${String(error)}`);
-    return "The language server could not answer; its output says why.";
+    return "The language server reported an error. See its output.";
   }
 }

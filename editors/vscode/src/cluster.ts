@@ -1,14 +1,14 @@
-// The file that says what is in the cluster: the settings name it, and it may be written anew at any time.
+// The cluster file that the setting `npc.cluster` names. It can change at any time.
 
 import { basename, dirname, isAbsolute } from "node:path";
 import * as vscode from "vscode";
 
-/** The file, as it is in the settings; null where there is none. */
+/** The path in the setting; null if it is empty. */
 export function clusterSetting(): string | null {
   return vscode.workspace.getConfiguration("npc").get("cluster", "").trim() || null;
 }
 
-/** Tells when what is in the file changed. */
+/** Fires when the contents of the cluster file change. */
 export class ClusterFile implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
   readonly onDidChange = this.changed.event;

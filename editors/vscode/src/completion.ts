@@ -1,4 +1,4 @@
-// One snippet for each thing: the server and the package both have some.
+// Removes duplicate snippets: both the server and the extension offer some.
 
 import type { Middleware } from "vscode-languageclient/node";
 import * as vscode from "vscode";
@@ -6,7 +6,7 @@ import snippets from "../snippets/np.json";
 
 const own = new Set(Object.values(snippets).map(({ prefix }) => prefix));
 
-/** Leaves out what the server offers as a snippet where the package has one, which has more places to fill in. */
+/** Drops a snippet of the server if the extension has one with the same prefix, which has more placeholders. */
 export const provideCompletionItem: NonNullable<Middleware["provideCompletionItem"]> = async (
   document,
   position,

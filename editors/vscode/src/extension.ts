@@ -1,4 +1,4 @@
-// Puts the parts together when the editor first meets a program.
+// Activates the extension when the editor first opens a program.
 
 import * as vscode from "vscode";
 import { Changes } from "./changes";
@@ -37,7 +37,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     rememberSource(),
     tellFailures(running),
     running.onDidChangeState(({ is }) => {
-      // The walkthrough ticks off its first step.
+      // Completes the first step of the walkthrough.
       void vscode.commands.executeCommand("setContext", "npc.running", is === "running");
     }),
     command("npc.showYaml", (of?: unknown, policy?: unknown) => yaml.show(of, policy)),

@@ -1,4 +1,4 @@
-// Says what to do where the server cannot be started.
+// Shows an error message if the server cannot start.
 
 import * as vscode from "vscode";
 import type { Server } from "./client";
@@ -6,7 +6,7 @@ import type { Server } from "./client";
 const SETTINGS = "Open Settings";
 const INSTALL = "Show How to Install";
 
-/** One message for each time that a start was tried and failed. */
+/** Shows one message for each failed start. */
 export function tellFailures(server: Server): vscode.Disposable {
   return server.onDidChangeState((state) => {
     if (state.is !== "failed") return;

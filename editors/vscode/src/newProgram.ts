@@ -1,13 +1,13 @@
-// Makes a first program to try things with.
+// Creates an example program.
 
 import * as vscode from "vscode";
 
-/** Asks where, and opens what the package brings as an example. */
+/** Asks for a path, copies the bundled example there and opens it. */
 export async function newProgram(example: vscode.Uri): Promise<void> {
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
   const place = await vscode.window.showSaveDialog({
     ...(folder && { defaultUri: vscode.Uri.joinPath(folder, "policies.np") }),
-    filters: { "Programs of npc": ["np"] },
+    filters: { "npc programs": ["np"] },
     saveLabel: "Create",
     title: "New Program",
   });

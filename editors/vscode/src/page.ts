@@ -1,15 +1,15 @@
-// Makes npc's page of reachability one of the editor's: its colours, and a policy that runs its own
-// script and nothing else.
+// Adapts the reachability page of npc to the editor: its colours, and a content security policy that allows
+// only the page's own script.
 
 import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
 
-/** The page, which brings its script and its style within it and asks for nothing from elsewhere. */
+/** Adapts the page, which contains its script and style and loads nothing else. */
 export function pageOf(html: string, webview: vscode.Webview, media: vscode.Uri): string {
   const nonce = randomBytes(16).toString("base64");
   const own = (file: string) => webview.asWebviewUri(vscode.Uri.joinPath(media, file)).toString();
   const head = `<meta http-equiv="Content-Security-Policy" content="${policy(nonce, webview.cspSource)}">`;
-  // The page's own policy gives way to this one, which is stricter: what is inline must know the nonce.
+  // Replace the page's own policy with this stricter one, in which inline code needs the nonce.
   return html
     .replace(/<meta http-equiv="Content-Security-Policy"[^>]*>/i, head)
     .replaceAll("<style>", `<style nonce="${nonce}">`)
@@ -28,13 +28,13 @@ function policy(nonce: string, source: string): string {
   ].join("; ");
 }
 
-/** What is shown where there is no page, and what to do about it. */
+/** The page that is shown instead if there is no reachability page, with the reason and a remedy. */
 export function refusalPage(why: string, hasCluster: boolean): string {
   const nonce = randomBytes(16).toString("base64");
   const link = `command:workbench.action.openSettings?${encodeURIComponent(JSON.stringify(["npc.cluster"]))}`;
-  const needed = `<p>Who reaches whom depends on the pods that there are. Write them to a file,</p>
+  const needed = `<p>Reachability depends on the pods of your cluster. Write them to a file:</p>
 <pre>kubectl get namespaces,pods -A -o yaml &gt; cluster.yaml</pre>
-<p>and <a href="${link}">name it in the setting <code>npc.cluster</code></a>.</p>`;
+<p>Then <a href="${link}">set <code>npc.cluster</code> to its path</a>.</p>`;
   return `<!doctype html>
 <html lang="en">
 <head>

@@ -1,4 +1,4 @@
-// The pods that a policy selects, as a list to look through.
+// Shows the pods that a policy selects, in a quick pick.
 
 import * as vscode from "vscode";
 import type { Server } from "./client";

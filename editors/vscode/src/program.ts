@@ -1,4 +1,4 @@
-// Finds the program `npc`, and says what is wrong where there is none that serves.
+// Finds the program `npc`, and explains why it cannot be used.
 
 import { execFile } from "node:child_process";
 import { homedir } from "node:os";
@@ -6,7 +6,7 @@ import { isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 import * as vscode from "vscode";
 
-/** The first version with everything that the extension takes for granted. */
+/** The oldest version that supports everything the extension uses. */
 const OLDEST = [0, 1, 0] as const;
 const PATIENCE = 20_000;
 
@@ -17,20 +17,20 @@ export interface Program {
   version: string;
 }
 
-/** Why there is no program: in words for the person who must do something about it. */
+/** The program cannot be used. The message tells the user what to do. */
 export class Unusable extends Error {}
 
-/** The program that the settings name, once it has said that it is one. */
+/** The program in the setting `npc.path`, after checking that it is a usable npc. */
 export async function findProgram(): Promise<Program> {
   const path = pathOf(vscode.workspace.getConfiguration("npc").get("path", "npc").trim() || "npc");
   const told = await answer(path, ["--version"]);
   const version = /^npc (\d+)\.(\d+)\.(\d+)/.exec(told);
-  if (!version) throw new Unusable(`\`${path}\` is another program: it does not say that it is npc.`);
+  if (!version) throw new Unusable(`\`${path}\` is not npc: it does not report an npc version.`);
   const numbers = version.slice(1).map(Number);
   const text = numbers.join(".");
   if (isOlder(numbers, OLDEST)) {
     throw new Unusable(
-      `npc ${text} is too old for this extension, which takes ${OLDEST.join(".")} or newer.`,
+      `npc ${text} is too old for this extension, which requires ${OLDEST.join(".")} or newer.`,
     );
   }
   try {
@@ -48,10 +48,10 @@ async function answer(path: string, options: string[]): Promise<string> {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "ENOENT") {
       const where = isAbsolute(path) ? `there is no \`${path}\`` : `\`${path}\` is not on your PATH`;
-      throw new Unusable(`npc was not found: ${where}. Install it, or set npc.path to where it is.`);
+      throw new Unusable(`npc was not found: ${where}. Install it, or set npc.path to its location.`);
     }
-    if (code === "EACCES") throw new Unusable(`npc cannot be run: \`${path}\` is not a program.`);
-    throw new Unusable(`npc does not start (\`${path}\`): ${(error as Error).message.split("\n")[0]}`);
+    if (code === "EACCES") throw new Unusable(`npc cannot be run: \`${path}\` is not executable.`);
+    throw new Unusable(`npc failed to start (\`${path}\`): ${(error as Error).message.split("\n")[0]}`);
   }
 }
 

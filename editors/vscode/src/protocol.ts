@@ -1,8 +1,8 @@
-// What `npc lsp` offers beyond the protocol of language servers.
+// The requests of `npc lsp` beyond the Language Server Protocol.
 
 import type { Range, TextDocumentIdentifier } from "vscode-languageclient/node";
 
-/** What could not be done, in words. */
+/** A request that the server could not answer, with the reason. */
 export interface Refusal {
   why: string;
 }
@@ -23,7 +23,7 @@ export interface YamlParams extends OfDocument {
 
 export interface Yaml {
   text: string;
-  /** Where the output of the policy that was asked for begins, from zero. */
+  /** The first line of the requested policy's output, from zero. */
   line?: number | null;
 }
 
@@ -31,7 +31,7 @@ export interface PodsParams extends OfDocument {
   policy: string;
 }
 
-/** A test or an assertion, at its place. */
+/** A test or an assertion, with its location. */
 export interface Test extends Place {
   id: string;
   name: string;
@@ -45,12 +45,12 @@ export interface RunTestsParams extends OfDocument {
 export interface Result {
   id: string;
   passed: boolean;
-  /** How many connections were judged. */
+  /** The number of connections that were evaluated. */
   connections: number;
   failures: (Place & { message: string })[];
 }
 
-/** Each request: what is asked, and what is answered. */
+/** The parameters and the result of each request. */
 export interface Requests {
   "npc/yaml": [YamlParams, Yaml | Refusal];
   "npc/reach": [OfDocument, { html: string } | Refusal];
@@ -59,5 +59,5 @@ export interface Requests {
   "npc/runTests": [RunTestsParams, { results: Result[] } | Refusal];
 }
 
-/** The commands of code lenses that the extension carries out; the server need not. */
+/** The code lens commands that the extension implements instead of the server. */
 export const LENS_COMMANDS = ["npc.runTest", "npc.showYaml", "npc.showPods"];

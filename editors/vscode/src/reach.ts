@@ -1,4 +1,4 @@
-// Who reaches whom, as the page that npc makes of it, beside the program and following what is typed.
+// The reachability page of npc, beside the program; it follows the edits.
 
 import * as vscode from "vscode";
 import type { Changes } from "./changes";
@@ -10,9 +10,9 @@ import { sourceOf } from "./source";
 interface View {
   panel: vscode.WebviewPanel;
   source: vscode.Uri;
-  /** The page that is shown, as npc made it. */
+  /** The current page, as npc generated it. */
   html: string | undefined;
-  /** What is asked for it: a later question ends an earlier one. */
+  /** Cancels the pending request: a newer request replaces an older one. */
   asked: vscode.CancellationTokenSource;
 }
 
@@ -56,7 +56,7 @@ export class ReachView implements vscode.Disposable {
       view.asked.cancel();
       this.views.delete(source.toString());
     });
-    // While nobody looks, nothing is asked: it is caught up with when somebody does.
+    // A hidden view requests nothing; it is updated when it becomes visible.
     panel.onDidChangeViewState(() => {
       if (panel.visible) void this.renew(view);
     });
@@ -90,7 +90,7 @@ export class ReachView implements vscode.Disposable {
       const hasCluster = clusterSetting() !== null;
       panel.webview.html = refusalPage(found.why, hasCluster);
     } else {
-      // A word that is half typed does not take the page away.
+      // Keep the page while the program has errors, for example a half-typed word.
       await panel.webview.postMessage({ why: found.why });
     }
   }

@@ -1,8 +1,8 @@
-// The program that a command is about.
+// The program that a command applies to.
 
 import * as vscode from "vscode";
 
-/** The program that was looked at last: from the walkthrough, or a view beside it, that one is meant. */
+/** The last active program, which commands from the walkthrough or from a view apply to. */
 let last: vscode.Uri | undefined;
 
 export function rememberSource(): vscode.Disposable {
@@ -13,11 +13,11 @@ export function rememberSource(): vscode.Disposable {
   return vscode.window.onDidChangeActiveTextEditor(remember);
 }
 
-/** The file that is named, or else the one that is or was looked at; says so where there is none. */
+/** The given file, or else the active or last active one. Shows a message if there is none. */
 export function sourceOf(named?: unknown): vscode.Uri | undefined {
-  // A code lens names its file in text, the title bar of an editor as it is.
+  // A code lens passes a string, the title bar of an editor passes a `Uri`.
   if (typeof named === "string") return vscode.Uri.parse(named);
   if (named instanceof vscode.Uri) return named;
-  if (!last) void vscode.window.showInformationMessage("Open a program of npc (a file named *.np) first.");
+  if (!last) void vscode.window.showInformationMessage("Open an npc program (*.np) first.");
   return last;
 }

@@ -1,4 +1,4 @@
-// What the language server is doing, in the status bar while a program is looked at.
+// The state of the language server, in the status bar while a program is active.
 
 import * as vscode from "vscode";
 import type { Server, State } from "./client";
@@ -27,7 +27,7 @@ export class Status implements vscode.Disposable {
 
   private show(): void {
     const state = this.server.current;
-    // A failure is everybody's business; the rest only that of who looks at a program.
+    // A failure is always shown; any other state only while a program is active.
     const isLookedAt = vscode.window.activeTextEditor?.document.languageId === "np";
     if (!isLookedAt && state.is !== "failed") {
       this.item.hide();
@@ -49,16 +49,16 @@ export class Status implements vscode.Disposable {
 function words(state: State): { text: string; tooltip: string; colour?: string } {
   switch (state.is) {
     case "starting":
-      return { text: "$(loading~spin) npc", tooltip: "The language server of npc is starting." };
+      return { text: "$(loading~spin) npc", tooltip: "The npc language server is starting." };
     case "running":
       return {
         text: `$(check) npc ${state.version}`,
-        tooltip: `The language server of npc ${state.version} is running.`,
+        tooltip: `The npc ${state.version} language server is running.`,
       };
     case "stopped":
       return {
         text: "$(debug-stop) npc",
-        tooltip: "The language server of npc has stopped. Click to start it.",
+        tooltip: "The npc language server has stopped. Click to start it.",
         colour: "statusBarItem.warningBackground",
       };
     case "failed":

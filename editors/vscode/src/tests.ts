@@ -1,4 +1,4 @@
-// The tests and assertions of the workspace, in the Testing view: those of the text as it is typed.
+// The tests and assertions of the workspace, in the Testing view, including those in unsaved text.
 
 import * as vscode from "vscode";
 import type { Range } from "vscode-languageclient/node";
@@ -9,9 +9,9 @@ import type { Result, Test } from "./protocol";
 export class Tests implements vscode.Disposable {
   private readonly controller = vscode.tests.createTestController("npc", "npc");
   private readonly parts: vscode.Disposable[];
-  /** What the server said of an item. */
+  /** The server's data for each item. */
   private readonly known = new WeakMap<vscode.TestItem, Test>();
-  /** What is run again after each change, until its token says otherwise. */
+  /** The requests of continuous runs, which run again after each change until they are cancelled. */
   private readonly continuous = new Set<vscode.TestRunRequest>();
 
   constructor(
@@ -34,26 +34,26 @@ export class Tests implements vscode.Disposable {
     vscode.Disposable.from(...this.parts).dispose();
   }
 
-  /** Runs one test: what its code lens does. */
+  /** Runs one test, for its code lens. */
   async runOne(uri: string, id: string): Promise<void> {
     await this.refresh();
     const file = this.controller.items.get(vscode.Uri.parse(uri).toString());
     const item = file && [...leaves(file)].find((own) => own.id === id);
     if (!item) {
-      void vscode.window.showInformationMessage("This test is no longer there.");
+      void vscode.window.showInformationMessage("This test no longer exists.");
       return;
     }
     await this.start(new vscode.TestRunRequest([item]), new vscode.CancellationTokenSource().token);
   }
 
   private async renew(): Promise<void> {
-    // What was found is of another text by now.
+    // The results are of an older text.
     this.controller.invalidateTestResults();
     await this.refresh();
     for (const request of this.continuous) await this.run(again(request));
   }
 
-  /** Takes over what there is; an item that stays is the same item, and keeps its result. */
+  /** Updates the items from the server. Items that still exist are kept, with their results. */
   private async refresh(): Promise<void> {
     const found = await this.server.ask("npc/tests", {});
     if (!Array.isArray(found)) return;
@@ -119,7 +119,7 @@ export class Tests implements vscode.Disposable {
   }
 }
 
-/** A request of its own for each turn: what one turn of a request finds wrong stays wrong for all of them. */
+/** A new request for each continuous run: otherwise a failure in one run would persist in all later ones. */
 function again({ include, exclude, profile }: vscode.TestRunRequest): vscode.TestRunRequest {
   return new vscode.TestRunRequest(include, exclude, profile, true);
 }
@@ -130,7 +130,7 @@ function tell(run: vscode.TestRun, item: vscode.TestItem, result?: Result, kind?
     return;
   }
   const judged = result.connections === 1 ? "1 connection" : `${result.connections} connections`;
-  const by = kind === "assert" ? "every cluster there may be" : judged;
+  const by = kind === "assert" ? "every possible cluster" : judged;
   run.appendOutput(`${result.passed ? "ok    " : "FAILED"} ${item.label} (${by})\r\n`, undefined, item);
   if (result.passed) {
     run.passed(item);

@@ -1,4 +1,4 @@
-// The YAML that a program becomes: a text beside it that cannot be edited, and follows what is typed.
+// The YAML output of a program: a read-only document beside it that follows the edits.
 
 import * as vscode from "vscode";
 import type { Changes } from "./changes";
@@ -6,7 +6,7 @@ import type { Server } from "./client";
 import { sourceOf } from "./source";
 
 const SCHEME = "npc-yaml";
-/** The line above the YAML, which says whose it is. */
+/** The number of lines above the YAML: one that names the program and the target. */
 const HEADING = 1;
 const PATIENCE = 3000;
 
@@ -14,7 +14,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
   private readonly emitter = new vscode.EventEmitter<vscode.Uri>();
   readonly onDidChange = this.emitter.event;
   private readonly parts: vscode.Disposable[];
-  /** The YAML of each view as it was when there last was some. */
+  /** The last valid YAML of each view. */
   private readonly last = new Map<string, string>();
 
   constructor(
@@ -37,7 +37,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
     vscode.Disposable.from(...this.parts).dispose();
   }
 
-  /** Shows the YAML of a program, at a policy where one is named: also what a code lens does. */
+  /** Shows the YAML of a program, scrolled to a policy if one is given (by a code lens). */
   async show(of?: unknown, policy?: unknown): Promise<void> {
     const source = sourceOf(of);
     if (!source) return;
@@ -49,7 +49,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
       preserveFocus: true,
       preview: false,
     });
-    // The title bar of an editor gives something else here.
+    // The title bar of an editor passes another argument here.
     if (typeof policy !== "string") return;
     const found = await this.server.ask("npc/yaml", { ...this.params(source), policy });
     if (!("line" in found) || typeof found.line !== "number") return;
@@ -59,7 +59,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
     editor.revealRange(new vscode.Range(start, start), vscode.TextEditorRevealType.AtTop);
   }
 
-  /** Waits until a view shows what was asked for: one that was shown before is behind what was typed. */
+  /** Waits until the document shows `text`: a view that was already open may show an older text. */
   private async becomes(document: vscode.TextDocument, text: string): Promise<void> {
     const isSo = () => document.getText().endsWith(text);
     if (isSo()) return;
@@ -70,7 +70,7 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
           if (event.document === document && isSo()) done();
         }),
       );
-      // Somebody who types on meanwhile may have another text by then.
+      // Stop waiting eventually: if the user keeps typing, the text may never appear.
       const timer = setTimeout(done, PATIENCE);
       parts.push(new vscode.Disposable(() => clearTimeout(timer)));
     });
@@ -92,8 +92,8 @@ export class YamlView implements vscode.TextDocumentContentProvider, vscode.Disp
     const why = found.why.trim();
     const last = this.last.get(key);
     if (last === undefined) return `${heading}\n${why.replaceAll(/^/gm, "# ")}\n`;
-    // What was there stays, line for line, so that nobody loses their place while a word is half typed.
-    return `# As it was before: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
+    // Keep the last valid YAML, at the same lines, while the program has errors.
+    return `# Not up to date: ${why.replaceAll(/\s+/g, " ")}\n${last}`;
   }
 
   private params(source: vscode.Uri): { textDocument: { uri: string }; target: string } {

@@ -1,4 +1,4 @@
-; Words, and then what is known of them better: the last that fits counts.
+; A general capture first, then more specific ones: the last match wins.
 
 (word) @variable
 

@@ -1,6 +1,6 @@
 ((comment) @injection.content
   (#set! injection.language "comment"))
 
-; What documents an item becomes its description, in Markdown where it is shown.
+; Documentation comments are shown as Markdown.
 ((doc_comment) @injection.content
   (#set! injection.language "markdown_inline"))

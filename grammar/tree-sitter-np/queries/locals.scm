@@ -1,4 +1,4 @@
-; A set is known in its whole file.
+; A set is visible in the whole file.
 (source_file) @local.scope
 
 (let name: (name) @local.definition.type)

@@ -266,7 +266,7 @@ policy database for pods { app = postgres } in namespace payments {
     await workbench.seeLines("the new name", lines => lines.some(line => line.endsWith(`name: netpol-${name}`)), 1);
     // While there is a mistake, what was there stays, and says so.
     await workbench.type("{");
-    await workbench.seeLines("what was there before", lines => lines[0].startsWith("# As it was before: ") && lines.some(line =>
+    await workbench.seeLines("what was there before", lines => lines[0].startsWith("# Not up to date: ") && lines.some(line =>
       line.endsWith(`name: netpol-${name}`)), 1);
   },
 
@@ -379,8 +379,8 @@ policy database for pods { app = postgres } in namespace payments {
 
   "one that does not serve is told, too": async (workbench, story) => {
     for (const [name, script, told] of [
-      ["old", 'echo "npc 0.0.9"', "npc 0.0.9 is too old for this extension, which takes 0.1.0 or newer."],
-      ["other", 'echo "1.2.3"', "is another program"],
+      ["old", 'echo "npc 0.0.9"', "npc 0.0.9 is too old for this extension, which requires 0.1.0 or newer."],
+      ["other", 'echo "1.2.3"', "is not npc"],
       ["small", '[ "$1" = --version ] && echo "npc 0.1.0"', "has no language server"],
     ]) {
       await workbench.closeMessages();

@@ -1,5 +1,5 @@
-//! The kernel's tables of a node, each as `bpftool map dump` prints an array. On the node they lie one behind
-//! the other in the one value of the map `tables`.
+//! The kernel tables of a node, each in the format in which `bpftool map dump` prints an array. On a
+//! node, the tables are concatenated in the single value of the map `tables`.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use npc_resolver::layout::{Endpoint, Memory, Room, Shape, Tables};
 use crate::files::{Error, print};
 use crate::project::read_cluster;
 
-/// A table's bytes, as the kernel has them: the machine's order.
+/// The bytes of a table as in the kernel, in native byte order.
 struct Bytes(Rc<RefCell<Vec<u8>>>);
 
 impl Bytes {
@@ -45,8 +45,8 @@ impl Memory for Bytes {
     }
 }
 
-/// Prints the tables of a node: of that name, or of one that runs all pods. Interfaces, which only the node
-/// knows, are numbered from 1, in the order of the pods' namespaces and names.
+/// Prints the tables of the named node, or of a node that runs all pods. The interface numbers, which
+/// only a real node knows, count from 1 in the order of the pods' namespaces and names.
 pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>) -> Result<(), Error> {
     let cluster = read_cluster(cluster)?.map_err(|diagnostic| Error::new(diagnostic.message))?;
     let is_local = |pod: &Pod| !pod.host_network && node.is_none_or(|node| *node == *pod.node);
@@ -77,7 +77,7 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
     });
     let Ok(tables) = tables;
     tables.write_all(&resolver).map_err(|why| Error::new(why.to_string()))?;
-    // What is counted is not the image's.
+    // The counters do not depend on the image.
     for (shape, bytes) in made.into_iter().filter(|(shape, _)| shape.name != "counters") {
         let place = format!("# `{}`, from byte {} of the map `tables`", shape.name, shape.at);
         print(format!("{place}\n{}", text(&shape, &bytes.borrow())))?;
@@ -85,11 +85,11 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
     Ok(())
 }
 
-/// A part of a value, by the kernel program's types.
+/// A field of a value, according to the types of the kernel program.
 enum Part {
-    /// So many numbers of so many bytes: an array, or one number where it is one.
+    /// `count` numbers of `bytes` bytes: an array, or a single number if `count` is 1.
     Numbers { count: usize, bytes: usize },
-    /// An address: `hi` and `lo`.
+    /// An address with the fields `hi` and `lo`.
     Address,
 }
 
@@ -99,7 +99,7 @@ const fn number(bytes: usize) -> Part {
     Numbers { count: 1, bytes }
 }
 
-/// The fields of a table's elements (`runtime/kernel/tables.h`); none where they are numbers.
+/// The fields of a table's elements (`runtime/kernel/tables.h`); empty if the elements are numbers.
 fn fields(shape: &Shape) -> Vec<(&'static str, Part)> {
     let all = Numbers { count: shape.together, bytes: shape.cell };
     match shape.name {
@@ -121,8 +121,7 @@ fn fields(shape: &Shape) -> Vec<(&'static str, Part)> {
     }
 }
 
-/// The elements of an array, as bpftool writes them where it knows their types: its JSON, with its own
-/// indents.
+/// The elements of an array as bpftool prints them with BTF: as JSON, with bpftool's own indentation.
 fn text(shape: &Shape, bytes: &[u8]) -> String {
     let fields = fields(shape);
     let mut out = "[".to_owned();
@@ -160,7 +159,7 @@ fn text(shape: &Shape, bytes: &[u8]) -> String {
     out
 }
 
-/// A number in the machine's order.
+/// Reads a number in native byte order.
 fn read(bytes: &[u8]) -> u64 {
     let mut whole = [0; 8];
     for (place, byte) in whole.iter_mut().zip(bytes) {
@@ -178,7 +177,7 @@ fn read(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// What bpftool 7.1 prints of such tables.
+    /// The output of bpftool 7.1 for such tables.
     #[test]
     fn elements_are_written_as_bpftool_does() {
         let numbers = Shape { name: "senders", at: 0, cell: 4, cells: 2, together: 1 };

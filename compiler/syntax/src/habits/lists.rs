@@ -1,4 +1,4 @@
-//! What stands between the members of a list, and between a label and its value.
+//! Suggestions for separators in lists and between a label and its value.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -27,7 +27,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     match cx.text {
         "or" | "||" if selector => {
             return Some(cx.tell("requirements are separated by commas, and all of them must hold", &found).help(
-                "for either of two values write `app in (a, b)`; for either of two labels name the pods twice",
+                "to match either of two values, write `app in (a, b)`; to match either of two labels, write two peers",
             ));
         }
         "and" | "or" | "plus" | "&&" | "||" if cx.is(T::Word) => {
@@ -46,10 +46,11 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
                 };
                 return Some(
                     cx.tell("a rule has one direction", &found)
-                        .help(format!("write a rule of its own without `{}`: `{rule}`", cx.text)),
+                        .help(format!("write a separate rule without `{}`: `{rule}`", cx.text)),
                 );
             }
-            // Between a protocol alone and a port, the port may be of both.
+            // Between a bare protocol and a port, a comma would be wrong: the protocol may belong to both
+            // ports.
             let is_part = |word: &str| {
                 matches!(word, "tcp" | "udp" | "sctp" | "port" | "ports")
                     || !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit() || b == b'-')
@@ -57,7 +58,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             if !selector && (is_part(behind) || is_part(before)) {
                 return Some(
                     cx.tell("the members of a list are separated by commas", &found)
-                        .help("each port is written with its protocol, as in `on tcp/53, udp/53`"),
+                        .help("write each port with its protocol, as in `on tcp/53, udp/53`"),
                 );
             }
             return Some(cx.tell("the members of a list are separated by commas", &found).fix(
@@ -90,7 +91,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         let comma = cx.at(Span::new(end.start, end.start));
         return Some(cx.tell("expected `,`", &found).fix(Automatic, "insert a comma", comma, ","));
     }
-    // A filler: `cidr 10.0.0.0/8`.
+    // A redundant noun before an address: `cidr 10.0.0.0/8`.
     let written = cx.word_before();
     let filler = written.to_ascii_lowercase();
     let filler = filler.trim_end_matches(':');
@@ -120,15 +121,15 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         return Some(
             Diagnostic::new(
                 &SYNTAX,
-                "addresses are written as they are",
+                "an address has no keyword before it",
                 cx.at(cx.before()),
-                "leave this out",
+                "remove this",
             )
             .fix(Automatic, format!("remove `{written}`"), cx.at(word), ""),
         );
     }
     if cx.wants(T::Except) && matches!(cx.text, "unless" | "but" | "without" | "excluding" | "not") {
-        return Some(cx.instead("what is left out stands behind `except`", "except", Maybe));
+        return Some(cx.instead("exceptions are written after `except`", "except", Maybe));
     }
     if cx.is(T::Except) && matches!(cx.word_before(), "ingress" | "egress") {
         let direction = cx.word_before();
@@ -136,8 +137,8 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
         let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
         return Some(
-            cx.tell("`isolate` has no exceptions: rules allow them", "found `except`")
-                .help(format!("write `allow {direction} {word} {peers}` beside `isolate {direction}`")),
+            cx.tell("`isolate` has no exceptions: allow them with a rule", "found `except`")
+                .help(format!("keep `isolate {direction}`, and add `allow {direction} {word} {peers}`")),
         );
     }
     if cx.wants(T::On) {
@@ -145,17 +146,17 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         let is_port =
             |text: &str| ["tcp", "udp", "sctp"].iter().any(|own| text.split('/').next() == Some(own));
         if cx.is(T::To) && next.is_some_and(|next| is_port(cx.of(&next))) {
-            return Some(cx.instead("ports stand behind `on`", "on", Automatic));
+            return Some(cx.instead("ports are written after `on`", "on", Automatic));
         }
         let lower = cx.text.to_ascii_lowercase();
-        // Behind `except on` a name was forgotten.
+        // After `except on` the name of a set is missing.
         if cx.word_before() == "on" {
             return None;
         }
         if matches!(lower.as_str(), "tcp" | "udp" | "sctp")
             || ["tcp/", "udp/", "sctp/"].iter().any(|start| lower.starts_with(start))
         {
-            let diagnostic = cx.tell("ports stand behind `on`", &found);
+            let diagnostic = cx.tell("ports are written after `on`", &found);
             return Some(cx.insert(diagnostic, "insert `on`", "on ", Automatic));
         }
     }
@@ -183,7 +184,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     None
 }
 
-/// Where `=` should stand.
+/// Suggestions where `=` is expected.
 fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::Automatic;
     if !cx.wants(T::Eq) {
@@ -206,7 +207,7 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
         let value = cx.statement_from(cx.span.start);
         let value = value.split(" policy ").next().filter(|value| value.len() < 40).unwrap_or("…");
         let place = colon.unwrap_or(cx.span.at_start());
-        let label = if colon.is_some() { "found `:`" } else { "no `=` before this" };
+        let label = if colon.is_some() { "found `:`" } else { "missing `=` before this" };
         let text = if colon.is_some() { " =" } else { "= " };
         return Some(
             Diagnostic::new(
@@ -221,12 +222,11 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
     let colon = colon?;
     if cx.is(T::LBrace) {
         return Some(
-            cx.tell("labels stand in the braces themselves", "no further braces")
+            cx.tell("labels are written directly in the braces of the selector", "unexpected braces")
                 .help("as in `pods { app = web, tier in (a, b) }`"),
         );
     }
-    let label =
-        if cx.wants(T::RBrace) { "a label's value stands behind `=`" } else { "a value stands behind `=`" };
+    let label = if cx.wants(T::RBrace) { "a label value follows `=`" } else { "a value follows `=`" };
     Some(Diagnostic::new(&SYNTAX, "expected `=`, found `:`", cx.at(colon), label).fix(
         Automatic,
         "write `=`",
@@ -235,7 +235,8 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
-/// An operator of another language, behind a label's key. `end` is from there to the end of the token.
+/// An operator of another language after a label's key. `end` is the span from the end of the key to the end
+/// of the token.
 fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let whole = cx.at(cx.with_word_before());
@@ -249,9 +250,9 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
             Some(
                 Diagnostic::new(
                     &SYNTAX,
-                    "a label's key alone means that the label is there",
+                    "to require that a label exists, write only its key",
                     whole,
-                    "this is written with the key alone",
+                    "write only the key",
                 )
                 .fix(sure, format!("write `{{ {key} }}`"), whole, key),
             )
@@ -259,12 +260,12 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
         ("has" | "exists", "(") => {
             let key = cx.word_behind();
             Some(
-                cx.tell("a label's key alone means that the label is there", &found)
+                cx.tell("to require that a label exists, write only its key", &found)
                     .help(format!("write `{{ {key} }}`")),
             )
         }
         (key, "exists" | "present") if !key.is_empty() => {
-            Some(cx.tell("a label's key alone means that the label is there", &found).fix(
+            Some(cx.tell("to require that a label exists, write only its key", &found).fix(
                 sure,
                 format!("write `{key}`"),
                 cx.at(end),
@@ -272,20 +273,22 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
             ))
         }
         (key, "doesnotexist" | "notexists" | "absent" | "missing") if !key.is_empty() => Some(
-            Diagnostic::new(&SYNTAX, "that a label is not there is written with `!`", whole, "this").fix(
-                sure,
-                format!("write `!{key}`"),
+            Diagnostic::new(
+                &SYNTAX,
+                "to require that a label does not exist, write `!` and its key",
                 whole,
-                format!("!{key}"),
-            ),
+                "not an operator",
+            )
+            .fix(sure, format!("write `!{key}`"), whole, format!("!{key}")),
         ),
         ("not", key) if key != "in" => Some(
-            Diagnostic::new(&SYNTAX, "that a label is not there is written with `!`", whole, "this").fix(
-                Maybe,
-                format!("write `!{key}`"),
+            Diagnostic::new(
+                &SYNTAX,
+                "to require that a label does not exist, write `!` and its key",
                 whole,
-                format!("!{}", cx.text),
-            ),
+                "not an operator",
+            )
+            .fix(Maybe, format!("write `!{key}`"), whole, format!("!{}", cx.text)),
         ),
         (_, "not") if cx.word_behind() == "in" => {
             let both = Span::new(cx.span.start, (cx.source.len() - cx.behind().len() + 2) as u32);
@@ -309,4 +312,4 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
 }
 
 /// The operators of selectors.
-pub(crate) const OPERATORS: &str = "the operators are `=`, `!=`, `in (a, b)` and `notin (a, b)`; there are no regular expressions, and only the names of namespaces take patterns: `namespaces (team-*)`";
+pub(crate) const OPERATORS: &str = "the operators are `=`, `!=`, `in (a, b)` and `notin (a, b)`; regular expressions are not supported, and patterns only for the names of namespaces: `namespaces (team-*)`";

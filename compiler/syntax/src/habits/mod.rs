@@ -1,5 +1,5 @@
-//! What people write out of habit (from YAML, from `kubectl`, from other policy languages, from English), and
-//! how it is written here.
+//! Suggestions for constructs of other languages (YAML, `kubectl`, other policy languages, English): messages
+//! that show how to write them in this language.
 
 mod lists;
 mod pods;
@@ -15,35 +15,35 @@ use crate::error::{Expected, ExpectedSet};
 use crate::split::begins_item;
 use crate::token::{Token, TokenSpan, lex};
 
-/// How far behind the place a mistake is looked at, in bytes.
+/// The number of bytes after the error that a suggestion looks at.
 const REACH: usize = 400;
-/// How many words in front of the place are looked at for the policy that it is in.
+/// The number of words before the error that are searched for the enclosing policy.
 const FAR: usize = 20_000;
 
-/// Where the grammar expected something else.
+/// A position where the grammar expected another token.
 pub(crate) struct Context<'a> {
     pub(crate) file: FileId,
     pub(crate) source: &'a str,
-    /// The token that was found, or the end of the item.
+    /// The unexpected token, or the end of the item.
     pub(crate) span: Span,
-    /// Its text.
+    /// The text of the token.
     pub(crate) text: &'a str,
     pub(crate) found: Option<T>,
     pub(crate) expected: ExpectedSet,
 }
 
 impl<'a> Context<'a> {
-    /// The source before the place, without the white space at its end.
+    /// The source before the token, without trailing white space.
     pub(crate) fn ahead(&self) -> &'a str {
         self.source.get(..self.span.start as usize).unwrap_or("").trim_end()
     }
 
-    /// The word right before the place; empty where that is a mark.
+    /// The word right before the token; empty if a punctuation mark is there.
     pub(crate) fn word_before(&self) -> &'a str {
         last_word(self.ahead())
     }
 
-    /// The word before the word right before the place; empty where one of them is a mark.
+    /// The word before [`Self::word_before`]; empty if one of the two is a punctuation mark.
     fn second_before(&self) -> &'a str {
         let (ahead, last) = (self.ahead(), self.word_before());
         if last.is_empty() {
@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
         last_word(ahead.get(..ahead.len() - last.len()).unwrap_or("").trim_end())
     }
 
-    /// The source behind the token that was found, without the white space at its start.
+    /// The source after the token, without leading white space.
     fn behind(&self) -> &'a str {
         self.source.get(self.span.end as usize..).unwrap_or("").trim_start()
     }
@@ -63,7 +63,7 @@ impl<'a> Context<'a> {
         end.map_or(behind, |end| behind.get(..end).unwrap_or(""))
     }
 
-    /// The tokens from a place on, as far as a mistake may reach.
+    /// The tokens from an offset on, at most [`REACH`] bytes.
     fn tokens_from(&self, start: u32) -> Vec<Token> {
         let start = self.source.floor_char_boundary(start as usize);
         let end = self.source.floor_char_boundary(start.saturating_add(REACH).min(self.source.len()));
@@ -79,7 +79,8 @@ impl<'a> Context<'a> {
         token.span.0.of(self.source)
     }
 
-    /// What is written from a place to the end of its statement, in one line; `…` where that is nothing, or long.
+    /// The text from an offset to the end of its statement, on one line; `…` if that is empty or over 80
+    /// bytes.
     fn statement_from(&self, start: u32) -> String {
         let tokens = self.tokens_from(start);
         let mut depth = 0;
@@ -101,7 +102,7 @@ impl<'a> Context<'a> {
         if line.is_empty() || line.len() > 80 || depth > 0 { "…".to_owned() } else { line }
     }
 
-    /// Whether the place is in a policy of a tier, which denies; not in a plain one.
+    /// Whether the position is in an admin or baseline policy, where `deny` is valid.
     fn is_in_tier(&self) -> bool {
         let words = self.ahead().rsplit(char::is_whitespace).filter(|word| !word.is_empty());
         let mut behind = ("", "");
@@ -127,23 +128,23 @@ impl<'a> Context<'a> {
         Location::new(self.file, span)
     }
 
-    /// The word before the place.
+    /// The span of the word before the token.
     fn before(&self) -> Span {
         let ahead = self.ahead().len();
         Span::new((ahead - self.word_before().len()) as u32, ahead as u32)
     }
 
-    /// The word before the place, with the place itself.
+    /// The span from the word before the token to the end of the token.
     fn with_word_before(&self) -> Span {
         self.before().to(self.span)
     }
 
-    /// A finding at the token.
+    /// A diagnostic at the token.
     fn tell(&self, message: &str, label: &str) -> Diagnostic {
         Diagnostic::new(&SYNTAX, message, self.at(self.span), label)
     }
 
-    /// A finding at the token, which something else stands for.
+    /// A diagnostic at the token, with a fix that replaces it.
     fn instead(&self, message: &str, with: &str, sure: Applicability) -> Diagnostic {
         self.tell(message, &format!("found `{}`", self.text)).fix(
             sure,
@@ -153,28 +154,28 @@ impl<'a> Context<'a> {
         )
     }
 
-    /// Text that is missing before the token.
+    /// Adds a fix that inserts text before the token.
     fn insert(&self, diagnostic: Diagnostic, title: &str, text: &str, sure: Applicability) -> Diagnostic {
         diagnostic.fix(sure, title, self.at(self.span.at_start()), text)
     }
 
-    /// What was found, in words.
+    /// A description of the token that was found.
     fn found(&self) -> String {
         match self.found {
             Some(kind) if kind.is_word() => format!("found `{}`", self.text),
             Some(kind) => format!("found {}", kind.describe()),
-            None => "it ends here".to_owned(),
+            None => "the item ends here".to_owned(),
         }
     }
 }
 
 fn last_word(text: &str) -> &str {
     let start = text.rfind(|c: char| c.is_whitespace() || "{}(),=!\"".contains(c)).map_or(0, |at| at + 1);
-    // The character found may be longer than a byte.
+    // The separator can be longer than a byte, so that `start` may not be a character boundary.
     text.get(start..).unwrap_or("")
 }
 
-/// The finding for a mistake that is well known; `None` for any other.
+/// The diagnostic for a known mistake; `None` for any other.
 pub(crate) fn habit(cx: &Context<'_>) -> Option<Diagnostic> {
     header(cx)
         .or_else(|| rules::direction(cx))
@@ -186,11 +187,11 @@ pub(crate) fn habit(cx: &Context<'_>) -> Option<Diagnostic> {
         .or_else(|| words(cx))
 }
 
-/// Between `policy` and its body.
+/// Mistakes between `policy` and its body.
 fn header(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     if cx.is(T::Eq) && (cx.wants(T::For) || cx.word_before() == "priority") {
-        return Some(cx.tell("no `=` belongs here", "leave it out").fix(
+        return Some(cx.tell("unexpected `=`", "remove it").fix(
             Automatic,
             "remove the `=`",
             cx.at(cx.span),
@@ -211,12 +212,13 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
                 let name = cx.text.trim_matches('"');
                 let plain = !name.is_empty()
                     && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-                let diagnostic = cx.tell("a policy's name has no quotes", "found a string in quotes");
+                let diagnostic = cx.tell("the name of a policy has no quotes", "found a quoted string");
                 return Some(if plain {
                     diagnostic.fix(Automatic, format!("write `{name}`"), cx.at(cx.span), name)
                 } else {
-                    diagnostic
-                        .help("a name has lower-case letters, digits, `-` and `.`: `policy shop-web for …`")
+                    diagnostic.help(
+                        "a name consists of lower-case letters, digits, `-` and `.`: `policy shop-web for …`",
+                    )
                 });
             }
             _ => {}
@@ -239,7 +241,7 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.is(T::Priority) && cx.wants(T::LBrace) && cx.wants(T::Except) {
         return Some(
-            cx.tell("`priority` comes before `for`", "found behind the pods")
+            cx.tell("`priority` comes before `for`", "found after the pods")
                 .help(format!("write `admin policy NAME priority {} for …`", cx.word_behind())),
         );
     }
@@ -250,17 +252,18 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         }
         if cx.is(T::Str) {
             return Some(
-                cx.tell(message, "found a string in quotes")
-                    .help("what a policy is for is told by a comment above it: `/// …`"),
+                cx.tell(message, "found a quoted string")
+                    .help("to describe a policy, write a comment above it: `/// …`"),
             );
         }
         cx.found?;
-        return Some(cx.tell(message, &cx.found()).help(
-            "a policy says which pods it is for, as in `policy db for all pods in namespace payments { … }`",
-        ));
+        return Some(
+            cx.tell(message, &cx.found())
+                .help("a policy selects pods, as in `policy db for all pods in namespace payments { … }`"),
+        );
     }
     if cx.is(T::LParen) && cx.wants(T::LBrace) && cx.wants(T::Except) && cx.word_before() != "pods" {
-        return Some(cx.tell("the policy's rules stand in braces", "`{` expected here"));
+        return Some(cx.tell("the rules of a policy must be in braces", "`{` expected here"));
     }
     let colon = cx.ahead().ends_with(':') && !cx.wants(T::Eq);
     let starts = cx.found.is_some_and(|found| found.is_action() || found == T::Isolate);
@@ -268,22 +271,27 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         let end = cx.ahead().len() as u32;
         let place = Span::new(end - u32::from(colon), end);
         return Some(
-            Diagnostic::new(&SYNTAX, "the policy's rules stand in braces", cx.at(place), "`{` expected here")
-                .fix(Maybe, "write `{`, and `}` behind the last rule", cx.at(place), " {"),
+            Diagnostic::new(
+                &SYNTAX,
+                "the rules of a policy must be in braces",
+                cx.at(place),
+                "`{` expected here",
+            )
+            .fix(Maybe, "write `{`, and `}` after the last rule", cx.at(place), " {"),
         );
     }
     None
 }
 
-/// Words of other languages for a keyword of this one.
+/// Words of other languages that correspond to a keyword.
 fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     if cx.wants(T::Str) && cx.is(T::Word) && matches!(cx.word_before(), "import" | "test" | "cluster") {
         let string = format!("\"{}\"", cx.text);
-        return Some(cx.instead("expected a string in quotes", &string, Automatic));
+        return Some(cx.instead("expected a quoted string", &string, Automatic));
     }
     if cx.expected.has(Expected::LabelKey) && cx.is(T::Comma) {
-        return Some(cx.tell("expected a label's key", "found `,`").fix(
+        return Some(cx.tell("expected a label key", "found `,`").fix(
             Automatic,
             "remove the comma",
             cx.at(cx.span),
@@ -296,12 +304,12 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.expected.has(Expected::Peers) && (cx.is(T::Not) || cx.is(T::Str)) {
         if cx.is(T::Not) {
             return Some(
-                cx.tell("a peer has no `!`", "found `!`")
+                cx.tell("`!` is not valid before a peer", "found `!`")
                     .help(format!("write `anywhere except {}`", cx.word_behind())),
             );
         }
         let name = cx.text.trim_matches('"');
-        return Some(cx.tell("peers have no quotes", "found a string in quotes").fix(
+        return Some(cx.tell("peers have no quotes", "found a quoted string").fix(
             Maybe,
             format!("write `{name}`"),
             cx.at(cx.span),
@@ -315,10 +323,9 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
         );
     }
     if cx.expected.has(Expected::Set) && cx.is(T::LBrace) {
-        return Some(
-            cx.tell("expected addresses, ports or pods", "found `{`")
-                .help("the members of a set only have commas between them, as in `let dns = udp/53, tcp/53`"),
-        );
+        return Some(cx.tell("expected addresses, ports or pods", "found `{`").help(
+            "the members of a set are separated by commas, without braces, as in `let dns = udp/53, tcp/53`",
+        ));
     }
     if cx.wants(T::Arrow) && matches!(cx.text, "to" | "=" | "from") {
         return Some(cx.instead("expected `->`", "->", Maybe));

@@ -1,4 +1,4 @@
-//! Pods and their namespaces.
+//! Suggestions for pods and namespaces.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -8,7 +8,7 @@ use crate::codes::SYNTAX;
 use crate::error::Expected;
 use crate::token::Token;
 
-/// Words between `pods` and the labels that they have.
+/// Words between `pods` and their labels that are dropped.
 const FILLERS: [&str; 12] = [
     "with",
     "label",
@@ -24,7 +24,7 @@ const FILLERS: [&str; 12] = [
     "the",
 ];
 
-/// A selector that is written without its braces: the place of all of it, and how it is written with them.
+/// A selector without braces: its span, and its text with braces.
 fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     let tokens = cx.tokens_from(start);
     let is_filler = |token: &&Token| {
@@ -37,7 +37,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     let mut last = start;
     loop {
         let key = rest.next().filter(|key| key.kind == T::Word || key.kind == T::Str)?;
-        // `app=web` is three tokens, `app: web` and `app:web` are two and one.
+        // `app=web` has three tokens, `app: web` two, and `app:web` one.
         let text = cx.of(key);
         let (key, value) = match (text.split_once(':'), rest.peek().map(|next| next.kind)) {
             (Some((key, "")), _) => (key, rest.next()?),
@@ -52,7 +52,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
         }
         last = value.span.0.end.max(last);
         requirements.push(format!("{key} = {}", cx.of(value)));
-        // Of a list the next member may be a peer.
+        // Only `and` continues the selector: after a comma, the next word could be a peer.
         let more = rest.peek().is_some_and(|next| cx.of(next) == "and");
         if !more {
             break;
@@ -62,7 +62,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     Some((Span::new(start, last), format!("{{ {} }}", requirements.join(", "))))
 }
 
-/// Names behind `namespaces` that are not in parentheses: the place of all of them, and the names.
+/// Names after `namespaces` without parentheses: the span of all of them, and the names.
 fn bare_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
     let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
     let mut names = Vec::new();
@@ -77,14 +77,14 @@ fn bare_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
             }
             T::LBrace | T::RBrace | T::On | T::Log | T::Except => break,
             kind if kind.is_action() || kind == T::Isolate => break,
-            // A name that is followed by something else may be a peer of its own.
+            // A name that is followed by something else may be a separate peer.
             _ => return None,
         }
     }
     (names.len() > 1).then_some((Span::new(cx.span.start, last), names))
 }
 
-/// `in …`, `namespaces …`, `pods …`
+/// Mistakes in `in …`, `namespaces …` and `pods …`.
 pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let found = format!("found `{}`", cx.text);
@@ -94,8 +94,7 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
             || cx.expected.has(Expected::Pods)
             || cx.expected.has(Expected::Set))
     {
-        let diagnostic =
-            cx.tell("a rule and a policy speak of pods, and of namespaces only behind `in`", &found);
+        let diagnostic = cx.tell("expected pods: namespaces are only allowed after `in`", &found);
         return Some(cx.insert(diagnostic, "write `all pods in` before it", "all pods in ", Automatic));
     }
     if cx.is(T::Namespaces) && cx.wants(T::Pods) && cx.word_before() == "all" {
@@ -106,20 +105,20 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         let help = if cx.wants(T::LBrace) || cx.is(T::LBrace) {
             "write `all pods in all namespaces`, or `all pods in namespace NAME`"
         } else {
-            "write `all pods` for the pods of the policy's own namespace, `all pods in all namespaces`, or `anywhere` for addresses, too"
+            "write `all pods` for the pods of the policy's own namespace, `all pods in all namespaces`, or `anywhere` to include addresses"
         };
         return Some(cx.tell("expected `pods`", &cx.found()).help(help));
     }
     if cx.word_before() == "sharing" && cx.is(T::LBrace) {
         let label = cx.word_behind();
         return Some(
-            cx.tell("expected a label's key", "found `{`")
-                .help(format!("the label has no braces: `namespaces sharing {label}`")),
+            cx.tell("expected a label key", "found `{`")
+                .help(format!("write the label without braces: `namespaces sharing {label}`")),
         );
     }
     if cx.word_before() == "same" && cx.wants(T::Namespace) && !cx.found.is_some_and(T::is_word) {
         let end = cx.before().at_end();
-        return Some(Diagnostic::new(&SYNTAX, "expected `namespace`", cx.at(cx.before()), "same what?").fix(
+        return Some(Diagnostic::new(&SYNTAX, "expected `namespace`", cx.at(cx.before()), "incomplete").fix(
             Automatic,
             "write `same namespace`",
             cx.at(end),
@@ -131,7 +130,7 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.is(T::Sharing) && cx.wants(T::In) {
         let label = cx.word_behind();
-        let diagnostic = cx.tell("namespaces are named behind `in`", &found);
+        let diagnostic = cx.tell("namespaces are written after `in`", &found);
         let title = format!("write `in namespaces sharing {label}`");
         return Some(cx.insert(diagnostic, &title, "in namespaces ", Automatic));
     }
@@ -146,7 +145,7 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.word_before() == "namespace" && matches!(cx.found, Some(T::LBrace | T::LParen)) {
         let word = cx.at(cx.before());
-        return Some(cx.tell("`namespace` is followed by one name", "these may be several").fix(
+        return Some(cx.tell("`namespace` takes one name", "this can match several namespaces").fix(
             Automatic,
             "write `namespaces`",
             word,
@@ -160,35 +159,40 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
             return Some(diagnostic.fix(Automatic, format!("write `{with}`"), cx.at(cx.span), with));
         }
         if let Some((_, selector)) = bare_selector(cx, cx.span.start) {
-            return Some(
-                diagnostic.help(format!("for the pods that have the label write `pods {selector}`")),
-            );
+            return Some(diagnostic.help(format!("to select pods by label, write `pods {selector}`")));
         }
-        return cx
-            .wants(T::LBrace)
-            .then(|| diagnostic.help("a policy says its namespaces: `all pods in namespace shop { … }`"));
+        return cx.wants(T::LBrace).then(|| {
+            diagnostic.help("a policy states its namespaces, as in `all pods in namespace shop { … }`")
+        });
     }
     if matches!(cx.found, Some(T::Eq | T::EqEq)) && cx.wants(T::Except) {
         let (span, selector) = bare_selector(cx, cx.before().start)?;
         return Some(
-            Diagnostic::new(&SYNTAX, "pods are selected by their labels in braces", cx.at(span), "a label")
-                .fix(Maybe, format!("write `pods {selector}`"), cx.at(span), format!("pods {selector}")),
+            Diagnostic::new(&SYNTAX, "pods are selected by labels in braces", cx.at(span), "a label").fix(
+                Maybe,
+                format!("write `pods {selector}`"),
+                cx.at(span),
+                format!("pods {selector}"),
+            ),
         );
     }
     if cx.word_before() == "pods" && cx.second_before() != "all" && cx.wants(T::LBrace) {
         let word = cx.at(cx.before());
-        let braces = || cx.tell("expected `{`", "labels stand in braces");
+        let braces = || cx.tell("expected `{`", "labels must be in braces");
         return Some(match cx.found {
-            Some(T::In) => {
-                cx.tell("expected `{`", "which pods?").fix(Maybe, "write `all pods`", word, "all pods")
-            }
+            Some(T::In) => cx.tell("expected `{`", "missing `all` or labels").fix(
+                Maybe,
+                "write `all pods`",
+                word,
+                "all pods",
+            ),
             Some(T::LParen | T::Word | T::Str) => match bare_selector(cx, cx.span.start) {
                 Some((span, selector)) => {
                     braces().fix(Maybe, format!("write `pods {selector}`"), cx.at(span), selector)
                 }
                 None => braces().help("as in `pods { app = web }`"),
             },
-            _ => Diagnostic::new(&SYNTAX, "expected `{`", word, "which pods?")
+            _ => Diagnostic::new(&SYNTAX, "expected `{`", word, "missing `all` or labels")
                 .help("write `all pods`, or `pods { app = web }`"),
         });
     }
@@ -200,14 +204,18 @@ fn exception(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.is(T::Word) && cx.word_before() == "namespace" && cx.second_before() == "except" {
         let whole = cx.at(cx.with_word_before());
         return Some(
-            Diagnostic::new(&SYNTAX, "behind `except` stands the name alone", whole, "leave out `namespace`")
-                .fix(Applicability::Automatic, format!("write `{}`", cx.text), whole, cx.text),
+            Diagnostic::new(&SYNTAX, "after `except`, write only the name", whole, "remove `namespace`").fix(
+                Applicability::Automatic,
+                format!("write `{}`", cx.text),
+                whole,
+                cx.text,
+            ),
         );
     }
     None
 }
 
-/// Behind `in`.
+/// Mistakes after `in`.
 fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let message = "expected namespaces";
@@ -253,11 +261,11 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
     }
 }
 
-/// Several names, which stand in parentheses.
+/// The diagnostic for several names without parentheses.
 fn list(cx: &Context<'_>, span: Span, names: &[String], word: &str) -> Diagnostic {
     let list = format!("({})", names.join(", "));
     let whole = format!("namespaces {list}");
-    Diagnostic::new(&SYNTAX, "several names of namespaces stand in parentheses", cx.at(span), "these names")
+    Diagnostic::new(&SYNTAX, "several names of namespaces must be in parentheses", cx.at(span), "these names")
         .fix(Applicability::Maybe, format!("write `{whole}`"), cx.at(span), format!("{word}{list}"))
 }
 
@@ -275,8 +283,8 @@ fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         return None;
     }
     if let Some((span, selector)) = bare_selector(cx, cx.span.start) {
-        let message = "namespaces are selected by their labels in braces";
-        return Some(Diagnostic::new(&SYNTAX, message, cx.at(span), "no braces around this").fix(
+        let message = "namespaces are selected by labels in braces";
+        return Some(Diagnostic::new(&SYNTAX, message, cx.at(span), "missing braces").fix(
             Automatic,
             format!("write `namespaces {selector}`"),
             cx.at(span),
@@ -284,7 +292,7 @@ fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         ));
     }
     if FILLERS.contains(&cx.text) {
-        let diagnostic = cx.tell("namespaces are selected by their labels in braces", &found);
+        let diagnostic = cx.tell("namespaces are selected by labels in braces", &found);
         return Some(diagnostic.help("as in `namespaces { env = prod }`"));
     }
     if let Some((span, names)) = bare_names(cx) {
@@ -299,10 +307,10 @@ fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
-/// `podSelector { app = web }`: a field of a manifest before braces.
+/// `podSelector { app = web }`: the name of a manifest field before braces.
 pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
     let ahead = cx.ahead();
-    // The brace may have been taken for that of the policy's body.
+    // The parser may have taken the brace for the start of the policy's body.
     let ahead = match ahead.strip_suffix('{') {
         Some(ahead) if cx.expected.has(Expected::End) => ahead.trim_end(),
         _ if cx.is(T::LBrace) && cx.wants(T::Except) => ahead,
@@ -316,7 +324,7 @@ pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
         _ => return None,
     };
     let span = Span::new((ahead.len() - word.len()) as u32, ahead.len() as u32);
-    let message = format!("`{word}` is not a word of this language");
+    let message = format!("`{word}` is not a keyword");
     Some(Diagnostic::new(&SYNTAX, message, cx.at(span), "found before a selector").fix(
         Applicability::Automatic,
         format!("write `{with} {{ … }}`"),
@@ -325,16 +333,16 @@ pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
     ))
 }
 
-/// What holds pods in Kubernetes, and how the labels of its pods are found.
+/// Objects of Kubernetes that stand for pods, and other words before a name.
 enum Holder {
-    /// Whose selector has the labels.
+    /// A workload or Service, whose selector has the labels: its kind, and its name for `kubectl get`.
     Selecting(&'static str, &'static str),
     Pod,
     ServiceAccount,
     Node,
     HostName,
     Label,
-    /// One of Cilium's.
+    /// A Cilium entity.
     Entity,
     Exception,
 }
@@ -359,9 +367,9 @@ fn holder(word: &str) -> Option<Holder> {
     })
 }
 
-/// `service db`, `deployment web`, `pod web`: the name of what holds pods, where pods are selected.
+/// `service db`, `deployment web`, `pod web`: the name of an object where a selector is expected.
 pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
-    // The word before was read as a set, or was none at all.
+    // The parser accepted the word before as a set name, or there is none.
     if !cx.wants(T::Except) || !cx.found.is_some_and(|found| found.is_word() || found == T::Str) {
         return None;
     }
@@ -375,7 +383,7 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
         return None;
     }
     let whole = cx.at(cx.with_word_before());
-    // Where the namespaces stand behind it, they stay.
+    // Keep the namespace if one follows.
     let mut rest = cx.tokens_from(cx.span.end).into_iter();
     let namespace = match (rest.next().map(|own| own.kind), rest.next().map(|own| own.kind), rest.next()) {
         (Some(T::In), Some(T::Namespace), Some(name)) => Some(cx.of(&name)),
@@ -390,28 +398,28 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
     let pods = format!("pods {{ app = {name} }}{scope}");
     let flag = namespace.map(|name| format!(" -n {name}")).unwrap_or_default();
     let told = |what: &str, label: &str| {
-        let message = format!("pods are selected by their labels, and not by the name of {what}");
+        let message = format!("pods are selected by labels, not by the name of {what}");
         Diagnostic::new(&SYNTAX, message, whole, label)
     };
     Some(match holder {
         Holder::Selecting(kind, resource) => {
             let label = match kind {
-                "Service" if !subject => "a Service is not a peer",
-                _ => "this names no labels",
+                "Service" if !subject => "a Service cannot be a peer",
+                _ => "not a selector",
             };
             told(&format!("a {kind}"), label).help(format!(
                 "write the labels of the {kind}'s selector, as in `{pods}`; `kubectl get {resource} {name}{flag} -o wide` shows them"
             ))
         }
-        Holder::Pod => told("a pod", "this names no labels").help(format!(
+        Holder::Pod => told("a pod", "not a selector").help(format!(
             "write the pod's labels, as in `{pods}`; `kubectl get pod {name}{flag} --show-labels` shows them"
         )),
-        Holder::ServiceAccount => told("a ServiceAccount", "this names no labels")
-            .help(format!("write the labels of the pods that run as it, as in `{pods}`")),
+        Holder::ServiceAccount => told("a ServiceAccount", "not a selector")
+            .help(format!("write the labels of the pods that use it, as in `{pods}`")),
         Holder::Label => {
             let start = if matches!(kind, "app" | "tag") { cx.before().start } else { cx.span.start };
-            let braces = "labels stand in braces behind `pods`";
-            let label = "this names no pods";
+            let braces = "labels must be in braces after `pods`";
+            let label = "not a selector";
             match bare_selector(cx, start) {
                 Some((span, selector)) => {
                     Diagnostic::new(&SYNTAX, braces, cx.at(cx.before().to(span)), label)
@@ -428,19 +436,19 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
                 "world" => "0.0.0.0/0, ::/0",
                 "all" => "anywhere",
                 "cluster" => "all pods in all namespaces",
-                _ => return Some(cx.tell("the language has no entities", &cx.found()).help(
+                _ => return Some(cx.tell("Cilium entities are not supported", &cx.found()).help(
                     "peers are pods, addresses and `anywhere`: write the addresses of a node or of the API server",
                 )),
             };
-            let message = "the language has no entities";
-            Diagnostic::new(&SYNTAX, message, whole, "an entity of Cilium").help(format!("write `{with}`"))
+            let message = "Cilium entities are not supported";
+            Diagnostic::new(&SYNTAX, message, whole, "a Cilium entity").help(format!("write `{with}`"))
         }
-        Holder::Exception => Diagnostic::new(&SYNTAX, "a peer has no `not`", whole, "found `not`")
+        Holder::Exception => Diagnostic::new(&SYNTAX, "`not` is not valid before a peer", whole, "found `not`")
             .help(format!("write `anywhere except {name}`")),
         Holder::HostName if name.contains('.') && name.contains(|c: char| c.is_ascii_alphabetic()) => {
             let message = "the language has no construct for host names: rules match addresses";
             Diagnostic::new(&SYNTAX, message, whole, "a host name")
-                .help("write the addresses that the name resolves to, as in `203.0.113.0/24`, and change them when it resolves to others; no target of npc matches names (Cilium's own `toFQDNs` does)")
+                .help("write the addresses that the name resolves to, as in `203.0.113.0/24`, and update them when they change; no target of npc matches names (Cilium's own `toFQDNs` does)")
         }
         Holder::HostName => return None,
     })

@@ -1,4 +1,4 @@
-//! Ports.
+//! Suggestions for ports.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -9,11 +9,11 @@ use crate::token::Token;
 
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
-/// Ports in other words.
+/// Ports that are written as a phrase, such as `port 443 protocol tcp`.
 #[derive(Default)]
 struct Phrase {
     end: u32,
-    /// Whether something follows that may be part of it.
+    /// Whether a token follows that may be part of the phrase.
     goes_on: bool,
     numbers: Vec<String>,
     /// Ports with their protocol.
@@ -22,7 +22,8 @@ struct Phrase {
 }
 
 impl Phrase {
-    /// The ports as they are written here, and whether the protocol was said. Nothing where no port was.
+    /// The ports in this language's syntax, and whether the protocol is certain. `None` if the phrase has no
+    /// port.
     fn ports(&self) -> Option<(String, bool)> {
         let protocol = self.protocol.as_deref();
         let mut ports = self.whole.clone();
@@ -35,7 +36,7 @@ impl Phrase {
         (!ports.is_empty()).then(|| (ports.join(", "), sure))
     }
 
-    /// Takes up a word; says whether it is one of a phrase.
+    /// Adds a word. Returns whether it can be part of a phrase.
     fn take(&mut self, word: &str) -> bool {
         let lower = word.to_ascii_lowercase();
         let lower = lower.trim_end_matches(':');
@@ -56,7 +57,7 @@ impl Phrase {
     }
 }
 
-/// Words that stand before ports in other languages.
+/// Words before ports in other languages.
 fn is_filler(word: &str) -> bool {
     matches!(word, "port" | "ports" | "protocol" | "protocols" | "proto" | "toports" | "number")
 }
@@ -65,7 +66,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'-')
 }
 
-/// The phrase that begins at a place.
+/// Reads the phrase at an offset.
 fn read(cx: &Context<'_>, start: u32) -> Phrase {
     let tokens = cx.tokens_from(start);
     let mut phrase = Phrase { end: start, ..Phrase::default() };
@@ -92,7 +93,7 @@ fn read(cx: &Context<'_>, start: u32) -> Phrase {
     phrase
 }
 
-/// `port 443 protocol tcp`, behind peers or behind `on`.
+/// `port 443 protocol tcp`, after peers or after `on`.
 pub(super) fn phrase(cx: &Context<'_>) -> Option<Diagnostic> {
     let lower = cx.text.to_ascii_lowercase();
     let text = lower.trim_end_matches(':');
@@ -109,12 +110,12 @@ pub(super) fn phrase(cx: &Context<'_>) -> Option<Diagnostic> {
     };
     let phrase = if prefix.is_empty() || is_filler(text) { read(cx, start) } else { read(cx, cx.span.end) };
     let label =
-        if prefix.is_empty() { "leave out the words around the port" } else { "ports stand behind `on`" };
+        if prefix.is_empty() { "remove the words around the port" } else { "ports are written after `on`" };
     let span = Span::new(start, phrase.end.max(cx.span.end));
     let (message, label) = if prefix.is_empty() && !is_filler(before) && !is_filler(text) {
         ("a protocol and its port are one word", "found two words")
     } else {
-        ("ports are written with their protocol and nothing else", label)
+        ("ports are written as `PROTOCOL/PORT`", label)
     };
     let diagnostic = Diagnostic::new(&SYNTAX, message, cx.at(span), label);
     let ports = phrase.ports().map(|(ports, sure)| (ports, sure, phrase.goes_on));

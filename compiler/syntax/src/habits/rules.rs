@@ -1,4 +1,4 @@
-//! Rules: the action, the direction, and whom it names.
+//! Suggestions for rules: the action, the direction and the preposition.
 
 use npc_diagnostics::{Applicability, Diagnostic, Span};
 
@@ -6,16 +6,16 @@ use super::Context;
 use crate::TokenKind as T;
 use crate::codes::SYNTAX;
 
-const PLAIN: &str = "a plain policy denies what no rule allows, and has no `deny`";
+const PLAIN: &str = "a plain policy has no `deny`: it denies everything that no rule allows";
 
-const ADMIN: &str = "a denial that no other policy can undo is an `admin policy` with `deny`";
+const ADMIN: &str = "for a denial that no other policy can override, write an `admin policy` with `deny`";
 
-/// What replaces a denial in a plain policy.
+/// The help that replaces a denial in a plain policy.
 fn isolates(directions: &str) -> String {
     format!("write `isolate {directions}`, which denies everything that no rule allows")
 }
 
-/// The directions that a statement names, from a place on; both where it names none.
+/// The directions in a statement from an offset on; both if it names none.
 fn directions(cx: &Context<'_>, start: u32) -> &'static str {
     let tokens = cx.tokens_from(start);
     let own = |kind: &T| !matches!(kind, T::RBrace | T::Allow | T::Deny | T::Pass | T::Isolate);
@@ -29,7 +29,7 @@ fn directions(cx: &Context<'_>, start: u32) -> &'static str {
     }
 }
 
-/// How everything but the addresses is allowed that a statement would deny; nothing where it names none.
+/// The help that allows everything except the addresses that the statement denies; empty if it names none.
 fn all_but(cx: &Context<'_>, start: u32) -> String {
     let tokens = cx.tokens_from(start);
     let preposition = tokens.iter().take(3).find(|token| matches!(token.kind, T::From | T::To));
@@ -48,7 +48,7 @@ fn all_but(cx: &Context<'_>, start: u32) -> String {
     format!("`allow {direction} {word} anywhere except {peers}` allows everything else; ")
 }
 
-/// Where a rule or `isolate` should begin.
+/// Mistakes where a rule or `isolate` is expected.
 pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let lower = cx.text.to_ascii_lowercase();
@@ -71,10 +71,10 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
                 .help(isolates(directions(cx, cx.span.start))),
         ),
         "default" | "default-deny" | "deny-all" | "defaultdeny" => {
-            Some(cx.tell("the default is not a statement", &cx.found()).help(isolates("ingress, egress")))
+            Some(cx.tell("the default is not written as a statement", &cx.found()).help(isolates("ingress, egress")))
         }
         "default-allow" | "allow-all" => Some(cx.tell("expected a rule", &cx.found()).help(
-            "to allow everything write two rules, `allow ingress from anywhere` and `allow egress to anywhere`",
+            "to allow everything, write two rules, `allow ingress from anywhere` and `allow egress to anywhere`",
         )),
         "ingress" | "egress" | "inbound" | "outbound" | "from" | "to" => {
             let (direction, preposition) = match lower.trim_end_matches(':') {
@@ -89,14 +89,14 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
             }
             Some(diagnostic.help(format!("write `allow {direction} {preposition} …`")))
         }
-        word if word.len() < lower.len() => Some(cx.tell("this is YAML, and not a rule", &cx.found()).help(
-            "a rule is one sentence, as in `allow ingress from pods { app = web } in namespace shop on tcp/443`",
+        word if word.len() < lower.len() => Some(cx.tell("this is YAML, not a rule", &cx.found()).help(
+            "a rule is a single statement, as in `allow ingress from pods { app = web } in namespace shop on tcp/443`",
         )),
         _ => None,
     }
 }
 
-/// `allow ingress from …`
+/// Mistakes in `allow ingress from …`.
 pub(super) fn direction(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.wants(T::Ingress) && cx.wants(T::Egress) {
         return missing_direction(cx);
@@ -115,7 +115,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
     let action = cx.word_before();
     let found = cx.found();
     let told = || cx.tell(message, &found);
-    // Both directions of a rule, each with its word for the peers.
+    // The help that splits a rule into two, one per direction.
     let both = |peers: &str| {
         format!("write two rules, `{action} ingress from {peers}` and `{action} egress to {peers}`")
     };
@@ -136,7 +136,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             "inbound" | "incoming" | "in" => cx.instead(message, "ingress", Automatic),
             "outbound" | "outgoing" | "out" => cx.instead(message, "egress", Automatic),
             text if npc_diagnostics::nearest(text, ["ingress", "egress"]).is_some() => return None,
-            _ => told().help("say which: `isolate ingress`, `isolate egress` or `isolate ingress, egress`"),
+            _ => told().help("write `isolate ingress`, `isolate egress` or `isolate ingress, egress`"),
         });
     }
     let lower = cx.text.to_ascii_lowercase();
@@ -145,14 +145,14 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             let (word, one) = if cx.is(T::From) { ("ingress", "to") } else { ("egress", "from") };
             let peers = cx.statement_from(cx.span.end);
             let diagnostic = told().help(format!(
-                "for connections {one} these pods write `{action} {word} {} {peers}`; for both directions {}",
+                "for connections {one} these pods, write `{action} {word} {} {peers}`; for both directions, {}",
                 cx.text,
                 both(&peers)
             ));
             cx.insert(diagnostic, &format!("insert `{word}`"), &format!("{word} "), Maybe)
         }
         (Some(T::Word), "only" | "just") => {
-            let label = format!("leave out `{}`", cx.text);
+            let label = format!("remove `{}`", cx.text);
             let next = cx.source.len() - cx.behind().len();
             let word = Span::new(cx.span.start, next as u32);
             cx.tell("a policy allows only what its rules allow", &label).fix(
@@ -172,12 +172,12 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
         ),
         (Some(T::Word), "icmp" | "icmpv6" | "ping") => {
             cx.tell("the language has no construct for ICMP", &found).help(format!(
-                "a rule without `on` covers every protocol, ICMP too: `{action} ingress from anywhere`; none allows ICMP alone"
+                "a rule without `on` covers every protocol, including ICMP: `{action} ingress from anywhere`; a rule for ICMP alone is not possible"
             ))
         }
         (Some(T::Word), text) if ["tcp/", "udp/", "sctp/"].iter().any(|own| text.starts_with(own)) => {
             told().help(format!(
-                "the ports stand last: `{action} ingress from … on {}` or `{action} egress to … on {}`",
+                "ports come last: `{action} ingress from … on {}` or `{action} egress to … on {}`",
                 cx.text, cx.text
             ))
         }
@@ -193,9 +193,9 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
         }
         (Some(T::Pods | T::Anywhere), _) => told().help(both(&cx.statement_from(cx.span.start))),
         (_, "all" | "any" | "both" | "everything" | "everyone" | "traffic" | "*") => {
-            told().help(format!("for everything {}", both("anywhere")))
+            told().help(format!("for everything, {}", both("anywhere")))
         }
-        _ => told().help(format!("say the direction: `{action} ingress from …`, `{action} egress to …`")),
+        _ => told().help(format!("add the direction: `{action} ingress from …` or `{action} egress to …`")),
     })
 }
 
@@ -212,7 +212,7 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let statement = format!("isolate {direction}");
         if !cx.is(T::Comma) {
             return Some(
-                Diagnostic::new(&SYNTAX, PLAIN, whole, "names no peers").help(isolates(direction)).fix(
+                Diagnostic::new(&SYNTAX, PLAIN, whole, "missing peers").help(isolates(direction)).fix(
                     Maybe,
                     format!("write `{statement}`"),
                     whole,
@@ -225,10 +225,9 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let rest = cx.tokens_from(cx.span.end);
         let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
         let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
-        return Some(
-            cx.tell(PLAIN, "found `except`")
-                .help(format!("write `allow {direction} {word} {peers}`: what no rule allows is denied")),
-        );
+        return Some(cx.tell(PLAIN, "found `except`").help(format!(
+            "write `allow {direction} {word} {peers}`: everything that no rule allows is denied"
+        )));
     }
     // Two directions in one rule.
     let joined = matches!(cx.text.to_ascii_lowercase().as_str(), "and" | "or" | "plus" | "," | "/" | "&");
@@ -248,7 +247,7 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
     if action == "pass" && !cx.is_in_tier() {
         return Some(
             cx.tell("a plain policy has no `pass`", &cx.found())
-                .help("leave the rule out, or make this an `admin policy`"),
+                .help("remove the rule, or make this an `admin policy`"),
         );
     }
     let nested = cx.is(T::LBrace) || cx.is(T::LParen);
@@ -269,13 +268,13 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let action = if action.is_empty() { "allow" } else { action };
         return Some(
             cx.tell(&message, &cx.found())
-                .help(format!("the ports stand last: `{action} {direction} {word} {peers} on {lower}`")),
+                .help(format!("ports come last: `{action} {direction} {word} {peers} on {lower}`")),
         );
     }
     let rule = format!("{} {direction} {word}", if action.is_empty() { "allow" } else { action });
     Some(match cx.found {
         Some(T::On) => cx
-            .tell(&message, "`on` stands behind the peers")
+            .tell(&message, "`on` comes after the peers")
             .help(format!("as in `{rule} anywhere on tcp/443`")),
         Some(T::Word) if npc_diagnostics::nearest(cx.text, [word]).is_some() => return None,
         Some(T::Word | T::All | T::Pods | T::Anywhere) => {
@@ -283,9 +282,13 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
             cx.insert(diagnostic, &format!("insert `{word}`"), &format!("{word} "), Automatic)
         }
         _ => {
-            let question = if word == "from" { "from whom?" } else { "to whom?" };
+            let question = if word == "from" {
+                "missing `from` and the sources"
+            } else {
+                "missing `to` and the destinations"
+            };
             Diagnostic::new(&SYNTAX, message, cx.at(Span::new(end, end)), question)
-                .help(format!("for everyone write `{rule} anywhere`"))
+                .help(format!("to match everyone, write `{rule} anywhere`"))
         }
     })
 }
