@@ -308,7 +308,7 @@ policy dns for all pods in namespaces { env = prod } { allow egress to anywhere 
     write("new.np", &new);
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno"]);
     let text = out(&output);
-    snapshot!("updates", text.split_once("to apply it").unwrap().1);
+    snapshot!("updates", text.split_once("to apply the change").unwrap().1);
     // A GeneratingPolicy applies all changes in place.
     let output = npc(folder.path(), &["diff", "old.np", "new.np", "-t", "kyverno-cel", "--format", "json"]);
     let value: Value = serde_json::from_str(&out(&output)).unwrap();

@@ -454,7 +454,7 @@ fn tokens(own: &mut Fixture) -> String {
     let text = own.text().to_owned();
     let whole = decode(&data, &text);
     let part = own.ask("textDocument/semanticTokens/range", json!({"range": own.whole()}));
-    assert_eq!(part["data"].as_array().unwrap(), &data, "the whole as a range");
+    assert_eq!(part["data"].as_array().unwrap(), &data, "a range that covers the whole file");
     // After an insertion at the start, the delta must give the same tokens as a full request.
     let name = own.own.clone();
     own.editor.change(&name, 2, json!([{"range": {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 0}}, "text": "// 𝕟\n"}]));

@@ -121,7 +121,7 @@ impl Editor {
 
     pub(crate) fn next(&mut self) -> Value {
         loop {
-            let message = self.messages.recv_timeout(PATIENCE).expect("the server says nothing");
+            let message = self.messages.recv_timeout(PATIENCE).expect("no message from the server");
             // A progress notification without a kind is a partial result.
             if message["method"] == "$/progress"
                 && let Some(kind) = message["params"]["value"]["kind"].as_str()
