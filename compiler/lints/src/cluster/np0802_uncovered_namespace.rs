@@ -1,4 +1,4 @@
-//! Namespaces of the cluster that no policy is for.
+//! Reports namespaces of the cluster that have no policy.
 
 use npc_diagnostics::Diagnostic;
 use npc_program::Program;
@@ -7,14 +7,17 @@ use rustc_hash::FxHashSet;
 use super::Index;
 
 npc_diagnostics::codes! {
-    /// # Namespaces that no policy is for
+    /// # A namespace without a policy
     ///
-    /// In a namespace without any policy every pod may talk to every other. The system's own
-    /// namespaces, whose names begin with `kube-`, are not told.
+    /// No policy selects pods in this namespace of the cluster given with `--cluster`, so every
+    /// connection from and to its pods is allowed on their side. Namespaces whose names begin with
+    /// `kube-` belong to the system and are not reported.
     ///
     /// ```np fails cluster=shop,payments
     /// policy p for all pods in namespace shop { isolate ingress }
     /// ```
+    ///
+    /// Add a policy for the namespace, or one for all namespaces:
     ///
     /// ```np cluster=shop,payments
     /// policy p for all pods in all namespaces { isolate ingress }

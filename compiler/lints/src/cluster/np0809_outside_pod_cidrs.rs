@@ -1,4 +1,4 @@
-//! Pods that have other addresses than the configuration says.
+//! Reports pods whose addresses are outside the configured `pod-cidrs`.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
@@ -7,11 +7,12 @@ use npc_program::values::address::IpNet;
 npc_diagnostics::codes! {
     /// # Pods outside of `pod-cidrs`
     ///
-    /// `pod-cidrs` in `npc.toml` names the CIDRs that pods have their addresses from. Pods of the cluster
-    /// given with `--cluster` have others, so what npc proves with `pod-cidrs` does not hold for them.
-    /// Pods on their node's network have the node's address and do not count.
+    /// `pod-cidrs` in `npc.toml` lists the CIDRs that pods have their addresses from. Pods of the
+    /// cluster given with `--cluster` have other addresses, so the proofs that npc makes with
+    /// `pod-cidrs` do not hold for these pods. Host-network pods have their node's address and are
+    /// not counted.
     ///
-    /// Add the CIDRs that the pods are in.
+    /// Add the CIDRs of these pods to `pod-cidrs`.
     OUTSIDE_POD_CIDRS = "NP0809" "outside-pod-cidrs" Warning;
 }
 

@@ -1,4 +1,4 @@
-//! Calico, as its own engine of 3.28 judges.
+//! Differences of Calico, as observed in the policy engine of version 3.28.
 
 use npc_diagnostics::Diagnostic;
 use npc_program::values::port::{Protocol, Which};
@@ -6,7 +6,7 @@ use npc_program::{Action, Direction, Program};
 
 use super::{Cni, PORTABILITY, always, judged_otherwise, rules};
 
-/// The port of VXLAN.
+/// The UDP port of VXLAN.
 const VXLAN: u16 = 4789;
 
 pub(super) fn run(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
@@ -31,7 +31,7 @@ fn sctp_names(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// What is dropped before any policy is asked.
+/// Reports traffic that Calico drops before it evaluates policies.
 fn vxlan(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
     if cni.has("allow-vxlan") {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Cilium, as its own engine of 1.20 judges.
+//! Differences of Cilium, as observed in the policy engine of version 1.20.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
@@ -35,14 +35,15 @@ pub(super) fn run(
     found
 }
 
-/// Blocks match no pods.
+/// Reports CIDR peers that would have to match pods: Cilium does not match pods by CIDR.
 fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Diagnostic> {
     let is_block = |peer: &&Peer| match peer {
         Peer::Block(_) => true,
         Peer::Anywhere { except, .. } => !except.is_empty(),
         Peer::Pods(_) => false,
     };
-    // All pods are named by their namespaces beside, where no pod has an address that is left out.
+    // For `anywhere except C`, the output of npc also selects all pods by namespace if no pod can have an
+    // address in C. Cilium then matches those pods by the selector.
     let named_beside = |rule: &Rule| {
         let never = |net: &_| never_a_pod(net, overview.pod_blocks);
         origin == Origin::Program && rule.all_but().is_some_and(|except| except.iter().all(never))
@@ -51,7 +52,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
         peers: rule.peers.iter().filter(|peer| is_block(peer) == wanted).cloned().collect(),
         ..rule.clone()
     };
-    // What a rule is for pods.
+    // The part of a rule that Cilium applies to pods.
     let seen = |rule: &Rule| if named_beside(rule) { rule.clone() } else { only(rule, false) };
     overview.all(|index, policy, found| {
         for (place, rule) in policy.rules.iter().enumerate() {
@@ -93,11 +94,11 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
     })
 }
 
-/// So many policies are weighed against one rule.
+/// The maximum number of policies that are compared with one rule.
 const MOST: usize = 300;
 
-/// Whether other policies, each for some of the pods, let through by selectors all that a rule's blocks
-/// do.
+/// Whether other policies, each for some of the pods, together allow by selectors everything that the CIDRs
+/// of a rule allow.
 fn shared_out(
     overview: &Overview<'_>,
     policy: &Policy,
@@ -129,10 +130,11 @@ fn shared_out(
     !overview.possible(all, &none)
 }
 
-/// With blocks that match pods, a pod is matched by all of its addresses where blocks hold one of them.
+/// With `policy-cidr-match-mode=pods`, Cilium matches a pod by all of its addresses if a CIDR contains one of
+/// them.
 fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     let pod_blocks = overview.pod_blocks;
-    // Pods of one family have no other address.
+    // Pods of a single-stack cluster have no second address.
     let single = !pod_blocks.is_empty()
         && [true, false].iter().any(|v4| pod_blocks.iter().all(|net| net.addr().is_ipv4() == *v4));
     let mut found = Vec::new();
@@ -143,7 +145,7 @@ fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             Peer::Anywhere { except, location } => (!except.is_empty()).then_some(*location),
             Peer::Pods(_) => None,
         });
-        // Where every address that a pod may have is meant, both of its addresses are.
+        // A rule for every address that a pod may have covers both addresses of a pod anyway.
         let all = rule.all_but().is_some_and(|except| except.iter().all(never));
         if let Some(place) = first.filter(|_| !all) {
             found.push(
@@ -161,7 +163,7 @@ fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     found
 }
 
-/// Labels that are no part of a pod's identity.
+/// Labels that Cilium leaves out of a pod's identity by default.
 const OUTSIDE_IDENTITY: [&str; 8] = [
     "pod-template-hash",
     "pod-template-generation",
@@ -262,7 +264,7 @@ fn sctp(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// Selectors of namespaces that only say what is not there.
+/// Reports namespace selectors with only negative requirements.
 fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     let negative = |selector: &Selector| {
         !selector.requirements.is_empty()
@@ -303,7 +305,7 @@ fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     found
 }
 
-/// A baseline rule that allows what plain policies isolate.
+/// Reports baseline rules that allow connections of pods which plain policies isolate.
 fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     let plain: Vec<&Policy> =
         decided_by(overview.program).filter(|policy| policy.tier == Tier::Namespaced).collect();

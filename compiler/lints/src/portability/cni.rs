@@ -1,31 +1,31 @@
-//! The networks that are known.
+//! The CNIs that npc knows, and how `--cni` names them.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A network, at a version, with what is set otherwise than it comes.
+/// A CNI with its version and the options that differ from its defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cni {
-    /// Which.
+    /// The CNI.
     pub network: Network,
-    /// Its version, without the patch.
+    /// Its version (major, minor), without the patch number.
     pub version: (u32, u32),
-    /// What is set.
+    /// The options that are set.
     pub options: Vec<&'static str>,
 }
 
-/// A network.
+/// A CNI that npc knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// Cilium
     Cilium,
     /// Calico
     Calico,
-    /// The VPC CNI of Amazon
+    /// Amazon VPC CNI
     Aws,
 }
 
-/// The options of each network.
+/// The options that each CNI accepts.
 const OPTIONS: [(Network, &[&str]); 3] = [
     (Network::Cilium, &["policy-cidr-match-mode=pods", "policy-default-local-cluster=false", "enable-sctp"]),
     (Network::Calico, &["ebpf", "allow-vxlan"]),
@@ -47,12 +47,12 @@ impl Network {
 }
 
 impl Cni {
-    /// Whether an option is set.
+    /// Whether the option is set.
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.contains(&option)
     }
 
-    /// Whether it reads ClusterNetworkPolicies.
+    /// Whether this version enforces ClusterNetworkPolicies.
     pub(crate) fn reads_tiers(&self) -> bool {
         match self.network {
             Network::Cilium => self.version >= (1, 20),
@@ -76,7 +76,7 @@ impl fmt::Display for Cni {
 impl FromStr for Cni {
     type Err = String;
 
-    /// Reads `cilium@1.20`, or with what is set: `calico@3.28,ebpf`.
+    /// Parses `cilium@1.20`, or with options `calico@3.28,ebpf`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split(',').map(str::trim);
         let first = words.next().unwrap_or_default();
