@@ -110,7 +110,8 @@ fn kinds(
             None => {
                 kept.extend(in_words(&atoms));
                 refute(&kept).ok_or_else(|| {
-                    let why = "a fault of npc: a connection is not described by all that is asked of it";
+                    let why =
+                        "this is a fault of npc: the conditions of a connection do not determine its verdict";
                     TooLarge(why.to_owned())
                 })?
             }

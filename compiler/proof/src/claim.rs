@@ -90,5 +90,5 @@ pub(crate) fn confirm(program: &Program, witness: &Witness, allowed: bool) -> Re
     if confirmed {
         return Ok(());
     }
-    Err(TooLarge(format!("a fault of npc: what was found is not confirmed by the interpreter: {witness:?}")))
+    Err(TooLarge(format!("this is a fault of npc: the interpreter does not confirm the witness {witness:?}")))
 }

@@ -70,7 +70,7 @@ fn accepts(glob: &[u8], positions: Positions) -> bool {
 /// If there are too many states to search, or the number of names of a set cannot be determined.
 pub(crate) fn classes(globs: &[&str], named: &FxHashSet<&str>) -> Result<Classes, TooLarge> {
     let too_large =
-        || TooLarge("the patterns of names are too many, or too long, to be told apart".to_owned());
+        || TooLarge("the patterns of namespace names are too many, or too long, to be compared".to_owned());
     if globs.iter().any(|glob| glob.len() >= 120) {
         return Err(too_large());
     }

@@ -110,7 +110,7 @@ fn matcher<'w>(cluster: &'w Cluster, word: &'w str) -> Box<dyn Fn(&crate::Group)
 
 fn unknown(cluster: &Cluster, word: &str) -> ViewError {
     if word == "outside" || word.parse::<std::net::IpAddr>().is_ok() {
-        return ViewError(format!("no pod speaks the family of `{word}`"));
+        return ViewError(format!("`{word}` matches nothing: no pod has an address of its family"));
     }
     ViewError(match word.split_once('/') {
         Some((namespace, pod)) => cluster.no_pod(namespace, pod),

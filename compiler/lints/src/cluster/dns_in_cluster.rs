@@ -138,17 +138,20 @@ impl<'c> Resolvers<'c> {
             on_53.or_else(|| allowed.clone().next_back()).map_or(policy.location, |rule| rule.location);
         let (what, help) = match (on_53, port) {
             (Some(_), port) if port != PORT => (
-                "allows port 53, which is the Service's",
-                format!("allow port {port}: a policy sees the port of the pod that answers"),
+                "allows port 53, but that is the port of the Service",
+                format!("allow port {port}: policies apply to the port of the pod behind the Service"),
             ),
-            (Some(_), _) => {
-                ("allows port 53, and to no pod that answers there", self.how_to_name(dns, origin))
-            }
-            (None, _) => ("allows no DNS", self.how_to_name(dns, origin)),
+            (Some(_), _) => ("allows port 53, but not to a DNS pod", self.how_to_name(dns, origin)),
+            (None, _) => ("does not allow DNS", self.how_to_name(dns, origin)),
         };
-        let message = format!("`{}` lets `{}` reach no DNS pod", policy.name, name(place)?);
+        let message =
+            format!("policy `{}` does not allow pod `{}` to reach a DNS pod", policy.name, name(place)?);
         let diagnostic = Diagnostic::new(&NO_DNS, message, place_of, what);
-        Some(diagnostic.note(format!("the cluster's DNS is `{}` on udp/{port}", name(dns)?)).help(help))
+        Some(
+            diagnostic
+                .note(format!("the cluster's DNS pod is `{}`, which listens on udp/{port}", name(dns)?))
+                .help(help),
+        )
     }
 
     /// The help text: a rule that allows egress to a DNS pod.

@@ -45,12 +45,12 @@ pub(crate) fn run(
             let near = if diagnostics.len() < MAX_SUGGESTIONS { near(pods, cluster) } else { None };
             let diagnostic = Diagnostic::new(
                 &SELECTS_NOTHING,
-                "no namespace of the cluster is meant by this",
+                "no namespace in the cluster matches this scope",
                 place,
-                "selects nothing",
+                "selects no pods",
             );
             diagnostics.push(match near {
-                Some(near) => diagnostic.help(format!("the cluster has `{near}`: is that what is meant?")),
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic,
             });
         }

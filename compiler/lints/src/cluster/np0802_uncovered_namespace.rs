@@ -40,12 +40,12 @@ pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Di
     let shown = uncovered.iter().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let message = match uncovered.len() {
         0 => return,
-        1 => format!("no policy is for the namespace {shown}"),
-        count if count > 10 => format!("no policy is for {count} namespaces, {shown} and others"),
-        count => format!("no policy is for {count} namespaces: {shown}"),
+        1 => format!("namespace {shown} has no policy"),
+        count if count > 10 => format!("{count} namespaces have no policy, among them {shown}"),
+        count => format!("{count} namespaces have no policy: {shown}"),
     };
     diagnostics.push(
         Diagnostic::without_place(&UNCOVERED_NAMESPACE, message)
-            .note("every pod there may talk to every other, and to the world"),
+            .note("a pod without a policy may connect to everything and accepts every connection"),
     );
 }

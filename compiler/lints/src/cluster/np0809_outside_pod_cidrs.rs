@@ -27,14 +27,15 @@ pub(crate) fn run(cluster: &Cluster, pod_blocks: &[IpNet], diagnostics: &mut Vec
     let Some((pod, address)) = outside.next() else { return };
     let namespace = cluster.namespaces.get(pod.namespace).map_or("", |namespace| namespace.name.as_str());
     let message = match outside.count() {
-        0 => format!("`pod-cidrs` leave out the pod {namespace}/{} ({address})", pod.name),
+        0 => format!("`pod-cidrs` does not contain the address of pod {namespace}/{} ({address})", pod.name),
         more => format!(
-            "`pod-cidrs` leave out {} pods, {namespace}/{} ({address}) among them",
+            "`pod-cidrs` does not contain the addresses of {} pods, such as {namespace}/{} ({address})",
             more + 1,
             pod.name
         ),
     };
     diagnostics.push(
-        Diagnostic::without_place(&OUTSIDE_POD_CIDRS, message).help("add the CIDRs that these pods are in"),
+        Diagnostic::without_place(&OUTSIDE_POD_CIDRS, message)
+            .help("add the CIDRs of these pods to `pod-cidrs` in npc.toml"),
     );
 }

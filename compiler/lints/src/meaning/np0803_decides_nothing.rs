@@ -255,22 +255,22 @@ impl Idle<'_> {
     fn told(&self) -> Diagnostic {
         let by_admin = |by: &Deciders<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
         let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));
-        let how = if shadowed { "is decided before" } else { "is allowed without it" };
+        let how = if shadowed { "is decided before it" } else { "is allowed without it" };
         let mut diagnostic = match self.what {
             What::Rule(rule) => Diagnostic::new(
                 &DECIDES_NOTHING,
                 "this rule decides nothing",
                 rule.location,
-                format!("all that it names {how}"),
+                format!("every connection that it matches {how}"),
             ),
             What::Policy => Diagnostic::new(
                 &DECIDES_NOTHING,
-                format!("the policy `{}` decides nothing", self.policy.name),
+                format!("policy `{}` decides nothing", self.policy.name),
                 self.policy.location,
                 if shadowed {
-                    "all that it names is decided before"
+                    "every connection that it matches is decided before it"
                 } else {
-                    "all that it says holds without it"
+                    "other policies isolate the same pods and allow the same connections"
                 },
             ),
         };
@@ -278,7 +278,7 @@ impl Idle<'_> {
             diagnostic = name(diagnostic, by);
         }
         diagnostic = diagnostic.help(if shadowed {
-            "what comes first decides: put it before, or remove it"
+            "remove it, or move it before the rule that decides, or to an earlier tier"
         } else {
             "remove it"
         });
@@ -292,11 +292,12 @@ impl Idle<'_> {
 /// Adds labels for what decides instead.
 fn name(mut diagnostic: Diagnostic, by: &Deciders<'_>) -> Diagnostic {
     if let Some(other) = by.isolating.first() {
-        return diagnostic.label(other.location, format!("`{}` isolates the pods", other.name));
+        return diagnostic.label(other.location, format!("policy `{}` isolates these pods", other.name));
     }
-    let and = if by.rules.len() == 1 { "" } else { ", together with others" };
+    let and = if by.rules.len() == 1 { "" } else { ", together with other rules" };
     for (other, rule) in by.rules.iter().take(3) {
-        diagnostic = diagnostic.label(rule.location, format!("by this rule of `{}`{and}", other.name));
+        diagnostic =
+            diagnostic.label(rule.location, format!("decided by this rule of policy `{}`{and}", other.name));
     }
     diagnostic
 }

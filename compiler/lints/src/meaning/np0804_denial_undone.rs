@@ -314,24 +314,27 @@ fn side_allows(overview: &Overview<'_>, witness: &Witness, direction: Direction)
 fn told_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witness) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &DENIAL_UNDONE,
-        format!("what `{}` leaves out, `{}` allows", denial.policy.name, policy.name),
+        format!("policy `{}` excludes addresses that policy `{}` allows", denial.policy.name, policy.name),
         denial.location,
-        "left out here",
+        "excluded here, which does not deny them",
     )
     .label(rule.location, "allowed here, for some of the same pods");
-    let help = format!("where that is not meant, take it out of `{}`", policy.name);
+    let help = format!("exclude them in policy `{}` too", policy.name);
     finish(diagnostic, denial, &help, witness)
 }
 
 fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &DENIAL_UNDONE,
-        format!("`{}` opens what `{}` closes", denial.policy.name, policy.name),
+        format!("policy `{}` allows connections that policy `{}` restricts", denial.policy.name, policy.name),
         denial.location,
-        "allows all but this",
+        "allows all other addresses",
     )
-    .label(policy.location, "stricter, for some of the same pods; but policies are a union");
-    let help = format!("leave the pods of `{}` out of this policy", policy.name);
+    .label(
+        policy.location,
+        "stricter for some of the same pods, but has no effect on them: plain policies add up",
+    );
+    let help = format!("exclude the pods of policy `{}` from this policy", policy.name);
     finish(diagnostic, denial, &help, witness)
 }
 
@@ -347,7 +350,7 @@ fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, help: &str, witness: &Wit
     let blocks: Vec<String> = denial.except.iter().take(3).map(npc_import::block_text).collect();
     let more = if denial.except.len() > 3 { ", …" } else { "" };
     diagnostic.help(format!(
-        "{help}; what must be denied whatever others allow is an admin policy's: `deny {word} {}{more}`",
+        "{help}, or replace `except` with an admin policy, which no other policy can undo: `deny {word} {}{more}`",
         blocks.join(", ")
     ))
 }

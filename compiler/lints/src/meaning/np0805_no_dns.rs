@@ -127,15 +127,15 @@ fn report(policy: &Policy, last: &Rule, origin: Origin) -> Diagnostic {
     );
     let diagnostic = Diagnostic::new(
         &NO_DNS,
-        format!("`{}` restricts egress and does not allow DNS", policy.name),
+        format!("policy `{}` restricts egress but does not allow DNS", policy.name),
         last.location,
-        "isolates the pods, as every rule on egress does",
+        "isolates the pods for egress, as every egress rule does",
     );
     if let Some(rule) = only_tcp(policy) {
         let place = rule.ports.first().map_or(rule.location, |term| term.location);
         let why = match origin {
             Origin::Manifests => "allows DNS over TCP only: `protocol` defaults to TCP",
-            Origin::Program => "allows DNS over TCP only, and DNS asks over UDP first",
+            Origin::Program => "allows DNS over TCP only, but clients use UDP first",
         };
         let help = match origin {
             Origin::Manifests => "add `- {protocol: UDP, port: 53}`",
@@ -151,7 +151,7 @@ fn report(policy: &Policy, last: &Rule, origin: Origin) -> Diagnostic {
     let diagnostic = match misplaced {
         Some(place) => diagnostic.label(
             place,
-            format!("selects no DNS pod: without a namespace these are the policy's own, and DNS is in `{NAMESPACE}`"),
+            format!("selects no DNS pod: DNS runs in namespace `{NAMESPACE}`, and a peer without a namespace means the policy's own"),
         ),
         None => diagnostic,
     };

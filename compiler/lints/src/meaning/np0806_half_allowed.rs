@@ -112,20 +112,20 @@ fn half<'p>(
     }
     let witness = overview.find(&[own], &[])?;
     let (side, far, way) = match opposite {
-        Direction::Ingress => ("takes", "ingress", "ingress from"),
-        Direction::Egress => ("sends", "egress", "egress to"),
+        Direction::Ingress => ("destination", "ingress", "ingress from"),
+        Direction::Egress => ("source", "egress", "egress to"),
     };
     let mut diagnostic = Diagnostic::new(
         &HALF_ALLOWED,
-        format!("no pod there {side} what this allows"),
+        format!("the policies of the {side} deny every connection that this allows"),
         term.location,
         "allowed on this side only",
     )
     .label(
         far_policy.location,
         match denying {
-            Some(_) => format!("denies it, for {far} of those pods"),
-            None => format!("isolates {far} of those pods, and no rule lets it through"),
+            Some(_) => format!("denies {far} of those pods"),
+            None => format!("isolates those pods for {far}, and no rule there allows this"),
         },
     );
     if let Some(example) = told(&witness) {
@@ -141,18 +141,18 @@ fn half<'p>(
         let isolations = [Direction::Ingress, Direction::Egress];
         let isolations = isolations.into_iter().filter_map(|direction| far_policy.isolate.of(direction));
         if let Some(last) = statements.chain(isolations).max_by_key(|place| place.span.end) {
-            let title = format!("allow it in `{}`", far_policy.name);
+            let title = format!("allow it in policy `{}`", far_policy.name);
             diagnostic = diagnostic.fix(Applicability::Maybe, title, last.end(), format!("\n  {rule}"));
         }
     }
     Some(diagnostic.help(match denying {
-        Some(policy) => format!("put before what denies it in `{}`: `{rule}`", policy.name),
+        Some(policy) => format!("add to policy `{}`, before the rule that denies: `{rule}`", policy.name),
         // A policy that only isolates is a default deny: other policies allow connections, not this
         // one.
         None if floor => {
             let pods = if is_relative(term) { "those pods".to_owned() } else { pods_text(term, true) };
-            format!("allow it there: `policy … for {pods} {{ {rule} }}`")
+            format!("allow it in a policy for those pods: `policy … for {pods} {{ {rule} }}`")
         }
-        None => format!("add to `{}`: `{rule}`", far_policy.name),
+        None => format!("add to policy `{}`: `{rule}`", far_policy.name),
     }))
 }

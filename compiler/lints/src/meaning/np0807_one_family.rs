@@ -79,18 +79,18 @@ pub(crate) fn run(
             let what = match rule.action {
                 Action::Deny => "denies",
                 Action::Allow => "allows",
-                Action::Pass => "passes on",
+                Action::Pass => "passes",
             };
             let end = term.location.end();
             found.push(
                 Diagnostic::new(
                     &ONE_FAMILY,
-                    format!("this {what} every address of one family, and none of {name}"),
+                    format!("this {what} every address of one family, but no {name} address"),
                     term.location,
-                    format!("no {name}"),
+                    format!("does not cover {name}"),
                 )
                 .help(match origin {
-                    Origin::Program => format!("name `{missing}` too, or `anywhere`"),
+                    Origin::Program => format!("add `{missing}`, or write `anywhere` instead"),
                     Origin::Manifests => format!("add `- ipBlock: {{cidr: '{missing}'}}`"),
                 })
                 .fix(

@@ -37,17 +37,17 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet], cluster: Option<&Clus
         let why = match cluster {
             Some(cluster) => match pods_in(cluster, &term.block) {
                 (0, _) => continue,
-                (1, first) => format!("the address of the pod {first}"),
-                (more, first) => format!("the addresses of {more} pods, {first} among them"),
+                (1, first) => format!("contains the address of pod {first}"),
+                (more, first) => format!("contains the addresses of {more} pods, such as {first}"),
             },
             None if pod_blocks.iter().any(|net| net.contains(&term.block.net)) => {
-                "addresses that only pods have".to_owned()
+                "in `pod-cidrs`: only pods have these addresses".to_owned()
             }
             None => continue,
         };
         found.push(
-            Diagnostic::new(&PODS_BY_ADDRESS, "this names pods by their addresses", term.location, why)
-                .help("name the pods by their labels, which they keep"),
+            Diagnostic::new(&PODS_BY_ADDRESS, "this CIDR selects pods by their addresses", term.location, why)
+                .help("select the pods by their labels, as in `pods { app = web }`: a recreated pod has another address"),
         );
     }
     found

@@ -23,10 +23,10 @@ fn sctp_names(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
                 cni,
                 "sctp-named-port",
                 term.location,
-                "with eBPF matches no named port of SCTP",
+                "with eBPF does not match named SCTP ports",
                 "never matches",
             )
-            .help("give the port's number")
+            .help("write the port number")
         })
         .collect()
 }
@@ -36,8 +36,8 @@ fn vxlan(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
     if cni.has("allow-vxlan") {
         return Vec::new();
     }
-    let what = "drops what pods send to UDP port 4789, whatever policies say";
-    let help = "set `allowVXLANPacketsFromWorkloads` in Felix' configuration, and `allow-vxlan` here";
+    let what = "drops packets from pods to UDP port 4789 (VXLAN), whatever policies allow";
+    let help = "set `allowVXLANPacketsFromWorkloads` in the FelixConfiguration, and the option `allow-vxlan` in `cni`";
     let sent = rules(program)
         .filter(|(_, rule)| rule.action == Action::Allow && rule.direction == Direction::Egress);
     let named = sent.flat_map(|(_, rule)| &rule.ports).find(|term| {

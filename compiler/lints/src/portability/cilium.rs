@@ -73,9 +73,9 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 continue;
             }
             let what = match rule.action {
-                Action::Allow => "lets no pod through by its address",
-                Action::Deny => "stops no pod by its address",
-                Action::Pass => "passes no pod on by its address",
+                Action::Allow => "does not match pods by CIDR, so this allows no pod",
+                Action::Deny => "does not match pods by CIDR, so this denies no pod",
+                Action::Pass => "does not match pods by CIDR, so this passes no pod",
             };
             let place = match first {
                 Peer::Block(term) => term.location,
@@ -83,11 +83,11 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 Peer::Pods(term) => term.location,
             };
             found.push(
-                judged_otherwise(cni, "ipblock-pods", place, what, "pods may have such an address")
+                judged_otherwise(cni, "ipblock-pods", place, what, "pods may have addresses in it")
                     .help(if overview.pod_blocks.is_empty() {
-                        "name the pods by their labels; or say in npc.toml which addresses pods have, with `pod-cidrs`"
+                        "select the pods by their labels, or set `pod-cidrs` in npc.toml to the CIDRs that pods have addresses in"
                     } else {
-                        "name the pods by their labels"
+                        "select the pods by their labels"
                     }),
             );
         }
@@ -153,10 +153,10 @@ fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                     cni,
                     "one-family",
                     place,
-                    "matches a pod by all of its addresses where a block holds one",
-                    "also a pod's address of the other family",
+                    "matches a pod by all of its addresses if a CIDR contains one of them",
+                    "also matches the pod's address of the other family",
                 )
-                .help("name the pods by their labels"),
+                .help("select the pods by their labels"),
             );
         }
     }
@@ -195,19 +195,19 @@ fn identity_labels(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                 is_outside_identity(&one.key) && matches!(one.operator, Operator::In | Operator::Exists)
             });
             let label = match (wants, as_subject) {
-                (false, _) => "every pod is seen to be without it",
-                (true, true) => "its policy is for no pod",
-                (true, false) => "no pod is seen to have it",
+                (false, _) => "every pod counts as not having it",
+                (true, true) => "the policy selects no pod",
+                (true, false) => "matches no pod",
             };
             found.push(
                 judged_otherwise(
                     cni,
                     "identity-labels",
                     term.location,
-                    &format!("does not see the label `{key}` of pods"),
+                    &format!("ignores the pod label `{key}`, which is not part of its identities"),
                     label,
                 )
-                .help("choose by another label"),
+                .help("select the pods by another label"),
             );
         }
     };
@@ -241,10 +241,10 @@ fn names_of_two_protocols(overview: &Overview<'_>, cni: &Cni, cluster: Option<&C
                 cni,
                 "port-names",
                 place,
-                &format!("knows one protocol of each port name of a pod, and `{name}` is of two"),
-                "counts for the protocol that the pod declares last",
+                &format!("uses only one protocol for each port name of a pod, but `{name}` has two"),
+                "applies only to the protocol that the pod declares last",
             )
-            .help("give the ports' numbers")
+            .help("write the port numbers")
         })
         .collect()
 }
@@ -258,8 +258,8 @@ fn sctp(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
         .flat_map(|(_, rule)| &rule.ports)
         .filter(|term| term.port.protocol == Protocol::Sctp)
         .map(|term| {
-            judged_otherwise(cni, "sctp", term.location, "drops SCTP unless it is told not to", "dropped")
-                .help("set `enable-sctp` there, and here")
+            judged_otherwise(cni, "sctp", term.location, "drops SCTP unless `enable-sctp` is set", "dropped")
+                .help("set `enable-sctp` in Cilium's configuration, and the option `enable-sctp` in `cni`")
         })
         .collect()
 }
@@ -288,16 +288,18 @@ fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             };
             let pods = term.selector.requirements.is_empty() || negative(&term.selector);
             if scope && pods {
-                let opens = if rule.action == Action::Deny { "denied too" } else { "let through too" };
+                let opens = if rule.action == Action::Deny { "denied too" } else { "allowed too" };
                 found.push(
                     judged_otherwise(
                         cni,
                         "negative-peer",
                         term.location,
-                        "reads this as every pod, and the world outside",
-                        &format!("the namespaces left out are {opens}"),
+                        "treats this as every pod and every address outside the cluster",
+                        &format!("the excluded namespaces are {opens}"),
                     )
-                    .help(format!("say `{NAMESPACE_NAME}` `Exists` beside: the same meaning")),
+                    .help(format!(
+                        "add the requirement `{NAMESPACE_NAME}` `Exists`, which does not change the meaning"
+                    )),
                 );
             }
         }
@@ -335,11 +337,11 @@ fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                     cni,
                     "baseline-accept",
                     rule.location,
-                    "lets a baseline rule open what plain policies close",
-                    "allowed there, whatever isolates the pods",
+                    "applies baseline allow rules even to pods that plain policies isolate",
+                    "allows connections that no plain policy allows",
                 )
                 .label(isolating.location, "isolates some of the same pods")
-                .help("leave the pods that plain policies select out of the baseline policy"),
+                .help("exclude the pods that plain policies select from the baseline policy"),
             );
         }
     }

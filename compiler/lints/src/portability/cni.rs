@@ -67,7 +67,7 @@ impl fmt::Display for Cni {
         let name = match self.network {
             Network::Cilium => "Cilium",
             Network::Calico => "Calico",
-            Network::Aws => "the VPC CNI",
+            Network::Aws => "Amazon VPC CNI",
         };
         write!(f, "{name} {}.{}", self.version.0, self.version.1)
     }
@@ -85,21 +85,21 @@ impl FromStr for Cni {
         let network = networks
             .into_iter()
             .find(|network| network.as_str() == name)
-            .ok_or_else(|| format!("`{name}` is not a network: they are cilium, calico and aws"))?;
+            .ok_or_else(|| format!("unknown CNI `{name}`: expected cilium, calico or aws"))?;
         let numbers: Vec<&str> = version.trim_start_matches('v').split('.').collect();
         let version = match numbers.as_slice() {
             [major, minor] | [major, minor, _] => major.parse().ok().zip(minor.parse().ok()),
             _ => None,
         };
         let version =
-            version.ok_or_else(|| format!("which version of {name}? write it as in `cilium@1.20`"))?;
+            version.ok_or_else(|| format!("the CNI {name} needs a version, as in `cilium@1.20`"))?;
         let mut options = Vec::new();
         for word in words {
             let known = network.options().iter().find(|option| **option == word).ok_or_else(|| {
                 let known = network.options().join("`, `");
                 match known.as_str() {
-                    "" => format!("{name} has no options here"),
-                    _ => format!("`{word}` is not an option of {name}: they are `{known}`"),
+                    "" => format!("{name} has no options"),
+                    _ => format!("unknown option `{word}` of {name}: expected `{known}`"),
                 }
             })?;
             options.push(*known);

@@ -88,10 +88,10 @@ pub fn left_out_rules(cni: &Cni, places: impl Iterator<Item = Location>) -> Vec<
                 cni,
                 "policytypes",
                 place,
-                "takes up rules that `policyTypes` leaves out",
-                "isolates here, and allows",
+                "applies rules whose direction `policyTypes` does not list",
+                "these rules isolate pods and allow connections",
             )
-            .help("remove them, or name their direction in `policyTypes`")
+            .help("remove them, or add their direction to `policyTypes`")
         })
         .collect()
 }
@@ -125,11 +125,13 @@ fn not_enforced(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
             let place = policy.tier_location.unwrap_or(policy.location);
             Diagnostic::new(
                 &NOT_ENFORCED,
-                format!("{cni} does not read `{}`", policy.name),
+                format!("{cni} does not enforce policy `{}`", policy.name),
                 place,
-                "admin and baseline policies are ClusterNetworkPolicies",
+                "admin and baseline policies are ClusterNetworkPolicies, which it does not read",
             )
-            .help("use a network that reads them; a plain policy denies only what no other policy allows")
+            .help(
+                "use a CNI that reads them, or a plain policy, which cannot deny what another policy allows",
+            )
         })
         .collect()
 }

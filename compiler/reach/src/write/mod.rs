@@ -32,7 +32,7 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a picture of {} groups cannot be looked at, {} are the most: name the namespaces of interest with `--from` and `--to`",
+            "{} groups are too many to display, the maximum is {}: select namespaces with `--from` and `--to`",
             self.groups, self.most
         )
     }

@@ -72,7 +72,7 @@ pub fn svg(view: &View<'_, '_>) -> Result<String, TooLarge> {
             let (class, words) = match cells.get(row * columns + column).unwrap_or(&nothing) {
                 _ if itself => ("self", "itself"),
                 _ if view.reach.is_outside(*from) && view.reach.is_outside(*to) => {
-                    ("self", "not in the cluster")
+                    ("self", "both outside the cluster")
                 }
                 (class, words) => (*class, words.as_str()),
             };

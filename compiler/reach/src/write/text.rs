@@ -34,7 +34,7 @@ pub fn text(view: &View<'_, '_>) -> String {
         }
     }
     if rows.len() == 1 {
-        out.push_str("nothing reaches anything\n");
+        out.push_str("no connection is allowed\n");
     } else {
         let width = |column: usize| {
             rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -44,7 +44,7 @@ pub fn text(view: &View<'_, '_>) -> String {
             let _ = writeln!(out, "{from:first$}  {to:second$}  {on}");
         }
     }
-    out.push_str("\nWhat is not listed is denied. A pod always reaches itself, and its node reaches it.\n");
+    out.push_str("\nConnections that are not listed are denied. A pod always reaches itself, and its node reaches it.\n");
     out
 }
 
