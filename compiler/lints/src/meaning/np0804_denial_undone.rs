@@ -330,10 +330,7 @@ fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagn
         denial.location,
         "allows all other addresses",
     )
-    .label(
-        policy.location,
-        "stricter for some of the same pods, but has no effect on them: plain policies add up",
-    );
+    .label(policy.location, "stricter for some of the same pods, but plain policies add up");
     let help = format!("exclude the pods of policy `{}` from this policy", policy.name);
     finish(diagnostic, denial, &help, witness)
 }
