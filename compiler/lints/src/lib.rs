@@ -1,5 +1,5 @@
-//! Lints: checks for programs that do not do what they appear to do. Each lint is a module of [`meaning`] or
-//! [`cluster`]; [`portability`] reports what a CNI enforces differently.
+//! Lints: checks for programs that do not do what they appear to do. Each lint is a module of `meaning` or
+//! `cluster`; `portability` reports what a CNI enforces differently.
 
 mod cluster;
 mod meaning;

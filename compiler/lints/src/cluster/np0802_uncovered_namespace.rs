@@ -46,6 +46,7 @@ pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Di
     };
     diagnostics.push(
         Diagnostic::without_place(&UNCOVERED_NAMESPACE, message)
-            .note("a pod without a policy may connect to everything and accepts every connection"),
+            .note("a pod without a policy may connect to everything and accepts every connection")
+            .help("add a policy for their pods, such as `policy default-deny for all pods in namespace … { isolate ingress }`"),
     );
 }

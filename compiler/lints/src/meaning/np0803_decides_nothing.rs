@@ -255,17 +255,18 @@ impl Idle<'_> {
     fn told(&self) -> Diagnostic {
         let by_admin = |by: &Deciders<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
         let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));
+        let kind = if shadowed { "unreachable" } else { "redundant" };
         let how = if shadowed { "is decided before it" } else { "is allowed without it" };
         let mut diagnostic = match self.what {
             What::Rule(rule) => Diagnostic::new(
                 &DECIDES_NOTHING,
-                "this rule decides nothing",
+                format!("this rule of policy `{}` is {kind}", self.policy.name),
                 rule.location,
                 format!("every connection that it matches {how}"),
             ),
             What::Policy => Diagnostic::new(
                 &DECIDES_NOTHING,
-                format!("policy `{}` decides nothing", self.policy.name),
+                format!("policy `{}` is {kind}", self.policy.name),
                 self.policy.location,
                 if shadowed {
                     "every connection that it matches is decided before it"

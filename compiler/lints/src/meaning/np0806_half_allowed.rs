@@ -117,7 +117,7 @@ fn half<'p>(
     };
     let mut diagnostic = Diagnostic::new(
         &HALF_ALLOWED,
-        format!("the policies of the {side} deny every connection that this allows"),
+        format!("policy `{}` allows this, but the policies of the {side} deny it", policy.name),
         term.location,
         "allowed on this side only",
     )
