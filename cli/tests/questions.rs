@@ -239,7 +239,7 @@ fn too_many_groups_for_a_picture() {
     for format in ["svg", "html"] {
         let output = npc(folder.path(), &["reach", "--cluster", "cluster.yaml", "--format", format]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(err(&output).contains("name the namespaces of interest"), "{}", err(&output));
+        assert!(err(&output).contains("select namespaces with `--from`"), "{}", err(&output));
         assert_eq!(out(&output), "");
     }
     let output = npc(folder.path(), &["reach", "--cluster", "cluster.yaml", "--format", "csv"]);
@@ -341,7 +341,7 @@ fn pods_outside_pod_cidrs_are_reported() {
         npc(folder.path(), &["check", "policies.np", "--cluster", "cluster.yaml", "--format", "short"]);
     let told = out(&output) + &err(&output);
     assert!(
-        told.contains("NP0809") && told.contains("leave out 2 pods, payments/postgres (fd00::3)"),
+        told.contains("NP0809") && told.contains("addresses of 2 pods, such as payments/postgres (fd00::3)"),
         "{told}"
     );
     std::fs::write(
@@ -405,7 +405,7 @@ spec:
     let output = npc(folder.path(), &["check"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        err(&output).contains("which version of calico? write it as in `cilium@1.20`"),
+        err(&output).contains("the CNI calico needs a version, as in `cilium@1.20`"),
         "{}",
         err(&output)
     );

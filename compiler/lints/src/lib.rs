@@ -1,4 +1,5 @@
-//! Warnings on what a program means. A lint is a file; [`meaning`] and [`cluster`] list them.
+//! Lints: checks for programs that do not do what they appear to do. Each lint is a module of `meaning` or
+//! `cluster`; `portability` reports what a CNI enforces differently.
 
 mod cluster;
 mod meaning;
@@ -20,11 +21,10 @@ use meaning::{
 pub use meaning::{Before, Overview, Quiet};
 pub use portability::{Cni, Network, Origin, left_out_rules, portability};
 
-/// Runs the lints on what a program means in every cluster; where one is given, without those that it shows to be
-/// false alarms.
+/// Runs the lints that hold in every cluster. Given a cluster, drops the findings that do not apply to it.
 #[must_use]
 pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster>) -> Vec<Diagnostic> {
-    // They have nothing to do with one another, and each has parts that one thread does.
+    // The lints are independent of each other, and each has a sequential part, so they run in parallel.
     let ((undone, idle), ((dns, half), (family, by_address))) = rayon::join(
         || rayon::join(|| np0804_denial_undone::run(overview), || np0803_decides_nothing::run(overview)),
         || {
@@ -45,7 +45,8 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
         },
     );
     let mut diagnostics = undone;
-    // A policy that another opens decides nothing; that is one mistake, and the other's.
+    // If NP0804 reports that one policy opens what another closes, NP0803 may find that the second decides
+    // nothing. Both have the same cause; only NP0804 is reported.
     let told: Vec<_> =
         diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
     diagnostics.extend(idle.into_iter().filter(|idle| !idle.location().is_some_and(|at| told.contains(&at))));
@@ -57,7 +58,7 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
     diagnostics
 }
 
-/// Runs the lints that need to know the cluster.
+/// Runs the lints that need a cluster.
 #[must_use]
 pub fn cluster(program: &Program, cluster: &Cluster, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
@@ -69,7 +70,7 @@ pub fn cluster(program: &Program, cluster: &Cluster, pod_blocks: &[IpNet]) -> Ve
     diagnostics
 }
 
-/// Every code of this crate.
+/// All diagnostic codes of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
     [

@@ -1,4 +1,4 @@
-//! What changes from one program to another: all of it, described by what it depends on.
+//! Computes all changes between two programs, described by the conditions that they depend on.
 
 use npc_program::Program;
 use npc_program::values::address::IpNet;
@@ -15,33 +15,33 @@ use crate::witness::{Witness, wishes, witness};
 /// A kind of connections that one program allows and the other denies.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Which connections: all of this kind change.
+    /// The conditions: the verdict of every connection that fulfils them changes.
     pub kind: Kind,
-    /// One of them.
+    /// An example.
     pub witness: Witness,
 }
 
-/// All changes.
+/// The changes from one program to another.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// What the new program allows and the old one denies.
+    /// Connections that the new program allows and the old one denies.
     pub gained: Vec<Change>,
-    /// What the new program denies and the old one allows.
+    /// Connections that the new program denies and the old one allows.
     pub lost: Vec<Change>,
-    /// Whether there are more than are listed.
+    /// Whether there are more kinds than are listed.
     pub more: bool,
 }
 
 impl Changes {
-    /// Whether nothing changes, in any cluster.
+    /// Whether no verdict changes, in any cluster.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.gained.is_empty() && self.lost.is_empty()
     }
 }
 
-/// Finds what changes from one program to another, in any cluster: at most `most` kinds of what is
-/// gained, and of what is lost. Each kind is as wide as it can be; kinds may overlap.
+/// Computes the changes from one program to another, in any cluster: at most `most` kinds of gained
+/// connections, and as many of lost ones. Each kind is as general as possible; kinds may overlap.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) 
     Ok(found)
 }
 
-/// The kinds of connections for which a formula holds, and whether there are more.
+/// The kinds of connections for which a formula holds, and whether there are more than `most`.
 fn kinds(
     universe: &Universe,
     axioms: &[Formula],
@@ -86,14 +86,15 @@ fn kinds(
     let [said, atoms] = propositions(universe);
     let contrary = formula.not();
     let mut found = Vec::new();
-    // Until nothing is left that no kind holds.
+    // Until every connection that satisfies the formula belongs to a kind.
     while let Some(model) = solver.solve(formulas, &[formula], &wishes) {
         if found.len() == most {
             return Ok((found, true));
         }
         let example = witness(universe, &model);
-        // What the model says: in the programs' own words, if that is enough for the formula to hold, or
-        // of everything on which it depends. What holds tells more than what does not.
+        // The propositions with their truth values in the model. Those that the programs state are used alone
+        // if they imply the formula; otherwise everything that the formula depends on is added. Propositions
+        // that hold come first, because they describe connections better than those that do not.
         let in_words = |propositions: &[Formula]| {
             let (holds, not): (Vec<Formula>, Vec<Formula>) =
                 propositions.iter().partition(|proposition| model.holds_in(formulas, **proposition));
@@ -109,13 +110,14 @@ fn kinds(
             None => {
                 kept.extend(in_words(&atoms));
                 refute(&kept).ok_or_else(|| {
-                    let why = "a fault of npc: a connection is not described by all that is asked of it";
+                    let why =
+                        "this is a fault of npc: the conditions of a connection do not determine its verdict";
                     TooLarge(why.to_owned())
                 })?
             }
         };
         kept.retain(|proposition| core.contains(proposition));
-        // What is not needed goes, from the end.
+        // Drops the propositions that are not needed, from the end.
         let mut index = kept.len();
         while index > 0 {
             index -= 1;

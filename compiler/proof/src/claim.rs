@@ -1,4 +1,4 @@
-//! Assertions: claims about every cluster.
+//! Proves or refutes assertions: statements about every cluster.
 
 use npc_model::verdict;
 use npc_program::values::address::IpNet;
@@ -11,26 +11,26 @@ use crate::solver::Solver;
 use crate::universe::Universe;
 use crate::witness::{Witness, wishes, witness};
 
-/// What became of an assertion.
+/// The result of an assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It holds in every cluster.
     Proved,
-    /// It does not hold here.
+    /// It does not hold; the witness is a counterexample.
     Refuted(Box<Witness>),
-    /// No connection is of the kind that it speaks of, in any cluster.
+    /// No connection matches it, in any cluster.
     Vacuous,
 }
 
-/// Proves or refutes assertions on a program, in their order: all of its own, or some.
+/// Proves or refutes assertions about a program, in their order: all assertions of the program, or some.
 ///
-/// An assertion speaks of connections between different pods, and between pods and addresses. A pod on its
-/// node's network is an address here, since no selector matches it.
+/// An assertion covers connections between different pods, and between pods and addresses. A host-network pod
+/// counts as an address, since no selector matches it.
 ///
 /// # Errors
 ///
-/// Where there is too much to tell apart, or the interpreter does not confirm what was found, which would
-/// be a fault of this crate.
+/// If there are too many cases to distinguish, or if the interpreter does not confirm a counterexample, which
+/// would be a bug of this crate.
 pub fn prove<'a>(
     program: &Program,
     assertions: impl IntoIterator<Item = &'a Assertion>,
@@ -63,7 +63,7 @@ pub fn prove<'a>(
         .collect()
 }
 
-/// The connections that an assertion speaks of.
+/// The connections that an assertion covers.
 fn subject(universe: &mut Universe, assertion: &Assertion) -> Formula {
     let sources: Vec<Formula> = assertion
         .sources
@@ -83,12 +83,12 @@ fn subject(universe: &mut Universe, assertion: &Assertion) -> Formula {
     universe.formulas.and([source, destination, ports])
 }
 
-/// Asks the interpreter whether the connection is allowed or not, as was found.
+/// Checks with the interpreter that the witness's connection is allowed, or denied.
 pub(crate) fn confirm(program: &Program, witness: &Witness, allowed: bool) -> Result<(), TooLarge> {
     let confirmed =
         witness.connection().is_some_and(|connection| verdict(program, &connection).allowed() == allowed);
     if confirmed {
         return Ok(());
     }
-    Err(TooLarge(format!("a fault of npc: what was found is not confirmed by the interpreter: {witness:?}")))
+    Err(TooLarge(format!("this is a fault of npc: the interpreter does not confirm the witness {witness:?}")))
 }

@@ -1,4 +1,4 @@
-//! Kinds of connections, by what they ask of their ends.
+//! Describes kinds of connections by the conditions on their ends and ports.
 
 use std::sync::Arc;
 
@@ -9,45 +9,46 @@ use npc_program::{Operator, PodTerm, Requirement};
 use crate::formula::Formula;
 use crate::universe::{End, Holder, Said, Universe};
 
-/// A kind of connections: all that are as it says.
+/// A set of connections, as a conjunction of conditions. The flag of a condition says whether it holds or
+/// does not hold for the connections.
 #[derive(Clone, Debug, Default)]
 pub struct Kind {
-    /// Lists of ports of which it is one, or is none, as the programs name them.
+    /// The port is in the list, as the programs write it.
     pub port_lists: Vec<(Vec<Port>, bool)>,
-    /// Labels that both namespaces share, or do not, as the programs name them.
+    /// Both namespaces share these labels, as the programs write them.
     pub sharing: Vec<(Vec<Arc<str>>, bool)>,
-    /// The source.
+    /// The conditions on the source.
     pub source: KindEnd,
-    /// The destination.
+    /// The conditions on the destination.
     pub destination: KindEnd,
-    /// Whether both are in one namespace, where that matters.
+    /// Whether both ends are in the same namespace, if it matters.
     pub same_namespace: Option<bool>,
-    /// Labels of which both namespaces have the same value, or not.
+    /// Both namespaces have the same value of the label.
     pub shared: Vec<(Arc<str>, bool)>,
-    /// Ports of which it is one, or is not.
+    /// The port is this one.
     pub ports: Vec<(Port, bool)>,
-    /// The protocol or its contrary, where no port says it: `tcp`, `udp`, `sctp`.
+    /// The protocol (`tcp`, `udp`, `sctp`), if no port implies it.
     pub protocols: Vec<(&'static str, bool)>,
-    /// Whether IPv6 is spoken, where that matters.
+    /// Whether the connection uses IPv6, if it matters.
     pub v6: Option<bool>,
 }
 
-/// What a kind asks of one end.
+/// The conditions on one end.
 #[derive(Clone, Debug, Default)]
 pub struct KindEnd {
-    /// Pods that it is one of, or is not, as the programs name them.
+    /// The end is one of these pods, as the programs write them.
     pub terms: Vec<(PodTerm, bool)>,
-    /// Addresses that it has, or has not, as the programs name them.
+    /// The address is in one of these blocks, as the programs write them.
     pub blocks: Vec<(Vec<Block>, bool)>,
-    /// Whether it is a pod, where that matters.
+    /// Whether the end is a pod, if it matters.
     pub pod: Option<bool>,
-    /// What is asked of the pod's labels.
+    /// Requirements for the pod's labels.
     pub labels: Vec<Requirement>,
-    /// What is asked of its namespace's labels.
+    /// Requirements for the labels of its namespace.
     pub namespace_labels: Vec<Requirement>,
-    /// Names and patterns that its namespace's name matches, or does not.
+    /// The name of its namespace is, or matches, this name or pattern.
     pub names: Vec<(Arc<str>, bool)>,
-    /// Blocks in which its address is, or is not.
+    /// The address is in this CIDR.
     pub nets: Vec<(IpNet, bool)>,
 }
 
@@ -60,8 +61,8 @@ impl Kind {
     }
 }
 
-/// What the programs say themselves, and then everything on which the formulas depend, the most
-/// telling first.
+/// The propositions that may describe a kind: first those that the programs state, then everything that the
+/// formulas depend on, the most specific first.
 pub(crate) fn propositions(universe: &Universe) -> [Vec<Formula>; 2] {
     let said: Vec<Formula> = universe
         .said
@@ -88,21 +89,21 @@ pub(crate) fn propositions(universe: &Universe) -> [Vec<Formula>; 2] {
     for end in End::BOTH {
         all.extend(universe.name(end).globs.iter().map(|(_, atom)| *atom));
     }
-    // The smaller a block, the more it tells.
+    // A smaller CIDR is more specific.
     let mut nets: Vec<&(End, IpNet, Formula)> = universe.nets.iter().collect();
     nets.sort_by_key(|(_, net, _)| std::cmp::Reverse(net.prefix_len()));
     all.extend(nets.into_iter().map(|(_, _, formula)| *formula));
     all.extend(universe.protocols);
     all.extend(universe.named_ports.iter().map(|(_, atom)| *atom));
     all.push(universe.v6);
-    // One formula may stand for several things; once is enough.
+    // Several propositions may have the same formula.
     let mut seen = rustc_hash::FxHashSet::default();
     seen.extend(said.iter().copied());
     all.retain(|formula| *formula != Formula::TRUE && *formula != Formula::FALSE && seen.insert(*formula));
     [said, all]
 }
 
-/// The kind of connections for which all these propositions, or their contraries, hold.
+/// The kind of connections for which each of these propositions, or negated propositions, holds.
 pub(crate) fn kind(universe: &Universe, kept: &[Formula]) -> Kind {
     let said = |formula: Formula| {
         if kept.contains(&formula) {
@@ -125,7 +126,7 @@ pub(crate) fn kind(universe: &Universe, kept: &[Formula]) -> Kind {
             Said::Sharing(keys) => kind.sharing.push((keys.clone(), holds)),
         }
     }
-    // What is said in the programs' words is not said again.
+    // Conditions in the words of the programs are not repeated in other words.
     let spoken: Vec<Formula> = universe.said.iter().flatten().map(|(_, formula)| *formula).collect();
     let said = |formula: Formula| {
         if spoken.contains(&formula) || spoken.contains(&formula.not()) { None } else { said(formula) }

@@ -1,20 +1,20 @@
-//! A program as formulas: what each side of a connection decides.
+//! Encodes programs as formulas: the decision of each side of a connection.
 //!
-//! This is the interpreter of `npc-model` once more, with a formula in the place of each yes and no.
+//! This mirrors the interpreter of `npc-model`, with a formula in place of each Boolean.
 
 use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase, Tier};
 
 use crate::formula::Formula;
 use crate::universe::{End, Holder, Said, Universe};
 
-/// What both sides decide.
+/// The decisions of both sides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sides {
     pub(crate) egress: Formula,
     pub(crate) ingress: Formula,
 }
 
-/// Encodes policies, which are those of a program or some of them.
+/// Encodes the decisions of some policies, without audit policies.
 pub(crate) fn sides<'p>(universe: &mut Universe, policies: impl Iterator<Item = &'p Policy>) -> Sides {
     let policies: Vec<&Policy> = policies.filter(|policy| policy.audit.is_none()).collect();
     Sides {
@@ -27,7 +27,7 @@ pub(crate) fn program(universe: &mut Universe, program: &Program) -> Sides {
     sides(universe, program.policies.iter().map(|policy| &**policy))
 }
 
-/// Which end the subject is, and which the peer.
+/// Which end is the subject, and which the peer.
 pub(crate) const fn ends(direction: Direction) -> (End, End) {
     match direction {
         Direction::Egress => (End::Source, End::Destination),
@@ -35,7 +35,7 @@ pub(crate) const fn ends(direction: Direction) -> (End, End) {
     }
 }
 
-/// One decision.
+/// Encodes the decision of one side.
 fn decide(universe: &mut Universe, policies: &[&Policy], direction: Direction) -> Formula {
     let (subject, _) = ends(direction);
     let default = Formula::TRUE;
@@ -43,21 +43,21 @@ fn decide(universe: &mut Universe, policies: &[&Policy], direction: Direction) -
     let plain = plain(universe, policies.iter().copied(), direction);
     let namespaced = universe.formulas.choose(plain.isolated, plain.allowed, baseline);
     let admin = tier(universe, policies, Tier::Admin, direction, namespaced, namespaced);
-    // An address decides nothing, and neither does a pod on its node's network, which is one.
+    // Only pods that policies can select have a decision: addresses and host-network pods allow everything.
     let judged = universe.is_pod(subject);
     universe.formulas.implies(judged, admin)
 }
 
-/// What plain policies say in one direction.
+/// The result of the plain policies in one direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plain {
-    /// That some policy isolates the pod.
+    /// Some policy isolates the pod.
     pub(crate) isolated: Formula,
-    /// That some rule allows the connection.
+    /// Some rule allows the connection.
     pub(crate) allowed: Formula,
 }
 
-/// Encodes the plain policies among some.
+/// Encodes the plain policies among `policies`.
 pub(crate) fn plain<'p>(
     universe: &mut Universe,
     policies: impl Iterator<Item = &'p Policy>,
@@ -84,8 +84,8 @@ pub(crate) fn plain<'p>(
     Plain { isolated: universe.formulas.or(isolated), allowed: universe.formulas.or(allowed) }
 }
 
-/// A tier in which the first rule that matches decides; `otherwise` where none does, and `pass` where
-/// it passes on.
+/// Encodes a tier in which the first matching rule decides. The result is `otherwise` if no rule matches, and
+/// `pass` if the matching rule passes.
 pub(crate) fn tier(
     universe: &mut Universe,
     policies: &[&Policy],
@@ -98,7 +98,7 @@ pub(crate) fn tier(
         policies.iter().copied().filter(|policy| policy.tier == tier && policy.audit.is_none()).collect();
     ordered.sort_by_key(|policy| policy.priority);
     let mut result = otherwise;
-    // From the last to the first: what comes before has its say later.
+    // In reverse order: each policy takes precedence over the result so far.
     for policy in ordered.into_iter().rev() {
         let subjects: Vec<Formula> =
             policy.subjects.iter().map(|term| selects(universe, term, direction, true)).collect();
@@ -118,7 +118,7 @@ pub(crate) fn tier(
     result
 }
 
-/// That a rule matches, for a pod that its policy selects.
+/// The rule matches, for a pod that its policy selects.
 pub(crate) fn matches(universe: &mut Universe, rule: &Rule, direction: Direction) -> Formula {
     let peers: Vec<Formula> = rule.peers.iter().map(|peer| self::peer(universe, peer, direction)).collect();
     let peer = universe.formulas.or(peers);
@@ -133,7 +133,7 @@ pub(crate) fn matches(universe: &mut Universe, rule: &Rule, direction: Direction
     universe.formulas.and([peer, ports])
 }
 
-/// That the other end is a peer.
+/// The other end is this peer.
 pub(crate) fn peer(universe: &mut Universe, peer: &Peer, direction: Direction) -> Formula {
     let (_, end) = ends(direction);
     match peer {
@@ -152,7 +152,7 @@ pub(crate) fn peer(universe: &mut Universe, peer: &Peer, direction: Direction) -
     }
 }
 
-/// That the term selects the subject, or the peer.
+/// The term selects the subject, or the peer.
 pub(crate) fn selects(
     universe: &mut Universe,
     term: &PodTerm,
@@ -169,7 +169,7 @@ pub(crate) fn selects(
     formula
 }
 
-/// That an end's namespace is in the scope, as seen from the other end.
+/// The namespace of an end is in the scope, as seen from the other end.
 fn scope(universe: &mut Universe, scope: &Scope, end: End) -> Formula {
     let base = match &scope.base {
         ScopeBase::All => Formula::TRUE,

@@ -1,4 +1,4 @@
-//! Whether two programs mean the same.
+//! Decides whether two programs, or policies, have the same meaning.
 
 use npc_cluster::Namespace;
 use npc_model::verdict;
@@ -13,16 +13,16 @@ use crate::solver::Solver;
 use crate::universe::Universe;
 use crate::witness::{Witness, wishes, witness};
 
-/// A connection on which two programs differ.
+/// A connection for which two programs give different verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Whether the second allows it, which the first denies.
+    /// Whether the second program allows the connection. The first then denies it, and vice versa.
     pub gained: bool,
     /// The connection.
     pub witness: Witness,
 }
 
-/// A connection on which two programs differ, if there is one in any cluster.
+/// Finds a connection for which two programs give different verdicts, in any cluster.
 ///
 /// # Errors
 ///
@@ -49,12 +49,13 @@ pub fn difference(
     Ok(Some(Difference { gained, witness }))
 }
 
-/// Whether some policies of one tier say the same as one policy, each by itself: then programs that
-/// differ in these only mean the same, whatever their other policies say.
+/// Compares one policy with several policies of the same tier, regardless of all other policies: if they are
+/// equal, replacing one by the others does not change the meaning of any program. Returns a connection for
+/// which they differ.
 ///
-/// For plain policies that is: they isolate the same pods, and allow the same. For the tiers of one
-/// rank: the first rule that matches does the same. Gives a connection where they do not. With
-/// `namespaces`, the cluster has no others.
+/// Plain policies are equal if they isolate the same pods and allow the same connections. Policies of the
+/// admin or baseline tier, which must have one priority, are equal if the first matching rule has the same
+/// action. With `namespaces`, only clusters with exactly these namespaces count.
 ///
 /// # Errors
 ///
@@ -75,7 +76,8 @@ pub fn policies_differ(
                 differ.push(universe.formulas.same(a, b).not());
             }
         } else {
-            // What no rule decides, and what is passed on, may be anything, and must stay as it is.
+            // Connections that no rule matches, and those that are passed, may have any verdict; it must be
+            // the same on both sides.
             let (otherwise, pass) = (universe.formulas.atom(), universe.formulas.atom());
             let one = tier(&mut universe, &[policy], policy.tier, direction, otherwise, pass);
             let other = tier(&mut universe, others, policy.tier, direction, otherwise, pass);

@@ -1,4 +1,4 @@
-//! Whether a connection could be of which some facts hold and others do not.
+//! Decides whether a connection exists for which some facts hold and others do not.
 
 use npc_program::values::address::IpNet;
 use npc_program::{Direction, Policy, Rule};
@@ -10,21 +10,21 @@ use crate::solver::Solver;
 use crate::universe::Universe;
 use crate::witness::{Witness, wishes, witness};
 
-/// Something that may hold of a connection.
+/// A statement about a connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Fact<'p> {
-    /// The policy selects the pod that is its subject in this direction.
+    /// The policy selects the subject of this direction.
     Selects(&'p Policy, Direction),
     /// The policy selects the subject of the rule's direction, and the rule matches.
     Matches(&'p Policy, &'p Rule),
     /// The peer of this direction is a pod that selectors can match.
     PeerIsPod(Direction),
-    /// The side of this direction allows it, as far as these policies say.
+    /// These policies allow the connection in this direction.
     Allows(&'p [&'p Policy], Direction),
 }
 
-/// A connection of which all of some facts hold, and none of others, in whatever cluster; between
-/// different ends.
+/// Finds a connection between different ends, in any cluster, for which all facts of `all` hold and none of
+/// `none`.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
-//! Boolean formulas over atoms, each held once.
+//! Boolean formulas over atoms, hash-consed: equal formulas are stored once.
 
 use rustc_hash::FxHashMap;
 
-/// A formula of a [`Formulas`]: a node, or its negation.
+/// A formula in [`Formulas`]: a node or its negation. The lowest bit is the negation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Formula(u32);
 
@@ -23,17 +23,17 @@ impl Formula {
     }
 }
 
-/// What a node is.
+/// A node of a formula.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     True,
-    /// A proposition that may hold or not.
+    /// A proposition that may be true or false.
     Atom,
-    /// All of these hold.
+    /// The conjunction of these formulas.
     And(Box<[Formula]>),
 }
 
-/// Formulas. Equal ones, up to the order of their parts, are one.
+/// Formulas. Conjunctions that differ only in the order of their parts are the same formula.
 #[derive(Debug)]
 pub(crate) struct Formulas {
     nodes: Vec<Node>,
@@ -51,7 +51,7 @@ impl Formulas {
         &self.nodes
     }
 
-    /// A new atom.
+    /// Creates an atom.
     pub(crate) fn atom(&mut self) -> Formula {
         self.nodes.push(Node::Atom);
         Formula(((self.nodes.len() - 1) as u32) << 1)
@@ -61,7 +61,7 @@ impl Formulas {
         let mut parts: Vec<Formula> = parts.into_iter().filter(|part| *part != Formula::TRUE).collect();
         parts.sort_unstable();
         parts.dedup();
-        // A formula stands beside its negation.
+        // After sorting, a formula and its negation are adjacent.
         let contrary = parts.windows(2).any(|pair| matches!(pair, [a, b] if *a == b.not()));
         if contrary || parts.contains(&Formula::FALSE) {
             return Formula::FALSE;
@@ -89,7 +89,7 @@ impl Formulas {
         self.or([a.not(), b])
     }
 
-    /// `then` where `condition` holds, and `otherwise` where it does not.
+    /// `then` if `condition` holds, `otherwise` if not.
     pub(crate) fn choose(&mut self, condition: Formula, then: Formula, otherwise: Formula) -> Formula {
         if then == otherwise {
             return then;
@@ -99,7 +99,7 @@ impl Formulas {
         self.or([first, second])
     }
 
-    /// That both hold, or neither.
+    /// Both hold, or neither.
     pub(crate) fn same(&mut self, a: Formula, b: Formula) -> Formula {
         self.choose(a, b, b.not())
     }

@@ -1,12 +1,13 @@
-//! Proves what a program means for every cluster, or gives one where it does not.
+//! Proves statements about a program for every cluster, or finds a counterexample.
 //!
-//! A verdict depends on two ends and a port, so a claim about every cluster is one about every pair of
-//! ends that could exist. Here the program becomes a formula over everything that a verdict depends on,
-//! and a solver finds a connection for which it holds, or that there is none. Nothing is sampled: labels
-//! may have any value, names any form, addresses any bit.
+//! A verdict depends on the two ends of a connection and its port, so a statement about every cluster is a
+//! statement about every possible pair of ends. This crate translates a program into a Boolean formula over
+//! everything that a verdict depends on. A SAT solver then finds a connection that satisfies the formula, or
+//! shows that there is none. Nothing is sampled: labels may have any value, namespaces any name, and
+//! addresses any bits.
 //!
-//! What is found is asked of the interpreter (`npc-model`) before it is given: a counterexample that
-//! it does not confirm would be a fault here, and is told as one.
+//! The interpreter (`npc-model`) checks every counterexample before it is returned. One that it does not
+//! confirm is a bug of this crate, and is reported as such.
 
 mod changes;
 mod claim;
@@ -29,7 +30,7 @@ pub use equal::{Difference, difference, policies_differ};
 pub use facts::{Fact, exists};
 pub use witness::{Witness, WitnessEnd};
 
-/// Why something cannot be proved, in words.
+/// Why a statement cannot be proved, as text: the problem is too large, or the prover has a bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooLarge(String);
 

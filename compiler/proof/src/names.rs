@@ -1,40 +1,40 @@
-//! Names of namespaces that no list names: which patterns can they match together?
+//! Classifies the namespace names that programs do not name: which sets of patterns can one name match?
 
 use npc_program::values::name::{glob_matches, is_label};
 use rustc_hash::FxHashSet;
 
 use crate::TooLarge;
 
-/// Names that match the same patterns, and are none of those named one by one.
+/// Names that match the same patterns and that programs do not name individually.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Class {
-    /// Which patterns they match, in order.
+    /// Whether they match each of the patterns.
     pub(crate) matches: Vec<bool>,
-    /// Two of them.
+    /// Two of the names.
     pub(crate) examples: [String; 2],
 }
 
-/// The classes of names, and names that are alone in theirs, which are to be named one by one.
+/// The classes of names, and the names of classes with too few members, to be treated individually.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Classes {
     pub(crate) classes: Vec<Class>,
     pub(crate) alone: Vec<String>,
 }
 
-/// The longest name of a namespace.
+/// The maximum length of a namespace name.
 const MAX_NAME: usize = 63;
-/// How many states a search may go through.
+/// The maximum number of states that a search may visit.
 const MAX_STATES: usize = 50_000;
 
-/// The positions in a pattern that a name so far can have reached: bit `i` says that `i` characters of
-/// the pattern are used up.
+/// The states of a pattern's automaton after some characters of a name, as a bit set: bit `i` means that the
+/// first `i` characters of the pattern are consumed.
 type Positions = u128;
 
 fn start(glob: &[u8]) -> Positions {
     close(glob, 1)
 }
 
-/// A `*` may be passed over.
+/// Adds the states that are reached when `*` matches nothing.
 fn close(glob: &[u8], mut positions: Positions) -> Positions {
     for (index, byte) in glob.iter().enumerate() {
         if *byte == b'*' && positions >> index & 1 == 1 {
@@ -63,28 +63,28 @@ fn accepts(glob: &[u8], positions: Positions) -> bool {
     positions >> glob.len() & 1 == 1
 }
 
-/// Finds every set of patterns that some name matches which is not in `named`.
+/// Finds every set of patterns that is matched by a name which is not in `named`.
 ///
 /// # Errors
 ///
-/// Where there are more than can be searched, or it cannot be told how many names a set has.
+/// If there are too many states to search, or the number of names of a set cannot be determined.
 pub(crate) fn classes(globs: &[&str], named: &FxHashSet<&str>) -> Result<Classes, TooLarge> {
     let too_large =
-        || TooLarge("the patterns of names are too many, or too long, to be told apart".to_owned());
+        || TooLarge("the patterns of namespace names are too many, or too long, to be compared".to_owned());
     if globs.iter().any(|glob| glob.len() >= 120) {
         return Err(too_large());
     }
     let bytes: Vec<&[u8]> = globs.iter().map(|glob| glob.as_bytes()).collect();
     let mut letters: Vec<u8> = bytes.iter().flat_map(|glob| glob.iter().copied()).collect();
     letters.retain(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
-    // Two that no pattern names stand for all others.
+    // Two characters that no pattern contains represent all others.
     let fresh = (b'a'..=b'z').chain(b'0'..=b'9').filter(|byte| !letters.contains(byte)).take(2);
     let fresh: Vec<u8> = fresh.collect();
     letters.extend(fresh);
     letters.sort_unstable();
     letters.dedup();
 
-    // Every state that some name leads to, with the shortest such name.
+    // Every state that some name reaches, with a shortest such name.
     let first: Vec<Positions> = bytes.iter().map(|glob| start(glob)).collect();
     let mut seen: FxHashSet<(Vec<Positions>, bool)> = FxHashSet::default();
     let mut layer: Vec<(Vec<Positions>, String)> = vec![(first, String::new())];
@@ -140,14 +140,14 @@ pub(crate) fn classes(globs: &[&str], named: &FxHashSet<&str>) -> Result<Classes
 }
 
 enum Members {
-    /// At least two that are not named.
+    /// At least two names that programs do not name.
     Many([String; 2]),
-    /// Exactly these.
+    /// Exactly these names.
     These(Vec<String>),
     Unknown,
 }
 
-/// The names of a class: two that are not named, or all that there are.
+/// The members of a class: two that programs do not name, or all members.
 fn members(globs: &[&str], matches: &[bool], seeds: &[String], named: &FxHashSet<&str>) -> Members {
     let belongs = |name: &str| {
         is_label(name)
@@ -155,7 +155,7 @@ fn members(globs: &[&str], matches: &[bool], seeds: &[String], named: &FxHashSet
     };
     let fresh = |name: &str| !named.contains(name) && belongs(name);
     let mut found: Vec<String> = Vec::new();
-    // A seed varied at one place, and that at another: a pattern with `*` takes letters somewhere.
+    // Varies the seeds at up to three positions. A `*` accepts other characters somewhere.
     let mut pool: Vec<String> = seeds.to_vec();
     for _ in 0..3 {
         let mut next = Vec::new();
@@ -173,7 +173,7 @@ fn members(globs: &[&str], matches: &[bool], seeds: &[String], named: &FxHashSet
             }
         }
         if next.is_empty() {
-            // A pattern without `*` that matches is one of names of one length: all were tried.
+            // A matching pattern without `*` permits only names of one length, and all of them were tried.
             let finite = globs.iter().zip(matches).any(|(glob, matches)| *matches && !glob.contains('*'));
             return if finite { Members::These(found) } else { Members::Unknown };
         }
@@ -182,7 +182,7 @@ fn members(globs: &[&str], matches: &[bool], seeds: &[String], named: &FxHashSet
     Members::Unknown
 }
 
-/// The name with one character more or another, at every place.
+/// All names with one character inserted or replaced.
 fn variations(name: &str) -> Vec<String> {
     let letters = (b'a'..=b'z').chain(b'0'..=b'9').chain([b'-']);
     let mut out = Vec::new();

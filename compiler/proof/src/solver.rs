@@ -1,25 +1,25 @@
-//! Formulas on their way to the solver, and models back.
+//! Translates formulas for the SAT solver, and its models back.
 //!
-//! The solver is `batsat`, a MiniSat in Rust. Each node of the formulas is a variable that is bound
-//! to its parts (Tseitin, "On the Complexity of Derivation in Propositional Calculus", 1968).
+//! The solver is `batsat`, a Rust port of MiniSat. Each node of a formula becomes a variable with clauses
+//! that tie it to its parts (Tseitin, "On the Complexity of Derivation in Propositional Calculus", 1968).
 
 use batsat::{BasicSolver, Lit, SolverInterface as _, Var, lbool};
 use rustc_hash::FxHashSet;
 
 use crate::formula::{Formula, Formulas, Node};
 
-/// A solver that holds some formulas.
+/// A solver with some asserted formulas.
 pub(crate) struct Solver {
     solver: BasicSolver,
-    /// The variable of each node, where it has one.
+    /// The variable of each node that has one.
     variables: Vec<Option<Var>>,
 }
 
-/// The atoms that hold.
+/// An assignment, as the set of nodes that hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     holds: FxHashSet<usize>,
-    /// The nodes of which it says something.
+    /// The nodes that have a value.
     known: FxHashSet<usize>,
 }
 
@@ -28,7 +28,7 @@ impl Model {
         self.holds.contains(&formula.node()) != formula.is_negated()
     }
 
-    /// The same of any formula, also of one that the solver was not asked for.
+    /// Evaluates any formula, even if the solver has no variable for it.
     pub(crate) fn holds_in(&self, formulas: &Formulas, formula: Formula) -> bool {
         if self.known.contains(&formula.node()) {
             return self.holds(formula);
@@ -43,7 +43,7 @@ impl Model {
 }
 
 impl Solver {
-    /// A solver that holds these formulas.
+    /// Creates a solver in which the axioms hold.
     pub(crate) fn new(formulas: &Formulas, axioms: &[Formula]) -> Self {
         let mut solver = Self { solver: BasicSolver::default(), variables: Vec::new() };
         for axiom in axioms {
@@ -52,9 +52,10 @@ impl Solver {
         solver
     }
 
-    /// Adds a formula that must hold.
+    /// Asserts a formula.
     pub(crate) fn assert(&mut self, formulas: &Formulas, formula: Formula) {
-        // A disjunction is a clause as it is; a conjunction, its parts.
+        // A disjunction needs one clause, and a conjunction is asserted part by part, so neither needs a
+        // variable.
         match (formulas.nodes().get(formula.node()), formula.is_negated()) {
             (Some(Node::True), negated) => {
                 if negated {
@@ -78,13 +79,13 @@ impl Solver {
         }
     }
 
-    /// Adds that one of the formulas must hold.
+    /// Asserts that at least one of the formulas holds.
     pub(crate) fn assert_any(&mut self, formulas: &Formulas, any: &[Formula]) {
         let mut clause: Vec<Lit> = any.iter().map(|formula| self.literal(formulas, *formula)).collect();
         self.solver.add_clause_reuse(&mut clause);
     }
 
-    /// The literal that stands for a formula.
+    /// The literal of a formula.
     pub(crate) fn literal(&mut self, formulas: &Formulas, formula: Formula) -> Lit {
         let variable = self.variable(formulas, formula.node());
         Lit::new(variable, !formula.is_negated())
@@ -94,7 +95,7 @@ impl Solver {
         if self.variables.len() < formulas.nodes().len() {
             self.variables.resize(formulas.nodes().len(), None);
         }
-        // Parts stand before what they are parts of: a node waits until its parts are done.
+        // A depth-first traversal: a node gets its variable after all of its parts have theirs.
         let mut stack = vec![root];
         while let Some(node) = stack.last().copied() {
             if self.of(node).is_some() {
@@ -135,7 +136,7 @@ impl Solver {
             }
             stack.pop();
         }
-        // Every node has its variable now.
+        // The loop gave the root its variable.
         self.of(root).unwrap_or_else(|| self.solver.new_var_default())
     }
 
@@ -143,9 +144,9 @@ impl Solver {
         self.variables.get(node).copied().flatten()
     }
 
-    /// A model in which the formulas hold too, if there is one.
+    /// Finds a model in which the assumed formulas hold too.
     ///
-    /// Of the `wishes`, as many hold as can easily be made to; earlier ones are given up last.
+    /// The model also fulfils as many `wishes` as can easily be found; earlier ones are dropped last.
     pub(crate) fn solve(
         &mut self,
         formulas: &Formulas,
@@ -169,7 +170,7 @@ impl Solver {
             if self.solver.solve_limited(&assumptions) == lbool::TRUE {
                 return Some(self.model());
             }
-            // What contradicts is given up, the last of it first.
+            // Drops the last wish that takes part in the conflict.
             let core: FxHashSet<Lit> = self.solver.unsat_core().iter().map(|literal| !*literal).collect();
             let culprit = wanted.iter().rposition(|literal| core.contains(literal));
             match culprit {
@@ -181,7 +182,7 @@ impl Solver {
         }
     }
 
-    /// Whether nothing satisfies the formulas, and if so, some of them that cannot hold together.
+    /// If the assumed formulas are unsatisfiable, returns some of them that contradict each other.
     pub(crate) fn refuted(&mut self, formulas: &Formulas, assumed: &[Formula]) -> Option<Vec<Formula>> {
         let literals: Vec<Lit> = assumed.iter().map(|formula| self.literal(formulas, *formula)).collect();
         if self.solver.solve_limited(&literals) != lbool::FALSE {

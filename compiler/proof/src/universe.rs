@@ -1,10 +1,10 @@
-//! Everything that a verdict can depend on, as atoms, and what holds between them in every cluster.
+//! Everything that a verdict can depend on, as atoms, and the axioms that hold between them in every cluster.
 //!
-//! A connection has two ends. Of each it is asked whether it is a pod that selectors can match (a pod on
-//! its node's network is an address like any other), what labels it and its
-//! namespace have, what its namespace is called, and its address, bit by bit; and of both, whether
-//! they are in one namespace. A label has one of the values that the programs name, or another one, or
-//! is not there: other values are all alike.
+//! A connection has two ends. The atoms of an end state whether it is a pod that selectors can match (a
+//! host-network pod counts as an address), the labels of the pod and of its namespace, the name of the
+//! namespace, and the address bit by bit. Another atom states whether both ends are in the same namespace. A
+//! label is absent, or has one of the values that the programs name, or another value; all other values are
+//! equivalent.
 
 mod axioms;
 
@@ -45,29 +45,29 @@ impl End {
     }
 }
 
-/// Something that a program says.
+/// A statement of a program.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
-    /// Pods, at one end.
+    /// The end is one of these pods.
     Pods(End, PodTerm),
-    /// Addresses, at one end.
+    /// The end has an address in this block.
     Block(End, Block),
-    /// Every address but these, at one end.
+    /// The end has none of these addresses.
     AllBut(End, Vec<Block>),
-    /// Ports.
+    /// The port is one of these.
     Ports(Vec<Port>),
-    /// Namespaces that share the labels.
+    /// Both namespaces share these labels.
     Sharing(Vec<Arc<str>>),
 }
 
-/// Whose label.
+/// The object that has a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     Pod,
     Namespace,
 }
 
-/// A label of one end: whether it is there, and which of the named values it has.
+/// A label of one end: whether it is present, and which of the named values it has.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) end: End,
@@ -82,7 +82,7 @@ pub(crate) struct Label {
 pub(crate) struct Name {
     pub(crate) named: Vec<(Arc<str>, Formula)>,
     pub(crate) globs: Vec<(Arc<str>, Formula)>,
-    /// The atoms of the classes of names that are not named; known once all is asked.
+    /// One atom for each class of names that programs do not name; set by [`axioms`](Universe::axioms).
     pub(crate) classes: Vec<Formula>,
 }
 
@@ -92,20 +92,20 @@ pub(crate) struct Universe {
     pub(crate) formulas: Formulas,
     pub(crate) pod: [Formula; 2],
     pub(crate) v6: Formula,
-    /// Whether some formula tells addresses of a family apart: of the source (IPv4, IPv6), and of the
+    /// Whether some formula distinguishes addresses of a family: of the source (IPv4, IPv6), and of the
     /// destination.
     told_apart: [[bool; 2]; 2],
     pub(crate) bits: [Vec<Option<Formula>>; 2],
     pub(crate) protocols: [Formula; 3],
     pub(crate) port: [Formula; 16],
-    /// The blocks that were asked for, at each end.
+    /// The CIDRs that formulas use, at each end.
     pub(crate) nets: Vec<(End, IpNet, Formula)>,
-    /// The ports that were asked for.
+    /// The ports that formulas use.
     pub(crate) ports: Vec<(Port, Formula)>,
-    /// What the programs say of ends and ports, in their own words, with the formula that it is. Kept
-    /// only where it is to be described.
+    /// What the programs state about ends and ports, with the formula of each statement. `None` if nothing
+    /// will be described.
     pub(crate) said: Option<Vec<(Said, Formula)>>,
-    /// That the connection's port is the one of this name and protocol at the destination.
+    /// The connection's port is the one with this name and protocol at the destination.
     pub(crate) named_ports: Vec<(Port, Formula)>,
     pub(crate) same_namespace: Formula,
     pub(crate) labels: Vec<Label>,
@@ -114,9 +114,9 @@ pub(crate) struct Universe {
     value_index: FxHashMap<(usize, Arc<str>), usize>,
     pub(crate) names: [Name; 2],
     name_index: FxHashMap<(End, Arc<str>), Formula>,
-    /// For keys that are compared: that both namespaces have the same value where neither is named.
+    /// For each label key that scopes compare: both namespaces have the same value.
     pub(crate) equal_others: Vec<(Arc<str>, Formula)>,
-    /// What the classes of names are, the same for both ends.
+    /// The classes of names, the same for both ends.
     pub(crate) name_classes: Vec<Class>,
 }
 
@@ -154,7 +154,7 @@ impl Default for Universe {
 }
 
 impl Universe {
-    /// Keeps what a program says, where that is wanted.
+    /// Records a statement of a program, if something will be described.
     pub(crate) fn say(&mut self, formula: Formula, said: impl FnOnce() -> Said) {
         if let Some(all) = &mut self.said
             && formula != Formula::TRUE
@@ -189,7 +189,7 @@ impl Universe {
         }
     }
 
-    /// A label, by its place in `labels`.
+    /// The index in `labels` of a label.
     fn label(&mut self, end: End, holder: Holder, key: &Arc<str>) -> usize {
         if let Some(place) = self.label_index.get(&(end, holder, Arc::clone(key))) {
             return *place;
@@ -201,7 +201,7 @@ impl Universe {
         place
     }
 
-    /// That a label is there.
+    /// The label is present.
     pub(crate) fn has_label(&mut self, end: End, holder: Holder, key: &Arc<str>) -> Formula {
         if holder == Holder::Namespace && **key == *NAMESPACE_NAME {
             return Formula::TRUE;
@@ -210,7 +210,7 @@ impl Universe {
         self.labels.get(place).map_or(Formula::FALSE, |label| label.present)
     }
 
-    /// That a label has a value.
+    /// The label has this value.
     fn label_is(&mut self, end: End, holder: Holder, key: &Arc<str>, value: &Arc<str>) -> Formula {
         if holder == Holder::Namespace && **key == *NAMESPACE_NAME {
             return self.named(end, value);
@@ -226,9 +226,9 @@ impl Universe {
         atom
     }
 
-    /// That the namespace is called so.
+    /// The namespace has this name.
     fn named(&mut self, end: End, name: &Arc<str>) -> Formula {
-        // No namespace can have another kind of name.
+        // Namespace names are DNS labels.
         if !npc_program::values::name::is_label(name) {
             return Formula::FALSE;
         }
@@ -241,7 +241,7 @@ impl Universe {
         atom
     }
 
-    /// That the namespace's name matches a pattern.
+    /// The namespace's name matches a pattern.
     pub(crate) fn name_matches(&mut self, end: End, glob: &Arc<str>) -> Formula {
         if !glob.contains(['*', '?']) {
             return self.named(end, glob);
@@ -258,7 +258,7 @@ impl Universe {
         atom
     }
 
-    /// That a requirement holds.
+    /// The requirement holds.
     pub(crate) fn requirement(&mut self, end: End, holder: Holder, requirement: &Requirement) -> Formula {
         let Requirement { key, operator, values } = requirement;
         match operator {
@@ -273,14 +273,14 @@ impl Universe {
         }
     }
 
-    /// That all requirements of a selector hold.
+    /// All requirements of a selector hold.
     pub(crate) fn selector(&mut self, end: End, holder: Holder, selector: &Selector) -> Formula {
         let parts: Vec<Formula> =
             selector.requirements.iter().map(|one| self.requirement(end, holder, one)).collect();
         self.formulas.and(parts)
     }
 
-    /// That both namespaces have the label, with the same value.
+    /// Both namespaces have the label, with the same value.
     pub(crate) fn shares(&mut self, key: &Arc<str>) -> Formula {
         if **key == *NAMESPACE_NAME {
             return self.same_namespace;
@@ -294,11 +294,11 @@ impl Universe {
                 atom
             }
         };
-        // That the values are equal: which ones are named is known later, and the atom is bound then.
+        // The axioms tie the atom to the named values, which are not all known yet.
         self.formulas.and(both.into_iter().chain([equal]))
     }
 
-    /// A bit of an address, counted from its most significant.
+    /// A bit of an address, counted from the most significant.
     fn bit(&mut self, end: End, index: usize) -> Formula {
         let known = self.bits.get(end.index()).and_then(|bits| bits.get(index)).copied().flatten();
         match known {
@@ -313,7 +313,7 @@ impl Universe {
         }
     }
 
-    /// That an address is in a block without exceptions.
+    /// The address is in this CIDR.
     pub(crate) fn in_net(&mut self, end: End, net: &IpNet) -> Formula {
         if let Some(known) = self.net_index.get(&(end, *net)) {
             return *known;
@@ -344,14 +344,14 @@ impl Universe {
         prefix
     }
 
-    /// That an address is in a block.
+    /// The address is in this block.
     pub(crate) fn in_block(&mut self, end: End, block: &Block) -> Formula {
         let net = self.in_net(end, &block.net);
         let except: Vec<Formula> = block.except.iter().map(|net| self.in_net(end, net).not()).collect();
         self.formulas.and(except.into_iter().chain([net]))
     }
 
-    /// That the connection is to this port.
+    /// The connection is to this port.
     pub(crate) fn port_is(&mut self, port: &Port) -> Formula {
         let [tcp, udp, sctp] = self.protocols;
         let protocol = match port.protocol {
@@ -385,9 +385,9 @@ impl Universe {
         formula
     }
 
-    /// That the port's number is at least this one.
+    /// The port number is at least this one.
     fn port_at_least(&mut self, number: u16) -> Formula {
-        // From the least significant bit: equal so far is enough.
+        // Built from the least significant bit: if no bit differs, the numbers are equal, which is enough.
         let mut least = Formula::TRUE;
         for (index, bit) in self.port.into_iter().enumerate().rev() {
             let set = number >> (15 - index) & 1 == 1;

@@ -1,4 +1,4 @@
-//! A cluster and a connection, from a model.
+//! Builds a cluster and a connection from a model of the solver.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use crate::formula::Formula;
 use crate::solver::Model;
 use crate::universe::{End, Holder, Universe};
 
-/// A cluster with at most two pods, and a connection between its ends.
+/// A cluster with at most two pods, and a connection between them or with an address outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
     /// The cluster.
@@ -21,14 +21,14 @@ pub struct Witness {
     pub source: WitnessEnd,
     /// The destination.
     pub destination: WitnessEnd,
-    /// What the connection speaks.
+    /// The protocol and port.
     pub traffic: Traffic,
 }
 
 /// One end of a [`Witness`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WitnessEnd {
-    /// A pod of the cluster, by its place, with its one address.
+    /// A pod of the cluster, by its index, with its only address.
     Pod(usize, IpAddr),
     /// An address outside.
     Outside(IpAddr),
@@ -46,8 +46,8 @@ impl Witness {
     }
 }
 
-/// What a plain cluster would look like: assumed as far as it can be, so that a witness says no more
-/// than it must. What comes first is given up last.
+/// Optional constraints that make a witness simple: plain addresses and ports, and no labels except those
+/// that it needs. The solver drops the last ones first.
 pub(crate) fn wishes(universe: &Universe) -> Vec<Formula> {
     let mut wishes = Vec::new();
     wishes.extend(End::BOTH.map(|end| universe.is_pod(end)));
@@ -56,7 +56,7 @@ pub(crate) fn wishes(universe: &Universe) -> Vec<Formula> {
     for (index, bit) in universe.port.into_iter().enumerate() {
         wishes.push(if 80u16 >> (15 - index) & 1 == 1 { bit } else { bit.not() });
     }
-    // Labels that nobody asks for are not there.
+    // No label is present unless a formula needs it.
     for label in &universe.labels {
         wishes.push(label.present.not());
     }
@@ -82,7 +82,7 @@ fn bits(universe: &Universe, end: End) -> &[Option<Formula>] {
     }
 }
 
-/// The address that an end has where nothing is asked of it, its bits from the top of 128.
+/// The default address of an end. IPv4 addresses are in the upper 32 of the 128 bits.
 fn plain(end: End, v6: bool) -> u128 {
     let last: u8 = match end {
         End::Source => 1,
@@ -95,7 +95,7 @@ fn plain(end: End, v6: bool) -> u128 {
     }
 }
 
-/// The cluster and the connection of a model.
+/// Builds the cluster and the connection of a model.
 pub(crate) fn witness(universe: &Universe, model: &Model) -> Witness {
     let same = model.holds(universe.same_namespace);
     let mut namespaces: Vec<Namespace> = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn witness(universe: &Universe, model: &Model) -> Witness {
             namespaces.first().map(|namespace| namespace.name.clone()).unwrap_or_default()
         } else {
             let mut namespace = namespace(universe, model, end);
-            // Values that are not named are equal only where the model says so.
+            // Values that programs do not name are equal only if the model says so.
             if let Some(other) = namespaces.first() {
                 others(universe, model, other, &mut namespace);
             }
@@ -180,7 +180,7 @@ fn traffic(universe: &Universe, model: &Model) -> Traffic {
 fn address(universe: &Universe, model: &Model, end: End) -> IpAddr {
     let v6 = model.holds(universe.v6);
     let mut address = plain(end, v6);
-    // What lies outside is told from pods by its address.
+    // Addresses outside have another default, so that they do not look like pods.
     if !model.holds(universe.is_pod(end)) {
         address = if v6 {
             u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))
@@ -213,7 +213,7 @@ fn labels(universe: &Universe, model: &Model, end: End, holder: Holder) -> BTree
     labels
 }
 
-/// A value that is none of these.
+/// A value that differs from all of these.
 fn other<'a>(values: impl Iterator<Item = &'a str>, taken: Option<&'a str>) -> String {
     let values: FxHashSet<&str> = values.chain(taken).collect();
     let mut candidate = "other".to_owned();
@@ -233,7 +233,7 @@ fn namespace(universe: &Universe, model: &Model, end: End) -> Namespace {
         None => {
             let class = name.classes.iter().position(|atom| model.holds(*atom));
             let class = class.and_then(|index| universe.name_classes.get(index));
-            // Two ends of one class have two names.
+            // Both namespaces may be of the same class, but need different names.
             let [first, second] = match class {
                 Some(class) => &class.examples,
                 None => return Namespace { name: String::new(), labels: BTreeMap::new() },
@@ -249,7 +249,7 @@ fn namespace(universe: &Universe, model: &Model, end: End) -> Namespace {
     Namespace { name, labels }
 }
 
-/// Makes values that are not named differ where the model says that they are not equal.
+/// Makes values that programs do not name different if the model says that they differ.
 fn others(universe: &Universe, model: &Model, there: &Namespace, here: &mut Namespace) {
     for (key, equal) in &universe.equal_others {
         let both = here.labels.get(&**key).zip(there.labels.get(&**key));

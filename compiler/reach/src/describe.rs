@@ -1,4 +1,4 @@
-//! Groups in words.
+//! Describes groups as text.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,8 +8,9 @@ use npc_model::{Family, number};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-/// The members of a group in words, each item exact: `shop/web-1` is a pod, `shop/{app=web}` all pods
-/// of a namespace with the label, `shop/*` all of its pods; or addresses outside and ranges of them.
+/// The members of a group as text. Each item is exact: `shop/web-1` is a pod, `shop/{app=web}` all pods of a
+/// namespace with the label, `shop/*` all pods of a namespace; other items are addresses outside and ranges
+/// of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
     /// The items.
@@ -34,16 +35,16 @@ impl Members {
     }
 }
 
-/// The labels that people tell their applications apart by, most telling first.
+/// Labels that usually identify an application, the most specific first.
 const TELLING: [&str; 6] =
     ["app.kubernetes.io/name", "app", "k8s-app", "name", "app.kubernetes.io/component", "component"];
 
-/// The pods of a group.
+/// Describes a group of pods.
 pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) -> Members {
     if pods.len() == cluster.pods.len() && pods.len() > 1 {
         return Members { items: vec!["every pod".to_owned()] };
     }
-    // By namespace, as they stand in a cluster.
+    // Sorted by namespace, like the pods of a cluster.
     let mut pods: SmallVec<[&Pod; 8]> = pods.iter().filter_map(|place| cluster.pods.get(*place)).collect();
     pods.sort_by_key(|pod| pod.namespace);
     let mut items = Vec::new();
@@ -73,12 +74,12 @@ pub(crate) fn pods_members(cluster: &Cluster, pods: &[usize], all: &Census<'_>) 
     Members { items }
 }
 
-/// A pod's name; of one on its node's network, with the node.
+/// A pod's name, with its node if it is a host-network pod.
 fn pod_name(namespace: &str, pod: &Pod) -> String {
     [namespace, "/", &pod.name, &pod.host_note().unwrap_or_default()].concat()
 }
 
-/// How many pods there are of each namespace, and of each label there that is telling.
+/// The number of pods in each namespace, and with each identifying label there.
 pub(crate) struct Census<'c> {
     pods: FxHashMap<usize, usize>,
     with: FxHashMap<(usize, &'static str, &'c str), usize>,
@@ -107,7 +108,8 @@ impl<'c> Census<'c> {
     }
 }
 
-/// Addresses outside: of a family, in so many classes, of which this may be the one with the most.
+/// Describes a group of outside addresses. `classes` is the number of classes of the family; `is_rest` says
+/// whether this is the largest.
 pub(crate) fn outside_members(
     cluster: &Cluster,
     ranges: &[(IpAddr, IpAddr)],
@@ -143,7 +145,7 @@ fn node_name(cluster: &Cluster, address: IpAddr) -> Option<&str> {
     { own }.find(|(_, addresses)| addresses.contains(&address)).map(|(name, _)| name)
 }
 
-/// A range that is a block, as one.
+/// A range as a CIDR, if it is one.
 fn prefix(first: IpAddr, last: IpAddr) -> Option<String> {
     let (first_bits, last_bits) = (number(first), number(last));
     let width = if first.is_ipv4() { 32 } else { 128 };

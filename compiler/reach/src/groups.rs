@@ -1,4 +1,4 @@
-//! Pods, and addresses outside the cluster, that no rule of the program tells apart.
+//! Groups pods, and addresses outside the cluster, that no rule of the program distinguishes.
 
 use std::net::IpAddr;
 
@@ -12,55 +12,58 @@ use smallvec::SmallVec;
 
 use crate::set::GroupSet;
 
-/// Where the address of a group's members lies, in one family.
+/// The location of the addresses of a group's members, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lies {
-    /// They have none of the family.
+    /// They have no address of the family.
     Nowhere,
-    /// No address of them is known.
+    /// Their addresses are unknown.
     Unknown,
     /// In this class.
     In(usize),
 }
 
-/// Terms, of which there are mostly few.
+/// Terms; mostly few.
 type TermList = SmallVec<[TermId; 16]>;
 
-/// A port that a pod names, and some rule too: its protocol, the name's number, and the port's.
+/// A port name that a pod declares and some rule uses: the protocol, the index of the name, and the port
+/// number.
 pub(crate) type PortName = (Protocol, usize, u16);
 
 /// A group of pods, or of addresses.
 pub(crate) struct Group {
-    /// The pods, by their places; none for addresses outside.
+    /// The pods by index in the cluster; empty for addresses outside.
     pub(crate) pods: Vec<usize>,
-    /// What decides for them: nothing for addresses, and for pods on their node's network.
+    /// What decides egress and ingress for them; `None` for addresses and host-network pods, which decide
+    /// nothing.
     pub(crate) sides: Option<(Sides, Sides)>,
-    /// The terms of peers that select them, in order.
+    /// The peer terms that select them, in order.
     pub(crate) terms: TermList,
-    /// The namespace of the first: of all, where a rule for one of them asks whether it is the same.
+    /// The namespace of the first pod. It is that of all pods if a rule that decides for some pod of the namespace
+    /// has the scope `same namespace`.
     pub(crate) namespace: Option<usize>,
-    /// Where their addresses lie, by family.
+    /// The location of their addresses, by family.
     pub(crate) lies: [Lies; 2],
-    /// The ports that they name.
+    /// The named ports that they declare.
     pub(crate) ports: Vec<PortName>,
 }
 
 /// All groups.
 pub(crate) struct Groups {
     pub(crate) list: Vec<Group>,
-    /// The names of ports that rules speak of.
+    /// The port names that rules use, with their indices.
     pub(crate) port_names: FxHashMap<String, usize>,
     pub(crate) relations: Relations,
 }
 
-/// What rules ask of two namespaces together.
+/// Conditions of rules on two namespaces together.
 pub(crate) struct Relations {
-    /// Labels that must be shared, each list once.
+    /// Lists of labels that both must share, each list once.
     pub(crate) shared: Vec<Vec<String>>,
-    /// Of each term: whether it means the same namespace, or which of the lists it means.
+    /// For each term, the condition of its scope.
     of_term: Vec<Option<Relation>>,
-    /// What is asked by rules that decide by these sides, where that was found out: whether for the same
-    /// namespace, and the lists.
+    /// For each sides seen so far, the conditions of the rules that decide there: whether `same namespace` is
+    /// used, and which lists.
     asked: FxHashMap<Sides, (bool, Vec<usize>)>,
 }
 
@@ -97,12 +100,12 @@ impl Relations {
         relations
     }
 
-    /// What a term asks of two namespaces together.
+    /// The condition of a term's scope on two namespaces together.
     pub(crate) fn of(&self, term: TermId) -> Option<Relation> {
         self.of_term.get(term as usize).copied().flatten()
     }
 
-    /// The values of the labels of one of the lists, where a namespace has all of them.
+    /// The values of the labels of a list, if the namespace has all of them.
     pub(crate) fn values<'c>(
         &self,
         cluster: &'c Cluster,
@@ -113,8 +116,7 @@ impl Relations {
         self.shared.get(list)?.iter().map(|key| labels.get(key).map(String::as_str)).collect()
     }
 
-    /// Whether rules that decide by these sides ask for the same namespace; and the lists that they
-    /// ask for.
+    /// Whether rules that decide by these sides use `same namespace`, and the lists that they use.
     pub(crate) fn asked(&self, sides: Sides) -> (bool, &[usize]) {
         self.asked.get(&sides).map_or((false, &[]), |(same, lists)| (*same, lists))
     }
@@ -141,7 +143,7 @@ impl Relations {
     }
 }
 
-/// What of a pod's kind a rule can tell.
+/// The properties of a pod's kind that rules can distinguish.
 #[derive(PartialEq, Eq, Hash)]
 struct OfKind<'c> {
     sides: (Sides, Sides),
@@ -150,7 +152,7 @@ struct OfKind<'c> {
     shared: Vec<(usize, Vec<&'c str>)>,
 }
 
-/// What of a pod a rule can tell.
+/// The properties of a pod that rules can distinguish.
 #[derive(PartialEq, Eq, Hash)]
 struct OfPod {
     kind: usize,
@@ -226,7 +228,7 @@ impl Groups {
     }
 
     fn kinds<'c>(&mut self, evaluator: &Evaluator<'_>, cluster: &'c Cluster) -> Kinds<'c> {
-        // Which terms are some rule's peers.
+        // The terms that are peers of some rule.
         let mut peers: Vec<bool> = Vec::new();
         for term in evaluator.rules().iter().flat_map(|rule| &rule.terms) {
             let place = *term as usize;
@@ -238,7 +240,7 @@ impl Groups {
             }
         }
         let is_peer = |term: &TermId| peers.get(*term as usize).is_some_and(|is_peer| *is_peer);
-        // The pods of each kind are of one namespace: its first will do.
+        // All pods of a kind are in one namespace, so its first pod suffices.
         let mut firsts: Vec<(usize, usize)> = Vec::new();
         let mut seen = vec![false; evaluator.kinds()];
         for (place, pod) in cluster.pods.iter().enumerate() {
@@ -249,7 +251,8 @@ impl Groups {
                 firsts.push((kind, pod.namespace));
             }
         }
-        // What the rules that decide for some pod ask of a namespace: who is in it can be told apart.
+        // A rule with a condition on two namespaces, which decides for some pod, distinguishes the pods that
+        // are in that pod's namespace, or share its labels.
         let mut own: FxHashSet<usize> = FxHashSet::default();
         let mut shared: FxHashSet<(usize, Vec<&str>)> = FxHashSet::default();
         for (kind, namespace) in &firsts {
@@ -289,7 +292,7 @@ impl Groups {
         kinds
     }
 
-    /// The ports of a pod that some rule names. A name stands for no port of a pod on its node's network.
+    /// The ports of a pod that some rule names. A host-network pod has no named ports.
     fn ports(&self, pod: &Pod) -> Vec<PortName> {
         if pod.host_network {
             return Vec::new();
@@ -304,7 +307,7 @@ impl Groups {
         ports
     }
 
-    /// The groups that have an address of a family, or one that may be.
+    /// The groups that have an address of a family, or whose addresses are unknown.
     pub(crate) fn of_family<S: GroupSet>(&self, family: usize) -> S {
         let mut all = S::default();
         for (index, group) in (0..).zip(&self.list) {
@@ -316,10 +319,10 @@ impl Groups {
     }
 }
 
-/// The kinds of pods that some rule tells apart.
+/// The kinds of pods that rules distinguish.
 struct Kinds<'c> {
     list: IndexSet<OfKind<'c>, FxBuildHasher>,
-    /// The evaluator's kinds, by their places in the list.
+    /// For each kind of the evaluator, its index in the list.
     of: Vec<Option<usize>>,
 }
 
@@ -334,7 +337,7 @@ fn port_names(evaluator: &Evaluator<'_>) -> FxHashMap<String, usize> {
     names
 }
 
-/// Where the first address of a family lies.
+/// The location of a pod's first address of a family.
 fn lies(pod: &Pod, family: Family, classes: &[Classes; 2]) -> Lies {
     if pod.addresses.is_empty() {
         return Lies::Unknown;

@@ -1,10 +1,9 @@
-//! Who can reach whom: all pods of a cluster against all, and against the addresses outside.
+//! Computes who can reach whom: between all pods of a cluster, and between them and the addresses outside.
 //!
-//! Pods that reach the same and are reached by the same are one group, so that a large cluster reads
-//! as a small table; addresses outside that no rule tells apart are one, too. What is allowed between
-//! two groups is exact: every port of every protocol. It is the verdict of
-//! [`verdict`](npc_model::verdict) between any two different pods of the groups, but for what the
-//! node that a pod runs on may always do. Of a pod with several addresses of one family the first
+//! Pods with the same connections form a group, so that a large cluster gives a small table; outside
+//! addresses that no rule distinguishes form a group too. The result for two groups is exact, for every port
+//! of every protocol: it is the [`verdict`](npc_model::verdict) between any two different pods of the groups,
+//! except that a pod's node may always reach it. Of several addresses of one family, only a pod's first
 //! counts.
 
 mod crossing;

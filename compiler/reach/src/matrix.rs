@@ -1,4 +1,4 @@
-//! All groups against all.
+//! The table of all groups against all groups.
 
 use std::net::IpAddr;
 
@@ -21,25 +21,26 @@ use crate::traffic::{SetId, Sets, TrafficSet};
 pub struct Reach<'c> {
     /// The cluster.
     pub cluster: &'c Cluster,
-    /// The groups: of pods first, by namespace and name of their first; then of addresses outside.
+    /// The groups: first those of pods, by namespace and name of their first pod, then those of addresses
+    /// outside.
     pub groups: Vec<Group>,
-    /// What each group may send to which others; what is not there is denied. By the source's place;
-    /// each with destinations that are apart.
+    /// For each source group, what it may send to which destinations. The destinations of its cells are
+    /// disjoint; connections to all other groups are denied.
     pub allowed: Vec<Vec<Cell>>,
     traffic: Vec<TrafficSet>,
 }
 
-/// Pods, or addresses, that reach the same and are reached by the same.
+/// Pods, or addresses, with the same connections.
 pub struct Group {
-    /// In words: selectors that select just them.
+    /// The members as text, with selectors that select exactly them.
     pub members: Members,
-    /// The pods, by their places in the cluster; none for addresses outside.
+    /// The pods by index in the cluster; empty for addresses outside.
     pub pods: Vec<usize>,
     /// The ranges of addresses outside, first and last.
     pub addresses: Vec<(IpAddr, IpAddr)>,
 }
 
-/// What is allowed between two groups: a set of traffic for each family that both speak.
+/// What is allowed between two groups: a set of traffic for each family that both have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Allowed {
     pub(crate) v4: Option<SetId>,
@@ -47,7 +48,7 @@ pub struct Allowed {
 }
 
 impl<'c> Reach<'c> {
-    /// Of a program, in a cluster.
+    /// Computes the table of a program in a cluster.
     #[must_use]
     pub fn new(program: &Program, cluster: &'c Cluster) -> Self {
         let evaluator = Evaluator::new(program, cluster);
@@ -91,7 +92,7 @@ impl<'c> Reach<'c> {
             }
         }
         let mut blocks = partition.blocks();
-        // Addresses of a family that nobody speaks are not of interest.
+        // Outside addresses of a family that no pod has are left out.
         blocks.retain(|block| {
             let first = block.first().copied().unwrap_or(0);
             !is_outside(first)
@@ -126,7 +127,7 @@ impl<'c> Reach<'c> {
             })
             .collect();
         let census = Census::new(cluster);
-        // Of each family, how many classes there are, and how large the largest is.
+        // For each family, the number of classes and the size of the largest.
         let mut classes_of: FxHashMap<Family, (usize, u128)> = FxHashMap::default();
         for own in &outside {
             if let Some((first, _)) = own.first() {
@@ -152,7 +153,8 @@ impl<'c> Reach<'c> {
         Self { cluster, groups: list, allowed, traffic: traffic.into_list() }
     }
 
-    /// The traffic that a cell allows: of all families alike, or of each that is spoken.
+    /// The traffic that a cell allows: once for both families if it is equal, otherwise for each that both
+    /// groups have.
     #[must_use]
     pub fn traffic(&self, allowed: Allowed) -> Vec<(Option<Family>, &TrafficSet)> {
         let set = |id: Option<SetId>| id.and_then(|id| self.traffic.get(id.place()));
@@ -164,14 +166,14 @@ impl<'c> Reach<'c> {
         }
     }
 
-    /// What is allowed from one group to another, by their places.
+    /// What is allowed from one group to another, by index.
     #[must_use]
     pub fn cell(&self, source: usize, destination: usize) -> Option<Allowed> {
         let cells = self.allowed.get(source)?;
         cells.iter().find(|(_, groups)| groups.contains(destination)).map(|(allowed, _)| *allowed)
     }
 
-    /// The end of a connection from or to a group, in a family: one of its pods, or its first address.
+    /// An end of a connection from or to a group, in a family: a pod of the group, or its first address.
     #[must_use]
     pub fn endpoint(&self, group: usize, family: Family, member: usize) -> Option<Endpoint<'c>> {
         let group = self.groups.get(group)?;
@@ -191,20 +193,20 @@ impl<'c> Reach<'c> {
         }
     }
 
-    /// Whether a group is of addresses outside.
+    /// Whether a group consists of addresses outside.
     #[must_use]
     pub fn is_outside(&self, group: usize) -> bool {
         self.groups.get(group).is_some_and(|group| group.pods.is_empty())
     }
 
-    /// Whether a group is of one pod, which says nothing of what it may send to itself.
+    /// Whether a group consists of one pod. Its connections with itself are not part of the table.
     #[must_use]
     pub fn is_single(&self, group: usize) -> bool {
         self.groups.get(group).is_some_and(|group| group.pods.len() == 1)
     }
 }
 
-/// How many addresses there are in ranges, less one.
+/// The number of addresses in ranges, minus one for each range.
 fn addresses_in(ranges: &[(IpAddr, IpAddr)]) -> u128 {
     ranges.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(number(*last) - number(*first)))
 }
@@ -226,7 +228,7 @@ fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(I
 /// The rows of all groups, in one family.
 pub(crate) struct OfFamily<'e, 'a, S> {
     pub(crate) rows: Rows<'e, 'a, S>,
-    /// The rows of each group that is of the family: of what it sends, and of what it takes.
+    /// The egress row and the ingress row of each group that has the family.
     of: Vec<Option<(RowId, RowId)>>,
     /// The groups of pods.
     pub(crate) pods: S,

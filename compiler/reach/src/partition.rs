@@ -1,4 +1,4 @@
-//! Groups that reach the same and are reached by the same, together.
+//! Merges groups that have the same connections, by partition refinement.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -6,16 +6,16 @@ use std::hash::Hash;
 
 use crate::set::GroupSet;
 
-/// Things in blocks, which are split until no set tells two of one block apart.
+/// A partition into blocks, which are split until no set distinguishes two elements of a block.
 pub(crate) struct Partition {
     of: Vec<usize>,
     sizes: Vec<usize>,
-    /// Of each block, how many of its things the set has that is looked at; then where those go.
+    /// For each block, how many of its elements are in the current set; then the block that these move to.
     hit: Vec<usize>,
 }
 
 impl Partition {
-    /// Things with equal keys are in one block.
+    /// Creates a partition in which elements with equal keys are in one block.
     pub(crate) fn new<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Self {
         let mut known: FxHashMap<K, usize> = FxHashMap::default();
         let mut sizes = Vec::new();
@@ -34,10 +34,10 @@ impl Partition {
         Self { of, hit: vec![0; sizes.len()], sizes }
     }
 
-    /// Splits the blocks of which some things are in the set, of which all are in `universe`, and
-    /// others are not. No block has things within the universe and others outside.
+    /// Splits the blocks that contain elements of the set and others. The set is a subset of `universe`, and
+    /// every block is entirely inside or outside of `universe`.
     pub(crate) fn split<S: GroupSet>(&mut self, set: &S, universe: &S) {
-        // What is in the set, and what is not, tell the same apart.
+        // A set and its complement split alike, so the smaller is used.
         if set.len() * 2 > universe.len() {
             let mut rest = universe.clone();
             rest.take(set);
@@ -89,7 +89,7 @@ impl Partition {
         }
     }
 
-    /// The block of each thing, the blocks numbered in the order of their first things.
+    /// The elements of each block, the blocks in the order of their first elements.
     pub(crate) fn blocks(&self) -> Vec<Vec<u32>> {
         let mut numbers: Vec<Option<usize>> = vec![None; self.sizes.len()];
         let mut blocks: Vec<Vec<u32>> = Vec::new();

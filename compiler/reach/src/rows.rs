@@ -1,4 +1,4 @@
-//! What a group may send, or take, as far as its own side decides.
+//! Computes what a group may send or receive according to its own policies.
 
 use npc_cluster::Cluster;
 use npc_model::{AddressSets, Classes, Evaluator, Prepared, Sides};
@@ -12,11 +12,10 @@ use crate::groups::{Group, Groups, Lies, PortName, Relation};
 use crate::set::GroupSet;
 use crate::traffic::{Operation, SetId, Sets, TrafficSet};
 
-/// Of each set of traffic, the groups with which one side allows just that: sets that are not empty,
-/// groups that are apart.
+/// What one side allows with which groups: non-empty sets of traffic, with disjoint sets of groups.
 pub(crate) type Row<S> = Vec<(SetId, S)>;
 
-/// A row, by its place in [`Rows::list`].
+/// The index of a row in [`Rows::list`].
 pub(crate) type RowId = usize;
 
 /// All rows of one family, each once.
@@ -25,25 +24,25 @@ pub(crate) struct Rows<'e, 'a, S> {
     cluster: &'e Cluster,
     groups: &'e Groups,
     sets: &'e AddressSets<'e>,
-    /// The groups of the family.
+    /// The groups that have the family.
     pub(crate) all: S,
     /// The groups that each term selects.
     of_term: Vec<S>,
-    /// The ports of each rule, but where they have names.
+    /// The ports of each rule; `None` if it uses named ports.
     ports_of: &'e [Option<SetId>],
     /// The groups in each set of addresses.
     of_set: Vec<S>,
-    /// The groups of each namespace, where a group is of one; and of each value of shared labels.
+    /// The groups of each namespace, and of each list of values of shared labels.
     of_namespace: FxHashMap<usize, S>,
     of_values: FxHashMap<(usize, Vec<&'e str>), S>,
-    /// The groups that name the same ports.
+    /// The groups that declare the same named ports.
     of_ports: FxHashMap<&'e [PortName], S>,
     pub(crate) list: Vec<Row<S>>,
     by_hash: FxHashMap<u64, SmallVec<[RowId; 1]>>,
     known: FxHashMap<Key<'e>, RowId>,
 }
 
-/// What a row depends on.
+/// Everything that a row depends on.
 #[derive(PartialEq, Eq, Hash)]
 struct Key<'e> {
     direction: Direction,
@@ -53,24 +52,24 @@ struct Key<'e> {
     ports: Option<&'e [PortName]>,
 }
 
-/// What one side has said so far of some groups.
+/// The result of the rules evaluated so far, for some groups.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
-    /// The traffic that nothing has decided yet.
+    /// The traffic that no rule has decided yet.
     open: SetId,
-    /// The traffic that goes on to the plain policies, by `pass`.
+    /// The traffic that a `pass` rule hands on to the plain policies.
     passed: SetId,
     allowed: SetId,
 }
 
-/// Whether what a rule decides is left to the rules behind it.
+/// Whether later rules still see the traffic that a rule decides.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
     WhatItDecides,
     Nothing,
 }
 
-/// Groups of which the same was said: they are apart, and mostly few.
+/// The groups in each state. The sets of groups are disjoint; mostly few.
 type States<S> = SmallVec<[(State, S); 4]>;
 
 impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
@@ -99,7 +98,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
             by_hash: FxHashMap::default(),
             known: FxHashMap::default(),
         };
-        // The first row allows everything: that of whom nothing decides for.
+        // The first row allows everything: it is the row of groups for which nothing decides.
         rows.intern(vec![(Sets::ALL, rows.all.clone())]);
         let unknown = sets.of_unknown();
         for (index, group) in (0..).zip(&groups.list) {
@@ -135,7 +134,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         rows
     }
 
-    /// The row of a group, which is of the family.
+    /// The row of a group, which must have the family.
     pub(crate) fn row(&mut self, sets: &mut Sets, group: &'e Group, direction: Direction) -> RowId {
         let Some((egress, ingress)) = group.sides else { return 0 };
         let sides = match direction {
@@ -182,13 +181,14 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         for place in rules(sides.admin) {
             self.apply(sets, &mut states, group, direction, *place, Takes::WhatItDecides);
         }
-        // What no admin rule decides goes on, too.
+        // Traffic that no admin rule decides continues too.
         step(&mut states, |state| {
             let open = sets.apply(Operation::Or, state.open, state.passed);
             State { open, passed: Sets::NONE, ..state }
         });
         let isolated = self.evaluator.tier(sides.plain).is_some_and(|tier| !tier.policies.is_empty());
-        // Plain rules all allow, and nothing is open behind them: none takes anything from the next.
+        // Plain rules only allow, and the rest is denied in any case, so none needs to hide traffic from the
+        // next.
         for place in rules(sides.plain) {
             self.apply(sets, &mut states, group, direction, *place, Takes::Nothing);
         }
@@ -198,7 +198,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         for place in rules(sides.baseline) {
             self.apply(sets, &mut states, group, direction, *place, Takes::WhatItDecides);
         }
-        // If nothing matches: allow.
+        // The default is to allow.
         step(&mut states, |state| {
             let allowed = sets.apply(Operation::Or, state.allowed, state.open);
             State { open: Sets::NONE, allowed, ..state }
@@ -212,7 +212,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         row
     }
 
-    /// One rule.
+    /// Applies one rule.
     fn apply(
         &self,
         sets: &mut Sets,
@@ -258,7 +258,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         }
     }
 
-    /// The groups that a rule names as peers.
+    /// The groups that are peers of a rule.
     fn named(&self, subject: &Group, place: usize, rule: &Prepared<'_>) -> S {
         let set = self.sets.of_rule.get(place).and_then(|set| self.of_set.get(*set));
         let mut named = set.cloned().unwrap_or_default();
@@ -285,7 +285,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         named
     }
 
-    /// A rule's ports, and the groups with which they are those: named ports are the destination's.
+    /// The ports of a rule, with the groups for which it has them: named ports depend on the destination.
     fn ports(
         &self,
         sets: &mut Sets,
@@ -329,7 +329,7 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
     }
 }
 
-/// The ports of each rule that names none of them by a name, which would be the destination's.
+/// The ports of each rule; `None` for rules with named ports, which depend on the destination.
 pub(crate) fn ports_of(evaluator: &Evaluator<'_>, sets: &mut Sets) -> Vec<Option<SetId>> {
     let of = |rule: &Prepared<'_>| {
         let ports = &rule.rule.ports;
@@ -345,7 +345,7 @@ pub(crate) fn ports_of(evaluator: &Evaluator<'_>, sets: &mut Sets) -> Vec<Option
     evaluator.rules().iter().map(of).collect()
 }
 
-/// Puts groups with those that are in the same state.
+/// Adds groups to those in the same state.
 fn add<S: GroupSet>(states: &mut States<S>, state: State, groups: S) {
     match states.iter_mut().find(|(known, _)| *known == state) {
         Some((_, all)) => all.add(&groups),

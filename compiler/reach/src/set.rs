@@ -1,4 +1,4 @@
-//! Sets of groups: as words of bits where there are few groups, and compressed where there are many.
+//! Sets of groups: as bit sets if there are few groups, and compressed if there are many.
 
 use std::hash::Hash as _;
 
@@ -9,28 +9,28 @@ use crate::crossing::Destinations;
 
 /// A set of groups.
 pub(crate) trait GroupSet: Clone + Default + PartialEq {
-    /// How sets are kept where only few groups are looked at.
+    /// The representation when only few groups are considered.
     type OfFew: GroupSet;
 
     /// Adds a group.
     fn insert(&mut self, group: u32);
-    /// Whether a group is in it.
+    /// Whether the set contains a group.
     fn contains(&self, group: u32) -> bool;
-    /// Whether none is.
+    /// Whether the set is empty.
     fn is_empty(&self) -> bool;
-    /// How many are.
+    /// The number of groups.
     fn len(&self) -> u64;
     /// The groups, in order.
     fn iter(&self) -> impl Iterator<Item = u32> + '_;
-    /// Those that are in both.
+    /// The intersection.
     fn and(&self, other: &Self) -> Self;
-    /// With those of another.
+    /// Adds the groups of another set.
     fn add(&mut self, other: &Self);
-    /// Without those of another.
+    /// Removes the groups of another set.
     fn take(&mut self, other: &Self);
-    /// Adds what tells it from others to a hash.
+    /// Hashes the set.
     fn hash_into(&self, hasher: &mut FxHasher);
-    /// As the table has them.
+    /// Converts the set to that of the table.
     fn into_groups(self) -> Destinations;
 }
 
@@ -78,13 +78,13 @@ impl GroupSet for RoaringBitmap {
     }
 }
 
-/// A set of groups of which there are at most 64 times so many: a bit for each.
+/// A set of at most 64 × `N` groups, with one bit for each.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Words<const N: usize>([u64; N]);
 
 const BITS: usize = u64::BITS as usize;
 
-/// Up to this many groups, sets of them are words.
+/// Up to this many groups, sets are bit sets.
 pub(crate) const FEW: usize = 32 * BITS;
 
 impl<const N: usize> Default for Words<N> {
@@ -94,7 +94,7 @@ impl<const N: usize> Default for Words<N> {
 }
 
 impl<const N: usize> Words<N> {
-    /// Whether there are words enough for so many groups.
+    /// Whether so many groups fit.
     pub(crate) const fn fits(groups: usize) -> bool {
         groups <= N * BITS
     }
@@ -150,17 +150,17 @@ impl<const N: usize> GroupSet for Words<N> {
     }
 }
 
-/// Whether a group is in a set of words. Those that are not there are empty.
+/// Whether a bit set contains a group. Missing words are empty.
 pub(crate) fn holds(words: &[u64], group: u32) -> bool {
     words.get(group as usize / BITS).is_some_and(|own| own >> (group as usize % BITS) & 1 == 1)
 }
 
-/// How many groups are in a set of words.
+/// The number of groups in a bit set.
 pub(crate) fn count(words: &[u64]) -> u64 {
     words.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
-/// The groups in a set of words, in order.
+/// The groups in a bit set, in order.
 pub(crate) fn members(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
     (0u32..).step_by(BITS).zip(words).flat_map(|(base, word)| {
         let mut rest = *word;
@@ -172,7 +172,7 @@ pub(crate) fn members(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
     })
 }
 
-/// A set of some groups.
+/// Collects groups into a set.
 pub(crate) fn set_of<S: GroupSet>(groups: impl IntoIterator<Item = u32>) -> S {
     let mut set = S::default();
     groups.into_iter().for_each(|group| set.insert(group));
@@ -183,7 +183,7 @@ pub(crate) fn set_of<S: GroupSet>(groups: impl IntoIterator<Item = u32>) -> S {
 mod tests {
     use super::*;
 
-    /// Both kinds of set say the same.
+    /// Both representations behave alike.
     #[test]
     fn alike() {
         let lists: [&[u32]; 5] = [&[], &[0], &[3, 63, 64, 200], &[64, 65, 300], &[1, 2, 3, 200, 511]];

@@ -1,4 +1,4 @@
-//! Sets of traffic: ports of protocols, and the protocols that have none.
+//! Sets of traffic: ports of protocols, and protocols without ports.
 
 use std::fmt;
 
@@ -8,30 +8,30 @@ use npc_program::values::port::{Port, Protocol, Which, merge};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::{SmallVec, smallvec};
 
-/// Ranges with their ends, of which there are mostly few.
+/// Ranges by first and last port; mostly few.
 type Ranges = SmallVec<[(u16, u16); 4]>;
 
 /// A set of traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrafficSet {
-    /// The ports of each protocol, in the order of [`Protocol::ALL`]: ranges with their ends, in order
-    /// and apart.
+    /// The ports of each protocol, in the order of [`Protocol::ALL`]: sorted, disjoint ranges by first and
+    /// last port.
     ports: [Ranges; 3],
-    /// All IP protocols without ports.
+    /// Whether it contains all IP protocols without ports.
     other: bool,
 }
 
-/// Every port there is.
+/// All ports.
 const EVERY_PORT: (u16, u16) = (1, u16::MAX);
 
 impl TrafficSet {
-    /// All traffic there is.
+    /// All traffic.
     #[must_use]
     pub fn all() -> Self {
         Self { ports: std::array::from_fn(|_| smallvec![EVERY_PORT]), other: true }
     }
 
-    /// The ports that a rule names. `named` gives the numbers of a named port at the destination.
+    /// The ports of a rule. `named` adds the numbers of a named port at the destination.
     pub fn of_ports<'a>(
         ports: impl Iterator<Item = &'a Port>,
         mut named: impl FnMut(Protocol, &str, &mut Ranges),
@@ -52,31 +52,31 @@ impl TrafficSet {
         all
     }
 
-    /// Whether nothing is in the set.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.other && self.ports.iter().all(SmallVec::is_empty)
     }
 
-    /// Whether everything is in the set.
+    /// Whether the set contains all traffic.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.other && self.ports.iter().all(|ranges| ranges.as_slice() == [EVERY_PORT])
     }
 
-    /// What is in both sets.
+    /// The intersection.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         self.with(other, |a, b| a && b)
     }
 
-    /// What is in either set.
+    /// The union.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         self.with(other, |a, b| a || b)
     }
 
-    /// What is in this set alone.
+    /// The difference.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         self.with(other, |a, b| a && !b)
@@ -90,7 +90,7 @@ impl TrafficSet {
         }
     }
 
-    /// Some traffic of the set: the lowest port of the first protocol that it has.
+    /// An example from the set: the lowest port of the first protocol in it.
     #[must_use]
     pub fn example(&self) -> Option<Traffic> {
         let port = Protocol::ALL
@@ -100,7 +100,7 @@ impl TrafficSet {
         port.or(self.other.then_some(Traffic::Other))
     }
 
-    /// Whether traffic is in the set.
+    /// Whether the set contains the traffic.
     #[must_use]
     pub fn contains(&self, traffic: Traffic) -> bool {
         match traffic {
@@ -112,8 +112,8 @@ impl TrafficSet {
         }
     }
 
-    /// As words: `tcp/80`, `udp/1000-2000`, `sctp` for every port of a protocol, `other` for protocols
-    /// without ports; `all` alone where that is all.
+    /// The set as text: `tcp/80`, `udp/1000-2000`, `sctp` for every port of a protocol, `other` for protocols
+    /// without ports; only `all` if it contains everything.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         if self.is_all() {
@@ -140,9 +140,11 @@ impl fmt::Display for TrafficSet {
     }
 }
 
-/// The ports of which `keep` holds, by whether the first and the second list has them; not of what neither has.
+/// The ports for which `keep` holds, given whether the first and the second list contain them. Ports that are
+/// in neither list are not considered.
 fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool) -> Ranges {
-    // Where ranges begin and where they have ended, by turns. Between two such places nothing changes.
+    // The boundaries of the ranges, alternately a first port and the port after a last one. Between two
+    // boundaries nothing changes.
     let turn = |ranges: &[(u16, u16)], at: usize| {
         let (first, last) = ranges.get(at / 2)?;
         Some(if at.is_multiple_of(2) { u32::from(*first) } else { u32::from(*last) + 1 })
@@ -166,16 +168,16 @@ fn combine(a: &[(u16, u16)], b: &[(u16, u16)], keep: impl Fn(bool, bool) -> bool
     }
 }
 
-/// A set of traffic, by its number in [`Sets`].
+/// The index of a set of traffic in [`Sets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SetId(u32);
 
-/// Sets of traffic, each once, and what comes out of two.
+/// Interned sets of traffic, with cached results of operations.
 pub(crate) struct Sets {
     list: IndexSet<TrafficSet, FxBuildHasher>,
-    /// Of each operation, what came out of two sets with small numbers: by the first, then by the second.
+    /// For each operation, the results for sets with small indices: by the first set, then by the second.
     results: [Vec<Vec<Option<SetId>>>; 3],
-    /// The same of others.
+    /// The results for other sets.
     others: FxHashMap<(Operation, SetId, SetId), SetId>,
 }
 
@@ -186,7 +188,7 @@ pub(crate) enum Operation {
     Without,
 }
 
-/// Of so many sets, what comes out of two is found without a hash: 6 MiB at most.
+/// Results for this many sets are looked up without hashing; the table takes at most 6 MiB.
 const KNOWN: usize = 512;
 
 impl Sets {

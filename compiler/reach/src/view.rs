@@ -1,4 +1,4 @@
-//! The part of a table that is asked for.
+//! A selected part of the table.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use crate::matrix::{Allowed, Reach};
 
 /// Some sources and some destinations.
 pub struct View<'r, 'c> {
-    /// The whole.
+    /// The whole table.
     pub reach: &'r Reach<'c>,
-    /// The groups that are sources, by their places, in order.
+    /// The groups that are sources, by index, in order.
     pub from: Vec<usize>,
     /// The groups that are destinations.
     pub to: Vec<usize>,
 }
 
-/// A word that names no pod and no address.
+/// A word that matches no pod and no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewError(String);
 
@@ -29,17 +29,17 @@ impl fmt::Display for ViewError {
 impl std::error::Error for ViewError {}
 
 impl<'r, 'c> View<'r, 'c> {
-    /// The groups of which some member is named: by `namespace`, `namespace/pod`, `outside` or an
-    /// address. No word names all.
+    /// Selects the groups with a member that a word matches: `namespace`, `namespace/pod`, `outside` or an
+    /// address. No words select all groups.
     ///
     /// # Errors
     ///
-    /// A word that names nothing.
+    /// If a word matches nothing.
     pub fn new(reach: &'r Reach<'c>, from: &[String], to: &[String]) -> Result<Self, ViewError> {
         Ok(Self { reach, from: named(reach, from)?, to: named(reach, to)? })
     }
 
-    /// The cells that allow something: sources, destinations of the same, and what is allowed.
+    /// The cells that allow something: a source, the destinations with the same result, and what is allowed.
     pub fn cells(&self) -> impl Iterator<Item = (usize, Vec<usize>, Allowed)> + '_ {
         let mut to = vec![false; self.reach.groups.len()];
         for at in &self.to {
@@ -52,7 +52,7 @@ impl<'r, 'c> View<'r, 'c> {
             let cells = self.reach.allowed.get(*from).into_iter().flatten();
             let to = std::rc::Rc::clone(&to);
             cells.filter_map(move |(allowed, groups)| {
-                // What one pod might send to itself is not asked.
+                // What a single pod may send to itself is not part of the table.
                 let is_asked = |group: &usize| {
                     to.get(*group) == Some(&true) && (group != from || !self.reach.is_single(*group))
                 };
@@ -86,7 +86,7 @@ fn matcher<'w>(cluster: &'w Cluster, word: &'w str) -> Box<dyn Fn(&crate::Group)
         return Box::new(|group| !group.addresses.is_empty());
     }
     if let Ok(address) = word.parse::<std::net::IpAddr>() {
-        // The address of a pod is that pod.
+        // The address of a pod selects the pod.
         if let Some(pod) = cluster.pods.iter().position(|pod| pod.addresses.contains(&address)) {
             return Box::new(move |group| group.pods.binary_search(&pod).is_ok());
         }
@@ -110,7 +110,7 @@ fn matcher<'w>(cluster: &'w Cluster, word: &'w str) -> Box<dyn Fn(&crate::Group)
 
 fn unknown(cluster: &Cluster, word: &str) -> ViewError {
     if word == "outside" || word.parse::<std::net::IpAddr>().is_ok() {
-        return ViewError(format!("no pod speaks the family of `{word}`"));
+        return ViewError(format!("`{word}` matches nothing: no pod has an address of its family"));
     }
     ViewError(match word.split_once('/') {
         Some((namespace, pod)) => cluster.no_pod(namespace, pod),

@@ -277,7 +277,7 @@ fn examples_together_report_opened_policies() {
     };
     for other in ["default-deny", "tenant-isolation", "allow-dns"] {
         let found = told(&["deny-metadata", other]);
-        assert!(found.iter().any(|message| message.contains("opens what")), "{other}: {found:?}");
+        assert!(found.iter().any(|message| message.contains("allows connections that")), "{other}: {found:?}");
     }
     let all = told(&["deny-metadata", "default-deny", "tenant-isolation", "allow-dns"]);
     assert_eq!(all.len(), 1, "{all:?}");

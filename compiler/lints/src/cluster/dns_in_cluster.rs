@@ -1,4 +1,5 @@
-//! NP0805 in a cluster whose DNS pods are known: whether each pod's policies let it reach one of them.
+//! NP0805 for a cluster whose DNS pods are known: checks whether each pod's policies allow it to reach one of
+//! them.
 
 use std::net::IpAddr;
 
@@ -12,22 +13,22 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::meaning::np0805_no_dns::{NO_DNS, needs_no_names};
 use crate::portability::Origin;
 
-/// Where a pod may ask for names.
+/// The DNS resolvers of a cluster.
 pub(crate) struct Resolvers<'c> {
     cluster: &'c Cluster,
-    /// DNS pods, by their places, and the port that they listen on.
+    /// The DNS pods, by index in the cluster, each with the port that it listens on.
     pods: Vec<(usize, u16)>,
 }
 
-/// The address of a resolver on each node, which NodeLocal DNSCache has.
+/// The link-local address on which NodeLocal DNSCache listens on each node.
 const NODE_LOCAL: [u8; 4] = [169, 254, 20, 10];
 
-/// The port that clients ask on.
+/// The port to which clients send queries.
 const PORT: u16 = 53;
 
 impl<'c> Resolvers<'c> {
-    /// The DNS pods of a cluster: the endpoints of the DNS Services of kube-system and OpenShift, and the pods that
-    /// have their labels. `None` where the inventory holds none.
+    /// Finds the DNS pods of a cluster: the endpoints of the DNS Services of kube-system and OpenShift, and
+    /// the pods with the labels of their DNS. Returns `None` if the cluster has none.
     pub(crate) fn find(cluster: &'c Cluster) -> Option<Self> {
         let mut pods: Vec<(usize, u16)> = Vec::new();
         for service in &cluster.services {
@@ -56,11 +57,11 @@ impl<'c> Resolvers<'c> {
         (!pods.is_empty()).then_some(Self { cluster, pods })
     }
 
-    /// What is to be reported in this cluster, of what would be without one: of policies that select pods here, what
-    /// their pods show.
+    /// Refines the findings made without a cluster. For a policy that isolates pods of this cluster, the
+    /// verdicts of its pods decide; for other policies the findings stay.
     pub(crate) fn judge(&self, program: &Program, found: Vec<Diagnostic>, origin: Origin) -> Vec<Diagnostic> {
         let evaluator = Evaluator::new(program, self.cluster);
-        // The policies that isolate pods here, and those of them whose pods cannot ask.
+        // The policies that isolate pods of this cluster, and those of them with a pod that cannot reach DNS.
         let mut seen: FxHashSet<usize> = FxHashSet::default();
         let mut lacking: FxHashMap<usize, usize> = FxHashMap::default();
         let mut kinds: FxHashSet<usize> = FxHashSet::default();
@@ -80,7 +81,7 @@ impl<'c> Resolvers<'c> {
                 }
             }
         }
-        // A finding stands at a rule of its policy.
+        // The location of an NP0805 finding is a rule of the policy that it is about.
         let is_seen = |at: Location| {
             let of_policy = |index: &usize| program.policies.get(*index);
             seen.iter().filter_map(of_policy).flat_map(|policy| &policy.rules).any(|rule| rule.location == at)
@@ -95,7 +96,8 @@ impl<'c> Resolvers<'c> {
                 .rules
                 .iter()
                 .any(|rule| rule.direction == Direction::Egress && rule.action == Action::Allow);
-            // One that only isolates is a floor, on which others stand.
+            // A policy without an egress allow rule is a default deny: other policies are expected to allow
+            // DNS.
             if policy.tier == Tier::Namespaced && has_rule && !needs_no_names(policy) {
                 all.extend(self.report(policy, place, origin));
             }
@@ -103,7 +105,7 @@ impl<'c> Resolvers<'c> {
         all
     }
 
-    /// Whether a pod's own policies let it send to some resolver.
+    /// Whether a pod's egress policies allow it to reach some resolver.
     fn can_ask(&self, evaluator: &Evaluator<'_>, place: usize) -> bool {
         let cluster = self.cluster;
         let source = |address: Option<IpAddr>| {
@@ -136,20 +138,23 @@ impl<'c> Resolvers<'c> {
             on_53.or_else(|| allowed.clone().next_back()).map_or(policy.location, |rule| rule.location);
         let (what, help) = match (on_53, port) {
             (Some(_), port) if port != PORT => (
-                "allows port 53, which is the Service's",
-                format!("allow port {port}: a policy sees the port of the pod that answers"),
+                "allows port 53, but that is the port of the Service",
+                format!("allow port {port}: policies apply to the port of the pod behind the Service"),
             ),
-            (Some(_), _) => {
-                ("allows port 53, and to no pod that answers there", self.how_to_name(dns, origin))
-            }
-            (None, _) => ("allows no DNS", self.how_to_name(dns, origin)),
+            (Some(_), _) => ("allows port 53, but not to a DNS pod", self.how_to_name(dns, origin)),
+            (None, _) => ("does not allow DNS", self.how_to_name(dns, origin)),
         };
-        let message = format!("`{}` lets `{}` reach no DNS pod", policy.name, name(place)?);
+        let message =
+            format!("policy `{}` does not allow pod `{}` to reach a DNS pod", policy.name, name(place)?);
         let diagnostic = Diagnostic::new(&NO_DNS, message, place_of, what);
-        Some(diagnostic.note(format!("the cluster's DNS is `{}` on udp/{port}", name(dns)?)).help(help))
+        Some(
+            diagnostic
+                .note(format!("the cluster's DNS pod is `{}`, which listens on udp/{port}", name(dns)?))
+                .help(help),
+        )
     }
 
-    /// A rule that names a DNS pod.
+    /// The help text: a rule that allows egress to a DNS pod.
     fn how_to_name(&self, dns: usize, origin: Origin) -> String {
         let Some(pod) = self.cluster.pods.get(dns) else { return String::new() };
         let namespace = self.cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str());
@@ -179,12 +184,12 @@ fn is_port(which: &Which) -> bool {
     matches!(which, Which::Range(first, last) if (*first..=*last).contains(&PORT))
 }
 
-/// The port on which a DNS pod listens: the one that it calls `dns`, or 53.
+/// The port on which a DNS pod listens: the container port named `dns`, or 53.
 fn listens_on(pod: &Pod) -> u16 {
     pod.port_named(Protocol::Udp, "dns").unwrap_or(PORT)
 }
 
-/// The policies that isolate a pod's egress.
+/// The plain policies that isolate a pod for egress.
 fn isolating(evaluator: &Evaluator<'_>, place: usize) -> Vec<usize> {
     let sides = evaluator.kind_of(place).and_then(|kind| evaluator.sides(kind, Direction::Egress));
     let tier = sides.and_then(|sides| evaluator.tier(sides.plain));

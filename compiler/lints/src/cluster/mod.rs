@@ -1,4 +1,4 @@
-//! What a program means in a given cluster.
+//! Lints that need a cluster.
 
 pub(crate) mod dns_in_cluster;
 pub(crate) mod np0801_selects_nothing;
@@ -9,7 +9,7 @@ use npc_cluster::{Cluster, Namespace};
 use npc_program::{Operator, Scope, ScopeBase};
 use rustc_hash::FxHashMap;
 
-/// The namespaces of a cluster, by what scopes ask for.
+/// The namespaces of a cluster, indexed by name and by label.
 pub(crate) struct Index<'a> {
     pub(crate) all: Vec<&'a Namespace>,
     by_name: FxHashMap<&'a str, &'a Namespace>,
@@ -31,7 +31,8 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The namespaces that a scope holds. One that depends on a subject holds all that it could.
+    /// The namespaces in a scope. A scope that depends on the subject's namespace (`same`, `sharing`) yields
+    /// all namespaces that it may contain.
     pub(crate) fn held<'s>(&'s self, scope: &'s Scope) -> impl Iterator<Item = &'a Namespace> + 's {
         let all = || -> Box<dyn Iterator<Item = &'a Namespace> + 's> { Box::new(self.all.iter().copied()) };
         let candidates = match &scope.base {

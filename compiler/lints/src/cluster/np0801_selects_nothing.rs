@@ -1,4 +1,4 @@
-//! A scope that no namespace of the cluster is in.
+//! Reports scopes that match no namespace of the cluster.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, nearest};
@@ -8,15 +8,18 @@ use rustc_hash::FxHashSet;
 use super::Index;
 
 npc_diagnostics::codes! {
-    /// # No namespace of the cluster is meant
+    /// # The scope matches no namespace in the cluster
     ///
-    /// The cluster given with `--cluster` has no namespace that this scope names. The policy does
-    /// nothing there, or the peer lets nobody in; perhaps a name or a label's key is misspelt.
+    /// The cluster given with `--cluster` has no namespace that this scope matches. If it is the
+    /// scope of a policy, the policy selects no pod; if it is the scope of a peer, the rule matches
+    /// no pod. The name or the label key may be misspelt.
     ///
     /// ```np fails cluster=shop,payments
     /// policy p for all pods in namespace shpo { isolate ingress }
     /// policy q for all pods in namespaces (shop, payments) { isolate ingress }
     /// ```
+    ///
+    /// Correct the name:
     ///
     /// ```np cluster=shop,payments
     /// policy p for all pods in namespace shop { isolate ingress }
@@ -25,8 +28,8 @@ npc_diagnostics::codes! {
     SELECTS_NOTHING = "NP0801" "selects-nothing" Warning;
 }
 
-/// How many findings get a suggestion: each is compared with every name or key of the cluster. More of
-/// them have one cause, most likely another cluster.
+/// The maximum number of findings that get a suggestion, since each is compared with every name or
+/// label key of the cluster. More findings usually have one cause: the wrong cluster.
 const MAX_SUGGESTIONS: usize = 100;
 
 pub(crate) fn run(
@@ -42,12 +45,12 @@ pub(crate) fn run(
             let near = if diagnostics.len() < MAX_SUGGESTIONS { near(pods, cluster) } else { None };
             let diagnostic = Diagnostic::new(
                 &SELECTS_NOTHING,
-                "no namespace of the cluster is meant by this",
+                "no namespace in the cluster matches this scope",
                 place,
-                "selects nothing",
+                "selects no pods",
             );
             diagnostics.push(match near {
-                Some(near) => diagnostic.help(format!("the cluster has `{near}`: is that what is meant?")),
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic,
             });
         }
@@ -62,7 +65,8 @@ pub(crate) fn run(
     }
 }
 
-/// The name or the label's key of the cluster that was meant, perhaps.
+/// The namespace name or label key of the cluster that is most similar to a name or key of the
+/// scope.
 fn near<'a>(pods: &PodTerm, cluster: &'a Cluster) -> Option<&'a str> {
     match &pods.scope.base {
         ScopeBase::Names(names) => names.iter().find_map(|name| {

@@ -1,4 +1,4 @@
-//! Namespaces of the cluster that no policy is for.
+//! Reports namespaces of the cluster that have no policy.
 
 use npc_diagnostics::Diagnostic;
 use npc_program::Program;
@@ -7,14 +7,17 @@ use rustc_hash::FxHashSet;
 use super::Index;
 
 npc_diagnostics::codes! {
-    /// # Namespaces that no policy is for
+    /// # A namespace without a policy
     ///
-    /// In a namespace without any policy every pod may talk to every other. The system's own
-    /// namespaces, whose names begin with `kube-`, are not told.
+    /// No policy selects pods in this namespace of the cluster given with `--cluster`, so every
+    /// connection from and to its pods is allowed on their side. Namespaces whose names begin with
+    /// `kube-` belong to the system and are not reported.
     ///
     /// ```np fails cluster=shop,payments
     /// policy p for all pods in namespace shop { isolate ingress }
     /// ```
+    ///
+    /// Add a policy for the namespace, or one for all namespaces:
     ///
     /// ```np cluster=shop,payments
     /// policy p for all pods in all namespaces { isolate ingress }
@@ -37,12 +40,13 @@ pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Di
     let shown = uncovered.iter().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let message = match uncovered.len() {
         0 => return,
-        1 => format!("no policy is for the namespace {shown}"),
-        count if count > 10 => format!("no policy is for {count} namespaces, {shown} and others"),
-        count => format!("no policy is for {count} namespaces: {shown}"),
+        1 => format!("namespace {shown} has no policy"),
+        count if count > 10 => format!("{count} namespaces have no policy, among them {shown}"),
+        count => format!("{count} namespaces have no policy: {shown}"),
     };
     diagnostics.push(
         Diagnostic::without_place(&UNCOVERED_NAMESPACE, message)
-            .note("every pod there may talk to every other, and to the world"),
+            .note("a pod without a policy may connect to everything and accepts every connection")
+            .help("add a policy for their pods, such as `policy default-deny for all pods in namespace … { isolate ingress }`"),
     );
 }

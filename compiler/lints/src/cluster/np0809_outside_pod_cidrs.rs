@@ -1,4 +1,4 @@
-//! Pods that have other addresses than the configuration says.
+//! Reports pods whose addresses are outside the configured `pod-cidrs`.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
@@ -7,11 +7,12 @@ use npc_program::values::address::IpNet;
 npc_diagnostics::codes! {
     /// # Pods outside of `pod-cidrs`
     ///
-    /// `pod-cidrs` in `npc.toml` names the CIDRs that pods have their addresses from. Pods of the cluster
-    /// given with `--cluster` have others, so what npc proves with `pod-cidrs` does not hold for them.
-    /// Pods on their node's network have the node's address and do not count.
+    /// `pod-cidrs` in `npc.toml` lists the CIDRs that pods have their addresses from. Pods of the
+    /// cluster given with `--cluster` have other addresses, so the proofs that npc makes with
+    /// `pod-cidrs` do not hold for these pods. Host-network pods have their node's address and are
+    /// not counted.
     ///
-    /// Add the CIDRs that the pods are in.
+    /// Add the CIDRs of these pods to `pod-cidrs`.
     OUTSIDE_POD_CIDRS = "NP0809" "outside-pod-cidrs" Warning;
 }
 
@@ -26,14 +27,15 @@ pub(crate) fn run(cluster: &Cluster, pod_blocks: &[IpNet], diagnostics: &mut Vec
     let Some((pod, address)) = outside.next() else { return };
     let namespace = cluster.namespaces.get(pod.namespace).map_or("", |namespace| namespace.name.as_str());
     let message = match outside.count() {
-        0 => format!("`pod-cidrs` leave out the pod {namespace}/{} ({address})", pod.name),
+        0 => format!("`pod-cidrs` does not contain the address of pod {namespace}/{} ({address})", pod.name),
         more => format!(
-            "`pod-cidrs` leave out {} pods, {namespace}/{} ({address}) among them",
+            "`pod-cidrs` does not contain the addresses of {} pods, such as {namespace}/{} ({address})",
             more + 1,
             pod.name
         ),
     };
     diagnostics.push(
-        Diagnostic::without_place(&OUTSIDE_POD_CIDRS, message).help("add the CIDRs that these pods are in"),
+        Diagnostic::without_place(&OUTSIDE_POD_CIDRS, message)
+            .help("add the CIDRs of these pods to `pod-cidrs` in npc.toml"),
     );
 }

@@ -1,4 +1,4 @@
-//! Pods and connections that are just what a term or a rule asks for.
+//! Minimal examples: a pod that a term selects, and a connection that a rule matches.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,28 +11,28 @@ use npc_program::values::name::is_label;
 use npc_program::values::port::{Port, Which};
 use npc_program::{Direction, Operator, Peer, PodTerm, Rule, ScopeBase, Selector};
 
-/// A value that no program has.
+/// A label value and namespace name that is assumed not to occur in programs.
 const OTHER: &str = "any-other-value";
-/// A port that hardly any rule names.
+/// A port that rules are unlikely to name.
 const PORT: u16 = 61_321;
 
-/// Labels, each key once.
+/// Labels as key and value, each key once.
 type Pairs<'p> = Vec<(&'p str, &'p str)>;
 
 /// A pod that a term selects.
 #[derive(Clone, Debug)]
 pub(crate) struct Example<'p> {
-    /// Its labels.
+    /// The pod's labels.
     labels: Pairs<'p>,
-    /// Its namespace.
+    /// The pod's namespace.
     pub(crate) namespace: Home<'p>,
 }
 
-/// A namespace.
+/// The namespace of an example pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Home<'p> {
     pub(crate) name: Cow<'p, str>,
-    /// Its labels, but for the one that holds its name.
+    /// The labels, without `kubernetes.io/metadata.name`.
     labels: Pairs<'p>,
 }
 
@@ -61,8 +61,8 @@ fn value<'p>(labels: &Pairs<'p>, key: &str) -> Option<&'p str> {
 }
 
 impl<'p> Example<'p> {
-    /// A pod that the term selects, as seen from a subject in the namespace `own`. `None` where the
-    /// first attempt fails, which says nothing.
+    /// Constructs a pod that the term selects; `own` is the namespace of the policy's subject. Returns `None`
+    /// if the first attempt fails, which does not prove that there is no such pod.
     pub(crate) fn of(term: &'p PodTerm, own: Option<&Home<'p>>) -> Option<Self> {
         let labels = labels(&term.selector)?;
         let other = |labels: Pairs<'p>| Home { name: Cow::Borrowed(OTHER), labels };
@@ -89,14 +89,14 @@ impl<'p> Example<'p> {
             }
             (ScopeBase::All | ScopeBase::Same, _) => other(Vec::new()),
         };
-        // What stands in for a `*` may make a name that no namespace can have.
+        // The text that replaces a `*` may give a name that no namespace can have.
         let held = is_label(&namespace.name) && term.scope.holds(&namespace.name, |key| namespace.value(key));
         held.then_some(Self { labels, namespace })
     }
 }
 
-/// Labels that a selector matches: as few as can be, of values that are asked for only where they must
-/// be.
+/// Labels that a selector matches. A key gets no label if its requirements permit that, otherwise a value
+/// that no requirement lists, otherwise a listed value.
 fn labels(selector: &Selector) -> Option<Pairs<'_>> {
     let mut labels: Pairs<'_> = Vec::new();
     for requirement in &selector.requirements {
@@ -122,8 +122,9 @@ fn labels(selector: &Selector) -> Option<Pairs<'_>> {
     Some(labels)
 }
 
-/// What a connection of a rule speaks: what its first port is, and on which port where that leaves it open.
-/// The second value is the name that a pod has to have for that port.
+/// The traffic of a connection that the rule matches, by its first port term: the first port of a range, or a
+/// fixed port if the term leaves it open. The second value is the port name that the destination must
+/// declare.
 fn traffic(rule: &Rule) -> (Traffic, Option<&str>) {
     let Some(Port { protocol, which }) = rule.ports.first().map(|term| &term.port) else {
         return (Traffic::Other, None);
@@ -135,8 +136,8 @@ fn traffic(rule: &Rule) -> (Traffic, Option<&str>) {
     }
 }
 
-/// Whether another rule may match what a connection of a rule speaks, as far as ports tell. It is what most
-/// rules differ in.
+/// Whether the ports of another rule may cover the traffic that [`traffic`] chooses for a rule. Most rules
+/// differ in their ports, so this excludes most pairs.
 pub(crate) fn may_speak(rule: &Rule, other: &Rule) -> bool {
     other.ports.is_empty()
         || match traffic(rule).0 {
@@ -151,18 +152,18 @@ pub(crate) fn may_speak(rule: &Rule, other: &Rule) -> bool {
         }
 }
 
-/// A connection in a cluster of its own.
+/// A connection, with a cluster that contains only its pods.
 pub(crate) struct Case {
     cluster: Cluster,
-    /// The other end, where it is no pod.
+    /// The other end, if it is not a pod.
     outside: Option<IpAddr>,
     direction: Direction,
     traffic: Traffic,
 }
 
 impl Case {
-    /// A connection of a subject that a rule matches by one of its peers. `None` where the first attempt
-    /// fails, which says nothing.
+    /// Constructs a connection of a subject that a rule matches by one of its peers. Returns `None` if the
+    /// first attempt fails, which does not prove that there is no such connection.
     pub(crate) fn of<'p>(subject: &Example<'p>, rule: &Rule, peer: &'p Peer) -> Option<Self> {
         let other = match peer {
             Peer::Pods(term) => Some(Example::of(term, Some(&subject.namespace))?),
@@ -178,7 +179,7 @@ impl Case {
             Peer::Block(term) => Some(within(&term.block)?),
         };
         let (traffic, name) = traffic(rule);
-        // A port's name is one of the destination's, which an address has none of.
+        // A named port is resolved at the destination, and an address has no named ports.
         let names = match (name, traffic) {
             (Some(name), Traffic::Port(protocol, port)) => {
                 Some(NamedPort { name: name.to_owned(), protocol, port })
@@ -207,7 +208,7 @@ impl Case {
     }
 
     pub(crate) fn connection(&self) -> Option<Connection<'_>> {
-        // Pods without an address: no block but the two that hold everything is theirs.
+        // The pods have no addresses, so only the CIDRs 0.0.0.0/0 and ::/0 match them.
         let subject = Endpoint::pod(&self.cluster, 0, None)?;
         let other = match self.outside {
             Some(address) => Endpoint::Outside(address),
@@ -225,7 +226,7 @@ fn owned_labels(labels: &impl Labels) -> BTreeMap<String, String> {
     labels.each().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// An address of a block.
+/// The first or last address of a block that is not excluded.
 fn within(block: &Block) -> Option<IpAddr> {
     let last = match block.net {
         IpNet::V4(net) => IpAddr::V4(net.broadcast()),

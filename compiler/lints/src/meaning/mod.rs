@@ -1,8 +1,8 @@
-//! What a program means in every cluster.
+//! Lints that hold in every cluster.
 //!
-//! Most rules are plainly what they seem: a pod and a connection that are the rule's own, as simple as
-//! they can be, show it. Those examples are looked up in an index; only where they leave a doubt is the
-//! prover asked, about the few policies that matter.
+//! Most rules do not need the prover: a minimal example, a pod and a connection that only this rule decides,
+//! shows that the rule has an effect. An index finds the policies of the example; only if the example leaves
+//! a doubt is the prover called, with the few policies that matter.
 
 mod example;
 pub(crate) mod np0803_decides_nothing;
@@ -26,48 +26,48 @@ use rustc_hash::FxHashMap;
 pub(crate) use example::{Example, Home};
 pub use quiet::{Before, Quiet};
 
-/// A program, with its policies found by the pods that they select. Pods have addresses in some blocks
-/// only, where those are known.
+/// A program with an index of its policies by the pods that they select. If `pod_blocks` is not empty, pods
+/// have addresses only in these CIDRs.
 pub struct Overview<'p> {
     pub(crate) program: &'p Program,
     pub(crate) pod_blocks: &'p [IpNet],
     terms: Terms<'p>,
-    /// The policies of each subject's term.
+    /// The policies of each subject term.
     subjects: Subjects,
-    /// The directions in which some admin rule says `pass`.
+    /// The directions in which an admin policy has a `pass` rule.
     passes: Vec<Direction>,
-    /// Of each policy, a pod of its first subject.
+    /// For each policy, a pod of its first subject.
     first: Vec<OnceLock<Known<'p>>>,
-    /// Of each peer's term that means the same pods for every subject, by its place in memory, a pod that
+    /// For each peer term that selects the same pods for every subject, by its address in memory, a pod that
     /// it selects.
     peers: FxHashMap<usize, OnceLock<Arc<Known<'p>>>>,
-    /// Of each policy, whether nothing can be told of it; empty where that is known of none.
+    /// For each policy, whether no finding about it is possible; empty if that is unknown for all policies.
     quiet: Vec<bool>,
-    /// Of each policy, whether something was found of it.
+    /// For each policy, whether a finding was made about it.
     found: Vec<AtomicBool>,
-    /// Whether all pairs of denials and other policies are looked at.
+    /// Whether NP0804 compares all pairs of denials and other policies.
     pub(crate) all_pairs: bool,
 }
 
-/// A pod that a term selects, where the first attempt finds one, and the policies that select it.
+/// An example pod of a term, if the first attempt finds one, and the policies that select it.
 #[derive(Default)]
 pub(crate) struct Known<'p> {
     pub(crate) example: Option<Example<'p>>,
     pub(crate) policies: Vec<usize>,
 }
 
-/// What decides on the connections that a rule matches, other than the rule.
+/// What else decides the connections that a rule matches.
 #[derive(Clone)]
 pub(crate) struct Deciders<'p> {
-    /// Rules that decide before it, or as well.
+    /// Other rules that decide them before the rule, or that allow them too.
     pub(crate) rules: Vec<(&'p Policy, &'p Rule)>,
-    /// The policies that isolate its pods, so that no baseline policy is asked.
+    /// Plain policies that isolate the rule's pods, so that no baseline policy is evaluated.
     pub(crate) isolating: Vec<&'p Policy>,
 }
 
 impl<'p> Overview<'p> {
-    /// Of a program, and the blocks that pods have their addresses from; none where any may be. What it was
-    /// before may spare much work.
+    /// Indexes a program. `pod_blocks` are the CIDRs of pods' addresses; if empty, pods may have any address.
+    /// `before` is the previous version of the program, whose results are reused.
     #[must_use]
     pub fn new(program: &'p Program, pod_blocks: &'p [IpNet], before: Option<Before<'_>>) -> Self {
         let all_pairs = np0804_denial_undone::all_pairs(program);
@@ -107,26 +107,26 @@ impl<'p> Overview<'p> {
         }
     }
 
-    /// Of which policies nothing was found, once all were looked at.
+    /// For each policy, whether no finding was made about it. To be called after all lints have run.
     #[must_use]
     pub fn into_quiet(self) -> Quiet {
         let quiet = self.found.into_iter().map(|found| !found.into_inner()).collect();
         Quiet::new(quiet, self.pod_blocks, self.all_pairs)
     }
 
-    /// Whether something may be told of a policy.
+    /// Whether a finding about the policy is possible.
     pub(crate) fn may_tell(&self, policy: usize) -> bool {
         self.quiet.get(policy) != Some(&true)
     }
 
-    /// Something was found of a policy.
+    /// Records that a finding was made about the policy.
     pub(crate) fn mark(&self, policy: usize) {
         if let Some(found) = self.found.get(policy) {
             found.store(true, Relaxed);
         }
     }
 
-    /// A pod of a policy's first subject.
+    /// An example pod of a policy's first subject.
     pub(crate) fn first(&self, policy: usize) -> &Known<'p> {
         const NONE: &Known<'_> = &Known { example: None, policies: Vec::new() };
         let Some(known) = self.first.get(policy) else { return NONE };
@@ -136,7 +136,7 @@ impl<'p> Overview<'p> {
         })
     }
 
-    /// A pod that a peer's term selects, as seen from a subject in the namespace `own`.
+    /// An example pod that a peer term selects; `own` is the namespace of the policy's subject.
     pub(crate) fn peer(&self, term: &'p Arc<PodTerm>, own: &Home<'p>) -> Arc<Known<'p>> {
         match self.peers.get(&Arc::as_ptr(term).addr()) {
             Some(known) => Arc::clone(known.get_or_init(|| Arc::new(self.known(term, None)))),
@@ -150,8 +150,8 @@ impl<'p> Overview<'p> {
         Known { example, policies }
     }
 
-    /// What decides beside a rule, by the places of its policy and of it there, for a pod of the policy's
-    /// first subject.
+    /// What else decides the connections of a rule, for the example pod of its policy's first subject.
+    /// `index` is the policy's index in the program, `place` the rule's index in the policy.
     pub(crate) fn beside(&self, index: usize, place: usize) -> Option<Deciders<'p>> {
         let policy = self.policy(index)?;
         let direction = policy.rules.get(place)?.direction;
@@ -172,7 +172,8 @@ impl<'p> Overview<'p> {
                     found.rules.extend(rules.map(|(_, rule)| (other, rule)));
                 }
                 (Tier::Namespaced | Tier::Baseline, Tier::Admin) => {
-                    // What some rule passes on may be decided here all the same.
+                    // With a `pass` rule in the admin tier, a connection that other admin rules match may
+                    // still reach this tier.
                     if !self.passes.contains(&direction) {
                         found.rules.extend(of_direction.map(|(_, rule)| (other, rule)));
                     }
@@ -188,7 +189,7 @@ impl<'p> Overview<'p> {
         Some(found)
     }
 
-    /// The policies that select a pod, by their places in the program, in order.
+    /// The policies that select a pod, by index in the program, in order.
     pub(crate) fn selecting(&self, example: &Example<'_>) -> Vec<usize> {
         let scopes = self.terms.scopes_of(&example.namespace.name, &example.namespace);
         self.subjects.policies(&self.terms.matching(&scopes, example)).into_vec()
@@ -198,8 +199,8 @@ impl<'p> Overview<'p> {
         self.program.policies.get(index).map(|policy| &**policy)
     }
 
-    /// The policies that decide, with their places, in shares for as many threads as there are. Those that
-    /// nothing can be told of on meaning are left out, and those are marked of which something is found.
+    /// Runs `look` in parallel on all policies except audit policies and those about which no finding is
+    /// possible, and records the policies about which it makes a finding.
     pub(crate) fn each<T: Send>(
         &self,
         look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
@@ -214,18 +215,19 @@ impl<'p> Overview<'p> {
         })
     }
 
-    /// The same of all policies that decide.
+    /// Runs `look` in parallel on all policies except audit policies.
     pub(crate) fn all<T: Send>(&self, look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send) -> Vec<T> {
         shared_out(&self.program.deciding().collect::<Vec<_>>(), look)
     }
 
-    /// Whether some connection could be of which all of `all` hold and none of `none`. Where that is
-    /// more than can be proved, it is taken to be so, since nothing is said then.
+    /// Whether a connection is possible for which all facts of `all` hold and none of `none`. If the prover
+    /// gives up, the answer is `true`, because the lints report nothing then.
     pub(crate) fn possible(&self, all: &[Fact<'_>], none: &[Fact<'_>]) -> bool {
         !matches!(exists(all, none, self.pod_blocks), Ok(None))
     }
 
-    /// A connection of which all of `all` hold and none of `none`, where there is one and it is found.
+    /// Finds a connection for which all facts of `all` hold and none of `none`. Returns `None` also if the
+    /// prover gives up.
     pub(crate) fn find(&self, all: &[Fact<'_>], none: &[Fact<'_>]) -> Option<Witness> {
         exists(all, none, self.pod_blocks).ok().flatten()
     }
@@ -252,7 +254,7 @@ pub(crate) const fn is_relative(term: &PodTerm) -> bool {
     matches!(term.scope.base, ScopeBase::Same | ScopeBase::Sharing(_))
 }
 
-/// A connection, as `npc query` would name it, with the labels of its pods.
+/// Formats the connection of a witness, with the labels of its pods.
 pub(crate) fn told(witness: &Witness) -> Option<String> {
     let connection = witness.connection()?;
     let end = |end: &npc_model::Endpoint<'_>| match end {

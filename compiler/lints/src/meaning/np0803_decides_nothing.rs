@@ -1,4 +1,4 @@
-//! A rule or a policy without which everything would be as it is.
+//! Reports redundant and unreachable rules and policies: without them, no verdict changes.
 
 use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_model::rule_matches;
@@ -10,11 +10,16 @@ use super::example::{Case, may_speak};
 use super::{Deciders, Overview};
 
 npc_diagnostics::codes! {
-    /// # A rule that decides nothing
+    /// # A redundant or unreachable rule
     ///
-    /// Whatever this rule names is decided already: by other rules that allow all of it, or, in a tier
-    /// in which the first rule decides, by rules before it. Without it every connection would be judged
-    /// as it is, in any cluster.
+    /// Without this rule every verdict is the same, in any cluster, because other rules and policies
+    /// already decide its connections:
+    ///
+    /// - A plain rule is redundant if other rules allow all of its connections.
+    /// - A rule of the admin or baseline tier is unreachable if earlier rules of that tier match all of its
+    ///   connections, since the first matching rule decides.
+    /// - A plain or baseline rule is unreachable if the admin tier decides all of its connections, and a
+    ///   baseline rule also if plain policies isolate its pods.
     ///
     /// ```np fails
     /// policy web for pods { app = web } in namespace shop {
@@ -23,7 +28,7 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// Without it:
+    /// Remove the redundant rule:
     ///
     /// ```np
     /// policy web for pods { app = web } in namespace shop {
@@ -33,7 +38,8 @@ npc_diagnostics::codes! {
     DECIDES_NOTHING = "NP0803" "decides-nothing" Warning;
 }
 
-/// So many rules are weighed against one; where more might cover it, nothing is said.
+/// The maximum number of rules that are compared with one rule. With more, the lint reports
+/// nothing.
 const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
@@ -45,7 +51,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             if rules.len() < policy.rules.len() {
                 return None;
             }
-            // What only isolates is a floor under the others, which may change: it stays, whatever they say.
+            // A policy that only isolates is the default deny under other policies. It is kept even
+            // if they isolate the same pods today, because they may change.
             let is_floor = |direction: &Direction| {
                 policy.isolate.of(*direction).is_some()
                     && !policy.rules.iter().any(|rule| rule.direction == *direction)
@@ -62,13 +69,15 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             }
             Some(isolating)
         };
-        // Where the policy cannot go as a whole, some of its rules may.
+        // Rules are candidates too: if the policy cannot be removed as a whole, some of its rules
+        // may.
         if let Some(isolating) = idle_policy() {
             found.push(Idle { policy, what: What::Policy, rules: rules.clone(), isolating });
         }
         for (place, by) in rules {
             let Some(rule) = policy.rules.get(place) else { continue };
-            // A rule that isolates decides something, unless others isolate the same pods.
+            // The only rule of a direction also isolates the pods. It is redundant only if other
+            // policies isolate the same pods.
             let keeps = policy.tier != Tier::Namespaced
                 || policy.isolate.of(rule.direction).is_some()
                 || policy
@@ -82,7 +91,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             }
         }
     });
-    // All that is told may be done: what stands in for one is not told too.
+    // A user may follow all reports at once, so nothing that makes one finding true may itself be
+    // reported.
     let mut gone: FxHashSet<Location> = FxHashSet::default();
     let mut needed: FxHashSet<Location> = FxHashSet::default();
     found.retain(|idle| {
@@ -101,7 +111,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             rules.chain(by.isolating.iter().map(|policy| policy.location))
         });
         let by: Vec<Location> = by.chain(idle.isolating.iter().map(|policy| policy.location)).collect();
-        // A policy does not stand in for itself, and the last rule of a direction may isolate.
+        // A policy cannot make itself redundant, and the last rule of a direction may isolate the
+        // pods.
         let keeps_one = match idle.what {
             What::Policy => true,
             What::Rule(rule) => {
@@ -128,13 +139,13 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     found.iter().map(Idle::told).collect()
 }
 
-/// Something that decides nothing.
+/// A redundant rule or policy.
 struct Idle<'p> {
     policy: &'p Policy,
     what: What<'p>,
-    /// The rules that decide nothing, with what decides instead.
+    /// The redundant rules by index, each with what decides its connections instead.
     rules: Vec<(usize, Deciders<'p>)>,
-    /// The policies that isolate instead.
+    /// The other policies that isolate the same pods.
     isolating: Vec<&'p Policy>,
 }
 
@@ -143,21 +154,21 @@ enum What<'p> {
     Rule(&'p Rule),
 }
 
-/// A policy, and those that select a pod of it.
+/// A policy, with access to the policies that select its example pod.
 struct Beside<'o, 'p> {
     overview: &'o Overview<'p>,
-    /// Its place in the program.
+    /// The policy's index in the program.
     index: usize,
     policy: &'p Policy,
 }
 
 impl<'p> Beside<'_, 'p> {
-    /// The policies that select a pod of this one.
+    /// The policies that select the example pod of this one.
     fn selecting(&self) -> &[usize] {
         &self.overview.first(self.index).policies
     }
 
-    /// The other policies that select a pod of this one.
+    /// The other policies that select the example pod of this one.
     fn others(&self) -> impl Iterator<Item = (usize, &'p Policy)> {
         let overview = self.overview;
         let own = self.index;
@@ -165,15 +176,16 @@ impl<'p> Beside<'_, 'p> {
         others.filter_map(move |index| Some((index, overview.policy(index)?)))
     }
 
-    /// Whether another policy selects all pods of this one. Of two that select the same, only the first
-    /// stands in for the second.
+    /// Whether another policy selects all pods of this one. If both select the same pods, only the
+    /// first can replace the second, so that at most one of them is reported.
     fn stands_in(&self, index: usize, other: &Policy, way: Direction) -> bool {
         let (own, other) = (Fact::Selects(self.policy, way), Fact::Selects(other, way));
         !self.overview.possible(&[own], &[other])
             && (index < self.index || self.overview.possible(&[other], &[own]))
     }
 
-    /// A plain policy that isolates all pods of this one, or several together.
+    /// Plain policies that isolate all pods of this one: a single policy, or all earlier ones
+    /// together.
     fn isolated(&self, direction: Direction) -> Option<Vec<&'p Policy>> {
         let isolates = |other: &Policy| other.tier == Tier::Namespaced && other.speaks_of(direction);
         let others: Vec<(usize, &Policy)> =
@@ -190,16 +202,16 @@ impl<'p> Beside<'_, 'p> {
         all.then_some(before)
     }
 
-    /// What decides all that a rule names, where something does.
+    /// What decides every connection of a rule instead of it, if the rule is redundant.
     fn covered(&self, place: usize) -> Option<Deciders<'p>> {
         let (overview, policy) = (self.overview, self.policy);
-        // A rule that logs says something all the same.
+        // A rule that logs has an effect even if other rules decide its connections.
         let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
         let Deciders { rules, isolating } = overview.beside(self.index, place)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
             return None;
         }
-        // Another port is another connection: so it is with most rules.
+        // Most rules differ in their ports, so this excludes most of them early.
         if isolating.is_empty() && !rules.iter().any(|(_, other)| may_speak(rule, other)) {
             return None;
         }
@@ -209,7 +221,7 @@ impl<'p> Beside<'_, 'p> {
         if !rule_matches(rule, &connection) {
             return None;
         }
-        // Its own connection is its own to decide: so it is with nearly every rule.
+        // For nearly every rule, nothing else decides its example connection.
         let decided =
             rules.iter().any(|(_, other)| rule_matches(other, &connection)) || !isolating.is_empty();
         if !decided {
@@ -218,7 +230,7 @@ impl<'p> Beside<'_, 'p> {
         let own = Fact::Matches(policy, rule);
         let fact = |other: &(&'p Policy, &'p Rule)| Fact::Matches(other.0, other.1);
         let is_before = |other: &(&'p Policy, &'p Rule)| other.1.location < rule.location;
-        // Of two that say the same, the second is told.
+        // Of two identical rules, the second is reported.
         let rules: Vec<(&Policy, &Rule)> = rules
             .into_iter()
             .filter(|other| {
@@ -243,22 +255,23 @@ impl Idle<'_> {
     fn told(&self) -> Diagnostic {
         let by_admin = |by: &Deciders<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
         let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));
-        let how = if shadowed { "is decided before" } else { "is allowed without it" };
+        let kind = if shadowed { "unreachable" } else { "redundant" };
+        let how = if shadowed { "is decided before it" } else { "is allowed without it" };
         let mut diagnostic = match self.what {
             What::Rule(rule) => Diagnostic::new(
                 &DECIDES_NOTHING,
-                "this rule decides nothing",
+                format!("this rule of policy `{}` is {kind}", self.policy.name),
                 rule.location,
-                format!("all that it names {how}"),
+                format!("every connection that it matches {how}"),
             ),
             What::Policy => Diagnostic::new(
                 &DECIDES_NOTHING,
-                format!("the policy `{}` decides nothing", self.policy.name),
+                format!("policy `{}` is {kind}", self.policy.name),
                 self.policy.location,
                 if shadowed {
-                    "all that it names is decided before"
+                    "every connection that it matches is decided before it"
                 } else {
-                    "all that it says holds without it"
+                    "other policies isolate the same pods and allow the same connections"
                 },
             ),
         };
@@ -266,7 +279,7 @@ impl Idle<'_> {
             diagnostic = name(diagnostic, by);
         }
         diagnostic = diagnostic.help(if shadowed {
-            "what comes first decides: put it before, or remove it"
+            "remove it, or move it before the rule that decides, or to an earlier tier"
         } else {
             "remove it"
         });
@@ -277,14 +290,15 @@ impl Idle<'_> {
     }
 }
 
-/// Names what decides instead.
+/// Adds labels for what decides instead.
 fn name(mut diagnostic: Diagnostic, by: &Deciders<'_>) -> Diagnostic {
     if let Some(other) = by.isolating.first() {
-        return diagnostic.label(other.location, format!("`{}` isolates the pods", other.name));
+        return diagnostic.label(other.location, format!("policy `{}` isolates these pods", other.name));
     }
-    let and = if by.rules.len() == 1 { "" } else { ", together with others" };
+    let and = if by.rules.len() == 1 { "" } else { ", together with other rules" };
     for (other, rule) in by.rules.iter().take(3) {
-        diagnostic = diagnostic.label(rule.location, format!("by this rule of `{}`{and}", other.name));
+        diagnostic =
+            diagnostic.label(rule.location, format!("decided by this rule of policy `{}`{and}", other.name));
     }
     diagnostic
 }

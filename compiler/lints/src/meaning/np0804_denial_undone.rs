@@ -1,4 +1,5 @@
-//! What one policy leaves out and another allows.
+//! Reports denials that other policies undo: addresses that one policy excludes and another allows, and rules
+//! for all other addresses that open what another policy closes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,14 +14,15 @@ use rayon::prelude::*;
 use super::{Overview, told};
 
 npc_diagnostics::codes! {
-    /// # A denial that does not hold
+    /// # A denial that another policy undoes
     ///
-    /// `except` denies nothing: the addresses are left out of what this rule allows, and stay open where
-    /// another policy allows them. And a rule that allows everything but those addresses opens all else
-    /// that another policy closes for some of the same pods, since policies are a union.
+    /// `except` does not deny: it only excludes the addresses from what this rule allows, so they
+    /// are allowed if another policy allows them. Likewise, a rule that allows every address except
+    /// a few also allows what another policy closes for some of the same pods, because the rules of
+    /// plain policies add up.
     ///
-    /// Nothing is reported where a policy opens the internet, without `10.0.0.0/8`, to a few of the pods
-    /// that another one isolates: that is an exception on purpose.
+    /// Nothing is reported if a policy allows the internet, without `10.0.0.0/8` or `fc00::/7`, to
+    /// some of the pods that another policy isolates: that is a deliberate exception.
     ///
     /// ```np fails
     /// policy no-metadata for all pods in all namespaces {
@@ -31,7 +33,8 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// What must be denied whatever others allow is an admin policy, where the cluster has them:
+    /// To deny connections whatever other policies allow, use an admin policy, if the cluster
+    /// supports them:
     ///
     /// ```np
     /// admin policy no-metadata priority 10 for all pods in all namespaces {
@@ -44,21 +47,22 @@ npc_diagnostics::codes! {
     DENIAL_UNDONE = "NP0804" "denial-undone" Warning;
 }
 
-/// So many pairs of rules are looked at whole; where there are more, those for the same example only.
+/// The maximum number of pairs of a denial and a rule for which all pairs are compared. With more,
+/// a denial is compared only with policies that select one of its example pods.
 const MOST_PAIRS: usize = 200_000;
 
-/// How many of them one thread looks at, at a time.
+/// How many denials one parallel task handles.
 const SHARE: usize = 64;
 
-/// A rule with addresses left out.
+/// A rule with a peer that excludes addresses.
 struct Denial<'p> {
     index: usize,
     policy: &'p Policy,
     rule: &'p Rule,
-    /// What it leaves out.
+    /// The excluded addresses.
     except: Vec<Block>,
     location: Location,
-    /// Whether it allows all else, on every port.
+    /// Whether the rule allows all other addresses, on every port.
     open: bool,
 }
 
@@ -70,7 +74,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     if denials.is_empty() {
         return Vec::new();
     }
-    // The rules that allow addresses, by what they may undo.
+    // The rules that allow addresses, which may undo a denial.
     let allows: Vec<(usize, &Policy, &Rule)> =
         rules(overview.program).filter(|(_, _, rule)| allows_addresses(rule)).collect();
     let isolating: Vec<(usize, &Policy)> = isolating(overview.program).collect();
@@ -88,13 +92,14 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             .filter(|(index, ..)| *index != denial.index)
             .find_map(|(_, policy, rule)| Some((policy, rule, undone(overview, denial, policy, rule)?)));
         if let Some((policy, rule, witness)) = undone {
-            // One pair of policies at odds is enough of one rule.
+            // One pair of conflicting policies is enough for one rule.
             return Some(told_undone(denial, policy, rule, &witness));
         }
         let mut closed: Vec<&(usize, &Policy)> = of_near(&isolating, near.as_deref(), |(index, _)| *index)
             .filter(|(index, _)| denial.open && *index != denial.index)
             .collect();
-        // The strictest tells most.
+        // Prefers the policy with the fewest rules: it is the strictest, and the conflict is
+        // clearest.
         closed.sort_by_key(|(_, policy)| policy.rules.len());
         let opened = closed
             .into_iter()
@@ -113,7 +118,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     shares.into_iter().flatten().collect()
 }
 
-/// What is of some policies, in their order, of a list that is in that order; all of it where none are named.
+/// The elements of `list` that belong to the policies `near`, or all if `near` is `None`. Both are
+/// sorted by the index of the policy.
 fn of_near<'l, T>(
     list: &'l [T],
     near: Option<&'l [usize]>,
@@ -129,7 +135,8 @@ fn of_near<'l, T>(
     }
 }
 
-/// Whether all pairs of denials and others are looked at, and not those for the same example only.
+/// Whether all pairs of denials and other policies are compared, or only those with a common
+/// example pod.
 pub(super) fn all_pairs(program: &Program) -> bool {
     let allows = rules(program).filter(|(_, _, rule)| allows_addresses(rule)).count();
     let denials = denying(program).filter(|(_, _, rule, peer)| left_out(rule, peer).next().is_some()).count();
@@ -148,13 +155,13 @@ fn rules(program: &Program) -> impl Iterator<Item = (usize, &Policy, &Rule)> {
     program.deciding().flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)))
 }
 
-/// The peers that may leave something out.
+/// The peers of all rules of plain policies.
 fn denying(program: &Program) -> impl Iterator<Item = (usize, &Policy, &Rule, &Peer)> {
     let plain = rules(program).filter(|(_, policy, _)| policy.tier == Tier::Namespaced);
     plain.flat_map(|(index, policy, rule)| rule.peers.iter().map(move |peer| (index, policy, rule, peer)))
 }
 
-/// What a peer of a rule leaves out. What another peer of the rule names is not left out.
+/// The addresses that a peer of a rule excludes and no other peer of the rule includes.
 fn left_out<'r>(rule: &'r Rule, peer: &'r Peer) -> impl Iterator<Item = Cow<'r, Block>> {
     let (all, nets): (&[Block], &[IpNet]) = match peer {
         Peer::Pods(_) => (&[], &[]),
@@ -173,7 +180,7 @@ fn left_out<'r>(rule: &'r Rule, peer: &'r Peer) -> impl Iterator<Item = Cow<'r, 
     all.chain(nets).filter(move |block| !named(block))
 }
 
-/// What a peer of a rule leaves out, where that is something.
+/// The denial of a peer, if it excludes addresses.
 fn denial<'p>(index: usize, policy: &'p Policy, rule: &'p Rule, peer: &Peer) -> Option<Denial<'p>> {
     let (location, everything) = match peer {
         Peer::Pods(_) => return None,
@@ -185,20 +192,21 @@ fn denial<'p>(index: usize, policy: &'p Policy, rule: &'p Rule, peer: &Peer) -> 
     (!except.is_empty()).then_some(Denial { index, policy, rule, except, location, open })
 }
 
-/// Whether all of a block is in another, of which nothing of it is left out.
+/// Whether all of a CIDR is in another, and no part of it is among the other's exceptions.
 fn inside(block: &Block, other: &Block) -> bool {
     other.net.contains(&block.net)
         && !other.except.iter().any(|net| net.contains(&block.net) || block.net.contains(net))
 }
 
-/// Whether two blocks have an address in common, as far as their excepts do not matter.
+/// Whether two CIDRs may share an address. An exception counts only if it contains the other CIDR
+/// entirely.
 fn meet(a: &Block, b: &Block) -> bool {
     (a.net.contains(&b.net) || b.net.contains(&a.net))
         && !b.except.iter().any(|net| net.contains(&a.net))
         && !a.except.iter().any(|net| net.contains(&b.net))
 }
 
-/// A connection to what a denial leaves out that another policy's rule allows.
+/// Finds a connection to an excluded address that a rule of another policy allows.
 fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &Rule) -> Option<Witness> {
     let touches = rule.peers.iter().any(|peer| match peer {
         Peer::Pods(_) => false,
@@ -210,8 +218,8 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
     if rule.direction != denial.rule.direction || !touches || !policies_overlap(denial.policy, policy) {
         return None;
     }
-    // The addresses that are left out, as a rule of the denial's policy; and what the other rule says of
-    // addresses.
+    // The excluded addresses as a rule of the denial's policy, and the other rule with its address
+    // peers only.
     let left_out = Rule {
         peers: denial
             .except
@@ -232,7 +240,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
         Fact::Matches(policy, &by_address),
         Fact::Allows(&judges, rule.direction),
     ];
-    // What the policy itself allows beside is not left out by it.
+    // The policy does not exclude addresses that another of its rules allows.
     let direction = denial.rule.direction;
     let own = denial.policy.rules.iter().filter(|own| own.direction == direction);
     let none: Vec<Fact<'_>> = own.map(|own| Fact::Matches(denial.policy, own)).collect();
@@ -240,7 +248,8 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
     side_allows(overview, &witness, rule.direction).then_some(witness)
 }
 
-/// A connection that a denial allows to a pod which another policy isolates and nothing else allows.
+/// Finds a connection that a denial allows, of a pod that another policy isolates, and that no
+/// other rule allows.
 fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &Policy) -> Option<Witness> {
     let direction = denial.rule.direction;
     if !policy.speaks_of(direction) || !policies_overlap(denial.policy, policy) {
@@ -249,7 +258,7 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
     if is_internet_access(overview, denial, policy) {
         return None;
     }
-    // A policy that says the same is not stricter.
+    // A policy that allows the same connections is not stricter.
     let others: Vec<Fact<'_>> = rules(overview.program)
         .filter(|(other, of, rule)| {
             rule.direction == direction
@@ -270,8 +279,9 @@ fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &P
     side_allows(overview, &witness, direction).then_some(witness)
 }
 
-/// Whether a rule opens the internet to some of the pods that another policy isolates, on purpose: it is for fewer
-/// pods, and leaves out private addresses and not only a few that it means to deny.
+/// Whether a rule deliberately allows the internet to some of the pods that another policy
+/// isolates: it selects fewer pods, and it excludes private addresses (`10.0.0.0/8` or `fc00::/7`)
+/// and not only a few addresses.
 fn is_internet_access(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy) -> bool {
     let mut private = ["10.0.0.0/8", "fc00::/7"].into_iter().filter_map(|net| net.parse::<IpNet>().ok());
     let leaves_out_private =
@@ -290,7 +300,8 @@ fn admin<'p>(overview: &Overview<'p>, direction: Direction) -> Vec<&'p Policy> {
         .collect()
 }
 
-/// Whether the whole program's side of a direction allows it: what is told is so.
+/// Whether the whole program allows the connection in a direction. The prover was given only some
+/// of its policies, so this confirms a finding.
 fn side_allows(overview: &Overview<'_>, witness: &Witness, direction: Direction) -> bool {
     let Some(connection) = witness.connection() else { return false };
     let (egress, ingress) = verdict(overview.program, &connection).denied();
@@ -303,24 +314,24 @@ fn side_allows(overview: &Overview<'_>, witness: &Witness, direction: Direction)
 fn told_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witness) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &DENIAL_UNDONE,
-        format!("what `{}` leaves out, `{}` allows", denial.policy.name, policy.name),
+        format!("policy `{}` excludes addresses that policy `{}` allows", denial.policy.name, policy.name),
         denial.location,
-        "left out here",
+        "excluded here, which does not deny them",
     )
     .label(rule.location, "allowed here, for some of the same pods");
-    let help = format!("where that is not meant, take it out of `{}`", policy.name);
+    let help = format!("exclude them in policy `{}` too", policy.name);
     finish(diagnostic, denial, &help, witness)
 }
 
 fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &DENIAL_UNDONE,
-        format!("`{}` opens what `{}` closes", denial.policy.name, policy.name),
+        format!("policy `{}` allows connections that policy `{}` restricts", denial.policy.name, policy.name),
         denial.location,
-        "allows all but this",
+        "allows all other addresses",
     )
-    .label(policy.location, "stricter, for some of the same pods; but policies are a union");
-    let help = format!("leave the pods of `{}` out of this policy", policy.name);
+    .label(policy.location, "stricter for some of the same pods, but plain policies add up");
+    let help = format!("exclude the pods of policy `{}` from this policy", policy.name);
     finish(diagnostic, denial, &help, witness)
 }
 
@@ -336,7 +347,7 @@ fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, help: &str, witness: &Wit
     let blocks: Vec<String> = denial.except.iter().take(3).map(npc_import::block_text).collect();
     let more = if denial.except.len() > 3 { ", …" } else { "" };
     diagnostic.help(format!(
-        "{help}; what must be denied whatever others allow is an admin policy's: `deny {word} {}{more}`",
+        "{help}, or replace `except` with an admin policy, which no other policy can undo: `deny {word} {}{more}`",
         blocks.join(", ")
     ))
 }

@@ -1,4 +1,4 @@
-//! Pods that may send, and cannot resolve a name.
+//! Reports policies that restrict egress without allowing DNS.
 
 use npc_diagnostics::{Applicability, Diagnostic};
 use npc_program::values::label::NAMESPACE_NAME;
@@ -13,17 +13,20 @@ use super::example::Example;
 use crate::portability::Origin;
 
 npc_diagnostics::codes! {
-    /// # Egress isolated, and DNS not allowed
+    /// # Egress is restricted, but DNS is not allowed
     ///
-    /// Once a policy speaks of egress, its pods may send only what is allowed; without a rule for DNS
-    /// they cannot resolve the names of what they may reach, and every connection fails with a timeout
-    /// that looks like something else. It is the most common mistake there is.
+    /// A policy with an egress rule isolates its pods for egress: they may send only what a rule
+    /// allows. Without a rule for DNS they cannot resolve the names of their destinations.
+    /// Connections then fail with a timeout that does not mention DNS. This is the most common
+    /// mistake in network policies.
     ///
     /// ```np fails
     /// policy web for pods { app = web } in namespace shop {
     ///   allow egress to pods { app = db } in namespace data on tcp/5432
     /// }
     /// ```
+    ///
+    /// Allow DNS:
     ///
     /// ```np
     /// policy web for pods { app = web } in namespace shop {
@@ -32,19 +35,21 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// A policy for all namespaces that allows it everywhere does, too. Nothing is reported of a policy that
-    /// allows fixed addresses only, since no name is resolved for them. Pods that use no names otherwise, or
-    /// a resolver on another port, want `// npc: allow(NP0805)` above the policy.
+    /// Another policy that selects the same pods may allow DNS instead, such as one for all
+    /// namespaces. A policy that allows only fixed addresses is not reported, because its pods
+    /// resolve no names. For pods that need no names, or whose resolver has another port, write `//
+    /// npc: allow(NP0805)` above the policy.
     ///
-    /// Given a cluster with its DNS pods, `npc check` asks whether each pod's policies let it reach one of
-    /// them, on the port that they listen on: OpenShift's DNS listens on 5353.
+    /// With a cluster that contains DNS pods, `npc check --cluster` checks whether each pod's
+    /// policies let it reach one of them, on the port that they listen on. OpenShift's DNS pods
+    /// listen on port 5353.
     NO_DNS = "NP0805" "no-dns" Warning;
 }
 
-/// Where clusters have their DNS.
+/// The namespace of the cluster's DNS.
 const NAMESPACE: &str = "kube-system";
 const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
-/// The port of DNS, and the one that some resolvers listen on behind it.
+/// The port of DNS, and the port on which some DNS pods listen behind a Service.
 const PORTS: [u16; 2] = [53, 5353];
 
 pub(crate) fn run(overview: &Overview<'_>, origin: Origin) -> Vec<Diagnostic> {
@@ -58,7 +63,7 @@ pub(crate) fn run(overview: &Overview<'_>, origin: Origin) -> Vec<Diagnostic> {
             return;
         }
         let lacking = policy.subjects.iter().enumerate().any(|(place, subject)| {
-            // Without an example nothing is said.
+            // Without an example pod, the lint reports nothing.
             let selecting = match place {
                 0 => overview.first(index).example.is_some().then(|| overview.first(index).policies.clone()),
                 _ => Example::of(subject, None).map(|example| overview.selecting(&example)),
@@ -73,7 +78,7 @@ pub(crate) fn run(overview: &Overview<'_>, origin: Origin) -> Vec<Diagnostic> {
             if others.is_empty() {
                 return true;
             }
-            // Several may share out the pods of this one.
+            // Several policies may together select all pods of this one.
             let others: Vec<&Policy> = overview
                 .program
                 .deciding()
@@ -96,13 +101,13 @@ fn sends(rule: &Rule) -> bool {
     rule.direction == Direction::Egress && rule.action == Action::Allow
 }
 
-/// Whether a policy allows fixed addresses only: no name is resolved for them.
+/// Whether a policy allows only fixed addresses, which need no DNS.
 pub(crate) fn needs_no_names(policy: &Policy) -> bool {
     let is_fixed = |peer: &Peer| matches!(peer, Peer::Block(term) if term.block.net.prefix_len() > 0);
     policy.rules.iter().filter(|rule| sends(rule)).all(|rule| rule.peers.iter().all(is_fixed))
 }
 
-/// The rule that was meant for DNS, perhaps, and allows only TCP.
+/// A rule that allows TCP but not UDP on a DNS port: it was probably written for DNS.
 fn only_tcp(policy: &Policy) -> Option<&Rule> {
     policy.rules.iter().filter(|rule| sends(rule)).find(|rule| {
         let on = |protocol: Protocol| {
@@ -122,15 +127,15 @@ fn report(policy: &Policy, last: &Rule, origin: Origin) -> Diagnostic {
     );
     let diagnostic = Diagnostic::new(
         &NO_DNS,
-        format!("`{}` restricts egress and does not allow DNS", policy.name),
+        format!("policy `{}` restricts egress but does not allow DNS", policy.name),
         last.location,
-        "isolates the pods, as every rule on egress does",
+        "isolates the pods for egress, as every egress rule does",
     );
     if let Some(rule) = only_tcp(policy) {
         let place = rule.ports.first().map_or(rule.location, |term| term.location);
         let why = match origin {
             Origin::Manifests => "allows DNS over TCP only: `protocol` defaults to TCP",
-            Origin::Program => "allows DNS over TCP only, and DNS asks over UDP first",
+            Origin::Program => "allows DNS over TCP only, but clients use UDP first",
         };
         let help = match origin {
             Origin::Manifests => "add `- {protocol: UDP, port: 53}`",
@@ -146,7 +151,7 @@ fn report(policy: &Policy, last: &Rule, origin: Origin) -> Diagnostic {
     let diagnostic = match misplaced {
         Some(place) => diagnostic.label(
             place,
-            format!("selects no DNS pod: without a namespace these are the policy's own, and DNS is in `{NAMESPACE}`"),
+            format!("selects no DNS pod: DNS runs in namespace `{NAMESPACE}`, and a peer without a namespace means the policy's own"),
         ),
         None => diagnostic,
     };
@@ -168,8 +173,9 @@ fn allows_dns(policy: &Policy) -> bool {
     })
 }
 
-/// Whether a rule is for DNS: on its port, whoever it names but the cluster's DNS where it is not; or on all ports,
-/// to what may be a resolver.
+/// Whether a rule may allow DNS: it covers UDP on a DNS port, with a peer that does not look for
+/// the cluster's DNS in the wrong namespace; or it covers all ports, with a peer that may be a
+/// resolver.
 fn rule_allows_dns(policy: &Policy, rule: &Rule) -> bool {
     let on_port = rule.ports.iter().any(|term| {
         term.port.protocol == Protocol::Udp
@@ -185,7 +191,8 @@ fn rule_allows_dns(policy: &Policy, rule: &Rule) -> bool {
         || (all_ports && rule.peers.iter().any(|peer| may_be_resolver(policy, peer)))
 }
 
-/// Whether a peer is the cluster's DNS by its label, in namespaces where that is not.
+/// Whether a peer has the label of the cluster's DNS pods, but a scope that does not contain their
+/// namespace.
 fn is_misplaced(policy: &Policy, peer: &Peer) -> bool {
     let Peer::Pods(term) = peer else { return false };
     let is_label = |one: &Requirement| {
@@ -200,7 +207,7 @@ fn is_misplaced(policy: &Policy, peer: &Peer) -> bool {
 
 fn may_be_resolver(policy: &Policy, peer: &Peer) -> bool {
     match peer {
-        // Any address may be that of a resolver.
+        // A resolver may have any address.
         Peer::Anywhere { .. } | Peer::Block(_) => true,
         Peer::Pods(term) => {
             let selector = &term.selector;
@@ -214,7 +221,8 @@ fn may_be_resolver(policy: &Policy, peer: &Peer) -> bool {
     }
 }
 
-/// Whether the namespace of the cluster's DNS may be in the scope: what other labels it has is not known.
+/// Whether the scope may contain the namespace of the cluster's DNS. Labels of that namespace other
+/// than its name are unknown and ignored.
 fn may_hold(term: &PodTerm) -> bool {
     match &term.scope.base {
         ScopeBase::Labels(selector) => selector
@@ -225,14 +233,15 @@ fn may_hold(term: &PodTerm) -> bool {
     }
 }
 
-/// Whether a name or a label's value says DNS, as in `openshift-dns` and `node-local-dns`.
+/// Whether a namespace name or a label value of the term contains `dns`, such as `openshift-dns` or
+/// `node-local-dns`.
 fn speaks_of_dns(term: &PodTerm) -> bool {
     let says = |text: &str| text.contains("dns");
     speaks_of_dns_scope(term)
         || term.selector.requirements.iter().flat_map(|one| &one.values).any(|value| says(value))
 }
 
-/// The same of its namespaces alone.
+/// Whether a namespace name or label value of the term's scope contains `dns`.
 fn speaks_of_dns_scope(term: &PodTerm) -> bool {
     let says = |text: &str| text.contains("dns");
     match &term.scope.base {

@@ -1,4 +1,4 @@
-//! What one side allows and the other denies, in every cluster.
+//! Reports rules that allow connections which the other side denies in every cluster.
 
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use super::example::{Case, Example};
 use super::{Overview, is_relative, told};
 
 npc_diagnostics::codes! {
-    /// # One half of a connection
+    /// # The other side denies the connection
     ///
-    /// A connection needs both sides: the source's policies must allow it to leave, the destination's to
-    /// arrive. All that this rule allows on its side is denied on the other, in every cluster: the pods
-    /// there are isolated, and no rule of theirs lets it through.
+    /// A connection needs both sides: the source's policies must allow it as egress, and the
+    /// destination's as ingress. Here the policies of the other side deny every connection that this rule
+    /// allows, in every cluster: a policy denies it, or policies isolate the pods there and none of their
+    /// rules matches.
     ///
     /// ```np fails
     /// policy web for pods { app = web } in namespace shop {
@@ -27,6 +28,8 @@ npc_diagnostics::codes! {
     ///   isolate ingress
     /// }
     /// ```
+    ///
+    /// Allow the connection on the other side too:
     ///
     /// ```np
     /// policy web for pods { app = web } in namespace shop {
@@ -68,17 +71,17 @@ fn half<'p>(
         Direction::Egress => Direction::Ingress,
         Direction::Ingress => Direction::Egress,
     };
-    // Who has something to say of the pod at the other end.
+    // The policies that select the pod at the other end.
     let other = overview.peer(term, &subject.namespace);
     let judges: Vec<&Policy> = other.policies.iter().filter_map(|index| overview.policy(*index)).collect();
-    // One that denies decides before one that isolates.
+    // A policy that denies is the cause in preference to one that isolates.
     let denies = |judge: &&&Policy| {
         judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
     };
     let isolates = |judge: &&&Policy| judge.tier == Tier::Namespaced && judge.speaks_of(opposite);
     let tiers = judges.iter().filter(|judge| judge.tier != Tier::Namespaced);
     let denying = tiers.filter(denies).find(|judge| {
-        // Alone it would deny it.
+        // Considers only policies that deny all of these connections by themselves.
         let alone = [**judge];
         !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &[])
     });
@@ -93,7 +96,8 @@ fn half<'p>(
     if !denied {
         return None;
     }
-    // It is so for this connection: for all of them?
+    // The other side denies the example. The finding needs that it denies all connections of this
+    // peer.
     let only = Rule { peers: vec![peer.clone()], ..rule.clone() };
     let all: Vec<&Policy> = overview
         .program
@@ -108,20 +112,20 @@ fn half<'p>(
     }
     let witness = overview.find(&[own], &[])?;
     let (side, far, way) = match opposite {
-        Direction::Ingress => ("takes", "ingress", "ingress from"),
-        Direction::Egress => ("sends", "egress", "egress to"),
+        Direction::Ingress => ("destination", "ingress", "ingress from"),
+        Direction::Egress => ("source", "egress", "egress to"),
     };
     let mut diagnostic = Diagnostic::new(
         &HALF_ALLOWED,
-        format!("no pod there {side} what this allows"),
+        format!("policy `{}` allows this, but the policies of the {side} deny it", policy.name),
         term.location,
         "allowed on this side only",
     )
     .label(
         far_policy.location,
         match denying {
-            Some(_) => format!("denies it, for {far} of those pods"),
-            None => format!("isolates {far} of those pods, and no rule lets it through"),
+            Some(_) => format!("denies {far} of those pods"),
+            None => format!("isolates those pods for {far}, and no rule there allows this"),
         },
     );
     if let Some(example) = told(&witness) {
@@ -137,17 +141,18 @@ fn half<'p>(
         let isolations = [Direction::Ingress, Direction::Egress];
         let isolations = isolations.into_iter().filter_map(|direction| far_policy.isolate.of(direction));
         if let Some(last) = statements.chain(isolations).max_by_key(|place| place.span.end) {
-            let title = format!("allow it in `{}`", far_policy.name);
+            let title = format!("allow it in policy `{}`", far_policy.name);
             diagnostic = diagnostic.fix(Applicability::Maybe, title, last.end(), format!("\n  {rule}"));
         }
     }
     Some(diagnostic.help(match denying {
-        Some(policy) => format!("put before what denies it in `{}`: `{rule}`", policy.name),
-        // A policy that only isolates is a floor for many: what is allowed is said beside it.
+        Some(policy) => format!("add to policy `{}`, before the rule that denies: `{rule}`", policy.name),
+        // A policy that only isolates is a default deny: other policies allow connections, not this
+        // one.
         None if floor => {
             let pods = if is_relative(term) { "those pods".to_owned() } else { pods_text(term, true) };
-            format!("allow it there: `policy … for {pods} {{ {rule} }}`")
+            format!("allow it in a policy for those pods: `policy … for {pods} {{ {rule} }}`")
         }
-        None => format!("add to `{}`: `{rule}`", far_policy.name),
+        None => format!("add to policy `{}`: `{rule}`", far_policy.name),
     }))
 }

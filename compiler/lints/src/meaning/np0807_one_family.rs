@@ -1,4 +1,4 @@
-//! All addresses of one family, and none of the other.
+//! Reports rules for all addresses of one family that omit the other family.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Applicability, Diagnostic};
@@ -9,10 +9,11 @@ use rustc_hash::FxHashSet;
 use crate::portability::Origin;
 
 npc_diagnostics::codes! {
-    /// # One family of addresses
+    /// # All addresses of only one family
     ///
-    /// `0.0.0.0/0` is every IPv4 address and no IPv6 one, and `::/0` the reverse. In a cluster with both,
-    /// what is meant for everywhere holds for one half.
+    /// `0.0.0.0/0` is every IPv4 address and no IPv6 address; `::/0` is the reverse. In a
+    /// dual-stack cluster, a rule for only one of them does not apply to connections of the other
+    /// family.
     ///
     /// ```np fails
     /// policy web for pods { app = web } in namespace shop {
@@ -20,14 +21,16 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
+    /// Name both, or write `anywhere`:
+    ///
     /// ```np
     /// policy web for pods { app = web } in namespace shop {
     ///   allow ingress from 0.0.0.0/0, ::/0 on tcp/443
     /// }
     /// ```
     ///
-    /// `anywhere` means both. Where `pod-cidrs` in `npc.toml`, or the pods of the cluster given with
-    /// `--cluster`, have addresses of one family only, nothing is reported.
+    /// Nothing is reported for a single-stack cluster: if all `pod-cidrs` in `npc.toml`, or all
+    /// pods of the cluster given with `--cluster`, have addresses of that one family.
     ONE_FAMILY = "NP0807" "one-family" Warning;
 }
 
@@ -58,9 +61,9 @@ pub(crate) fn run(
                 _ => None,
             })
         };
-        // Single blocks of the other family say that it was thought of.
+        // A peer with addresses of the other family shows that the author considered both families.
         let other = |v4: bool| {
-            // So does another rule that does the same.
+            // That peer may be in another rule with the same action and direction.
             let alike = |other: &&Rule| other.action == rule.action && other.direction == rule.direction;
             policy.rules.iter().filter(alike).flat_map(|other| &other.peers).any(|peer| match peer {
                 Peer::Anywhere { .. } => true,
@@ -76,18 +79,18 @@ pub(crate) fn run(
             let what = match rule.action {
                 Action::Deny => "denies",
                 Action::Allow => "allows",
-                Action::Pass => "passes on",
+                Action::Pass => "passes",
             };
             let end = term.location.end();
             found.push(
                 Diagnostic::new(
                     &ONE_FAMILY,
-                    format!("this {what} every address of one family, and none of {name}"),
+                    format!("this {what} every address of one family, but no {name} address"),
                     term.location,
-                    format!("no {name}"),
+                    format!("does not cover {name}"),
                 )
                 .help(match origin {
-                    Origin::Program => format!("name `{missing}` too, or `anywhere`"),
+                    Origin::Program => format!("add `{missing}`, or write `anywhere` instead"),
                     Origin::Manifests => format!("add `- ipBlock: {{cidr: '{missing}'}}`"),
                 })
                 .fix(

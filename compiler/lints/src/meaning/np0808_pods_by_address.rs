@@ -1,4 +1,4 @@
-//! Pods that are named by their addresses.
+//! Reports CIDRs that contain addresses of pods.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
@@ -7,12 +7,12 @@ use npc_program::{Peer, Program};
 use rustc_hash::FxHashSet;
 
 npc_diagnostics::codes! {
-    /// # Pods named by address
+    /// # Pods selected by address
     ///
-    /// The block holds addresses of pods: it is within the blocks that `pod-cidrs` in `npc.toml` names,
-    /// or pods of the cluster given with `--cluster` have addresses in it. A pod's address is another
-    /// after each restart, and some clusters' networks do not match pods by address at all; a selector
-    /// says which pods are meant.
+    /// The CIDR contains addresses of pods: it is in one of the `pod-cidrs` in `npc.toml`, or pods
+    /// of the cluster given with `--cluster` have addresses in it. A pod gets a new address when it
+    /// is recreated, and some CNIs do not match pods by address at all. Select the pods by their
+    /// labels instead.
     ///
     /// ```np fails cluster=shop pods=10.1.0.9
     /// policy web for pods { app = web } in namespace shop { allow ingress from 10.1.0.0/24 }
@@ -30,30 +30,31 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet], cluster: Option<&Clus
     let terms = program.policies.iter().flat_map(|policy| &policy.rules).flat_map(|rule| &rule.peers);
     for term in terms {
         let Peer::Block(term) = term else { continue };
-        // What holds everything names nobody.
+        // A CIDR that contains every address names no particular pods.
         if term.block.net.prefix_len() == 0 || !seen.insert(term.location) {
             continue;
         }
         let why = match cluster {
             Some(cluster) => match pods_in(cluster, &term.block) {
                 (0, _) => continue,
-                (1, first) => format!("the address of the pod {first}"),
-                (more, first) => format!("the addresses of {more} pods, {first} among them"),
+                (1, first) => format!("contains the address of pod {first}"),
+                (more, first) => format!("contains the addresses of {more} pods, such as {first}"),
             },
             None if pod_blocks.iter().any(|net| net.contains(&term.block.net)) => {
-                "addresses that only pods have".to_owned()
+                "in `pod-cidrs`: only pods have these addresses".to_owned()
             }
             None => continue,
         };
         found.push(
-            Diagnostic::new(&PODS_BY_ADDRESS, "this names pods by their addresses", term.location, why)
-                .help("name the pods by their labels, which they keep"),
+            Diagnostic::new(&PODS_BY_ADDRESS, "this CIDR selects pods by their addresses", term.location, why)
+                .help("select the pods by their labels, as in `pods { app = web }`: a recreated pod has another address"),
         );
     }
     found
 }
 
-/// How many pods of a cluster have an address in a block, and the first.
+/// How many pods of a cluster have an address in a CIDR, and the name of the first. Host-network
+/// pods do not count.
 fn pods_in(cluster: &Cluster, block: &Block) -> (usize, String) {
     let mut pods = cluster
         .pods

@@ -1,4 +1,4 @@
-//! Calico, as its own engine of 3.28 judges.
+//! Differences of Calico, as observed in the policy engine of version 3.28.
 
 use npc_diagnostics::Diagnostic;
 use npc_program::values::port::{Protocol, Which};
@@ -6,7 +6,7 @@ use npc_program::{Action, Direction, Program};
 
 use super::{Cni, PORTABILITY, always, judged_otherwise, rules};
 
-/// The port of VXLAN.
+/// The UDP port of VXLAN.
 const VXLAN: u16 = 4789;
 
 pub(super) fn run(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
@@ -23,21 +23,21 @@ fn sctp_names(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
                 cni,
                 "sctp-named-port",
                 term.location,
-                "with eBPF matches no named port of SCTP",
+                "with eBPF does not match named SCTP ports",
                 "never matches",
             )
-            .help("give the port's number")
+            .help("write the port number")
         })
         .collect()
 }
 
-/// What is dropped before any policy is asked.
+/// Reports traffic that Calico drops before it evaluates policies.
 fn vxlan(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
     if cni.has("allow-vxlan") {
         return Vec::new();
     }
-    let what = "drops what pods send to UDP port 4789, whatever policies say";
-    let help = "set `allowVXLANPacketsFromWorkloads` in Felix' configuration, and `allow-vxlan` here";
+    let what = "drops packets from pods to UDP port 4789 (VXLAN), whatever policies allow";
+    let help = "set `allowVXLANPacketsFromWorkloads` in the FelixConfiguration, and the option `allow-vxlan` in `cni`";
     let sent = rules(program)
         .filter(|(_, rule)| rule.action == Action::Allow && rule.direction == Direction::Egress);
     let named = sent.flat_map(|(_, rule)| &rule.ports).find(|term| {

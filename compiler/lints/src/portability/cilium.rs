@@ -1,4 +1,4 @@
-//! Cilium, as its own engine of 1.20 judges.
+//! Differences of Cilium, as observed in the policy engine of version 1.20.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
@@ -35,14 +35,15 @@ pub(super) fn run(
     found
 }
 
-/// Blocks match no pods.
+/// Reports CIDR peers that would have to match pods: Cilium does not match pods by CIDR.
 fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Diagnostic> {
     let is_block = |peer: &&Peer| match peer {
         Peer::Block(_) => true,
         Peer::Anywhere { except, .. } => !except.is_empty(),
         Peer::Pods(_) => false,
     };
-    // All pods are named by their namespaces beside, where no pod has an address that is left out.
+    // For `anywhere except C`, the output of npc also selects all pods by namespace if no pod can have an
+    // address in C. Cilium then matches those pods by the selector.
     let named_beside = |rule: &Rule| {
         let never = |net: &_| never_a_pod(net, overview.pod_blocks);
         origin == Origin::Program && rule.all_but().is_some_and(|except| except.iter().all(never))
@@ -51,7 +52,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
         peers: rule.peers.iter().filter(|peer| is_block(peer) == wanted).cloned().collect(),
         ..rule.clone()
     };
-    // What a rule is for pods.
+    // The part of a rule that Cilium applies to pods.
     let seen = |rule: &Rule| if named_beside(rule) { rule.clone() } else { only(rule, false) };
     overview.all(|index, policy, found| {
         for (place, rule) in policy.rules.iter().enumerate() {
@@ -72,9 +73,9 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 continue;
             }
             let what = match rule.action {
-                Action::Allow => "lets no pod through by its address",
-                Action::Deny => "stops no pod by its address",
-                Action::Pass => "passes no pod on by its address",
+                Action::Allow => "does not match pods by CIDR, so this allows no pod",
+                Action::Deny => "does not match pods by CIDR, so this denies no pod",
+                Action::Pass => "does not match pods by CIDR, so this passes no pod",
             };
             let place = match first {
                 Peer::Block(term) => term.location,
@@ -82,22 +83,22 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 Peer::Pods(term) => term.location,
             };
             found.push(
-                judged_otherwise(cni, "ipblock-pods", place, what, "pods may have such an address")
+                judged_otherwise(cni, "ipblock-pods", place, what, "pods may have addresses in it")
                     .help(if overview.pod_blocks.is_empty() {
-                        "name the pods by their labels; or say in npc.toml which addresses pods have, with `pod-cidrs`"
+                        "select the pods by their labels, or set `pod-cidrs` in npc.toml to the CIDRs that pods have addresses in"
                     } else {
-                        "name the pods by their labels"
+                        "select the pods by their labels"
                     }),
             );
         }
     })
 }
 
-/// So many policies are weighed against one rule.
+/// The maximum number of policies that are compared with one rule.
 const MOST: usize = 300;
 
-/// Whether other policies, each for some of the pods, let through by selectors all that a rule's blocks
-/// do.
+/// Whether other policies, each for some of the pods, together allow by selectors everything that the CIDRs
+/// of a rule allow.
 fn shared_out(
     overview: &Overview<'_>,
     policy: &Policy,
@@ -129,10 +130,11 @@ fn shared_out(
     !overview.possible(all, &none)
 }
 
-/// With blocks that match pods, a pod is matched by all of its addresses where blocks hold one of them.
+/// With `policy-cidr-match-mode=pods`, Cilium matches a pod by all of its addresses if a CIDR contains one of
+/// them.
 fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     let pod_blocks = overview.pod_blocks;
-    // Pods of one family have no other address.
+    // Pods of a single-stack cluster have no second address.
     let single = !pod_blocks.is_empty()
         && [true, false].iter().any(|v4| pod_blocks.iter().all(|net| net.addr().is_ipv4() == *v4));
     let mut found = Vec::new();
@@ -143,7 +145,7 @@ fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             Peer::Anywhere { except, location } => (!except.is_empty()).then_some(*location),
             Peer::Pods(_) => None,
         });
-        // Where every address that a pod may have is meant, both of its addresses are.
+        // A rule for every address that a pod may have covers both addresses of a pod anyway.
         let all = rule.all_but().is_some_and(|except| except.iter().all(never));
         if let Some(place) = first.filter(|_| !all) {
             found.push(
@@ -151,17 +153,17 @@ fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                     cni,
                     "one-family",
                     place,
-                    "matches a pod by all of its addresses where a block holds one",
-                    "also a pod's address of the other family",
+                    "matches a pod by all of its addresses if a CIDR contains one of them",
+                    "also matches the pod's address of the other family",
                 )
-                .help("name the pods by their labels"),
+                .help("select the pods by their labels"),
             );
         }
     }
     found
 }
 
-/// Labels that are no part of a pod's identity.
+/// Labels that Cilium leaves out of a pod's identity by default.
 const OUTSIDE_IDENTITY: [&str; 8] = [
     "pod-template-hash",
     "pod-template-generation",
@@ -193,19 +195,19 @@ fn identity_labels(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                 is_outside_identity(&one.key) && matches!(one.operator, Operator::In | Operator::Exists)
             });
             let label = match (wants, as_subject) {
-                (false, _) => "every pod is seen to be without it",
-                (true, true) => "its policy is for no pod",
-                (true, false) => "no pod is seen to have it",
+                (false, _) => "every pod counts as not having it",
+                (true, true) => "the policy selects no pod",
+                (true, false) => "matches no pod",
             };
             found.push(
                 judged_otherwise(
                     cni,
                     "identity-labels",
                     term.location,
-                    &format!("does not see the label `{key}` of pods"),
+                    &format!("ignores the pod label `{key}`, which is not part of its identities"),
                     label,
                 )
-                .help("choose by another label"),
+                .help("select the pods by another label"),
             );
         }
     };
@@ -239,10 +241,10 @@ fn names_of_two_protocols(overview: &Overview<'_>, cni: &Cni, cluster: Option<&C
                 cni,
                 "port-names",
                 place,
-                &format!("knows one protocol of each port name of a pod, and `{name}` is of two"),
-                "counts for the protocol that the pod declares last",
+                &format!("uses only one protocol for each port name of a pod, but `{name}` has two"),
+                "applies only to the protocol that the pod declares last",
             )
-            .help("give the ports' numbers")
+            .help("write the port numbers")
         })
         .collect()
 }
@@ -256,13 +258,13 @@ fn sctp(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
         .flat_map(|(_, rule)| &rule.ports)
         .filter(|term| term.port.protocol == Protocol::Sctp)
         .map(|term| {
-            judged_otherwise(cni, "sctp", term.location, "drops SCTP unless it is told not to", "dropped")
-                .help("set `enable-sctp` there, and here")
+            judged_otherwise(cni, "sctp", term.location, "drops SCTP unless `enable-sctp` is set", "dropped")
+                .help("set `enable-sctp` in Cilium's configuration, and the option `enable-sctp` in `cni`")
         })
         .collect()
 }
 
-/// Selectors of namespaces that only say what is not there.
+/// Reports namespace selectors with only negative requirements.
 fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     let negative = |selector: &Selector| {
         !selector.requirements.is_empty()
@@ -286,16 +288,18 @@ fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             };
             let pods = term.selector.requirements.is_empty() || negative(&term.selector);
             if scope && pods {
-                let opens = if rule.action == Action::Deny { "denied too" } else { "let through too" };
+                let opens = if rule.action == Action::Deny { "denied too" } else { "allowed too" };
                 found.push(
                     judged_otherwise(
                         cni,
                         "negative-peer",
                         term.location,
-                        "reads this as every pod, and the world outside",
-                        &format!("the namespaces left out are {opens}"),
+                        "treats this as every pod and every address outside the cluster",
+                        &format!("the excluded namespaces are {opens}"),
                     )
-                    .help(format!("say `{NAMESPACE_NAME}` `Exists` beside: the same meaning")),
+                    .help(format!(
+                        "add the requirement `{NAMESPACE_NAME}` `Exists`, which does not change the meaning"
+                    )),
                 );
             }
         }
@@ -303,7 +307,7 @@ fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     found
 }
 
-/// A baseline rule that allows what plain policies isolate.
+/// Reports baseline rules that allow connections of pods which plain policies isolate.
 fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
     let plain: Vec<&Policy> =
         decided_by(overview.program).filter(|policy| policy.tier == Tier::Namespaced).collect();
@@ -333,11 +337,11 @@ fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                     cni,
                     "baseline-accept",
                     rule.location,
-                    "lets a baseline rule open what plain policies close",
-                    "allowed there, whatever isolates the pods",
+                    "applies baseline allow rules even to pods that plain policies isolate",
+                    "allows connections that no plain policy allows",
                 )
                 .label(isolating.location, "isolates some of the same pods")
-                .help("leave the pods that plain policies select out of the baseline policy"),
+                .help("exclude the pods that plain policies select from the baseline policy"),
             );
         }
     }

@@ -1,31 +1,31 @@
-//! The networks that are known.
+//! The CNIs that npc knows, and how `--cni` names them.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A network, at a version, with what is set otherwise than it comes.
+/// A CNI with its version and the options that differ from its defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cni {
-    /// Which.
+    /// The CNI.
     pub network: Network,
-    /// Its version, without the patch.
+    /// Its version (major, minor), without the patch number.
     pub version: (u32, u32),
-    /// What is set.
+    /// The options that are set.
     pub options: Vec<&'static str>,
 }
 
-/// A network.
+/// A CNI that npc knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// Cilium
     Cilium,
     /// Calico
     Calico,
-    /// The VPC CNI of Amazon
+    /// Amazon VPC CNI
     Aws,
 }
 
-/// The options of each network.
+/// The options that each CNI accepts.
 const OPTIONS: [(Network, &[&str]); 3] = [
     (Network::Cilium, &["policy-cidr-match-mode=pods", "policy-default-local-cluster=false", "enable-sctp"]),
     (Network::Calico, &["ebpf", "allow-vxlan"]),
@@ -47,12 +47,12 @@ impl Network {
 }
 
 impl Cni {
-    /// Whether an option is set.
+    /// Whether the option is set.
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.contains(&option)
     }
 
-    /// Whether it reads ClusterNetworkPolicies.
+    /// Whether this version enforces ClusterNetworkPolicies.
     pub(crate) fn reads_tiers(&self) -> bool {
         match self.network {
             Network::Cilium => self.version >= (1, 20),
@@ -67,7 +67,7 @@ impl fmt::Display for Cni {
         let name = match self.network {
             Network::Cilium => "Cilium",
             Network::Calico => "Calico",
-            Network::Aws => "the VPC CNI",
+            Network::Aws => "Amazon VPC CNI",
         };
         write!(f, "{name} {}.{}", self.version.0, self.version.1)
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Cni {
 impl FromStr for Cni {
     type Err = String;
 
-    /// Reads `cilium@1.20`, or with what is set: `calico@3.28,ebpf`.
+    /// Parses `cilium@1.20`, or with options `calico@3.28,ebpf`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split(',').map(str::trim);
         let first = words.next().unwrap_or_default();
@@ -85,21 +85,21 @@ impl FromStr for Cni {
         let network = networks
             .into_iter()
             .find(|network| network.as_str() == name)
-            .ok_or_else(|| format!("`{name}` is not a network: they are cilium, calico and aws"))?;
+            .ok_or_else(|| format!("unknown CNI `{name}`: expected cilium, calico or aws"))?;
         let numbers: Vec<&str> = version.trim_start_matches('v').split('.').collect();
         let version = match numbers.as_slice() {
             [major, minor] | [major, minor, _] => major.parse().ok().zip(minor.parse().ok()),
             _ => None,
         };
         let version =
-            version.ok_or_else(|| format!("which version of {name}? write it as in `cilium@1.20`"))?;
+            version.ok_or_else(|| format!("the CNI {name} needs a version, as in `cilium@1.20`"))?;
         let mut options = Vec::new();
         for word in words {
             let known = network.options().iter().find(|option| **option == word).ok_or_else(|| {
                 let known = network.options().join("`, `");
                 match known.as_str() {
-                    "" => format!("{name} has no options here"),
-                    _ => format!("`{word}` is not an option of {name}: they are `{known}`"),
+                    "" => format!("{name} has no options"),
+                    _ => format!("unknown option `{word}` of {name}: expected `{known}`"),
                 }
             })?;
             options.push(*known);

@@ -1,7 +1,7 @@
-//! What a cluster's network makes of a program, where that is not what the program says.
+//! Reports what the cluster's CNI enforces differently from what the program says.
 //!
-//! Each cause was found by running the policy engines of the networks themselves over many policies;
-//! `docs/portability.md` names them all.
+//! Each cause was found by running the policy engines of the CNIs over many policies;
+//! `docs/portability.md` lists them all.
 
 mod calico;
 mod cilium;
@@ -17,11 +17,11 @@ use crate::meaning::Overview;
 pub use cni::{Cni, Network};
 
 npc_diagnostics::codes! {
-    /// # The cluster's network judges otherwise
+    /// # The CNI enforces this differently
     ///
-    /// The network that `--cni`, or `cni` in `npc.toml`, names will not do what is written here: it
-    /// leaves out something, or reads it in another way. The finding says what happens, and `cause` is
-    /// its name in `docs/portability.md`.
+    /// The CNI that `--cni`, or `cni` in `npc.toml`, names does not enforce this as written: it
+    /// ignores a part of it or interprets it differently. The message says what happens; the note
+    /// `cause` is the entry in `docs/portability.md`.
     ///
     /// ```np fails cni=cilium@1.20
     /// policy web for pods { app = web } in namespace shop {
@@ -29,7 +29,7 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// Cilium lets no pod in by its address. Pods are named by their labels:
+    /// Cilium does not match pods by CIDR, so this rule allows no pod. Select pods by their labels:
     ///
     /// ```np cni=cilium@1.20
     /// policy web for pods { app = web } in namespace shop {
@@ -38,10 +38,11 @@ npc_diagnostics::codes! {
     /// ```
     PORTABILITY = "NP0811" "portability" Warning;
 
-    /// # The cluster's network does not read this
+    /// # The CNI does not enforce this policy
     ///
-    /// Admin and baseline policies are ClusterNetworkPolicies, which the network that `--cni`, or `cni`
-    /// in `npc.toml`, names does not know: it reads none of them, and what they deny stays open.
+    /// Admin and baseline policies compile to ClusterNetworkPolicies. The CNI that `--cni`, or
+    /// `cni` in `npc.toml`, names does not read them, so the connections that they deny stay
+    /// allowed.
     ///
     /// ```np fails cni=calico@3.28,allow-vxlan
     /// admin policy metadata priority 1 for all pods in all namespaces {
@@ -49,8 +50,8 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// Policies of the plain tier are NetworkPolicies, which every network reads. They deny nothing, but
-    /// what they do not allow:
+    /// Plain policies compile to NetworkPolicies, which every CNI enforces. They cannot deny, but a
+    /// pod that they isolate has only the connections that they allow:
     ///
     /// ```np cni=calico@3.28,allow-vxlan
     /// policy web for pods { app = web } in namespace shop {
@@ -60,21 +61,22 @@ npc_diagnostics::codes! {
     NOT_ENFORCED = "NP0812" "not-enforced" Error;
 }
 
-/// Where policies come from.
+/// The source of the policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A program, whose output avoids what can be avoided at the same meaning.
+    /// A `.np` program. Its output avoids differences of CNIs where another form has the same
+    /// meaning.
     Program,
-    /// Manifests, which are as they are.
+    /// Manifests, which the CNI enforces as written.
     Manifests,
 }
 
-/// A finding, under the name of its cause.
+/// Creates a diagnostic NP0811 with a note that names its cause.
 fn judged_otherwise(cni: &Cni, cause: &str, place: Location, what: &str, label: &str) -> Diagnostic {
     Diagnostic::new(&PORTABILITY, format!("{cni} {what}"), place, label).note(format!("cause: {cause}"))
 }
 
-/// Rules that manifests have, and that no direction of their `policyTypes` takes up.
+/// Reports rules of manifests whose direction `policyTypes` does not list, given their locations.
 #[must_use]
 pub fn left_out_rules(cni: &Cni, places: impl Iterator<Item = Location>) -> Vec<Diagnostic> {
     if cni.network != Network::Cilium || cni.version < (1, 20) {
@@ -86,15 +88,15 @@ pub fn left_out_rules(cni: &Cni, places: impl Iterator<Item = Location>) -> Vec<
                 cni,
                 "policytypes",
                 place,
-                "takes up rules that `policyTypes` leaves out",
-                "isolates here, and allows",
+                "applies rules whose direction `policyTypes` does not list",
+                "these rules isolate pods and allow connections",
             )
-            .help("remove them, or name their direction in `policyTypes`")
+            .help("remove them, or add their direction to `policyTypes`")
         })
         .collect()
 }
 
-/// What a network makes of a program otherwise than it says.
+/// Reports what a CNI enforces differently from what the program says.
 #[must_use]
 pub fn portability(
     overview: &Overview<'_>,
@@ -112,7 +114,7 @@ pub fn portability(
     found
 }
 
-/// Tiers that are not read at all.
+/// Reports admin and baseline policies if the CNI does not read ClusterNetworkPolicies.
 fn not_enforced(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
     if cni.reads_tiers() {
         return Vec::new();
@@ -123,26 +125,28 @@ fn not_enforced(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
             let place = policy.tier_location.unwrap_or(policy.location);
             Diagnostic::new(
                 &NOT_ENFORCED,
-                format!("{cni} does not read `{}`", policy.name),
+                format!("{cni} does not enforce policy `{}`", policy.name),
                 place,
-                "admin and baseline policies are ClusterNetworkPolicies",
+                "admin and baseline policies are ClusterNetworkPolicies, which it does not read",
             )
-            .help("use a network that reads them; a plain policy denies only what no other policy allows")
+            .help(
+                "use a CNI that reads them, or a plain policy, which cannot deny what another policy allows",
+            )
         })
         .collect()
 }
 
-/// The policies that decide.
+/// All policies except audit policies.
 fn decided_by(program: &Program) -> impl Iterator<Item = &Policy> {
     program.deciding().map(|(_, policy)| policy)
 }
 
-/// The rules of the policies that decide.
+/// The rules of all policies except audit policies.
 fn rules(program: &Program) -> impl Iterator<Item = (&Policy, &Rule)> {
     decided_by(program).flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)))
 }
 
-/// The names of ports that rules speak of, with their protocols and one place.
+/// The named ports of all rules, each with its protocols and the location of its first use.
 fn port_names(program: &Program) -> Vec<(&str, Vec<Protocol>, Location)> {
     let mut names: Vec<(&str, Vec<Protocol>, Location)> = Vec::new();
     let mut known: FxHashMap<&str, usize> = FxHashMap::default();
@@ -161,7 +165,7 @@ fn port_names(program: &Program) -> Vec<(&str, Vec<Protocol>, Location)> {
     names
 }
 
-/// What is so whatever the program says: told, and no mistake in it.
+/// Turns a diagnostic into a note: it applies to every program, so nothing is wrong with this one.
 fn always(mut diagnostic: Diagnostic) -> Diagnostic {
     diagnostic.level = Level::Note;
     diagnostic

@@ -1,4 +1,4 @@
-//! What holds in every cluster.
+//! The axioms: what holds in every cluster.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::formula::{Formula, Formulas};
 use crate::names::classes;
 
 impl Universe {
-    /// What holds in every cluster, as formulas; `pod_blocks` are the blocks of pods' addresses, where
-    /// they are known. To be asked once all else is.
+    /// The axioms. `pod_blocks` are the CIDRs that pods have their addresses from; if empty, they are
+    /// unknown. Must be called after all formulas are encoded.
     ///
     /// # Errors
     ///
-    /// Where there are too many patterns of names.
+    /// If there are too many name patterns.
     pub(crate) fn axioms(&mut self, pod_blocks: &[IpNet]) -> Result<Vec<Formula>, TooLarge> {
         let mut axioms = Vec::new();
         self.port_axioms(&mut axioms);
@@ -31,11 +31,11 @@ impl Universe {
     fn port_axioms(&mut self, axioms: &mut Vec<Formula>) {
         let protocols = self.protocols;
         at_most_one(&mut self.formulas, &protocols, axioms);
-        // There is no port 0.
+        // Port 0 does not exist.
         let some = self.formulas.or(self.port);
         let with_port = self.formulas.or(protocols);
         axioms.push(self.formulas.implies(with_port, some));
-        // Only a pod has ports with names, and one name stands for one port of a protocol.
+        // Only a pod has named ports. A name may denote any port of its protocol.
         let pod = self.is_pod(End::Destination);
         for (_, atom) in &self.named_ports.clone() {
             axioms.push(self.formulas.implies(*atom, pod));
@@ -45,7 +45,7 @@ impl Universe {
     fn address_axioms(&mut self, pod_blocks: &[IpNet], axioms: &mut Vec<Formula>) {
         let reserved = ["169.254.0.0/16", "127.0.0.0/8", "224.0.0.0/4", "fe80::/10", "::1/128", "ff00::/8"];
         let reserved: Vec<IpNet> = reserved.iter().filter_map(|net| net.parse().ok()).collect();
-        // Known before this adds to it.
+        // Copied, because `in_net` below changes it.
         let told_apart = self.told_apart;
         for end in End::BOTH {
             let pod = self.is_pod(end);
@@ -65,7 +65,7 @@ impl Universe {
                 axioms.push(self.formulas.or([pod.not(), inside]));
             }
         }
-        // Two ends have two addresses, which matters where single addresses are told apart.
+        // The ends have different addresses. That matters only if every bit of both is used.
         for (width, family) in [(32, self.v6.not()), (128, self.v6)] {
             let [source, destination] = &self.bits;
             let bits: Option<Vec<(Formula, Formula)>> =
@@ -79,7 +79,7 @@ impl Universe {
     }
 
     fn name_axioms(&mut self, axioms: &mut Vec<Formula>) -> Result<(), TooLarge> {
-        // Both ends are asked the same, so that their names can be compared.
+        // Both ends get atoms for the same names and patterns, so that their names can be compared.
         let mut named: Vec<Arc<str>> = Vec::new();
         let mut globs: Vec<Arc<str>> = Vec::new();
         for name in &self.names {
@@ -116,7 +116,7 @@ impl Universe {
             atoms.push(all);
         }
         self.name_classes = found.classes;
-        // In one namespace, all is the same; in two, the names differ.
+        // Ends in the same namespace agree in everything; different namespaces have different names.
         let same = self.same_namespace;
         let both_pods = self.formulas.and(self.pod);
         axioms.push(self.formulas.implies(same, both_pods));
@@ -132,7 +132,7 @@ impl Universe {
         Ok(())
     }
 
-    /// That each pod is in one of these namespaces. To be asked after [`axioms`](Self::axioms).
+    /// Restricts each pod to these namespaces. Must be called after [`axioms`](Self::axioms).
     pub(crate) fn only(&mut self, namespaces: &[Namespace], axioms: &mut Vec<Formula>) {
         for end in End::BOTH {
             let mut ways: FxHashSet<Vec<Formula>> = FxHashSet::default();
@@ -141,7 +141,7 @@ impl Universe {
                 let named = name.named.iter().find(|(name, _)| **name == *namespace.name);
                 let mut way: Vec<Formula> = match named {
                     Some((_, atom)) => vec![*atom],
-                    // Of names that nobody asks for, it matters which patterns they match.
+                    // If no formula uses the name itself, only the patterns that it matches matter.
                     None => name
                         .named
                         .iter()
@@ -174,7 +174,7 @@ impl Universe {
     }
 
     fn label_axioms(&mut self, axioms: &mut Vec<Formula>) {
-        // Labels of namespaces are compared: both ends are asked the same of them.
+        // Scopes compare labels of namespaces, so both ends get atoms for the same labels and values.
         let namespace_labels: Vec<(Arc<str>, Vec<Arc<str>>)> = self
             .labels
             .iter()
@@ -213,14 +213,15 @@ impl Universe {
             let pairs: Vec<(Formula, Formula)> =
                 a.values.iter().filter_map(|(value, atom)| Some((*atom, *theirs.get(value)?))).collect();
             let equal = self.equal_others.iter().find(|(other, _)| *other == key).map(|(_, atom)| *atom);
-            // One namespace has one set of labels.
+            // A namespace has one set of labels.
             let together = self.formulas.same(here, there);
             axioms.push(self.formulas.implies(same, together));
             for (a, b) in &pairs {
                 let together = self.formulas.same(*a, *b);
                 axioms.push(self.formulas.implies(same, together));
                 if let Some(equal) = equal {
-                    // Equal values are equal in each that is named; the same one makes them equal.
+                    // If the values are equal, both are the same named value or neither is; if both are the
+                    // same named value, they are equal.
                     axioms.push(self.formulas.implies(equal, together));
                     let both = self.formulas.and([*a, *b]);
                     axioms.push(self.formulas.implies(both, equal));
@@ -234,8 +235,8 @@ impl Universe {
     }
 }
 
-/// That at most one of the atoms holds. For many, by a ladder (Sinz, "Towards an Optimal CNF Encoding
-/// of Boolean Cardinality Constraints", 2005), so that the clauses grow as the atoms do.
+/// At most one of the atoms holds. Many atoms are encoded as a ladder (Sinz, "Towards an Optimal CNF Encoding
+/// of Boolean Cardinality Constraints", 2005), so that the number of clauses is linear.
 fn at_most_one(formulas: &mut Formulas, atoms: &[Formula], axioms: &mut Vec<Formula>) {
     if atoms.len() <= 4 {
         for (index, a) in atoms.iter().enumerate() {
@@ -247,7 +248,7 @@ fn at_most_one(formulas: &mut Formulas, atoms: &[Formula], axioms: &mut Vec<Form
     }
     let mut before: Option<Formula> = None;
     for atom in atoms {
-        // That one up to here holds.
+        // One of the atoms up to here holds.
         let reached = formulas.atom();
         axioms.push(formulas.implies(*atom, reached));
         if let Some(before) = before {

@@ -1,4 +1,4 @@
-//! Of few groups: all destinations of a source at once, as words of bits.
+//! Computes cells for few groups: all destinations of a source at once, with bit sets.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -8,7 +8,7 @@ use crate::rows::RowId;
 use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};
 
-/// Destinations that are apart, each with what is the same of them.
+/// Disjoint sets of destinations, each with what applies to all of them.
 type Parts<K, B> = SmallVec<[(K, B); 8]>;
 
 /// The cells between the groups of which these are the first members.
@@ -35,29 +35,30 @@ pub(super) fn cells<S: GroupSet>(
         .collect()
 }
 
-/// What one family says of all groups.
+/// The rows of one family, restricted to the chosen groups.
 struct Side<B> {
-    /// The rows of each group that is of the family: by which it sends, and by which it takes.
+    /// The egress and ingress row of each group that has the family.
     rows: Vec<Option<(RowId, RowId)>>,
-    /// Of each row by which some group sends, what it sends to which.
+    /// For each egress row in use, what it allows to which destinations.
     sent: Vec<Option<Parts<SetId, B>>>,
-    /// Of each row by which some group takes, who does.
+    /// For each ingress row in use, the groups that have it.
     takers: Vec<B>,
-    /// Of each source, what is taken of it by each of those rows.
+    /// For each source, what each of those ingress rows allows from it.
     taken: Vec<SetId>,
-    /// The groups of the family, and those of them that are of pods.
+    /// The groups that have the family, and those of them that consist of pods.
     own: B,
     pods: B,
-    /// What is taken of a source, and what of that it may send, until the next is looked at.
+    /// For the current source: the destinations by what their ingress allows from it, and by what both sides
+    /// allow.
     takes: BySet<B>,
     gives: BySet<B>,
 }
 
-/// Groups by sets of traffic, each set once.
+/// Groups by set of traffic, each set once.
 #[derive(Default)]
 struct BySet<B> {
     parts: Parts<SetId, B>,
-    /// Where each set stands among them.
+    /// The index in `parts` of each set.
     slots: Vec<Option<usize>>,
 }
 
@@ -99,7 +100,7 @@ impl<B: GroupSet> Side<B> {
             takes: BySet::default(),
             gives: BySet::default(),
         };
-        // Where each row stands among those by which is taken.
+        // The index in `side.takers` of each ingress row.
         let mut takers: Vec<Option<usize>> = vec![None; family.rows.list.len()];
         for ((at, group), rows) in (0..).zip(chosen).zip(&side.rows) {
             let Some((egress, ingress)) = *rows else { continue };
@@ -135,7 +136,8 @@ impl<B: GroupSet> Side<B> {
         side
     }
 
-    /// All groups, by what a source may send them: nothing where one of both is not of the family.
+    /// Partitions all groups by what a source may send to them: `None` if one of both does not have the
+    /// family.
     fn parts(&mut self, source: usize, all: &B, traffic: &mut Sets) -> Parts<Option<SetId>, B> {
         let Some((egress, _)) = self.rows.get(source).copied().flatten() else {
             return smallvec![(None, all.clone())];
@@ -147,7 +149,7 @@ impl<B: GroupSet> Side<B> {
         for (takers, set) in self.takers.iter().zip(taken).filter(|(_, set)| **set != Sets::NONE) {
             self.takes.add(*set, takers);
         }
-        // Between two addresses outside, nobody judges.
+        // No policy decides between two addresses outside.
         let is_pod = self.pods.contains(u32::try_from(source).unwrap_or(u32::MAX));
         let mut rest = self.own.clone();
         let sent = self.sent.get(egress).and_then(Option::as_deref).unwrap_or_default();
@@ -174,15 +176,16 @@ impl<B: GroupSet> Side<B> {
     }
 }
 
-/// Takes two lists of parts of `count` groups together: each pair that has groups in common, with those. No
-/// more is done than to look at each group of the first list, or at the words of a pair.
+/// Intersects two lists of disjoint parts of `count` groups, and reports each pair of parts with the groups
+/// that they share. For each part of `one`, it either looks up every group or intersects with every part of
+/// `other`, whichever is cheaper.
 fn cross<K: Copy, L: Copy, B: GroupSet>(
     one: &[(K, B)],
     other: &[(L, B)],
     count: usize,
     mut found: impl FnMut(K, L, B),
 ) {
-    // Of each group, in which part of the other list it is, where that is asked.
+    // For each group, its part in the other list; filled on first use.
     let mut at_other: Vec<Option<u32>> = Vec::new();
     for (key, groups) in one {
         if groups.len() >= other.len() as u64 {

@@ -1,4 +1,4 @@
-//! Of many groups, most of which do not talk: by whoever does.
+//! Computes cells for many groups, most of which have no connections: by the pairs that have some.
 
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
@@ -38,7 +38,8 @@ pub(super) fn cells<S: GroupSet>(
                 let Some(cell) = found.get_mut(at as usize) else { continue };
                 let sets = std::mem::take(cell);
                 let destination = firsts.get(at as usize).copied().unwrap_or(0);
-                // Where a family is spoken and nothing of it is allowed.
+                // `NONE` if both groups have the family and nothing is allowed, `None` if one of them does
+                // not have it.
                 let mut sets = sets.into_iter().zip(families).map(|(set, family)| {
                     set.or_else(|| {
                         let is_spoken = family.of_group(*source).and(family.of_group(destination));
@@ -60,17 +61,17 @@ pub(super) fn cells<S: GroupSet>(
         .collect()
 }
 
-/// What one family says of them.
+/// The rows of one family, restricted to the chosen groups.
 struct Sparse<'f, 'a, S> {
     family: &'f OfFamily<'f, 'a, S>,
     places: Vec<Option<u32>>,
-    /// What the rows of the chosen sources allow, as far as it goes to chosen groups.
+    /// What the egress rows of the chosen groups allow to chosen groups.
     sent: FxHashMap<RowId, Vec<(SetId, S)>>,
-    /// The groups that take by each row.
+    /// The groups that have each ingress row.
     takers: FxHashMap<RowId, S>,
-    /// The rows by which a source may send, where those are few sources.
+    /// For each source, the ingress rows that allow something from it; only rows with few sources.
     by_source: FxHashMap<u32, Vec<(RowId, SetId)>>,
-    /// The other rows.
+    /// The ingress rows with many sources: more than a quarter of the groups.
     broad: Vec<RowId>,
 }
 

@@ -1,4 +1,4 @@
-//! What the sources' sides allow, crossed with what the destinations' sides allow.
+//! Combines what the sources' policies allow with what the destinations' policies allow.
 
 mod few;
 mod many;
@@ -10,20 +10,20 @@ use crate::matrix::{Allowed, OfFamily};
 use crate::set::{FEW, GroupSet, count, holds, members};
 use crate::traffic::Sets;
 
-/// Of so many groups, both ways are taken where assertions are on: in every test that makes a table, of which
-/// few are large.
+/// Up to this many groups, debug builds compute the cells with both algorithms and compare them. Almost every
+/// table in the tests is that small.
 const COMPARED: usize = 500;
 
-/// What is allowed to some groups, which are not none.
+/// What is allowed to some groups, at least one.
 pub(crate) type Cell = (Allowed, Destinations);
 
-/// A set of groups, by their places in the table.
+/// A set of groups, by their index in the table.
 #[derive(Clone, Debug)]
 pub struct Destinations(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// A bit for each group, up to the last word that has one.
+    /// A bit for each group, without trailing zero words.
     Few(SmallVec<[u64; 4]>),
     Many(RoaringBitmap),
 }
@@ -38,7 +38,7 @@ impl Destinations {
         Self(Kind::Many(groups))
     }
 
-    /// Whether a group is among them.
+    /// Whether the set contains a group.
     #[must_use]
     pub fn contains(&self, group: usize) -> bool {
         u32::try_from(group).is_ok_and(|group| match &self.0 {
@@ -56,7 +56,7 @@ impl Destinations {
         few.into_iter().flatten().chain(many.into_iter().flatten()).map(|group| group as usize)
     }
 
-    /// The first of them.
+    /// The first group.
     fn first(&self) -> Option<u32> {
         match &self.0 {
             Kind::Few(words) => members(words).next(),
@@ -64,7 +64,7 @@ impl Destinations {
         }
     }
 
-    /// How many there are.
+    /// The number of groups.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "none is empty")]
     pub fn len(&self) -> u64 {
@@ -75,7 +75,7 @@ impl Destinations {
     }
 }
 
-/// The cells between the groups of which these are the first members: of each, those that it may send to.
+/// The cells between the groups of which these are the first members: for each source, its destinations.
 pub(crate) fn cells<S: GroupSet>(
     families: &[OfFamily<'_, '_, S>],
     firsts: &[u32],
@@ -104,7 +104,7 @@ pub(crate) fn cells<S: GroupSet>(
     cells
 }
 
-/// Where each group stands among the chosen.
+/// The position of each group in `chosen`.
 fn places(chosen: &[u32]) -> Vec<Option<u32>> {
     let mut places = vec![None; chosen.iter().max().map_or(0, |last| *last as usize + 1)];
     for (group, at) in chosen.iter().zip(0..) {

@@ -1,10 +1,10 @@
-//! Comma-separated values, for spreadsheets.
+//! Writes the table as comma-separated values, for spreadsheets.
 
 use npc_model::Family;
 
 use crate::view::View;
 
-/// A line for each pair of groups that may talk, as RFC 4180 says.
+/// One line for each pair of groups with a connection, as RFC 4180 specifies.
 #[must_use]
 pub fn csv(view: &View<'_, '_>) -> String {
     let mut out = String::from("from,to,family,traffic\r\n");

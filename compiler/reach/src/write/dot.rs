@@ -1,10 +1,10 @@
-//! A graph, for Graphviz.
+//! Writes the table as a graph, for Graphviz.
 
 use std::fmt::Write as _;
 
 use crate::view::View;
 
-/// A node for each group that may talk, an edge for each way.
+/// A node for each selected group, and an edge for each allowed direction.
 #[must_use]
 pub fn dot(view: &View<'_, '_>) -> String {
     let mut out = String::from(

@@ -1,4 +1,4 @@
-//! One page to explore, which needs nothing beside it.
+//! Writes the table as a self-contained, interactive HTML page.
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -7,31 +7,31 @@ use super::TooLarge;
 use super::svg::escaped;
 use crate::view::View;
 
-/// The most groups of a page.
+/// The maximum number of groups of a page.
 const MOST: usize = 400;
 
-/// A connection between two groups, and why it has its verdict.
+/// A connection between two groups, and the reason for its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Example {
-    /// The connection, in words.
+    /// The connection, as text.
     pub connection: String,
     /// Whether it is allowed.
     pub allowed: bool,
-    /// What each side says, in words.
+    /// The decision of each side, as text.
     pub reason: String,
 }
 
-/// All that the page shows.
+/// The data of the page.
 #[derive(Serialize)]
 struct Data {
     groups: Vec<Shown>,
     from: Vec<usize>,
     to: Vec<usize>,
-    /// Each way of being allowed: the words, and whether that is everything.
+    /// Each result of a cell: its text, and whether it is all traffic.
     kinds: Vec<(String, bool)>,
     texts: Vec<String>,
-    /// Row by row: the kind, or -1 where all is denied, -2 where it is not asked; then of each example
-    /// whether it is allowed, the place of its connection among the texts, and that of its reason.
+    /// Row by row: the index in `kinds`, or -1 if everything is denied, -2 if the cell has no verdict; then
+    /// for each example whether it is allowed, and the indices in `texts` of its connection and its reason.
     cells: Vec<Cell>,
 }
 
@@ -50,7 +50,7 @@ struct Shown {
 ///
 /// # Errors
 ///
-/// Where it would have too many groups to be looked at.
+/// If there are too many groups to display.
 pub fn html(
     view: &View<'_, '_>,
     title: &str,
@@ -97,12 +97,12 @@ pub fn html(
         }
     }
     let data = Data { groups, from: view.from.clone(), to: view.to.clone(), kinds, texts: texts.list, cells };
-    // Inside a script, what looks like a tag or a comment could end it. In JSON `<` is in strings only.
+    // Text that looks like a tag or a comment could end the script. JSON contains `<` only in strings.
     let data = serde_json::to_string(&data).unwrap_or_default().replace('<', "\\u003c");
     Ok(include_str!("page.html").replace("{{title}}", &escaped(title)).replace("\"{{data}}\"", &data))
 }
 
-/// Texts, each once.
+/// Interned texts.
 #[derive(Default)]
 struct Texts {
     list: Vec<String>,

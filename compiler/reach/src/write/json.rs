@@ -1,4 +1,4 @@
-//! JSON, for other programs.
+//! Writes the table as JSON, for other programs.
 
 use serde_json::{Value, json as value};
 
@@ -47,7 +47,7 @@ pub fn json(view: &View<'_, '_>) -> String {
                 .collect::<Vec<_>>()
         })
         .collect();
-    // A value with strings for keys is always written.
+    // Serializing cannot fail, because all keys are strings.
     let told = value!({"groups": groups, "connections": connections});
     serde_json::to_string_pretty(&told).unwrap_or_default() + "\n"
 }

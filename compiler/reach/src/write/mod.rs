@@ -1,4 +1,4 @@
-//! Tables for people and for other programs.
+//! Output formats of the table, for people and for other programs.
 
 mod csv;
 mod dot;
@@ -19,12 +19,12 @@ pub use json::json;
 pub use svg::svg;
 pub use text::text;
 
-/// A picture of more groups than can be looked at.
+/// The error for a picture or page with too many groups to display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge {
-    /// How many groups it would have on its longer side.
+    /// The number of groups on its longer side.
     pub groups: usize,
-    /// How many it may have.
+    /// The maximum number.
     pub most: usize,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a picture of {} groups cannot be looked at, {} are the most: name the namespaces of interest with `--from` and `--to`",
+            "{} groups are too many to display, the maximum is {}: select namespaces with `--from` and `--to`",
             self.groups, self.most
         )
     }
@@ -54,12 +54,12 @@ impl View<'_, '_> {
         shown
     }
 
-    /// A group's name, for tables.
+    /// The short name of a group.
     fn name(&self, group: usize) -> String {
         self.reach.groups.get(group).map(|group| group.members.short(3)).unwrap_or_default()
     }
 
-    /// What a cell allows, in words.
+    /// What a cell allows, as text.
     fn words(&self, allowed: Allowed) -> String {
         let sets = self.reach.traffic(allowed);
         let words: Vec<String> = sets
@@ -73,7 +73,7 @@ impl View<'_, '_> {
         words.join("; ")
     }
 
-    /// Whether a cell allows everything.
+    /// Whether a cell allows all traffic.
     fn is_all(&self, allowed: Allowed) -> bool {
         self.reach.traffic(allowed).iter().all(|(_, set)| set.is_all())
     }

@@ -1,22 +1,22 @@
-//! A picture: sources down, destinations across.
+//! Writes the table as a picture: sources at the left, destinations at the top.
 
 use std::fmt::Write as _;
 
 use super::TooLarge;
 use crate::view::View;
 
-/// The most groups of a picture.
+/// The maximum number of groups of a picture.
 const MOST: usize = 200;
 
 const CELL: usize = 22;
-/// The width of a character of the labels, about.
+/// The approximate width of a character of the labels, in pixels.
 const LETTER: usize = 7;
 
 /// The picture.
 ///
 /// # Errors
 ///
-/// Where it would have too many groups to be looked at.
+/// If there are too many groups to display.
 pub fn svg(view: &View<'_, '_>) -> Result<String, TooLarge> {
     view.fits(MOST)?;
     let name = |group: &usize| view.name(*group);
@@ -72,7 +72,7 @@ pub fn svg(view: &View<'_, '_>) -> Result<String, TooLarge> {
             let (class, words) = match cells.get(row * columns + column).unwrap_or(&nothing) {
                 _ if itself => ("self", "itself"),
                 _ if view.reach.is_outside(*from) && view.reach.is_outside(*to) => {
-                    ("self", "not in the cluster")
+                    ("self", "both outside the cluster")
                 }
                 (class, words) => (*class, words.as_str()),
             };

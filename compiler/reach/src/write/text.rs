@@ -1,10 +1,10 @@
-//! A table for the terminal.
+//! Writes the table as text, for the terminal.
 
 use std::fmt::Write as _;
 
 use crate::view::View;
 
-/// The table: who may send to whom, and what. What is not in it is denied.
+/// The table: who may send to whom, and what. Connections that are not in it are denied.
 #[must_use]
 pub fn text(view: &View<'_, '_>) -> String {
     let groups = &view.reach.groups;
@@ -34,7 +34,7 @@ pub fn text(view: &View<'_, '_>) -> String {
         }
     }
     if rows.len() == 1 {
-        out.push_str("nothing reaches anything\n");
+        out.push_str("no connection is allowed\n");
     } else {
         let width = |column: usize| {
             rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -44,11 +44,11 @@ pub fn text(view: &View<'_, '_>) -> String {
             let _ = writeln!(out, "{from:first$}  {to:second$}  {on}");
         }
     }
-    out.push_str("\nWhat is not listed is denied. A pod always reaches itself, and its node reaches it.\n");
+    out.push_str("\nConnections that are not listed are denied. A pod always reaches itself, and its node reaches it.\n");
     out
 }
 
-/// The names of destinations, all pods and all of outside as one.
+/// The names of destinations; all pods, and all addresses outside, are summarized as one.
 fn destinations(
     view: &View<'_, '_>,
     from: usize,
@@ -57,7 +57,7 @@ fn destinations(
     outside: &[usize],
 ) -> Vec<String> {
     let has_all = |all: &[usize]| {
-        // A group of one pod is not asked whether it may send to itself.
+        // The table does not say whether a single pod may send to itself.
         all.iter().all(|at| to.binary_search(at).is_ok() || (*at == from && view.reach.is_single(*at)))
     };
     let mut names = Vec::new();
