@@ -404,11 +404,7 @@ spec:
     std::fs::write(folder.path().join("npc.toml"), "[cluster]\ncni = \"calico@3\"\n").unwrap();
     let output = npc(folder.path(), &["check"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        err(&output).contains("the CNI calico needs a version, as in `cilium@1.20`"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("the CNI calico needs a version, as in `cilium@1.20`"), "{}", err(&output));
     let output = npc(folder.path(), &["check", "--fix", "policies.yaml"]);
     assert!(err(&output).contains("`npc import` converts them to a program"), "{}", err(&output));
 }

@@ -1,4 +1,4 @@
-//! Runs every command of the tutorial and compares the output. `UPDATE=1` rewrites the tutorial.
+//! Runs every command of the tutorial and compares the output. `INSTA_UPDATE=always` rewrites the tutorial.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -53,9 +53,12 @@ fn tutorial_output_is_current() {
         told.push_str("```\n");
     }
     assert!(commands > 8, "the commands are not found");
-    if std::env::var_os("UPDATE").is_some() {
+    if npc_tests::settings::update() {
         std::fs::write(&file, &told).unwrap();
     } else {
-        assert!(told == text, "docs/tutorial.md is outdated; run with UPDATE=1 and review the changes");
+        assert!(
+            told == text,
+            "docs/tutorial.md is outdated; run with INSTA_UPDATE=always and review the changes"
+        );
     }
 }

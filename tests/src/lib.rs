@@ -16,6 +16,7 @@ pub mod namespaces;
 #[cfg(target_os = "linux")]
 pub mod net;
 pub mod random;
+pub mod settings;
 pub mod tables;
 pub mod timing;
 pub mod to_np;

@@ -6,20 +6,6 @@ use fastrand::Rng;
 
 use crate::namespaces::{LABELS, NAMES};
 
-/// The seed of a run: `NPC_TEST_SEED`, or a constant, so that results only change with the code.
-#[must_use]
-pub fn seed() -> u64 {
-    std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_123)
-}
-
-/// `NPC_TEST_SEED`, or a seed that differs in each run. Callers print it.
-#[must_use]
-pub fn fresh_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let fresh = now.map_or(1, |now| now.as_secs() % 1_000_000);
-    std::env::var("NPC_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(fresh)
-}
-
 /// A program whose policy names start with `prefix`. Most programs are valid; some contain errors and are
 /// rejected.
 #[must_use]

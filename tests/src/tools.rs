@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::settings::skip;
+
 /// The folder with the tools that `tests/all` builds. Without it, prints that the test is left out.
 #[must_use]
 pub fn tools(test: &str, needs: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("NPC_TEST_TOOLS") else {
-        println!("LEFT OUT: {test} needs {needs}; `tests/all` builds it and runs this test");
+        skip(test, &format!("needs {needs}, which `tests/all` builds"));
         return None;
     };
     Some(PathBuf::from(folder))

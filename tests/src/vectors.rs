@@ -1,7 +1,7 @@
 //! Test vectors: manifests, a cluster, and connections with their verdicts. See `tests/vectors/README.md`.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::root;
+use crate::settings::skip;
 
 /// Reads a file of `tests/vectors`, which may be compressed.
 ///
@@ -46,18 +47,12 @@ pub fn sets(test: &str, letters: &str) -> Vec<(char, Vec<Case>)> {
 }
 
 fn outside(test: &str, name: &str) -> Option<String> {
-    let folder =
-        std::env::var_os("NPC_VECTORS").map_or_else(|| root().join("../shared/vectors"), PathBuf::from);
-    let text = std::fs::read_to_string(folder.join(name)).ok();
-    if text.is_none() {
-        // Written to standard error directly, because the test harness captures other output.
-        let _ = writeln!(
-            std::io::stderr(),
-            "LEFT OUT: {test}: {name} is not in {}, which NPC_VECTORS can name",
-            folder.display()
-        );
-    }
-    text
+    let Some(folder) = std::env::var_os("NPC_VECTORS") else {
+        skip("setR", &format!("{test}: {name} is not part of the project; NPC_VECTORS is not set to its folder"));
+        return None;
+    };
+    let path = PathBuf::from(folder).join(name);
+    Some(std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
 /// A test case.

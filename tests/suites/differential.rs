@@ -240,9 +240,9 @@ fn other_engines_agree_or_the_difference_is_reported() {
     let Some(folder) = tools("differential", "the engines of Cilium and Calico, and cyclonus") else {
         return;
     };
-    let seed = random::fresh_seed();
+    let seed = npc_tests::settings::fresh_seed();
     println!("differential: seed {seed} (NPC_TEST_SEED={seed} repeats it)");
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 150, 150);
     let mut engines: BTreeMap<&str, Engine> =
         ["cilium", "calico", "cyclonus"].map(|name| (name, Engine::start(&folder, name))).into();
     let mut counts: Vec<Counts> = NETWORKS.iter().map(|_| Counts::default()).collect();

@@ -1,6 +1,6 @@
 //! Checks that the output committed beside the examples is current.
 //!
-//! `UPDATE=1 cargo test -p npc-tests --test examples` rewrites it.
+//! `INSTA_UPDATE=always cargo test -p npc-tests --test examples` rewrites it.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,11 +20,15 @@ use npc_tests::tools::{examples, sources};
 use npc_tests::{root, tools};
 
 fn compare(path: &Path, text: &str) {
-    if std::env::var_os("UPDATE").is_some() {
+    if npc_tests::settings::update() {
         std::fs::write(path, text).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == text, "{} is not what the example becomes; run with UPDATE=1", path.display());
+    assert!(
+        committed == text,
+        "{} is not what the example becomes; run with INSTA_UPDATE=always",
+        path.display()
+    );
 }
 
 #[test]

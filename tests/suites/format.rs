@@ -117,7 +117,7 @@ fn examples_are_formatted() {
 /// Line breaks, comments and empty lines at all positions where they are allowed.
 #[test]
 fn comments_and_line_breaks_at_any_position() {
-    let seed = random::fresh_seed();
+    let seed = npc_tests::settings::fresh_seed();
     let mut random = Rng::with_seed(seed);
     let (mut whole, mut broken, mut comments) = (0, 0, 0);
     for _ in 0..4000 {

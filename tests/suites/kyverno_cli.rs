@@ -19,7 +19,8 @@ use npc_cluster::Cluster;
 use npc_targets::Target;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{cluster, stream};
-use npc_tests::random::{program, seed};
+use npc_tests::random::program;
+use npc_tests::settings::seed;
 use npc_tests::tools::{examples, run, sources, tools};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ fn main() {
     let Some(tools) = tools("kyverno_cli", "Kyverno's command line") else { return };
     let kyverno = tools.join("kyverno/kubectl-kyverno");
     let seed = seed();
-    let count: usize = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let count: usize = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 200, 200);
     println!("kyverno_cli: seed {seed} (NPC_TEST_SEED chooses another)");
     let cluster = cluster(seed);
 

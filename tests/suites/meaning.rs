@@ -58,8 +58,8 @@ fn errors(found: &[Diagnostic]) -> Vec<&str> {
 
 #[test]
 fn all_representations_give_the_same_verdicts() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 40, 300);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 100_000 + index);
@@ -116,8 +116,8 @@ fn all_representations_give_the_same_verdicts() {
 /// Programs of all tiers, small and large, and pods of every kind. The reasons must be equal too.
 #[test]
 fn evaluator_and_image_agree_with_the_interpreter() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 40, 300);
     let (mut asked, mut by_tier) = (0, BTreeMap::new());
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 400_000 + index);
@@ -248,8 +248,8 @@ fn change(random: &mut Rng, image: &mut Image) {
 /// A changed image is rejected when it is read or validated, unless the change has no effect.
 #[test]
 fn changed_images_are_rejected() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 30, 200);
     let (mut found, mut same) = (0, 0);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 500_000 + index);
@@ -298,8 +298,8 @@ fn changed_images_are_rejected() {
 /// difference; changes with an effect are reported.
 #[test]
 fn changed_outputs_are_reported() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 30, 200);
     let (mut found, mut unread, mut same) = (0, 0, 0);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 200_000 + index);
@@ -391,7 +391,7 @@ fn changed_outputs_are_reported() {
 /// No selector matches a host-network pod: its verdicts are those of its address, in every representation.
 #[test]
 fn host_network_pod_has_the_verdicts_of_its_address() {
-    let seed = random::seed();
+    let seed = npc_tests::settings::seed();
     let (mut asked, mut denied) = (0, 0);
     for index in 0..60 {
         let mut random = Rng::with_seed(seed * 700_000 + index);

@@ -133,7 +133,7 @@ fn every_code_is_unique_and_has_a_page() {
     }
 }
 
-/// `docs/codes.md` is generated from the pages; `UPDATE=1` rewrites it.
+/// `docs/codes.md` is generated from the pages; `INSTA_UPDATE=always` rewrites it.
 #[test]
 fn list_of_codes_is_current() {
     let mut text = String::from(
@@ -154,12 +154,12 @@ fn list_of_codes_is_current() {
         }
     }
     let path = npc_tests::root().join("docs/codes.md");
-    if std::env::var_os("UPDATE").is_some() {
+    if npc_tests::settings::update() {
         std::fs::write(&path, &text).unwrap();
     }
     assert!(
         std::fs::read_to_string(path).unwrap_or_default() == text,
-        "docs/codes.md is old; run with UPDATE=1"
+        "docs/codes.md is old; run with INSTA_UPDATE=always"
     );
 }
 

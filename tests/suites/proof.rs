@@ -23,7 +23,6 @@ use npc_program::values::port::Protocol;
 use npc_program::{Peer, Program, Tier};
 use npc_proof::{Outcome, changes, difference, prove};
 use npc_tests::memory::Memory;
-use npc_tests::random;
 
 fn one<'a>(random: &mut Rng, of: &[&'a str]) -> &'a str {
     of[random.usize(..of.len())]
@@ -246,8 +245,8 @@ fn speaks_of(program: &Program, index: usize) -> Program {
 
 #[test]
 fn proved_assertions_hold_in_the_small_universe() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 20, 80);
     let small = Small::new();
     let (mut proved, mut refuted, mut vacuous, mut tried) = (0, 0, 0, 0u64);
     for index in 0..programs {
@@ -298,7 +297,7 @@ fn proved_assertions_hold_in_the_small_universe() {
 /// Two programs that are proved equal have equal verdicts for all connections of the small universe.
 #[test]
 fn equal_programs_have_equal_verdicts() {
-    let seed = random::seed();
+    let seed = npc_tests::settings::seed();
     let small = Small::new();
     let (mut equal, mut different, mut kinds) = (0, 0, 0);
     for index in 0..60 {

@@ -96,8 +96,8 @@ fn ends<'c>(reach: &Reach<'c>, cluster: &'c Cluster, family: Family) -> Vec<(usi
 
 #[test]
 fn groups_agree_with_the_interpreter() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 30, 150);
     let (mut asked, mut pods, mut groups, mut partly) = (0u64, 0, 0, 0u64);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 500_000 + index);

@@ -73,7 +73,7 @@ fn compare(again: &Parsed, anew: &Parsed, before: &str, text: &str) {
 
 #[test]
 fn reparsing_equals_parsing() {
-    let seed = random::fresh_seed();
+    let seed = npc_tests::settings::fresh_seed();
     let mut random = Rng::with_seed(seed);
     let files = programs(&["examples", "tests", "deploy", "cli"]);
     let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
@@ -191,7 +191,7 @@ fn small_edit(random: &mut Rng, text: &str) -> String {
 
 #[test]
 fn rechecking_equals_checking() {
-    let seed = random::fresh_seed();
+    let seed = npc_tests::settings::fresh_seed();
     let mut random = Rng::with_seed(seed);
     // Lints for a CNI are computed separately, and may be switched on at any time.
     let with_cni = "[cluster]\ncni = \"cilium@1.20\"\n";

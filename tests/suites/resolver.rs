@@ -74,8 +74,8 @@ fn compare_half(
 /// Random programs of all tiers, with audit policies: every decision and its reason.
 #[test]
 fn tables_agree_with_the_image() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 30, 200);
     let mut compared = 0;
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 600_000 + index);
@@ -107,8 +107,8 @@ fn tables_agree_with_the_image() {
 /// tables computed afresh.
 #[test]
 fn tables_do_not_depend_on_the_order_of_changes() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 15, 80);
     let (mut compared, mut steps) = (0, 0);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 700_000 + index);

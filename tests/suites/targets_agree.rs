@@ -12,7 +12,8 @@
 use npc_targets::Target;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::cluster;
-use npc_tests::random::{program, seed};
+use npc_tests::random::program;
+use npc_tests::settings::seed;
 use serde::Deserialize as _;
 use serde_json::Value;
 

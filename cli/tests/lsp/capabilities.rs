@@ -1,5 +1,5 @@
 //! Tests the server's capabilities with the fixtures in `fixtures`. In a case, `$0` marks the cursor, `//-
-//! NAME` starts a file, and the expected outcome follows the dashes. `NPC_UPDATE=1` rewrites the
+//! NAME` starts a file, and the expected outcome follows the dashes. `INSTA_UPDATE=always` rewrites the
 //! expectations; review them before committing.
 
 use std::collections::BTreeMap;
@@ -474,7 +474,7 @@ fn tokens(own: &mut Fixture) -> String {
 fn run(path: &Path) -> usize {
     let capability = path.file_stem().unwrap().to_str().unwrap();
     let text = std::fs::read_to_string(path).unwrap();
-    let update = std::env::var_os("NPC_UPDATE").is_some();
+    let update = npc_tests::settings::update();
     let (mut written, mut cases, mut wrong) = (String::new(), 0, Vec::new());
     for case in text.split("=== ").filter(|case| !case.trim().is_empty()) {
         let (title, body) = case.split_once('\n').unwrap();

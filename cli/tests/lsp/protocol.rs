@@ -169,7 +169,7 @@ fn invalid_and_out_of_order_messages_get_errors() {
 #[test]
 fn edits_give_the_result_of_a_fresh_start() {
     let place = folder(&[]);
-    let edits: u32 = std::env::var("NPC_TEST_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let edits: u32 = npc_tests::settings::amount("NPC_TEST_EDITS", 10_000, 100_000);
     let mut random = fastrand::Rng::with_seed(7);
     let mut editor = Editor::start(place.path());
     editor.initialize(&[]);

@@ -11,7 +11,7 @@
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    println!("real node: LEFT OUT: the kernel is not Linux");
+    npc_tests::settings::skip("real node", "the kernel is not Linux");
 }
 
 #[cfg(target_os = "linux")]
@@ -71,10 +71,7 @@ while True:
 ";
 
     pub(super) fn main() {
-        let Some(tools) = std::env::var_os("NPC_TEST_TOOLS").map(PathBuf::from) else {
-            println!("real node: LEFT OUT: NPC_TEST_TOOLS is not set; `tests/all` builds what it takes");
-            return;
-        };
+        let Some(tools) = npc_tests::tools::tools("real node", "Kubernetes and Helm") else { return };
         let state = tempfile::Builder::new().prefix("npc-real-node").tempdir().unwrap();
         let in_own = is_in_own_network(OWN, |command| {
             command

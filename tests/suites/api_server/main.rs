@@ -15,7 +15,8 @@ use npc_targets::Target;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{NAMES, cluster, objects};
-use npc_tests::random::{program, program_with_tiers, seed};
+use npc_tests::random::{program, program_with_tiers};
+use npc_tests::settings::seed;
 use npc_tests::tools::{examples, sources, tools};
 
 /// The number of random programs. The server takes some milliseconds per object.

@@ -111,8 +111,7 @@ pub(crate) fn attacks(interfaces: &[u32]) {
 /// A pod sends requests and gets replies on two processors at once: no reply is dropped, whichever processor
 /// read the clock first.
 pub(crate) fn many_replies(interfaces: &[u32]) {
-    let count: u32 =
-        std::env::var("NPC_TEST_REPLIES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
+    let count: u32 = npc_tests::settings::amount("NPC_TEST_REPLIES", 10_000_000, 10_000_000);
     let pins = Path::new("/sys/fs/bpf/npc-replies");
     std::fs::create_dir_all(pins).unwrap();
     let loader = Loader::new(1).pins(pins);

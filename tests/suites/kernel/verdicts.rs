@@ -68,8 +68,8 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Co
 /// Random programs and clusters: the loaded program gives the interpreter's verdicts, also after changes of
 /// pods are written into the loaded tables.
 pub(crate) fn random_programs(interfaces: &[u32]) {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 30, 30);
     let (mut asked, mut changed, mut anew) = (0, 0, 0);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 800_000 + index);
@@ -123,7 +123,7 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
 
 /// The known verdicts of the test vectors: 100 cases of each set, or `NPC_TEST_CASES`.
 pub(crate) fn known_verdicts(interfaces: &[u32]) {
-    let most: usize = std::env::var("NPC_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let most: usize = npc_tests::settings::amount("NPC_TEST_CASES", 100, 100);
     for (set, all) in sets("kernel", "ACRT") {
         let (mut count, mut probes, mut wrong) = (0, 0, Vec::new());
         for case in all.iter().take(most) {

@@ -185,7 +185,7 @@ fn swaps(mut node: Node, cluster: &Cluster, endpoints: &[Endpoint], hosts: &[Str
     assert_eq!(leaks.next().unwrap().unwrap(), "ready");
     let mut flood = python("c", FLOOD, &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let before = node.generation();
-    let swaps: u32 = std::env::var("NPC_TEST_SWAPS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
+    let swaps: u32 = npc_tests::settings::amount("NPC_TEST_SWAPS", 400, 400);
     let mut between = 0;
     for swap in 0..swaps {
         node.enforce(&programs[swap as usize % 2], endpoints).unwrap();

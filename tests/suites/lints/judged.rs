@@ -12,7 +12,6 @@ use npc_program::values::port::Protocol;
 use npc_program::{Direction, Peer, Policy, Tier};
 use npc_proof::{Fact, difference, exists};
 use npc_tests::memory::Memory;
-use npc_tests::random;
 
 use crate::selects;
 
@@ -46,8 +45,8 @@ impl fmt::Display for Count {
 /// Lints that the prover can decide, on programs of few policies that often overlap.
 #[test]
 fn lints_agree_with_the_prover() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 100, 800);
     let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 900_000 + index);
@@ -172,7 +171,7 @@ fn lints_agree_with_the_prover() {
 /// connections that it allows.
 #[test]
 fn half_allowed_agrees_with_the_prover() {
-    let seed = random::seed();
+    let seed = npc_tests::settings::seed();
     let mut count = Count::default();
     for index in 0..400 {
         let mut random = Rng::with_seed(seed * 970_000 + index);
@@ -284,7 +283,7 @@ fn meeting(random: &mut Rng) -> String {
 /// and does not only allow fixed addresses.
 #[test]
 fn dns_in_a_cluster_agrees_with_the_verdicts() {
-    let seed = random::seed();
+    let seed = npc_tests::settings::seed();
     let (mut count, mut asked) = (Count::default(), 0);
     for index in 0..300 {
         let mut random = Rng::with_seed(seed * 950_000 + index);
@@ -360,7 +359,7 @@ metadata: {name: c, namespace: web, labels: {app: a, tier: y}}
 /// by the verdicts of a program that allows only that CIDR.
 #[test]
 fn pods_by_address_agrees_with_the_verdicts() {
-    let seed = random::seed();
+    let seed = npc_tests::settings::seed();
     let mut count = Count::default();
     let cluster = npc_cluster::Cluster::parse(ADDRESSES).unwrap();
     for index in 0..300 {

@@ -40,8 +40,8 @@ fn without(program: &Program, found: &Diagnostic) -> Program {
 
 #[test]
 fn reported_lints_are_true() {
-    let seed = random::seed();
-    let programs: u64 = std::env::var("NPC_TEST_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(250);
+    let seed = npc_tests::settings::seed();
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 60, 500);
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut all_idle, mut missed) = (0, 0);
     for index in 0..programs {
@@ -277,7 +277,10 @@ fn examples_together_report_opened_policies() {
     };
     for other in ["default-deny", "tenant-isolation", "allow-dns"] {
         let found = told(&["deny-metadata", other]);
-        assert!(found.iter().any(|message| message.contains("allows connections that")), "{other}: {found:?}");
+        assert!(
+            found.iter().any(|message| message.contains("allows connections that")),
+            "{other}: {found:?}"
+        );
     }
     let all = told(&["deny-metadata", "default-deny", "tenant-isolation", "allow-dns"]);
     assert_eq!(all.len(), 1, "{all:?}");

@@ -32,7 +32,7 @@ mod world;
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    println!("node: LEFT OUT: the kernel is not Linux");
+    npc_tests::settings::skip("node", "the kernel is not Linux");
 }
 
 #[cfg(target_os = "linux")]
@@ -43,6 +43,12 @@ fn main() {
         return;
     }
     let world = world::World::new();
+    if std::env::var_os("NPC_TEST_CLOCK").is_some() {
+        let daemon = daemon::Daemon::new(&world);
+        faults::clock_jump();
+        daemon.detach();
+        return;
+    }
     let open = faults::pushed();
     let mut daemon = daemon::Daemon::new(&world);
     open.goes_on("node");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use npc_tests::net::{python, reaches};
+use npc_tests::settings::skip;
 
 use crate::daemon::Daemon;
 use crate::faults::{INTRUDER, Steady};
@@ -13,7 +14,7 @@ use crate::world::{World, address};
 pub(crate) fn upgrade(world: &World) {
     let previous = std::env::var_os("NPC_TEST_PREVIOUS").filter(|path| !path.is_empty());
     let Some(previous) = previous.map(PathBuf::from) else {
-        println!("node: LEFT OUT: an upgrade: NPC_TEST_PREVIOUS names no binary of the previous version");
+        skip("node upgrade", "NPC_TEST_PREVIOUS is not the path of a binary of the previous version");
         return;
     };
     let current = PathBuf::from(env!("CARGO_BIN_EXE_npc-node"));
