@@ -55,10 +55,9 @@ kernel-objects: ## the committed eBPF objects are those of their sources
 	  }
 	done
 
-build: ## compiles the workspace and its tests
+build: ## compiles the tests, and with them the commands
 	$(began)
-	cargo test --quiet --workspace --profile checked --no-run
-	cargo build --quiet --workspace --profile checked
+	$(CARGO_TEST) --no-run
 
 tools: ## builds Kubernetes, Kyverno and Helm into the cache
 	$(began)

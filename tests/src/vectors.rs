@@ -48,7 +48,10 @@ pub fn sets(test: &str, letters: &str) -> Vec<(char, Vec<Case>)> {
 
 fn outside(test: &str, name: &str) -> Option<String> {
     let Some(folder) = std::env::var_os("NPC_VECTORS") else {
-        skip("setR", &format!("{test}: {name} is not part of the project; NPC_VECTORS is not set to its folder"));
+        skip(
+            "setR",
+            &format!("{test}: {name} is not part of the project; NPC_VECTORS is not set to its folder"),
+        );
         return None;
     };
     let path = PathBuf::from(folder).join(name);

@@ -70,7 +70,7 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Co
 pub(crate) fn random_programs(interfaces: &[u32]) {
     let seed = npc_tests::settings::seed();
     let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 30, 30);
-    let (mut asked, mut changed, mut anew) = (0, 0, 0);
+    let (mut asked, mut changed, mut applied, mut anew) = (0, 0, 0, 0);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 800_000 + index);
         let policies = 1 + random.usize(..25);
@@ -106,7 +106,7 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
             }
             let changes = resolver.take_changes();
             match loaded.apply(&resolver, &changes) {
-                Ok(()) => {}
+                Ok(()) => applied += 1,
                 Err(LoadError::Layout(LayoutError::Full(_))) => {
                     loaded = Loader::new(1).load(&resolver, &endpoints(&cluster, interfaces)).unwrap();
                     anew += 1;
@@ -117,8 +117,10 @@ pub(crate) fn random_programs(interfaces: &[u32]) {
         }
     }
     println!(
-        "kernel: seed {seed}: {programs} random programs, {changed} changes of pods, {anew} tables made anew; {asked} connections, 0 different"
+        "kernel: seed {seed}: {programs} random programs, {changed} changes of pods, {applied} times applied to loaded tables, {anew} times loaded again; {asked} connections, 0 different"
     );
+    // Tables that are always loaded again would hide mistakes of the changes.
+    assert!(applied > 2 * anew, "{applied} changes applied, {anew} tables loaded again");
 }
 
 /// The known verdicts of the test vectors: 100 cases of each set, or `NPC_TEST_CASES`.

@@ -46,7 +46,7 @@ impl fmt::Display for Count {
 #[test]
 fn lints_agree_with_the_prover() {
     let seed = npc_tests::settings::seed();
-    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 100, 800);
+    let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 250, 800);
     let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 900_000 + index);
