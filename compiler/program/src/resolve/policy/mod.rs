@@ -1,4 +1,4 @@
-//! Policies.
+//! Resolution of policies and assertions.
 
 mod priorities;
 
@@ -17,10 +17,10 @@ use crate::values::name::check_name;
 pub(super) use priorities::priorities;
 
 npc_diagnostics::codes! {
-    /// # Two policies of one name
+    /// # Two policies have the same name
     ///
-    /// A policy's name becomes the name of objects in the cluster, so it is unique in the whole
-    /// program.
+    /// The name of a policy becomes the name of objects in the cluster, so it must be unique in the
+    /// whole program.
     ///
     /// ```np fails
     /// policy web for pods { app = web } in namespace shop { isolate ingress }
@@ -33,9 +33,10 @@ npc_diagnostics::codes! {
     /// ```
     POLICY_TWICE = "NP0401" "policy-twice" Error;
 
-    /// # A subject without its namespaces
+    /// # The namespaces of a term are missing
     ///
-    /// The scope of a policy is always written: a policy belongs to no namespace of its own.
+    /// A policy belongs to no namespace, so it must state the namespaces of the pods that it selects.
+    /// The same applies to the pods of an assertion.
     ///
     /// ```np fails
     /// policy web for pods { app = web } { isolate ingress }
@@ -46,10 +47,10 @@ npc_diagnostics::codes! {
     /// ```
     SUBJECT_SCOPE = "NP0402" "subject-scope" Error;
 
-    /// # Namespaces that depend on the subject, in a subject
+    /// # A subject's scope depends on the subject
     ///
-    /// `same namespace` and `namespaces sharing` compare with the namespace of the policy's own
-    /// pods. They say whom a rule names, not whom a policy is for.
+    /// `same namespace` and `namespaces sharing` refer to the namespace of the pod that the policy
+    /// selects. They are allowed only in the peers of a rule, not in the subject of a policy.
     ///
     /// ```np fails
     /// policy tenants for all pods in namespaces sharing tenant { isolate ingress }
@@ -62,18 +63,18 @@ npc_diagnostics::codes! {
     /// ```
     RELATIVE_SUBJECT = "NP0403" "relative-subject" Error;
 
-    /// # A statement that this tier does not have
+    /// # The tier does not support this statement
     ///
-    /// A plain policy isolates and allows, as NetworkPolicy does: several of them are a union, and
-    /// none can deny what another allows. `deny` belongs to `admin policy` and `baseline policy`,
-    /// `pass` to `admin policy`, `isolate` to plain policies.
+    /// A plain policy isolates and allows, like a NetworkPolicy: plain policies are a union, and none can
+    /// deny a connection that another allows. Admin policies support `allow`, `deny` and `pass`, baseline
+    /// policies `allow` and `deny`, and plain policies `allow` and `isolate`.
     ///
     /// ```np fails
     /// let metadata = 169.254.169.254/32
     /// policy no-metadata for all pods in all namespaces { deny egress to metadata }
     /// ```
     ///
-    /// A denial that no other policy can undo is an admin policy:
+    /// An admin policy denies connections regardless of plain policies:
     ///
     /// ```np
     /// let metadata = 169.254.169.254/32
@@ -81,10 +82,10 @@ npc_diagnostics::codes! {
     /// ```
     NOT_IN_TIER = "NP0404" "not-in-tier" Error;
 
-    /// # A priority that is none
+    /// # An invalid priority
     ///
-    /// Admin and baseline policies have a priority from 0, asked first, to 1000. Plain policies
-    /// have none: they are a union, in which order does not matter.
+    /// Admin and baseline policies have a priority from 0 (evaluated first) to 1000 (evaluated last).
+    /// Plain policies have none: they are a union, so their order does not matter.
     ///
     /// ```np fails
     /// policy p priority 10 for all pods in all namespaces { isolate ingress }
@@ -95,10 +96,10 @@ npc_diagnostics::codes! {
     /// ```
     PRIORITY = "NP0405" "priority" Error;
 
-    /// # Two policies of one priority for the same pods
+    /// # Two policies of the same priority can select the same pod
     ///
-    /// Where two admin (or two baseline) policies of the same priority select one pod, nothing says
-    /// which of them decides. One without a priority has the last one, 1000.
+    /// If two admin policies or two baseline policies of the same priority select the same pod, it is
+    /// undefined which of them decides. A policy without a priority has priority 1000.
     ///
     /// ```np fails
     /// admin policy a priority 5 for all pods in namespaces { env = prod } {
@@ -119,24 +120,24 @@ npc_diagnostics::codes! {
     /// ```
     PRIORITY_OVERLAP = "NP0406" "priority-overlap" Error;
 
-    /// # A policy that says nothing
+    /// # An empty policy
     ///
-    /// It has no rule and isolates nothing, so it changes no verdict.
+    /// The policy has no rule and isolates nothing, so it changes no verdict.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop { }
     /// ```
     ///
-    /// To refuse everything that no other policy allows:
+    /// To deny everything that no other policy allows:
     ///
     /// ```np
     /// policy p for all pods in namespace shop { isolate ingress, egress }
     /// ```
     EMPTY_POLICY = "NP0407" "empty-policy" Warning;
 
-    /// # Something beside `anywhere`
+    /// # A peer next to `anywhere` is redundant
     ///
-    /// `anywhere` is every pod and every address already.
+    /// `anywhere` already includes every pod and every address.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop { allow egress to anywhere, 10.0.0.0/8 }
@@ -148,11 +149,11 @@ npc_diagnostics::codes! {
     BESIDE_ANYWHERE = "NP0408" "beside-anywhere" Warning;
 }
 
-/// Policies by name, with the place of the name.
+/// The location of the first policy with each name.
 pub(super) type Names = FxHashMap<Arc<str>, Location>;
 
 impl Context<'_> {
-    /// Tells a policy whose name another has.
+    /// Reports a policy whose name is already in use.
     pub(super) fn policy_name(&mut self, file: FileId, tree: &ast::Policy, names: &mut Names) {
         let name = self.name(file, tree.name);
         let location = at(file, tree.name.span);
@@ -176,7 +177,8 @@ impl Context<'_> {
         }
     }
 
-    /// A policy; `None` where so much of it is broken that it has no meaning.
+    /// Resolves a policy. Returns `None` if its subject or one of its statements has an error, since its meaning is
+    /// then unknown.
     pub(super) fn policy(
         &mut self,
         file: FileId,
@@ -299,7 +301,7 @@ impl Context<'_> {
         }
         for subject in subjects.iter().flatten() {
             if subject.scope_location.is_none() {
-                // Pods written here are told above; what is left comes from a set.
+                // Terms in the policy itself are reported above. The others come from a set.
                 let direct = tree.subject.iter().any(|term| at(file, term.span()) == subject.location);
                 if !direct {
                     complete = false;
@@ -420,7 +422,7 @@ impl Context<'_> {
         complete.then_some(peers)
     }
 
-    /// Whether `anywhere except …` leaves some address.
+    /// Whether `anywhere except …` contains some address. Reports an error if not.
     fn leaves_something(&mut self, except: &[Block], location: Location) -> bool {
         let left = except.is_empty() || !subtract(&Block::everything(), except).is_empty();
         if !left {
@@ -434,7 +436,7 @@ impl Context<'_> {
         left
     }
 
-    /// An assertion; `None` where it is broken.
+    /// Resolves an assertion. Returns `None` if it has an error.
     pub(super) fn assertion(
         &mut self,
         file: FileId,

@@ -1,4 +1,4 @@
-//! The sets as one file sees them, and what terms made of them hold.
+//! Name lookup and evaluation of terms from the point of view of one file.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
 use crate::values::port::{self, Port};
 
-/// The sets as one file sees them.
+/// The sets as seen from one file.
 pub(in crate::resolve) struct View<'s, 'a> {
     pub(super) sets: &'s Sets<'a>,
     pub(super) file: usize,
 }
 
-/// What a word is by itself.
+/// The classification of a word without name lookup.
 enum Literal {
     Address(IpNet),
     Port(Port),
-    /// A name, if anything.
+    /// Neither an address nor a port.
     Name,
-    /// What reads as an address or a port, and is none.
+    /// A word that looks like an address or a port and is invalid. The error is already reported.
     Broken,
 }
 
@@ -44,7 +44,7 @@ impl Literal {
 }
 
 impl<'s> View<'s, '_> {
-    /// What a name stands for.
+    /// Looks up the value of a name and marks the set as used. Reports an unknown or ambiguous name.
     fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> &'s Value {
         match self.sets.names.find(self.file, name) {
             Some(Meaning::Set(index)) => match self.sets.sets.get(index) {
@@ -81,7 +81,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// What a name stands for, without a word where it stands for nothing.
+    /// Looks up the value of a name. Reports nothing and does not mark the set as used.
     pub(in crate::resolve) fn known(&self, name: &str) -> Option<&Value> {
         match self.sets.names.find(self.file, name)? {
             Meaning::Set(index) => match &self.sets.sets.get(index)?.state {
@@ -100,10 +100,9 @@ impl<'s> View<'s, '_> {
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
         let names = self.sets.names.seen(self.file).map(|set| &*set.name).chain(["anywhere"]);
         let near = if cx.may_suggest() { nearest(name, names) } else { None };
-        // A name that is near is most likely meant; but a machine must not take one of the user's
-        // sets for another.
+        // A similar name is a guess, and must not be applied automatically, because it could choose the wrong set.
         let diagnostic = if let Some(near) = near {
-            // No set has capitals.
+            // Names of sets have no capitals, so `Anywhere` can only be a misspelling of `anywhere`.
             let sure = near == "anywhere" && name.eq_ignore_ascii_case(near);
             diagnostic.help(format!("did you mean `{near}`?")).fix(
                 if sure { Applicability::Automatic } else { Applicability::Maybe },
@@ -126,7 +125,7 @@ impl<'s> View<'s, '_> {
         cx.tell(diagnostic);
     }
 
-    /// What a term holds.
+    /// Evaluates a term.
     pub(in crate::resolve) fn term(&self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Cow<'s, Value> {
         match term {
             Term::Pods(pods) => Cow::Owned(match cx.pods(file, pods) {
@@ -137,7 +136,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// What a word holds that was looked at by itself.
+    /// The value of a classified word.
     fn value(
         &self,
         literal: Literal,
@@ -204,7 +203,7 @@ impl<'s> View<'s, '_> {
         })
     }
 
-    /// Looks up the names behind an `except` whose block is broken, so that they count as used.
+    /// Marks the sets in an `except` list as used if its base is broken and the list is not evaluated.
     fn mark_used(&self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(file, one.word);
@@ -217,7 +216,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// The addresses of `except`, for `anywhere`.
+    /// Evaluates the exceptions of `anywhere`.
     pub(in crate::resolve) fn addresses(
         &self,
         file: FileId,
@@ -252,7 +251,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// `blocks` without what `except` names.
+    /// Subtracts the exceptions from `blocks`. Reports exceptions that exclude nothing or everything.
     fn except(
         &self,
         file: FileId,
@@ -272,7 +271,7 @@ impl<'s> View<'s, '_> {
                 let net = term.block.net;
                 let inside = blocks.iter().any(|b| b.block.net.contains(&net) && b.block.net != net);
                 let covers = blocks.iter().filter(|b| net.contains(&b.block.net)).count();
-                // What is left out of the exception stays.
+                // Addresses that the exception itself excludes stay.
                 let stays = !term.block.except.is_empty();
                 if inside || covers > 0 && (covers < blocks.len() || stays) {
                     taken.push(term.block.clone());
@@ -323,7 +322,7 @@ impl<'s> View<'s, '_> {
         Some(left.into())
     }
 
-    /// The ports that words name.
+    /// Evaluates a list of ports.
     pub(in crate::resolve) fn ports(
         &self,
         file: FileId,
@@ -365,7 +364,7 @@ impl<'s> View<'s, '_> {
         complete.then_some(out.list)
     }
 
-    /// The pods that terms name, where only pods may stand.
+    /// Evaluates a list of terms that must all be pods. `what` begins the message about other terms.
     pub(in crate::resolve) fn pods(
         &self,
         file: FileId,
@@ -378,7 +377,7 @@ impl<'s> View<'s, '_> {
         let mut complete = upto == terms.len();
         for term in terms.iter().take(upto) {
             match &*self.term(file, term, cx) {
-                // What one term holds is without repetitions.
+                // The value of a single term contains no duplicates.
                 Value::Pods(list) if terms.len() == 1 => out.list = list.to_vec(),
                 Value::Pods(list) => {
                     for one in list.iter() {
