@@ -1,4 +1,4 @@
-//! Reasons and failures in words, for people: the same in the command and in editors.
+//! Text output of reasons and failures, shared by the command and the editors.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use npc_diagnostics::SourceMap;
 use crate::answer::{Reason, RuleReference, Side};
 use crate::run::{Failure, Why};
 
-/// What one side says, in lines that are indented by two.
+/// Writes the decision of one side, in lines indented by two spaces.
 pub fn side_text(out: &mut String, word: &str, name: &str, side: &Side) {
     let verdict = if side.allowed { "allowed" } else { "denied" };
     match &side.reason {
@@ -52,7 +52,7 @@ fn described(rule: &RuleReference) -> String {
     format!("rule {} of {tier}policy {} ({})", rule.rule, rule.policy.policy, rule.location)
 }
 
-/// What a failure of a test or an assertion is, in lines that are indented by seven.
+/// Writes the failure of a test or an assertion, in lines indented by seven spaces.
 pub fn failure_text(out: &mut String, failure: &Failure, is_assertion: bool, sources: &SourceMap) {
     let place = sources.line_of(failure.location);
     if is_assertion {

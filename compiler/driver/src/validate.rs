@@ -1,4 +1,4 @@
-//! Every compilation reads back what it wrote, and proves it equal to the program.
+//! Translation validation: every compilation imports its own output and proves it equivalent to the program.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
@@ -11,12 +11,12 @@ use rustc_hash::FxHashMap;
 
 use crate::through::READ_BACK;
 
-/// Whether the output says exactly what the program does: what is wrong, if not. Each finding is a
-/// fault of the compiler, and what it wrote is not to be used.
+/// Checks that the output gives exactly the verdicts of the program. An error means a bug in the compiler; the output
+/// must then not be used. A policy whose proof would be too large gets a warning.
 ///
-/// Every policy is compared with the objects that it became, for every cluster there could be; where
-/// the output is for the namespaces of a cluster only, for those. A map image has the program's policies
-/// and rules one by one, which are compared as they are.
+/// Every policy is compared with the objects that were written for it, for every possible cluster, or for the given
+/// namespaces if the output is for one cluster. A map image contains the policies and rules of the program one to one,
+/// so these are compared structurally.
 #[must_use]
 pub fn validate(
     output: &Output,
@@ -52,7 +52,7 @@ pub fn validate(
     for Imported { policy, origin, .. } in &import.policies {
         objects.entry(origin.as_deref().unwrap_or("")).or_default().push(policy);
     }
-    // Only the plain NetworkPolicies are made for the namespaces of one cluster.
+    // These targets write objects for the namespaces of one cluster.
     let for_cluster = matches!(target, Target::NetworkPolicy | Target::ClusterNetworkPolicy);
     let namespaces = cluster.filter(|_| for_cluster).map(|cluster| cluster.namespaces.as_slice());
     let carried: Vec<&Policy> = program
@@ -92,7 +92,7 @@ pub fn validate(
         .collect()
 }
 
-/// Whether the target carries the policy in this compilation.
+/// Whether the target writes the policy in this compilation.
 fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
     let says = policy.speaks_of(Direction::Ingress) || policy.speaks_of(Direction::Egress);
     policy.audit.is_none()
@@ -102,7 +102,7 @@ fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
         }
 }
 
-/// A connection, in one line.
+/// Describes the connection of a witness in one line.
 pub(crate) fn described(witness: &Witness) -> String {
     match witness.connection() {
         Some(connection) => format!(
