@@ -1,4 +1,4 @@
-//! Connections as users name them.
+//! Resolution of the connections that users query by name.
 
 use std::net::IpAddr;
 
@@ -6,24 +6,24 @@ use npc_cluster::{AddressOwner, Cluster, Index, Pod, Service, Via};
 use npc_model::{Connection, Endpoint, Route, Traffic};
 use npc_program::values::port::{Protocol, check_name};
 
-/// A connection that a user names.
+/// A query for a connection.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
     /// `namespace/pod`, or an address.
     pub source: &'a str,
-    /// The address that it uses, where that is given.
+    /// The source's address, if the query names one.
     pub source_address: Option<IpAddr>,
     /// `namespace/pod`, a Service as `namespace/name` or `namespace/svc/name`, or an address.
     pub destination: &'a str,
-    /// The address that it uses, where that is given.
+    /// The destination's address, if the query names one.
     pub destination_address: Option<IpAddr>,
-    /// The protocol: `tcp`, `udp`, `sctp`, or `other` for any without ports.
+    /// The protocol: `tcp`, `udp`, `sctp`, or `other` for any protocol without ports.
     pub protocol: &'a str,
-    /// The port's number, or its name at the destination.
+    /// The number of the port, or its name at the destination.
     pub port: &'a str,
 }
 
-/// What a question asks for.
+/// The connections that a query refers to.
 #[derive(Debug)]
 pub enum Resolution<'c> {
     /// One connection.
@@ -32,26 +32,26 @@ pub enum Resolution<'c> {
     Service(ToService<'c>),
 }
 
-/// A connection to a Service, which is one to each of its endpoints.
+/// A connection to a Service, as one connection to each of its endpoints.
 #[derive(Debug)]
 pub struct ToService<'c> {
     /// The Service.
     pub service: &'c Service,
-    /// The address that the client connects to, where the question names one.
+    /// The address that the client connects to, if the query names one.
     pub address: Option<IpAddr>,
     /// The port that the client connects to.
     pub traffic: Traffic,
-    /// The connections after translation: at least one. Where a node puts its own address in place of the
-    /// client's, one for each node that may.
+    /// The connections after address translation; never empty. If a node replaces the client's address with its own,
+    /// one for each node that may do so.
     pub connections: Vec<Connection<'c>>,
 }
 
 impl Question<'_> {
-    /// What is asked, in a cluster.
+    /// Resolves the query in a cluster.
     ///
     /// # Errors
     ///
-    /// In words: what of it is not there, and why no policy decides on it.
+    /// A message, if a part of the query does not exist or no policy decides about the connection.
     pub fn resolve<'c>(&self, cluster: Option<&Index<'c>>) -> Result<Resolution<'c>, String> {
         let source = End::find(self.source, self.source_address, cluster)?;
         if let (End::Address(address), Some(index)) = (&source, cluster)
@@ -81,7 +81,7 @@ impl Question<'_> {
             let sources = source.endpoints(cluster)?;
             return route.resolve(&sources, address, protocol, self.port).map(Resolution::Service);
         }
-        // Both ends use one family; the destination's first address that fits is taken.
+        // Both ends must use the same IP family. Use the destination's first address with a match at the source.
         let (from, to) = (source.addresses(), destination.addresses());
         let fits = |a: &IpAddr, b: &IpAddr| a.is_ipv4() == b.is_ipv4();
         let pair = to.iter().find_map(|to| Some((*from.iter().find(|from| fits(from, to))?, *to)));
@@ -101,18 +101,18 @@ impl Question<'_> {
     }
 }
 
-/// Why a connection between two addresses is not evaluated.
+/// The reason why a connection between two addresses is not evaluated.
 pub(crate) const NEITHER_IS_A_POD: &str = "neither end is a pod of the cluster: no policy decides on this";
 
 pub(crate) const fn is_pod(end: &Endpoint<'_>) -> bool {
     matches!(end, Endpoint::Pod { .. })
 }
 
-/// The end that has an address: the pod, the node, or else an address outside.
+/// The endpoint with an address: a pod, a node, or else an outside address.
 ///
 /// # Errors
 ///
-/// Where two pods claim the address.
+/// If two pods have the address, or its pod has no namespace.
 pub(crate) fn end_at<'c>(address: IpAddr, cluster: Option<&Index<'c>>) -> Result<Endpoint<'c>, String> {
     let Some(index) = cluster else { return Ok(Endpoint::Outside(address)) };
     match index.owner(address) {
@@ -128,7 +128,7 @@ pub(crate) fn end_at<'c>(address: IpAddr, cluster: Option<&Index<'c>>) -> Result
     }
 }
 
-/// One end, found in the cluster.
+/// One end of a query, looked up in the cluster.
 enum End<'c> {
     Pod(usize, &'c Pod, Option<IpAddr>),
     Service(&'c Service),
@@ -181,7 +181,8 @@ impl<'c> End<'c> {
         Ok(Self::Pod(place, found, address))
     }
 
-    /// The Service that it is, what of the Service the client connects to, and by which address.
+    /// The Service that the end refers to, the kind of address that the client connects to, and the address if the
+    /// query names one. `None` if the end is not a Service.
     fn service(
         &self,
         index: &Index<'c>,
@@ -207,7 +208,7 @@ impl<'c> End<'c> {
         }
     }
 
-    /// The end with each of its addresses.
+    /// The endpoints of this end: one for each of its addresses.
     fn endpoints(&self, cluster: Option<&Index<'c>>) -> Result<Vec<Endpoint<'c>>, String> {
         match self.addresses().as_slice() {
             [] => Ok(vec![self.endpoint(None, cluster)?]),
@@ -226,11 +227,11 @@ impl<'c> End<'c> {
     }
 }
 
-/// The way to a Service.
+/// The route of a connection to a Service.
 pub(crate) struct ServiceRoute<'q, 'c> {
     pub(crate) index: &'q Index<'c>,
     pub(crate) service: &'c Service,
-    /// What of the Service the client connects to.
+    /// The kind of address that the client connects to.
     pub(crate) via: Via,
 }
 
@@ -270,12 +271,13 @@ impl<'c> ServiceRoute<'_, 'c> {
         Ok(ToService { service, address, traffic: Traffic::Port(protocol, number), connections })
     }
 
-    /// The connections that one to a port becomes, from the first source that has an address of each endpoint's
-    /// family: the sources are one end by its several addresses.
+    /// Translates a connection to a port of the Service into connections to its endpoints. `sources` are the
+    /// addresses of one end; each endpoint gets the first source of its IP family.
     ///
     /// # Errors
     ///
-    /// As for [`Service::targets`], and where it is not known which address a node puts in place of the source's.
+    /// As for [`Service::targets`]. Also if a node replaces the source's address and the addresses of nodes are
+    /// unknown.
     pub(crate) fn connections(
         &self,
         sources: &[Endpoint<'c>],
@@ -301,7 +303,7 @@ impl<'c> ServiceRoute<'_, 'c> {
                 add(if service.is_headless() { Route::Direct } else { Route::Service });
                 continue;
             }
-            // A node keeps the client's address only where the Service asks for it. What a node sends itself has
+            // A node keeps the client's address only if the Service requires it. Connections from a node itself have
             // the node's address anyway.
             if service.keeps_client_address || matches!(source, Endpoint::Node { .. }) {
                 add(Route::Service);
@@ -319,7 +321,7 @@ impl<'c> ServiceRoute<'_, 'c> {
         Ok(connections)
     }
 
-    /// The port that the client connects to, by its number or its name.
+    /// The number of the port that the client connects to, given by number or name.
     fn port_number(&self, protocol: Protocol, port: &str) -> Result<u16, String> {
         if let Some(number) = number(port)? {
             return Ok(number);
@@ -332,12 +334,12 @@ impl<'c> ServiceRoute<'_, 'c> {
     }
 }
 
-/// Whether an end can have a connection with an address: both are of one family, where both are known.
+/// Whether an endpoint can connect to an address: both have the same IP family, or one is unknown.
 fn fits(end: &Endpoint<'_>, address: Option<IpAddr>) -> bool {
     end.address().zip(address).is_none_or(|(own, other)| own.is_ipv4() == other.is_ipv4())
 }
 
-/// The nodes, each by its first address of the family that an endpoint has.
+/// The nodes, each with its first address of the endpoint's IP family.
 fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
     let cluster = index.cluster;
     let fits = |own: &&IpAddr| target.is_none_or(|address| address.is_ipv4() == own.is_ipv4());
@@ -349,7 +351,7 @@ fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
     });
     let mut nodes: Vec<(IpAddr, Option<&str>)> =
         of_nodes.chain(of_pods).map(|(name, address)| (*address, name)).collect();
-    // Of one that is known with its name and without, the name is kept.
+    // If an address occurs with and without a node name, keep the name.
     nodes.sort_by_key(|(address, name)| (*address, name.is_none()));
     nodes.dedup_by_key(|(address, _)| *address);
     nodes.into_iter().map(|(address, name)| Endpoint::Node { address, name }).collect()
@@ -363,7 +365,7 @@ fn no_pod(cluster: &Cluster, namespace: &str, pod: &str) -> String {
     cluster.no_pod(namespace, pod)
 }
 
-/// The protocol; `None` of one that has no ports.
+/// Parses a protocol. Returns `None` for protocols without ports.
 fn protocol(name: &str) -> Result<Option<Protocol>, String> {
     let lower = name.to_ascii_lowercase();
     match Protocol::parse(&lower) {
@@ -373,7 +375,7 @@ fn protocol(name: &str) -> Result<Option<Protocol>, String> {
     }
 }
 
-/// A port by its number; `None` where it is a name.
+/// Parses a port number. Returns `None` for a port name.
 fn number(port: &str) -> Result<Option<u16>, String> {
     if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
         return match port.parse().ok().filter(|number| *number > 0) {
