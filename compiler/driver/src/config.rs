@@ -121,7 +121,7 @@ impl Config {
 
 fn wrong(id: FileId, span: std::ops::Range<usize>, why: &str) -> Diagnostic {
     let span = Span::new(span.start as u32, span.end as u32);
-    Diagnostic::new(&BAD_CONFIG, "a mistake in the configuration", Location::new(id, span), why)
+    Diagnostic::new(&BAD_CONFIG, "an error in the configuration", Location::new(id, span), why)
 }
 
 struct Reader {
@@ -183,7 +183,9 @@ impl Reader {
                 .find(|level| level.as_str() == value.as_ref());
             match level {
                 Some(Level::Error) => levels.set(code, Level::Error),
-                Some(_) if code.level == Level::Error => self.tell(value, "an error stays an error"),
+                Some(_) if code.level == Level::Error => {
+                    self.tell(value, "the level of an error cannot be changed")
+                }
                 Some(level) => levels.set(code, level),
                 None => self.tell(value, "a level is `allow`, `note`, `warning` or `error`"),
             }
@@ -214,7 +216,7 @@ impl Reader {
             if options.guard.is_none() {
                 self.tell(
                     written,
-                    "`fail` or `ignore`: what happens to NetworkPolicies while Kyverno is away",
+                    "expected `fail` or `ignore`: the API server rejects or accepts NetworkPolicies if Kyverno does not answer",
                 );
             }
         }

@@ -160,8 +160,11 @@ impl<'a> Expecting<'a> {
                 }
             }
         }
-        let why =
-            if any_of_one_family { NEITHER_IS_A_POD } else { "the two ends have no addresses of one family" };
+        let why = if any_of_one_family {
+            NEITHER_IS_A_POD
+        } else {
+            "the two ends have no addresses of the same family"
+        };
         (!any).then(|| Why::NotAsked(why.to_owned()))
     }
 

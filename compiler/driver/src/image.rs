@@ -26,7 +26,7 @@ pub(crate) fn difference(program: &Program, image: &Image) -> Option<String> {
             return differ("the head");
         }
         if !sets.same_terms(policy.subjects.iter().map(|term| &**term), &read.subjects) {
-            return differ("whom it is for");
+            return differ("the subject");
         }
         if policy.rules.len() != read.rules.len() {
             return differ("the number of rules");
@@ -138,7 +138,7 @@ impl<'i> Sets<'i> {
             return Some("a selector");
         }
         if !self.same_addresses(rule, read.addresses) {
-            return Some("a block of addresses");
+            return Some("an address");
         }
         (!self.same_ports(&rule.ports, read.ports)).then_some("a port")
     }

@@ -75,7 +75,7 @@ impl Levels {
     ) {
         let mut unknown = |why: String| {
             let place = Location::new(file.id, span);
-            diagnostics.push(Diagnostic::new(&UNKNOWN_CODE, "this comment allows nothing", place, why));
+            diagnostics.push(Diagnostic::new(&UNKNOWN_CODE, "this comment has no effect", place, why));
         };
         let inner = command.strip_prefix("allow(").and_then(|rest| rest.strip_suffix(')'));
         let Some(inner) = inner else { return unknown("expected `npc: allow(NP0000)`".to_owned()) };
@@ -87,7 +87,7 @@ impl Levels {
                 (Some(code), Some(item)) => {
                     self.allowed.entry(code.id).or_default().push(Location::new(file.id, item.span));
                 }
-                (Some(_), None) => unknown("there is no item below".to_owned()),
+                (Some(_), None) => unknown("there is no item below the comment".to_owned()),
                 (None, _) => {
                     let near = nearest(name, codes.iter().map(|code| code.id));
                     unknown(near.map_or_else(

@@ -294,5 +294,5 @@ pub fn codes() -> Vec<&'static Code> {
 #[must_use]
 pub fn bad_cluster(name: &str, error: &npc_cluster::Error) -> Diagnostic {
     Diagnostic::without_place(&npc_cluster::BAD_CLUSTER, format!("{name} is not a cluster file: {error}"))
-        .help("give what `kubectl get namespaces -o yaml` prints")
+        .help("pass the output of `kubectl get namespaces -o yaml`")
 }

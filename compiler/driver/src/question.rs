@@ -86,7 +86,10 @@ impl Question<'_> {
         let fits = |a: &IpAddr, b: &IpAddr| a.is_ipv4() == b.is_ipv4();
         let pair = to.iter().find_map(|to| Some((*from.iter().find(|from| fits(from, to))?, *to)));
         if pair.is_none() && !from.is_empty() && !to.is_empty() {
-            return Err(format!("{} and {} have no addresses of one family", self.source, self.destination));
+            return Err(format!(
+                "{} and {} have no addresses of the same family",
+                self.source, self.destination
+            ));
         }
         let (from, to) = match pair {
             Some((from, to)) => (Some(from), Some(to)),
@@ -221,7 +224,7 @@ impl<'c> End<'c> {
             Self::Address(address) => end_at(*address, cluster),
             Self::Pod(place, ..) => cluster
                 .and_then(|index| Endpoint::pod(index.cluster, *place, address))
-                .ok_or_else(|| "the pod is not there".to_owned()),
+                .ok_or_else(|| "the pod does not exist".to_owned()),
             Self::Service(service) => Err(format!("`{}` is a Service", service.full_name())),
         }
     }
@@ -312,7 +315,7 @@ impl<'c> ServiceRoute<'_, 'c> {
             let nodes = nodes(index, target.address);
             if nodes.is_empty() {
                 return Err(format!(
-                    "a node that forwards a connection to `{}` puts its own address in place of the client's, and the cluster file has no addresses of nodes: print them too, with `kubectl get namespaces,pods,nodes,services -A -o yaml`",
+                    "a node that forwards a connection to `{}` replaces the client's address with its own, and the cluster file has no addresses of nodes: include them with `kubectl get namespaces,pods,nodes,services -A -o yaml`",
                     service.full_name()
                 ));
             }
@@ -359,7 +362,7 @@ fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
 
 fn no_pod(cluster: &Cluster, namespace: &str, pod: &str) -> String {
     if cluster.pods.is_empty() && cluster.namespace(namespace).is_some() {
-        return "the cluster file has no pods: print them too, with `kubectl get namespaces,pods -A -o yaml`"
+        return "the cluster file has no pods: include them with `kubectl get namespaces,pods -A -o yaml`"
             .to_owned();
     }
     cluster.no_pod(namespace, pod)
@@ -371,7 +374,9 @@ fn protocol(name: &str) -> Result<Option<Protocol>, String> {
     match Protocol::parse(&lower) {
         Some(protocol) => Ok(Some(protocol)),
         None if matches!(lower.as_str(), "other" | "icmp" | "icmpv6") => Ok(None),
-        None => Err(format!("`{name}` is not a protocol: they are tcp, udp, sctp, and `other` for any else")),
+        None => Err(format!(
+            "`{name}` is not a protocol: the protocols are tcp, udp, sctp, and `other` for any other"
+        )),
     }
 }
 
@@ -380,7 +385,7 @@ fn number(port: &str) -> Result<Option<u16>, String> {
     if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
         return match port.parse().ok().filter(|number| *number > 0) {
             Some(number) => Ok(Some(number)),
-            None => Err(format!("`{port}` is not a port: they go from 1 to 65535")),
+            None => Err(format!("`{port}` is not a port: ports go from 1 to 65535")),
         };
     }
     match check_name(port) {

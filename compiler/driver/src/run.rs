@@ -82,7 +82,7 @@ pub fn run(
         let why = match &outcomes {
             Ok(outcomes) => match outcomes.get(index) {
                 Some(Outcome::Proved) => None,
-                None => Some(Why::NotAsked("it was not looked at".to_owned())),
+                None => Some(Why::NotAsked("it was not evaluated".to_owned())),
                 Some(Outcome::Vacuous) => Some(Why::Vacuous),
                 Some(Outcome::Refuted(witness)) => Some(refuted(program, shown, witness, assertion.allowed)),
             },
@@ -222,7 +222,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         let wrong = |why: &str| (*location, format!("{full} cannot be read: {why}"));
         let bytes = files.read(&full).map_err(|error| match error {
             npc_program::ReadError::NotFound(_) => wrong("there is no such file"),
-            npc_program::ReadError::Outside => wrong("it lies outside the project's folder"),
+            npc_program::ReadError::Outside => wrong("it is outside the project's folder"),
             npc_program::ReadError::TooLarge => wrong("it is too large"),
             npc_program::ReadError::Other(why) => wrong(&why),
         })?;
@@ -273,7 +273,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         let Some(place) = cluster.namespace(&namespace) else {
             return Err((
                 test.location,
-                format!("the namespace `{namespace}` of the pod `{name}` is not there"),
+                format!("the namespace `{namespace}` of the pod `{name}` does not exist"),
             ));
         };
         pod.namespace = place;

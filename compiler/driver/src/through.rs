@@ -39,7 +39,7 @@ pub struct Through {
 /// The sentence for namespaces in which Kyverno, as configured, generates nothing.
 pub(crate) fn kyverno_ignores<'n>(namespaces: impl Iterator<Item = &'n str>) -> String {
     format!(
-        "Kyverno's configuration leaves out {}: it generates nothing there (npc explain NP0606)",
+        "Kyverno's configuration excludes {}: it generates nothing there (npc explain NP0606)",
         namespaces.collect::<Vec<_>>().join(", ")
     )
 }
@@ -47,7 +47,7 @@ pub(crate) fn kyverno_ignores<'n>(namespaces: impl Iterator<Item = &'n str>) -> 
 /// The sentence for a policy that Kyverno does not generate in existing namespaces.
 pub(crate) fn not_for_existing(name: &str) -> String {
     format!(
-        "`{name}` is generated in new namespaces only, and not in those that exist, until they change: `generateExisting` is off (npc explain NP0607)"
+        "`{name}` is generated only in new namespaces, and in existing ones after they are updated: `generateExisting` is off (npc explain NP0607)"
     )
 }
 
@@ -73,7 +73,7 @@ pub fn through(
     let text = match target {
         Target::Kyverno | Target::KyvernoCel => {
             let generated = npc_expand::expand(&output.text, cluster).map_err(|error| {
-                wrong(format!("what target `{target}` wrote cannot be evaluated: {error}"))
+                wrong(format!("the output of target `{target}` cannot be evaluated: {error}"))
             })?;
             let is_filtered = |object: &Object| options.filtered_namespaces.contains(&object.namespace);
             let (made, not_made): (Vec<Object>, Vec<Object>) =
@@ -95,6 +95,8 @@ pub fn through(
     let import = import(file, &text);
     match import.diagnostics.iter().find(|found| found.level == Level::Error) {
         None => Ok(Through { program: import.into_program(), sources, gaps }),
-        Some(found) => Err(wrong(format!("what target `{target}` wrote cannot be read: {}", found.message))),
+        Some(found) => {
+            Err(wrong(format!("the output of target `{target}` cannot be read: {}", found.message)))
+        }
     }
 }

@@ -36,20 +36,20 @@ pub enum UpdateKind {
     OtherKind,
     /// The policy was removed from the manifests. It generates objects until it is deleted in the cluster.
     Removed {
-    /// Whether Kyverno deletes its objects together with it, because it synchronizes them.
+        /// Whether Kyverno deletes its objects together with it, because it synchronizes them.
         synchronized: bool,
     },
     /// The policy was removed, and other policies create the same objects. Deleting it in the cluster would delete the
     /// objects too, unless `keep` is set first.
     Replaced {
-    /// The policies that create the objects now.
-    by: Vec<String>,
-    /// The field that keeps the objects when the policy is deleted; `None` if they remain anyway.
-    keep: Option<&'static str>,
+        /// The policies that create the objects now.
+        by: Vec<String>,
+        /// The field that keeps the objects when the policy is deleted; `None` if they remain anyway.
+        keep: Option<&'static str>,
     },
     /// Existing namespaces get, or no longer get, the objects of the policy.
     Existing {
-    /// Whether they get them now.
+        /// Whether they get them now.
         now: bool,
     },
 }
@@ -75,44 +75,44 @@ impl fmt::Display for Update {
         match &self.kind {
             UpdateKind::Refused(fields) => write!(
                 f,
-                "{policy}: Kyverno refuses the update, since `{}` of a generate rule changed; set `orphanDownstreamOnPolicyDelete: true` in it, delete it and create the new one, which takes its objects over; then delete those in namespaces that it is no longer for",
+                "{policy}: Kyverno rejects the update, because `{}` of a generate rule changed; set `orphanDownstreamOnPolicyDelete: true` in the old policy, delete it and create the new one, which adopts its objects; then delete the objects in namespaces that the new one no longer matches",
                 fields.join("` and `")
             ),
             UpdateKind::Orphans(names) => write!(
                 f,
-                "{policy}: the objects `{}` that it generated stay, and nothing cleans them up: delete them once the new ones are there",
+                "{policy}: the objects `{}` that it generated remain, and Kyverno does not delete them: delete them once the new ones exist",
                 names.join("`, `")
             ),
             UpdateKind::OtherKind => write!(
                 f,
-                "{policy}: the kind changes; set `orphanDownstreamOnPolicyDelete: true` in the old one, delete it, create the new one with the old content, and change the content last"
+                "{policy}: the kind changes; set `orphanDownstreamOnPolicyDelete: true` in the old policy, delete it, create the new one with the old content, and change the content last"
             ),
             UpdateKind::Replaced { by, keep } => {
                 let by = by.join("`, `");
                 match keep {
                     Some(field) => write!(
                         f,
-                        "{policy}: `{by}` makes the same objects now, and deleting `{policy}` would delete them: set `{field}: true` in it first, then delete it, create `{by}` with the old content, and change the content last"
+                        "{policy}: `{by}` now creates the same objects, and deleting `{policy}` would delete them: set `{field}: true` in it first, then delete it, create `{by}` with the old content, and change the content last"
                     ),
                     None => write!(
                         f,
-                        "{policy}: `{by}` makes the same objects now; delete `{policy}`, which leaves them where they are, then create `{by}` with the old content, and change the content last"
+                        "{policy}: `{by}` now creates the same objects; delete `{policy}`, which does not delete them, then create `{by}` with the old content, and change the content last"
                     ),
                 }
             }
             UpdateKind::Existing { now: true } => write!(
                 f,
-                "{policy}: namespaces that exist already get its objects now, which they did not before (`generateExisting`)"
+                "{policy}: namespaces that already exist now get its objects too (`generateExisting` is on)"
             ),
             UpdateKind::Existing { now: false } => write!(
                 f,
-                "{policy}: it is generated in new namespaces only now, and not in those that exist (`generateExisting` is off)"
+                "{policy}: it is now generated only in new namespaces, not in existing ones (`generateExisting` is off)"
             ),
             UpdateKind::Removed { synchronized: true } => {
-                write!(f, "{policy}: to be deleted, and its objects go with it")
+                write!(f, "{policy}: delete it; Kyverno deletes its objects with it")
             }
             UpdateKind::Removed { synchronized: false } => {
-                write!(f, "{policy}: to be deleted; its objects stay, and are to be deleted, too")
+                write!(f, "{policy}: delete it, and then its objects, which Kyverno does not delete")
             }
         }
     }

@@ -27,15 +27,15 @@ pub fn validate(
     let target = output.target;
     let fault = |what: String| {
         Diagnostic::without_place(&READ_BACK, what)
-            .note("this is a fault of npc, and nothing is written: please report it, with the program")
+            .note("this is a bug in npc, and no output is written: please report it, with the program")
     };
     if target == Target::Ebpf {
         return match npc_image::read(&output.image) {
             Ok(image) => match crate::image::difference(program, &image) {
                 None => Vec::new(),
-                Some(what) => vec![fault(format!("the image that was written says something else: {what}"))],
+                Some(what) => vec![fault(format!("the map image differs from the program: {what}"))],
             },
-            Err(why) => vec![fault(format!("the image that was written cannot be read: {why}"))],
+            Err(why) => vec![fault(format!("the map image cannot be read: {why}"))],
         };
     }
     let mut sources = SourceMap::new();
@@ -44,7 +44,7 @@ pub fn validate(
     if let Some(found) = import.diagnostics.iter().find(|found| found.level == Level::Error) {
         let place = found.location().map(|place| sources.line_of(place)).unwrap_or_default();
         return vec![fault(format!(
-            "what target `{target}` wrote cannot be read at {place}: {}",
+            "the output of target `{target}` cannot be read at {place}: {}",
             found.message
         ))];
     }
@@ -63,7 +63,7 @@ pub fn validate(
         .collect();
     let known = carried.iter().filter(|policy| objects.contains_key(&*policy.name)).count();
     if known < objects.len() {
-        return vec![fault(format!("target `{target}` wrote an object that no policy asks for"))];
+        return vec![fault(format!("target `{target}` wrote an object that belongs to no policy"))];
     }
     carried
         .par_iter()
@@ -72,20 +72,23 @@ pub fn validate(
             match policies_differ(policy, made, options.pod_blocks.blocks(), namespaces) {
                 Ok(None) => None,
                 Ok(Some(witness)) => Some(
-                    fault(format!("what target `{target}` wrote for `{}` says something else", policy.name))
-                        .note(format!("they differ on {}", described(&witness))),
+                    fault(format!(
+                        "the output of target `{target}` for `{}` is not equivalent to it",
+                        policy.name
+                    ))
+                    .note(format!("they differ on {}", described(&witness))),
                 ),
                 Err(why) => Some(
                     Diagnostic::new(
                         &crate::through::NOT_PROVED,
                         format!(
-                            "what target `{target}` wrote for `{}` is not proved equal to it",
+                            "the output of target `{target}` for `{}` is not proved to be equivalent to it",
                             policy.name
                         ),
                         policy.location,
                         why.to_string(),
                     )
-                    .note("it is written all the same"),
+                    .note("the output is written anyway"),
                 ),
             }
         })

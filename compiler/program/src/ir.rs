@@ -152,44 +152,44 @@ pub enum Peer {
 /// Addresses with their location in the source.
 #[derive(Clone, Debug)]
 pub struct BlockTerm {
-/// The addresses.
-pub block: Block,
-/// The location.
-pub location: Location,
+    /// The addresses.
+    pub block: Block,
+    /// The location.
+    pub location: Location,
 }
 
 /// A port term with its location in the source.
 #[derive(Clone, Debug)]
 pub struct PortTerm {
-/// The port.
-pub port: Port,
-/// The location.
-pub location: Location,
+    /// The port.
+    pub port: Port,
+    /// The location.
+    pub location: Location,
 }
 
 /// A pod term: a selector of pods in the namespaces of a scope.
 #[derive(Clone, Debug)]
 pub struct PodTerm {
-/// The selector of pods.
-pub selector: Selector,
-/// The namespaces of the pods.
-pub scope: Scope,
-/// The location of the term.
-pub location: Location,
-/// The location of the scope. `None` if the term has no `in …`; such a peer matches pods in the subject's own
-/// namespace.
-pub scope_location: Option<Location>,
+    /// The selector of pods.
+    pub selector: Selector,
+    /// The namespaces of the pods.
+    pub scope: Scope,
+    /// The location of the term.
+    pub location: Location,
+    /// The location of the scope. `None` if the term has no `in …`; such a peer matches pods in the subject's own
+    /// namespace.
+    pub scope_location: Option<Location>,
 }
 
 /// A set of namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
-/// The namespaces before exceptions.
-pub base: ScopeBase,
-/// Excluded namespaces, by name or name pattern.
-pub except_names: Vec<Arc<str>>,
-/// Excluded namespaces, by label: a namespace is excluded if any of these selectors matches it.
-pub except_labels: Vec<Selector>,
+    /// The namespaces before exceptions.
+    pub base: ScopeBase,
+    /// Excluded namespaces, by name or name pattern.
+    pub except_names: Vec<Arc<str>>,
+    /// Excluded namespaces, by label: a namespace is excluded if any of these selectors matches it.
+    pub except_labels: Vec<Selector>,
 }
 
 /// The namespaces of a scope, before exceptions.
@@ -262,10 +262,10 @@ impl Settings {
 /// The failure policy of Kyverno's webhooks: what the API server does with an object if Kyverno does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailurePolicy {
-/// Accepts it: a namespace is created without its policies.
-Ignore,
-/// Rejects it.
-Fail,
+    /// Accepts it: a namespace is created without its policies.
+    Ignore,
+    /// Rejects it.
+    Fail,
 }
 
 impl FailurePolicy {
@@ -340,29 +340,29 @@ pub enum End {
 /// The expected verdict of connections in a test.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-/// Whether the connections must be allowed or denied.
-pub allowed: bool,
-/// The source.
-pub source: End,
-/// The destination.
-pub destination: End,
-/// The ports. Empty for any protocol.
-pub ports: Vec<PortTerm>,
-/// The location.
+    /// Whether the connections must be allowed or denied.
+    pub allowed: bool,
+    /// The source.
+    pub source: End,
+    /// The destination.
+    pub destination: End,
+    /// The ports. Empty for any protocol.
+    pub ports: Vec<PortTerm>,
+    /// The location.
     pub location: Location,
 }
 
 /// An assertion: a verdict that must hold in every cluster.
 #[derive(Clone, Debug)]
 pub struct Assertion {
-/// Whether the connections must be allowed or denied.
-pub allowed: bool,
-/// The source pods.
-pub sources: Vec<Arc<PodTerm>>,
-/// The destinations.
-pub destinations: Vec<Peer>,
-/// The ports. Empty for every protocol.
-pub ports: Vec<PortTerm>,
-/// The location.
+    /// Whether the connections must be allowed or denied.
+    pub allowed: bool,
+    /// The source pods.
+    pub sources: Vec<Arc<PodTerm>>,
+    /// The destinations.
+    pub destinations: Vec<Peer>,
+    /// The ports. Empty for every protocol.
+    pub ports: Vec<PortTerm>,
+    /// The location.
     pub location: Location,
 }

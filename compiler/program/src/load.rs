@@ -191,7 +191,7 @@ impl<F: Files> Loader<'_, F> {
                     }
                     (ReadError::NotFound(_), None) => self.unreadable(&path, None, "there is no such file"),
                     (ReadError::Outside, None) => {
-                        self.unreadable(&path, None, "it lies outside the project's folder");
+                        self.unreadable(&path, None, "it is outside the project's folder");
                     }
                     (ReadError::TooLarge, _) => self.unreadable(&path, importer, "it is larger than 64 MiB"),
                     (ReadError::Other(why), _) => self.unreadable(&path, importer, why),
@@ -257,7 +257,7 @@ impl<F: Files> Loader<'_, F> {
                             fixed,
                         )
                     }
-                    None => diagnostic.note("the path is relative to the file that imports"),
+                    None => diagnostic.note("the path is relative to the importing file"),
                 }
             }
             _ => outside(location),
@@ -349,12 +349,12 @@ impl<F: Files> Loader<'_, F> {
                             found.push(
                                 Diagnostic::new(
                                     &IMPORT_CYCLE,
-                                    "files import one another in a circle",
+                                    "files import each other in a cycle",
                                     *location,
-                                    "this import closes it",
+                                    "this import closes the cycle",
                                 )
                                 .note(format!("{circle} imports `{name}`"))
-                                .help("put what both need into a third file"),
+                                .help("move the sets that both files need into a third file"),
                             );
                         }
                         _ => {}
@@ -371,7 +371,7 @@ fn outside(location: Location) -> Diagnostic {
         &IMPORT_OUTSIDE,
         "this import leaves the project's folder",
         location,
-        "only files below it can be imported",
+        "only files in that folder and its subfolders can be imported",
     )
     .note("the project's folder is the one with `npc.toml`, or else the folder of the program")
 }

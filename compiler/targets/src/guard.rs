@@ -111,7 +111,7 @@ pub(crate) fn compile(
         diagnostics.push(
             Diagnostic::without_place(
                 &GUARD_TOO_OLD,
-                format!("guards are not written for Kyverno {}", options.kyverno_version),
+                format!("Kyverno {} does not support guards", options.kyverno_version),
             )
             .help(format!("use Kyverno {FIRST} or later, or compile without `--with-guard`")),
         );
@@ -186,20 +186,20 @@ fn denial<'a>(
             };
             if !rule.ports.is_empty() {
                 none(
-                    "it is for some ports only, and a guard is for an address as a whole",
+                    "it covers only some ports, and a guard can only check whole addresses",
                     "write the rule without `on`, or add `isolate` and other rules for other ports",
                 );
                 continue;
             }
             for block in except {
                 if !block.except.is_empty() {
-                    none("an exception from the exception", "name the blocks that are denied one by one");
+                    none("the exception has an exception of its own", "list the denied CIDRs one by one");
                 } else if !options.pod_blocks.never_a_pod(&block.net) {
                     let why = format!(
-                        "pods may have addresses in {}, and a guard cannot see which pods a selector reaches",
+                        "pods may have addresses in {}, and a guard cannot check which pods a selector matches",
                         block.net
                     );
-                    none(&why, "say in npc.toml which addresses pods have: `pod-cidrs` under `[cluster]`");
+                    none(&why, "set the CIDRs of the pods in npc.toml: `pod-cidrs` under `[cluster]`");
                 } else if !blocks.contains(&block.net) {
                     blocks.push(block.net);
                 }
@@ -220,7 +220,7 @@ fn denial<'a>(
                     &NO_GUARD,
                     "this denial gets no guard",
                     subject.location,
-                    "for some pods only, and a guard cannot see which pods two selectors have in common",
+                    "selects only some pods, and a guard cannot check which pods two selectors have in common",
                 )
                 .help("make the denial a policy for `all pods`"),
             );
@@ -250,13 +250,18 @@ fn conflicts(
         diagnostics.push(
             Diagnostic::new(
                 &GUARD_CONFLICT,
-                format!("the guard of `{}` would refuse `{}`", denial.policy.name, policy.name),
+                format!(
+                    "the guard of `{}` would reject the NetworkPolicies of `{}`",
+                    denial.policy.name, policy.name
+                ),
                 rule.location,
                 format!("allows what `{}` denies: {denied}", denial.policy.name),
             )
             .label(denial.location, "denied here")
-            .note("policies are a union: in namespaces of both, the denial does not hold")
-            .help(format!("leave it out here, as in `except {denied}`, or separate the namespaces")),
+            .note("policies are a union: the denial does not hold in namespaces that both policies cover")
+            .help(format!(
+                "exclude it here with `except {denied}`, or make the namespaces of the two policies disjoint"
+            )),
         );
     }
 }

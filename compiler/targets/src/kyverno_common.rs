@@ -66,9 +66,9 @@ npc_diagnostics::codes! {
 fn not_existing(location: Location) -> Diagnostic {
     Diagnostic::new(
         &NOT_EXISTING,
-        "namespaces that exist already get nothing",
+        "existing namespaces get no NetworkPolicies",
         location,
-        "only namespaces made or changed later do",
+        "only namespaces that are created or updated later get them",
     )
 }
 
@@ -88,7 +88,7 @@ pub fn unreached<'p>(policies: impl Iterator<Item = &'p Policy>, options: &Optio
         }
         filtered.look_at(policy);
     }
-    found.extend(filtered.diagnostic(|names| format!("leave them out with `exclude` ({names})")));
+    found.extend(filtered.diagnostic(|names| format!("exclude them with `exclude` ({names})")));
     found
 }
 
@@ -245,7 +245,7 @@ pub(crate) fn compile<K: Kind>(
                 .extend(piece.diagnostics.into_iter().filter(|d| told.insert((d.code.id, d.location()))));
         }
     }
-    diagnostics.extend(filtered.diagnostic(|names| format!("leave them out here, with `except ({names})`")));
+    diagnostics.extend(filtered.diagnostic(|names| format!("exclude them with `except ({names})`")));
     (text, objects, diagnostics)
 }
 
@@ -314,7 +314,7 @@ pub(crate) fn belongs(
             "NetworkPolicies have no tiers",
             &[Target::ClusterNetworkPolicy, Target::Ebpf],
         )
-        .help(format!("with `--target {target},clusternetworkpolicy` each of the two carries its part")),
+        .help(format!("compile with `--target {target},clusternetworkpolicy`, which writes this policy as a ClusterNetworkPolicy")),
     );
     false
 }
@@ -323,9 +323,9 @@ pub(crate) fn belongs(
 pub(crate) fn audit_left_out(policy: &Policy, target: Target, audit: Location) -> Diagnostic {
     Diagnostic::new(
         &AUDIT_LEFT_OUT,
-        format!("target `{target}` leaves out the audit policy `{}`", policy.name),
+        format!("target `{target}` omits the audit policy `{}`", policy.name),
         audit,
-        "decides nothing, and the API of Kubernetes cannot report",
+        "the Kubernetes API has no audit mode; target `ebpf` supports it",
     )
 }
 
@@ -333,7 +333,7 @@ fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let length = PREFIX.len() + template.name.len();
     if length > MAX_NAME {
         diagnostics.push(name_too_long(template, LONGEST).note(format!(
-            "Kyverno writes `{PREFIX}{}` into a label, which has at most {MAX_NAME} characters; this has {length}",
+            "Kyverno writes `{PREFIX}{}` into a label value, which has at most {MAX_NAME} characters; this name has {length}",
             template.name
         )));
     }
@@ -353,7 +353,7 @@ pub(crate) fn collision<'a>(
         Entry::Occupied(other) => diagnostics.push(
             Diagnostic::new(
                 &NAME_COLLISION,
-                format!("two NetworkPolicies would have the name `{}`", other.key()),
+                format!("two generated objects would have the name `{}`", other.key()),
                 policy.location,
                 "generated from this policy",
             )
@@ -412,24 +412,24 @@ impl<'a> Filtered<'a> {
         all.dedup();
         let mut diagnostic = Diagnostic::new(
             &FILTERED_NAMESPACES,
-            format!("Kyverno, as it is installed, does not look at {}", all.join(", ")),
+            format!("Kyverno's configuration excludes {}", all.join(", ")),
             *place,
-            format!("means {}", names.join(", ")),
+            format!("includes {}", names.join(", ")),
         );
         for (place, names) in others.iter().take(3) {
-            diagnostic = diagnostic.label(*place, format!("means {}", names.join(", ")));
+            diagnostic = diagnostic.label(*place, format!("includes {}", names.join(", ")));
         }
         if others.len() > 3 {
-            diagnostic = diagnostic.note(format!("{} more policies mean them", others.len() - 3));
+            diagnostic = diagnostic.note(format!("{} more policies include them", others.len() - 3));
         }
         let diagnostic = if self.fixed {
             diagnostic
         } else {
-            diagnostic.help(format!("{}, or let Kyverno look at them", repair(&all.join(", "))))
+            diagnostic.help(format!("{}, or remove them from Kyverno's filters", repair(&all.join(", "))))
         };
         Some(
             diagnostic
-                .note("to let Kyverno look at them: in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml"),
+                .note("to remove them from Kyverno's filters: in the ConfigMap kyverno/kyverno, remove `[*/*,NAME,*]` from `resourceFilters`, and kube-system from `webhooks`; then set `filtered-namespaces` in npc.toml"),
         )
     }
 }

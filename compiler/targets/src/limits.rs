@@ -44,7 +44,7 @@ pub(crate) fn too_long(policy: &Policy, name: &str, limit: usize) -> Diagnostic 
     let what = if *name == *policy.name {
         format!("at most {limit} characters")
     } else {
-        format!("`{name}` is generated from it, and may have {limit}")
+        format!("the object name `{name}` may have at most {limit} characters")
     };
     Diagnostic::new(&NAME_TOO_LONG, format!("the name `{}` is too long", policy.name), policy.location, what)
 }
@@ -58,7 +58,7 @@ pub(crate) fn annotations_fit(policy: &Policy, source: &str, diagnostics: &mut V
             &TOO_LARGE,
             format!("the documentation of `{}` is too long for an annotation", policy.name),
             policy.location,
-            format!("{size} bytes with the other annotations, of {MAX_ANNOTATIONS}"),
+            format!("{size} bytes together with the other annotations; the limit is {MAX_ANNOTATIONS}"),
         ));
     }
 }
@@ -69,11 +69,11 @@ pub(crate) fn object_fits(policy: &Policy, size: usize, diagnostics: &mut Vec<Di
         diagnostics.push(
             Diagnostic::new(
                 &TOO_LARGE,
-                format!("an object of `{}` is larger than a cluster takes", policy.name),
+                format!("an object of `{}` is too large for Kubernetes", policy.name),
                 policy.location,
-                format!("{:.1} MB, of 1.5", size as f64 / 1e6),
+                format!("{:.1} MB; the limit is 1.5 MB", size as f64 / 1e6),
             )
-            .help("divide the policy, or name larger blocks and fewer names"),
+            .help("split the policy, or use larger CIDRs and fewer names"),
         );
     }
 }

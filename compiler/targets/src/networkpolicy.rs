@@ -131,11 +131,11 @@ fn namespaces(
     }
     let (why, place) = match template.scopes.first() {
         Some(subject) if !template.reads.is_empty() => (
-            "a rule of it compares a label of the subject's namespace",
+            "a rule compares a label of the subject's namespace",
             subject.scope_location.unwrap_or(subject.location),
         ),
         Some(subject) => {
-            ("these namespaces are not fixed by name", subject.scope_location.unwrap_or(subject.location))
+            ("these namespaces are not listed by name", subject.scope_location.unwrap_or(subject.location))
         }
         None => return Some(Vec::new()),
     };
@@ -143,14 +143,14 @@ fn namespaces(
         Diagnostic::new(
             &NEEDS_CLUSTER,
             format!(
-                "target `{}` has to know the cluster's namespaces for `{}`",
+                "target `{}` needs the cluster's namespaces for policy `{}`",
                 Target::NetworkPolicy,
                 template.policy.name
             ),
             place,
             why,
         )
-        .help("give what `kubectl get namespaces -o yaml` prints, with `--cluster FILE`")
+        .help("pass the output of `kubectl get namespaces -o yaml` with `--cluster FILE`")
         .note("the targets `kyverno` and `kyverno-cel` need no such file"),
     );
     None

@@ -66,7 +66,7 @@ impl FromStr for KyvernoVersion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a version of Kyverno, as `1.19.1` is one");
+        let wrong = || format!("`{text}` is not a Kyverno version such as `1.19.1`");
         let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');
         let number = |part: &str| {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

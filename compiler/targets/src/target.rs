@@ -134,6 +134,6 @@ pub(crate) fn cannot(
     let list = if rest.is_empty() { last.to_owned() } else { format!("{} and {last}", rest.join(", ")) };
     let diagnostic =
         Diagnostic::new(&CANNOT_EXPRESS, format!("target `{target}` cannot express {what}"), place, why);
-    let can = if names.len() == 1 { "the target that can is" } else { "the targets that can are" };
+    let can = if names.len() == 1 { "supported by target" } else { "supported by the targets" };
     diagnostic.note(format!("{can} {list}"))
 }

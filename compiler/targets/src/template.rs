@@ -141,7 +141,7 @@ pub(crate) fn log_refused(policy: &Policy, target: Target, diagnostics: &mut Vec
             _ => "a NetworkPolicy cannot log",
         };
         let told = cannot(target, "`log`", log, kind, &[Target::Ebpf]);
-        diagnostics.push(told.help("leave out `log`").fix(Applicability::Maybe, "leave out `log`", log, ""));
+        diagnostics.push(told.help("remove `log`").fix(Applicability::Maybe, "remove `log`", log, ""));
     }
 }
 
@@ -384,12 +384,12 @@ impl<N: Names> Lower<'_, N> {
                 self.diagnostics.push(
                     cannot(
                         N::TARGET,
-                        "so many exceptions by labels",
+                        "so many exceptions by label",
                         place,
-                        &format!("they become {} peers", selectors.len()),
+                        &format!("they expand to {} peers; the limit is {MAX_PEERS}", selectors.len()),
                         &[Target::Ebpf],
                     )
-                    .help("leave out fewer, or give the namespaces that are meant a label of their own"),
+                    .help("use fewer exceptions, or select the namespaces by a label that only they have"),
                 );
                 return Vec::new();
             }
@@ -409,17 +409,17 @@ impl<N: Names> Lower<'_, N> {
             } else {
                 let mut diagnostic = cannot(
                     N::TARGET,
-                    "a pattern of names in a peer",
+                    "a name pattern in a peer",
                     place,
                     &format!(
-                        "a NetworkPolicy selects namespaces by their labels, and `{glob}` is no label's value"
+                        "the API selects namespaces by label, and a label selector cannot match the pattern `{glob}`"
                     ),
                     &[Target::Ebpf],
                 );
                 diagnostic = diagnostic.help(if N::TARGET == Target::NetworkPolicy {
-                    "give the cluster's namespaces with `--cluster FILE`, name them one by one, or select them by a label"
+                    "pass the cluster's namespaces with `--cluster FILE`, list the names one by one, or select the namespaces by label"
                 } else {
-                    "name the namespaces one by one, or select them by a label that they share"
+                    "list the names one by one, or select the namespaces by a label that they share"
                 });
                 self.diagnostics.push(diagnostic);
                 return None;

@@ -149,22 +149,22 @@ impl Context<'_> {
         let (except, message, label) = match open {
             Open::Names(span) => (
                 *span,
-                "several names behind `except` stand in parentheses".to_owned(),
-                "`except` ended at the comma, so this would be a set of pods",
+                "several names after `except` need parentheses".to_owned(),
+                "`except` ends at the comma, so this would be a set of pods",
             ),
             Open::Addresses(span, _) => (
                 *span,
-                format!("`{text}` is not left out here: `except` ends at the comma"),
-                "the next peer, and so allowed",
+                format!("`{text}` is not excluded: `except` ends at the comma"),
+                "the next element of the list, and so included",
             ),
         };
         let place = |span: Span| Location::new(file, span);
         let whole = first.span.to(last.span);
-        let fix = if count == 1 { "leave out both" } else { "leave out all of them" };
+        let fix = if count == 1 { "exclude both" } else { "exclude all of them" };
         self.tell(
             Diagnostic::new(&EXCEPT_ENDS, message, place(whole), label)
-                .label(place(except), "only this is left out")
-                .help("to leave out all of them write `except (…, …)`")
+                .label(place(except), "only this is excluded")
+                .help("to exclude all of them write `except (…, …)`")
                 .fix_edits(
                     Applicability::Maybe,
                     fix,

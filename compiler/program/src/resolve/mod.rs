@@ -93,13 +93,13 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
 /// The result of resolution.
 #[derive(Debug)]
 pub struct Resolved {
-/// The program, without items that have errors.
-pub program: Program,
-/// The diagnostics of resolution.
-pub diagnostics: Vec<Diagnostic>,
-/// The sets that the program defines. The program itself contains their members instead of their names.
-pub names: Names,
-/// The cache for the next resolution of the same files.
+    /// The program, without items that have errors.
+    pub program: Program,
+    /// The diagnostics of resolution.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The sets that the program defines. The program itself contains their members instead of their names.
+    pub names: Names,
+    /// The cache for the next resolution of the same files.
     pub kept: Kept,
 }
 

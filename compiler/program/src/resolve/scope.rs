@@ -98,13 +98,13 @@ impl Context<'_> {
             at(file, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
         };
         let tell = |label: String| {
-            Diagnostic::new(&UNSATISFIABLE, "nothing can satisfy this selector", place(second), label)
+            Diagnostic::new(&UNSATISFIABLE, "this selector matches nothing", place(second), label)
         };
         let mut diagnostic = if first == second {
-            tell("no label can be like this".to_owned())
+            tell("no label can satisfy this".to_owned())
         } else {
             let other = self.sources.text(place(first));
-            tell(format!("cannot hold together with `{other}`")).label(place(first), "asked here")
+            tell(format!("contradicts `{other}`")).label(place(first), "required here")
         };
         let pair = selector.requirements.get(first).zip(selector.requirements.get(second));
         if let Some((a, b)) = pair
@@ -178,11 +178,11 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &EMPTY_SCOPE,
-                        "an empty selector leaves out every namespace",
+                        "an empty selector excludes every namespace",
                         at(file, tree.span),
                         "every namespace matches this",
                     )
-                    .help("say which labels the namespaces have that are left out"),
+                    .help("write the labels of the namespaces to exclude"),
                 );
                 return None;
             }
@@ -198,9 +198,9 @@ impl Context<'_> {
         if !is_surely_inhabited(&scope) && !scopes_overlap(&[&scope]) {
             self.tell(Diagnostic::new(
                 &EMPTY_SCOPE,
-                "no namespace can be meant by this",
+                "this scope contains no namespace",
                 at(file, tree.span),
-                "what is left out is everything there is",
+                "no namespace can match this",
             ));
             return None;
         }
@@ -234,7 +234,7 @@ impl Context<'_> {
             Value::Addresses(_) | Value::Ports(_) => {
                 self.tell(Diagnostic::new(
                     &WRONG_KIND,
-                    format!("only pods are in namespaces, and `{name}` holds none"),
+                    format!("only pods have namespaces, and `{name}` is not a set of pods"),
                     location,
                     "not a set of pods",
                 ));
@@ -249,12 +249,12 @@ impl Context<'_> {
             self.tell(
                 Diagnostic::new(
                     &SCOPE_TWICE,
-                    format!("the set `{name}` says its namespaces already"),
+                    format!("the set `{name}` already has a scope"),
                     scope_location,
-                    "and here others are named",
+                    "a second scope",
                 )
-                .label(scoped, "these")
-                .fix(Applicability::Maybe, "leave out the namespaces here", whole, ""),
+                .label(scoped, "its scope")
+                .fix(Applicability::Maybe, "remove the namespaces here", whole, ""),
             );
             return Value::Broken;
         }

@@ -71,13 +71,13 @@ pub const SETTINGS: [Setting; 5] = [
         name: "synchronize",
         values: &["true", "false"],
         default: "true",
-        about: "Kyverno undoes edits of what it generated, and deletes it with its policy.",
+        about: "Kyverno reverts edits of generated objects, and deletes them with their policy.",
     },
     Setting {
         name: "generate-existing",
         values: &["true", "false"],
         default: "true",
-        about: "Namespaces that exist already get the policy too.",
+        about: "Kyverno also generates objects in namespaces that already exist.",
     },
     Setting {
         name: "webhook-timeout",
@@ -89,14 +89,14 @@ pub const SETTINGS: [Setting; 5] = [
         name: "failure-policy",
         values: &["ignore", "fail"],
         default: "ignore",
-        about: "What becomes of a new namespace while Kyverno does not answer: `ignore` lets it be made without its \
-                policies, `fail` refuses it.",
+        about: "What the API server does with a new namespace if Kyverno does not answer: `ignore` accepts it without its \
+                policies, `fail` rejects it.",
     },
     Setting {
         name: "orphan-on-delete",
         values: &["true", "false"],
         default: "false",
-        about: "What was generated stays when the Kyverno policy is deleted.",
+        about: "Generated objects stay when the Kyverno policy is deleted.",
     },
 ];
 

@@ -182,11 +182,11 @@ impl Context<'_> {
             self.tell(
                 Diagnostic::new(
                     &TEST_EMPTY,
-                    format!("the test \"{}\" asserts nothing", test.name),
+                    format!("the test \"{}\" has no expectations", test.name),
                     location,
                     "it cannot fail",
                 )
-                .help("say what is expected: `deny shop/web -> payments/db on tcp/5432`"),
+                .help("add an expectation, such as `deny shop/web -> payments/db on tcp/5432`"),
             );
         }
         test
@@ -204,7 +204,7 @@ impl Context<'_> {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let diagnostic = Diagnostic::new(
                     &TEST_TWICE,
-                    format!("there are two {what}s `{}`", first.key()),
+                    format!("the {what} `{}` is declared twice", first.key()),
                     location,
                     "again here",
                 )
@@ -231,7 +231,7 @@ impl Context<'_> {
                 } else {
                     self.tell(Diagnostic::new(
                         &address::NOT_AN_ADDRESS,
-                        "a pod has addresses, not blocks of them",
+                        "a pod has addresses, not CIDRs",
                         location,
                         "expected one address, such as `10.0.0.7`",
                     ));
@@ -253,7 +253,7 @@ impl Context<'_> {
                 } else {
                     self.tell(Diagnostic::new(
                         &NOT_A_PORT,
-                        "a pod's port is one port of one protocol",
+                        "a pod's port must be a single port of one protocol",
                         location,
                         "expected a port such as `tcp/9187`",
                     ));
@@ -273,7 +273,7 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &FIXTURE_LABELS,
-                        "what stands in a test has labels, `key = value`, and no requirements on them",
+                        "pods and namespaces of a test have labels, `key = value`, not requirements",
                         location,
                         "expected `key = value`",
                     )
@@ -288,7 +288,7 @@ impl Context<'_> {
             if labels.iter().any(|(other, _)| *other == key) {
                 self.tell(Diagnostic::new(
                     &FIXTURE_LABELS,
-                    format!("the label `{key}` is given twice"),
+                    format!("the label `{key}` is set twice"),
                     location,
                     "again here",
                 ));
@@ -319,18 +319,18 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &WRONG_KIND,
-                        "a test speaks of single pods, and this is a set of them",
+                        "expected a single pod, found a set of pods",
                         location,
                         "expected `namespace/pod`, an address or a set of addresses",
                     )
-                    .help("what holds for every such pod is an `assert`"),
+                    .help("to check every pod of the set, write an `assert`"),
                 );
                 None
             }
             Value::Ports(_) => {
                 self.tell(Diagnostic::new(
                     &WRONG_KIND,
-                    "a connection has pods or addresses at its ends, and this is ports",
+                    "the end of a connection must be a pod or addresses, found ports",
                     location,
                     "expected `namespace/pod`, an address or a set of addresses",
                 ));
@@ -369,7 +369,7 @@ impl Fixtures {
             &TEST_UNKNOWN,
             format!("the test has no {what} `{name}`"),
             location,
-            "no line of the test says it",
+            "not declared in this test",
         );
         let near = if what == "pod" {
             nearest(name, self.pods.iter().map(String::as_str))

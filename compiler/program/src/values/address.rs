@@ -85,9 +85,9 @@ pub(crate) fn unspecified(word: &str, net: &IpNet, location: Location) -> Option
         let all = format!("{word}/0");
         Diagnostic::new(
             &UNSPECIFIED,
-            format!("`{word}` is one address, and not every address"),
+            format!("`{word}` is a single address, not every address"),
             location,
-            "nothing has it",
+            "no host has this address",
         )
         .help(format!("write `anywhere`, or `{all}` for all addresses of the family"))
         .fix(Applicability::Maybe, format!("write `{all}`"), location, all)
@@ -113,7 +113,7 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
             None if length.is_none() => Some(v4.to_string()),
             _ => None,
         };
-        let diagnostic = wrong("an IPv4 address written as IPv6".to_owned());
+        let diagnostic = wrong("an IPv4-mapped IPv6 address".to_owned());
         return Err(match fixed {
             Some(fixed) => Box::new(diagnostic.fix(
                 Applicability::Automatic,
@@ -147,16 +147,16 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
             length
         }
     };
-    let net = IpNet::new(address, length).map_err(|_| wrong("not a block".to_owned()))?;
+    let net = IpNet::new(address, length).map_err(|_| wrong("not a CIDR".to_owned()))?;
     let trunc = net.trunc();
     if trunc.addr() != address {
         let diagnostic = Diagnostic::new(
             &HOST_BITS,
             format!("`{word}` has host bits set"),
             location,
-            format!("is the block `{trunc}` meant, or the address `{address}`?"),
+            format!("this can mean the CIDR `{trunc}` or the address `{address}`"),
         )
-        .help(format!("write `{trunc}` for the block or `{address}` for the one address"))
+        .help(format!("write `{trunc}` for the CIDR or `{address}` for the single address"))
         .fix(Applicability::Maybe, format!("write `{trunc}`"), location, trunc.to_string())
         .fix(Applicability::Maybe, format!("write `{address}`"), location, address.to_string());
         return Err(Box::new(diagnostic));
@@ -176,9 +176,9 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
                 &NOT_AN_ADDRESS,
                 format!("`{word}` is an address and a port"),
                 location,
-                "only the address belongs here",
+                "only an address is allowed here",
             )
-            .help(format!("write `{host} on tcp/{port}`: the port stands behind `on`, with its protocol")),
+            .help(format!("write `{host} on tcp/{port}`: the port follows `on`, with its protocol")),
         );
     }
     let octets: Vec<&str> = address.split('.').collect();
@@ -198,7 +198,7 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
         }
         Some(numbers) if numbers.len() == 4 => wrong("each of the four numbers is at most 255"),
         Some(_) => wrong("an IPv4 address has four numbers, as in `10.0.0.0/8`"),
-        None if address.contains(':') => wrong("not an IPv6 address, as `2001:db8::/32` is one"),
+        None if address.contains(':') => wrong("not an IPv6 address or CIDR such as `2001:db8::/32`"),
         None => wrong("expected an address such as `10.0.0.0/8` or `2001:db8::/32`"),
     })
 }

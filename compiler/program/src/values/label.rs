@@ -143,7 +143,7 @@ impl KeysUsed {
                         &NEAR_KEY,
                         format!("the label `{key}` may be misspelt"),
                         place,
-                        "a selector on a label that nothing has selects nothing",
+                        "a selector on a label that no object has selects nothing",
                     )
                     .help(format!("did you mean `{meant}`?"))
                     .fix(Applicability::Maybe, format!("write `{meant}`"), place, meant)
@@ -193,7 +193,7 @@ fn check_part(part: &str) -> Result<(), &'static str> {
 /// A diagnostic at `location`, with the rule that the key violates.
 pub fn check_key(key: &str, location: Location) -> Result<(), Box<Diagnostic>> {
     let wrong = |why: String| {
-        Err(Box::new(Diagnostic::new(&LABEL_KEY, format!("`{key}` is not a label's key"), location, why)))
+        Err(Box::new(Diagnostic::new(&LABEL_KEY, format!("`{key}` is not a valid label key"), location, why)))
     };
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -217,7 +217,7 @@ pub fn check_key(key: &str, location: Location) -> Result<(), Box<Diagnostic>> {
     }
     match check_part(name) {
         Ok(()) => Ok(()),
-        Err(why) => wrong(format!("the name has: {why}")),
+        Err(why) => wrong(format!("invalid name: {why}")),
     }
 }
 
@@ -231,12 +231,17 @@ pub fn check_value(value: &str, location: Location) -> Result<(), Box<Diagnostic
         return Ok(());
     }
     let why = if value.contains(['*', '?']) {
-        "a selector takes values as they are: there are no wildcards"
+        "selectors do not support wildcards in values"
     } else {
         match check_part(value) {
             Ok(()) => return Ok(()),
             Err(why) => why,
         }
     };
-    Err(Box::new(Diagnostic::new(&LABEL_VALUE, format!("`{value}` is not a label's value"), location, why)))
+    Err(Box::new(Diagnostic::new(
+        &LABEL_VALUE,
+        format!("`{value}` is not a valid label value"),
+        location,
+        why,
+    )))
 }

@@ -117,7 +117,9 @@ pub fn check_namespace(name: &str, glob: bool, location: Location) -> Result<(),
         }
     } else if glob && fixed != name && is_label(&fixed.replace(['*', '?'], "a")) {
         diagnostic
-            .help(format!("there are no regular expressions: write `{fixed}`, where `*` is any characters"))
+            .help(format!(
+                "regular expressions are not supported: write `{fixed}`, where `*` matches any characters"
+            ))
             .fix(Applicability::Maybe, format!("write `{fixed}`"), location, fixed)
     } else {
         diagnostic

@@ -188,7 +188,7 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
             let range = which.replace("..", "-").replace(':', "-");
             let numbers = range.bytes().all(|b| b.is_ascii_digit() || b == b'-') && range != which;
             Box::new(match (which, numbers) {
-                ("*", _) => wrong("every port of a protocol is written by its name alone").fix(
+                ("*", _) => wrong("for every port of a protocol, write only the protocol").fix(
                     Applicability::Automatic,
                     format!("write `{}`", protocol.as_str()),
                     location,
@@ -218,12 +218,12 @@ fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Locatio
     if lower.starts_with("icmp") {
         let mut diagnostic = told("ICMP has no ports");
         diagnostic.message = format!("`{word}`: the language has no construct for ICMP");
-        return diagnostic.help("a rule without `on` covers every protocol, ICMP too: `allow ingress from anywhere`; a rule with `on` covers its ports alone, and none allows ICMP alone");
+        return diagnostic.help("a rule without `on` covers every protocol, including ICMP: `allow ingress from anywhere`; a rule with `on` covers only its ports, and no rule can cover only ICMP");
     }
     // `80/tcp`, as in the output of `kubectl get services`.
     if let Some(protocol) = which.and_then(|which| Protocol::parse(&which.to_ascii_lowercase())) {
         let fixed = format!("{}/{name}", protocol.as_str());
-        return told("the protocol stands first").fix(
+        return told("the protocol comes first").fix(
             Applicability::Automatic,
             format!("write `{fixed}`"),
             location,
@@ -265,7 +265,7 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         return Err("a port's name has at least one letter");
     }
     if name.contains("--") || name.starts_with('-') || name.ends_with('-') {
-        return Err("a hyphen in a port's name stands alone, between two other characters");
+        return Err("a hyphen in a port's name must be single, and between two other characters");
     }
     Ok(())
 }

@@ -242,15 +242,15 @@ impl Policies<'_> {
                 Diagnostic::new(
                     &TOO_MANY,
                     format!(
-                        "`{}` needs {} {word} rules of a ClusterNetworkPolicy",
+                        "`{}` needs {} {word} rules in a ClusterNetworkPolicy",
                         self.policy.name,
                         rules.len()
                     ),
                     rule.location,
-                    format!("there are at most {MOST}, with {MOST} peers, networks and ports in each"),
+                    format!("the API allows at most {MOST} rules, with at most {MOST} peers, networks and ports each"),
                 )
-                .help("divide the policy into two of neighbouring priorities, or name larger blocks")
-                .note(format!("the target that has no such limit is `{}`", Target::Ebpf)),
+                .help("split the policy into two with consecutive priorities, or use larger CIDRs")
+                .note(format!("target `{}` has no such limit", Target::Ebpf)),
             );
         }
         rules
@@ -283,12 +283,12 @@ impl Policies<'_> {
                 self.diagnostics.push(
                     cannot(
                         Target::ClusterNetworkPolicy,
-                        "addresses that traffic comes from",
+                        "addresses as ingress peers",
                         place,
-                        "ingress of a ClusterNetworkPolicy names pods only: traffic from outside the cluster is not judged",
+                        "the ingress peers of a ClusterNetworkPolicy are pods: it does not apply to traffic from outside the cluster",
                         &[Target::Ebpf],
                     )
-                    .help("where only pods are meant, write `all pods in all namespaces`"),
+                    .help("to match only pods, write `all pods in all namespaces`"),
                 );
                 continue;
             }
@@ -297,13 +297,13 @@ impl Policies<'_> {
                 self.diagnostics.push(
                     cannot(
                         Target::ClusterNetworkPolicy,
-                        "a port's name with addresses",
+                        "a named port with addresses",
                         port.location,
-                        "a port with a name is a pod's, and the API refuses it beside networks",
+                        "only pods have named ports, and the API rejects them in rules with networks",
                         &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
                     )
                     .label(place, "these addresses")
-                    .help("give the port's number, or name the pods"),
+                    .help("write the port's number, or select pods instead of addresses"),
                 );
                 continue;
             }
@@ -321,8 +321,8 @@ impl Policies<'_> {
     fn absolute(&mut self, term: &Arc<PodTerm>) -> Option<Arc<PodTerm>> {
         let place = term.scope_location.unwrap_or(term.location);
         let what = match &term.scope.base {
-            ScopeBase::Same => "the subject's own namespace",
-            ScopeBase::Sharing(_) => "namespaces that share a label",
+            ScopeBase::Same => "a peer in the subject's own namespace",
+            ScopeBase::Sharing(_) => "a peer in namespaces that share a label",
             _ => return Some(Arc::clone(term)),
         };
         if term.scope.base == ScopeBase::Same
@@ -336,10 +336,10 @@ impl Policies<'_> {
                 Target::ClusterNetworkPolicy,
                 what,
                 place,
-                "a ClusterNetworkPolicy names namespaces by their labels, and cannot compare them with the subject's",
+                "a ClusterNetworkPolicy selects namespaces by label, and cannot compare labels with the subject's namespace",
                 &[Target::Ebpf],
             )
-            .help("name the namespaces, or write a policy for each"),
+            .help("name the namespaces, or write one policy for each namespace"),
         );
         None
     }
@@ -382,12 +382,12 @@ impl Policies<'_> {
                     self.diagnostics.push(
                         cannot(
                             Target::ClusterNetworkPolicy,
-                            "a port's name of one protocol",
+                            "a named port of one protocol",
                             term.location,
-                            "there, a name stands for the port of that name whatever its protocol",
+                            "in this API, a port name matches the ports with that name of every protocol",
                             &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
                         )
-                        .help(format!("give the port's number, or all of {}", missing.join(", "))),
+                        .help(format!("write the port's number, or all of {}", missing.join(", "))),
                     );
                     return None;
                 }

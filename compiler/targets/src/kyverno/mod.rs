@@ -161,7 +161,7 @@ impl Kind for ClusterPolicies {
                     &VERSION_TOO_OLD,
                     format!("target `kyverno` does not work with Kyverno {version}"),
                 )
-                .note("it does not know `generateExisting` of a rule, nor `webhookConfiguration.timeoutSeconds`")
+                .note("it does not support `generateExisting` in rules, nor `webhookConfiguration.timeoutSeconds`")
                 .help(format!("use Kyverno {FIRST} or later")),
             );
         }
@@ -169,9 +169,9 @@ impl Kind for ClusterPolicies {
             diagnostics.push(
                 Diagnostic::without_place(
                     &VERSION_REMOVES,
-                    format!("Kyverno {version} may not have ClusterPolicy any more"),
+                    format!("Kyverno {version} may not support ClusterPolicy"),
                 )
-                .note("it is deprecated since 1.17, and its removal is planned for 1.20 and later")
+                .note("ClusterPolicy is deprecated since 1.17, and its removal is planned for 1.20 or later")
                 .help("use the target `kyverno-cel`"),
             );
         }
@@ -181,22 +181,26 @@ impl Kind for ClusterPolicies {
             diagnostics.push(
                 Diagnostic::new(
                     &STALE_LABEL,
-                    format!("the NetworkPolicies of `{}` do not follow {}", policy.name, keys.join(", ")),
+                    format!(
+                        "the NetworkPolicies of `{}` do not follow changes of the label {}",
+                        policy.name,
+                        keys.join(", ")
+                    ),
                     policy.location,
-                    "the value is read once, since `synchronize` is off",
+                    "Kyverno reads the value once, because `synchronize` is off",
                 )
-                .help("leave `synchronize` on, or use the target `kyverno-cel`"),
+                .help("set `synchronize = true`, or use the target `kyverno-cel`"),
             );
         }
         if policy.docs.iter().any(|line| escape(line).is_none()) {
             diagnostics.push(
                 Diagnostic::new(
                     &TEXT_LEFT_OUT,
-                    format!("the NetworkPolicies of `{}` go without their description", policy.name),
+                    format!("the NetworkPolicies of `{}` get no description", policy.name),
                     policy.location,
-                    "its documentation holds `{{{` or `$(…$(`, which Kyverno would read as a variable",
+                    "its documentation contains `{{{` or `$(…$(`, which Kyverno would interpret as a variable",
                 )
-                .help("write it in another way"),
+                .help("rewrite the documentation without these characters"),
             );
         }
     }

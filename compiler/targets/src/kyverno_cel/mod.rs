@@ -145,7 +145,7 @@ impl Kind for GeneratingPolicies {
                 Target::KyvernoCel,
                 "`failure-policy = fail`",
                 place,
-                "a GeneratingPolicy never refuses a namespace while Kyverno is away",
+                "a GeneratingPolicy cannot reject namespaces while Kyverno is unavailable",
                 &[Target::Kyverno],
             ));
         }
@@ -156,14 +156,14 @@ impl Kind for GeneratingPolicies {
                 Diagnostic::new(
                     &VALUE_IN_NAME,
                     format!(
-                        "the NetworkPolicies of `{}` have a hash of {} in their names",
+                        "the names of the NetworkPolicies of `{}` contain a hash of {}",
                         template.policy.name,
                         keys.join(", ")
                     ),
                     place,
                     format!("named `{}-HASH`", template.name),
                 )
-                .note("Kyverno may put an old value back for good where the name stays the same"),
+                .note("with a constant name, Kyverno can permanently restore an old value"),
             );
         }
         let names = template.scopes.iter().map(|subject| match &subject.scope.base {
@@ -178,9 +178,9 @@ impl Kind for GeneratingPolicies {
                 diagnostics.push(
                     cannot(
                         Target::KyvernoCel,
-                        "so many names",
+                        "so many namespace names",
                         place.unwrap_or(template.policy.location),
-                        &format!("Kyverno evaluates expressions of {MAX_EXPRESSION} characters at most"),
+                        &format!("Kyverno evaluates expressions of at most {MAX_EXPRESSION} characters"),
                         &[Target::Kyverno, Target::NetworkPolicy],
                     )
                     .help("select the namespaces by a label that they share"),
@@ -193,7 +193,7 @@ impl Kind for GeneratingPolicies {
             let why = if version.minor < 19 {
                 "its GeneratingPolicy has no templates"
             } else {
-                "with `synchronize` it deletes and makes again every object once an hour"
+                "with `synchronize` it deletes and recreates every object once an hour"
             };
             diagnostics.push(
                 Diagnostic::without_place(

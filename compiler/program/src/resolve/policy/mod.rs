@@ -168,7 +168,7 @@ impl Context<'_> {
                         "again here",
                     )
                     .label(first, "first here")
-                    .help("policies are a union: give this one a name of its own, or put its rules into the first"),
+                    .help("give this policy another name, or move its rules into the first one: policies are a union"),
                 );
             }
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -224,15 +224,15 @@ impl Context<'_> {
         }
         if tree.statements.is_empty() && !tree.broken {
             let help = match tree.tier {
-                Tier::Namespaced => "to refuse what no policy allows, write `isolate ingress, egress`",
+                Tier::Namespaced => "to deny what no policy allows, write `isolate ingress, egress`",
                 _ => "write a rule, such as `deny egress to 169.254.169.254`",
             };
             self.tell(
                 Diagnostic::new(
                     &EMPTY_POLICY,
-                    format!("the policy `{name}` says nothing"),
+                    format!("the policy `{name}` is empty"),
                     location,
-                    "no rule in it",
+                    "it has no rule and isolates nothing",
                 )
                 .help(help),
             );
@@ -267,7 +267,7 @@ impl Context<'_> {
                     location,
                     "policies are a union: their order does not matter",
                 )
-                .help("write `admin policy` or `baseline policy`, or leave the priority out"),
+                .help("write `admin policy` or `baseline policy`, or remove the priority"),
             );
             return None;
         }
@@ -277,7 +277,7 @@ impl Context<'_> {
                 &PRIORITY,
                 format!("`{text}` is not a priority"),
                 location,
-                "a number from 0, asked first, to 1000",
+                "expected a number from 0 (evaluated first) to 1000",
             ));
         }
         number
@@ -289,7 +289,7 @@ impl Context<'_> {
         tree: &ast::Policy,
         view: &View<'_, '_>,
     ) -> Option<Vec<Arc<PodTerm>>> {
-        let subjects = view.pods(file, &tree.subject, "a policy is for", self);
+        let subjects = view.pods(file, &tree.subject, "a policy selects", self);
         let mut complete = subjects.is_some() && !tree.subject.is_empty();
         for term in &tree.subject {
             if let Term::Pods(pods) = term
@@ -319,14 +319,14 @@ impl Context<'_> {
                     Diagnostic::new(
                         &RELATIVE_SUBJECT,
                         format!(
-                            "`{}` says whom a rule names, not whom a policy is for",
+                            "`{}` is allowed only in the peers of a rule, not in the subject of a policy",
                             if sharing { "namespaces sharing" } else { "same namespace" }
                         ),
                         place,
-                        "compares with the namespace of the policy's own pods",
+                        "refers to the namespace of the pods that the policy selects",
                     )
                     .help(if sharing {
-                        "name the namespaces that have the label: `namespaces { LABEL }`"
+                        "select the namespaces that have the label: `namespaces { LABEL }`"
                     } else {
                         "name the namespaces: `namespace NAME`, `all namespaces`, `namespaces { … }`"
                     }),
@@ -393,11 +393,11 @@ impl Context<'_> {
                         self.tell(
                             Diagnostic::new(
                                 &WRONG_KIND,
-                                "expected pods or addresses, and these are ports",
+                                "expected pods or addresses, found ports",
                                 at(file, term.span()),
                                 "these are ports",
                             )
-                            .help("ports stand behind `on`"),
+                            .help("ports are written after `on`"),
                         );
                     }
                     Value::Broken => complete = false,
@@ -412,11 +412,11 @@ impl Context<'_> {
             self.tell(
                 Diagnostic::new(
                     &BESIDE_ANYWHERE,
-                    "`anywhere` is every pod and every address: what stands beside it adds nothing",
+                    "`anywhere` already includes every pod and every address: other peers add nothing",
                     at(file, beside.span()),
                     "adds nothing",
                 )
-                .label(at(file, anywhere.span()), "this says it all"),
+                .label(at(file, anywhere.span()), "this includes everything"),
             );
         }
         complete.then_some(peers)
@@ -428,9 +428,9 @@ impl Context<'_> {
         if !left {
             self.tell(Diagnostic::new(
                 &crate::values::address::EXCEPT_OUTSIDE,
-                "`except` leaves nothing of `anywhere`",
+                "`except` excludes everything from `anywhere`",
                 location,
-                "every address is taken away",
+                "every address is excluded",
             ));
         }
         left
@@ -445,7 +445,7 @@ impl Context<'_> {
         view: &View<'_, '_>,
     ) -> Option<crate::ir::Assertion> {
         let sources =
-            view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);
+            view.pods(file, std::slice::from_ref(&tree.source), "the source of an assertion must be", self);
         let destinations = self.peers(file, std::slice::from_ref(&tree.destination), view);
         let ports = view.ports(file, &tree.ports, self);
         let mut complete = true;
@@ -478,9 +478,9 @@ impl Context<'_> {
 fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &SUBJECT_SCOPE,
-        "this does not say in which namespaces the pods are",
+        "the namespaces of these pods are missing",
         place,
-        "say which: `in namespace NAME`, `in all namespaces`, `in namespaces { … }`",
+        "add `in namespace NAME`, `in all namespaces` or `in namespaces { … }`",
     )
     .fix(
         Applicability::Maybe,
@@ -489,7 +489,7 @@ fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic
         " in all namespaces",
     );
     match set {
-        Some(set) => diagnostic.label(set, "the set does not say it either"),
+        Some(set) => diagnostic.label(set, "this set does not state them either"),
         None => diagnostic,
     }
 }
@@ -503,7 +503,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
             &NOT_IN_TIER,
             "a baseline policy cannot `pass`",
             place,
-            "the baseline is the last tier: nothing comes after it",
+            "baseline is the last tier: there is no tier to pass to",
         )
         .help(format!("write `allow {direction} {preposition} …` or `deny {direction} {preposition} …`"));
     }
@@ -512,9 +512,9 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
         &NOT_IN_TIER,
         format!("a plain policy cannot `{keyword}`"),
         place,
-        "a plain policy allows, and refuses what it does not allow",
+        "a plain policy has `allow` and `isolate`, and denies what no rule allows",
     )
-    .note("policies are a union: what one allows, another cannot take back");
+    .note("plain policies are a union: none can deny what another allows");
     let policy_start = at(file, policy.name.span);
     let diagnostic = diagnostic.label(policy_start, format!("`{name}` is a plain policy"));
     if rule.action == Action::Pass {
@@ -526,18 +526,18 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
     let everyone = matches!(rule.peers.as_slice(), [PeerTree::Anywhere { except, .. }] if except.is_empty());
     let addresses = matches!(rule.peers.as_slice(), [PeerTree::Term(Term::Word(_))]);
     match (everyone, allowed, addresses && rule.ports.is_empty()) {
-        (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then refused")).fix(
+        (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then denied")).fix(
             Applicability::Maybe,
             format!("write `isolate {direction}`"),
             at(file, rule.span),
             format!("isolate {direction}"),
         ),
-        (_, true, _) => diagnostic.help("what no rule allows is refused already: leave the rule out, or take this away where it is allowed, with `except`; an `admin policy` denies what no other policy opens again"),
+        (_, true, _) => diagnostic.help("what no rule allows is already denied: remove this rule, or exclude its peers with `except` in the rule that allows them; an `admin policy` denies regardless of plain policies"),
         (_, _, true) => diagnostic.help(format!(
-            "write `allow {direction} {preposition} anywhere except …`, which allows everything else, or make it an `admin policy`, whose denials no other policy undoes"
+            "write `allow {direction} {preposition} anywhere except …`, which allows everything else, or make it an `admin policy`, which denies regardless of plain policies"
         )),
         _ => diagnostic.help(format!(
-            "name those who may instead, with `allow {direction} {preposition} …`, or make it an `admin policy`, whose denials no other policy undoes"
+            "list the allowed peers instead, with `allow {direction} {preposition} …`, or make it an `admin policy`, which denies regardless of plain policies"
         )),
     }
 }
@@ -551,5 +551,5 @@ fn isolate_in_tier(policy: &ast::Policy, place: Location, name: &str) -> Diagnos
         "only plain policies isolate",
     )
     .label(at(place.file, policy.name.span), format!("`{name}` is {tier} policy"))
-    .help("to refuse everything, write `deny ingress from anywhere` as its last rule")
+    .help("to deny everything, write `deny ingress from anywhere` as its last rule")
 }

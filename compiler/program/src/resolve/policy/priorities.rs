@@ -151,14 +151,14 @@ fn tell_overlap(policy: &Policy, other: &Policy) -> Diagnostic {
     let tier = if policy.tier == Tier::Admin { "admin" } else { "baseline" };
     let said = |policy: &Policy| match policy.priority_location {
         Some(_) => format!("`{}` has priority {}", policy.name, policy.priority),
-        None => format!("`{}` has no priority, so the last one, {LAST_PRIORITY}", policy.name),
+        None => format!("`{}` has no priority, so it has the default, {LAST_PRIORITY}", policy.name),
     };
     Diagnostic::new(
         &PRIORITY_OVERLAP,
-        format!("two {tier} policies of priority {} can select one pod", policy.priority),
+        format!("two {tier} policies of priority {} can select the same pod", policy.priority),
         place,
         said(policy),
     )
     .label(other.priority_location.unwrap_or(other.location), said(other))
-    .help("give one of them another priority; the lower is asked first")
+    .help("give one of them another priority; lower numbers are evaluated first")
 }

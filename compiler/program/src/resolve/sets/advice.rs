@@ -7,10 +7,10 @@ use crate::values::address;
 use crate::values::port::Protocol;
 
 /// The help for words that stand for every address, such as `internet`.
-const EVERY_ADDRESS: &str = "write `0.0.0.0/0, ::/0` for every address, or `anywhere` for every address and every pod; without private addresses that is `0.0.0.0/0 except (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), ::/0 except fc00::/7`";
+const EVERY_ADDRESS: &str = "write `0.0.0.0/0, ::/0` for every address, or `anywhere` for every address and every pod; for every address except private ones, write `0.0.0.0/0 except (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), ::/0 except fc00::/7`";
 
 /// The help for host names.
-const ADDRESSES: &str = "write the addresses that the name resolves to, as in `allow egress to 203.0.113.0/24 on tcp/443`, and change them when it resolves to others; no target of npc matches names (Cilium's own `toFQDNs` does)";
+const ADDRESSES: &str = "write the addresses that the name resolves to, as in `allow egress to 203.0.113.0/24 on tcp/443`, and update them when it resolves to others; no target of npc can match host names (Cilium's `toFQDNs` can)";
 
 /// Adds help to the diagnostic for an undefined name.
 pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location) -> Diagnostic {
@@ -36,7 +36,7 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         "any" | "all" | "everyone" | "everything" | "everywhere" | "anyone" | "anybody" | "*" => {
             return write(
                 diagnostic.help(
-                    "write `anywhere` for every pod and every address; a policy is for `all pods in all namespaces`, and every port is meant where there is no `on`",
+                    "write `anywhere` for every pod and every address; in the subject of a policy, write `all pods in all namespaces`; a rule without `on` covers every port",
                 ),
                 "anywhere".to_owned(),
             );
@@ -50,15 +50,15 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         "icmp" | "icmpv4" | "icmpv6" | "ping" => {
             return no_construct(
                 "ICMP",
-                "a rule without `on` covers every protocol, ICMP too: `allow ingress from anywhere`; a rule with `on` covers its ports alone, and none allows ICMP alone",
+                "a rule without `on` covers every protocol, including ICMP: `allow ingress from anywhere`; a rule with `on` covers only its ports, and no rule can cover only ICMP",
             );
         }
         "http" | "https" | "ssh" | "smtp" | "mysql" | "postgres" | "grpc" | "metrics" => {
             return diagnostic.help(format!(
-                "the port that pods call so is `tcp/{name}`; a set is defined by `let {name} = …`"
+                "write `tcp/{name}` for the port with that name of a pod, or define a set: `let {name} = …`"
             ));
         }
-        "dns" => return diagnostic.help("define the ports of DNS above: `let dns = udp/53, tcp/53`"),
+        "dns" => return diagnostic.help("define the ports of DNS: `let dns = udp/53, tcp/53`"),
         "node" | "nodes" | "host" | "hosts" | "kubelet" | "remote-node" => {
             return no_construct(
                 "nodes",
@@ -87,11 +87,11 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         return no_construct("host names: rules match addresses", &host_advice(host));
     }
     if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']) {
-        return diagnostic.help("addresses are written one by one or as blocks, as in `10.0.0.0/24`");
+        return diagnostic.help("write single addresses or CIDRs such as `10.0.0.0/24`");
     }
     if crate::values::name::is_subdomain(name) {
         return diagnostic.help(format!(
-            "define it: `let {name} = …`; a namespace's pods are `all pods in namespace {name}`"
+            "define it: `let {name} = …`; for the pods of a namespace, write `all pods in namespace {name}`"
         ));
     }
     diagnostic

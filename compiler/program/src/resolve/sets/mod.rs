@@ -192,7 +192,7 @@ impl<'a> Sets<'a> {
                     "defined again here",
                 )
                 .label(first.location, "first defined here")
-                .help("a set can hold several things: `let NAME = one, two`"),
+                .help("a set can have several members: `let NAME = one, two`"),
             );
         }
         let item_of =
@@ -240,11 +240,11 @@ impl<'a> Sets<'a> {
                 cx.tell(
                     Diagnostic::new(
                         &HIDES_IMPORTED,
-                        format!("the set `{}` hides an imported one", set.name),
+                        format!("the set `{}` hides an imported set", set.name),
                         set.location,
-                        "this one is used in this file",
+                        "this set is used in this file",
                     )
-                    .label(hidden.location, "this one is imported, and hidden"),
+                    .label(hidden.location, "this imported set is hidden"),
                 );
             }
         }
@@ -299,9 +299,9 @@ impl<'a> Sets<'a> {
                     if let Some(set) = self.sets.get(index) {
                         cx.tell(Diagnostic::new(
                             &SETS_TOO_LARGE,
-                            format!("sets hold more than {MAX_ENTRIES} entries altogether"),
+                            format!("all sets together have more than {MAX_ENTRIES} members"),
                             set.location,
-                            "with this one",
+                            "this set exceeds the limit",
                         ));
                     }
                     entries = 0;
@@ -355,7 +355,7 @@ impl<'a> Sets<'a> {
             .collect();
         let mut diagnostic = Diagnostic::new(
             &SET_CYCLE,
-            format!("the set {} is defined by itself", circle.first().map_or("", String::as_str)),
+            format!("the set {} refers to itself", circle.first().map_or("", String::as_str)),
             place,
             "used here, in its own definition",
         );
@@ -504,11 +504,11 @@ impl<K: std::hash::Hash + Eq + Clone, T> Unique<K, T> {
 fn check_set_name(name: &str, location: Location, cx: &mut Context<'_>) {
     let reserved = TokenKind::KEYWORDS.iter().any(|(word, kind)| *word == name && kind.is_reserved());
     let why = if reserved {
-        "a keyword that may stand where a set stands"
+        "it is a reserved keyword"
     } else if address::looks_like_address(name) {
-        "it reads as an address"
+        "it looks like an address"
     } else if port::looks_like_port(name) {
-        "it reads as a port"
+        "it looks like a port"
     } else {
         let checked = check_name("set", name, location);
         cx.ok(checked);

@@ -63,7 +63,7 @@ impl<'s> View<'s, '_> {
                     &AMBIGUOUS_NAME,
                     format!("`{name}` is defined by two imported files"),
                     location,
-                    "which of them?",
+                    "this name is ambiguous",
                 );
                 for index in [first, second] {
                     if let Some(set) = self.sets.sets.get(index) {
@@ -191,10 +191,7 @@ impl<'s> View<'s, '_> {
             other => {
                 cx.tell(Diagnostic::new(
                     &WRONG_KIND,
-                    format!(
-                        "`except` takes addresses away from addresses, and `{text}` holds {}",
-                        other.kind()
-                    ),
+                    format!("`except` applies to addresses, and `{text}` holds {}", other.kind()),
                     location,
                     format!("this holds {}", other.kind()),
                 ));
@@ -282,19 +279,19 @@ impl<'s> View<'s, '_> {
                 cx.tell(if covers > 0 {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
-                        format!("`except {net}` leaves nothing"),
+                        format!("`except {net}` excludes everything"),
                         place,
-                        "as large as what it is taken from, or larger",
+                        "contains all of the addresses before `except`",
                     )
                     .label(base, "nothing of this is left")
                 } else {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
-                        format!("`except {net}` takes nothing away"),
+                        format!("`except {net}` excludes nothing"),
                         place,
-                        format!("lies outside {}", cx.sources.text(base)),
+                        format!("is outside {}", cx.sources.text(base)),
                     )
-                    .label(base, "taken from this")
+                    .label(base, "excluded from this")
                 });
             }
         }
@@ -313,9 +310,9 @@ impl<'s> View<'s, '_> {
         if left.is_empty() {
             cx.tell(Diagnostic::new(
                 &EXCEPT_OUTSIDE,
-                "nothing is left of these addresses",
+                "`except` excludes all of these addresses",
                 base,
-                "all of them are taken away again",
+                "no address is left",
             ));
             return None;
         }
@@ -356,7 +353,7 @@ impl<'s> View<'s, '_> {
                             at(file, word.span),
                             format!("this holds {}", other.kind()),
                         )
-                        .help("ports are written `tcp/443`, or as a set of them"),
+                        .help("write a port such as `tcp/443`, or the name of a set of ports"),
                     );
                 }
             }
@@ -390,11 +387,11 @@ impl<'s> View<'s, '_> {
                     cx.tell(
                         Diagnostic::new(
                             &WRONG_KIND,
-                            format!("{what} pods, and these are {}", other.kind()),
+                            format!("{what} pods, but these are {}", other.kind()),
                             at(file, term.span()),
                             format!("holds {}", other.kind()),
                         )
-                        .help("pods are written `all pods in …` or `pods { app = web } in …`"),
+                        .help("write `all pods in …` or `pods { app = web } in …`"),
                     );
                 }
             }
