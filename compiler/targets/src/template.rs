@@ -386,7 +386,10 @@ impl<N: Names> Lower<'_, N> {
                         N::TARGET,
                         "so many exceptions by label",
                         place,
-                        &format!("they expand to at least {} peers; the limit is {MAX_PEERS}", selectors.len()),
+                        &format!(
+                            "they expand to at least {} peers; the limit is {MAX_PEERS}",
+                            selectors.len()
+                        ),
                         &[Target::Ebpf],
                     )
                     .help("use fewer exceptions, or select the namespaces by a label that only they have"),
