@@ -1,4 +1,4 @@
-//! Answers: the verdict on a connection with its whole reason.
+//! Answers to queries: the verdict on a connection and its reason.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,49 +6,49 @@ use std::sync::Arc;
 use npc_model::{Connection, Endpoint, Route, Verdict};
 use serde::Serialize;
 
-/// The verdict on a connection, and why.
+/// The verdict on a connection and its reason.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// The source: `namespace/pod` or an address.
     pub source: String,
-    /// The address that it uses, where it is known.
+    /// The source's address, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_address: Option<IpAddr>,
     /// The destination.
     pub destination: String,
-    /// The address that it uses, where it is known.
+    /// The destination's address, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_address: Option<IpAddr>,
     /// `tcp/80`, or `other`.
     pub traffic: String,
     /// Whether the connection is allowed.
     pub allowed: bool,
-    /// Which side denies it: `egress`, `ingress` or `both`.
+    /// The side that denies it: `egress`, `ingress` or `both`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied_by: Option<&'static str>,
-    /// Why it is allowed whatever the policies say.
+    /// The reason why it is allowed regardless of the policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub always: Option<&'static str>,
-    /// The address of a node that the destination sees in place of the source's.
+    /// The node address that the destination sees instead of the source's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masqueraded_as: Option<IpAddr>,
-    /// What the source is besides its name, for people: a node, or a pod on a node's network.
+    /// A note on the source for text output: a node, or a host-network pod.
     #[serde(skip)]
     pub source_note: String,
-    /// The same of the destination.
+    /// The same note on the destination.
     #[serde(skip)]
     pub destination_note: String,
-    /// What the source's side says.
+    /// The decision of the source's egress policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Side>,
-    /// What the destination's side says.
+    /// The decision of the destination's ingress policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Side>,
 }
 
 impl Answer {
-    /// The verdict on a connection alone, without what each side says.
+    /// The answer without the decisions of the two sides.
     #[must_use]
     pub fn without_reasons(connection: &Connection<'_>, verdict: &Verdict) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Answer {
     }
 }
 
-/// What an end is besides its name: ` (node n1)`.
+/// The note on an end, such as ` (node n1)`.
 fn note(end: &Endpoint<'_>) -> String {
     match end {
         Endpoint::Node { name: Some(name), .. } => format!(" (node {name})"),
@@ -91,70 +91,70 @@ fn note(end: &Endpoint<'_>) -> String {
     }
 }
 
-/// What one side says.
+/// The decision of one side.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Side {
     /// Whether it allows the connection.
     pub allowed: bool,
-    /// What decided.
+    /// The reason for the decision.
     pub reason: Reason,
-    /// Where it denies since no rule matches, the rule that comes nearest.
+    /// If it denies because no rule matches: the rule with the fewest unmet conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<NearestRule>,
 }
 
-/// What decided on one side.
+/// The reason for the decision of one side.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Reason {
     /// A rule.
     Rule(Arc<RuleReference>),
-    /// These policies isolate the pod, and no rule of theirs matches.
+    /// These policies isolate the pod, and none of their rules matches.
     Isolated {
         /// The policies.
         policies: Vec<Arc<PolicyReference>>,
     },
-    /// No policy says anything of it.
+    /// No rule matches and no plain policy isolates the pod in this direction, so the connection is allowed.
     Default,
-    /// An address outside the cluster decides nothing.
+    /// The end is outside the cluster, so this side decides nothing.
     Outside,
-    /// No policy selects a node, or a pod on its node's network.
+    /// The end is a node or a host-network pod, which no policy selects.
     HostNetwork,
 }
 
-/// A policy, by its name and place.
+/// A reference to a policy.
 #[derive(Clone, Debug, Serialize)]
 pub struct PolicyReference {
     /// `admin`, `policy` or `baseline`.
     pub tier: &'static str,
     /// Its name.
     pub policy: String,
-    /// `file:line`.
+    /// The location of the policy, as `file:line`.
     pub location: String,
 }
 
-/// A rule, by its policy and place.
+/// A reference to a rule.
 #[derive(Clone, Debug, Serialize)]
 pub struct RuleReference {
     /// Its policy.
     #[serde(flatten)]
     pub policy: Arc<PolicyReference>,
-    /// Which rule of the policy, counted from one.
+    /// The number of the rule in the policy, from 1.
     pub rule: usize,
-    /// `file:line` of the rule.
+    /// The location of the rule, as `file:line`.
     #[serde(rename = "ruleLocation")]
     pub location: String,
-    /// The rule, as a program says it.
+    /// The rule in `.np` syntax.
     pub text: String,
 }
 
-/// The rule that comes nearest, and what is missing.
+/// The rule that is nearest to matching, and its unmet conditions.
 #[derive(Clone, Debug, Serialize)]
 pub struct NearestRule {
     /// The rule.
     #[serde(flatten)]
     pub rule: Arc<RuleReference>,
-    /// What is missing, in words.
+    /// The unmet conditions, as text.
     pub lacks: Vec<String>,
 }

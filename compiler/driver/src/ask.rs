@@ -1,4 +1,4 @@
-//! Asking a program, and telling why it answers as it does.
+//! Evaluation of connections with an explanation.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,24 +9,24 @@ use npc_program::{Direction, Policy, Program, Tier};
 
 use crate::answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
 
-/// Tells why a program gives its verdicts. What it says of a policy or a rule it makes once.
+/// Explains the verdicts of a program. Caches the descriptions of policies and rules.
 pub struct Explainer<'a> {
     program: &'a Program,
     sources: &'a SourceMap,
     policies: Vec<OnceLock<Arc<PolicyReference>>>,
-    /// Where the rules of each policy begin among `rules`.
+    /// The index in `rules` of the first rule of each policy.
     first_rule: Vec<usize>,
     rules: Vec<OnceLock<Arc<RuleReference>>>,
 }
 
-/// Asks a program, whose texts are in `sources`.
+/// Evaluates a connection and explains the verdict.
 #[must_use]
 pub fn ask(program: &Program, sources: &SourceMap, connection: &Connection<'_>) -> Answer {
     Explainer::new(program, sources).explain(connection, &verdict(program, connection))
 }
 
 impl<'a> Explainer<'a> {
-    /// Of a program, whose texts are in `sources`.
+    /// Creates an explainer for a program, whose files are in `sources`.
     #[must_use]
     pub fn new(program: &'a Program, sources: &'a SourceMap) -> Self {
         let mut rules = 0;
@@ -47,7 +47,7 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    /// The answer to a question of which this is the program's verdict.
+    /// Explains a verdict that the program gave for a connection.
     #[must_use]
     pub fn explain(&self, connection: &Connection<'_>, verdict: &Verdict) -> Answer {
         let mut answer = Answer::without_reasons(connection, verdict);
@@ -58,7 +58,7 @@ impl<'a> Explainer<'a> {
         answer
     }
 
-    /// What one side says.
+    /// Explains the decision of one side.
     #[must_use]
     pub fn side(&self, direction: Direction, decision: &Decision, connection: &Connection<'_>) -> Side {
         let mut near = None;

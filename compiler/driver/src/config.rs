@@ -1,4 +1,4 @@
-//! `npc.toml`.
+//! The configuration file `npc.toml`.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use serde::Deserialize;
 use toml::Spanned;
 
 npc_diagnostics::codes! {
-    /// # A mistake in `npc.toml`
+    /// # An error in `npc.toml`
     ///
-    /// The file holds what all programs below its folder share:
+    /// The file contains the configuration of all programs in its folder and subfolders:
     ///
     /// ```toml
     /// [compile]
-    /// targets = ["kyverno", "kyverno-cel"]    # what `npc compile` writes
+    /// targets = ["kyverno", "kyverno-cel"]    # the targets of `npc compile`
     ///
     /// [kyverno]
     /// version = "1.19.1"                      # the version in the cluster
-    /// filtered-namespaces = ["kube-system"]   # what Kyverno's configuration leaves out
-    /// guard = "fail"                          # as with `--with-guard=fail`
+    /// filtered-namespaces = ["kube-system"]   # namespaces that Kyverno's configuration excludes
+    /// guard = "fail"                          # like `--with-guard=fail`
     ///
     /// [cluster]
-    /// pod-cidrs = ["10.244.0.0/16"]           # the addresses that pods have
+    /// pod-cidrs = ["10.244.0.0/16"]           # the CIDRs that pods have their addresses from
     ///
     /// [lints]
     /// NP0210 = "error"                        # allow, note, warning or error
@@ -34,20 +34,20 @@ npc_diagnostics::codes! {
     BAD_CONFIG = "NP0701" "bad-config" Error;
 }
 
-/// What `npc.toml` says.
+/// The configuration of `npc.toml`.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// The targets of `npc compile`; none where the file does not say it.
+    /// The targets of `npc compile`; empty if the file does not set them.
     pub targets: Vec<Target>,
-    /// Levels of findings.
+    /// The levels of diagnostics.
     pub lints: LintLevels,
-    /// Options of the targets.
+    /// The options of the targets.
     pub options: Options,
-    /// The cluster's network, where it is named.
+    /// The CNI of the cluster, if the file sets it.
     pub cni: Option<Cni>,
 }
 
-/// Levels of findings that differ from the codes' own.
+/// The levels of diagnostics that differ from the defaults of their codes.
 #[derive(Clone, Debug, Default)]
 pub struct LintLevels {
     levels: FxHashMap<&'static str, Level>,
@@ -97,11 +97,11 @@ struct ClusterSection {
 }
 
 impl Config {
-    /// Reads the text of an `npc.toml`. `sources` gets the file, for the diagnostics' sake.
+    /// Parses the text of an `npc.toml`. Adds the file to `sources`, so that diagnostics can refer to it.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it.
+    /// The diagnostics for all errors in the file.
     pub fn parse(file_name: &str, text: &str, sources: &mut SourceMap) -> Result<Self, Vec<Diagnostic>> {
         let id = sources.add(file_name, text);
         let file: File = toml::from_str(text).map_err(|error| {
@@ -121,7 +121,7 @@ impl Config {
 
 fn wrong(id: FileId, span: std::ops::Range<usize>, why: &str) -> Diagnostic {
     let span = Span::new(span.start as u32, span.end as u32);
-    Diagnostic::new(&BAD_CONFIG, "a mistake in the configuration", Location::new(id, span), why)
+    Diagnostic::new(&BAD_CONFIG, "an error in the configuration", Location::new(id, span), why)
 }
 
 struct Reader {
@@ -183,7 +183,9 @@ impl Reader {
                 .find(|level| level.as_str() == value.as_ref());
             match level {
                 Some(Level::Error) => levels.set(code, Level::Error),
-                Some(_) if code.level == Level::Error => self.tell(value, "an error stays an error"),
+                Some(_) if code.level == Level::Error => {
+                    self.tell(value, "the level of an error cannot be changed")
+                }
                 Some(level) => levels.set(code, level),
                 None => self.tell(value, "a level is `allow`, `note`, `warning` or `error`"),
             }
@@ -214,7 +216,7 @@ impl Reader {
             if options.guard.is_none() {
                 self.tell(
                     written,
-                    "`fail` or `ignore`: what happens to NetworkPolicies while Kyverno is away",
+                    "expected `fail` or `ignore`: the API server rejects or accepts NetworkPolicies if Kyverno does not answer",
                 );
             }
         }

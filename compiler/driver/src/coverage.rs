@@ -1,5 +1,5 @@
-//! What Kyverno's policies reach in a running cluster: not the namespaces that its configuration leaves out, and those
-//! that exist only where the policy says so.
+//! The namespaces in which Kyverno generates objects in a running cluster. It generates nothing in namespaces that its
+//! configuration excludes, and in existing namespaces only with `generateExisting`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use npc_program::{Policy, Program, Scope, Tier, scopes_overlap};
 
 use crate::through::{kyverno_ignores, not_for_existing};
 
-/// What a cluster does not have of the policies that were read.
+/// The parts of imported policies that are not in force in a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
-    /// The namespaces that Kyverno's configuration leaves out, of those for which a policy is.
+    /// The namespaces in the scope of a policy that Kyverno's configuration excludes.
     pub filtered: BTreeSet<String>,
-    /// The policies that Kyverno generates in new namespaces only.
+    /// The policies that Kyverno generates only in new namespaces.
     pub only_new: BTreeSet<String>,
 }
 
 impl Gaps {
-    /// Adds others.
+    /// Adds the gaps of other policies.
     pub fn extend(&mut self, other: Self) {
         self.filtered.extend(other.filtered);
         self.only_new.extend(other.only_new);
     }
 
-    /// Them in sentences; of the namespaces that are left out, those for which `matters` holds.
+    /// Describes the gaps in sentences. Lists only excluded namespaces for which `matters` returns true.
     #[must_use]
     pub fn sentences(&self, matters: impl Fn(&str) -> bool) -> Vec<String> {
         let mut all: Vec<String> = self.only_new.iter().map(|name| not_for_existing(name)).collect();
@@ -38,7 +38,7 @@ impl Gaps {
     }
 }
 
-/// Leaves out of what Kyverno generates the namespaces that its configuration leaves out.
+/// Removes from generated policies the namespaces that Kyverno's configuration excludes. Returns the removed parts.
 pub fn leave_out_filtered(import: &mut Import, filtered: &[String]) -> Gaps {
     let mut gaps = Gaps::default();
     for imported in import.policies.iter_mut().filter(|one| one.generated.is_some()) {
@@ -47,8 +47,9 @@ pub fn leave_out_filtered(import: &mut Import, filtered: &[String]) -> Gaps {
     gaps
 }
 
-/// Leaves out what a cluster does not have whose namespaces all exist: the policies that Kyverno generates in new ones
-/// only, and those of the namespaces that its configuration leaves out.
+/// Removes the policies that are not in force in a cluster without new namespaces: policies that Kyverno generates only
+/// in new namespaces, and in other generated policies the namespaces that its configuration excludes. Returns the
+/// removed parts.
 pub fn keep_in_force(import: &mut Import, filtered: &[String]) -> Gaps {
     let mut gaps = Gaps::default();
     import.policies.retain(|imported| {
@@ -62,8 +63,8 @@ pub fn keep_in_force(import: &mut Import, filtered: &[String]) -> Gaps {
     gaps
 }
 
-/// Leaves out of a program the namespaces that Kyverno's configuration leaves out, as Kyverno will do with what the
-/// program is compiled to.
+/// Removes from the plain policies of a program the namespaces that Kyverno's configuration excludes, as Kyverno will
+/// ignore them in the compiled output.
 pub fn leave_out_filtered_of(program: &mut Program, filtered: &[String]) {
     for policy in &mut program.policies {
         if policy.tier == Tier::Namespaced {
@@ -72,7 +73,7 @@ pub fn leave_out_filtered_of(program: &mut Program, filtered: &[String]) {
     }
 }
 
-/// Leaves namespaces out of a policy. Gives those for which it was.
+/// Excludes namespaces from the subjects of a policy. Returns those that were in a subject's scope.
 fn filter(policy: &mut Policy, filtered: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for subject in &mut policy.subjects {

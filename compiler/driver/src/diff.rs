@@ -1,4 +1,4 @@
-//! Changes in meaning, in words.
+//! Text descriptions of sets of connections, for semantic diffs.
 
 use npc_import::{block_text, pods_text, selector_text, word};
 use npc_program::values::address::Block;
@@ -6,12 +6,12 @@ use npc_program::values::port::Port;
 use npc_program::{Operator, Requirement, Selector};
 use npc_proof::{Kind, KindEnd};
 
-/// A kind of connections, as nearly as a program would say it: `pods { app = web } in namespace shop
-/// -> pods in same namespace on tcp/80`.
+/// Describes a kind of connections in a syntax close to that of programs:
+/// `pods { app = web } in namespace shop -> pods in same namespace on tcp/80`.
 #[must_use]
 pub fn kind_text(kind: &Kind) -> String {
     let mut text = format!("{} -> {}", end_text(&kind.source, None), end_text(&kind.destination, Some(kind)));
-    // Ports of a list that another takes away are not listed.
+    // Omit ports that another list excludes.
     let taken: Vec<&Port> =
         kind.port_lists.iter().filter(|(_, is)| !is).flat_map(|(ports, _)| ports).collect();
     let left = |ports: &[Port]| -> Vec<Port> {
@@ -51,7 +51,7 @@ pub fn kind_text(kind: &Kind) -> String {
     text
 }
 
-/// One end, in the words of the programs, and what is left to say.
+/// Describes one end: the terms of the programs first, then the remaining conditions.
 fn end_text(end: &KindEnd, kind: Option<&Kind>) -> String {
     let named: Vec<String> =
         end.terms.iter().filter(|(_, is)| *is).map(|(term, _)| pods_text(term, true)).collect();
@@ -101,7 +101,7 @@ fn rest_text(end: &KindEnd, same: Option<bool>) -> String {
     let inside: Vec<String> = end.nets.iter().filter(|(_, is)| *is).map(|(net, _)| net.to_string()).collect();
     let outside: Vec<String> =
         end.nets.iter().filter(|(_, is)| !is).map(|(net, _)| net.to_string()).collect();
-    // The smallest block says what the larger ones do.
+    // The smallest CIDR implies the larger ones.
     let smallest = end.nets.iter().filter(|(_, is)| *is).max_by_key(|(net, _)| net.prefix_len());
     if let Some((net, _)) = smallest {
         text.push_str(&format!(" at {net}"));

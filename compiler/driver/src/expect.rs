@@ -1,4 +1,4 @@
-//! What a test expects, asked of every connection that it speaks of.
+//! Evaluation of the expectations of tests, for every connection that they cover.
 
 use std::net::IpAddr;
 
@@ -14,8 +14,8 @@ use crate::ask::Explainer;
 use crate::question::{NEITHER_IS_A_POD, ServiceRoute, end_at, is_pod};
 use crate::run::Why;
 
-/// Where blocks of addresses and ranges of ports begin and end: between two such places, all addresses
-/// and all ports are alike, so that one stands for the others.
+/// The boundaries of the CIDRs and port ranges of a program. No rule distinguishes addresses or ports between two
+/// boundaries, so it suffices to evaluate one of them.
 pub(crate) struct Bounds {
     nets: Vec<IpNet>,
     ports: Vec<(u16, u16)>,
@@ -49,7 +49,8 @@ impl Bounds {
         self.nets.extend(&block.except);
     }
 
-    /// Addresses that stand for all of a block: also each that something in the cluster has.
+    /// Addresses that represent all addresses of a block, including each address that a pod, node or Service of the
+    /// cluster has.
     fn addresses(&self, block: &Block, index: &Index<'_>) -> Vec<IpAddr> {
         let mut starts = vec![block.net.network()];
         for net in self.nets.iter().chain(&block.except).filter(|net| block.net.contains(*net)) {
@@ -66,7 +67,7 @@ impl Bounds {
         starts
     }
 
-    /// Ports that stand for all of a port's, at a destination.
+    /// Ports that represent all ports of a port term at a destination.
     fn ports(&self, port: &Port, destination: &Endpoint<'_>) -> Result<Vec<Traffic>, String> {
         let protocol = port.protocol;
         let (first, last) = match &port.which {
@@ -98,7 +99,7 @@ impl Bounds {
     }
 }
 
-/// The address behind one, where there is one.
+/// The next address, if there is one.
 fn next(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|next| IpAddr::V4(next.into())),
@@ -106,7 +107,7 @@ fn next(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// What the expectations of a test are asked of.
+/// The context in which the expectations of a test are evaluated.
 pub(crate) struct Expecting<'a> {
     pub(crate) program: &'a Program,
     pub(crate) sources: &'a SourceMap,
@@ -116,8 +117,8 @@ pub(crate) struct Expecting<'a> {
 }
 
 impl<'a> Expecting<'a> {
-    /// Why an expectation fails: the first connection of those that it speaks of which has the other verdict.
-    /// Adds to `asked` how many were asked.
+    /// Evaluates an expectation. Returns the first connection with a different verdict, or the reason why the
+    /// expectation cannot be evaluated. Adds the number of evaluated connections to `asked`.
     pub(crate) fn failure(&self, expectation: &Expectation, asked: &mut usize) -> Option<Why> {
         let pair = self
             .ends(&expectation.source)
@@ -126,7 +127,7 @@ impl<'a> Expecting<'a> {
             Ok(pair) => pair,
             Err(why) => return Some(Why::NotAsked(why)),
         };
-        // Of blocks of addresses that hold the other end's own, what a pod sends itself is not meant.
+        // A block may contain the address of the other end. Connections of that pod to itself are not covered.
         let is_block =
             |end: &End, found: &[Endpoint<'_>]| matches!(end, End::Addresses(_)) && found.len() > 1;
         let by_block = is_block(&expectation.source, &from) || is_block(&expectation.destination, &to);
@@ -159,8 +160,11 @@ impl<'a> Expecting<'a> {
                 }
             }
         }
-        let why =
-            if any_of_one_family { NEITHER_IS_A_POD } else { "the two ends have no addresses of one family" };
+        let why = if any_of_one_family {
+            NEITHER_IS_A_POD
+        } else {
+            "the two ends have no addresses of the same family"
+        };
         (!any).then(|| Why::NotAsked(why.to_owned()))
     }
 
@@ -170,7 +174,7 @@ impl<'a> Expecting<'a> {
                 .iter()
                 .flat_map(|block| self.bounds.addresses(block, self.index))
                 .flat_map(|address| match self.index.owner(address) {
-                    // It may be either of them.
+                    // Two pods have the address; evaluate both.
                     Some(AddressOwner::Pods(first, second)) => {
                         let cluster = self.index.cluster;
                         let pod = |place| Endpoint::pod(cluster, place, Some(address)).map(Ok);
@@ -194,8 +198,8 @@ impl<'a> Expecting<'a> {
         }
     }
 
-    /// The connections between two ends to which an expectation applies. Where the destination is an address of a
-    /// Service, they go to its endpoints.
+    /// The connections between two ends that an expectation covers. If the destination is an address of a Service,
+    /// they go to its endpoints.
     fn connections(
         &self,
         expectation: &Expectation,
@@ -221,7 +225,7 @@ impl<'a> Expecting<'a> {
         }
         let is_only_a_service = services.iter().any(|(_, via)| *via == Via::Cluster);
         if is_only_a_service {
-            // Nothing else is at the address.
+            // Only the Service has the address, so there are no direct connections.
             return if all.is_empty() { Err(no_such_port(&services)) } else { Ok(all) };
         }
         let traffic = self.traffic(expectation, destination)?;
@@ -245,7 +249,7 @@ impl<'a> Expecting<'a> {
     }
 }
 
-/// Whether an expectation speaks of a port of a Service, which clients know by this number.
+/// Whether an expectation covers a port of a Service; `number` is the port that clients connect to.
 fn asks_for(expectation: &Expectation, own: &ServicePort, number: u16) -> bool {
     expectation.ports.is_empty()
         || expectation.ports.iter().any(|term| {

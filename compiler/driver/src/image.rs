@@ -1,4 +1,4 @@
-//! Map images: that one says what its program does, and asking one.
+//! Comparison of map images with their programs, and evaluation of connections by images.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,9 +13,8 @@ use npc_program::{
 };
 use npc_targets::image_protocol;
 
-/// What an image, read back, says otherwise than the program that it was made of: the first policy or
-/// rule that differs, and in what. All is compared in forms that only equal things share, so that where
-/// nothing differs both mean the same, in every cluster.
+/// Compares an image with the program that it was compiled from. Returns a description of the first difference. All
+/// parts are compared in canonical forms, so without a difference both give the same verdicts in every cluster.
 pub(crate) fn difference(program: &Program, image: &Image) -> Option<String> {
     if program.policies.len() != image.policies.len() {
         return Some(format!("it has {} policies", image.policies.len()));
@@ -27,7 +26,7 @@ pub(crate) fn difference(program: &Program, image: &Image) -> Option<String> {
             return differ("the head");
         }
         if !sets.same_terms(policy.subjects.iter().map(|term| &**term), &read.subjects) {
-            return differ("whom it is for");
+            return differ("the subject");
         }
         if policy.rules.len() != read.rules.len() {
             return differ("the number of rules");
@@ -51,16 +50,17 @@ fn same_head(policy: &Policy, read: &image::Policy) -> bool {
         == (&read.name, tier, read.priority, read.audit, read.isolates)
 }
 
-/// The sets of an image, as lists of what is in them.
+/// The address and port sets of an image, as lists of ranges.
 struct Sets<'i> {
     image: &'i Image,
-    /// Of each set of addresses, the ranges of both families.
+    /// For each address set, the ranges of IPv4 and IPv6.
     addresses: Vec<[Vec<(u128, u128)>; 2]>,
-    /// Of each set of ports, the ranges of each protocol.
+    /// For each port set, the ranges of each protocol.
     ports: Vec<[Vec<(u16, u16)>; 3]>,
 }
 
-/// The ranges that are in each set: those of the classes that are in it, together where they touch.
+/// Calls `add` for each range and each set that contains the range's class. The closure that `add` receives appends the
+/// range to the set's list, merged with the previous range if they are adjacent.
 fn in_sets<K: Copy + Ord>(
     ranges: &[(K, u32)],
     classes: &[Vec<u32>],
@@ -116,7 +116,7 @@ impl<'i> Sets<'i> {
         Self { image, addresses, ports }
     }
 
-    /// In what a rule differs.
+    /// Compares a rule. Returns the part that differs.
     fn differ(&self, rule: &Rule, read: &image::Rule) -> Option<&'static str> {
         let action = match read.action {
             image::Action::Allow => Action::Allow,
@@ -138,7 +138,7 @@ impl<'i> Sets<'i> {
             return Some("a selector");
         }
         if !self.same_addresses(rule, read.addresses) {
-            return Some("a block of addresses");
+            return Some("an address");
         }
         (!self.same_ports(&rule.ports, read.ports)).then_some("a port")
     }
@@ -165,7 +165,7 @@ impl<'i> Sets<'i> {
         else {
             return false;
         };
-        // Port by port: a set has few ports, or few ranges.
+        // A quadratic comparison suffices, since a set has few ports.
         let by_number = Protocol::ALL.into_iter().zip(numbers).all(|(protocol, read)| {
             let own = said.iter().filter(|term| term.port.protocol == protocol);
             let mut ranges: Vec<(u32, u32)> = own
@@ -251,7 +251,8 @@ impl<'i> Sets<'i> {
     }
 }
 
-/// Read back by itself, and not by what wrote it: a fault there is to be found here. So is all above.
+/// Converts a protocol independently of the code that writes images, so that the comparison detects errors there. The
+/// same applies to all conversions above.
 const fn program_protocol(protocol: image::Protocol) -> Protocol {
     match protocol {
         image::Protocol::Tcp => Protocol::Tcp,
@@ -260,8 +261,8 @@ const fn program_protocol(protocol: image::Protocol) -> Protocol {
     }
 }
 
-/// The verdict of an image on a connection, with the policies and rules of the program that it was made
-/// of, which have the same places.
+/// Evaluates a connection with an image. The verdict's indices of policies and rules are those of the program that the
+/// image was compiled from.
 #[must_use]
 pub fn image_verdict(image: &Image, connection: &Connection<'_>) -> Verdict {
     let named = [connection.source, connection.destination].map(|end| match end {
@@ -276,7 +277,7 @@ pub fn image_verdict(image: &Image, connection: &Connection<'_>) -> Verdict {
         route: match connection.route {
             Route::Direct => image::Route::Direct,
             Route::Service => image::Route::Service,
-            // A node has an address.
+            // A node always has an address, so the fallback is never used.
             Route::Masqueraded(node) => {
                 node.address().map_or(image::Route::Service, image::Route::Masqueraded)
             }
@@ -302,7 +303,7 @@ fn decision(decision: image::Decision, subject: &Endpoint<'_>) -> Decision {
     }
 }
 
-/// What a connection speaks, as an image has it.
+/// Converts traffic to the type of the map image.
 #[must_use]
 pub fn image_traffic(traffic: Traffic) -> image::Traffic {
     match traffic {
@@ -311,7 +312,8 @@ pub fn image_traffic(traffic: Traffic) -> image::Traffic {
     }
 }
 
-/// A pod of a namespace as a node's tables are made of it: `local` where it runs on that node.
+/// Converts a pod to the input of the resolver. `local` states whether the pod runs on the node whose tables are
+/// computed.
 #[must_use]
 pub fn node_pod(namespace: impl Into<Arc<str>>, pod: &npc_cluster::Pod, local: bool) -> npc_resolver::Pod {
     npc_resolver::Pod {
@@ -324,7 +326,7 @@ pub fn node_pod(namespace: impl Into<Arc<str>>, pod: &npc_cluster::Pod, local: b
     }
 }
 
-/// The ports that a pod names.
+/// The named ports of a pod.
 fn named(pod: &npc_cluster::Pod) -> Vec<image::Named> {
     let named = pod.ports.iter().map(|port| image::Named {
         name: port.name.clone(),

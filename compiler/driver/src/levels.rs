@@ -1,4 +1,4 @@
-//! The levels of findings: `[lints]` in `npc.toml`, and `// npc: allow(NP0210)` above an item.
+//! The levels of diagnostics: `[lints]` in `npc.toml`, and `// npc: allow(NP0210)` above an item.
 
 use npc_diagnostics::{Code, Diagnostic, Level, Location, Report, Span, nearest};
 use npc_program::{Loaded, LoadedFile};
@@ -8,9 +8,10 @@ use rustc_hash::FxHashMap;
 use crate::config::LintLevels;
 
 npc_diagnostics::codes! {
-    /// # A code that does not exist
+    /// # An `npc: allow` comment without effect
     ///
-    /// `// npc: allow(…)` names codes, as in `NP0210`, separated by commas.
+    /// `// npc: allow(…)` above an item takes codes such as `NP0210`, or their names, separated by
+    /// commas. The comment contains an unknown code, has another syntax, or has no item below it.
     ///
     /// ```np fails
     /// // npc: allow(NP9999)
@@ -24,24 +25,24 @@ npc_diagnostics::codes! {
     UNKNOWN_CODE = "NP0703" "unknown-code" Warning;
 }
 
-/// The marker that makes a comment one for the compiler.
+/// The prefix of comments that the compiler reads.
 const MARKER: &str = "npc:";
 
-/// Which findings are shown, and how much they weigh.
+/// The configured levels and the suppressions by comments.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Levels {
     config: LintLevels,
-    /// For each code, the items in which it is allowed, in order.
+    /// For each code, the items in which a comment allows it, sorted by location.
     allowed: FxHashMap<&'static str, Vec<Location>>,
 }
 
 impl Levels {
-    /// Those of a configuration alone.
+    /// The levels of a configuration, without comments.
     pub(crate) fn of(config: &LintLevels) -> Self {
         Self { config: config.clone(), allowed: FxHashMap::default() }
     }
 
-    /// Reads the comments of all files. The second value is what is wrong with them.
+    /// Reads the comments of all files. Also returns the diagnostics for comments without effect.
     pub(crate) fn new(loaded: &Loaded, config: &LintLevels) -> (Self, Vec<Diagnostic>) {
         let mut levels = Self { config: config.clone(), allowed: FxHashMap::default() };
         let mut diagnostics = Vec::new();
@@ -63,7 +64,7 @@ impl Levels {
         (levels, diagnostics)
     }
 
-    /// One comment: it allows codes in the item below it.
+    /// Reads one comment, which allows codes in the item below it.
     fn comment(
         &mut self,
         file: &LoadedFile,
@@ -74,7 +75,7 @@ impl Levels {
     ) {
         let mut unknown = |why: String| {
             let place = Location::new(file.id, span);
-            diagnostics.push(Diagnostic::new(&UNKNOWN_CODE, "this comment allows nothing", place, why));
+            diagnostics.push(Diagnostic::new(&UNKNOWN_CODE, "this comment has no effect", place, why));
         };
         let inner = command.strip_prefix("allow(").and_then(|rest| rest.strip_suffix(')'));
         let Some(inner) = inner else { return unknown("expected `npc: allow(NP0000)`".to_owned()) };
@@ -86,7 +87,7 @@ impl Levels {
                 (Some(code), Some(item)) => {
                     self.allowed.entry(code.id).or_default().push(Location::new(file.id, item.span));
                 }
-                (Some(_), None) => unknown("there is no item below".to_owned()),
+                (Some(_), None) => unknown("there is no item below the comment".to_owned()),
                 (None, _) => {
                     let near = nearest(name, codes.iter().map(|code| code.id));
                     unknown(near.map_or_else(
@@ -98,7 +99,7 @@ impl Levels {
         }
     }
 
-    /// Gives each finding its level, and drops those that are allowed. Errors stay what they are.
+    /// Sets the configured level of each diagnostic, and removes those that are allowed. Does not change errors.
     pub(crate) fn apply(&self, report: &mut Report) {
         report.diagnostics.retain_mut(|diagnostic| {
             if diagnostic.code.level == Level::Error {
@@ -109,7 +110,7 @@ impl Levels {
             }
             let by_comment = diagnostic.location().is_some_and(|place| {
                 let Some(items) = self.allowed.get(diagnostic.code.id) else { return false };
-                // Items do not overlap: only the last that begins before the place can hold it.
+                // Items do not overlap, so only the last one that begins before the location can contain it.
                 let start = place.span.start;
                 let behind =
                     items.partition_point(|item| (item.file, item.span.start) <= (place.file, start));

@@ -1,6 +1,7 @@
-//! Runs the compiler on a whole program: what the command and the language server share.
+//! The compiler's entry points, which the command and the language server share.
 //!
-//! Nothing here reads a disk or a clock: files come through [`Files`](npc_program::Files).
+//! This crate does not access the file system or the clock: files come from an implementation of
+//! [`Files`](npc_program::Files).
 
 mod answer;
 mod ask;
@@ -46,35 +47,36 @@ pub use through::{Through, through};
 pub use updates::{Update, UpdateKind, updates};
 pub use validate::validate;
 
-/// A program that has been checked.
+/// A checked program.
 #[derive(Debug)]
 pub struct Checked {
     /// The files.
     pub loaded: Loaded,
-    /// What they say. Where the report has errors, it is not complete.
+    /// The program. It is incomplete if the report has errors.
     pub program: Program,
-    /// The sets that they define.
+    /// The sets that the files define.
     pub names: Names,
-    /// Everything that was found, sorted by place.
+    /// All diagnostics, sorted by location.
     pub report: Report,
     levels: Levels,
     kept: Kept,
-    /// Of which policies the lints told nothing, where they were asked.
+    /// The policies without findings, for the lints of the next check. `None` if the program has errors, since the
+    /// lints then do not run.
     quiet: Option<Quiet>,
     /// The errors of loading and resolving.
     errors: repair::Errors,
-    /// The texts that the automatic fixes lead to.
+    /// The texts after the automatic fixes, for the files that they change.
     repaired: repair::Texts,
 }
 
 impl Checked {
-    /// Whether a file that was named could not be read, so that nothing is known of the program.
+    /// Whether one of the given files could not be read, so that the program is unknown.
     #[must_use]
     pub fn is_unread(&self) -> bool {
         self.report.diagnostics.iter().any(|d| d.code == &npc_program::UNREADABLE && d.labels.is_empty())
     }
 
-    /// Adds what some targets have to say, where the program itself is fine.
+    /// Adds the diagnostics of the targets. Does nothing if the program has errors.
     pub fn add_of_targets(&mut self, targets: &[Target], options: &Options, cluster: Option<&Cluster>) {
         if !self.report.has_errors() && !targets.is_empty() {
             let found = of_targets(&draft(self, targets, options, cluster));
@@ -83,8 +85,8 @@ impl Checked {
         }
     }
 
-    /// Leaves those of the fixes between which only a person can choose that lead to a program without new
-    /// errors, and turns the others into help.
+    /// Verifies the fixes that need a decision by the user: keeps those that give a program without new errors, and
+    /// turns the others into help text.
     pub fn try_choices(&mut self, files: &impl Files) {
         if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
             let trials = repair::Trials::new(files, &self.loaded, &self.kept, &self.errors);
@@ -99,14 +101,15 @@ impl Checked {
     }
 }
 
-/// Loads and checks a program: the files named and all that they import.
+/// Loads and checks a program: the given files and all files that they import.
 pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Option<&Cluster>) -> Checked {
     let mut checked = check_again(files, roots, config, cluster, None);
     checked.try_choices(files);
     checked
 }
 
-/// The same, where the program was checked before: what is as it was is taken over.
+/// Checks like [`check`], reusing the results of the previous check `before` for unchanged policies. Does not verify
+/// fixes that need a decision.
 fn check_again(
     files: &impl Files,
     roots: &[String],
@@ -139,9 +142,9 @@ fn check_again(
     Checked { loaded, program, names, report, levels, kept, errors, quiet, repaired }
 }
 
-/// Checks a program as [`check`] does, and asks the targets that the configuration names what they have to say.
-/// Results of the check before are reused for what has not changed. Of the fixes only the automatic ones are tried:
-/// [`offered_fixes`] and [`Checked::try_choices`] try others.
+/// Checks a program like [`check`], and adds the diagnostics of the configured targets. Reuses the results of the
+/// previous check `before` for unchanged policies. Verifies only automatic fixes: [`offered_fixes`] and
+/// [`Checked::try_choices`] verify the others.
 pub fn check_with_targets(
     files: &impl Files,
     roots: &[String],
@@ -174,8 +177,8 @@ fn lint(
     overview.into_quiet()
 }
 
-/// Checks policies that were read from manifests: what reading them found, and what they mean. Repairs
-/// are a program's, and none is offered.
+/// Runs the lints on policies imported from manifests, and returns their findings together with `found`, the
+/// diagnostics of the import. Removes all fixes, since they apply to `.np` programs only.
 #[must_use]
 pub fn check_manifests(
     program: &Program,
@@ -201,10 +204,10 @@ pub fn check_manifests(
     report
 }
 
-/// Compiles a checked program to some targets, and proves that each says exactly what the program does
-/// (see [`validate`]). What they say is part of each output.
+/// Compiles a checked program to some targets, and proves that each output gives exactly the verdicts of the program
+/// (see [`validate`]). The diagnostics are part of each output.
 ///
-/// To be called only where the report has no errors.
+/// The report of the program must not have errors.
 #[must_use]
 pub fn compile(
     checked: &Checked,
@@ -223,8 +226,8 @@ pub fn compile(
     outputs
 }
 
-/// The options of targets that are compiled to together: those that have no tiers leave them to the one
-/// that has.
+/// The options for several targets of one compilation: targets without tiers skip the policies that
+/// `clusternetworkpolicy` writes, and that target skips the plain policies that another target writes.
 fn together(targets: &[Target], options: &Options) -> Options {
     let tiers = targets.contains(&Target::ClusterNetworkPolicy);
     let plain = targets
@@ -233,7 +236,7 @@ fn together(targets: &[Target], options: &Options) -> Options {
     Options { tiers_elsewhere: tiers, plain_elsewhere: plain, ..options.clone() }
 }
 
-/// Compiles as [`compile`] does, without the proof: enough to know what the targets have to say.
+/// Compiles like [`compile`], but without the proof. Enough for the diagnostics of the targets.
 #[must_use]
 pub fn draft(
     checked: &Checked,
@@ -250,18 +253,19 @@ pub fn draft(
         output.diagnostics = report.diagnostics;
         output
     };
-    // Each target takes about as long as checking did; they share nothing that changes.
+    // Compiling to one target takes about as long as checking the program, so the targets run in parallel.
     targets.par_iter().map(|target| one(*target)).collect()
 }
 
-/// What all outputs have to say. What two targets say of one place, with one code, is told once.
+/// The diagnostics of all outputs. If two targets report the same code at the same location, only those of the first
+/// are returned.
 #[must_use]
 pub fn of_targets(outputs: &[Output]) -> Vec<Diagnostic> {
     let mut first = rustc_hash::FxHashMap::default();
     let mut found = Vec::new();
     for output in outputs {
         for diagnostic in &output.diagnostics {
-            // One target may say several things of one place; another does not say them again.
+            // One target may report several diagnostics at the location; keep all of them.
             let target = *first.entry((diagnostic.code.id, diagnostic.location())).or_insert(output.target);
             if target == output.target {
                 found.push(diagnostic.clone());
@@ -271,7 +275,7 @@ pub fn of_targets(outputs: &[Output]) -> Vec<Diagnostic> {
     found
 }
 
-/// Every code that the compiler has, in the order of their numbers.
+/// All diagnostic codes of the compiler, in numeric order.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
     let mut codes = npc_program::codes();
@@ -286,9 +290,9 @@ pub fn codes() -> Vec<&'static Code> {
     codes
 }
 
-/// The diagnostic for a text that is no cluster file.
+/// The diagnostic for an invalid cluster file.
 #[must_use]
 pub fn bad_cluster(name: &str, error: &npc_cluster::Error) -> Diagnostic {
     Diagnostic::without_place(&npc_cluster::BAD_CLUSTER, format!("{name} is not a cluster file: {error}"))
-        .help("give what `kubectl get namespaces -o yaml` prints")
+        .help("pass the output of `kubectl get namespaces -o yaml`")
 }

@@ -1,4 +1,4 @@
-//! The page of who can reach whom, with the reason of each cell.
+//! The HTML page of the reachability matrix, with the reason for each cell.
 
 use npc_diagnostics::SourceMap;
 use npc_model::{Connection, Evaluator, Family, Traffic, Verdict};
@@ -10,17 +10,17 @@ use crate::answer::Side;
 use crate::ask::Explainer;
 use crate::text::side_text;
 
-/// One self-contained HTML page of what a view shows.
+/// Returns a view of the reachability matrix as a self-contained HTML page.
 ///
 /// # Errors
 ///
-/// Where it would have too many groups to be looked at.
+/// If the view has too many groups for a readable page.
 pub fn reach_page(program: &Program, sources: &SourceMap, view: &View<'_, '_>) -> Result<String, TooLarge> {
     let why = Why::new(program, sources, view.reach);
     html(view, "Who can reach whom", |from, to| why.examples(from, to))
 }
 
-/// Tells why two groups may talk, or not.
+/// Explains why connections between two groups are allowed or denied.
 struct Why<'a> {
     reach: &'a Reach<'a>,
     evaluator: Evaluator<'a>,
@@ -36,7 +36,8 @@ impl<'a> Why<'a> {
         }
     }
 
-    /// A connection that is allowed, and one that is denied, of each family that is spoken.
+    /// An allowed and a denied connection between two groups, where they exist; separately for each IP family if the
+    /// families differ.
     fn examples(&self, from: usize, to: usize) -> Vec<Example> {
         let denied = TrafficSet::default();
         let sets = match self.reach.cell(from, to) {
@@ -59,7 +60,7 @@ impl<'a> Why<'a> {
 
     fn example(&self, from: usize, to: usize, family: Family, traffic: Traffic) -> Option<Example> {
         let source = self.reach.endpoint(from, family, 0)?;
-        // Of one group, its second member is the other end.
+        // Within one group, the destination is its second member.
         let destination = self.reach.endpoint(to, family, usize::from(from == to))?;
         let connection = Connection::direct(source, destination, traffic);
         let verdict = self.evaluator.verdict(&connection);

@@ -1,4 +1,4 @@
-//! Connections as users name them.
+//! Resolution of the connections that users query by name.
 
 use std::net::IpAddr;
 
@@ -6,24 +6,24 @@ use npc_cluster::{AddressOwner, Cluster, Index, Pod, Service, Via};
 use npc_model::{Connection, Endpoint, Route, Traffic};
 use npc_program::values::port::{Protocol, check_name};
 
-/// A connection that a user names.
+/// A query for a connection.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
     /// `namespace/pod`, or an address.
     pub source: &'a str,
-    /// The address that it uses, where that is given.
+    /// The source's address, if the query names one.
     pub source_address: Option<IpAddr>,
     /// `namespace/pod`, a Service as `namespace/name` or `namespace/svc/name`, or an address.
     pub destination: &'a str,
-    /// The address that it uses, where that is given.
+    /// The destination's address, if the query names one.
     pub destination_address: Option<IpAddr>,
-    /// The protocol: `tcp`, `udp`, `sctp`, or `other` for any without ports.
+    /// The protocol: `tcp`, `udp`, `sctp`, or `other` for any protocol without ports.
     pub protocol: &'a str,
-    /// The port's number, or its name at the destination.
+    /// The number of the port, or its name at the destination.
     pub port: &'a str,
 }
 
-/// What a question asks for.
+/// The connections that a query refers to.
 #[derive(Debug)]
 pub enum Resolution<'c> {
     /// One connection.
@@ -32,26 +32,26 @@ pub enum Resolution<'c> {
     Service(ToService<'c>),
 }
 
-/// A connection to a Service, which is one to each of its endpoints.
+/// A connection to a Service, as one connection to each of its endpoints.
 #[derive(Debug)]
 pub struct ToService<'c> {
     /// The Service.
     pub service: &'c Service,
-    /// The address that the client connects to, where the question names one.
+    /// The address that the client connects to, if the query names one.
     pub address: Option<IpAddr>,
     /// The port that the client connects to.
     pub traffic: Traffic,
-    /// The connections after translation: at least one. Where a node puts its own address in place of the
-    /// client's, one for each node that may.
+    /// The connections after address translation; never empty. If a node replaces the client's address with its own,
+    /// one for each node that may do so.
     pub connections: Vec<Connection<'c>>,
 }
 
 impl Question<'_> {
-    /// What is asked, in a cluster.
+    /// Resolves the query in a cluster.
     ///
     /// # Errors
     ///
-    /// In words: what of it is not there, and why no policy decides on it.
+    /// A message, if a part of the query does not exist or no policy decides about the connection.
     pub fn resolve<'c>(&self, cluster: Option<&Index<'c>>) -> Result<Resolution<'c>, String> {
         let source = End::find(self.source, self.source_address, cluster)?;
         if let (End::Address(address), Some(index)) = (&source, cluster)
@@ -81,12 +81,15 @@ impl Question<'_> {
             let sources = source.endpoints(cluster)?;
             return route.resolve(&sources, address, protocol, self.port).map(Resolution::Service);
         }
-        // Both ends use one family; the destination's first address that fits is taken.
+        // Both ends must use the same IP family. Use the destination's first address with a match at the source.
         let (from, to) = (source.addresses(), destination.addresses());
         let fits = |a: &IpAddr, b: &IpAddr| a.is_ipv4() == b.is_ipv4();
         let pair = to.iter().find_map(|to| Some((*from.iter().find(|from| fits(from, to))?, *to)));
         if pair.is_none() && !from.is_empty() && !to.is_empty() {
-            return Err(format!("{} and {} have no addresses of one family", self.source, self.destination));
+            return Err(format!(
+                "{} and {} have no addresses of the same family",
+                self.source, self.destination
+            ));
         }
         let (from, to) = match pair {
             Some((from, to)) => (Some(from), Some(to)),
@@ -101,18 +104,18 @@ impl Question<'_> {
     }
 }
 
-/// Why a connection between two addresses is not evaluated.
+/// The reason why a connection between two addresses is not evaluated.
 pub(crate) const NEITHER_IS_A_POD: &str = "neither end is a pod of the cluster: no policy decides on this";
 
 pub(crate) const fn is_pod(end: &Endpoint<'_>) -> bool {
     matches!(end, Endpoint::Pod { .. })
 }
 
-/// The end that has an address: the pod, the node, or else an address outside.
+/// The endpoint with an address: a pod, a node, or else an outside address.
 ///
 /// # Errors
 ///
-/// Where two pods claim the address.
+/// If two pods have the address, or its pod has no namespace.
 pub(crate) fn end_at<'c>(address: IpAddr, cluster: Option<&Index<'c>>) -> Result<Endpoint<'c>, String> {
     let Some(index) = cluster else { return Ok(Endpoint::Outside(address)) };
     match index.owner(address) {
@@ -128,7 +131,7 @@ pub(crate) fn end_at<'c>(address: IpAddr, cluster: Option<&Index<'c>>) -> Result
     }
 }
 
-/// One end, found in the cluster.
+/// One end of a query, looked up in the cluster.
 enum End<'c> {
     Pod(usize, &'c Pod, Option<IpAddr>),
     Service(&'c Service),
@@ -181,7 +184,8 @@ impl<'c> End<'c> {
         Ok(Self::Pod(place, found, address))
     }
 
-    /// The Service that it is, what of the Service the client connects to, and by which address.
+    /// The Service that the end refers to, the kind of address that the client connects to, and the address if the
+    /// query names one. `None` if the end is not a Service.
     fn service(
         &self,
         index: &Index<'c>,
@@ -207,7 +211,7 @@ impl<'c> End<'c> {
         }
     }
 
-    /// The end with each of its addresses.
+    /// The endpoints of this end: one for each of its addresses.
     fn endpoints(&self, cluster: Option<&Index<'c>>) -> Result<Vec<Endpoint<'c>>, String> {
         match self.addresses().as_slice() {
             [] => Ok(vec![self.endpoint(None, cluster)?]),
@@ -220,17 +224,17 @@ impl<'c> End<'c> {
             Self::Address(address) => end_at(*address, cluster),
             Self::Pod(place, ..) => cluster
                 .and_then(|index| Endpoint::pod(index.cluster, *place, address))
-                .ok_or_else(|| "the pod is not there".to_owned()),
+                .ok_or_else(|| "the pod does not exist".to_owned()),
             Self::Service(service) => Err(format!("`{}` is a Service", service.full_name())),
         }
     }
 }
 
-/// The way to a Service.
+/// The route of a connection to a Service.
 pub(crate) struct ServiceRoute<'q, 'c> {
     pub(crate) index: &'q Index<'c>,
     pub(crate) service: &'c Service,
-    /// What of the Service the client connects to.
+    /// The kind of address that the client connects to.
     pub(crate) via: Via,
 }
 
@@ -270,12 +274,13 @@ impl<'c> ServiceRoute<'_, 'c> {
         Ok(ToService { service, address, traffic: Traffic::Port(protocol, number), connections })
     }
 
-    /// The connections that one to a port becomes, from the first source that has an address of each endpoint's
-    /// family: the sources are one end by its several addresses.
+    /// Translates a connection to a port of the Service into connections to its endpoints. `sources` are the
+    /// addresses of one end; each endpoint gets the first source of its IP family.
     ///
     /// # Errors
     ///
-    /// As for [`Service::targets`], and where it is not known which address a node puts in place of the source's.
+    /// As for [`Service::targets`]. Also if a node replaces the source's address and the addresses of nodes are
+    /// unknown.
     pub(crate) fn connections(
         &self,
         sources: &[Endpoint<'c>],
@@ -301,7 +306,7 @@ impl<'c> ServiceRoute<'_, 'c> {
                 add(if service.is_headless() { Route::Direct } else { Route::Service });
                 continue;
             }
-            // A node keeps the client's address only where the Service asks for it. What a node sends itself has
+            // A node keeps the client's address only if the Service requires it. Connections from a node itself have
             // the node's address anyway.
             if service.keeps_client_address || matches!(source, Endpoint::Node { .. }) {
                 add(Route::Service);
@@ -310,7 +315,7 @@ impl<'c> ServiceRoute<'_, 'c> {
             let nodes = nodes(index, target.address);
             if nodes.is_empty() {
                 return Err(format!(
-                    "a node that forwards a connection to `{}` puts its own address in place of the client's, and the cluster file has no addresses of nodes: print them too, with `kubectl get namespaces,pods,nodes,services -A -o yaml`",
+                    "a node that forwards a connection to `{}` replaces the client's address with its own, and the cluster file has no addresses of nodes: include them with `kubectl get namespaces,pods,nodes,services -A -o yaml`",
                     service.full_name()
                 ));
             }
@@ -319,7 +324,7 @@ impl<'c> ServiceRoute<'_, 'c> {
         Ok(connections)
     }
 
-    /// The port that the client connects to, by its number or its name.
+    /// The number of the port that the client connects to, given by number or name.
     fn port_number(&self, protocol: Protocol, port: &str) -> Result<u16, String> {
         if let Some(number) = number(port)? {
             return Ok(number);
@@ -332,12 +337,12 @@ impl<'c> ServiceRoute<'_, 'c> {
     }
 }
 
-/// Whether an end can have a connection with an address: both are of one family, where both are known.
+/// Whether an endpoint can connect to an address: both have the same IP family, or one is unknown.
 fn fits(end: &Endpoint<'_>, address: Option<IpAddr>) -> bool {
     end.address().zip(address).is_none_or(|(own, other)| own.is_ipv4() == other.is_ipv4())
 }
 
-/// The nodes, each by its first address of the family that an endpoint has.
+/// The nodes, each with its first address of the endpoint's IP family.
 fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
     let cluster = index.cluster;
     let fits = |own: &&IpAddr| target.is_none_or(|address| address.is_ipv4() == own.is_ipv4());
@@ -349,7 +354,7 @@ fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
     });
     let mut nodes: Vec<(IpAddr, Option<&str>)> =
         of_nodes.chain(of_pods).map(|(name, address)| (*address, name)).collect();
-    // Of one that is known with its name and without, the name is kept.
+    // If an address occurs with and without a node name, keep the name.
     nodes.sort_by_key(|(address, name)| (*address, name.is_none()));
     nodes.dedup_by_key(|(address, _)| *address);
     nodes.into_iter().map(|(address, name)| Endpoint::Node { address, name }).collect()
@@ -357,28 +362,30 @@ fn nodes<'c>(index: &Index<'c>, target: Option<IpAddr>) -> Vec<Endpoint<'c>> {
 
 fn no_pod(cluster: &Cluster, namespace: &str, pod: &str) -> String {
     if cluster.pods.is_empty() && cluster.namespace(namespace).is_some() {
-        return "the cluster file has no pods: print them too, with `kubectl get namespaces,pods -A -o yaml`"
+        return "the cluster file has no pods: include them with `kubectl get namespaces,pods -A -o yaml`"
             .to_owned();
     }
     cluster.no_pod(namespace, pod)
 }
 
-/// The protocol; `None` of one that has no ports.
+/// Parses a protocol. Returns `None` for protocols without ports.
 fn protocol(name: &str) -> Result<Option<Protocol>, String> {
     let lower = name.to_ascii_lowercase();
     match Protocol::parse(&lower) {
         Some(protocol) => Ok(Some(protocol)),
         None if matches!(lower.as_str(), "other" | "icmp" | "icmpv6") => Ok(None),
-        None => Err(format!("`{name}` is not a protocol: they are tcp, udp, sctp, and `other` for any else")),
+        None => Err(format!(
+            "`{name}` is not a protocol: the protocols are tcp, udp, sctp, and `other` for any other"
+        )),
     }
 }
 
-/// A port by its number; `None` where it is a name.
+/// Parses a port number. Returns `None` for a port name.
 fn number(port: &str) -> Result<Option<u16>, String> {
     if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
         return match port.parse().ok().filter(|number| *number > 0) {
             Some(number) => Ok(Some(number)),
-            None => Err(format!("`{port}` is not a port: they go from 1 to 65535")),
+            None => Err(format!("`{port}` is not a port: ports go from 1 to 65535")),
         };
     }
     match check_name(port) {

@@ -1,13 +1,12 @@
-//! Repairs: which of the suggested fixes are offered, and the texts that `npc check --fix` writes.
+//! Verification of suggested fixes, and the texts that `npc check --fix` writes.
 //!
-//! The stage that suggests a fix sees one construct. Whether the program is right afterwards is known only by
-//! reading the result, so each fix is applied in memory, and the program parsed and resolved again. A fix is kept
-//! where the lines that it changes have no error then, and no other line has an error that it did not have
-//! before. Automatic fixes are tried together, with those that the next check would make. Any other fix becomes
-//! help text, which no machine applies.
+//! The compiler stage that suggests a fix knows only one construct, so a fix may not give a correct program. Each fix
+//! is therefore applied in memory, and the program parsed and resolved again. A fix is kept if the lines that it
+//! changes have no error then, and no other line has a new error. Automatic fixes are tried together, including those
+//! that the next check would apply. A fix that fails becomes help text, which is never applied automatically.
 //!
-//! An editor's check tries the automatic fixes alone, and the others when they are asked for: warnings may have
-//! thousands, and a check follows each key.
+//! In an editor, a check follows each keystroke, and warnings may have thousands of fixes. So the check verifies only
+//! automatic fixes, and the others are verified when the editor requests them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,24 +18,24 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Checked;
 
-/// How often a check reads the program again to verify fixes, at most: it bounds what a file with many errors
-/// costs.
+/// The maximum number of times that a check parses and resolves the program again to verify fixes. Bounds the cost of a
+/// file with many errors.
 const MAX_TRIALS: usize = 64;
-/// How many bytes of sources it reads again for that, at most.
+/// The maximum number of source bytes that a check parses again to verify fixes.
 const MAX_BYTES: usize = 16 << 20;
 
-/// How many times a fix may bring to light an error with a fix of its own.
+/// The maximum number of rounds in which a fix may reveal an error that has an automatic fix.
 const MAX_ROUNDS: usize = 100;
 
-/// The texts of the files that automatic repairs change.
+/// The texts after the automatic fixes, for the files that they change.
 #[must_use]
 pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
     let texts = checked.repaired.iter();
     texts.map(|(file, text)| (*file, text.to_string())).collect()
 }
 
-/// The fixes of a diagnostic that are offered where only a person can choose between them, with those that need
-/// no choice: for who has the program checked by [`check_with_targets`](crate::check_with_targets).
+/// The verified fixes of a diagnostic: the automatic ones, and those that need a decision by the user. For programs
+/// checked with [`check_with_targets`](crate::check_with_targets), which does not verify the latter.
 #[must_use]
 pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
     let mut own = [diagnostic.clone()];
@@ -50,12 +49,12 @@ pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnos
 /// Texts by file.
 pub(crate) type Texts = BTreeMap<FileId, Arc<str>>;
 
-/// How many errors there are, by code and message.
+/// The number of errors, by code and message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Errors(FxHashMap<(&'static str, String), usize>);
 
 impl Errors {
-    /// Counts errors. How many are left out of a long list is not compared.
+    /// Counts errors. Ignores [`TOO_MANY`], which reports how many errors were omitted and so differs between runs.
     pub(crate) fn of(diagnostics: &[Diagnostic]) -> Self {
         let mut errors = Self::default();
         let counted = |found: &&Diagnostic| found.level == Level::Error && found.code != &TOO_MANY;
@@ -65,31 +64,31 @@ impl Errors {
         errors
     }
 
-    /// Takes one such error away, where there is one.
+    /// Removes one error with this code and message. Returns whether there was one.
     fn take(&mut self, error: &Diagnostic) -> bool {
         let left = self.0.get_mut(&(error.code.id, error.message.clone())).filter(|left| **left > 0);
         left.map(|left| *left -= 1).is_some()
     }
 }
 
-/// What fixes lead to.
+/// The result of applying fixes.
 #[derive(Default)]
 struct Outcome {
     texts: Texts,
-    /// How often edits were made: more than once where one fix brought an error with another to light.
+    /// The number of rounds of edits. More than one if a fix revealed an error that has a fix.
     rounds: usize,
 }
 
-/// The lines that may have no error, whether it was there before or not.
+/// The lines that must be free of errors, even of errors that they had before.
 #[derive(Clone, Copy)]
 enum Lines {
-    /// Those that are edited.
+    /// The edited lines.
     Edited,
-    /// Those errors are repaired by themselves.
+    /// None: other fixes repair the remaining errors of these lines.
     None,
 }
 
-/// A fix: the index of its diagnostic, and its own among the fixes of that.
+/// A fix: the index of its diagnostic, and its index among the fixes of that diagnostic.
 type Candidate = (usize, usize);
 
 /// Tries fixes on a program that was loaded and resolved.
@@ -105,19 +104,19 @@ pub(crate) struct Trials<'a, F> {
 
 impl<'a, F: Files> Trials<'a, F> {
     pub(crate) fn new(files: &'a F, loaded: &'a Loaded, kept: &'a Kept, errors: &'a Errors) -> Self {
-        // The files that are imported, too, so that each keeps its number.
+        // Imported files are roots too, so that every file keeps its id.
         let roots = loaded.files.iter().map(|file| file.path.to_string()).collect();
         let bytes: usize = loaded.sources.files().map(|(_, file)| file.text().len()).sum();
         let left = (MAX_BYTES / bytes.max(1)).clamp(2, MAX_TRIALS);
         Self { files, roots, loaded, kept, errors, left }
     }
 
-    /// Leaves those automatic fixes that lead to a program without new errors, and turns the others into help.
-    /// Gives the texts that they lead to.
+    /// Keeps the automatic fixes that give a program without new errors, and turns the others into help text. Returns
+    /// the texts after the fixes.
     pub(crate) fn automatic(mut self, diagnostics: &mut [Diagnostic]) -> Texts {
         let firsts = candidates(diagnostics, Applicability::Automatic);
         let mut result = Outcome::default();
-        // Where two fixes overlap, only the first is applied; the next check offers the other one again.
+        // If two fixes overlap, only the first is applied; the next check offers the other one again.
         let (together, clashing) = without_clashes(&firsts, diagnostics);
         let mut good = self.verified(&together, diagnostics, &mut result);
         if !good.is_empty() && good.len() < together.len() {
@@ -137,17 +136,16 @@ impl<'a, F: Files> Trials<'a, F> {
         result.texts
     }
 
-    /// Leaves those fixes between which only a person can choose that lead to a program without new errors, and
-    /// turns the others into help.
+    /// Keeps the fixes that need a decision and give a program without new errors, and turns the others into help text.
     pub(crate) fn choices(mut self, diagnostics: &mut [Diagnostic]) {
         let mut choices = candidates(diagnostics, Applicability::Maybe);
-        // One of each diagnostic at a time: they are alternatives.
+        // The fixes of one diagnostic are alternatives, so at most one of them is tried at a time.
         choices.sort_by_key(|(at, index)| (*index, *at));
         let good = self.verified_in_turn(choices, diagnostics);
         retain(diagnostics, Applicability::Maybe, &good);
     }
 
-    /// Those of some fixes that lead to a program without new errors, of which some change the same places.
+    /// Like [`Self::verified`], for fixes that may overlap.
     fn verified_in_turn(
         &mut self,
         mut candidates: Vec<Candidate>,
@@ -162,8 +160,8 @@ impl<'a, F: Files> Trials<'a, F> {
         good
     }
 
-    /// Gives each fix that brings another error to light the edits of all that has to be repaired with it: an
-    /// editor offers it alone.
+    /// Extends each fix that reveals further errors by the edits that repair those, since an editor offers and
+    /// applies each fix by itself.
     fn complete(&mut self, candidates: &[Candidate], diagnostics: &mut [Diagnostic], texts: &Texts) {
         for (at, index) in candidates {
             if self.left == 0 {
@@ -187,7 +185,7 @@ impl<'a, F: Files> Trials<'a, F> {
         }
     }
 
-    /// The edit that makes another text of a file: of whole words.
+    /// The smallest edit of whole words that changes a file to this text.
     fn difference(&self, file: FileId, text: &str) -> Option<Edit> {
         let old = self.loaded.sources.file(file).text();
         let same = old.chars().zip(text.chars()).take_while(|(one, other)| one == other);
@@ -201,7 +199,7 @@ impl<'a, F: Files> Trials<'a, F> {
             .take_while(|(one, other)| one == other)
             .map(|(one, _)| one.len_utf8())
             .sum();
-        // Up to where a word ends.
+        // Extend the edit to the end of a word.
         let behind = rest.get(rest.len() - tail..)?;
         let tail = behind.find(char::is_whitespace).map_or(0, |at| behind.len() - at);
         let span = Span::new(u32::try_from(head).ok()?, u32::try_from(old.len() - tail).ok()?);
@@ -209,8 +207,9 @@ impl<'a, F: Files> Trials<'a, F> {
         Some(Edit { location: Location::new(file, span), text })
     }
 
-    /// Those of some fixes that lead to a program without new errors: all together, or else half by half.
-    /// Where all do, the texts that they lead to.
+    /// Returns the fixes that give a program without new errors. Tries all fixes together, and if that fails, each
+    /// half recursively. `result` is the outcome of the last successful attempt; it is complete only if all fixes are
+    /// returned.
     fn verified(
         &mut self,
         candidates: &[Candidate],
@@ -233,8 +232,8 @@ impl<'a, F: Files> Trials<'a, F> {
         good
     }
 
-    /// What some fixes lead to; nothing where that has a new error, or where an error is left in lines that may
-    /// have none.
+    /// Applies fixes, and the automatic fixes of the errors that they reveal. Returns `None` if the result has a new
+    /// error, or an error in a line that must be free of errors.
     fn run(&mut self, candidates: &[Candidate], diagnostics: &[Diagnostic], clean: Lines) -> Option<Outcome> {
         let mut allowed = self.errors.clone();
         let mut edits: Vec<Edit> = Vec::new();
@@ -267,12 +266,12 @@ impl<'a, F: Files> Trials<'a, F> {
             if found.is_empty() {
                 return Some(Outcome { texts: overlay.texts(), rounds });
             }
-            // The next check repairs these, where it can.
+            // Apply the automatic fixes of the new errors, as the next check would.
             let automatic = |fix: &&Fix| chain && fix.applicability == Applicability::Automatic;
             edits.clear();
             for error in &found {
                 let fix = error.fixes.iter().find(automatic)?;
-                // Other files have other numbers once an import is repaired.
+                // A repaired import changes the ids of files.
                 let same = |edit: &Edit| {
                     let name = loaded.sources.file(edit.location.file).name();
                     self.loaded.sources.file(edit.location.file).name() == name
@@ -284,7 +283,7 @@ impl<'a, F: Files> Trials<'a, F> {
                     edits.extend(fix.edits.iter().cloned());
                 }
             }
-            // The next of a long list of errors are not these fixes'.
+            // Repaired errors make room in a truncated list of errors, so the new ones are not caused by these fixes.
             if is_cut {
                 return Some(Outcome { texts: overlay.texts(), rounds });
             }
@@ -293,7 +292,7 @@ impl<'a, F: Files> Trials<'a, F> {
     }
 }
 
-/// The fixes of some diagnostics that are of one kind.
+/// The fixes of the diagnostics with this applicability.
 fn candidates(diagnostics: &[Diagnostic], kind: Applicability) -> Vec<Candidate> {
     let fixes = diagnostics.iter().enumerate().flat_map(|(at, found)| {
         found.fixes.iter().enumerate().map(move |(index, fix)| ((at, index), fix.applicability))
@@ -301,7 +300,7 @@ fn candidates(diagnostics: &[Diagnostic], kind: Applicability) -> Vec<Candidate>
     fixes.filter(|(_, own)| *own == kind).map(|(candidate, _)| candidate).collect()
 }
 
-/// Leaves, of the fixes of one kind, those that are good.
+/// Keeps only the good ones of the fixes with this applicability.
 fn retain(diagnostics: &mut [Diagnostic], kind: Applicability, good: &[Candidate]) {
     let good: FxHashSet<Candidate> = good.iter().copied().collect();
     for (at, found) in diagnostics.iter_mut().enumerate().filter(|(_, found)| !found.fixes.is_empty()) {
@@ -313,7 +312,7 @@ fn retain(diagnostics: &mut [Diagnostic], kind: Applicability, good: &[Candidate
     }
 }
 
-/// Whether some edits are of places that others change too.
+/// Whether some of the edits overlap with others.
 fn clashes(edits: &[Edit], others: &[Edit]) -> bool {
     edits.iter().any(|edit| others.iter().any(|other| overlap(edit.location, other.location)))
 }
@@ -323,9 +322,10 @@ fn overlap(one: Location, other: Location) -> bool {
     one.file == other.file && (a.start < b.end && b.start < a.end || a == b)
 }
 
-/// The fixes that can be made together, and those that change a place which one of them changes.
+/// Splits fixes into those that can be applied together, and those that overlap with one of them or belong to the same
+/// diagnostic as one of them.
 fn without_clashes(candidates: &[Candidate], diagnostics: &[Diagnostic]) -> (Vec<Candidate>, Vec<Candidate>) {
-    // The places of the fixes taken, by file and start: they do not overlap.
+    // The spans of the accepted fixes, by file and start. They do not overlap.
     let mut taken: BTreeMap<(FileId, u32), u32> = BTreeMap::new();
     let is_free = |taken: &BTreeMap<(FileId, u32), u32>, edit: &Edit| {
         let Location { file, span } = edit.location;
@@ -353,17 +353,17 @@ fn without_clashes(candidates: &[Candidate], diagnostics: &[Diagnostic]) -> (Vec
     (together, clashing)
 }
 
-/// The files of a program, some of which are changed.
+/// The files of a program with edits applied in memory.
 struct Overlay<'a, F> {
     files: &'a F,
     loaded: &'a Loaded,
     changed: BTreeMap<FileId, Known>,
-    /// The lines that edits changed.
+    /// The lines that contain the ends of edits, at the time of the edit.
     lines: Vec<(FileId, u32)>,
 }
 
 impl<F> Overlay<'_, F> {
-    /// A file as it is now.
+    /// The current version of a file.
     fn file(&self, id: FileId) -> Option<Known> {
         if let Some(changed) = self.changed.get(&id) {
             return Some(changed.clone());
@@ -372,7 +372,7 @@ impl<F> Overlay<'_, F> {
         Some(Known { source: self.loaded.sources.shared(id)?, parsed: Arc::clone(&file.parsed) })
     }
 
-    /// Changes files; nothing where an edit is of none, or of a place that it does not have.
+    /// Applies edits. Returns `None` if the file or the span of an edit does not exist.
     fn apply(&mut self, edits: &[Edit]) -> Option<()> {
         let mut by_file: BTreeMap<FileId, Vec<&Edit>> = BTreeMap::new();
         for edit in edits {
@@ -401,7 +401,7 @@ impl<F> Overlay<'_, F> {
         Some(())
     }
 
-    /// Whether something is in a line that an edit changed.
+    /// Whether a diagnostic is in an edited line.
     fn is_edited(&self, found: &Diagnostic, loaded: &Loaded) -> bool {
         found.location().is_some_and(|place| {
             let line = loaded.sources.file(place.file).line_number(place.span.start);
@@ -440,7 +440,8 @@ mod tests {
         }
     }
 
-    /// Verifies fixes, each of which replaces a word. Gives those that are kept, and the text after them.
+    /// Verifies fixes, each of which replaces a word. Returns the diagnostics with the remaining fixes, and the text
+    /// after the automatic ones.
     fn verified(
         text: &'static str,
         fixes: &[(&str, &str, Applicability)],

@@ -1,4 +1,4 @@
-//! Runs the tests and the assertions of a program.
+//! Execution of the tests and assertions of a program.
 
 use std::collections::BTreeMap;
 
@@ -16,48 +16,51 @@ use crate::answer::Answer;
 use crate::ask::ask;
 use crate::expect::{Bounds, Expecting};
 
-/// What became of a test or an assertion.
+/// The result of a test or an assertion.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// A test's name, or an assertion's text.
+    /// The name of the test, or the text of the assertion.
     pub name: String,
     /// Whether it is an assertion.
     pub is_assertion: bool,
-    /// Where it stands.
+    /// The location of the test's name, or of the assertion.
     pub location: Location,
-    /// How many connections were asked; of an assertion, every one there could be.
+    /// The number of connections that were evaluated. 0 for an assertion, which is proved for all connections.
     pub connections: usize,
-    /// What failed. Empty where all is as expected.
+    /// The failures. Empty if the test or assertion passed.
     pub failures: Vec<Failure>,
 }
 
-/// What is not as expected.
+/// A failed expectation or assertion.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Where it is expected.
+    /// The location of the expectation.
     pub location: Location,
-    /// What is expected, as it stands in the program.
+    /// The source text of the expectation.
     pub expected: String,
-    /// Why it is not so.
+    /// The reason for the failure.
     pub why: Why,
 }
 
-/// Why an expectation failed.
+/// The reason for a failure.
 #[derive(Clone, Debug)]
 pub enum Why {
-    /// This connection has the other verdict.
+    /// This connection has the opposite verdict.
     Verdict(Box<Answer>),
-    /// So has this one, in a cluster that could be; with a test that shows it.
+    /// An assertion is refuted: this connection of a possible cluster has the opposite verdict. With the text of a test
+    /// that shows it.
     Refuted(Box<Answer>, String),
-    /// It could not be asked, in words.
+    /// The expectation could not be evaluated, for this reason.
     NotAsked(String),
-    /// It speaks of no connection that could be.
+    /// An assertion covers no possible connection, so it would hold for every program.
     Vacuous,
 }
 
-/// Runs the tests that are wanted, in their order, and then the assertions: by the name of a test, or the
-/// text of an assertion, and where it stands. Others are not looked at. Files that a test names are found
-/// beside its own, by its name in `sources`; answers name places as `shown` does, which has the same files.
+/// Runs the tests and then the assertions for which `wanted` returns true, in source order. Its arguments are the
+/// name of the test or the text of the assertion, and the location.
+///
+/// `cluster` files of a test are relative to the test's file, by its name in `sources`. Answers use the file names of
+/// `shown`, which contains the same files.
 #[must_use]
 pub fn run(
     program: &Program,
@@ -79,7 +82,7 @@ pub fn run(
         let why = match &outcomes {
             Ok(outcomes) => match outcomes.get(index) {
                 Some(Outcome::Proved) => None,
-                None => Some(Why::NotAsked("it was not looked at".to_owned())),
+                None => Some(Why::NotAsked("it was not evaluated".to_owned())),
                 Some(Outcome::Vacuous) => Some(Why::Vacuous),
                 Some(Outcome::Refuted(witness)) => Some(refuted(program, shown, witness, assertion.allowed)),
             },
@@ -110,7 +113,8 @@ fn refuted(program: &Program, sources: &SourceMap, witness: &Witness, allowed: b
     }
 }
 
-/// A test that shows a witness: it fails as long as the witness has the other verdict.
+/// The text of a test that shows a witness. `allowed` is the expected verdict: the test fails as long as the program
+/// gives the opposite one.
 #[must_use]
 pub fn test_text(name: &str, witness: &Witness, allowed: bool) -> String {
     let Witness { cluster, .. } = witness;
@@ -205,7 +209,7 @@ fn run_test(
     ran
 }
 
-/// The cluster of a test: the files that it names, and what it says itself.
+/// The cluster of a test: its `cluster` files, and the namespaces and pods that it declares.
 fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Cluster, (Location, String)> {
     let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
     let mut pods: BTreeMap<(String, String), Pod> = BTreeMap::new();
@@ -218,7 +222,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         let wrong = |why: &str| (*location, format!("{full} cannot be read: {why}"));
         let bytes = files.read(&full).map_err(|error| match error {
             npc_program::ReadError::NotFound(_) => wrong("there is no such file"),
-            npc_program::ReadError::Outside => wrong("it lies outside the project's folder"),
+            npc_program::ReadError::Outside => wrong("it is outside the project's folder"),
             npc_program::ReadError::TooLarge => wrong("it is too large"),
             npc_program::ReadError::Other(why) => wrong(&why),
         })?;
@@ -229,7 +233,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
             pods.insert((namespace.name.clone(), pod.name.clone()), pod);
         }
         namespaces.extend(read.namespaces.into_iter().map(|namespace| (namespace.name.clone(), namespace)));
-        // Of objects that two files hold, the later ones count, as for namespaces and pods.
+        // If two files contain the same object, the later file wins, as for namespaces and pods.
         nodes.extend(read.nodes.into_iter().map(|node| (node.name.clone(), node)));
         let key = |service: &Service| (service.namespace.clone(), service.name.clone());
         services.extend(read.services.into_iter().map(|service| (key(&service), service)));
@@ -269,7 +273,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         let Some(place) = cluster.namespace(&namespace) else {
             return Err((
                 test.location,
-                format!("the namespace `{namespace}` of the pod `{name}` is not there"),
+                format!("the namespace `{namespace}` of the pod `{name}` does not exist"),
             ));
         };
         pod.namespace = place;

@@ -1,4 +1,4 @@
-//! Reasons and failures in words, for people: the same in the command and in editors.
+//! Text output of reasons and failures, shared by the command and the editors.
 
 use std::fmt::Write as _;
 
@@ -7,29 +7,29 @@ use npc_diagnostics::SourceMap;
 use crate::answer::{Reason, RuleReference, Side};
 use crate::run::{Failure, Why};
 
-/// What one side says, in lines that are indented by two.
+/// Writes the decision of one side, in lines indented by two spaces.
 pub fn side_text(out: &mut String, word: &str, name: &str, side: &Side) {
     let verdict = if side.allowed { "allowed" } else { "denied" };
     match &side.reason {
         Reason::Outside => {
             // Writing to a string cannot fail, here and below.
-            let _ = writeln!(out, "  {word} of {name}: not judged, it is outside the cluster");
+            let _ = writeln!(out, "  {word} of {name}: not evaluated, it is outside the cluster");
         }
         Reason::HostNetwork => {
             let _ = writeln!(
                 out,
-                "  {word} of {name}: not evaluated, no policy selects a node or a pod on its node's network"
+                "  {word} of {name}: not evaluated, no policy selects a node or a host-network pod"
             );
         }
         Reason::Default => {
-            let _ = writeln!(out, "  {word} of {name}: allowed, no policy says anything of it");
+            let _ = writeln!(out, "  {word} of {name}: allowed by default, no policy isolates it for {word}");
         }
         Reason::Rule(rule) => {
             let _ = writeln!(out, "  {word} of {name}: {verdict} by {}", described(rule));
             let _ = writeln!(out, "    {}", rule.text);
         }
         Reason::Isolated { policies } => {
-            let _ = writeln!(out, "  {word} of {name}: denied, no rule allows it of");
+            let _ = writeln!(out, "  {word} of {name}: denied, no rule matches in");
             for policy in policies {
                 let _ = writeln!(out, "    policy {} ({})", policy.policy, policy.location);
             }
@@ -52,7 +52,7 @@ fn described(rule: &RuleReference) -> String {
     format!("rule {} of {tier}policy {} ({})", rule.rule, rule.policy.policy, rule.location)
 }
 
-/// What a failure of a test or an assertion is, in lines that are indented by seven.
+/// Writes the failure of a test or an assertion, in lines indented by seven spaces.
 pub fn failure_text(out: &mut String, failure: &Failure, is_assertion: bool, sources: &SourceMap) {
     let place = sources.line_of(failure.location);
     if is_assertion {
@@ -62,13 +62,10 @@ pub fn failure_text(out: &mut String, failure: &Failure, is_assertion: bool, sou
     }
     match &failure.why {
         Why::NotAsked(why) => {
-            let _ = writeln!(out, "       could not be asked: {why}");
+            let _ = writeln!(out, "       could not be evaluated: {why}");
         }
         Why::Vacuous => {
-            let _ = writeln!(
-                out,
-                "       speaks of no connection that could be: it would hold whatever the policies say"
-            );
+            let _ = writeln!(out, "       covers no possible connection: it would hold for any policies");
         }
         Why::Verdict(answer) | Why::Refuted(answer, _) => {
             let verdict = if answer.allowed { "allowed" } else { "denied" };

@@ -1,4 +1,4 @@
-//! A program as a target says it: compiled, and read back.
+//! Round trip through a target: compiles a program and imports the output.
 
 use std::collections::BTreeSet;
 
@@ -10,53 +10,53 @@ use npc_program::Program;
 use npc_targets::{Options, Target};
 
 npc_diagnostics::codes! {
-    /// # What a target wrote is not what it should be
+    /// # The output of a target differs from the program
     ///
-    /// The compiler read back what it wrote and found something else. This is a fault of the
-    /// compiler: please report it, with the program.
+    /// The compiler imported its own output and found that it is not equivalent to the program. This is
+    /// a bug in npc. Please report it, with the program.
     READ_BACK = "NP0618" "read-back" Error;
 
-    /// # What was written is not proved to be right
+    /// # The output is not proved to be equivalent
     ///
-    /// The compiler proves of all that it writes that it means what the program means. For this
-    /// policy the proof would be too large, so that nothing is known; what was written is most likely
-    /// right.
+    /// The compiler proves that its output is equivalent to the program. For this policy the proof would
+    /// be too large, so the compiler writes the output without a proof. The output is most likely
+    /// correct.
     NOT_PROVED = "NP0620" "not-proved" Warning;
 }
 
-/// What came out of a target, read back.
+/// The imported output of a target.
 #[derive(Debug)]
 pub struct Through {
-    /// The policies that came out.
+    /// The policies of the output.
     pub program: Program,
-    /// The texts that they stand in.
+    /// The texts of the output.
     pub sources: SourceMap,
-    /// Why Kyverno does not generate some of the policies in this cluster, in sentences: where there are some, the
-    /// verdicts differ from the program's.
+    /// The reasons why Kyverno does not generate some of the policies in this cluster, as sentences. If there are
+    /// any, the verdicts differ from those of the program.
     pub gaps: Vec<String>,
 }
 
-/// That Kyverno, as it is configured, generates nothing in these namespaces.
+/// The sentence for namespaces in which Kyverno, as configured, generates nothing.
 pub(crate) fn kyverno_ignores<'n>(namespaces: impl Iterator<Item = &'n str>) -> String {
     format!(
-        "Kyverno's configuration leaves out {}: it generates nothing there (npc explain NP0606)",
+        "Kyverno's configuration excludes {}: it generates nothing there (npc explain NP0606)",
         namespaces.collect::<Vec<_>>().join(", ")
     )
 }
 
-/// That a policy is not generated in namespaces that were there before it.
+/// The sentence for a policy that Kyverno does not generate in existing namespaces.
 pub(crate) fn not_for_existing(name: &str) -> String {
     format!(
-        "`{name}` is generated in new namespaces only, and not in those that exist, until they change: `generateExisting` is off (npc explain NP0607)"
+        "`{name}` is generated only in new namespaces, and in existing ones after they are updated: `generateExisting` is off (npc explain NP0607)"
     )
 }
 
-/// Compiles a program to a target and reads back the NetworkPolicies and ClusterNetworkPolicies that
-/// the cluster will have: for Kyverno's kinds, those that it will generate there.
+/// Compiles a program to a target and imports the NetworkPolicies and ClusterNetworkPolicies that the cluster will
+/// have. For Kyverno's kinds, these are the objects that Kyverno will generate in the cluster.
 ///
 /// # Errors
 ///
-/// What the target says where it refuses the program, with errors among it.
+/// The diagnostics of the target, if it rejects the program.
 pub fn through(
     target: Target,
     program: &Program,
@@ -73,7 +73,7 @@ pub fn through(
     let text = match target {
         Target::Kyverno | Target::KyvernoCel => {
             let generated = npc_expand::expand(&output.text, cluster).map_err(|error| {
-                wrong(format!("what target `{target}` wrote cannot be evaluated: {error}"))
+                wrong(format!("the output of target `{target}` cannot be evaluated: {error}"))
             })?;
             let is_filtered = |object: &Object| options.filtered_namespaces.contains(&object.namespace);
             let (made, not_made): (Vec<Object>, Vec<Object>) =
@@ -95,6 +95,8 @@ pub fn through(
     let import = import(file, &text);
     match import.diagnostics.iter().find(|found| found.level == Level::Error) {
         None => Ok(Through { program: import.into_program(), sources, gaps }),
-        Some(found) => Err(wrong(format!("what target `{target}` wrote cannot be read: {}", found.message))),
+        Some(found) => {
+            Err(wrong(format!("the output of target `{target}` cannot be read: {}", found.message)))
+        }
     }
 }

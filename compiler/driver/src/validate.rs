@@ -1,4 +1,4 @@
-//! Every compilation reads back what it wrote, and proves it equal to the program.
+//! Translation validation: every compilation imports its own output and proves it equivalent to the program.
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
@@ -11,12 +11,12 @@ use rustc_hash::FxHashMap;
 
 use crate::through::READ_BACK;
 
-/// Whether the output says exactly what the program does: what is wrong, if not. Each finding is a
-/// fault of the compiler, and what it wrote is not to be used.
+/// Checks that the output gives exactly the verdicts of the program. An error means a bug in the compiler; the output
+/// must then not be used. A policy whose proof would be too large gets a warning.
 ///
-/// Every policy is compared with the objects that it became, for every cluster there could be; where
-/// the output is for the namespaces of a cluster only, for those. A map image has the program's policies
-/// and rules one by one, which are compared as they are.
+/// Every policy is compared with the objects that were written for it, for every possible cluster, or for the given
+/// namespaces if the output is for one cluster. A map image contains the policies and rules of the program one to one,
+/// so these are compared structurally.
 #[must_use]
 pub fn validate(
     output: &Output,
@@ -27,15 +27,15 @@ pub fn validate(
     let target = output.target;
     let fault = |what: String| {
         Diagnostic::without_place(&READ_BACK, what)
-            .note("this is a fault of npc, and nothing is written: please report it, with the program")
+            .note("this is a bug in npc, and no output is written: please report it, with the program")
     };
     if target == Target::Ebpf {
         return match npc_image::read(&output.image) {
             Ok(image) => match crate::image::difference(program, &image) {
                 None => Vec::new(),
-                Some(what) => vec![fault(format!("the image that was written says something else: {what}"))],
+                Some(what) => vec![fault(format!("the map image differs from the program: {what}"))],
             },
-            Err(why) => vec![fault(format!("the image that was written cannot be read: {why}"))],
+            Err(why) => vec![fault(format!("the map image cannot be read: {why}"))],
         };
     }
     let mut sources = SourceMap::new();
@@ -44,7 +44,7 @@ pub fn validate(
     if let Some(found) = import.diagnostics.iter().find(|found| found.level == Level::Error) {
         let place = found.location().map(|place| sources.line_of(place)).unwrap_or_default();
         return vec![fault(format!(
-            "what target `{target}` wrote cannot be read at {place}: {}",
+            "the output of target `{target}` cannot be read at {place}: {}",
             found.message
         ))];
     }
@@ -52,7 +52,7 @@ pub fn validate(
     for Imported { policy, origin, .. } in &import.policies {
         objects.entry(origin.as_deref().unwrap_or("")).or_default().push(policy);
     }
-    // Only the plain NetworkPolicies are made for the namespaces of one cluster.
+    // These targets write objects for the namespaces of one cluster.
     let for_cluster = matches!(target, Target::NetworkPolicy | Target::ClusterNetworkPolicy);
     let namespaces = cluster.filter(|_| for_cluster).map(|cluster| cluster.namespaces.as_slice());
     let carried: Vec<&Policy> = program
@@ -63,7 +63,7 @@ pub fn validate(
         .collect();
     let known = carried.iter().filter(|policy| objects.contains_key(&*policy.name)).count();
     if known < objects.len() {
-        return vec![fault(format!("target `{target}` wrote an object that no policy asks for"))];
+        return vec![fault(format!("target `{target}` wrote an object that belongs to no policy"))];
     }
     carried
         .par_iter()
@@ -72,27 +72,30 @@ pub fn validate(
             match policies_differ(policy, made, options.pod_blocks.blocks(), namespaces) {
                 Ok(None) => None,
                 Ok(Some(witness)) => Some(
-                    fault(format!("what target `{target}` wrote for `{}` says something else", policy.name))
-                        .note(format!("they differ on {}", described(&witness))),
+                    fault(format!(
+                        "the output of target `{target}` for `{}` is not equivalent to it",
+                        policy.name
+                    ))
+                    .note(format!("they differ on {}", described(&witness))),
                 ),
                 Err(why) => Some(
                     Diagnostic::new(
                         &crate::through::NOT_PROVED,
                         format!(
-                            "what target `{target}` wrote for `{}` is not proved equal to it",
+                            "the output of target `{target}` for `{}` is not proved to be equivalent to it",
                             policy.name
                         ),
                         policy.location,
                         why.to_string(),
                     )
-                    .note("it is written all the same"),
+                    .note("the output is written anyway"),
                 ),
             }
         })
         .collect()
 }
 
-/// Whether the target carries the policy in this compilation.
+/// Whether the target writes the policy in this compilation.
 fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
     let says = policy.speaks_of(Direction::Ingress) || policy.speaks_of(Direction::Egress);
     policy.audit.is_none()
@@ -102,7 +105,7 @@ fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
         }
 }
 
-/// A connection, in one line.
+/// Describes the connection of a witness in one line.
 pub(crate) fn described(witness: &Witness) -> String {
     match witness.connection() {
         Some(connection) => format!(

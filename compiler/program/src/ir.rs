@@ -1,4 +1,4 @@
-//! Programs: what the sources say, with every name resolved and every value checked.
+//! The intermediate representation of programs, in which all names are resolved and all values checked.
 
 use std::sync::Arc;
 
@@ -11,13 +11,14 @@ use crate::values::port::Port;
 /// A program: all files that were compiled together.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
-    /// The policies, in the order of files and lines. One that is as it was is the one that was.
+    /// The policies, ordered by file and position. When a program is resolved again, unchanged policies keep their
+    /// `Arc`.
     pub policies: Vec<Arc<Policy>>,
     /// The tests.
     pub tests: Vec<Test>,
     /// The assertions.
     pub asserts: Vec<Assertion>,
-    /// Settings for Kyverno that hold where a policy has none of its own.
+    /// Kyverno settings that apply to policies without a setting of their own.
     pub settings: Settings,
 }
 
@@ -26,34 +27,34 @@ pub struct Program {
 pub struct Policy {
     /// Its name, unique in the program.
     pub name: Arc<str>,
-    /// Where its name stands.
+    /// The location of its name.
     pub location: Location,
-    /// From its first to its last token.
+    /// The location of the whole item, from its first to its last token.
     pub whole: Location,
     /// Its documentation, line by line.
     pub docs: Vec<String>,
-    /// Where `audit` stands, for a policy that decides nothing.
+    /// The location of `audit`, if this is an audit policy.
     pub audit: Option<Location>,
     /// Its tier.
     pub tier: Tier,
-    /// Where the tier's keyword stands.
+    /// The location of the tier's keyword.
     pub tier_location: Option<Location>,
-    /// Its priority, 0 to 1000; lower is asked first. Without one it is [`LAST_PRIORITY`].
+    /// Its priority, 0 to 1000. Lower numbers are evaluated first. The default is [`LAST_PRIORITY`].
     pub priority: u16,
-    /// Where the priority stands.
+    /// The location of the priority.
     pub priority_location: Option<Location>,
-    /// The pods that it is for. Each says its namespaces.
+    /// The pods that it selects. Each term has an explicit scope.
     pub subjects: Vec<Arc<PodTerm>>,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
-    /// Where `isolate ingress` and `isolate egress` stand.
+    /// The locations of `isolate ingress` and `isolate egress`.
     pub isolate: Isolation,
-    /// Its own settings for Kyverno.
+    /// Its own Kyverno settings.
     pub settings: Settings,
 }
 
 impl Program {
-    /// The policies that decide, which are all but audit policies, with their places.
+    /// The policies that are not audit policies, with their indices.
     pub fn deciding(&self) -> impl Iterator<Item = (usize, &Policy)> + Clone {
         let all = self.policies.iter().map(|policy| &**policy).enumerate();
         all.filter(|(_, policy)| policy.audit.is_none())
@@ -61,27 +62,27 @@ impl Program {
 }
 
 impl Policy {
-    /// Whether the policy says anything of the direction: a rule or `isolate`.
+    /// Whether the policy covers the direction: has a rule for it or isolates it.
     #[must_use]
     pub fn speaks_of(&self, direction: Direction) -> bool {
         self.isolate.of(direction).is_some() || self.rules.iter().any(|rule| rule.direction == direction)
     }
 }
 
-/// The priority of a policy that names none: it is asked last.
+/// The priority of a policy without `priority`. It is evaluated last.
 pub const LAST_PRIORITY: u16 = 1000;
 
-/// The directions that a policy isolates by `isolate`.
+/// The directions that a policy isolates with `isolate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Isolation {
-    /// Where it says `isolate ingress`.
+    /// The location of `isolate ingress`.
     pub ingress: Option<Location>,
-    /// Where it says `isolate egress`.
+    /// The location of `isolate egress`.
     pub egress: Option<Location>,
 }
 
 impl Isolation {
-    /// Where the policy isolates the direction.
+    /// The location of `isolate` for the direction.
     #[must_use]
     pub const fn of(&self, direction: Direction) -> Option<Location> {
         match direction {
@@ -94,24 +95,25 @@ impl Isolation {
 /// A rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// The whole rule.
+    /// The location of the whole rule.
     pub location: Location,
-    /// What it does.
+    /// The action.
     pub action: Action,
-    /// Where its action stands.
+    /// The location of the action.
     pub action_location: Location,
-    /// Which direction.
+    /// The direction.
     pub direction: Direction,
-    /// Whom it names.
+    /// The peers.
     pub peers: Vec<Peer>,
-    /// On which ports; empty for every protocol there is.
+    /// The ports. Empty matches every port of every protocol, including protocols without ports.
     pub ports: Vec<PortTerm>,
-    /// Where `log` stands.
+    /// The location of `log`.
     pub log: Option<Location>,
 }
 
 impl Rule {
-    /// Where the rule names every address of both families but some: those.
+    /// The exceptions, if the rule names all addresses of both families except some: `anywhere except …`, or
+    /// `0.0.0.0/0` and `::/0` with exceptions.
     #[must_use]
     pub fn all_but(&self) -> Option<Vec<IpNet>> {
         let whole = |v4: bool| {
@@ -134,11 +136,11 @@ impl Rule {
 /// A peer of a rule.
 #[derive(Clone, Debug)]
 pub enum Peer {
-    /// Every pod and every address, without the addresses in `except` and the pods that have one.
+    /// Every pod and every address, except the addresses in `except` and the pods that have one of them.
     Anywhere {
-        /// The addresses left out.
+        /// The excluded addresses.
         except: Vec<Block>,
-        /// Where it stands.
+        /// The location of the peer.
         location: Location,
     },
     /// Pods.
@@ -147,69 +149,69 @@ pub enum Peer {
     Block(Arc<BlockTerm>),
 }
 
-/// Addresses, and where the program names them.
+/// Addresses with their location in the source.
 #[derive(Clone, Debug)]
 pub struct BlockTerm {
     /// The addresses.
     pub block: Block,
-    /// Where they stand.
+    /// The location.
     pub location: Location,
 }
 
-/// A port, and where the program names it.
+/// A port term with its location in the source.
 #[derive(Clone, Debug)]
 pub struct PortTerm {
     /// The port.
     pub port: Port,
-    /// Where it stands.
+    /// The location.
     pub location: Location,
 }
 
-/// Pods of some namespaces.
+/// A pod term: a selector of pods in the namespaces of a scope.
 #[derive(Clone, Debug)]
 pub struct PodTerm {
-    /// Which pods.
+    /// The selector of pods.
     pub selector: Selector,
-    /// In which namespaces.
+    /// The namespaces of the pods.
     pub scope: Scope,
-    /// Where the term stands.
+    /// The location of the term.
     pub location: Location,
-    /// Where the scope stands; `None` for a peer that names none and so means its subject's own
+    /// The location of the scope. `None` if the term has no `in …`; such a peer matches pods in the subject's own
     /// namespace.
     pub scope_location: Option<Location>,
 }
 
-/// Namespaces.
+/// A set of namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
-    /// Which.
+    /// The namespaces before exceptions.
     pub base: ScopeBase,
-    /// Names, and patterns of names, that are left out.
+    /// Excluded namespaces, by name or name pattern.
     pub except_names: Vec<Arc<str>>,
-    /// Labels of namespaces that are left out: those that any of these selects.
+    /// Excluded namespaces, by label: a namespace is excluded if any of these selectors matches it.
     pub except_labels: Vec<Selector>,
 }
 
-/// Namespaces, before `except`.
+/// The namespaces of a scope, before exceptions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ScopeBase {
     /// Every namespace.
     All,
-    /// Those of these names; a name may be a pattern with `*` and `?`.
+    /// Namespaces with these names. A name may be a pattern with `*` and `?`.
     Names(Vec<Arc<str>>),
-    /// Those with these labels.
+    /// Namespaces that the selector matches.
     Labels(Selector),
     /// The subject's own namespace.
     Same,
-    /// Those that have all of these labels with the same values as the subject's namespace. A
-    /// namespace without one of them shares with none, not even with itself.
+    /// Namespaces that have all of these labels, with the same values as the subject's namespace. If the subject's
+    /// namespace lacks one of the labels, there are none; not even that namespace itself matches.
     Sharing(Vec<Arc<str>>),
 }
 
-/// Requirements on labels, all of which must hold. An empty selector matches everything.
+/// A label selector. All requirements must hold. An empty selector matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Selector {
-    /// The requirements, in the order of the source, without repetitions.
+    /// The requirements, in source order, without duplicates.
     pub requirements: Vec<Requirement>,
 }
 
@@ -218,30 +220,30 @@ pub struct Selector {
 pub struct Requirement {
     /// The label's key.
     pub key: Arc<str>,
-    /// What it asks.
+    /// The operator.
     pub operator: Operator,
-    /// The values, in order and without repetitions; empty for `Exists` and `DoesNotExist`.
+    /// The values, sorted and without duplicates. Empty for `Exists` and `DoesNotExist`.
     pub values: Vec<Arc<str>>,
 }
 
-/// Settings for Kyverno, each with its place.
+/// Kyverno settings, each with its location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `synchronize`: whether Kyverno undoes edits and cleans up. Default: true.
+    /// `synchronize`: whether Kyverno reverts edits of generated objects and deletes them with their policy. Default:
+    /// true.
     pub synchronize: Option<(bool, Location)>,
-    /// `generate-existing`: whether namespaces that exist already get the policy. Default: true.
+    /// `generate-existing`: whether Kyverno also generates objects in namespaces that already exist. Default: true.
     pub generate_existing: Option<(bool, Location)>,
     /// `webhook-timeout`, in seconds, 1 to 30. Default: 5.
     pub webhook_timeout: Option<(u8, Location)>,
     /// `failure-policy`. Default: `ignore`.
     pub failure_policy: Option<(FailurePolicy, Location)>,
-    /// `orphan-on-delete`: whether what was generated stays when the Kyverno policy is deleted.
-    /// Default: false.
+    /// `orphan-on-delete`: whether generated objects stay when the Kyverno policy is deleted. Default: false.
     pub orphan_on_delete: Option<(bool, Location)>,
 }
 
 impl Settings {
-    /// These settings, and those of `other` where these say nothing.
+    /// These settings, with unset ones taken from `other`.
     #[must_use]
     pub const fn or(self, other: &Self) -> Self {
         const fn either<T: Copy>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -257,17 +259,17 @@ impl Settings {
     }
 }
 
-/// What the API server does with a namespace while Kyverno does not answer.
+/// The failure policy of Kyverno's webhooks: what the API server does with an object if Kyverno does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// Lets it be made, without its policies.
+    /// Accepts it: a namespace is created without its policies.
     Ignore,
-    /// Refuses it.
+    /// Rejects it.
     Fail,
 }
 
 impl FailurePolicy {
-    /// The policy of that name in a program, in `npc.toml` and on the command line.
+    /// Parses the value used in programs, in `npc.toml` and on the command line.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         match word {
@@ -281,21 +283,21 @@ impl FailurePolicy {
 /// A test.
 #[derive(Clone, Debug)]
 pub struct Test {
-    /// What it is called.
+    /// The name.
     pub name: String,
-    /// Where its name stands.
+    /// The location of the name.
     pub location: Location,
-    /// Files with further namespaces and pods, relative to the test's file.
+    /// Files with more namespaces and pods. Their paths are relative to the test's file.
     pub clusters: Vec<(String, Location)>,
-    /// Namespaces, with their labels.
+    /// The namespaces of the test's cluster.
     pub namespaces: Vec<TestNamespace>,
-    /// Pods.
+    /// The pods of the test's cluster.
     pub pods: Vec<TestPod>,
-    /// What is expected.
+    /// The expected verdicts.
     pub expectations: Vec<Expectation>,
 }
 
-/// Labels of an object.
+/// The labels of an object, as key and value.
 pub type Labels = Vec<(Arc<str>, Arc<str>)>;
 
 /// A namespace of a test.
@@ -303,9 +305,9 @@ pub type Labels = Vec<(Arc<str>, Arc<str>)>;
 pub struct TestNamespace {
     /// Its name.
     pub name: Arc<str>,
-    /// Its labels, without the one that holds its name.
+    /// Its labels, without `kubernetes.io/metadata.name`.
     pub labels: Labels,
-    /// Where it stands.
+    /// The location of its name.
     pub location: Location,
 }
 
@@ -314,15 +316,15 @@ pub struct TestNamespace {
 pub struct TestPod {
     /// Its name.
     pub name: Arc<str>,
-    /// Its namespace's name.
+    /// The name of its namespace.
     pub namespace: Arc<str>,
     /// Its labels.
     pub labels: Labels,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
-    /// Its named ports; each is one port of one protocol.
+    /// Its named ports. Each is a single port of one protocol.
     pub ports: Vec<(Arc<str>, Port)>,
-    /// Where it stands.
+    /// The location of its name.
     pub location: Location,
 }
 
@@ -335,32 +337,32 @@ pub enum End {
     Addresses(Vec<Block>),
 }
 
-/// What a test expects of connections.
+/// The expected verdict of connections in a test.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// Whether they are to be allowed.
+    /// Whether the connections must be allowed or denied.
     pub allowed: bool,
-    /// Where they come from.
+    /// The source.
     pub source: End,
-    /// Where they go.
+    /// The destination.
     pub destination: End,
-    /// On which ports; empty for any protocol.
+    /// The ports. Empty for any protocol.
     pub ports: Vec<PortTerm>,
-    /// Where it stands.
+    /// The location.
     pub location: Location,
 }
 
-/// A claim about every cluster.
+/// An assertion: a verdict that must hold in every cluster.
 #[derive(Clone, Debug)]
 pub struct Assertion {
-    /// Whether the connections are to be allowed.
+    /// Whether the connections must be allowed or denied.
     pub allowed: bool,
-    /// The pods that they come from.
+    /// The source pods.
     pub sources: Vec<Arc<PodTerm>>,
-    /// Where they go.
+    /// The destinations.
     pub destinations: Vec<Peer>,
-    /// On which ports; empty for every protocol.
+    /// The ports. Empty for every protocol.
     pub ports: Vec<PortTerm>,
-    /// Where it stands.
+    /// The location.
     pub location: Location,
 }

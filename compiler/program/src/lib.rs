@@ -1,4 +1,4 @@
-//! Programs of the `.np` language: files and imports, names resolved, sets typed, values checked.
+//! Semantic analysis of `.np` programs: loads files and imports, resolves names, types sets and checks values.
 //!
 //! ```
 //! use npc_program::{Files, ReadError, load, resolve};
@@ -16,8 +16,8 @@
 //! assert_eq!(&*resolved.program.policies[0].name, "db");
 //! ```
 //!
-//! A file is read by [`load`] with all that it imports; [`resolve`] gives the [`Program`], in which
-//! sets are replaced by what they hold. Neither touches a disk: files come through [`Files`].
+//! [`load`] reads files and everything that they import; [`resolve`] returns the [`Program`], in which sets are
+//! replaced by their members. Neither accesses the file system: files come from an implementation of [`Files`].
 
 mod ir;
 mod load;
@@ -40,7 +40,7 @@ pub use selector::{overlap, policies_overlap, scopes_overlap};
 
 use npc_diagnostics::Code;
 
-/// Every code of this crate and of the parser, in the order of their numbers.
+/// All diagnostic codes of this crate and of the parser, in numeric order.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
     let mut codes: Vec<&Code> = [npc_syntax::CODES, load::CODES]

@@ -1,4 +1,4 @@
-//! Files and imports.
+//! Loading of files and their imports.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use npc_syntax::{Parsed, parse, parse_again};
 use rustc_hash::FxHashMap;
 
 npc_diagnostics::codes! {
-    /// # An imported file cannot be read
+    /// # An imported file does not exist
     ///
-    /// The path behind `import` is relative to the file that imports.
+    /// The path after `import` is relative to the importing file.
     IMPORT_MISSING = "NP0205" "import-missing" Error;
 
-    /// # Files import one another in a circle
+    /// # Files import each other in a cycle
     ///
-    /// A file that is imported, directly or by way of others, cannot import the file that imports
-    /// it: put what both need into a third.
+    /// A file cannot import a file that imports it, directly or indirectly. Move the sets that both
+    /// files need into a third file.
     ///
     /// ```np fails file=a.np
     /// import "b.np"
@@ -29,72 +29,72 @@ npc_diagnostics::codes! {
 
     /// # An import leaves the project's folder
     ///
-    /// Files are imported from below the project's folder only: the one with `npc.toml`, or else
-    /// the folder of the program. That way a program means the same wherever it is checked out,
-    /// and cannot read what does not belong to it.
+    /// A program can import only files in the project's folder and its subfolders. The project's folder
+    /// is the one with `npc.toml`, or else the folder of the program. So the meaning of a program does
+    /// not depend on where it is checked out, and a program cannot read files outside the project.
     ///
     /// ```np fails
     /// import "../../elsewhere/sets.np"
     /// ```
     IMPORT_OUTSIDE = "NP0207" "import-outside" Error;
 
-    /// # A source file that cannot be read as a program
+    /// # A source file cannot be read
     ///
-    /// Sources are UTF-8 and at most 64 MiB.
+    /// Source files are UTF-8 text of at most 64 MiB.
     UNREADABLE = "NP0208" "unreadable" Error;
 }
 
-/// The largest source that is read, in bytes.
+/// The maximum size of a source file, in bytes.
 pub const MAX_SOURCE: usize = 64 << 20;
 
-/// Why a file could not be read.
+/// The reason why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// There is no such file; with the names of those beside it.
+    /// The file does not exist. Contains the names of the files in its folder.
     NotFound(Vec<String>),
-    /// It lies outside the project's folder, perhaps by way of a link.
+    /// The file is outside the project's folder, possibly through a symbolic link.
     Outside,
-    /// It is larger than [`MAX_SOURCE`].
+    /// The file is larger than [`MAX_SOURCE`].
     TooLarge,
-    /// Anything else, in words.
+    /// Any other reason, as text.
     Other(String),
 }
 
-/// Where files come from: the file system, the editor's buffers, or a test.
+/// The source of files: the file system, the editor's buffers, or a test.
 pub trait Files {
-    /// The bytes of the file at `path`, which is relative to the project's folder, with `/`, and
-    /// without `.` and `..`.
+    /// Reads the file at `path`, which is relative to the project's folder, uses `/`, and contains no `.` and `..`.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
+    /// If the file cannot be read.
     fn read(&self, path: &str) -> Result<Vec<u8>, ReadError>;
 
-    /// The file, where it was read and parsed before and is still the same.
+    /// Returns the parsed file at `path`, if it was parsed before and has not changed.
     fn known(&self, path: &str) -> Option<Known> {
         let _ = path;
         None
     }
 }
 
-/// A file that was read and parsed before. Of which file of which program it was, does not matter.
+/// A parsed file. It is independent of the program and of the file's index in it, so it can be reused.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Its text, under the path that is asked for.
+    /// The path and text of the file.
     pub source: Arc<SourceFile>,
-    /// What was parsed.
+    /// The parser's output.
     pub parsed: Arc<Parsed>,
 }
 
 impl Known {
-    /// Parses a file for later.
+    /// Parses a file.
     #[must_use]
     pub fn new(path: &str, text: Arc<str>) -> Self {
         let parsed = Arc::new(parse(FileId(0), &text));
         Self { source: Arc::new(SourceFile::new(path.into(), text)), parsed }
     }
 
-    /// The same, where it is known what the text was before, and was parsed to.
+    /// Parses a new version of a file, reusing unchanged items of the previous version: `old` is its text and
+    /// `before` the parser's output for it.
     #[must_use]
     pub fn again(path: &str, text: Arc<str>, before: &Parsed, old: &str) -> Self {
         let parsed = Arc::new(parse_again(FileId(0), &text, before, old));
@@ -116,30 +116,30 @@ impl Known {
 pub struct LoadedFile {
     /// Its id.
     pub id: FileId,
-    /// Its path below the project's folder.
+    /// Its path, relative to the project's folder.
     pub path: Arc<str>,
-    /// What was parsed.
+    /// The parser's output.
     pub parsed: Arc<Parsed>,
-    /// The files that it imports, by index, each with the place of the path.
+    /// The indices of the files that it imports, each with the location of the path.
     pub imports: Vec<(usize, Location)>,
-    /// Whether an import of it failed.
+    /// Whether one of its imports failed.
     pub incomplete: bool,
 }
 
-/// All files of a program: those named, and those that they import.
+/// All files of a program: the given files and the files that they import.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The texts.
+    /// The texts of the files.
     pub sources: SourceMap,
-    /// The files, the ones named first.
+    /// The files. The given files come first.
     pub files: Vec<LoadedFile>,
-    /// What is wrong with the files, the syntax and the imports.
+    /// The diagnostics of reading, parsing and importing.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Loads the files named and all that they import.
+/// Loads the given files and all files that they import.
 ///
-/// Paths are relative to the project's folder. A file that is named twice is loaded once.
+/// Paths are relative to the project's folder. A file that is given twice is loaded once.
 pub fn load(files: &impl Files, roots: &[String]) -> Loaded {
     let mut loader = Loader { files, loaded: Loaded::default(), by_path: FxHashMap::default() };
     for root in roots {
@@ -147,7 +147,7 @@ pub fn load(files: &impl Files, roots: &[String]) -> Loaded {
             loader.add(root, None);
         }
     }
-    // The list grows while it is walked: imports are added behind.
+    // `follow_imports` appends imported files to the list.
     let mut next = 0;
     while next < loader.loaded.files.len() {
         loader.follow_imports(next);
@@ -191,7 +191,7 @@ impl<F: Files> Loader<'_, F> {
                     }
                     (ReadError::NotFound(_), None) => self.unreadable(&path, None, "there is no such file"),
                     (ReadError::Outside, None) => {
-                        self.unreadable(&path, None, "it lies outside the project's folder");
+                        self.unreadable(&path, None, "it is outside the project's folder");
                     }
                     (ReadError::TooLarge, _) => self.unreadable(&path, importer, "it is larger than 64 MiB"),
                     (ReadError::Other(why), _) => self.unreadable(&path, importer, why),
@@ -257,7 +257,7 @@ impl<F: Files> Loader<'_, F> {
                             fixed,
                         )
                     }
-                    None => diagnostic.note("the path is relative to the file that imports"),
+                    None => diagnostic.note("the path is relative to the importing file"),
                 }
             }
             _ => outside(location),
@@ -301,7 +301,7 @@ impl<F: Files> Loader<'_, F> {
         }
     }
 
-    /// Tells each import that closes a circle, at the import.
+    /// Reports each import that closes a cycle.
     fn find_cycles(&mut self) {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
@@ -315,7 +315,7 @@ impl<F: Files> Loader<'_, F> {
             if states.get(root) != Some(&State::New) {
                 continue;
             }
-            // A stack of (file, next import), since imports may be nested as deep as there are files.
+            // An explicit stack of (file, next import), because the depth is limited only by the number of files.
             let mut stack = vec![(root, 0)];
             if let Some(state) = states.get_mut(root) {
                 *state = State::Open;
@@ -349,12 +349,12 @@ impl<F: Files> Loader<'_, F> {
                             found.push(
                                 Diagnostic::new(
                                     &IMPORT_CYCLE,
-                                    "files import one another in a circle",
+                                    "files import each other in a cycle",
                                     *location,
-                                    "this import closes it",
+                                    "this import closes the cycle",
                                 )
                                 .note(format!("{circle} imports `{name}`"))
-                                .help("put what both need into a third file"),
+                                .help("move the sets that both files need into a third file"),
                             );
                         }
                         _ => {}
@@ -371,12 +371,12 @@ fn outside(location: Location) -> Diagnostic {
         &IMPORT_OUTSIDE,
         "this import leaves the project's folder",
         location,
-        "only files below it can be imported",
+        "only files in that folder and its subfolders can be imported",
     )
     .note("the project's folder is the one with `npc.toml`, or else the folder of the program")
 }
 
-/// The path that `written` names in the file at `from`; `None` where it leaves the folder.
+/// Resolves the import path `written` in the file at `from`. Returns `None` if it leaves the project's folder.
 fn join(from: &str, written: &str) -> Option<String> {
     if written.starts_with('/') || written.contains('\\') || written.contains(':') || written.contains('\0') {
         return None;

@@ -1,4 +1,4 @@
-//! The names of sets: where each is defined, what it holds, and what a name means in a file.
+//! The names of sets: their definitions, their values, and name lookup for each file.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::ir::{BlockTerm, PodTerm, PortTerm};
 use crate::load::Loaded;
 use crate::values::{address, port};
 
-/// What a set holds.
+/// The value of a set.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// Addresses.
@@ -20,12 +20,12 @@ pub enum Value {
     Ports(Arc<[PortTerm]>),
     /// Pods.
     Pods(Arc<[Arc<PodTerm>]>),
-    /// Unknown: a diagnostic tells why.
+    /// Unknown, because the set has an error. A diagnostic reports it.
     Broken,
 }
 
 impl Value {
-    /// What it is called.
+    /// The name of the kind of value, for messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Value {
         }
     }
 
-    /// How many things it holds.
+    /// The number of members.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "no set is empty")]
     pub fn len(&self) -> usize {
@@ -54,40 +54,41 @@ impl Value {
 pub struct Set {
     /// Its name.
     pub name: Arc<str>,
-    /// Where its name stands.
+    /// The location of its name.
     pub location: Location,
-    /// What it holds.
+    /// Its value.
     pub value: Value,
-    /// The file, by its index among the loaded ones.
+    /// The index of its file in [`Loaded::files`].
     pub file: usize,
-    /// The item, by its index in the file's tree.
+    /// The index of its item in the file's tree.
     pub item: usize,
 }
 
-/// What a name leads to.
+/// The result of a name lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// A set, by its index.
+    /// The index of a set in [`Names::sets`].
     Set(usize),
-    /// Two imported sets, neither of which is meant more than the other.
+    /// The indices of two imported sets with this name. The name is ambiguous.
     Ambiguous(usize, usize),
 }
 
 /// The names of all sets of a program.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// The sets, in the order of files and lines; of two with one name in one file, the first.
+    /// The sets, ordered by file and position. If a file defines a name twice, only the first definition.
     pub sets: Vec<Set>,
-    /// The places where a name is defined again in one file, with the first.
+    /// Repeated definitions of a name in one file: the index of the first definition and the location of the repeated
+    /// one.
     pub(crate) again: Vec<(usize, Location)>,
-    /// For each file, the sets that it defines.
+    /// For each file, the indices of the sets that it defines, by name.
     own: Vec<FxHashMap<Arc<str>, usize>>,
-    /// For each file, those that it imports, each once.
+    /// For each file, the indices of the files that it imports, without duplicates.
     imports: Vec<Vec<usize>>,
 }
 
 impl Names {
-    /// The definitions of all files, and what each file sees. What they hold is not known yet.
+    /// Collects the definitions and imports of all files. The values of the sets are not evaluated yet.
     #[must_use]
     pub fn new(loaded: &Loaded) -> Self {
         let mut all = Self::default();
@@ -113,7 +114,7 @@ impl Names {
         all
     }
 
-    /// What a name stands for in a file: a set of its own, or one of an imported file.
+    /// Looks up a name in a file: first among its own sets, then among those of the files that it imports.
     #[must_use]
     pub fn find(&self, file: usize, name: &str) -> Option<Meaning> {
         match self.own.get(file)?.get(name) {
@@ -122,7 +123,7 @@ impl Names {
         }
     }
 
-    /// What a name stands for among the imported sets of a file.
+    /// Looks up a name among the sets of the files that a file imports.
     pub(crate) fn find_imported(&self, file: usize, name: &str) -> Option<Meaning> {
         let imports = self.imports.get(file)?.iter();
         let mut found = imports.filter_map(|import| self.own.get(*import)?.get(name).copied());
@@ -133,7 +134,7 @@ impl Names {
         })
     }
 
-    /// The sets that a file sees, some of them hidden by others.
+    /// The sets of a file and of the files that it imports, including imported sets that are hidden by its own.
     pub fn seen(&self, file: usize) -> impl Iterator<Item = &Set> {
         let imports = self.imports.get(file).into_iter().flatten().copied();
         imports
@@ -143,7 +144,7 @@ impl Names {
             .filter_map(|set| self.sets.get(*set))
     }
 
-    /// What a word means where a set may stand; nothing of what is an address or a port.
+    /// Looks up a word at a position where a set is allowed. Returns `None` for an address or a port.
     #[must_use]
     pub fn meaning(&self, file: usize, text: &str) -> Option<Meaning> {
         if address::looks_like_address(text) || port::looks_like_port(text) {
@@ -152,8 +153,8 @@ impl Names {
         self.find(file, text)
     }
 
-    /// The namespace and the name of the pod that an end of a test's connection is; nothing of what is an
-    /// address, a port or a set.
+    /// Splits an end of a test's connection into the namespace and the name of a pod. Returns `None` for an address,
+    /// a port or a set.
     #[must_use]
     pub fn pod(text: &str) -> Option<(&str, &str)> {
         let (namespace, name) = text.split_once('/')?;
@@ -161,7 +162,7 @@ impl Names {
         (!other).then_some((namespace, name))
     }
 
-    /// Calls `visit` with every word that names a set, where it is defined and where it is used.
+    /// Calls `visit` with the location of every definition and every use of a set.
     pub fn visit(&self, loaded: &Loaded, visit: &mut dyn FnMut(Meaning, Location)) {
         for set in 0..self.sets.len() {
             if let Some(own) = self.sets.get(set) {

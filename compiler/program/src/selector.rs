@@ -1,4 +1,4 @@
-//! Reasoning about selectors and scopes: can anything match, and can one pod match two?
+//! Satisfiability and overlap of selectors and scopes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::values::label::NAMESPACE_NAME;
 use crate::values::name::{glob_matches, literal_prefix, prefixes_meet, some_name_matches};
 
 impl Requirement {
-    /// The requirement that holds exactly where this one does not.
+    /// The complement of the requirement.
     #[must_use]
     pub fn negated(&self) -> Self {
         let operator = match self.operator {
@@ -22,7 +22,7 @@ impl Requirement {
         Self { key: Arc::clone(&self.key), operator, values: self.values.clone() }
     }
 
-    /// Whether a label of this value, or its absence, satisfies the requirement.
+    /// Whether this label value, or an absent label (`None`), satisfies the requirement.
     #[must_use]
     pub fn matches(&self, value: Option<&str>) -> bool {
         let listed = || value.is_some_and(|value| self.values.iter().any(|v| **v == *value));
@@ -49,7 +49,9 @@ impl Selector {
         })
     }
 
-    /// Two requirements, or one and itself, that nothing can satisfy together.
+    /// Finds requirements on one key that nothing can satisfy together. The second index is the last requirement of the
+    /// conflict. The first is a requirement that contradicts it alone, or else the first one on the same key; it can be
+    /// the same requirement.
     #[must_use]
     pub fn contradiction(&self) -> Option<(usize, usize)> {
         for (index, last) in self.requirements.iter().enumerate() {
@@ -68,21 +70,21 @@ impl Selector {
     }
 }
 
-/// Whether some value of a label, or its absence, satisfies all requirements, which are of one key.
+/// Whether some value of a label, or its absence, satisfies all requirements. All of them must be on one key.
 fn satisfiable<'a>(requirements: &(impl Iterator<Item = &'a Requirement> + Clone)) -> bool {
-    // The values that a requirement names decide; beyond them, absence and one fresh value do.
+    // It suffices to try an absent label, every value that a requirement lists, and one value that none lists.
     let matches = |value: Option<&str>| requirements.clone().all(|r| r.matches(value));
     matches(None)
         || requirements.clone().flat_map(|r| &r.values).any(|value| matches(Some(value)))
         || !requirements.clone().any(|r| matches!(r.operator, Operator::In | Operator::DoesNotExist))
 }
 
-/// Whether some set of labels satisfies all requirements.
+/// Whether some set of labels satisfies all requirements, which may be on several keys.
 fn together(requirements: &[&Requirement]) -> bool {
     requirements.iter().all(|one| satisfiable(&requirements.iter().copied().filter(|r| r.key == one.key)))
 }
 
-/// Whether some pod of some cluster is selected by both.
+/// Whether both terms can select the same pod in some cluster.
 #[must_use]
 pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
     if are_named_apart(&a.scope, &b.scope) || are_labelled_apart(&a.selector, &b.selector) {
@@ -92,7 +94,7 @@ pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
     together(&pods) && scopes_overlap(&[&a.scope, &b.scope])
 }
 
-/// Whether two scopes name other namespaces, as can be seen at once: so it is with most.
+/// Whether both scopes are a single namespace name and the names differ. A cheap check that decides most pairs.
 fn are_named_apart(a: &Scope, b: &Scope) -> bool {
     fn name(scope: &Scope) -> Option<&str> {
         match &scope.base {
@@ -106,7 +108,7 @@ fn are_named_apart(a: &Scope, b: &Scope) -> bool {
     name(a).zip(name(b)).is_some_and(|(a, b)| a != b)
 }
 
-/// Whether two selectors ask a label to have other values, as can be seen at once.
+/// Whether two selectors require disjoint values of the same label. A cheap check before the exact one.
 fn are_labelled_apart(a: &Selector, b: &Selector) -> bool {
     let listed = |one: &&Requirement| one.operator == Operator::In;
     a.requirements.iter().filter(listed).any(|one| {
@@ -115,16 +117,16 @@ fn are_labelled_apart(a: &Selector, b: &Selector) -> bool {
     })
 }
 
-/// Whether some pod of some cluster is selected by both policies.
+/// Whether both policies can select the same pod in some cluster.
 #[must_use]
 pub fn policies_overlap(a: &Policy, b: &Policy) -> bool {
     a.subjects.iter().any(|a| b.subjects.iter().any(|b| overlap(a, b)))
 }
 
-/// Whether some namespace of some cluster is in all scopes.
+/// Whether some namespace in some cluster can be in all scopes.
 ///
-/// Exact for every scope that a subject can have. `same namespace` and `sharing` depend on another
-/// namespace and count as every namespace, or every one with the labels.
+/// Exact for every scope that a subject can have. `same namespace` and `sharing` depend on another namespace and are
+/// treated as all namespaces, or all namespaces with the labels.
 #[must_use]
 pub fn scopes_overlap(scopes: &[&Scope]) -> bool {
     let mut requirements: Vec<&Requirement> = Vec::new();
@@ -150,8 +152,8 @@ pub fn scopes_overlap(scopes: &[&Scope]) -> bool {
 }
 
 impl Scope {
-    /// Whether a namespace of this name and these labels is in the scope. `same namespace` and
-    /// `sharing` depend on another namespace, and hold every one, or every one with the labels.
+    /// Whether a namespace with this name and these labels is in the scope. `same namespace` and `sharing` depend on
+    /// another namespace and are treated as all namespaces, or all namespaces with the labels.
     pub fn holds<'a>(&self, name: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         let named = |globs: &[Arc<str>]| globs.iter().any(|glob| glob_matches(glob, name));
         let base = match &self.base {
@@ -164,7 +166,8 @@ impl Scope {
     }
 }
 
-/// Takes one requirement of each excluded selector, negated, in every way.
+/// Whether a namespace can satisfy the requirements and the names, and match none of the excluded selectors. Tries
+/// every way to negate one requirement of each excluded selector.
 fn labels_and_names(requirements: &[&Requirement], excluded: &[&Selector], names: &Names<'_>) -> bool {
     let Some((selector, rest)) = excluded.split_first() else {
         return together(requirements) && names.exists(requirements);
@@ -180,7 +183,7 @@ fn labels_and_names(requirements: &[&Requirement], excluded: &[&Selector], names
 /// A list of names and patterns.
 struct NameList<'a> {
     all: &'a [Arc<str>],
-    /// The names without wildcards, where there are so many that a search would take long.
+    /// A hash set of the names without wildcards, for lists that are too long for a linear search.
     plain: Option<FxHashSet<&'a str>>,
     globs: Vec<&'a str>,
 }
@@ -206,15 +209,15 @@ impl<'a> NameList<'a> {
     }
 }
 
-/// What scopes say of names: each list of `wanted` holds the name, and none of `unwanted`.
+/// The conditions of scopes on a name: every list of `wanted` must contain it, and no list of `unwanted`.
 struct Names<'a> {
     wanted: Vec<NameList<'a>>,
     unwanted: Vec<NameList<'a>>,
 }
 
 impl Names<'_> {
-    /// Whether a namespace can have a name that fits, and fits the requirements on the label that
-    /// always holds its name.
+    /// Whether some name satisfies the conditions, and the requirements on the label `kubernetes.io/metadata.name`,
+    /// whose value is always the name.
     fn exists(&self, requirements: &[&Requirement]) -> bool {
         let on_name: Vec<&Requirement> =
             requirements.iter().copied().filter(|requirement| *requirement.key == *NAMESPACE_NAME).collect();
@@ -246,7 +249,7 @@ impl Names<'_> {
     }
 }
 
-/// Whether some name matches one pattern of each list, beside those chosen, and nothing of `not`.
+/// Whether some name matches the chosen patterns, one pattern of each list, and no pattern of `not`.
 fn patterns_meet<'a>(lists: &[NameList<'a>], chosen: &mut Vec<&'a str>, not: &[&str]) -> bool {
     let Some((list, rest)) = lists.split_first() else {
         let all = ["*"];

@@ -1,4 +1,4 @@
-//! The map image of the node runtime. It carries everything that the language can say.
+//! Target `ebpf`: the map image of the node runtime. It supports every construct of the language.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use npc_program::{
 };
 use rustc_hash::FxHashMap;
 
-/// Compiles a program, whose texts are in `sources`.
+/// Compiles a program to a map image.
 pub(crate) fn compile(program: &Program, sources: &SourceMap) -> Image {
     let rules = || program.policies.iter().flat_map(|policy| &policy.rules);
     let addresses: Vec<Option<Addresses>> = rules().map(addresses_of).collect();
@@ -27,7 +27,7 @@ pub(crate) fn compile(program: &Program, sources: &SourceMap) -> Image {
         terms: Numbered::default(),
         port_sets: Numbered::default(),
     };
-    // The sets of the rules that name addresses, in their order.
+    // The address sets of the rules that name addresses, in rule order.
     let mut of_rule = sets.of_rule.iter().map(|set| number(*set));
     let mut named = addresses.iter().map(|set| set.as_ref().and_then(|_| of_rule.next()));
     let policies =
@@ -48,7 +48,7 @@ pub(crate) fn compile(program: &Program, sources: &SourceMap) -> Image {
     }
 }
 
-/// A protocol, as an image has it.
+/// Converts a protocol to the type of the map image.
 #[must_use]
 pub const fn image_protocol(protocol: Protocol) -> image::Protocol {
     match protocol {
@@ -58,13 +58,13 @@ pub const fn image_protocol(protocol: Protocol) -> image::Protocol {
     }
 }
 
-/// The addresses that a rule names, where it names any.
+/// The addresses that a rule names; `None` if all its peers are pods.
 fn addresses_of(rule: &Rule) -> Option<Addresses> {
     let names_addresses = rule.peers.iter().any(|peer| !matches!(peer, Peer::Pods(_)));
     names_addresses.then(|| Addresses::of(&rule.peers))
 }
 
-/// What a place is in the image. A program of so many things does not fit in memory.
+/// Converts an index to the image's type. A program with more than `u32::MAX` elements does not fit in memory.
 fn number(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
@@ -75,7 +75,7 @@ fn numbers(places: &[usize]) -> Vec<u32> {
 
 fn address_sets(sets: &AddressSets<'_>) -> image::AddressSets {
     let [v4, v6] = [Family::V4, Family::V6].map(|family| Classes::new(sets, family));
-    // Classes of both families that are in the same sets are one.
+    // Classes of the two families that are in the same sets share one class of the image.
     let mut classes: Numbered<Vec<u32>> = Numbered::default();
     let mut of = |family: &Classes| -> Vec<u32> {
         family.all().iter().map(|sets| classes.place(numbers(sets))).collect()
@@ -87,7 +87,7 @@ fn address_sets(sets: &AddressSets<'_>) -> image::AddressSets {
         v4: v4
             .list()
             .iter()
-            // The addresses of IPv4 have 32 bits.
+            // IPv4 addresses have 32 bits, so the conversion never fails.
             .filter_map(|(first, own)| Some((u32::try_from(*first).ok()?, class(&of_v4, *own))))
             .collect(),
         v6: v6.list().iter().map(|(first, own)| (*first, class(&of_v6, *own))).collect(),
@@ -96,7 +96,7 @@ fn address_sets(sets: &AddressSets<'_>) -> image::AddressSets {
     }
 }
 
-/// Things, each once, numbered in the order in which they come.
+/// An interner: distinct values, numbered in the order of their first insertion.
 struct Numbered<T> {
     list: Vec<T>,
     places: FxHashMap<T, u32>,
@@ -120,7 +120,7 @@ impl<T: Clone + Eq + Hash> Numbered<T> {
     }
 }
 
-/// The ports that a rule names by number, in order and apart for each protocol; and by name.
+/// The ports of a rule: for each protocol, disjoint ranges of numbers in ascending order; and the named ports.
 type PortSet = ([Vec<(u16, u16)>; 3], Vec<(Protocol, Arc<str>)>);
 
 struct Writer<'p> {
@@ -180,7 +180,7 @@ impl<'p> Writer<'p> {
     }
 
     fn term(&mut self, term: &'p PodTerm) -> u32 {
-        // A scope's selectors come with it.
+        // Intern the scope's selectors, to which `scopes_list` refers.
         let base = match &term.scope.base {
             ScopeBase::Labels(selector) => Some(selector),
             ScopeBase::All | ScopeBase::Names(_) | ScopeBase::Same | ScopeBase::Sharing(_) => None,
@@ -211,7 +211,7 @@ impl<'p> Writer<'p> {
         scopes.list.iter().map(|own| scope(own)).collect()
     }
 
-    /// The sets of ports, with the classes of the ports' numbers.
+    /// The port sets, with the classes of port numbers.
     fn ports(&self) -> image::PortSets {
         let mut classes: Numbered<Vec<u32>> = Numbered::default();
         let mut ranges: [Vec<(u16, u32)>; 3] = Default::default();

@@ -1,8 +1,8 @@
-//! Guards: ValidatingPolicies that refuse NetworkPolicies which undo a denial of the program.
+//! Guards: ValidatingPolicies that reject NetworkPolicies which would undo a denial of the program.
 //!
-//! NetworkPolicies are a union, so `allow egress to anywhere except C` denies C only until someone
-//! makes a NetworkPolicy that allows it. A guard refuses that one as it is made or changed. It is
-//! written only where it gives exactly that; where it cannot, the compiler says why.
+//! NetworkPolicies are a union, so `allow egress to anywhere except C` denies C only until someone creates a
+//! NetworkPolicy that allows it. A guard rejects such a NetworkPolicy when it is created or updated. The compiler
+//! writes a guard only for denials that a guard can check exactly, and reports why a denial gets none.
 
 use npc_diagnostics::{Diagnostic, Location, SourceMap};
 use npc_program::values::address::{Block, IpNet, subtract};
@@ -15,12 +15,11 @@ use crate::options::{KyvernoVersion, Options};
 use crate::yaml;
 
 npc_diagnostics::codes! {
-    /// # A guard that the program itself would run into
+    /// # A guard would reject the program's own objects
     ///
-    /// `--with-guard` writes a policy that refuses every NetworkPolicy which allows what the
-    /// program denies with `anywhere except`. Here another policy of the program allows it: policies
-    /// are a union, so the denial does not hold, and the guard would refuse the program's own
-    /// objects.
+    /// `--with-guard` writes a ValidatingPolicy that rejects every NetworkPolicy which allows what the
+    /// program denies with `anywhere except`. Here another policy of the program allows it. Policies
+    /// are a union, so the denial does not hold, and the guard would reject the program's own objects.
     ///
     /// ```np fails target=kyverno guard
     /// policy no-metadata for all pods in namespaces { env = prod } {
@@ -31,7 +30,8 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// Leave out there what is denied here, or the namespaces in which it is needed:
+    /// Exclude the denied addresses from the other policy, or exclude from the denial the namespaces
+    /// that need these addresses:
     ///
     /// ```np target=kyverno guard
     /// policy no-metadata for all pods in namespaces { env = prod } {
@@ -43,18 +43,21 @@ npc_diagnostics::codes! {
     /// ```
     GUARD_CONFLICT = "NP0613" "guard-conflict" Error;
 
-    /// # A denial without a guard
+    /// # A denial gets no guard
     ///
-    /// A guard looks at NetworkPolicies, not at pods: it can tell that one allows an address, but not
-    /// which pods have which addresses, nor which pods two selectors have in common. So it is
-    /// written for policies for all pods of their namespaces, and for addresses that no pod can
-    /// have: link-local, loopback and multicast ones, and those outside `pod-cidrs` of `npc.toml`.
+    /// A guard checks NetworkPolicies, not pods. It can detect that a NetworkPolicy allows an address,
+    /// but not which pods have which addresses, nor which pods two selectors have in common. So the
+    /// compiler writes guards only for policies that select all pods of their namespaces, and only for
+    /// addresses that no pod can have: link-local, loopback and multicast addresses, and addresses
+    /// outside `pod-cidrs` in `npc.toml`.
     ///
     /// ```np fails target=kyverno guard
     /// policy no-private for all pods in namespaces { env = prod } {
     ///   allow egress to anywhere except 10.0.0.0/8
     /// }
     /// ```
+    ///
+    /// No pod has a link-local address, so this denial gets a guard:
     ///
     /// ```np target=kyverno guard
     /// policy no-metadata for all pods in namespaces { env = prod } {
@@ -63,31 +66,33 @@ npc_diagnostics::codes! {
     /// ```
     NO_GUARD = "NP0614" "no-guard" Warning;
 
-    /// # This version of Kyverno has no guards
+    /// # This version of Kyverno is too old for guards
     ///
-    /// A guard is a ValidatingPolicy, `policies.kyverno.io/v1`, as Kyverno 1.19 has it.
+    /// A guard is a `policies.kyverno.io/v1` ValidatingPolicy, and uses features of Kyverno 1.19. Use
+    /// Kyverno 1.19.0 or later, or compile without `--with-guard`.
     GUARD_TOO_OLD = "NP0615" "guard-too-old" Error;
 }
 
-/// The first version for which guards are written.
+/// The first version of Kyverno that supports guards.
 const FIRST: KyvernoVersion = KyvernoVersion { minor: 19, patch: 0 };
 
-/// A guard's name begins so. It is shorter than the one of policies, so it fits where theirs does.
+/// The prefix of a guard's name. It is shorter than the prefix of policies, so a guard's name is never too long if the
+/// policy's name is not.
 const PREFIX: &str = "guard-";
 
-/// What one policy denies.
+/// The denial of one policy in one direction.
 struct Denial<'a> {
     policy: &'a Policy,
     direction: Direction,
-    /// The blocks, each denied as a whole.
+    /// The denied CIDRs, each without exceptions.
     blocks: Vec<IpNet>,
-    /// The subjects that it is guarded for: all pods of their namespaces.
+    /// The subjects for which the guard is written: those that select all pods of their namespaces.
     subjects: Vec<&'a PodTerm>,
-    /// Where `anywhere except …` stands.
+    /// The location of the first `anywhere except …`.
     location: Location,
 }
 
-/// The guards of a program, as YAML documents, and how many there are.
+/// Compiles the guards of a program. Returns the YAML documents and their number.
 pub(crate) fn compile(
     program: &Program,
     sources: &SourceMap,
@@ -106,12 +111,12 @@ pub(crate) fn compile(
         diagnostics.push(
             Diagnostic::without_place(
                 &GUARD_TOO_OLD,
-                format!("guards are not written for Kyverno {}", options.kyverno_version),
+                format!("Kyverno {} does not support guards", options.kyverno_version),
             )
             .help(format!("use Kyverno {FIRST} or later, or compile without `--with-guard`")),
         );
     }
-    // Only rules that name addresses can undo a denial of addresses that no pod has.
+    // Only rules that name addresses can undo a denial: no pod has a denied address.
     let openings: Vec<(&Policy, &Rule, Vec<Block>)> = program
         .policies
         .iter()
@@ -128,7 +133,7 @@ pub(crate) fn compile(
     for of_one in denials.chunk_by(|a, b| a.policy.name == b.policy.name) {
         let Some(first) = of_one.first() else { continue };
         text.push_str("---\n");
-        // The types written here have no value that YAML lacks.
+        // These types have no value that the YAML writer rejects.
         if let Err(error) = yaml::write_to(&mut text, &guard(first.policy, of_one, sources, failure_policy)) {
             debug_assert!(false, "{error}");
         }
@@ -137,7 +142,7 @@ pub(crate) fn compile(
     (text, guards)
 }
 
-/// The addresses that a rule allows by address.
+/// The addresses that a rule allows, without those of pods that it selects.
 fn allowed(rule: &Rule) -> Vec<Block> {
     let mut blocks = Vec::new();
     for peer in &rule.peers {
@@ -150,14 +155,15 @@ fn allowed(rule: &Rule) -> Vec<Block> {
     blocks
 }
 
-/// Whether an object that names the block would be refused by a guard of `denied`: what
-/// [`expression`] says.
+/// Whether a guard of `denied` would reject an object that allows the block. Computes the same condition as the CEL of
+/// [`expression`].
 fn undoes(block: &Block, denied: &IpNet) -> bool {
     let overlap = block.net.contains(denied) || denied.contains(&block.net);
     overlap && !block.except.iter().any(|except| except.contains(denied))
 }
 
-/// What a policy denies in a direction by `anywhere except …`, as far as a guard can see it.
+/// The denial that a policy expresses in a direction with `anywhere except …`. Reports each part that a guard cannot
+/// check; returns `None` if nothing is left.
 fn denial<'a>(
     policy: &'a Policy,
     direction: Direction,
@@ -180,27 +186,27 @@ fn denial<'a>(
             };
             if !rule.ports.is_empty() {
                 none(
-                    "it is for some ports only, and a guard is for an address as a whole",
+                    "it covers only some ports, and a guard can only check whole addresses",
                     "write the rule without `on`, or add `isolate` and other rules for other ports",
                 );
                 continue;
             }
             for block in except {
                 if !block.except.is_empty() {
-                    none("an exception from the exception", "name the blocks that are denied one by one");
+                    none("the exception has an exception of its own", "list the denied CIDRs one by one");
                 } else if !options.pod_blocks.never_a_pod(&block.net) {
                     let why = format!(
-                        "pods may have addresses in {}, and a guard cannot see which pods a selector reaches",
+                        "pods may have addresses in {}, and a guard cannot check which pods a selector matches",
                         block.net
                     );
-                    none(&why, "say in npc.toml which addresses pods have: `pod-cidrs` under `[cluster]`");
+                    none(&why, "set the CIDRs of the pods in npc.toml: `pod-cidrs` under `[cluster]`");
                 } else if !blocks.contains(&block.net) {
                     blocks.push(block.net);
                 }
             }
         }
     }
-    // What another rule of the policy allows, it does not deny.
+    // The policy does not deny an address that another of its rules allows.
     let own: Vec<Block> = rules().flat_map(allowed).collect();
     blocks.retain(|denied| !own.iter().any(|block| undoes(block, denied)));
     let location = location.filter(|_| !blocks.is_empty())?;
@@ -214,7 +220,7 @@ fn denial<'a>(
                     &NO_GUARD,
                     "this denial gets no guard",
                     subject.location,
-                    "for some pods only, and a guard cannot see which pods two selectors have in common",
+                    "selects only some pods, and a guard cannot check which pods two selectors have in common",
                 )
                 .help("make the denial a policy for `all pods`"),
             );
@@ -223,7 +229,7 @@ fn denial<'a>(
     (!subjects.is_empty()).then_some(Denial { policy, direction, blocks, subjects, location })
 }
 
-/// Tells the rules of the program that the guard would refuse.
+/// Reports the rules of the program whose objects the guard would reject.
 fn conflicts(
     denial: &Denial<'_>,
     openings: &[(&Policy, &Rule, Vec<Block>)],
@@ -244,13 +250,18 @@ fn conflicts(
         diagnostics.push(
             Diagnostic::new(
                 &GUARD_CONFLICT,
-                format!("the guard of `{}` would refuse `{}`", denial.policy.name, policy.name),
+                format!(
+                    "the guard of `{}` would reject the NetworkPolicies of `{}`",
+                    denial.policy.name, policy.name
+                ),
                 rule.location,
                 format!("allows what `{}` denies: {denied}", denial.policy.name),
             )
             .label(denial.location, "denied here")
-            .note("policies are a union: in namespaces of both, the denial does not hold")
-            .help(format!("leave it out here, as in `except {denied}`, or separate the namespaces")),
+            .note("policies are a union: the denial does not hold in namespaces that both policies cover")
+            .help(format!(
+                "exclude it here with `except {denied}`, or make the namespaces of the two policies disjoint"
+            )),
         );
     }
 }
@@ -365,8 +376,8 @@ fn validation(denial: &Denial<'_>, source: &str) -> Validation {
     }
 }
 
-/// That no rule of the object allows an address of the blocks: each names its peers, and each block
-/// that it names has nothing in common with what is denied, or leaves out all of it.
+/// The CEL condition that no rule of the object allows an address of the denied CIDRs: every rule lists its peers, and
+/// every `ipBlock` among them is disjoint from each denied CIDR or excludes all of it.
 fn expression(direction: &str, peers: &str, denied: &[String]) -> String {
     let denied: Vec<String> = denied.iter().map(|block| string(block)).collect();
     format!(

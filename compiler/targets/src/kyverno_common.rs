@@ -1,4 +1,4 @@
-//! What Kyverno's two kinds of policy share: names, annotations, settings and their checks.
+//! The code that the targets `kyverno` and `kyverno-cel` share: names, annotations, settings and their checks.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
@@ -20,17 +20,17 @@ use crate::template::{Names, Template, templates};
 use crate::yaml;
 
 npc_diagnostics::codes! {
-    /// # Kyverno's own configuration leaves these namespaces out
+    /// # Kyverno's default configuration excludes these namespaces
     ///
-    /// As it is installed, Kyverno does not look at `kube-system`, `kube-public`,
-    /// `kube-node-lease` and its own namespace, `kyverno`. The program means them, so what the
-    /// cluster will have differs from what the program says.
+    /// In its default configuration, Kyverno ignores `kube-system`, `kube-public`, `kube-node-lease`
+    /// and its own namespace, `kyverno`. The scope of this policy contains some of them, so they will
+    /// not get the NetworkPolicies of the program.
     ///
-    /// Either leave them out in the program, or let Kyverno look at them: in the ConfigMap
-    /// `kyverno` of its namespace, take `[*/*,NAME,*]` out of `resourceFilters`, and for
-    /// `kube-system` also the entry in `webhooks`. It takes effect in seconds, without a restart.
-    /// Then say so in `npc.toml`: under `[kyverno]`, `filtered-namespaces` lists those that are
-    /// still left out.
+    /// Either exclude these namespaces in the program, or remove them from Kyverno's filters: in the
+    /// ConfigMap `kyverno` in Kyverno's namespace, remove `[*/*,NAME,*]` from `resourceFilters`, and for
+    /// `kube-system` also the entry in `webhooks`. The change takes effect within seconds, without a
+    /// restart. Then list the namespaces that are still excluded in `npc.toml`, as
+    /// `filtered-namespaces` under `[kyverno]`.
     ///
     /// ```np fails target=kyverno
     /// policy p for all pods in all namespaces { isolate ingress }
@@ -41,11 +41,11 @@ npc_diagnostics::codes! {
     /// ```
     FILTERED_NAMESPACES = "NP0606" "filtered-namespaces" Warning;
 
-    /// # Existing namespaces get nothing
+    /// # Existing namespaces get no NetworkPolicies
     ///
-    /// With `generate-existing = false` the policy reaches only namespaces that are made or changed
-    /// after it. It is also Kyverno's only repair of a namespace that was missed while its
-    /// admission controller was away.
+    /// With `generate-existing = false`, Kyverno generates objects only in namespaces that are created
+    /// or updated after the policy. `generate-existing` is also the only way in which Kyverno repairs a
+    /// namespace that it missed while its admission controller was unavailable.
     ///
     /// ```np fails target=kyverno
     /// policy p for all pods in namespace shop {
@@ -62,18 +62,18 @@ npc_diagnostics::codes! {
     NOT_EXISTING = "NP0607" "not-existing" Warning;
 }
 
-/// That a policy is not generated in namespaces that exist already.
+/// The warning for a policy that generates nothing in namespaces that already exist.
 fn not_existing(location: Location) -> Diagnostic {
     Diagnostic::new(
         &NOT_EXISTING,
-        "namespaces that exist already get nothing",
+        "existing namespaces get no NetworkPolicies",
         location,
-        "only namespaces made or changed later do",
+        "only namespaces that are created or updated later get them",
     )
 }
 
-/// What Kyverno does not reach of policies that were read from manifests of its kinds: namespaces that exist already,
-/// and those that its configuration leaves out.
+/// The warnings for imported Kyverno policies about namespaces in which they generate nothing: namespaces that already
+/// exist, and namespaces that Kyverno's configuration excludes.
 #[must_use]
 pub fn unreached<'p>(policies: impl Iterator<Item = &'p Policy>, options: &Options) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = Vec::new();
@@ -81,20 +81,20 @@ pub fn unreached<'p>(policies: impl Iterator<Item = &'p Policy>, options: &Optio
     for policy in policies {
         if let Some((false, location)) = policy.settings.generate_existing {
             let told = not_existing(location).help("set `generateExisting: true`");
-            // The rules of one policy may share the setting.
+            // The rules of one Kyverno policy can share the setting; report its location once.
             if !found.iter().any(|other| other.location() == told.location()) {
                 found.push(told);
             }
         }
         filtered.look_at(policy);
     }
-    found.extend(filtered.diagnostic(|names| format!("leave them out with `exclude` ({names})")));
+    found.extend(filtered.diagnostic(|names| format!("exclude them with `exclude` ({names})")));
     found
 }
 
-/// The annotation that says which policy of the program an object comes from.
+/// The annotation with the name of the policy that an object comes from.
 pub(crate) const POLICY_ANNOTATION: &str = "npc/policy";
-/// The annotation that says where that policy stands.
+/// The annotation with the location of that policy, as `file:line`.
 pub(crate) const SOURCE_ANNOTATION: &str = "npc/source";
 
 /// The annotations of a generated NetworkPolicy.
@@ -118,7 +118,7 @@ pub(crate) fn annotations(policy: &Policy, source: &str) -> BTreeMap<&'static st
     annotations
 }
 
-/// Adds the requirement that the label is there.
+/// Adds the requirement that the label exists, unless the selector implies it.
 pub(crate) fn require_label(selector: &mut Selector, key: &Arc<str>) {
     if !selector.implies(key) {
         selector.requirements.push(Requirement {
@@ -129,14 +129,14 @@ pub(crate) fn require_label(selector: &mut Selector, key: &Arc<str>) {
     }
 }
 
-/// The settings of one policy, with every default filled in.
+/// The settings of one policy, with defaults applied.
 pub(crate) struct Resolved {
     pub(crate) synchronize: bool,
     pub(crate) generate_existing: bool,
     pub(crate) webhook_timeout: u8,
     pub(crate) failure_policy: FailurePolicy,
     pub(crate) orphan_on_delete: bool,
-    /// Where `failure-policy` is set.
+    /// The location of `failure-policy`, if it is set.
     pub(crate) failure_policy_location: Option<Location>,
 }
 
@@ -159,11 +159,11 @@ impl Resolved {
     }
 }
 
-/// One template, with what a kind of policy needs to write it.
+/// A template with the values that a [`Kind`] needs to write it.
 pub(crate) struct Made<'t, 'a> {
     pub(crate) template: Template<'a>,
     pub(crate) settings: &'t Resolved,
-    /// `file:line` of the policy.
+    /// The location of the policy, as `file:line`.
     pub(crate) source: &'t str,
     /// The name of the Kyverno policy.
     pub(crate) name: String,
@@ -171,7 +171,7 @@ pub(crate) struct Made<'t, 'a> {
 
 /// One of Kyverno's kinds of policy.
 ///
-/// What a kind tells of one place with one code is told once, however many objects ask for it.
+/// [`compile`] keeps one diagnostic for each code and location, so a kind may report it for every object.
 pub(crate) trait Kind: Sync {
     type Policy: Serialize;
     type Names: Names;
@@ -179,42 +179,42 @@ pub(crate) trait Kind: Sync {
     fn names(&self) -> Self::Names;
     fn policy(&self, made: Made<'_, '_>) -> Self::Policy;
 
-    /// Tells what this kind cannot do with a policy's settings, or does in another way.
+    /// Reports settings of the policy that this kind does not support or handles differently.
     fn check(&self, _: &Template<'_>, _: &Resolved, _: &Options, _: &mut Vec<Diagnostic>) {}
 }
 
-/// The prefix of Kyverno policies' names.
+/// The prefix of the names of Kyverno policies.
 const PREFIX: &str = "netpol-";
-/// The longest name that fits a label's value.
+/// The maximum length of a label value, in characters.
 const MAX_NAME: usize = 63;
-/// The longest name that a Kyverno policy can be made of.
+/// The maximum length of a template's name, which [`PREFIX`] precedes in the name of the Kyverno policy.
 pub(crate) const LONGEST: usize = MAX_NAME - PREFIX.len();
 
-/// What one policy of the program became.
+/// The output of one policy of the program, apart from its text.
 #[derive(Default)]
 struct Piece {
-    /// The names of its objects.
+    /// The names of the generated NetworkPolicies.
     names: Vec<String>,
     diagnostics: Vec<Diagnostic>,
 }
 
-/// How many policies one thread takes at a time.
+/// The number of policies that a thread compiles at a time.
 const SHARE: usize = 64;
 
-/// Compiles a program to one of Kyverno's kinds. The text is complete only where no diagnostic is an
-/// error.
+/// Compiles a program to one of Kyverno's kinds. Returns the YAML text, the number of objects and the diagnostics. The
+/// text is incomplete if a diagnostic is an error.
 pub(crate) fn compile<K: Kind>(
     kind: &K,
     program: &Program,
     sources: &SourceMap,
     options: &Options,
 ) -> (String, usize, Vec<Diagnostic>) {
-    // Policies have nothing to do with one another, but for the names of their objects.
+    // Policies are independent of each other except for the names of their objects, so they are compiled in parallel.
     let shares: Vec<(String, Vec<Piece>)> = program
         .policies
         .par_chunks(SHARE)
         .map(|policies| {
-            // What a usual policy becomes; growing by doubling would copy megabytes.
+            // 2,000 bytes are enough for a typical policy. Growing the string by doubling would copy megabytes.
             let mut text = String::with_capacity(policies.len() * 2_000);
             let pieces =
                 policies.iter().map(|policy| piece(kind, policy, program, sources, options, &mut text));
@@ -232,7 +232,7 @@ pub(crate) fn compile<K: Kind>(
     let mut policies = program.policies.iter();
     for (share, pieces) in shares {
         text.push_str(&share);
-        // The pieces are asked first: what they have no more of must not be taken from the policies.
+        // `zip` advances its left iterator first, so at the end of the pieces it consumes no policy.
         for (piece, policy) in pieces.into_iter().zip(policies.by_ref()) {
             if !piece.names.is_empty() {
                 filtered.look_at(policy);
@@ -245,7 +245,7 @@ pub(crate) fn compile<K: Kind>(
                 .extend(piece.diagnostics.into_iter().filter(|d| told.insert((d.code.id, d.location()))));
         }
     }
-    diagnostics.extend(filtered.diagnostic(|names| format!("leave them out here, with `except ({names})`")));
+    diagnostics.extend(filtered.diagnostic(|names| format!("exclude them with `except ({names})`")));
     (text, objects, diagnostics)
 }
 
@@ -272,7 +272,7 @@ fn piece<K: Kind>(
         let name = format!("{PREFIX}{}", template.name);
         let before = text.len();
         text.push_str("---\n");
-        // The types written here have no value that YAML lacks.
+        // These types have no value that the YAML writer rejects.
         if let Err(error) =
             yaml::write_to(text, &kind.policy(Made { template, settings: &settings, source: &source, name }))
         {
@@ -283,7 +283,9 @@ fn piece<K: Kind>(
     piece
 }
 
-/// Whether a policy is one that a NetworkPolicy can carry. Tells why where it is not.
+/// Whether NetworkPolicies can express a policy, and the policy covers a direction. Reports the reason if it is in a
+/// tier or is an audit policy; a policy in a tier that another target of the same compilation writes is skipped without
+/// a report.
 pub(crate) fn belongs(
     policy: &Policy,
     target: Target,
@@ -312,18 +314,18 @@ pub(crate) fn belongs(
             "NetworkPolicies have no tiers",
             &[Target::ClusterNetworkPolicy, Target::Ebpf],
         )
-        .help(format!("with `--target {target},clusternetworkpolicy` each of the two carries its part")),
+        .help(format!("compile with `--target {target},clusternetworkpolicy`, which writes this policy as a ClusterNetworkPolicy")),
     );
     false
 }
 
-/// Says that an audit policy is left out.
+/// The note for an audit policy that the target omits.
 pub(crate) fn audit_left_out(policy: &Policy, target: Target, audit: Location) -> Diagnostic {
     Diagnostic::new(
         &AUDIT_LEFT_OUT,
-        format!("target `{target}` leaves out the audit policy `{}`", policy.name),
+        format!("target `{target}` omits the audit policy `{}`", policy.name),
         audit,
-        "decides nothing, and the API of Kubernetes cannot report",
+        "the Kubernetes API has no audit mode; target `ebpf` supports it",
     )
 }
 
@@ -331,13 +333,13 @@ fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let length = PREFIX.len() + template.name.len();
     if length > MAX_NAME {
         diagnostics.push(name_too_long(template, LONGEST).note(format!(
-            "Kyverno writes `{PREFIX}{}` into a label, which has at most {MAX_NAME} characters; this has {length}",
+            "Kyverno writes `{PREFIX}{}` into a label value, which has at most {MAX_NAME} characters; this name has {length}",
             template.name
         )));
     }
 }
 
-/// Tells an object's name that another policy's object has.
+/// Reports an object name that another object already has.
 pub(crate) fn collision<'a>(
     name: String,
     policy: &'a Policy,
@@ -351,7 +353,7 @@ pub(crate) fn collision<'a>(
         Entry::Occupied(other) => diagnostics.push(
             Diagnostic::new(
                 &NAME_COLLISION,
-                format!("two NetworkPolicies would have the name `{}`", other.key()),
+                format!("two generated objects would have the name `{}`", other.key()),
                 policy.location,
                 "generated from this policy",
             )
@@ -361,11 +363,11 @@ pub(crate) fn collision<'a>(
     }
 }
 
-/// Finds the policies that mean namespaces which Kyverno does not look at.
+/// Collects the policies whose scopes contain namespaces that Kyverno's configuration excludes.
 struct Filtered<'a> {
     names: &'a [String],
     found: Vec<(Location, Vec<&'a str>)>,
-    /// Whether each of those names the namespace itself, so that leaving it out is no repair.
+    /// Whether every collected scope lists these namespaces by name, so that excluding them is not a useful repair.
     fixed: bool,
 }
 
@@ -382,8 +384,8 @@ impl<'a> Filtered<'a> {
                 .map(String::as_str)
                 .filter(|name| {
                     let only = npc_program::Scope::named(name);
-                    // What a namespace's labels are is not known: a scope by labels is not told,
-                    // unless it asks for nothing or names them.
+                    // The labels of these namespaces are unknown. A scope by labels is reported only if it
+                    // has no requirements or requires the name label to have certain values.
                     let names_it =
                         |one: &Requirement| *one.key == *NAMESPACE_NAME && one.operator == Operator::In;
                     let by_label = matches!(&subject.scope.base, ScopeBase::Labels(s)
@@ -401,8 +403,8 @@ impl<'a> Filtered<'a> {
         }
     }
 
-    /// One warning for all policies: there is one thing to do about it.
-    /// `repair` says how policies leave out the namespaces of these names.
+    /// One warning for all collected policies, since they have one repair. `repair` returns the help text for excluding
+    /// the namespaces with the given names.
     fn diagnostic(self, repair: impl Fn(&str) -> String) -> Option<Diagnostic> {
         let ((place, names), others) = self.found.split_first()?;
         let mut all: Vec<&str> = self.found.iter().flat_map(|(_, names)| names).copied().collect();
@@ -410,24 +412,24 @@ impl<'a> Filtered<'a> {
         all.dedup();
         let mut diagnostic = Diagnostic::new(
             &FILTERED_NAMESPACES,
-            format!("Kyverno, as it is installed, does not look at {}", all.join(", ")),
+            format!("Kyverno's configuration excludes {}", all.join(", ")),
             *place,
-            format!("means {}", names.join(", ")),
+            format!("includes {}", names.join(", ")),
         );
         for (place, names) in others.iter().take(3) {
-            diagnostic = diagnostic.label(*place, format!("means {}", names.join(", ")));
+            diagnostic = diagnostic.label(*place, format!("includes {}", names.join(", ")));
         }
         if others.len() > 3 {
-            diagnostic = diagnostic.note(format!("{} more policies mean them", others.len() - 3));
+            diagnostic = diagnostic.note(format!("{} more policies include them", others.len() - 3));
         }
         let diagnostic = if self.fixed {
             diagnostic
         } else {
-            diagnostic.help(format!("{}, or let Kyverno look at them", repair(&all.join(", "))))
+            diagnostic.help(format!("{}, or remove them from Kyverno's filters", repair(&all.join(", "))))
         };
         Some(
             diagnostic
-                .note("to let Kyverno look at them: in the ConfigMap kyverno/kyverno take `[*/*,NAME,*]` out of `resourceFilters`, and kube-system out of `webhooks`; then set `filtered-namespaces` in npc.toml"),
+                .note("to remove them from Kyverno's filters: in the ConfigMap kyverno/kyverno, remove `[*/*,NAME,*]` from `resourceFilters`, and kube-system from `webhooks`; then set `filtered-namespaces` in npc.toml"),
         )
     }
 }

@@ -1,9 +1,8 @@
-//! The targets: what a program is compiled to.
+//! The targets: the output formats of `npc compile`.
 //!
-//! Each target takes a whole [`Program`](npc_program::Program) and gives the text of its output, or
-//! says what it cannot express. Targets that end in NetworkPolicies share the step of
-//! [`template`]; each lives in a file or folder of its own, and [`compile`] is the one place that
-//! lists them.
+//! A target compiles a whole [`Program`](npc_program::Program) to the text of its output, or reports the constructs
+//! that it cannot express. The targets that produce NetworkPolicies share the lowering in [`template`]. Each target has
+//! a module of its own, and [`compile`] dispatches to them.
 
 mod cluster_network_policy;
 mod ebpf;
@@ -28,28 +27,27 @@ pub use kyverno_common::unreached;
 pub use options::{KyvernoVersion, Options, PodBlocks};
 pub use target::Target;
 
-/// What a program became.
+/// The output of one target.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The target.
     pub target: Target,
-    /// Its text: YAML documents, each behind `---`. Empty where there is nothing to write, and for the
-    /// target `ebpf`.
+    /// YAML documents, each preceded by `---`. Empty if there is nothing to write, and for target `ebpf`.
     pub text: String,
-    /// The file of the map image, of the target `ebpf`.
+    /// The map image of target `ebpf`; empty for the other targets.
     pub image: Vec<u8>,
-    /// How many objects of the target's kind are in it.
+    /// The number of objects of the target's kind. For target `ebpf`, the number of policies.
     pub objects: usize,
-    /// How many guards are in it.
+    /// The number of guards.
     pub guards: usize,
-    /// What the target has to say. Where one is an error, the text is not to be used.
+    /// The target's diagnostics. If one of them is an error, the output must not be used.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Compiles a program to one target.
 ///
-/// The same program gives the same bytes everywhere. `cluster` is used by the
-/// targets `networkpolicy` and `clusternetworkpolicy` alone.
+/// The output is deterministic: the same program gives the same bytes on every machine. Only the targets
+/// `networkpolicy` and `clusternetworkpolicy` use `cluster`.
 #[must_use]
 pub fn compile(
     target: Target,
@@ -91,7 +89,7 @@ pub fn compile(
     Output { target, text, image, objects, guards, diagnostics }
 }
 
-/// Every code of this crate.
+/// All diagnostic codes of this crate.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
     let mut codes: Vec<&Code> = [

@@ -1,8 +1,7 @@
-//! NetworkPolicies in the order in which people read them.
+//! Serialization of NetworkPolicies with the field order of the Kubernetes documentation.
 //!
-//! The types are `k8s-openapi`'s, which writes fields in alphabetical order: the rules before the
-//! pods that they are for, and ports before peers. These views write the same fields in the order of
-//! the Kubernetes documentation.
+//! The types of `k8s-openapi` serialize fields in alphabetical order, which puts rules before `podSelector` and ports
+//! before peers. The wrappers in this module write the same fields in the documented order.
 
 use std::borrow::Borrow;
 
@@ -11,17 +10,17 @@ use k8s_openapi::api::networking::v1::{
 };
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-/// Writes a field where it has a value.
+/// Serializes the fields that have a value.
 macro_rules! fields {
     ($serializer:expr, $($name:literal: $value:expr),* $(,)?) => {{
-        // How many there are, YAML does not say.
+        // The YAML writer ignores the length.
         let mut fields = $serializer.serialize_struct("", 0)?;
         $(if let Some(value) = $value { fields.serialize_field($name, &value)?; })*
         fields.end()
     }};
 }
 
-/// A whole object.
+/// A whole NetworkPolicy.
 pub(crate) struct Manifest<T>(pub(crate) T);
 
 impl<T: Borrow<NetworkPolicy>> Serialize for Manifest<T> {
@@ -48,7 +47,7 @@ impl Serialize for Metadata<'_> {
     }
 }
 
-/// A specification.
+/// The `spec` of a NetworkPolicy.
 pub(crate) struct Spec<T>(pub(crate) T);
 
 impl<T: Borrow<NetworkPolicySpec>> Serialize for Spec<T> {

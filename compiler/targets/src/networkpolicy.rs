@@ -1,4 +1,4 @@
-//! Target `networkpolicy`: plain NetworkPolicies, each in its namespace.
+//! Target `networkpolicy`: NetworkPolicies, one for each namespace of a policy.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,12 @@ use crate::target::{NEEDS_CLUSTER, Target};
 use crate::template::{Names, Template, templates};
 use crate::yaml;
 
-/// Stands for what depends on the namespace until it is known. No label's value begins so.
+/// Placeholder for the name of the object's namespace, which [`fill`] replaces. A label value cannot contain NUL.
 const OWN_NAME: &str = "\0name";
+/// Placeholder, followed by a key, for the value of a label of the object's namespace.
 const OWN_LABEL: &str = "\0label:";
 
-/// How a template says what depends on the namespace: it is filled in for each.
+/// Writes placeholders for the values that depend on the object's namespace; [`fill`] replaces them.
 struct Later<'a> {
     cluster: Option<&'a Cluster>,
 }
@@ -43,13 +44,14 @@ impl Names for Later<'_> {
     }
 }
 
-/// The names of a cluster's namespaces that match a pattern.
+/// The names of the cluster's namespaces that match a pattern.
 pub(crate) fn names_like(cluster: &Cluster, glob: &str) -> Vec<String> {
     let names = cluster.namespaces.iter().map(|namespace| &namespace.name);
     names.filter(|name| glob_matches(glob, name)).cloned().collect()
 }
 
-/// Compiles a program to NetworkPolicies. The text is complete only where no diagnostic is an error.
+/// Compiles a program to NetworkPolicies. Returns the YAML text, the number of objects and the diagnostics. The text is
+/// incomplete if a diagnostic is an error.
 pub(crate) fn compile(
     program: &Program,
     sources: &SourceMap,
@@ -89,7 +91,7 @@ pub(crate) fn compile(
                 };
                 let before = text.len();
                 text.push_str("---\n");
-                // A NetworkPolicy has no value that YAML lacks.
+                // A NetworkPolicy has no value that the YAML writer rejects.
                 if let Err(error) = yaml::write_to(&mut text, &Manifest(&object)) {
                     debug_assert!(false, "{error}");
                 }
@@ -98,13 +100,14 @@ pub(crate) fn compile(
             }
         }
     }
-    // What several objects of a policy ask for is told once.
+    // Several objects of one policy can report the same error; keep the first.
     let mut told = FxHashSet::default();
     diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
     (text, objects, diagnostics)
 }
 
-/// The namespaces in which an object is made; `None` where they are not known.
+/// The namespaces for which an object is written. Returns `None`, and reports an error, if they depend on a cluster
+/// and none is given.
 fn namespaces(
     template: &Template<'_>,
     cluster: Option<&Cluster>,
@@ -117,7 +120,7 @@ fn namespaces(
             .filter(|namespace| holds(template, namespace))
             .map(|namespace| (namespace.name.as_str(), namespace.clone()))
             .collect();
-        // What is fixed by name is made also where the file does not have the namespace.
+        // A namespace that the policy lists by name gets its object even if the cluster file lacks the namespace.
         for name in fixed(template).into_iter().flatten() {
             found.entry(name).or_insert_with(|| bare(name));
         }
@@ -128,11 +131,11 @@ fn namespaces(
     }
     let (why, place) = match template.scopes.first() {
         Some(subject) if !template.reads.is_empty() => (
-            "a rule of it compares a label of the subject's namespace",
+            "a rule compares a label of the subject's namespace",
             subject.scope_location.unwrap_or(subject.location),
         ),
         Some(subject) => {
-            ("these namespaces are not fixed by name", subject.scope_location.unwrap_or(subject.location))
+            ("these namespaces are not listed by name", subject.scope_location.unwrap_or(subject.location))
         }
         None => return Some(Vec::new()),
     };
@@ -140,20 +143,20 @@ fn namespaces(
         Diagnostic::new(
             &NEEDS_CLUSTER,
             format!(
-                "target `{}` has to know the cluster's namespaces for `{}`",
+                "target `{}` needs the cluster's namespaces for policy `{}`",
                 Target::NetworkPolicy,
                 template.policy.name
             ),
             place,
             why,
         )
-        .help("give what `kubectl get namespaces -o yaml` prints, with `--cluster FILE`")
+        .help("pass the output of `kubectl get namespaces -o yaml` with `--cluster FILE`")
         .note("the targets `kyverno` and `kyverno-cel` need no such file"),
     );
     None
 }
 
-/// The namespaces, where every scope fixes them by name and nothing in the object depends on them.
+/// The namespaces, if every scope lists them by name (without patterns) and the object reads no label of its namespace.
 fn fixed<'t>(template: &'t Template<'_>) -> Option<Vec<&'t str>> {
     let except = template.except;
     let names = |list: &'t [std::sync::Arc<str>]| {
@@ -179,14 +182,14 @@ fn bare(name: &str) -> Namespace {
     Namespace { name: name.to_owned(), labels: BTreeMap::new() }
 }
 
-/// Whether the object is made in the namespace.
+/// Whether an object is written for the namespace.
 fn holds(template: &Template<'_>, namespace: &Namespace) -> bool {
     let label = |key: &str| namespace.labels.get(key).map(String::as_str);
     template.scopes.iter().any(|subject| subject.scope.holds(&namespace.name, label))
         && template.requires.iter().all(|key| label(key).is_some())
 }
 
-/// The specification for one namespace.
+/// The spec for one namespace, with the placeholders replaced.
 fn fill(spec: &NetworkPolicySpec, namespace: &Namespace) -> NetworkPolicySpec {
     let mut spec = spec.clone();
     let ingress = spec.ingress.iter_mut().flatten().flat_map(|rule| &mut rule.from);

@@ -1,4 +1,4 @@
-//! What a compilation may depend on beside the program.
+//! The options of a compilation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,19 +10,19 @@ pub use crate::template::PodBlocks;
 /// Options of the targets.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The version of Kyverno that the output is for.
+    /// The version of Kyverno that will run the output.
     pub kyverno_version: KyvernoVersion,
-    /// Namespaces that Kyverno's configuration leaves out.
+    /// The namespaces that Kyverno's configuration excludes (`resourceFilters` and `webhooks`).
     pub filtered_namespaces: Vec<String>,
-    /// The addresses that pods may have.
+    /// The CIDRs that pods have their addresses from.
     pub pod_blocks: PodBlocks,
-    /// Whether guards are written, and what the API server does with NetworkPolicies while
-    /// Kyverno does not answer.
+    /// The failure policy of the guards: what the API server does with a NetworkPolicy if Kyverno does not answer.
+    /// `None` writes no guards.
     pub guard: Option<FailurePolicy>,
-    /// Whether another target of the same compilation carries the admin and baseline policies, so
-    /// that one which has no tiers may leave them to it.
+    /// Whether another target of the same compilation writes the admin and baseline policies, so that a target without
+    /// tiers skips them instead of rejecting them.
     pub tiers_elsewhere: bool,
-    /// Whether another target of the same compilation carries the plain policies.
+    /// Whether another target of the same compilation writes the plain policies.
     pub plain_elsewhere: bool,
 }
 
@@ -41,12 +41,12 @@ impl Default for Options {
     }
 }
 
-/// A version of Kyverno; the major one is 1.
+/// A version of Kyverno. The major version is always 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KyvernoVersion {
     /// The minor version.
     pub minor: u32,
-    /// The patch.
+    /// The patch version.
     pub patch: u32,
 }
 
@@ -66,7 +66,7 @@ impl FromStr for KyvernoVersion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a version of Kyverno, as `1.19.1` is one");
+        let wrong = || format!("`{text}` is not a Kyverno version such as `1.19.1`");
         let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');
         let number = |part: &str| {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

@@ -1,15 +1,16 @@
-//! What a program can be compiled to.
+//! The list of targets, and the diagnostics that they share.
 
 use std::fmt;
 
 use npc_diagnostics::{Diagnostic, Location};
 
 npc_diagnostics::codes! {
-    /// # Something that this target cannot say
+    /// # The target cannot express a construct
     ///
-    /// Every target gives exactly the verdicts of the program, or refuses it. A NetworkPolicy, and
-    /// so everything that Kyverno generates here, has no `deny`, no tiers, no priorities and no
-    /// `log`, and selects the namespaces of peers by their labels only.
+    /// The output of every target gives exactly the verdicts of the program; a program for which that
+    /// is impossible is rejected. A NetworkPolicy, and so everything that the Kyverno targets generate,
+    /// has no `deny`, no tiers, no priorities and no `log`, and selects the namespaces of peers only by
+    /// their labels.
     ///
     /// ```np fails target=kyverno
     /// let metadata = 169.254.169.254/32
@@ -18,7 +19,7 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// What it can say instead:
+    /// A plain policy that allows everything else:
     ///
     /// ```np target=kyverno
     /// let metadata = 169.254.169.254/32
@@ -27,40 +28,46 @@ npc_diagnostics::codes! {
     /// }
     /// ```
     ///
-    /// That denial holds only where no other policy allows what it leaves out.
+    /// This denial holds only as long as no other policy allows the excluded address: plain policies
+    /// are a union. The targets `clusternetworkpolicy` and `ebpf` support tiers, priorities and `deny`;
+    /// the note of the diagnostic lists the targets that support the construct.
     CANNOT_EXPRESS = "NP0601" "cannot-express" Error;
 
-    /// # Two objects of one name
+    /// # Two generated objects have the same name
     ///
-    /// Where a policy becomes several NetworkPolicies, their names are made from its own. One of
-    /// them is the name of another policy's object; the last one written would win, in silence.
+    /// If a policy is compiled to several NetworkPolicies, the compiler derives their names from the
+    /// name of the policy. Here a derived name is also the name of another policy's object, so that the
+    /// last one applied would silently replace the other. Rename one of the policies.
     NAME_COLLISION = "NP0603" "name-collision" Error;
 
-    /// # The namespaces of the cluster are needed
+    /// # The target needs the namespaces of the cluster
     ///
-    /// A plain NetworkPolicy stands in one namespace. Where a policy is for namespaces that are not
-    /// fixed by name, or speaks of a namespace's labels, the compiler has to know the cluster:
-    /// `--cluster FILE` takes what `kubectl get namespaces -o yaml` prints.
+    /// A NetworkPolicy belongs to one namespace. If a policy does not list its namespaces by name, or
+    /// compares namespace labels, the compiler needs the namespaces of the cluster. Write them to a
+    /// file with `kubectl get namespaces -o yaml` and pass it with `--cluster FILE`:
     ///
     /// ```np fails target=networkpolicy
     /// policy p for all pods in namespaces { env = prod } { isolate ingress }
     /// ```
+    ///
+    /// A policy that lists its namespaces needs no such file:
     ///
     /// ```np target=networkpolicy
     /// policy p for all pods in namespaces (shop, payments) { isolate ingress }
     /// ```
     NEEDS_CLUSTER = "NP0604" "needs-cluster" Error;
 
-    /// # An audit policy is left out
+    /// # The target omits an audit policy
     ///
-    /// A policy with `audit` decides nothing; what it would have decided is reported where a target
-    /// can. NetworkPolicies cannot, so it is left out of them.
+    /// An audit policy decides nothing; a target that supports it reports what the policy would decide.
+    /// NetworkPolicy and ClusterNetworkPolicy have no audit mode, so the output omits the policy.
+    /// Target `ebpf` supports it.
     ///
     /// ```np fails target=kyverno
     /// audit policy trial for all pods in namespace shop { isolate egress }
     /// ```
     ///
-    /// In force:
+    /// To enforce the policy, remove `audit`:
     ///
     /// ```np target=kyverno
     /// policy trial for all pods in namespace shop { isolate egress }
@@ -68,7 +75,7 @@ npc_diagnostics::codes! {
     AUDIT_LEFT_OUT = "NP0605" "audit-left-out" Note;
 }
 
-/// A target.
+/// An output format of `npc compile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// Kyverno's ClusterPolicy, `kyverno.io/v1`.
@@ -88,7 +95,7 @@ impl Target {
     pub const ALL: [Self; 5] =
         [Self::Kyverno, Self::KyvernoCel, Self::NetworkPolicy, Self::ClusterNetworkPolicy, Self::Ebpf];
 
-    /// As on the command line.
+    /// The name of the target, as `--target` takes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -100,7 +107,7 @@ impl Target {
         }
     }
 
-    /// The target of that name.
+    /// Parses the name of a target.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|target| target.as_str() == name)
@@ -113,7 +120,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// The diagnostic for a construct that a target cannot say, with those that can.
+/// The error for a construct that a target cannot express. `why` names the limit of the target's API; `others` are the
+/// targets that support the construct, and must not be empty.
 pub(crate) fn cannot(
     target: Target,
     what: &str,
@@ -126,6 +134,6 @@ pub(crate) fn cannot(
     let list = if rest.is_empty() { last.to_owned() } else { format!("{} and {last}", rest.join(", ")) };
     let diagnostic =
         Diagnostic::new(&CANNOT_EXPRESS, format!("target `{target}` cannot express {what}"), place, why);
-    let can = if names.len() == 1 { "the target that can is" } else { "the targets that can are" };
+    let can = if names.len() == 1 { "supported by target" } else { "supported by the targets" };
     diagnostic.note(format!("{can} {list}"))
 }

@@ -1,8 +1,7 @@
-//! From a policy to the NetworkPolicies that it becomes.
+//! Lowering of a policy to NetworkPolicies, shared by the three targets that produce them.
 //!
-//! The three targets that end in NetworkPolicies share this step. A [`Template`] is one
-//! NetworkPolicy, to be made in every namespace of its scopes; where its content depends on that
-//! namespace, each target fills in how its own kind says so (see [`Names`]).
+//! A [`Template`] is one NetworkPolicy, to be created in every namespace of its scopes. For values that depend on that
+//! namespace, [`Names`] supplies the syntax of the target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,49 +26,50 @@ use sha2::{Digest, Sha256};
 use crate::kyverno_common::LONGEST;
 use crate::target::{Target, cannot};
 
-/// How a target says what depends on the namespace in which an object is made.
+/// The syntax of a target for values that depend on the namespace in which the object is created.
 pub(crate) trait Names {
     /// The target, for messages.
     const TARGET: Target;
 
-    /// The namespace's own name.
+    /// The name of the namespace.
     fn own_name(&self) -> String;
 
-    /// The value of the namespace's label, which it has.
+    /// The value of a label of the namespace. Templates are created only in namespaces that have the label.
     fn own_label(&self, key: &str) -> String;
 
-    /// The names that match a pattern, where the target knows the cluster.
+    /// The namespace names that match a pattern; `None` if the target does not know the cluster.
     fn expand(&self, _glob: &str) -> Option<Vec<String>> {
         None
     }
 }
 
-/// One NetworkPolicy, and where it is made.
+/// One NetworkPolicy and the namespaces in which it is created.
 #[derive(Clone, Debug)]
 pub(crate) struct Template<'a> {
-    /// The policy that it comes from.
+    /// The policy that the object comes from.
     pub(crate) policy: &'a Policy,
     /// The object's name.
     pub(crate) name: String,
-    /// The namespaces: in any of these scopes, none of which has an `except` of its own.
+    /// The object is created in the namespaces of these scopes, except those that `except` excludes. All scopes have
+    /// the same exceptions.
     pub(crate) scopes: Vec<&'a PodTerm>,
-    /// The names and the labels of namespaces that are left out.
+    /// The scope whose exceptions apply to all scopes.
     pub(crate) except: &'a Scope,
-    /// Labels that a namespace must have beside, since the object reads them.
+    /// Labels that a namespace must have in addition to the scopes' requirements, since the object reads them.
     pub(crate) requires: Vec<Arc<str>>,
-    /// Labels of the namespace whose values stand in the object.
+    /// Labels of the namespace whose values the object contains.
     pub(crate) reads: Vec<Arc<str>>,
-    /// What the object says.
+    /// The spec of the object.
     pub(crate) spec: NetworkPolicySpec,
 }
 
-/// The NetworkPolicies that a plain policy becomes.
+/// Lowers a plain policy to NetworkPolicies.
 ///
-/// One for each selector of pods that its subject names. A rule that names `namespaces sharing`
-/// labels which some namespaces may lack goes into an object of its own, made only where the labels
-/// are: NetworkPolicies are a union, so that adds exactly that rule and nothing else.
+/// Subjects with the same pod selector and the same exceptions share one object. Peers in `namespaces sharing LABEL` go
+/// into a separate object if some namespaces of the subjects may lack the label. That object is created only in
+/// namespaces that have the label; since NetworkPolicies are a union, it adds exactly these peers.
 ///
-/// What a NetworkPolicy cannot say is added to `diagnostics`, and the result is then incomplete.
+/// Reports constructs that a NetworkPolicy cannot express; the result is then incomplete.
 pub(crate) fn templates<'a, N: Names>(
     policy: &'a Policy,
     names: &N,
@@ -122,7 +122,7 @@ pub(crate) fn templates<'a, N: Names>(
                 .collect();
             let name = sharing_name(&name, &keys);
             let mut template = make(name, rules, keys.clone(), keys, types);
-            // No namespace of some scopes can have the labels; Kyverno refuses a rule without any.
+            // Drop scopes whose namespaces cannot have the labels. Kyverno rejects a rule without a scope.
             let has_labels = with_labels(&template.requires);
             template.scopes.retain(|subject| scopes_overlap(&[&subject.scope, &has_labels]));
             if !template.scopes.is_empty() {
@@ -133,7 +133,7 @@ pub(crate) fn templates<'a, N: Names>(
     templates
 }
 
-/// Tells `log`, which no API of Kubernetes has.
+/// Reports rules with `log`, which no policy API of Kubernetes supports.
 pub(crate) fn log_refused(policy: &Policy, target: Target, diagnostics: &mut Vec<Diagnostic>) {
     for log in policy.rules.iter().filter_map(|rule| rule.log) {
         let kind = match target {
@@ -141,11 +141,11 @@ pub(crate) fn log_refused(policy: &Policy, target: Target, diagnostics: &mut Vec
             _ => "a NetworkPolicy cannot log",
         };
         let told = cannot(target, "`log`", log, kind, &[Target::Ebpf]);
-        diagnostics.push(told.help("leave out `log`").fix(Applicability::Maybe, "leave out `log`", log, ""));
+        diagnostics.push(told.help("remove `log`").fix(Applicability::Maybe, "remove `log`", log, ""));
     }
 }
 
-/// The namespaces that have all of the labels.
+/// The scope of namespaces that have all of the labels.
 fn with_labels(keys: &[Arc<str>]) -> Scope {
     let requirements = keys
         .iter()
@@ -154,7 +154,7 @@ fn with_labels(keys: &[Arc<str>]) -> Scope {
     Scope::of(ScopeBase::Labels(Selector { requirements }))
 }
 
-/// The subjects, grouped by what an object must have in common: the pods, and what is left out.
+/// Groups the subjects that can share an object: those with the same pod selector and the same exceptions.
 fn group(policy: &Policy) -> Vec<Vec<&PodTerm>> {
     let mut groups: Vec<Vec<&PodTerm>> = Vec::new();
     for subject in &policy.subjects {
@@ -171,8 +171,7 @@ fn group(policy: &Policy) -> Vec<Vec<&PodTerm>> {
     groups
 }
 
-/// What tells one group of subjects from another, in a form that depends on nothing else: names of
-/// objects are made from it, and must not change.
+/// A key that identifies a group of subjects. Object names contain a hash of it, so its format must not change.
 pub(crate) fn subject_key(subject: &PodTerm) -> String {
     fn selector(out: &mut String, selector: &Selector) {
         for one in &selector.requirements {
@@ -196,13 +195,13 @@ pub(crate) fn subject_key(subject: &PodTerm) -> String {
     key
 }
 
-/// Eight hexadecimal digits that depend on the text alone.
+/// The first eight hexadecimal digits of the SHA-256 of a text.
 pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name of the object for rules that compare labels: it ends in the label's key, where that can
-/// stand in a name and is short enough.
+/// The name of the object for peers that share labels. It ends in the label's key if there is one key that is valid in
+/// a name and short enough, otherwise in a hash of the keys.
 fn sharing_name(name: &str, keys: &[Arc<str>]) -> String {
     if let [key] = keys
         && npc_program::values::name::is_subdomain(key)
@@ -235,7 +234,8 @@ impl Rules {
     }
 }
 
-/// The rules of an object, and those that go into objects of their own, by the labels they need.
+/// The rules of the main object with the labels that they read, and the rules of separate objects, by the labels that
+/// their namespaces must have.
 #[derive(Default)]
 struct Parts {
     base: Rules,
@@ -243,10 +243,10 @@ struct Parts {
     sharing: BTreeMap<Vec<Arc<str>>, Rules>,
 }
 
-/// How many peers one term may become.
+/// The maximum number of peers that one pod term is lowered to.
 const MAX_PEERS: usize = 256;
 
-/// From terms of a program to peers of the API.
+/// Lowers rules and pod terms of a program to the types of the API.
 pub(crate) struct Lower<'l, N> {
     pub(crate) names: &'l N,
     pub(crate) pod_blocks: &'l PodBlocks,
@@ -293,14 +293,15 @@ impl<N: Names> Lower<'_, N> {
                     };
                     let list = if needs.is_empty() { &mut peers } else { sharing.entry(needs).or_default() };
                     for peer in self.pods(pods) {
-                        // Two terms that become one peer are rare; in a long list they may stand.
+                        // Different terms rarely give equal peers. Long lists keep duplicates, since the
+                        // search would be quadratic.
                         if list.len() < 64 { add(list, peer) } else { list.push(peer) }
                     }
                 }
             }
         }
-        // Where no pod can have one of the addresses that are left out, all pods are named by their
-        // namespaces too, since some networks do not match pods by address.
+        // Some CNIs do not match pods by address. If no pod can have an excluded address, also allow all pods by
+        // namespace selector.
         if rule.all_but().is_some_and(|except| except.iter().all(|net| self.pod_blocks.never_a_pod(net))) {
             let everyone = Some(LabelSelector::default());
             add(&mut peers, NetworkPolicyPeer { namespace_selector: everyone, ..Default::default() });
@@ -308,14 +309,13 @@ impl<N: Names> Lower<'_, N> {
         for (keys, peers) in sharing {
             parts.sharing.entry(keys).or_default().add(rule.direction, Some(peers), ports.clone());
         }
-        // An empty list of peers would mean everyone, so a rule without peers is left out.
+        // An empty list of peers would match everything, so a rule without peers is omitted.
         if !peers.is_empty() {
             parts.base.add(rule.direction, Some(peers), ports);
         }
     }
 
-    /// The peers that a term of pods becomes: more than one where namespaces are left out by
-    /// labels, since "not (a and b)" is "not a, or not b".
+    /// Lowers a pod term to peers. Exceptions by labels can give several: "not (a and b)" is "not a, or not b".
     pub(crate) fn pods(&mut self, pods: &PodTerm) -> Vec<NetworkPolicyPeer> {
         let scope = &pods.scope;
         let place = pods.scope_location.unwrap_or(pods.location);
@@ -332,16 +332,16 @@ impl<N: Names> Lower<'_, N> {
                 }];
             }
             ScopeBase::Same => equal(&mut namespaces, NAMESPACE_NAME, self.names.own_name()),
-            // `*` is every name.
+            // `*` matches every name.
             ScopeBase::Names(globs) if globs.iter().any(|glob| is_everything(glob)) => {}
             ScopeBase::Names(globs) => {
                 let Some(mut names) = self.expand(globs, place) else { return Vec::new() };
-                // Of names that are known, it is known which are left out.
+                // Exceptions by name apply now, since all names are known.
                 names.retain(|name| !except_names.iter().any(|glob| glob_matches(glob, name)));
                 except_names = &[];
                 match names.as_slice() {
                     [name] => equal(&mut namespaces, NAMESPACE_NAME, name.clone()),
-                    // A pattern that no namespace of the cluster matches names no peer.
+                    // No name is left: every pattern matches no namespace of the cluster, or all names are excluded.
                     [] => return Vec::new(),
                     _ => expression(&mut namespaces, NAMESPACE_NAME, "In", names),
                 }
@@ -367,7 +367,7 @@ impl<N: Names> Lower<'_, N> {
                 ip_block: None,
             }
         };
-        // One requirement of each exception is broken, in every way.
+        // Distribute over the exceptions: each selector negates one requirement of every exception.
         let mut selectors = vec![namespaces];
         for except in &scope.except_labels {
             selectors = selectors
@@ -384,12 +384,15 @@ impl<N: Names> Lower<'_, N> {
                 self.diagnostics.push(
                     cannot(
                         N::TARGET,
-                        "so many exceptions by labels",
+                        "so many exceptions by label",
                         place,
-                        &format!("they become {} peers", selectors.len()),
+                        &format!(
+                            "they expand to at least {} peers; the limit is {MAX_PEERS}",
+                            selectors.len()
+                        ),
                         &[Target::Ebpf],
                     )
-                    .help("leave out fewer, or give the namespaces that are meant a label of their own"),
+                    .help("use fewer exceptions, or select the namespaces by a label that only they have"),
                 );
                 return Vec::new();
             }
@@ -397,7 +400,8 @@ impl<N: Names> Lower<'_, N> {
         selectors.into_iter().map(peer).collect()
     }
 
-    /// Names that a label selector can list.
+    /// Replaces patterns with the namespace names that match them, since a label selector cannot contain patterns.
+    /// Returns `None`, and reports an error, if the target does not know the cluster.
     fn expand(&mut self, globs: &[Arc<str>], place: Location) -> Option<Vec<String>> {
         let mut names = Vec::new();
         for glob in globs {
@@ -408,17 +412,17 @@ impl<N: Names> Lower<'_, N> {
             } else {
                 let mut diagnostic = cannot(
                     N::TARGET,
-                    "a pattern of names in a peer",
+                    "a name pattern in a peer",
                     place,
                     &format!(
-                        "a NetworkPolicy selects namespaces by their labels, and `{glob}` is no label's value"
+                        "the API selects namespaces by label, and a label selector cannot match the pattern `{glob}`"
                     ),
                     &[Target::Ebpf],
                 );
                 diagnostic = diagnostic.help(if N::TARGET == Target::NetworkPolicy {
-                    "give the cluster's namespaces with `--cluster FILE`, name them one by one, or select them by a label"
+                    "pass the cluster's namespaces with `--cluster FILE`, list the names one by one, or select the namespaces by label"
                 } else {
-                    "name the namespaces one by one, or select them by a label that they share"
+                    "list the names one by one, or select the namespaces by a label that they share"
                 });
                 self.diagnostics.push(diagnostic);
                 return None;
@@ -430,26 +434,26 @@ impl<N: Names> Lower<'_, N> {
     }
 }
 
-/// Which addresses pods may have.
+/// The CIDRs that pods have their addresses from.
 #[derive(Clone, Debug, Default)]
 pub struct PodBlocks {
     blocks: Vec<IpNet>,
 }
 
 impl PodBlocks {
-    /// Pods have addresses in these blocks only. With none, they may have any that is not reserved.
+    /// Pods have addresses only in these CIDRs. Without CIDRs, pods may have any address that is not reserved.
     #[must_use]
     pub const fn new(blocks: Vec<IpNet>) -> Self {
         Self { blocks }
     }
 
-    /// The blocks; none where pods may have any address that is not reserved.
+    /// The CIDRs; empty if pods may have any address that is not reserved.
     #[must_use]
     pub fn blocks(&self) -> &[IpNet] {
         &self.blocks
     }
 
-    /// Whether no pod can have an address in the block.
+    /// Whether no pod can have an address in the CIDR.
     pub(crate) fn never_a_pod(&self, net: &IpNet) -> bool {
         never_a_pod(net, &self.blocks)
     }
@@ -463,7 +467,7 @@ fn add<T: PartialEq>(list: &mut Vec<T>, value: T) {
 
 fn equal(selector: &mut LabelSelector, key: &str, value: String) {
     let labels = selector.match_labels.get_or_insert_default();
-    // The key may be there with another value: `namespaces { a = x }` cannot be lost.
+    // The selector may already require another value of this key, as in `namespaces { a = x }`. Keep both.
     if labels.get(key).is_some_and(|other| *other != value) {
         expression(selector, key, "In", vec![value]);
     } else {
@@ -471,8 +475,9 @@ fn equal(selector: &mut LabelSelector, key: &str, value: String) {
     }
 }
 
-/// Says of a selector that only leaves out, that it is one of namespaces: every namespace has the
-/// label of its name. Cilium otherwise takes it to match the outside world too (cilium 46949).
+/// Adds the requirement that the name label exists to a selector that has only negative requirements. Every namespace
+/// has this label, so the meaning does not change, but Cilium would otherwise also match addresses outside the cluster
+/// (cilium issue 46949).
 fn name_exists(selector: &mut LabelSelector) {
     let leaves_out =
         |one: &LabelSelectorRequirement| matches!(one.operator.as_str(), "NotIn" | "DoesNotExist");
@@ -496,7 +501,7 @@ fn expression(selector: &mut LabelSelector, key: &str, operator: &str, values: V
     add(selector.match_expressions.get_or_insert_default(), one);
 }
 
-/// As the API names it.
+/// The name of the operator in the API.
 const fn operator(operator: Operator) -> &'static str {
     match operator {
         Operator::In => "In",
@@ -514,7 +519,7 @@ fn require(selector: &mut LabelSelector, requirement: &Requirement) {
     }
 }
 
-/// A selector, in the API's form.
+/// Converts a selector to the type of the API.
 pub(crate) fn label_selector(selector: &Selector) -> LabelSelector {
     let mut out = LabelSelector::default();
     for requirement in &selector.requirements {
@@ -544,7 +549,7 @@ fn port(port: &Port) -> NetworkPolicyPort {
     NetworkPolicyPort { protocol: Some(port.protocol.api_name().to_owned()), port: number, end_port }
 }
 
-/// A specification that always names its types: what it leaves out, the API server would guess.
+/// A spec that always lists its `policyTypes`, because the API server would infer missing ones.
 fn spec(selector: &Selector, rules: Rules, directions: &[Direction]) -> NetworkPolicySpec {
     let types = directions
         .iter()

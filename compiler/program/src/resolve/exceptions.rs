@@ -1,4 +1,4 @@
-//! `except` ends at the comma.
+//! The check for lists after `except` without parentheses: `except` ends at the comma.
 
 use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Location, Span};
 use npc_syntax::ast::{Address, Peer, ScopeExcept, Term, WordTerm};
@@ -8,10 +8,11 @@ use super::{Context, at};
 use crate::values::address::{self, IpNet};
 
 npc_diagnostics::codes! {
-    /// # Not an exception: `except` ends at the comma
+    /// # `except` ends at the comma
     ///
-    /// Behind `except` stands one thing, or several in parentheses. What follows the comma is the
-    /// next peer, and so it is allowed.
+    /// `except` takes one exception, or several in parentheses. The element after the comma is the next
+    /// element of the list, so it is included instead of excluded. In the peers of an `allow` rule, it
+    /// would be allowed:
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop {
@@ -27,7 +28,7 @@ npc_diagnostics::codes! {
     EXCEPT_ENDS = "NP0409" "except-ends" Error;
 }
 
-/// A member of a list, of terms or of peers.
+/// An element of a list of terms or of peers.
 #[derive(Clone, Copy)]
 pub(super) enum Member<'a> {
     Anywhere(Span, &'a [Address]),
@@ -49,17 +50,17 @@ impl<'a> From<&'a Peer> for Member<'a> {
     }
 }
 
-/// What a member ends with, where that is an exception without parentheses.
+/// The exception without parentheses at the end of an element.
 enum Open {
-    /// From namespaces.
+    /// An exception from namespaces.
     Names(Span),
-    /// From every address, or from those of some blocks.
+    /// An exception from all addresses (`None`) or from these CIDRs.
     Addresses(Span, Option<Vec<IpNet>>),
 }
 
 impl Context<'_> {
-    /// Tells members of a list that look like further exceptions of the one before them. Gives how
-    /// many members there are before the first of them; those behind are not to be looked at.
+    /// Reports elements of a list that look like further exceptions of the element before them. Returns the number of
+    /// elements before the first of them. The caller must ignore the rest of the list.
     pub(super) fn exceptions<'a, T>(&mut self, file: FileId, list: &'a [T], view: &View<'_, '_>) -> usize
     where
         Member<'a>: From<&'a T>,
@@ -83,7 +84,7 @@ impl Context<'_> {
     }
 
     fn open(&self, file: FileId, member: Member<'_>, view: &View<'_, '_>) -> Option<Open> {
-        // What is in parentheses ends before the member does.
+        // An exception in parentheses ends before the closing parenthesis, and so before the element.
         let bare = |except: &[Address], end: u32| match except {
             [one] if one.span.end == end => Some(one.span),
             _ => None,
@@ -101,7 +102,7 @@ impl Context<'_> {
         }
     }
 
-    /// The blocks that a word names, where it names addresses.
+    /// The CIDRs of a word; `None` if it does not name addresses.
     fn nets(&self, file: FileId, term: &WordTerm, view: &View<'_, '_>) -> Option<Vec<IpNet>> {
         let text = self.text(file, term.word);
         if address::looks_like_address(&text) {
@@ -124,7 +125,7 @@ impl Context<'_> {
                     && view.known(&text).is_none()
             }
             Open::Addresses(_, blocks) => {
-                // What has an exception of its own, or is as large as the block, is meant as a peer.
+                // A word with its own exception, or a CIDR that is not inside the base, is intended as a peer.
                 word.except.is_empty()
                     && self.nets(file, word, view).is_some_and(|nets| {
                         let inside = |net: &IpNet| {
@@ -148,22 +149,22 @@ impl Context<'_> {
         let (except, message, label) = match open {
             Open::Names(span) => (
                 *span,
-                "several names behind `except` stand in parentheses".to_owned(),
-                "`except` ended at the comma, so this would be a set of pods",
+                "several names after `except` need parentheses".to_owned(),
+                "`except` ends at the comma, so this would be a set of pods",
             ),
             Open::Addresses(span, _) => (
                 *span,
-                format!("`{text}` is not left out here: `except` ends at the comma"),
-                "the next peer, and so allowed",
+                format!("`{text}` is not excluded: `except` ends at the comma"),
+                "the next element of the list, and so included",
             ),
         };
         let place = |span: Span| Location::new(file, span);
         let whole = first.span.to(last.span);
-        let fix = if count == 1 { "leave out both" } else { "leave out all of them" };
+        let fix = if count == 1 { "exclude both" } else { "exclude all of them" };
         self.tell(
             Diagnostic::new(&EXCEPT_ENDS, message, place(whole), label)
-                .label(place(except), "only this is left out")
-                .help("to leave out all of them write `except (…, …)`")
+                .label(place(except), "only this is excluded")
+                .help("to exclude all of them write `except (…, …)`")
                 .fix_edits(
                     Applicability::Maybe,
                     fix,

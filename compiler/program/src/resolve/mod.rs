@@ -1,4 +1,4 @@
-//! From trees to a program: names resolved, sets typed, values checked.
+//! Resolution of syntax trees to a program: resolves names, types sets and checks values.
 
 mod exceptions;
 mod kept;
@@ -28,18 +28,18 @@ pub(crate) static ALL_CODES: [&[&Code]; 7] =
     [CODES, exceptions::CODES, policy::CODES, scope::CODES, sets::CODES, settings::CODES, test::CODES];
 
 npc_diagnostics::codes! {
-    /// # A program that says nothing
+    /// # An empty program
     ///
-    /// No file of the program has an item: nothing is allowed, denied or tested. Perhaps another file was
-    /// meant.
+    /// No file of the program contains an item, so it allows, denies and tests nothing. Check that you
+    /// passed the right file.
     EMPTY_PROGRAM = "NP0213" "empty-program" Warning;
 }
 
-/// Resolves the files of a program. Policies that stand where they stood `before`, and that were fine, are
-/// taken over: what comes out is the same.
+/// Resolves the files of a program. Reuses policies of the previous resolution `before` that are unchanged, at the same
+/// position, and had no diagnostics; this does not change the result.
 ///
-/// What is broken is left out of the program and told in the diagnostics; nothing that depends on
-/// it is told again.
+/// Items with errors are reported in the diagnostics and omitted from the program. Items that depend on them are not
+/// reported again.
 #[must_use]
 pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     let mut cx = Context::new(&loaded.sources, MAX_SUGGESTIONS);
@@ -80,7 +80,7 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
             .help("a program has policies, such as `policy web for pods { app = web } in namespace shop { isolate ingress }`"),
         );
     }
-    // Where something is broken, what is missing may be the use of a set.
+    // After an error, items are missing, and with them possibly the uses of a set.
     let is_error = |diagnostic: &Diagnostic| diagnostic.level == Level::Error;
     if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {
         sets.unused(&mut cx);
@@ -90,34 +90,34 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     Resolved { program, diagnostics: cx.diagnostics, names: sets.into_names(), kept }
 }
 
-/// What the files of a program say.
+/// The result of resolution.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The program, without what is broken.
+    /// The program, without items that have errors.
     pub program: Program,
-    /// What is wrong with it.
+    /// The diagnostics of resolution.
     pub diagnostics: Vec<Diagnostic>,
-    /// The sets that it defines, which the program has in the places of their names.
+    /// The sets that the program defines. The program itself contains their members instead of their names.
     pub names: Names,
-    /// What may be taken over when the files are resolved again.
+    /// The cache for the next resolution of the same files.
     pub kept: Kept,
 }
 
-/// What every step of resolution needs.
+/// The state that all steps of resolution share.
 struct Context<'a> {
     sources: &'a SourceMap,
     diagnostics: Vec<Diagnostic>,
     interned: FxHashSet<Arc<str>>,
-    /// How many unknown names may still be compared with all others.
+    /// The number of unknown names for which a suggestion may still be searched.
     suggestions: usize,
-    /// The keys of labels, and where each stands.
+    /// The label keys used, each with its location.
     keys: Vec<(Arc<str>, Location)>,
-    /// The sets that were looked up.
+    /// The indices of the sets that were looked up.
     used: Vec<usize>,
 }
 
-/// How many unknown names of a program get a suggestion. Each is compared with every name there is;
-/// a program with more of them has another mistake.
+/// The maximum number of unknown names that get a suggestion, since each is compared with every name of the program. A
+/// program with more unknown names has a different problem.
 const MAX_SUGGESTIONS: usize = 100;
 
 impl<'a> Context<'a> {
@@ -138,7 +138,7 @@ impl<'a> Context<'a> {
         word.text(self.sources.file(file).text())
     }
 
-    /// The word's text, shared with every equal one.
+    /// Interns the text of a word.
     fn name(&mut self, file: FileId, word: Word) -> Arc<str> {
         let text = word.text(self.sources.file(file).text());
         if let Some(known) = self.interned.get(&*text) {
@@ -149,7 +149,7 @@ impl<'a> Context<'a> {
         name
     }
 
-    /// Whether a name may still be compared with all others, and that it is.
+    /// Whether a suggestion may still be searched. Each call uses up one.
     fn may_suggest(&mut self) -> bool {
         let may = self.suggestions > 0;
         self.suggestions = self.suggestions.saturating_sub(1);
@@ -160,12 +160,12 @@ impl<'a> Context<'a> {
         self.diagnostics.push(diagnostic);
     }
 
-    /// The value, or nothing and a diagnostic.
+    /// Returns the value of a result, or reports its diagnostic.
     fn ok<T>(&mut self, result: Result<T, Box<Diagnostic>>) -> Option<T> {
         result.map_err(|diagnostic| self.tell(*diagnostic)).ok()
     }
 
-    /// The lines of an item's documentation.
+    /// The lines of an item's doc comment.
     fn docs(&self, file: FileId, item: &Item) -> Vec<String> {
         let text = self.sources.file(file).text();
         item.documentation(text).map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! Pods, selectors and scopes.
+//! Resolution of pod terms, selectors and scopes.
 
 use std::sync::Arc;
 
@@ -15,25 +15,25 @@ use crate::values::label::{NAMESPACE_NAME, check_key, check_value};
 use crate::values::name::check_namespace;
 
 npc_diagnostics::codes! {
-    /// # A selector that nothing can satisfy
+    /// # A selector that matches nothing
     ///
-    /// Requirements are joined by "and": a label cannot have two values, or be there and not be
-    /// there.
+    /// All requirements of a selector must hold: a label cannot have two values, or be both present and
+    /// absent.
     ///
     /// ```np fails
     /// policy p for pods { app = web, app = api } in all namespaces { isolate ingress }
     /// ```
     ///
-    /// Either of two values is written with `in`:
+    /// To match either of two values, use `in`:
     ///
     /// ```np
     /// policy p for pods { app in (web, api) } in all namespaces { isolate ingress }
     /// ```
     UNSATISFIABLE = "NP0310" "unsatisfiable" Error;
 
-    /// # Namespaces of which none is left
+    /// # A scope that contains no namespace
     ///
-    /// What stands behind `except` leaves out every namespace that the scope names.
+    /// `except` excludes every namespace of the scope.
     ///
     /// ```np fails
     /// policy p for all pods in namespaces (team-a, team-b) except (team-*) { isolate ingress }
@@ -44,16 +44,16 @@ npc_diagnostics::codes! {
     /// ```
     EMPTY_SCOPE = "NP0311" "empty-scope" Error;
 
-    /// # A set that says its namespaces, given others
+    /// # The set already has a scope
     ///
-    /// A set of pods that already says its namespaces cannot be narrowed by `in`.
+    /// A set of pods that is defined with namespaces cannot be used with `in`.
     ///
     /// ```np fails
     /// let web = pods { app = web } in namespace shop
     /// policy p for web in namespace blog { isolate ingress }
     /// ```
     ///
-    /// Leave the namespaces out of the set where they differ from use to use:
+    /// If the namespaces differ between uses, define the set without them:
     ///
     /// ```np
     /// let web = pods { app = web }
@@ -63,10 +63,10 @@ npc_diagnostics::codes! {
 }
 
 impl Context<'_> {
-    /// A selector; `None` where it is broken.
+    /// Resolves a selector. Returns `None` if it has an error.
     pub(super) fn selector(&mut self, file: FileId, tree: &SelectorTree) -> Option<Selector> {
         let mut requirements: Vec<Requirement> = Vec::with_capacity(tree.requirements.len());
-        // Those that say what another says.
+        // The indices of requirements that repeat another one.
         let mut again = Vec::new();
         let mut complete = true;
         for (place, one) in tree.requirements.iter().enumerate() {
@@ -98,13 +98,13 @@ impl Context<'_> {
             at(file, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
         };
         let tell = |label: String| {
-            Diagnostic::new(&UNSATISFIABLE, "nothing can satisfy this selector", place(second), label)
+            Diagnostic::new(&UNSATISFIABLE, "this selector matches nothing", place(second), label)
         };
         let mut diagnostic = if first == second {
-            tell("no label can be like this".to_owned())
+            tell("no label can satisfy this".to_owned())
         } else {
             let other = self.sources.text(place(first));
-            tell(format!("cannot hold together with `{other}`")).label(place(first), "asked here")
+            tell(format!("contradicts `{other}`")).label(place(first), "required here")
         };
         let pair = selector.requirements.get(first).zip(selector.requirements.get(second));
         if let Some((a, b)) = pair
@@ -125,7 +125,7 @@ impl Context<'_> {
         None
     }
 
-    /// A term of pods; `None` where it is broken.
+    /// Resolves a pod term. Returns `None` if it has an error.
     pub(super) fn pods(&mut self, file: FileId, tree: &Pods) -> Option<PodTerm> {
         let selector = match &tree.selector {
             None => Some(Selector::default()),
@@ -139,7 +139,7 @@ impl Context<'_> {
         Some(PodTerm { selector: selector?, scope: scope?, location, scope_location })
     }
 
-    /// A scope; `None` where it is broken.
+    /// Resolves a scope. Returns `None` if it has an error.
     pub(super) fn scope(&mut self, file: FileId, tree: &ScopeTree) -> Option<Scope> {
         let mut complete = true;
         let base = match &tree.base {
@@ -178,11 +178,11 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &EMPTY_SCOPE,
-                        "an empty selector leaves out every namespace",
+                        "an empty selector excludes every namespace",
                         at(file, tree.span),
                         "every namespace matches this",
                     )
-                    .help("say which labels the namespaces have that are left out"),
+                    .help("write the labels of the namespaces to exclude"),
                 );
                 return None;
             }
@@ -198,9 +198,9 @@ impl Context<'_> {
         if !is_surely_inhabited(&scope) && !scopes_overlap(&[&scope]) {
             self.tell(Diagnostic::new(
                 &EMPTY_SCOPE,
-                "no namespace can be meant by this",
+                "this scope contains no namespace",
                 at(file, tree.span),
-                "what is left out is everything there is",
+                "no namespace can match this",
             ));
             return None;
         }
@@ -219,7 +219,7 @@ impl Context<'_> {
         names
     }
 
-    /// A set of pods, in the namespaces that its use names.
+    /// Adds the scope of a use to the members of a set of pods.
     pub(super) fn narrow(
         &mut self,
         name: &str,
@@ -234,7 +234,7 @@ impl Context<'_> {
             Value::Addresses(_) | Value::Ports(_) => {
                 self.tell(Diagnostic::new(
                     &WRONG_KIND,
-                    format!("only pods are in namespaces, and `{name}` holds none"),
+                    format!("only pods have namespaces, and `{name}` is not a set of pods"),
                     location,
                     "not a set of pods",
                 ));
@@ -249,12 +249,12 @@ impl Context<'_> {
             self.tell(
                 Diagnostic::new(
                     &SCOPE_TWICE,
-                    format!("the set `{name}` says its namespaces already"),
+                    format!("the set `{name}` already has a scope"),
                     scope_location,
-                    "and here others are named",
+                    "a second scope",
                 )
-                .label(scoped, "these")
-                .fix(Applicability::Maybe, "leave out the namespaces here", whole, ""),
+                .label(scoped, "its scope")
+                .fix(Applicability::Maybe, "remove the namespaces here", whole, ""),
             );
             return Value::Broken;
         }
@@ -274,34 +274,34 @@ impl Context<'_> {
     }
 }
 
-/// Whether some namespace is in the scope, as can be seen at once: it leaves nothing out and asks for
-/// nothing of the label that holds the name.
+/// Whether some namespace is in the scope, by a cheap check that is true only if the scope has no exceptions and no
+/// requirement on the label `kubernetes.io/metadata.name`.
 fn is_surely_inhabited(scope: &Scope) -> bool {
     let plain = |selector: &Selector| selector.requirements.iter().all(|one| *one.key != *NAMESPACE_NAME);
     scope.except_names.is_empty()
         && scope.except_labels.is_empty()
         && match &scope.base {
             ScopeBase::Labels(selector) => plain(selector),
-            // A pattern may ask for a name that ends in a hyphen.
+            // A pattern may match only invalid names, such as names that end in a hyphen.
             ScopeBase::Names(names) => names.iter().any(|name| !name.contains(['*', '?'])),
             ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => true,
         }
 }
 
 impl Scope {
-    /// Without exceptions.
+    /// A scope without exceptions.
     #[must_use]
     pub const fn of(base: ScopeBase) -> Self {
         Self { base, except_names: Vec::new(), except_labels: Vec::new() }
     }
 
-    /// The subject's own namespace.
+    /// The scope of the subject's own namespace.
     #[must_use]
     pub const fn own() -> Self {
         Self::of(ScopeBase::Same)
     }
 
-    /// The namespaces of one name or pattern.
+    /// The scope of the namespaces with this name or pattern.
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self::of(ScopeBase::Names(vec![Arc::from(name)]))

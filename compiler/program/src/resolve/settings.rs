@@ -1,4 +1,4 @@
-//! Settings for Kyverno.
+//! Resolution of Kyverno settings.
 
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
 use npc_syntax::ast;
@@ -7,7 +7,7 @@ use super::{Context, at};
 use crate::ir::{FailurePolicy, Settings};
 
 npc_diagnostics::codes! {
-    /// # A setting that Kyverno's targets do not have
+    /// # An unknown Kyverno setting
     ///
     /// The settings are `synchronize`, `generate-existing`, `webhook-timeout`, `failure-policy` and
     /// `orphan-on-delete`.
@@ -21,7 +21,7 @@ npc_diagnostics::codes! {
     /// ```
     UNKNOWN_SETTING = "NP0411" "unknown-setting" Error;
 
-    /// # A setting's value that is none
+    /// # An invalid value of a setting
     ///
     /// `synchronize`, `generate-existing` and `orphan-on-delete` are `true` or `false`;
     /// `webhook-timeout` is from `1s` to `30s`; `failure-policy` is `ignore` or `fail`.
@@ -35,7 +35,7 @@ npc_diagnostics::codes! {
     /// ```
     SETTING_VALUE = "NP0412" "setting-value" Error;
 
-    /// # A setting given twice
+    /// # A setting is set twice
     ///
     /// ```np fails
     /// kyverno {
@@ -52,16 +52,16 @@ npc_diagnostics::codes! {
     SETTING_TWICE = "NP0413" "setting-twice" Error;
 }
 
-/// A setting that there is.
+/// The description of a setting, for completion and hover texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// Its name.
     pub name: &'static str,
-    /// Values that it may have; of a time, some of them.
+    /// The possible values. For a duration, examples.
     pub values: &'static [&'static str],
-    /// The value where none is set.
+    /// The default value.
     pub default: &'static str,
-    /// What it does, in one sentence.
+    /// A description in one sentence.
     pub about: &'static str,
 }
 
@@ -71,13 +71,13 @@ pub const SETTINGS: [Setting; 5] = [
         name: "synchronize",
         values: &["true", "false"],
         default: "true",
-        about: "Kyverno undoes edits of what it generated, and deletes it with its policy.",
+        about: "Kyverno reverts edits of generated objects, and deletes them with their policy.",
     },
     Setting {
         name: "generate-existing",
         values: &["true", "false"],
         default: "true",
-        about: "Namespaces that exist already get the policy too.",
+        about: "Kyverno also generates objects in namespaces that already exist.",
     },
     Setting {
         name: "webhook-timeout",
@@ -89,19 +89,19 @@ pub const SETTINGS: [Setting; 5] = [
         name: "failure-policy",
         values: &["ignore", "fail"],
         default: "ignore",
-        about: "What becomes of a new namespace while Kyverno does not answer: `ignore` lets it be made without its \
-                policies, `fail` refuses it.",
+        about: "What the API server does with a new namespace if Kyverno does not answer: `ignore` accepts it without its \
+                policies, `fail` rejects it.",
     },
     Setting {
         name: "orphan-on-delete",
         values: &["true", "false"],
         default: "false",
-        about: "What was generated stays when the Kyverno policy is deleted.",
+        about: "Generated objects stay when the Kyverno policy is deleted.",
     },
 ];
 
 impl Context<'_> {
-    /// Reads a block of settings into `settings`.
+    /// Resolves a block of settings and stores the values in `settings`.
     pub(super) fn settings(&mut self, file: FileId, block: &ast::Settings, settings: &mut Settings) {
         for (key, value) in &block.entries {
             let name = self.text(file, *key).into_owned();
@@ -140,7 +140,11 @@ impl Context<'_> {
     }
 }
 
-/// Sets a setting unless its value is wrong or it has one.
+/// Stores the value of a setting.
+///
+/// # Errors
+///
+/// If the value is invalid, or the setting already has a value.
 fn set<T>(
     slot: &mut Option<(T, Location)>,
     value: Result<T, Box<Diagnostic>>,
@@ -157,7 +161,7 @@ fn set<T>(
     Ok(())
 }
 
-/// The text of a setting's value.
+/// The value of a setting, as text.
 struct Value<'a> {
     setting: &'a str,
     text: &'a str,

@@ -1,4 +1,4 @@
-//! Tests.
+//! Resolution of tests.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::values::name::check_namespace;
 use crate::values::port::{self, NOT_A_PORT, Which};
 
 npc_diagnostics::codes! {
-    /// # A test names what it does not have
+    /// # A test uses an unknown pod or namespace
     ///
-    /// The pods and namespaces that a test speaks of are in the test, or in the file that it names
-    /// with `cluster`.
+    /// Every pod and namespace that a test uses must be declared in the test, or be in a file that it
+    /// reads with `cluster`.
     ///
     /// ```np fails
     /// test "web is reached" {
@@ -39,10 +39,10 @@ npc_diagnostics::codes! {
     /// ```
     TEST_UNKNOWN = "NP0501" "test-unknown" Error;
 
-    /// # A test has one thing twice
+    /// # A name of a test is declared twice
     ///
-    /// Names of pods are unique in their namespace, those of namespaces in the test, and those of
-    /// tests in the program.
+    /// The name of a pod must be unique in its namespace, the name of a namespace in the test, and the
+    /// name of a test in the program.
     ///
     /// ```np fails
     /// test "web" {
@@ -62,9 +62,9 @@ npc_diagnostics::codes! {
     /// ```
     TEST_TWICE = "NP0502" "test-twice" Error;
 
-    /// # A test that asserts nothing
+    /// # A test without expectations
     ///
-    /// It has no line with `allow` or `deny`, so it cannot fail.
+    /// The test has no line with `allow` or `deny`, so it cannot fail.
     ///
     /// ```np fails
     /// test "web" {
@@ -82,10 +82,10 @@ npc_diagnostics::codes! {
     /// ```
     TEST_EMPTY = "NP0503" "test-empty" Warning;
 
-    /// # Labels that a pod of a test cannot have
+    /// # Invalid labels of a pod or namespace in a test
     ///
-    /// The labels of a pod or a namespace are `key = value`, each key once; the operators of
-    /// selectors have no meaning there.
+    /// The labels of a pod or a namespace are written `key = value`, each key once. The operators of
+    /// selectors are not allowed here.
     ///
     /// ```np fails
     /// test "web" {
@@ -106,7 +106,7 @@ npc_diagnostics::codes! {
 }
 
 impl Context<'_> {
-    /// A test, without what is broken in it.
+    /// Resolves a test. Omits parts that have errors.
     pub(super) fn test(
         &mut self,
         file: FileId,
@@ -182,17 +182,17 @@ impl Context<'_> {
             self.tell(
                 Diagnostic::new(
                     &TEST_EMPTY,
-                    format!("the test \"{}\" asserts nothing", test.name),
+                    format!("the test \"{}\" has no expectations", test.name),
                     location,
                     "it cannot fail",
                 )
-                .help("say what is expected: `deny shop/web -> payments/db on tcp/5432`"),
+                .help("add an expectation, such as `deny shop/web -> payments/db on tcp/5432`"),
             );
         }
         test
     }
 
-    /// Tells a name that is there already.
+    /// Reports a name that is already declared.
     fn once(
         &mut self,
         known: &mut FxHashMap<String, Location>,
@@ -204,7 +204,7 @@ impl Context<'_> {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let diagnostic = Diagnostic::new(
                     &TEST_TWICE,
-                    format!("there are two {what}s `{}`", first.key()),
+                    format!("the {what} `{}` is declared twice", first.key()),
                     location,
                     "again here",
                 )
@@ -231,7 +231,7 @@ impl Context<'_> {
                 } else {
                     self.tell(Diagnostic::new(
                         &address::NOT_AN_ADDRESS,
-                        "a pod has addresses, not blocks of them",
+                        "a pod has addresses, not CIDRs",
                         location,
                         "expected one address, such as `10.0.0.7`",
                     ));
@@ -253,7 +253,7 @@ impl Context<'_> {
                 } else {
                     self.tell(Diagnostic::new(
                         &NOT_A_PORT,
-                        "a pod's port is one port of one protocol",
+                        "a pod's port must be a single port of one protocol",
                         location,
                         "expected a port such as `tcp/9187`",
                     ));
@@ -263,7 +263,7 @@ impl Context<'_> {
         TestPod { name, namespace, labels, addresses, ports, location: at(file, tree.name.span) }
     }
 
-    /// The labels of a fixture.
+    /// Resolves the labels of a pod or namespace.
     fn labels(&mut self, file: FileId, tree: Option<&ast::Selector>) -> Labels {
         let mut labels: Labels = Vec::new();
         for one in tree.map_or(&[][..], |tree| &tree.requirements) {
@@ -273,7 +273,7 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &FIXTURE_LABELS,
-                        "what stands in a test has labels, `key = value`, and no requirements on them",
+                        "pods and namespaces of a test have labels, `key = value`, not requirements",
                         location,
                         "expected `key = value`",
                     )
@@ -288,7 +288,7 @@ impl Context<'_> {
             if labels.iter().any(|(other, _)| *other == key) {
                 self.tell(Diagnostic::new(
                     &FIXTURE_LABELS,
-                    format!("the label `{key}` is given twice"),
+                    format!("the label `{key}` is set twice"),
                     location,
                     "again here",
                 ));
@@ -319,18 +319,18 @@ impl Context<'_> {
                 self.tell(
                     Diagnostic::new(
                         &WRONG_KIND,
-                        "a test speaks of single pods, and this is a set of them",
+                        "expected a single pod, found a set of pods",
                         location,
                         "expected `namespace/pod`, an address or a set of addresses",
                     )
-                    .help("what holds for every such pod is an `assert`"),
+                    .help("to check every pod of the set, write an `assert`"),
                 );
                 None
             }
             Value::Ports(_) => {
                 self.tell(Diagnostic::new(
                     &WRONG_KIND,
-                    "a connection has pods or addresses at its ends, and this is ports",
+                    "the end of a connection must be a pod or addresses, found ports",
                     location,
                     "expected `namespace/pod`, an address or a set of addresses",
                 ));
@@ -347,11 +347,11 @@ fn pods_of(tree: &ast::Test) -> impl Iterator<Item = &ast::TestPod> {
     })
 }
 
-/// What a test has, by name.
+/// The names of the pods and namespaces of a test.
 struct Fixtures {
     namespaces: FxHashSet<Arc<str>>,
     pods: FxHashSet<String>,
-    /// Whether there is nothing beyond: no `cluster` file, and no fixture that could not be read.
+    /// Whether the names are complete: the test reads no `cluster` file and has no syntax error.
     closed: bool,
 }
 
@@ -369,7 +369,7 @@ impl Fixtures {
             &TEST_UNKNOWN,
             format!("the test has no {what} `{name}`"),
             location,
-            "no line of the test says it",
+            "not declared in this test",
         );
         let near = if what == "pod" {
             nearest(name, self.pods.iter().map(String::as_str))

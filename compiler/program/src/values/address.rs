@@ -1,4 +1,4 @@
-//! Addresses and blocks of them.
+//! IP addresses and CIDRs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,9 +9,9 @@ use npc_diagnostics::{Applicability, Diagnostic, Location};
 npc_diagnostics::codes! {
     /// # Not an address
     ///
-    /// An address is written `10.0.0.1`, a block `10.0.0.0/8` or `2001:db8::/32`, without leading
-    /// zeros, without a zone, and not as IPv4 in IPv6. Kubernetes refuses the other forms from
-    /// version 1.36 on, since programs read them in different ways.
+    /// An address is written as `10.0.0.1`, and a CIDR as `10.0.0.0/8` or `2001:db8::/32`. Leading
+    /// zeros, zones and IPv4-mapped IPv6 addresses are not allowed. Kubernetes rejects these forms since
+    /// version 1.36, because programs interpret them differently.
     ///
     /// ```np fails
     /// policy p for all pods in all namespaces { allow egress to 010.0.0.0/8 }
@@ -22,26 +22,26 @@ npc_diagnostics::codes! {
     /// ```
     NOT_AN_ADDRESS = "NP0301" "not-an-address" Error;
 
-    /// # A block with host bits set
+    /// # A CIDR with host bits set
     ///
-    /// In `10.1.2.3/8` the bits behind the first eight are set. Either the whole block was meant,
-    /// or the one address; the API server refuses to guess, and so does this compiler.
+    /// In `10.1.2.3/8`, bits after the first eight are set. It is unclear whether the CIDR or the single
+    /// address is intended. The API server rejects such a value, and so does the compiler.
     ///
     /// ```np fails
     /// policy p for all pods in all namespaces { allow egress to 10.1.2.3/8 }
     /// ```
     ///
-    /// The block, or the address:
+    /// Write the CIDR, or the address alone (`10.1.2.3`):
     ///
     /// ```np
     /// policy p for all pods in all namespaces { allow egress to 10.0.0.0/8 }
     /// ```
     HOST_BITS = "NP0302" "host-bits" Error;
 
-    /// # One address that stands for none
+    /// # The unspecified address matches nothing
     ///
-    /// `0.0.0.0` and `::` alone are single addresses, which nothing has. Every address is `anywhere`,
-    /// or `0.0.0.0/0` and `::/0`.
+    /// Without a prefix length, `0.0.0.0` and `::` are single addresses that no host has. For every
+    /// address, write `anywhere`, or `0.0.0.0/0` and `::/0`.
     ///
     /// ```np fails
     /// policy p for all pods in all namespaces { allow egress to 0.0.0.0 }
@@ -52,10 +52,10 @@ npc_diagnostics::codes! {
     /// ```
     UNSPECIFIED = "NP0313" "unspecified-address" Warning;
 
-    /// # An exception that takes nothing away, or everything
+    /// # An exception that excludes nothing or everything
     ///
-    /// `except` takes addresses away from the block before it. A block that lies outside takes
-    /// nothing away; one that is as large takes everything.
+    /// `except` excludes addresses from the CIDR before it. A CIDR outside of it excludes nothing, and a
+    /// CIDR that contains it excludes everything.
     ///
     /// ```np fails
     /// policy p for all pods in all namespaces { allow egress to 10.0.0.0/8 except 192.168.0.0/16 }
@@ -67,8 +67,8 @@ npc_diagnostics::codes! {
     EXCEPT_OUTSIDE = "NP0303" "except-outside" Error;
 }
 
-/// Whether a word is meant to be an address: it consists of digits and dots, or holds a colon, or
-/// is one of those with a prefix length.
+/// Whether a word has the form of an address: digits with dots, or hexadecimal digits with colons, with or without a
+/// prefix length. The word need not be a valid address.
 #[must_use]
 pub fn looks_like_address(word: &str) -> bool {
     let (address, length) = word.split_once('/').map_or((word, None), |(a, l)| (a, Some(l)));
@@ -79,26 +79,26 @@ pub fn looks_like_address(word: &str) -> bool {
     v4 || v6
 }
 
-/// The warning for a word that is `0.0.0.0` or `::`, without a length.
+/// The warning for `0.0.0.0` or `::` without a prefix length.
 pub(crate) fn unspecified(word: &str, net: &IpNet, location: Location) -> Option<Diagnostic> {
     (net.addr().is_unspecified() && !word.contains('/')).then(|| {
         let all = format!("{word}/0");
         Diagnostic::new(
             &UNSPECIFIED,
-            format!("`{word}` is one address, and not every address"),
+            format!("`{word}` is a single address, not every address"),
             location,
-            "nothing has it",
+            "no host has this address",
         )
         .help(format!("write `anywhere`, or `{all}` for all addresses of the family"))
         .fix(Applicability::Maybe, format!("write `{all}`"), location, all)
     })
 }
 
-/// Reads an address or a block. A bare address is its /32 or /128.
+/// Parses an address or a CIDR. An address without a prefix length is a /32 or /128.
 ///
 /// # Errors
 ///
-/// What is wrong with it, as a diagnostic at `location`.
+/// A diagnostic at `location`, if the word is not valid.
 pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
     let wrong = |why: String| {
         Box::new(Diagnostic::new(&NOT_AN_ADDRESS, format!("`{word}` is not an address"), location, why))
@@ -113,7 +113,7 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
             None if length.is_none() => Some(v4.to_string()),
             _ => None,
         };
-        let diagnostic = wrong("an IPv4 address written as IPv6".to_owned());
+        let diagnostic = wrong("an IPv4-mapped IPv6 address".to_owned());
         return Err(match fixed {
             Some(fixed) => Box::new(diagnostic.fix(
                 Applicability::Automatic,
@@ -147,16 +147,16 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
             length
         }
     };
-    let net = IpNet::new(address, length).map_err(|_| wrong("not a block".to_owned()))?;
+    let net = IpNet::new(address, length).map_err(|_| wrong("not a CIDR".to_owned()))?;
     let trunc = net.trunc();
     if trunc.addr() != address {
         let diagnostic = Diagnostic::new(
             &HOST_BITS,
             format!("`{word}` has host bits set"),
             location,
-            format!("is the block `{trunc}` meant, or the address `{address}`?"),
+            format!("this can mean the CIDR `{trunc}` or the address `{address}`"),
         )
-        .help(format!("write `{trunc}` for the block or `{address}` for the one address"))
+        .help(format!("write `{trunc}` for the CIDR or `{address}` for the single address"))
         .fix(Applicability::Maybe, format!("write `{trunc}`"), location, trunc.to_string())
         .fix(Applicability::Maybe, format!("write `{address}`"), location, address.to_string());
         return Err(Box::new(diagnostic));
@@ -164,7 +164,7 @@ pub fn parse(word: &str, location: Location) -> Result<IpNet, Box<Diagnostic>> {
     Ok(net)
 }
 
-/// Says why a word that should be an address is none.
+/// The diagnostic for a word that is not a valid address, with the reason.
 fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
     // `10.0.0.5:8080`
     if let Some((host, port)) = word.rsplit_once(':')
@@ -176,9 +176,9 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
                 &NOT_AN_ADDRESS,
                 format!("`{word}` is an address and a port"),
                 location,
-                "only the address belongs here",
+                "only an address is allowed here",
             )
-            .help(format!("write `{host} on tcp/{port}`: the port stands behind `on`, with its protocol")),
+            .help(format!("write `{host} on tcp/{port}`: the port follows `on`, with its protocol")),
         );
     }
     let octets: Vec<&str> = address.split('.').collect();
@@ -198,13 +198,13 @@ fn explain(word: &str, address: &str, location: Location) -> Box<Diagnostic> {
         }
         Some(numbers) if numbers.len() == 4 => wrong("each of the four numbers is at most 255"),
         Some(_) => wrong("an IPv4 address has four numbers, as in `10.0.0.0/8`"),
-        None if address.contains(':') => wrong("not an IPv6 address, as `2001:db8::/32` is one"),
+        None if address.contains(':') => wrong("not an IPv6 address or CIDR such as `2001:db8::/32`"),
         None => wrong("expected an address such as `10.0.0.0/8` or `2001:db8::/32`"),
     })
 }
 
-/// Whether no pod can have an address in the block: it is link-local, loopback or multicast
-/// (RFC 3927, 4291, 5771, 6890).
+/// Whether the CIDR contains only link-local, loopback or multicast addresses (RFC 3927, 4291, 5771, 6890), which no
+/// pod can have.
 #[must_use]
 pub fn is_reserved(net: &IpNet) -> bool {
     match net {
@@ -223,20 +223,20 @@ pub fn is_reserved(net: &IpNet) -> bool {
     }
 }
 
-/// Whether no pod can have an address in the block: it is reserved, or lies outside the blocks that pods
-/// have their addresses from. With none of those, pods may have any that is not reserved.
+/// Whether no pod can have an address in the CIDR: it is reserved, or disjoint from `pod_blocks`, the CIDRs that pods
+/// have their addresses from. If `pod_blocks` is empty, pods may have any address that is not reserved.
 #[must_use]
 pub fn never_a_pod(net: &IpNet, pod_blocks: &[IpNet]) -> bool {
     let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
     is_reserved(net) || !pod_blocks.is_empty() && pod_blocks.iter().all(disjoint)
 }
 
-/// A block of addresses without some blocks inside it.
+/// A CIDR with exceptions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {
-    /// The block.
+    /// The CIDR.
     pub net: IpNet,
-    /// Blocks inside it that are left out, each smaller than it, none inside another, in order.
+    /// The excluded CIDRs, in ascending order. Each is smaller than `net` and inside it; none is inside another.
     pub except: Vec<IpNet>,
 }
 
@@ -247,13 +247,13 @@ impl From<IpNet> for Block {
 }
 
 impl Block {
-    /// Whether an address is in the block, and not in what is left out of it.
+    /// Whether an address is in the CIDR and not excluded.
     #[must_use]
     pub fn contains(&self, address: &IpAddr) -> bool {
         self.net.contains(address) && !self.except.iter().any(|net| net.contains(address))
     }
 
-    /// Every IPv4 and every IPv6 address.
+    /// `0.0.0.0/0` and `::/0`.
     #[must_use]
     pub fn everything() -> [Self; 2] {
         [
@@ -262,10 +262,10 @@ impl Block {
         ]
     }
 
-    /// Leaves out blocks that lie inside this one and are smaller.
+    /// Adds exceptions. Each must be smaller than this CIDR and inside it.
     fn leave_out(&mut self, nets: impl IntoIterator<Item = IpNet>) {
         self.except.extend(nets);
-        // A block comes before those inside it: by its first address, the larger first.
+        // Sorted by first address and then size, a CIDR comes before those inside it.
         self.except.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
         self.except.dedup_by(|inner, outer| outer.contains(&*inner));
     }
@@ -273,11 +273,10 @@ impl Block {
 
 /// The addresses of `blocks` that are not in `taken`.
 ///
-/// What `taken` leaves out itself stays: `10.0.0.0/8 except (10.1.0.0/16 except 10.1.2.0/24)` holds
-/// 10.1.2.0/24.
+/// Exceptions of `taken` are not removed: `10.0.0.0/8 except (10.1.0.0/16 except 10.1.2.0/24)` contains 10.1.2.0/24.
 #[must_use]
 pub fn subtract(blocks: &[Block], taken: &[Block]) -> Vec<Block> {
-    // Blocks without an exception of their own are many where there are many: all at once.
+    // Long lists usually have no nested exceptions, so those without are subtracted in one pass.
     let (plain, nested): (Vec<&Block>, Vec<&Block>) = taken.iter().partition(|take| take.except.is_empty());
     let mut left: Vec<Block> = Vec::with_capacity(blocks.len());
     for block in blocks {
@@ -299,7 +298,7 @@ pub fn subtract(blocks: &[Block], taken: &[Block]) -> Vec<Block> {
                 next.push(block);
                 continue;
             }
-            // What the taken block leaves out comes back, but no more of it than there was.
+            // Addresses that `take` excludes stay, as far as they are in `block`.
             for back in &take.except {
                 let common = if block.net.contains(back) {
                     *back

@@ -1,4 +1,4 @@
-//! Label keys and values, by the rules of Kubernetes' API.
+//! Label keys and values, checked by the rules of the Kubernetes API.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use rustc_hash::FxHashMap;
 use super::name::is_subdomain;
 
 npc_diagnostics::codes! {
-    /// # Not a label's key
+    /// # Not a valid label key
     ///
-    /// A key is a name of at most 63 letters, digits, `-`, `_` and `.`, beginning and ending with a
-    /// letter or digit; before it may stand a DNS subdomain of at most 253 characters and a `/`.
-    /// The API server refuses anything else.
+    /// A key is a name, optionally with a prefix and a `/` before it. The name has at most 63 letters,
+    /// digits, `-`, `_` and `.`, and begins and ends with a letter or digit. The prefix is a DNS
+    /// subdomain of at most 253 characters. The API server rejects other keys.
     ///
     /// ```np fails
     /// policy p for pods { app/kubernetes/name = web } in all namespaces { isolate ingress }
@@ -23,10 +23,10 @@ npc_diagnostics::codes! {
     /// ```
     LABEL_KEY = "NP0306" "label-key" Error;
 
-    /// # Not a label's value
+    /// # Not a valid label value
     ///
-    /// A value has at most 63 letters, digits, `-`, `_` and `.`, and begins and ends with a letter
-    /// or digit. It may be empty: `""`. The API server refuses anything else.
+    /// A value has at most 63 letters, digits, `-`, `_` and `.`, and begins and ends with a letter or
+    /// digit. It may be empty: `""`. The API server rejects other values.
     ///
     /// ```np fails
     /// policy p for pods { app = "my web" } in all namespaces { isolate ingress }
@@ -37,11 +37,12 @@ npc_diagnostics::codes! {
     /// ```
     LABEL_VALUE = "NP0307" "label-value" Error;
 
-    /// # A label's key that may be misspelt
+    /// # A label key may be misspelt
     ///
-    /// A selector on a label that nothing has selects nothing, in silence. This key stands here only,
-    /// and differs by a letter or two from one that the program uses often, or from one of
-    /// Kubernetes' own (the prefixes `kubernetes.io` and `k8s.io` are reserved for those).
+    /// A selector on a label that no object has selects nothing, and nothing reports this in the
+    /// cluster. The program uses this key once, and it differs by one or two letters from a key that
+    /// the program uses often, or from a well-known label of Kubernetes (the prefixes `kubernetes.io`
+    /// and `k8s.io` are reserved for these).
     ///
     /// ```np fails
     /// policy p for pods { app.kubernetes.io/nmae = web } in namespace shop { isolate ingress }
@@ -53,7 +54,7 @@ npc_diagnostics::codes! {
     NEAR_KEY = "NP0314" "near-label-key" Warning;
 }
 
-/// Keys that Kubernetes itself gives a meaning (its page "Well-Known Labels, Annotations and Taints").
+/// Keys of the page "Well-Known Labels, Annotations and Taints" of the Kubernetes documentation.
 const WELL_KNOWN: [&str; 20] = [
     NAMESPACE_NAME,
     "app.kubernetes.io/component",
@@ -77,17 +78,17 @@ const WELL_KNOWN: [&str; 20] = [
     "topology.kubernetes.io/zone",
 ];
 
-/// The keys of a program: how often each is used, and where first.
+/// The label keys of a program, each with the number of its uses and the location of the first.
 #[derive(Default)]
 pub(crate) struct KeysUsed {
     keys: FxHashMap<Arc<str>, (usize, Location)>,
 }
 
-/// How many keys are compared with all others.
+/// The maximum number of keys that are compared with all others.
 const MAX_COMPARED: usize = 200;
 
 impl KeysUsed {
-    /// Of uses in the order of files and lines.
+    /// Counts uses, which must be ordered by location.
     pub(crate) fn count(uses: &[(Arc<str>, Location)]) -> Self {
         let mut all = Self::default();
         for (key, location) in uses {
@@ -101,7 +102,7 @@ impl KeysUsed {
         all
     }
 
-    /// The uses of another part of the program.
+    /// Adds the uses of another part of the program.
     pub(crate) fn extend(&mut self, other: Self) {
         for (key, (uses, place)) in other.keys {
             let (all, first) = self.keys.entry(key).or_insert((0, place));
@@ -110,7 +111,8 @@ impl KeysUsed {
         }
     }
 
-    /// The keys that may be misspelt.
+    /// The warnings for keys that may be misspelt: keys with one use that are similar to a key with at least three
+    /// uses, or to a well-known key.
     pub(crate) fn misspelt(&self) -> Vec<Diagnostic> {
         let often: Vec<&str> =
             self.keys.iter().filter(|(_, (uses, _))| *uses >= 3).map(|(key, _)| &**key).collect();
@@ -128,7 +130,7 @@ impl KeysUsed {
             .filter_map(|(key, place)| {
                 let known = WELL_KNOWN.into_iter().filter(|_| reserved(key));
                 let meant = often.iter().copied().chain(known).filter(|meant| is_near(key, meant)).min()?;
-                // A number at the end, or one letter more, tells two keys apart on purpose.
+                // Keys that differ in a digit, or where one is a prefix of the other, usually differ on purpose.
                 let differs = meant.len().abs_diff(key.len()) <= 1
                     && !meant
                         .bytes()
@@ -141,7 +143,7 @@ impl KeysUsed {
                         &NEAR_KEY,
                         format!("the label `{key}` may be misspelt"),
                         place,
-                        "a selector on a label that nothing has selects nothing",
+                        "a selector on a label that no object has selects nothing",
                     )
                     .help(format!("did you mean `{meant}`?"))
                     .fix(Applicability::Maybe, format!("write `{meant}`"), place, meant)
@@ -151,10 +153,10 @@ impl KeysUsed {
     }
 }
 
-/// The label that every namespace has, with its name as its value.
+/// The label that Kubernetes sets on every namespace. Its value is the namespace's name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// Whether two keys have one part in common, and the other is nearly the same.
+/// Whether one part of the two keys (prefix or name) is equal and the other is similar.
 fn is_near(key: &str, other: &str) -> bool {
     let ((prefix, name), (other_prefix, other_name)) = (parts(key), parts(other));
     let near = |a: &str, b: &str| nearest(a, [b]).is_some();
@@ -165,7 +167,7 @@ fn is_near(key: &str, other: &str) -> bool {
     }
 }
 
-/// The prefix, which may be empty, and the name.
+/// Splits a key into its prefix, which may be empty, and its name.
 fn parts(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
 }
@@ -184,14 +186,14 @@ fn check_part(part: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks a key.
+/// Checks a label key.
 ///
 /// # Errors
 ///
-/// The rule that it breaks, as a diagnostic at `location`.
+/// A diagnostic at `location`, with the rule that the key violates.
 pub fn check_key(key: &str, location: Location) -> Result<(), Box<Diagnostic>> {
     let wrong = |why: String| {
-        Err(Box::new(Diagnostic::new(&LABEL_KEY, format!("`{key}` is not a label's key"), location, why)))
+        Err(Box::new(Diagnostic::new(&LABEL_KEY, format!("`{key}` is not a valid label key"), location, why)))
     };
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -215,26 +217,31 @@ pub fn check_key(key: &str, location: Location) -> Result<(), Box<Diagnostic>> {
     }
     match check_part(name) {
         Ok(()) => Ok(()),
-        Err(why) => wrong(format!("the name has: {why}")),
+        Err(why) => wrong(format!("invalid name: {why}")),
     }
 }
 
-/// Checks a value. The empty value is one.
+/// Checks a label value. The empty value is valid.
 ///
 /// # Errors
 ///
-/// The rule that it breaks, as a diagnostic at `location`.
+/// A diagnostic at `location`, with the rule that the value violates.
 pub fn check_value(value: &str, location: Location) -> Result<(), Box<Diagnostic>> {
     if value.is_empty() {
         return Ok(());
     }
     let why = if value.contains(['*', '?']) {
-        "a selector takes values as they are: there are no wildcards"
+        "selectors do not support wildcards in values"
     } else {
         match check_part(value) {
             Ok(()) => return Ok(()),
             Err(why) => why,
         }
     };
-    Err(Box::new(Diagnostic::new(&LABEL_VALUE, format!("`{value}` is not a label's value"), location, why)))
+    Err(Box::new(Diagnostic::new(
+        &LABEL_VALUE,
+        format!("`{value}` is not a valid label value"),
+        location,
+        why,
+    )))
 }

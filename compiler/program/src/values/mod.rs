@@ -1,7 +1,7 @@
 //! The values of the language: addresses, ports, labels and names.
 //!
-//! Each module holds the rules of one kind of value, and the codes of what may be wrong with it.
-//! The rules are Kubernetes' own; what the API server would refuse is refused here.
+//! Each module contains the rules for one kind of value and the diagnostic codes for violations. The rules are those of
+//! Kubernetes: a value that the API server would reject is rejected here.
 
 pub mod address;
 pub mod label;

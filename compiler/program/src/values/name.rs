@@ -1,14 +1,14 @@
-//! Names: of policies and sets, of namespaces, and patterns of them.
+//! Names of policies, sets and namespaces, and name patterns.
 
 use npc_diagnostics::{Applicability, Diagnostic, Location};
 use rustc_hash::FxHashSet;
 
 npc_diagnostics::codes! {
-    /// # Not a name that Kubernetes takes
+    /// # Not a valid name
     ///
-    /// A policy's name becomes the name of an object: lower-case letters, digits, `-` and `.`,
-    /// beginning and ending with a letter or digit. Sets follow the same rule, and cannot have a
-    /// name that reads as an address, as a port, or as a keyword that may stand in the same place.
+    /// The name of a policy becomes the name of a Kubernetes object: lower-case letters, digits, `-` and
+    /// `.`, beginning and ending with a letter or digit. The same rule applies to sets. The name of a
+    /// set must also not look like an address or a port, and must not be a reserved keyword.
     ///
     /// ```np fails
     /// policy Payments_DB for all pods in namespace payments { isolate ingress }
@@ -19,11 +19,11 @@ npc_diagnostics::codes! {
     /// ```
     BAD_NAME = "NP0308" "bad-name" Error;
 
-    /// # Not the name of a namespace
+    /// # Not a valid namespace name
     ///
-    /// A namespace's name is a DNS label: at most 63 lower-case letters, digits and `-`, beginning
-    /// and ending with a letter or digit. In `namespaces (…)` and behind `except` it may hold `*`
-    /// (any characters) and `?` (any one).
+    /// The name of a namespace is a DNS label: at most 63 lower-case letters, digits and `-`, beginning
+    /// and ending with a letter or digit. In `namespaces (…)` and after `except`, it may contain `*` (any
+    /// characters) and `?` (one character).
     ///
     /// ```np fails
     /// policy p for all pods in namespace team.a { isolate ingress }
@@ -35,7 +35,7 @@ npc_diagnostics::codes! {
     BAD_NAMESPACE = "NP0309" "bad-namespace" Error;
 }
 
-/// Whether the word is a DNS-1123 label, as names of namespaces are.
+/// Whether the word is a DNS-1123 label: the syntax of namespace names.
 #[must_use]
 pub fn is_label(word: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -45,7 +45,7 @@ pub fn is_label(word: &str) -> bool {
         && !word.ends_with('-')
 }
 
-/// Whether the word is a DNS-1123 subdomain, as names of policies are.
+/// Whether the word is a DNS-1123 subdomain: the syntax of policy names.
 #[must_use]
 pub fn is_subdomain(word: &str) -> bool {
     let part = |part: &str| {
@@ -57,11 +57,11 @@ pub fn is_subdomain(word: &str) -> bool {
     word.len() <= 253 && word.split('.').all(part)
 }
 
-/// Checks the name of a policy or a set.
+/// Checks the name of a policy or a set; `what` is the word for it in messages.
 ///
 /// # Errors
 ///
-/// The rule that it breaks, as a diagnostic at `location`.
+/// A diagnostic at `location`, with the rule that the name violates.
 pub fn check_name(what: &str, name: &str, location: Location) -> Result<(), Box<Diagnostic>> {
     if is_subdomain(name) {
         return Ok(());
@@ -86,11 +86,11 @@ pub fn check_name(what: &str, name: &str, location: Location) -> Result<(), Box<
     }))
 }
 
-/// Checks the name of a namespace, which may hold wildcards where `glob` says so.
+/// Checks the name of a namespace. It may contain wildcards if `glob` is true.
 ///
 /// # Errors
 ///
-/// The rule that it breaks, as a diagnostic at `location`.
+/// A diagnostic at `location`, with the rule that the name violates.
 pub fn check_namespace(name: &str, glob: bool, location: Location) -> Result<(), Box<Diagnostic>> {
     let wildcards = name.contains(['*', '?']);
     let plain = if glob { name.replace(['*', '?'], "a") } else { name.to_owned() };
@@ -117,19 +117,21 @@ pub fn check_namespace(name: &str, glob: bool, location: Location) -> Result<(),
         }
     } else if glob && fixed != name && is_label(&fixed.replace(['*', '?'], "a")) {
         diagnostic
-            .help(format!("there are no regular expressions: write `{fixed}`, where `*` is any characters"))
+            .help(format!(
+                "regular expressions are not supported: write `{fixed}`, where `*` matches any characters"
+            ))
             .fix(Applicability::Maybe, format!("write `{fixed}`"), location, fixed)
     } else {
         diagnostic
     }))
 }
 
-/// Whether a glob matches a name: `*` stands for any characters, `?` for any one.
+/// Whether a glob matches a name: `*` matches any characters, `?` matches one character.
 #[must_use]
 pub fn glob_matches(glob: &str, name: &str) -> bool {
     let (glob, name) = (glob.as_bytes(), name.as_bytes());
     let (mut g, mut n) = (0, 0);
-    // Where the last `*` stands, and how much of the name it has taken.
+    // The index of the last `*`, and the index in the name up to which it matches.
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = name.get(n) {
         match glob.get(g) {
@@ -150,20 +152,19 @@ pub fn glob_matches(glob: &str, name: &str) -> bool {
     glob.iter().skip(g).all(|byte| *byte == b'*')
 }
 
-/// The part of a glob before its first wildcard: what every name that matches begins with.
+/// The part of a glob before its first wildcard. Every name that the glob matches begins with it.
 #[must_use]
 pub fn literal_prefix(glob: &str) -> &str {
     glob.split(['*', '?']).next().unwrap_or("")
 }
 
-/// Whether a name may begin with both.
+/// Whether some name can begin with both prefixes.
 #[must_use]
 pub fn prefixes_meet(a: &str, b: &str) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
 
-/// The states of a glob's automaton that are reached before any character: state `i` is reached
-/// where the first `i` characters of the glob have matched.
+/// The initial states of a glob's automaton. State `i` means that the first `i` characters of the glob have matched.
 fn start(glob: &str) -> Vec<bool> {
     let mut states = vec![false; glob.len() + 1];
     if let Some(first) = states.first_mut() {
@@ -204,11 +205,11 @@ fn step(glob: &str, states: &[bool], byte: u8) -> Vec<bool> {
     next
 }
 
-/// Whether some name of a namespace matches all of `wanted` and none of `unwanted`.
+/// Whether some valid namespace name matches all of `wanted` and none of `unwanted`.
 ///
-/// Walks the product of the globs' automata over the letters that tell them apart. Beyond a million
-/// steps, which no program that people write comes near, the answer is yes: the caller then tells
-/// one overlap too many, never one too few.
+/// Searches the product of the globs' automata, over the characters that occur in the globs and one other. After a
+/// million steps, which realistic programs do not reach, the answer is true: the caller may then report an overlap that
+/// does not exist, but never miss one.
 #[must_use]
 pub fn some_name_matches(wanted: &[&str], unwanted: &[&str]) -> bool {
     let literal = wanted.iter().find(|glob| !glob.contains(['*', '?']));
@@ -216,8 +217,8 @@ pub fn some_name_matches(wanted: &[&str], unwanted: &[&str]) -> bool {
         return wanted.iter().all(|glob| glob_matches(glob, name))
             && !unwanted.iter().any(|glob| glob_matches(glob, name));
     }
-    // `-` cannot end a name, so each letter needs one beside it: `z` or `9` stand for the letters
-    // that no glob names.
+    // One letter or digit that occurs in no glob represents all of them. It is never `-`, which cannot begin or end a
+    // name.
     let named: FxHashSet<u8> = wanted.iter().chain(unwanted).flat_map(|glob| glob.bytes()).collect();
     let is_inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
     let other = (b'a'..=b'z').chain(b'0'..=b'9').find(|b| !named.contains(b));
@@ -287,7 +288,7 @@ mod tests {
         assert!(!some_name_matches(&["?"], &["a", "b*", "[c-z]", "?"]));
         assert!(!some_name_matches(&["*-"], &[]));
         assert!(!some_name_matches(&["a-"], &["a-"]));
-        // Every letter is named, so none is left to stand for the others.
+        // The globs list every letter and digit, so no character is left to represent others.
         let every: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
         let every: Vec<&str> = every.iter().map(String::as_str).collect();
         assert!(!some_name_matches(&["?"], &every));

@@ -8,10 +8,10 @@ use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
 npc_diagnostics::codes! {
     /// # Not a port
     ///
-    /// A port is written with its protocol: `tcp/80`, `udp/8000-8100`, `tcp/http` for a port that
-    /// the pod names, or `tcp` for every port of the protocol. Protocols are `tcp`, `udp` and
-    /// `sctp`. A port's name has at most 15 lower-case letters, digits and single hyphens, at least
-    /// one of them a letter, as IANA's service names.
+    /// A port is written with its protocol: `tcp/80`, `udp/8000-8100`, `tcp/http` for a named port of
+    /// the pod, or `tcp` for every port of the protocol. The protocols are `tcp`, `udp` and `sctp`. The
+    /// name of a port is an IANA service name (RFC 6335): at most 15 lower-case letters, digits and
+    /// single hyphens, with at least one letter.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop { allow ingress from anywhere on http/80 }
@@ -22,9 +22,9 @@ npc_diagnostics::codes! {
     /// ```
     NOT_A_PORT = "NP0304" "not-a-port" Error;
 
-    /// # A port out of range
+    /// # A port is out of range
     ///
-    /// Ports go from 1 to 65535, and a range from the lower to the higher.
+    /// Ports are numbers from 1 to 65535. A range starts with the lower number.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop { allow ingress from anywhere on tcp/8100-8000 }
@@ -36,8 +36,8 @@ npc_diagnostics::codes! {
     PORT_RANGE = "NP0305" "port-range" Error;
 }
 
-/// Puts ranges of ports in order, and together where they touch. Returns how many are left, which stand in
-/// front.
+/// Sorts port ranges and merges those that overlap or are adjacent. The merged ranges are at the front of the slice;
+/// returns their number.
 #[must_use]
 pub fn merge(ranges: &mut [(u16, u16)]) -> usize {
     ranges.sort_unstable();
@@ -57,7 +57,7 @@ pub fn merge(ranges: &mut [(u16, u16)]) -> usize {
     kept
 }
 
-/// A protocol with ports.
+/// A protocol that has ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// TCP
@@ -69,10 +69,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// As written in a program.
+    /// The name in programs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl Protocol {
         }
     }
 
-    /// As written in the Kubernetes API.
+    /// The name in the Kubernetes API.
     #[must_use]
     pub const fn api_name(self) -> &'static str {
         match self {
@@ -92,30 +92,30 @@ impl Protocol {
         }
     }
 
-    /// The protocol of that name in a program.
+    /// Parses the name used in programs.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.as_str() == word)
     }
 }
 
-/// Ports of one protocol.
+/// A port term: ports of one protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Port {
     /// The protocol.
     pub protocol: Protocol,
-    /// Which of its ports.
+    /// The ports.
     pub which: Which,
 }
 
-/// Which ports of a protocol.
+/// The ports of a protocol that a port term contains.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Which {
-    /// Every one.
+    /// Every port.
     All,
-    /// From the first to the last, both included; 1 to 65535.
+    /// The ports from the first to the last, both included, within 1 to 65535.
     Range(u16, u16),
-    /// The destination pod's own port of that name.
+    /// The port of the destination pod that has this name.
     Named(Arc<str>),
 }
 
@@ -131,7 +131,8 @@ impl fmt::Display for Port {
     }
 }
 
-/// Whether a word is meant to be a port: a protocol, or a word with one `/` and no address.
+/// Whether a word has the form of a port: a protocol, a number or range, or a word that contains `/` and does not look
+/// like an address. The word need not be a valid port.
 #[must_use]
 pub fn looks_like_port(word: &str) -> bool {
     Protocol::parse(word).is_some()
@@ -139,11 +140,11 @@ pub fn looks_like_port(word: &str) -> bool {
         || word.bytes().all(|b| b.is_ascii_digit() || b == b'-')
 }
 
-/// Reads a port.
+/// Parses a port term.
 ///
 /// # Errors
 ///
-/// What is wrong with it, as a diagnostic at `location`.
+/// A diagnostic at `location`, if the word is not valid.
 pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
     let wrong = |why: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, why);
     if word.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
@@ -187,7 +188,7 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
             let range = which.replace("..", "-").replace(':', "-");
             let numbers = range.bytes().all(|b| b.is_ascii_digit() || b == b'-') && range != which;
             Box::new(match (which, numbers) {
-                ("*", _) => wrong("every port of a protocol is written by its name alone").fix(
+                ("*", _) => wrong("for every port of a protocol, write only the protocol").fix(
                     Applicability::Automatic,
                     format!("write `{}`", protocol.as_str()),
                     location,
@@ -210,19 +211,19 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
     Ok(Port { protocol, which })
 }
 
-/// The diagnostic for a port whose protocol is none.
+/// The diagnostic for a port with an unknown protocol.
 fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Location) -> Diagnostic {
     let told = |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
     let lower = name.to_ascii_lowercase();
     if lower.starts_with("icmp") {
         let mut diagnostic = told("ICMP has no ports");
         diagnostic.message = format!("`{word}`: the language has no construct for ICMP");
-        return diagnostic.help("a rule without `on` covers every protocol, ICMP too: `allow ingress from anywhere`; a rule with `on` covers its ports alone, and none allows ICMP alone");
+        return diagnostic.help("a rule without `on` covers every protocol, including ICMP: `allow ingress from anywhere`; a rule with `on` covers only its ports, and no rule can cover only ICMP");
     }
-    // `80/tcp`, as Kubernetes' tables print it.
+    // `80/tcp`, as in the output of `kubectl get services`.
     if let Some(protocol) = which.and_then(|which| Protocol::parse(&which.to_ascii_lowercase())) {
         let fixed = format!("{}/{name}", protocol.as_str());
-        return told("the protocol stands first").fix(
+        return told("the protocol comes first").fix(
             Applicability::Automatic,
             format!("write `{fixed}`"),
             location,
@@ -232,7 +233,8 @@ fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Locatio
     let written =
         |protocol: &str| which.map_or_else(|| protocol.to_owned(), |which| format!("{protocol}/{which}"));
     let diagnostic = told("protocols are `tcp`, `udp` and `sctp`");
-    // Another case is the same word. Anything else is a guess, and which protocol matters.
+    // A protocol in another case is certain. Other corrections are guesses, and must not be applied automatically,
+    // because they could choose the wrong protocol.
     let (meant, sure) = match Protocol::parse(&lower) {
         Some(protocol) => (protocol.as_str(), Applicability::Automatic),
         None => {
@@ -247,11 +249,11 @@ fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Locatio
     diagnostic.fix(sure, format!("write `{fixed}`"), location, fixed)
 }
 
-/// Whether Kubernetes takes the word as the name of a port (IANA service name, RFC 6335).
+/// Checks that Kubernetes accepts the word as the name of a port (IANA service name, RFC 6335).
 ///
 /// # Errors
 ///
-/// The rule that it breaks.
+/// The rule that the name violates.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 15 {
         return Err("a port's name has 1 to 15 characters");
@@ -263,7 +265,7 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         return Err("a port's name has at least one letter");
     }
     if name.contains("--") || name.starts_with('-') || name.ends_with('-') {
-        return Err("a hyphen in a port's name stands alone, between two other characters");
+        return Err("a hyphen in a port's name must be single, and between two other characters");
     }
     Ok(())
 }

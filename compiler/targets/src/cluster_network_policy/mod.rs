@@ -1,5 +1,5 @@
-//! Target `clusternetworkpolicy`: the admin and the baseline tier as ClusterNetworkPolicies, and plain
-//! policies as NetworkPolicies, unless another target carries those.
+//! Target `clusternetworkpolicy`: admin and baseline policies as ClusterNetworkPolicies. [`crate::compile`] adds the
+//! plain policies as NetworkPolicies, unless another target of the same compilation writes them.
 
 mod types;
 
@@ -26,21 +26,21 @@ use crate::template::{Lower, Names, hash, log_refused, subject_key};
 use crate::yaml;
 
 npc_diagnostics::codes! {
-    /// # More than a ClusterNetworkPolicy holds
+    /// # Too many rules for a ClusterNetworkPolicy
     ///
-    /// A ClusterNetworkPolicy has at most 25 rules in a direction, 25 peers in a rule, 25 networks in
-    /// a peer and 25 ports in a rule. What is longer is divided into several rules where that means
-    /// the same; this policy still has too many.
+    /// A ClusterNetworkPolicy has at most 25 rules in each direction, and at most 25 peers, 25 ports and
+    /// 25 networks for each peer in a rule. The compiler splits longer rules into several rules with the
+    /// same meaning; this policy needs more than 25.
     ///
-    /// Divide the policy into two of neighbouring priorities, name larger blocks of addresses, or
-    /// select pods by a label that they share.
+    /// Split the policy into two policies with consecutive priorities, use larger CIDRs, or select the
+    /// pods by a label that they share. Target `ebpf` has no such limit.
     TOO_MANY = "NP0619" "too-many-rules" Error;
 }
 
-/// How many elements each list may have (`+kubebuilder:validation:MaxItems` of the API).
+/// The maximum number of elements in each list (`+kubebuilder:validation:MaxItems` of the API).
 const MOST: usize = 25;
 
-/// The namespace's own name is known where every subject is in one namespace.
+/// A ClusterNetworkPolicy belongs to no namespace, so only name patterns are resolved, with the cluster.
 struct Own<'a> {
     cluster: Option<&'a Cluster>,
 }
@@ -48,7 +48,7 @@ struct Own<'a> {
 impl Names for Own<'_> {
     const TARGET: Target = Target::ClusterNetworkPolicy;
 
-    // Peers that depend on the subject's namespace are refused or replaced before they come here.
+    // Not called: `absolute` rejects or replaces peers that depend on the subject's namespace.
     fn own_name(&self) -> String {
         String::new()
     }
@@ -62,8 +62,8 @@ impl Names for Own<'_> {
     }
 }
 
-/// Compiles the admin and baseline policies. The text is complete only where no diagnostic is an
-/// error.
+/// Compiles the admin and baseline policies. Returns the YAML text, the number of objects and the diagnostics. The text
+/// is incomplete if a diagnostic is an error.
 pub(crate) fn compile(
     program: &Program,
     sources: &SourceMap,
@@ -109,7 +109,7 @@ pub(crate) fn compile(
             };
             let before = text.len();
             text.push_str("---\n");
-            // These types have no value that YAML lacks.
+            // These types have no value that the YAML writer rejects.
             if let Err(error) = yaml::write_to(&mut text, &object) {
                 debug_assert!(false, "{error}");
             }
@@ -117,13 +117,13 @@ pub(crate) fn compile(
             objects += 1;
         }
     }
-    // What several objects of a policy ask for is told once.
+    // Several rules of one policy can report the same error; keep the first.
     let mut told = FxHashSet::default();
     diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
     (text, objects, diagnostics)
 }
 
-/// One policy on its way.
+/// The lowering of one policy.
 struct Policies<'a> {
     policy: &'a Policy,
     cluster: Option<&'a Cluster>,
@@ -131,7 +131,7 @@ struct Policies<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
-/// The peers of a rule: those that may have ports with names, and those that are addresses.
+/// The peers of a rule. They are kept apart because the API allows named ports only with pods.
 #[derive(Default)]
 struct Peers {
     pods: Vec<types::Peer>,
@@ -139,8 +139,8 @@ struct Peers {
 }
 
 impl Policies<'_> {
-    /// The subjects, each with the name of its object. Where two of them hold one pod, their objects
-    /// have the same rules, so that it does not matter which is asked first.
+    /// The subjects, each with the name of its object. If two subjects select the same pod, their order does not
+    /// matter, because their objects have the same rules.
     fn subjects(&mut self) -> Vec<(Pods, String)> {
         let mut subjects: Vec<(Pods, String)> = Vec::new();
         for term in &self.policy.subjects {
@@ -151,7 +151,7 @@ impl Policies<'_> {
                 let name = if subjects.is_empty() {
                     self.policy.name.to_string()
                 } else {
-                    // More than one for a term that leaves out namespaces by several labels.
+                    // A term with exceptions by several labels gives several selectors, so they are part of the key.
                     let key = format!("{}{:?}", subject_key(term), selector_key(&pods));
                     format!("{}-{}", self.policy.name, hash(&key))
                 };
@@ -183,7 +183,8 @@ impl Policies<'_> {
             .collect()
     }
 
-    /// The rules of a direction.
+    /// Lowers the rules of a direction. `make` constructs the rule type of the direction from an action, peers and
+    /// ports. Reports an error if the result has more than [`MOST`] rules.
     fn rules<R>(
         &mut self,
         direction: Direction,
@@ -199,7 +200,7 @@ impl Policies<'_> {
             };
             let peers = self.peers(rule);
             let (numbers, names) = self.protocols(rule);
-            // Ports with names are pods' alone; where they stand with addresses, the API refuses them.
+            // The API rejects named ports in a rule with networks, so such a rule is split.
             let mut lists = Vec::new();
             let every_port = rule.ports.is_empty();
             if !peers.pods.is_empty() && (every_port || !numbers.is_empty() || !names.is_empty()) {
@@ -213,7 +214,7 @@ impl Policies<'_> {
                 });
                 lists.push((networks.collect(), numbers));
             }
-            // Both lists fit one rule where they ask for the same ports.
+            // If both lists have the same ports, one rule can contain both.
             if let [(_, first), (_, second)] = lists.as_slice()
                 && first == second
                 && let Some((networks, _)) = lists.pop()
@@ -241,15 +242,15 @@ impl Policies<'_> {
                 Diagnostic::new(
                     &TOO_MANY,
                     format!(
-                        "`{}` needs {} {word} rules of a ClusterNetworkPolicy",
+                        "`{}` needs {} {word} rules in a ClusterNetworkPolicy",
                         self.policy.name,
                         rules.len()
                     ),
                     rule.location,
-                    format!("there are at most {MOST}, with {MOST} peers, networks and ports in each"),
+                    format!("the API allows at most {MOST} rules, with at most {MOST} peers, networks and ports each"),
                 )
-                .help("divide the policy into two of neighbouring priorities, or name larger blocks")
-                .note(format!("the target that has no such limit is `{}`", Target::Ebpf)),
+                .help("split the policy into two with consecutive priorities, or use larger CIDRs")
+                .note(format!("target `{}` has no such limit", Target::Ebpf)),
             );
         }
         rules
@@ -257,8 +258,8 @@ impl Policies<'_> {
 
     fn peers(&mut self, rule: &Rule) -> Peers {
         let mut peers = Peers::default();
-        // Some networks do not match pods by address: where no pod can have one of those that are left
-        // out, all pods are named.
+        // Some CNIs do not match pods by address. If no pod can have an excluded address, also match all pods by
+        // namespace selector.
         let never = |net: &_| self.options.pod_blocks.never_a_pod(net);
         if rule.direction == Direction::Egress && rule.all_but().is_some_and(|nets| nets.iter().all(never)) {
             peers.pods.push(types::Peer::Pods(Pods::Namespaces(Default::default())));
@@ -282,12 +283,12 @@ impl Policies<'_> {
                 self.diagnostics.push(
                     cannot(
                         Target::ClusterNetworkPolicy,
-                        "addresses that traffic comes from",
+                        "addresses as ingress peers",
                         place,
-                        "ingress of a ClusterNetworkPolicy names pods only: traffic from outside the cluster is not judged",
+                        "the ingress peers of a ClusterNetworkPolicy are pods: it does not apply to traffic from outside the cluster",
                         &[Target::Ebpf],
                     )
-                    .help("where only pods are meant, write `all pods in all namespaces`"),
+                    .help("to match only pods, write `all pods in all namespaces`"),
                 );
                 continue;
             }
@@ -296,31 +297,32 @@ impl Policies<'_> {
                 self.diagnostics.push(
                     cannot(
                         Target::ClusterNetworkPolicy,
-                        "a port's name with addresses",
+                        "a named port with addresses",
                         port.location,
-                        "a port with a name is a pod's, and the API refuses it beside networks",
+                        "only pods have named ports, and the API rejects them in rules with networks",
                         &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
                     )
                     .label(place, "these addresses")
-                    .help("give the port's number, or name the pods"),
+                    .help("write the port's number, or select pods instead of addresses"),
                 );
                 continue;
             }
             peers.networks.extend(blocks.iter().flat_map(prefixes));
         }
-        // The API refuses a network that stands twice.
+        // The API rejects duplicate networks.
         let mut seen = FxHashSet::default();
         peers.networks.retain(|net| seen.insert(*net));
         peers
     }
 
-    /// A peer that names its namespaces by themselves: one in the subject's own namespace is such a
-    /// peer where there is one subject's namespace.
+    /// Replaces a scope that is relative to the subject's namespace with an absolute one. `same namespace` can be
+    /// replaced if all subjects are in one namespace that is given by name; otherwise returns `None` and reports an
+    /// error.
     fn absolute(&mut self, term: &Arc<PodTerm>) -> Option<Arc<PodTerm>> {
         let place = term.scope_location.unwrap_or(term.location);
         let what = match &term.scope.base {
-            ScopeBase::Same => "the subject's own namespace",
-            ScopeBase::Sharing(_) => "namespaces that share a label",
+            ScopeBase::Same => "a peer in the subject's own namespace",
+            ScopeBase::Sharing(_) => "a peer in namespaces that share a label",
             _ => return Some(Arc::clone(term)),
         };
         if term.scope.base == ScopeBase::Same
@@ -334,15 +336,15 @@ impl Policies<'_> {
                 Target::ClusterNetworkPolicy,
                 what,
                 place,
-                "a ClusterNetworkPolicy names namespaces by their labels, and cannot compare them with the subject's",
+                "a ClusterNetworkPolicy selects namespaces by label, and cannot compare labels with the subject's namespace",
                 &[Target::Ebpf],
             )
-            .help("name the namespaces, or write a policy for each"),
+            .help("name the namespaces, or write one policy for each namespace"),
         );
         None
     }
 
-    /// The ports of a rule: numbers, and names.
+    /// The ports of a rule: numeric ports, and named ports.
     fn protocols(&mut self, rule: &Rule) -> (Vec<types::Protocol>, Vec<types::Protocol>) {
         let (mut numbers, mut names) = (Vec::new(), Vec::new());
         for term in &rule.ports {
@@ -363,7 +365,7 @@ impl Policies<'_> {
 
     fn protocol(&mut self, term: &PortTerm, all: &[PortTerm]) -> Option<types::Protocol> {
         let destination_port = match &term.port.which {
-            // "Every port of TCP" has no form of its own.
+            // The API has no syntax for every port of a protocol.
             Which::All => DestinationPort::Range(Range { start: 1, end: u16::MAX }),
             Which::Range(first, last) if first == last => DestinationPort::Number(*first),
             Which::Range(first, last) => DestinationPort::Range(Range { start: *first, end: *last }),
@@ -380,12 +382,12 @@ impl Policies<'_> {
                     self.diagnostics.push(
                         cannot(
                             Target::ClusterNetworkPolicy,
-                            "a port's name of one protocol",
+                            "a named port of one protocol",
                             term.location,
-                            "there, a name stands for the port of that name whatever its protocol",
+                            "in this API, a port name matches the ports with that name of every protocol",
                             &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
                         )
-                        .help(format!("give the port's number, or all of {}", missing.join(", "))),
+                        .help(format!("write the port's number, or all of {}", missing.join(", "))),
                     );
                     return None;
                 }
@@ -401,7 +403,7 @@ impl Policies<'_> {
     }
 }
 
-/// The one namespace in which all subjects are, where there is one.
+/// The namespace of all subjects, if every subject names the same single namespace.
 fn one_namespace(policy: &Policy) -> Option<Arc<str>> {
     let mut names = policy.subjects.iter().map(|term| match &term.scope.base {
         ScopeBase::Names(list) => match list.as_slice() {
@@ -414,17 +416,17 @@ fn one_namespace(policy: &Policy) -> Option<Arc<str>> {
     names.all(|name| name == Some(first)).then(|| Arc::clone(first))
 }
 
-/// What tells the selectors of one term from one another.
+/// A key that distinguishes the selectors of one term. Object names contain a hash of it.
 fn selector_key(pods: &Pods) -> String {
     let mut text = String::new();
-    // These types have no value that YAML lacks.
+    // These types have no value that the YAML writer rejects.
     if let Err(error) = yaml::write_to(&mut text, pods) {
         debug_assert!(false, "{error}");
     }
     text
 }
 
-/// A block without its exceptions, as blocks that have none.
+/// Splits a CIDR with exceptions into CIDRs without exceptions.
 fn prefixes(block: &Block) -> Vec<IpNet> {
     if block.except.is_empty() {
         return vec![block.net];
@@ -439,7 +441,7 @@ fn prefixes(block: &Block) -> Vec<IpNet> {
     left
 }
 
-/// The blocks of `net` around one that it contains.
+/// The CIDRs that cover `net` without `hole`, which `net` contains.
 fn around(net: &IpNet, hole: &IpNet) -> Vec<IpNet> {
     let mut found = Vec::new();
     let mut current = *net;

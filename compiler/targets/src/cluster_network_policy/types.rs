@@ -1,7 +1,7 @@
-//! `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy, as it is written.
+//! The fields of `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy that the target writes.
 //!
-//! `k8s-openapi` has the kinds of Kubernetes itself only; this one is defined by the Network Policy
-//! API project (kubernetes-sigs/network-policy-api, `apis/v1alpha2`).
+//! `k8s-openapi` contains only built-in kinds of Kubernetes. The Network Policy API project defines this one
+//! (kubernetes-sigs/network-policy-api, `apis/v1alpha2`).
 
 use std::collections::BTreeMap;
 
@@ -50,13 +50,13 @@ pub(super) struct EgressRule {
     pub(super) protocols: Vec<Protocol>,
 }
 
-/// Pods, as a subject or as a peer.
+/// A selector of pods, for a subject or a peer.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Pods {
-    /// All pods of these namespaces.
+    /// All pods of the namespaces that match.
     Namespaces(LabelSelector),
-    /// Some pods of these namespaces.
+    /// The pods that match, in the namespaces that match.
     Pods(Both),
 }
 
@@ -96,7 +96,7 @@ pub(super) enum DestinationPort {
     Range(Range),
 }
 
-/// Ports from `start`, which is below `end`, to `end`.
+/// A range of ports, both ends included. The API requires `start < end`.
 #[derive(Clone, PartialEq, Serialize)]
 pub(super) struct Range {
     pub(super) start: u16,

@@ -1,4 +1,4 @@
-//! Target `kyverno`: `kyverno.io/v1` ClusterPolicy with a generate rule each.
+//! Target `kyverno`: `kyverno.io/v1` ClusterPolicies, each with one generate rule.
 
 mod types;
 
@@ -18,24 +18,25 @@ use types::{
 };
 
 npc_diagnostics::codes! {
-    /// # This version of Kyverno is too old for the target `kyverno`
+    /// # This version of Kyverno is too old for target `kyverno`
     ///
-    /// The output uses `generateExisting` of a rule and `webhookConfiguration` with its timeout and
-    /// failure policy, which Kyverno has since 1.13.
+    /// The output uses `generateExisting` in rules, and `webhookConfiguration` with a timeout and a
+    /// failure policy. Kyverno supports these fields since 1.13.
     VERSION_TOO_OLD = "NP0610" "version-too-old" Error;
 
-    /// # This version of Kyverno may not have ClusterPolicy
+    /// # This version of Kyverno may not support ClusterPolicy
     ///
-    /// ClusterPolicy is deprecated since Kyverno 1.17; its removal is planned for 1.20 and later.
-    /// The target `kyverno-cel` writes its successor, GeneratingPolicy. `docs/kyverno.md` says how
-    /// to move from one to the other without a moment in which a namespace lacks its policies.
+    /// ClusterPolicy is deprecated since Kyverno 1.17, and its removal is planned for 1.20 or later.
+    /// Target `kyverno-cel` writes its successor, GeneratingPolicy. `docs/kyverno.md` explains how to
+    /// migrate without leaving a namespace unprotected.
     VERSION_REMOVES = "NP0611" "version-removes" Warning;
 
-    /// # A description that Kyverno would change
+    /// # The description cannot be escaped for Kyverno
     ///
-    /// Three opening braces in a row cannot be written so that Kyverno leaves them as they are: it
-    /// takes two of them for the start of a variable. Nor can `$(a$(b)`, a reference in a
-    /// reference. The NetworkPolicies go without the description; the ClusterPolicy has it.
+    /// Kyverno interprets `{{` as the start of a variable and `$(…)` as a reference. Neither three
+    /// opening braces in a row nor a reference inside a reference, such as `$(a$(b)`, can be escaped so
+    /// that Kyverno copies them literally. The target omits the description from the NetworkPolicies;
+    /// the ClusterPolicy keeps it.
     ///
     /// ```np fails target=kyverno
     /// /// Written as {{{ name }}}.
@@ -48,10 +49,11 @@ npc_diagnostics::codes! {
     /// ```
     TEXT_LEFT_OUT = "NP0612" "text-left-out" Warning;
 
-    /// # The object does not follow the namespace's label
+    /// # The object does not follow changes of the namespace's label
     ///
-    /// With `synchronize = false` Kyverno writes the label's value into the NetworkPolicy when it is
-    /// made, and never again: a namespace that moves to another tenant stays open to the old one.
+    /// With `synchronize = false`, Kyverno copies the label's value into the NetworkPolicy when it
+    /// creates the object, and never updates it. A namespace that moves to another tenant stays open to
+    /// the old tenant.
     ///
     /// ```np fails target=kyverno
     /// policy tenant for all pods in namespaces { tenant } {
@@ -68,12 +70,12 @@ npc_diagnostics::codes! {
     STALE_LABEL = "NP0616" "stale-label" Warning;
 }
 
-/// The first version that knows every field that is written.
+/// The first version of Kyverno that supports every field of the output.
 const FIRST: KyvernoVersion = KyvernoVersion { minor: 13, patch: 0 };
-/// The first version that may not have the kind any more.
+/// The first version of Kyverno that may lack ClusterPolicy.
 const REMOVAL: KyvernoVersion = KyvernoVersion { minor: 20, patch: 0 };
 
-/// How ClusterPolicies say what depends on the namespace.
+/// Writes values that depend on the namespace as JMESPath expressions in `{{ … }}`.
 pub(crate) struct JmesPath;
 
 impl Names for JmesPath {
@@ -83,27 +85,27 @@ impl Names for JmesPath {
         "{{ request.object.metadata.name }}".to_owned()
     }
 
-    /// The default is for a namespace that loses the label while it is looked at: a missing key
-    /// would make the whole generation fail in silence.
+    /// The default covers a namespace that loses the label during the generation: a missing key would make the whole
+    /// generation fail silently.
     fn own_label(&self, key: &str) -> String {
         format!("{{{{ request.object.metadata.labels.{} || '' }}}}", identifier(key))
     }
 }
 
-/// A JMESPath identifier for a key: bare where the grammar allows it, else in quotes.
+/// A JMESPath identifier for a label key, quoted if the grammar requires it.
 fn identifier(key: &str) -> String {
     let bare = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && key.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    // A label's key has no character that JSON would escape.
+    // A label key contains no character that JSON escapes.
     if bare { key.to_owned() } else { format!("\"{key}\"") }
 }
 
-/// Text that Kyverno is to take as it is; `None` where there is no way to write it.
+/// Escapes text that Kyverno must copy literally; `None` if that is impossible.
 ///
-/// `{{` begins a variable and is written `\{{`. With three braces, the second and third would
-/// begin one again. `$(x)` is a reference and is written `\$(x)`; only where it is one, since
-/// Kyverno leaves the backslash elsewhere (its `pkg/engine/variables/regex`). A reference that begins
-/// in another is escaped and read back in different ways.
+/// `{{` begins a variable and is escaped as `\{{`. With three braces, the second and third would begin a variable
+/// again. `$(x)` is a reference and is escaped as `\$(x)`. A `$(` that begins no reference must not be escaped, since
+/// Kyverno keeps the backslash there (`pkg/engine/variables/regex`). Kyverno does not restore the text of a reference
+/// that begins inside another one.
 fn escape(text: &str) -> Option<String> {
     if text.contains("{{{") {
         return None;
@@ -128,8 +130,8 @@ fn escape(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Whether Kyverno takes the `$(` at the start of the text for a reference: one character that is
-/// no line break, then no space up to a `)`.
+/// Whether Kyverno interprets the `$(` at the start of the text as a reference: one character that is not a line break,
+/// then characters without a space, then `)`.
 fn is_reference(text: &str) -> bool {
     let mut inner = text.chars().skip(2);
     inner.next().is_some_and(|first| first != '\n') && inner.find(|c| matches!(c, ' ' | ')')) == Some(')')
@@ -159,7 +161,7 @@ impl Kind for ClusterPolicies {
                     &VERSION_TOO_OLD,
                     format!("target `kyverno` does not work with Kyverno {version}"),
                 )
-                .note("it does not know `generateExisting` of a rule, nor `webhookConfiguration.timeoutSeconds`")
+                .note("it does not support `generateExisting` in rules, nor `webhookConfiguration.timeoutSeconds`")
                 .help(format!("use Kyverno {FIRST} or later")),
             );
         }
@@ -167,9 +169,9 @@ impl Kind for ClusterPolicies {
             diagnostics.push(
                 Diagnostic::without_place(
                     &VERSION_REMOVES,
-                    format!("Kyverno {version} may not have ClusterPolicy any more"),
+                    format!("Kyverno {version} may not support ClusterPolicy"),
                 )
-                .note("it is deprecated since 1.17, and its removal is planned for 1.20 and later")
+                .note("ClusterPolicy is deprecated since 1.17, and its removal is planned for 1.20 or later")
                 .help("use the target `kyverno-cel`"),
             );
         }
@@ -179,22 +181,26 @@ impl Kind for ClusterPolicies {
             diagnostics.push(
                 Diagnostic::new(
                     &STALE_LABEL,
-                    format!("the NetworkPolicies of `{}` do not follow {}", policy.name, keys.join(", ")),
+                    format!(
+                        "the NetworkPolicies of `{}` do not follow changes of the label {}",
+                        policy.name,
+                        keys.join(", ")
+                    ),
                     policy.location,
-                    "the value is read once, since `synchronize` is off",
+                    "Kyverno reads the value once, because `synchronize` is off",
                 )
-                .help("leave `synchronize` on, or use the target `kyverno-cel`"),
+                .help("set `synchronize = true`, or use the target `kyverno-cel`"),
             );
         }
         if policy.docs.iter().any(|line| escape(line).is_none()) {
             diagnostics.push(
                 Diagnostic::new(
                     &TEXT_LEFT_OUT,
-                    format!("the NetworkPolicies of `{}` go without their description", policy.name),
+                    format!("the NetworkPolicies of `{}` get no description", policy.name),
                     policy.location,
-                    "its documentation holds `{{{` or `$(…$(`, which Kyverno would read as a variable",
+                    "its documentation contains `{{{` or `$(…$(`, which Kyverno would interpret as a variable",
                 )
-                .help("write it in another way"),
+                .help("rewrite the documentation without these characters"),
             );
         }
     }
@@ -250,8 +256,7 @@ fn data_annotations(template: &Template<'_>, source: &str) -> BTreeMap<&'static 
     annotations
 }
 
-/// Namespaces that any of the scopes holds. A selector that would be empty is left out: Kyverno
-/// refuses it.
+/// The filters for namespaces in any of the scopes. An empty selector is omitted because Kyverno rejects it.
 fn matched(template: &Template<'_>) -> Vec<ResourcesOf> {
     let mut any = Vec::new();
     for subject in &template.scopes {
@@ -260,7 +265,7 @@ fn matched(template: &Template<'_>) -> Vec<ResourcesOf> {
                 (Some(names.iter().map(ToString::to_string).collect()), Selector::default())
             }
             ScopeBase::Labels(selector) => (None, selector.clone()),
-            // A subject's scope is never relative to itself; the checks refuse that.
+            // The semantic checks reject a subject whose scope is relative to itself.
             ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => (None, Selector::default()),
         };
         for key in &template.requires {

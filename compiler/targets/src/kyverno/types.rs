@@ -1,4 +1,4 @@
-//! The parts of `kyverno.io/v1` ClusterPolicy that are written here.
+//! The fields of `kyverno.io/v1` ClusterPolicy that the target writes.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! CEL expressions on a namespace: on `object`, where it is what is looked at, or on the
-//! `namespaceObject` of an object in it.
+//! CEL expressions on a namespace: on `object` if the policy matches namespaces, or on `namespaceObject` if it matches
+//! objects in a namespace.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use npc_program::{Operator, Requirement, Scope, ScopeBase, Selector};
 use super::types::Named;
 use crate::template::Template;
 
-/// The namespace, where it is what is looked at.
+/// The CEL variable of the matched object, which is a namespace here.
 pub(super) const OBJECT: &str = "object";
-/// The namespace of what is looked at.
+/// The CEL variable of the matched object's namespace.
 pub(crate) const NAMESPACE_OBJECT: &str = "namespaceObject";
 
-/// A label of the namespace, as an optional value.
+/// The expression of a namespace label, as a CEL optional.
 pub(super) fn label(namespace: &str, key: &str) -> String {
     format!("{namespace}.metadata.?labels[?{}]", string(key))
 }
 
-/// The variable that holds a label's value.
+/// The name of the variable that holds the value of a label.
 pub(super) fn variable(key: &str) -> String {
     let mut name = String::from("label_");
     for c in key.chars() {
         match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' => name.push(c),
-            // Different marks stay different, so that two keys never share a variable.
+            // A different word for each punctuation mark, so that two keys never share a variable.
             '.' => name.push_str("_dot_"),
             '/' => name.push_str("_slash_"),
             '-' => name.push_str("_dash_"),
@@ -34,15 +34,15 @@ pub(super) fn variable(key: &str) -> String {
     name
 }
 
-/// What an object's name ends in: the SHA-256 of the values of the labels. Different values give
-/// different names, and none that another policy's object can have: those are shorter.
+/// The suffix of an object's name: the SHA-256 of the values of the labels. Different values give different names. No
+/// object of another policy can have such a name, because the names of those are shorter.
 pub(super) fn name_suffix(keys: &[Arc<str>]) -> String {
-    // A label's value has no slash.
+    // A label value contains no slash, so the concatenation is unambiguous.
     let values: Vec<String> = keys.iter().map(|key| format!("variables.{}", variable(key))).collect();
     format!("sha256({})", values.join(" + '/' + "))
 }
 
-/// The conditions on a namespace, all of which must hold.
+/// The match conditions on a namespace. All of them must hold.
 pub(super) fn conditions(template: &Template<'_>) -> Vec<Named> {
     let mut conditions = Vec::new();
     let mut add = |name: &str, expression: String| {
@@ -68,7 +68,7 @@ pub(super) fn conditions(template: &Template<'_>) -> Vec<Named> {
     conditions
 }
 
-/// That the namespace is in one of the scopes; `None` where every one is.
+/// The condition that the namespace is in one of the scopes; `None` if one of them contains every namespace.
 pub(crate) fn in_scopes<'a>(namespace: &str, scopes: impl Iterator<Item = &'a Scope>) -> Option<String> {
     any(scopes.map(|scope| {
         let mut parts: Vec<String> = base(namespace, scope).into_iter().collect();
@@ -79,13 +79,13 @@ pub(crate) fn in_scopes<'a>(namespace: &str, scopes: impl Iterator<Item = &'a Sc
         match parts.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
-            // The first may be joined by "or".
+            // The base may be a disjunction.
             [base, rest @ ..] => Some(format!("({base}) && {}", rest.join(" && "))),
         }
     }))
 }
 
-/// That one of the expressions holds; `None` where one is none, which always holds.
+/// The disjunction of the expressions. `None` means true, so the result is `None` if one of them is.
 fn any(expressions: impl Iterator<Item = Option<String>>) -> Option<String> {
     let mut expressions: Vec<String> = expressions.collect::<Option<_>>()?;
     expressions.dedup();
@@ -96,12 +96,12 @@ fn any(expressions: impl Iterator<Item = Option<String>>) -> Option<String> {
     Some(expressions.join(" || "))
 }
 
-/// A scope, without what it leaves out.
+/// The condition that the namespace is in the scope, without its exceptions; `None` if every namespace is.
 fn base(namespace: &str, scope: &Scope) -> Option<String> {
     match &scope.base {
         ScopeBase::Names(list) => Some(names(namespace, list)),
         ScopeBase::Labels(labels) => selector(namespace, labels),
-        // A subject's scope is never relative to itself; the checks refuse that.
+        // The semantic checks reject a subject whose scope is relative to itself.
         ScopeBase::All | ScopeBase::Same | ScopeBase::Sharing(_) => None,
     }
 }
@@ -110,7 +110,7 @@ fn not_selected(namespace: &str, except: &Selector) -> String {
     format!("!({})", selector(namespace, except).unwrap_or_else(|| "true".to_owned()))
 }
 
-/// That the namespace's name is one of these, or matches one of the patterns.
+/// The condition that the namespace's name is one of the names or matches one of the patterns.
 fn names(namespace: &str, list: &[Arc<str>]) -> String {
     let name = format!("{namespace}.metadata.name");
     let (globs, plain): (Vec<&Arc<str>>, Vec<&Arc<str>>) =
@@ -132,7 +132,7 @@ fn names(namespace: &str, list: &[Arc<str>]) -> String {
             (false, true) if !wild => format!("{name}.startsWith({})", string(inner)),
             (true, false) if !wild => format!("{name}.endsWith({})", string(inner)),
             _ => {
-                // Names of namespaces have no character with a meaning in a regular expression.
+                // Namespace names contain no character that is special in a regular expression.
                 let pattern = glob.replace('*', ".*").replace('?', ".");
                 format!("{name}.matches({})", string(&format!("^{pattern}$")))
             }
@@ -141,7 +141,7 @@ fn names(namespace: &str, list: &[Arc<str>]) -> String {
     parts.join(" || ")
 }
 
-/// A selector on the namespace's labels; `None` for one that matches everything.
+/// The condition that a selector matches the namespace's labels; `None` for the empty selector, which always matches.
 fn selector(namespace: &str, selector: &Selector) -> Option<String> {
     let parts: Vec<String> = selector.requirements.iter().map(|one| requirement(namespace, one)).collect();
     (!parts.is_empty()).then(|| parts.join(" && "))
@@ -149,8 +149,7 @@ fn selector(namespace: &str, selector: &Selector) -> Option<String> {
 
 fn requirement(namespace: &str, requirement: &Requirement) -> String {
     let label = label(namespace, &requirement.key);
-    // A label that is missing reads as a value that no label can have, so that it is told from an
-    // empty one.
+    // The default for a missing label is not a valid label value, so it differs from an empty label.
     let value = format!("{label}.orValue('/')");
     let values: Vec<String> = requirement.values.iter().map(|value| string(value)).collect();
     match (requirement.operator, values.as_slice()) {
@@ -163,7 +162,7 @@ fn requirement(namespace: &str, requirement: &Requirement) -> String {
     }
 }
 
-/// A string literal. Names and labels have no character that needs an escape.
+/// A CEL string literal. Names and labels contain no character that must be escaped.
 pub(crate) fn string(text: &str) -> String {
     format!("'{text}'")
 }

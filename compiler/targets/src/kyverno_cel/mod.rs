@@ -21,17 +21,18 @@ use types::{
 };
 
 npc_diagnostics::codes! {
-    /// # The namespace's label stands in the object's name
+    /// # The object's name depends on the namespace's label
     ///
-    /// A GeneratingPolicy of Kyverno 1.19 that keeps its objects in step, and reads a label of the
-    /// namespace into them, can put an old value back for good when the label changes. The safe
-    /// way that still undoes edits and cleans up is to have the value in the object's name: with
-    /// another value, another object is made, and the old one is deleted after that.
+    /// If a GeneratingPolicy of Kyverno 1.19 with `synchronize` copies a namespace label into its
+    /// objects, Kyverno can permanently restore the old value after the label changes. The safe way
+    /// that still reverts edits and deletes old objects is to include the value in the object's name: a
+    /// new value gives a new object, and Kyverno deletes the old object after that.
     ///
-    /// So with `namespaces sharing LABEL` the target `kyverno-cel` names the object `POLICY-HASH`,
-    /// by the SHA-256 of the value: whoever may label a namespace cannot choose a name that another
-    /// policy's object has. The target `kyverno` has no need of it. With `kyverno { synchronize = false }` the name stays plain,
-    /// but then Kyverno undoes no edit, and deletes nothing.
+    /// So with `namespaces sharing LABEL`, target `kyverno-cel` names the object `POLICY-HASH`, where
+    /// the hash is the SHA-256 of the value. With a hash, a user who may label namespaces cannot choose
+    /// a name that another policy's object has. Target `kyverno` does not have this problem. With
+    /// `kyverno { synchronize = false }` the name contains no hash, but then Kyverno reverts no edits
+    /// and deletes no objects.
     ///
     /// ```np fails target=kyverno-cel
     /// policy tenant for all pods in namespaces { tenant } {
@@ -47,17 +48,17 @@ npc_diagnostics::codes! {
     /// ```
     VALUE_IN_NAME = "NP0608" "value-in-name" Note;
 
-    /// # This version of Kyverno breaks the policy
+    /// # This version of Kyverno is too old for target `kyverno-cel`
     ///
-    /// GeneratingPolicies with templates need Kyverno 1.19, and 1.19.0 deletes every object of a
-    /// policy with `synchronize` once an hour and makes it again; 1.19.1 does not.
+    /// GeneratingPolicies with templates need Kyverno 1.19. Kyverno 1.19.0 deletes and recreates every
+    /// object of a policy with `synchronize` once an hour; 1.19.1 does not.
     KYVERNO_TOO_OLD = "NP0609" "kyverno-too-old" Error;
 }
 
-/// The longest expression that Kyverno evaluates, in characters (cel-go's limit on code points).
+/// The maximum length of an expression that Kyverno evaluates, in code points (a limit of cel-go).
 const MAX_EXPRESSION: usize = 100_000;
 
-/// How GeneratingPolicies say what depends on the namespace.
+/// Writes values that depend on the namespace as CEL expressions in `(( … ))`.
 pub(crate) struct Cel;
 
 impl Names for Cel {
@@ -72,7 +73,7 @@ impl Names for Cel {
     }
 }
 
-/// Text that Kyverno is to take as it is: `((` begins an expression.
+/// Escapes text that Kyverno must copy literally: `((` would begin an expression.
 fn escape(text: &str) -> String {
     text.replace("((", "\\((")
 }
@@ -144,7 +145,7 @@ impl Kind for GeneratingPolicies {
                 Target::KyvernoCel,
                 "`failure-policy = fail`",
                 place,
-                "a GeneratingPolicy never refuses a namespace while Kyverno is away",
+                "a GeneratingPolicy cannot reject namespaces while Kyverno is unavailable",
                 &[Target::Kyverno],
             ));
         }
@@ -155,21 +156,21 @@ impl Kind for GeneratingPolicies {
                 Diagnostic::new(
                     &VALUE_IN_NAME,
                     format!(
-                        "the NetworkPolicies of `{}` have a hash of {} in their names",
+                        "the names of the NetworkPolicies of `{}` contain a hash of {}",
                         template.policy.name,
                         keys.join(", ")
                     ),
                     place,
                     format!("named `{}-HASH`", template.name),
                 )
-                .note("Kyverno may put an old value back for good where the name stays the same"),
+                .note("with a constant name, Kyverno can permanently restore an old value"),
             );
         }
         let names = template.scopes.iter().map(|subject| match &subject.scope.base {
             ScopeBase::Names(names) => names.len(),
             _ => 0,
         });
-        // Made only where it may be too long: expressions are written anew for the output.
+        // Only policies with many names can exceed the limit, so the conditions of others are not built here.
         if names.sum::<usize>() + template.except.except_names.len() > 1_000 {
             let longest = conditions(template).iter().map(|one| one.expression.chars().count()).max();
             if longest.is_some_and(|length| length > MAX_EXPRESSION) {
@@ -177,9 +178,9 @@ impl Kind for GeneratingPolicies {
                 diagnostics.push(
                     cannot(
                         Target::KyvernoCel,
-                        "so many names",
+                        "so many namespace names",
                         place.unwrap_or(template.policy.location),
-                        &format!("Kyverno evaluates expressions of {MAX_EXPRESSION} characters at most"),
+                        &format!("Kyverno evaluates expressions of at most {MAX_EXPRESSION} characters"),
                         &[Target::Kyverno, Target::NetworkPolicy],
                     )
                     .help("select the namespaces by a label that they share"),
@@ -192,7 +193,7 @@ impl Kind for GeneratingPolicies {
             let why = if version.minor < 19 {
                 "its GeneratingPolicy has no templates"
             } else {
-                "with `synchronize` it deletes and makes again every object once an hour"
+                "with `synchronize` it deletes and recreates every object once an hour"
             };
             diagnostics.push(
                 Diagnostic::without_place(
@@ -205,7 +206,7 @@ impl Kind for GeneratingPolicies {
     }
 }
 
-/// The NetworkPolicy that the template holds.
+/// The NetworkPolicy inside the GeneratingPolicy's template.
 fn object(template: Template<'_>, settings: &Resolved, source: &str) -> NetworkPolicy {
     let mut name = template.name;
     if settings.synchronize && !template.reads.is_empty() {

@@ -1,4 +1,4 @@
-//! The parts of `policies.kyverno.io/v1` GeneratingPolicy that are written here.
+//! The fields of `policies.kyverno.io/v1` GeneratingPolicy that the target writes.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub(super) struct ResourceRule {
     pub(super) resources: [&'static str; 1],
 }
 
-/// A condition or a variable.
+/// A match condition or a variable: a CEL expression with a name.
 #[derive(Serialize)]
 pub(super) struct Named {
     pub(super) name: String,
@@ -86,6 +86,6 @@ pub(super) struct Generation {
 #[derive(Serialize)]
 pub(super) struct Template {
     pub(super) interpolate: &'static str,
-    /// A NetworkPolicy as YAML, with `(( … ))` where an expression's value is to stand.
+    /// A NetworkPolicy as YAML, with `(( … ))` for the values that Kyverno computes from CEL expressions.
     pub(super) value: Embedded<Manifest<NetworkPolicy>>,
 }

@@ -1,9 +1,8 @@
-//! Writes YAML, in block style, as `kubectl` does.
+//! A YAML serializer that writes block style, as `kubectl` does.
 //!
-//! `serde_yaml` cannot be told which scalars to quote, and leaves bare what `kubectl`'s reader
-//! takes for a truth value (`y`, `no`, `on`) or a number (`1_000`). A label's value written so would
-//! be lost. This writer quotes whatever any reader may take for something else than a string
-//! (see [`scalar`]), and gives the same bytes everywhere.
+//! `serde_yaml` does not let the caller choose which scalars to quote. It leaves strings unquoted that `kubectl`
+//! parses as a boolean (`y`, `no`, `on`) or a number (`1_000`), which changes label values. This serializer quotes
+//! every string that some YAML parser may read as another type (see [`scalar`]), and its output is deterministic.
 
 mod scalar;
 
@@ -15,15 +14,15 @@ use serde::ser::{self, Serialize};
 ///
 /// # Errors
 ///
-/// Where the value has a form that no Kubernetes object has: a map's key that is not a string, a
-/// number that is not finite, bytes, or an enum variant with several values.
+/// If the value contains something that no Kubernetes object contains: a map key that is not a string, a number that is
+/// not finite, bytes, or an enum variant with several values.
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     let mut out = String::new();
     write_to(&mut out, value)?;
     Ok(out)
 }
 
-/// Appends one document, without `---`.
+/// Appends one document to `out`, without `---`.
 ///
 /// # Errors
 ///
@@ -32,14 +31,14 @@ pub fn write_to<T: Serialize + ?Sized>(out: &mut String, value: &T) -> Result<()
     value.serialize(Writer { out, indent: 0, place: Place::Line })
 }
 
-/// A document within a document: the value's YAML, as the text of a literal block.
+/// A document inside a document: serializes as a literal block scalar that contains the value's YAML.
 ///
-/// Writing it so costs one pass, where a string made before would be copied line by line. Only this
-/// writer knows of it; others write the value itself.
+/// The inner document is written directly with its indentation; a string made beforehand would be copied line by line.
+/// Other serializers ignore the wrapper and write the value itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedded<T>(pub T);
 
-/// The name by which the writer knows an [`Embedded`] value.
+/// The newtype name by which the serializer recognises an [`Embedded`] value.
 const EMBEDDED: &str = "npc::yaml::Embedded";
 
 impl<T: Serialize> Serialize for Embedded<T> {
@@ -48,7 +47,7 @@ impl<T: Serialize> Serialize for Embedded<T> {
     }
 }
 
-/// A value that has no form in a Kubernetes manifest.
+/// The error for a value that a Kubernetes manifest cannot contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -66,20 +65,20 @@ impl ser::Error for Error {
     }
 }
 
-/// Where the next value is written.
+/// The position of the next value.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     /// At the start of a line.
     Line,
-    /// Behind `key:`, whose key is at `indent`.
+    /// After `key:`, whose key is at `indent`.
     Key,
-    /// Behind `- `, whose dash is at `indent`.
+    /// After `- `, whose dash is at `indent`.
     Dash,
-    /// Where a mapping's key stands: strings only, and on one line.
+    /// At a mapping key, which must be a string on one line.
     Name,
 }
 
-/// Writes a value at a place.
+/// Serializes one value at a position.
 struct Writer<'a> {
     out: &'a mut String,
     indent: usize,
@@ -91,7 +90,7 @@ impl Writer<'_> {
         if self.place == Place::Name { Err(ser::Error::custom("a key that is not a string")) } else { Ok(()) }
     }
 
-    /// Goes to where a value on one line is written.
+    /// Writes the white space before a value on one line.
     fn before(&mut self) {
         match self.place {
             Place::Line => pad(self.out, self.indent),
@@ -216,7 +215,7 @@ impl<'a> ser::Serializer for Writer<'a> {
         }
         value.serialize(self)
     }
-    // A variant with a value is an object of one field, as in JSON.
+    // An enum variant with a value is a mapping with one entry, as in JSON.
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _: &'static str,
@@ -267,13 +266,14 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 }
 
-/// Writes what stands for a sequence or a mapping without anything in it.
+/// Writes an empty sequence or mapping.
 fn empty(out: &mut String, indent: usize, place: Place, text: &str) {
     Writer { out, indent, place }.before();
     out.push_str(text);
 }
 
-/// Writes a sequence; its first element decides where it stands.
+/// Serializes a sequence. Line break and indentation are written with the first element, since an empty sequence stays
+/// on the line.
 struct Sequence<'a> {
     out: &'a mut String,
     indent: usize,
@@ -283,7 +283,7 @@ struct Sequence<'a> {
 
 impl Sequence<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        // Dashes stand under their key, as kubectl writes them.
+        // Dashes have the indentation of their key, as in the output of kubectl.
         let indent = if self.place == Place::Dash { self.indent + 2 } else { self.indent };
         if self.empty && self.place == Place::Key {
             self.out.push('\n');
@@ -339,7 +339,8 @@ impl ser::SerializeTupleStruct for Sequence<'_> {
     }
 }
 
-/// Writes a mapping; its first entry decides where it stands.
+/// Serializes a mapping. Line break and indentation are written with the first entry, since an empty mapping stays on
+/// the line.
 struct Mapping<'a> {
     out: &'a mut String,
     indent: usize,
@@ -352,7 +353,7 @@ impl Mapping<'_> {
         if self.place == Place::Line { self.indent } else { self.indent + 2 }
     }
 
-    /// Goes to where the next key is written.
+    /// Writes the white space before the next key.
     fn before_key(&mut self) {
         if self.empty && self.place == Place::Key {
             self.out.push('\n');
@@ -363,10 +364,10 @@ impl Mapping<'_> {
         self.empty = false;
     }
 
-    /// The name of a field, which stands in a type.
+    /// Writes the key of a struct field.
     fn field(&mut self, name: &'static str) {
         self.before_key();
-        // No word that a reader takes for something else is as long.
+        // Words that some parser reads as another type have at most 5 characters (`false`), so no check is needed.
         if name.len() > 5 && name.starts_with(|c: char| c.is_ascii_lowercase()) {
             debug_assert!(scalar::is_plain(name), "{name}");
             self.out.push_str(name);

@@ -1,4 +1,4 @@
-//! How a string is written so that every YAML reader gives it back.
+//! Serialization of strings so that every YAML parser returns the same string.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ pub(super) fn write(out: &mut String, text: &str) {
     if is_plain(text) {
         out.push_str(text);
     } else if text.contains('\'') && !text.contains(['"', '\\']) && text.chars().all(is_printable) {
-        // Reads better than every quote written twice.
+        // Easier to read than doubled quotes.
         out.push('"');
         out.push_str(text);
         out.push('"');
@@ -25,7 +25,7 @@ pub(super) fn write(out: &mut String, text: &str) {
     }
 }
 
-/// Whether a text of several lines can be written as a literal block.
+/// Whether a text has several lines and can be written as a literal block.
 pub(super) fn is_block(text: &str) -> bool {
     text.as_bytes().contains(&b'\n')
         && !text.starts_with(['\n', ' '])
@@ -34,16 +34,17 @@ pub(super) fn is_block(text: &str) -> bool {
         && !text.lines().any(|line| line.ends_with(' '))
 }
 
-/// What a byte may be in a plain scalar; bits, so that those of a whole text are one number.
+/// The classes of bytes in a plain scalar. They are bits, so that one number holds the classes of a whole text. The
+/// class `LETTER` is allowed everywhere.
 const LETTER: u8 = 0;
-/// Anywhere but at its start.
+/// Not allowed at the start.
 const INSIDE: u8 = 1;
-/// Not in a plain scalar.
+/// Not allowed.
 const NO: u8 = 2;
 const SPACE: u8 = 4;
 const COLON: u8 = 8;
 
-/// For each byte, what it may be.
+/// The class of each byte.
 #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
 const BYTES: [u8; 256] = {
     let mut table = [NO; 256];
@@ -65,11 +66,10 @@ fn class(byte: u8) -> u8 {
     BYTES.get(usize::from(byte)).copied().unwrap_or(NO)
 }
 
-/// Whether every YAML reader takes the bare text for a string, and for this one.
+/// Whether every YAML parser reads the unquoted text as this string.
 ///
-/// Readers differ in what they take for a number, a truth value, a date or nothing: those that
-/// follow YAML 1.1 read `no`, `1_000`, `0o10` and `12:30` as something else than those that follow
-/// 1.2. So whatever any of them may read as anything but a string is not plain.
+/// Parsers differ in what they read as a number, boolean, date or null: those for YAML 1.1 read `no`, `1_000`, `0o10`
+/// and `12:30` differently from those for YAML 1.2. So a text is not plain if any parser may read it as another type.
 pub(super) fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
@@ -94,14 +94,14 @@ fn is_word_with_meaning(text: &str) -> bool {
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// Whether a text that begins with a digit may be a number or a date to some reader: it goes on with
-/// nothing but what numbers and dates are made of.
+/// Whether some parser may read a text that begins with a digit as a number or a date: it contains only characters of
+/// numbers and dates.
 fn may_be_number(text: &str) -> bool {
     let part = |b: u8| b.is_ascii_hexdigit() || b"xXoOtTzZ_.:+- ".contains(&b);
     text.bytes().all(part)
 }
 
-/// Whether YAML allows the character in a quoted scalar as it is.
+/// Whether YAML allows the unescaped character in a quoted scalar.
 fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
         && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')

@@ -1,4 +1,4 @@
-//! Policies.
+//! Resolution of policies and assertions.
 
 mod priorities;
 
@@ -17,10 +17,10 @@ use crate::values::name::check_name;
 pub(super) use priorities::priorities;
 
 npc_diagnostics::codes! {
-    /// # Two policies of one name
+    /// # Two policies have the same name
     ///
-    /// A policy's name becomes the name of objects in the cluster, so it is unique in the whole
-    /// program.
+    /// The name of a policy becomes the name of objects in the cluster, so it must be unique in the
+    /// whole program.
     ///
     /// ```np fails
     /// policy web for pods { app = web } in namespace shop { isolate ingress }
@@ -33,9 +33,10 @@ npc_diagnostics::codes! {
     /// ```
     POLICY_TWICE = "NP0401" "policy-twice" Error;
 
-    /// # A subject without its namespaces
+    /// # The namespaces of a term are missing
     ///
-    /// The scope of a policy is always written: a policy belongs to no namespace of its own.
+    /// A policy belongs to no namespace, so it must state the namespaces of the pods that it selects.
+    /// The same applies to the pods of an assertion.
     ///
     /// ```np fails
     /// policy web for pods { app = web } { isolate ingress }
@@ -46,10 +47,10 @@ npc_diagnostics::codes! {
     /// ```
     SUBJECT_SCOPE = "NP0402" "subject-scope" Error;
 
-    /// # Namespaces that depend on the subject, in a subject
+    /// # A subject's scope depends on the subject
     ///
-    /// `same namespace` and `namespaces sharing` compare with the namespace of the policy's own
-    /// pods. They say whom a rule names, not whom a policy is for.
+    /// `same namespace` and `namespaces sharing` refer to the namespace of the pod that the policy
+    /// selects. They are allowed only in the peers of a rule, not in the subject of a policy.
     ///
     /// ```np fails
     /// policy tenants for all pods in namespaces sharing tenant { isolate ingress }
@@ -62,18 +63,18 @@ npc_diagnostics::codes! {
     /// ```
     RELATIVE_SUBJECT = "NP0403" "relative-subject" Error;
 
-    /// # A statement that this tier does not have
+    /// # The tier does not support this statement
     ///
-    /// A plain policy isolates and allows, as NetworkPolicy does: several of them are a union, and
-    /// none can deny what another allows. `deny` belongs to `admin policy` and `baseline policy`,
-    /// `pass` to `admin policy`, `isolate` to plain policies.
+    /// A plain policy isolates and allows, like a NetworkPolicy: plain policies are a union, and none can
+    /// deny a connection that another allows. Admin policies support `allow`, `deny` and `pass`, baseline
+    /// policies `allow` and `deny`, and plain policies `allow` and `isolate`.
     ///
     /// ```np fails
     /// let metadata = 169.254.169.254/32
     /// policy no-metadata for all pods in all namespaces { deny egress to metadata }
     /// ```
     ///
-    /// A denial that no other policy can undo is an admin policy:
+    /// An admin policy denies connections regardless of plain policies:
     ///
     /// ```np
     /// let metadata = 169.254.169.254/32
@@ -81,10 +82,10 @@ npc_diagnostics::codes! {
     /// ```
     NOT_IN_TIER = "NP0404" "not-in-tier" Error;
 
-    /// # A priority that is none
+    /// # An invalid priority
     ///
-    /// Admin and baseline policies have a priority from 0, asked first, to 1000. Plain policies
-    /// have none: they are a union, in which order does not matter.
+    /// Admin and baseline policies have a priority from 0 (evaluated first) to 1000 (evaluated last).
+    /// Plain policies have none: they are a union, so their order does not matter.
     ///
     /// ```np fails
     /// policy p priority 10 for all pods in all namespaces { isolate ingress }
@@ -95,10 +96,10 @@ npc_diagnostics::codes! {
     /// ```
     PRIORITY = "NP0405" "priority" Error;
 
-    /// # Two policies of one priority for the same pods
+    /// # Two policies of the same priority can select the same pod
     ///
-    /// Where two admin (or two baseline) policies of the same priority select one pod, nothing says
-    /// which of them decides. One without a priority has the last one, 1000.
+    /// If two admin policies or two baseline policies of the same priority select the same pod, it is
+    /// undefined which of them decides. A policy without a priority has priority 1000.
     ///
     /// ```np fails
     /// admin policy a priority 5 for all pods in namespaces { env = prod } {
@@ -119,24 +120,24 @@ npc_diagnostics::codes! {
     /// ```
     PRIORITY_OVERLAP = "NP0406" "priority-overlap" Error;
 
-    /// # A policy that says nothing
+    /// # An empty policy
     ///
-    /// It has no rule and isolates nothing, so it changes no verdict.
+    /// The policy has no rule and isolates nothing, so it changes no verdict.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop { }
     /// ```
     ///
-    /// To refuse everything that no other policy allows:
+    /// To deny everything that no other policy allows:
     ///
     /// ```np
     /// policy p for all pods in namespace shop { isolate ingress, egress }
     /// ```
     EMPTY_POLICY = "NP0407" "empty-policy" Warning;
 
-    /// # Something beside `anywhere`
+    /// # A peer next to `anywhere` is redundant
     ///
-    /// `anywhere` is every pod and every address already.
+    /// `anywhere` already includes every pod and every address.
     ///
     /// ```np fails
     /// policy p for all pods in namespace shop { allow egress to anywhere, 10.0.0.0/8 }
@@ -148,11 +149,11 @@ npc_diagnostics::codes! {
     BESIDE_ANYWHERE = "NP0408" "beside-anywhere" Warning;
 }
 
-/// Policies by name, with the place of the name.
+/// The location of the first policy with each name.
 pub(super) type Names = FxHashMap<Arc<str>, Location>;
 
 impl Context<'_> {
-    /// Tells a policy whose name another has.
+    /// Reports a policy whose name is already in use.
     pub(super) fn policy_name(&mut self, file: FileId, tree: &ast::Policy, names: &mut Names) {
         let name = self.name(file, tree.name);
         let location = at(file, tree.name.span);
@@ -167,7 +168,7 @@ impl Context<'_> {
                         "again here",
                     )
                     .label(first, "first here")
-                    .help("policies are a union: give this one a name of its own, or put its rules into the first"),
+                    .help("give this policy another name, or move its rules into the first one: policies are a union"),
                 );
             }
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -176,7 +177,8 @@ impl Context<'_> {
         }
     }
 
-    /// A policy; `None` where so much of it is broken that it has no meaning.
+    /// Resolves a policy. Returns `None` if its subject or one of its statements has an error, since its meaning is
+    /// then unknown.
     pub(super) fn policy(
         &mut self,
         file: FileId,
@@ -222,15 +224,15 @@ impl Context<'_> {
         }
         if tree.statements.is_empty() && !tree.broken {
             let help = match tree.tier {
-                Tier::Namespaced => "to refuse what no policy allows, write `isolate ingress, egress`",
+                Tier::Namespaced => "to deny what no policy allows, write `isolate ingress, egress`",
                 _ => "write a rule, such as `deny egress to 169.254.169.254`",
             };
             self.tell(
                 Diagnostic::new(
                     &EMPTY_POLICY,
-                    format!("the policy `{name}` says nothing"),
+                    format!("the policy `{name}` is empty"),
                     location,
-                    "no rule in it",
+                    "it has no rule and isolates nothing",
                 )
                 .help(help),
             );
@@ -265,7 +267,7 @@ impl Context<'_> {
                     location,
                     "policies are a union: their order does not matter",
                 )
-                .help("write `admin policy` or `baseline policy`, or leave the priority out"),
+                .help("write `admin policy` or `baseline policy`, or remove the priority"),
             );
             return None;
         }
@@ -275,7 +277,7 @@ impl Context<'_> {
                 &PRIORITY,
                 format!("`{text}` is not a priority"),
                 location,
-                "a number from 0, asked first, to 1000",
+                "expected a number from 0 (evaluated first) to 1000",
             ));
         }
         number
@@ -287,7 +289,7 @@ impl Context<'_> {
         tree: &ast::Policy,
         view: &View<'_, '_>,
     ) -> Option<Vec<Arc<PodTerm>>> {
-        let subjects = view.pods(file, &tree.subject, "a policy is for", self);
+        let subjects = view.pods(file, &tree.subject, "a policy selects", self);
         let mut complete = subjects.is_some() && !tree.subject.is_empty();
         for term in &tree.subject {
             if let Term::Pods(pods) = term
@@ -299,7 +301,7 @@ impl Context<'_> {
         }
         for subject in subjects.iter().flatten() {
             if subject.scope_location.is_none() {
-                // Pods written here are told above; what is left comes from a set.
+                // Terms in the policy itself are reported above. The others come from a set.
                 let direct = tree.subject.iter().any(|term| at(file, term.span()) == subject.location);
                 if !direct {
                     complete = false;
@@ -317,14 +319,14 @@ impl Context<'_> {
                     Diagnostic::new(
                         &RELATIVE_SUBJECT,
                         format!(
-                            "`{}` says whom a rule names, not whom a policy is for",
+                            "`{}` is allowed only in the peers of a rule, not in the subject of a policy",
                             if sharing { "namespaces sharing" } else { "same namespace" }
                         ),
                         place,
-                        "compares with the namespace of the policy's own pods",
+                        "refers to the namespace of the pods that the policy selects",
                     )
                     .help(if sharing {
-                        "name the namespaces that have the label: `namespaces { LABEL }`"
+                        "select the namespaces that have the label: `namespaces { LABEL }`"
                     } else {
                         "name the namespaces: `namespace NAME`, `all namespaces`, `namespaces { … }`"
                     }),
@@ -391,11 +393,11 @@ impl Context<'_> {
                         self.tell(
                             Diagnostic::new(
                                 &WRONG_KIND,
-                                "expected pods or addresses, and these are ports",
+                                "expected pods or addresses, found ports",
                                 at(file, term.span()),
                                 "these are ports",
                             )
-                            .help("ports stand behind `on`"),
+                            .help("ports are written after `on`"),
                         );
                     }
                     Value::Broken => complete = false,
@@ -410,31 +412,31 @@ impl Context<'_> {
             self.tell(
                 Diagnostic::new(
                     &BESIDE_ANYWHERE,
-                    "`anywhere` is every pod and every address: what stands beside it adds nothing",
+                    "`anywhere` already includes every pod and every address: other peers add nothing",
                     at(file, beside.span()),
                     "adds nothing",
                 )
-                .label(at(file, anywhere.span()), "this says it all"),
+                .label(at(file, anywhere.span()), "this includes everything"),
             );
         }
         complete.then_some(peers)
     }
 
-    /// Whether `anywhere except …` leaves some address.
+    /// Whether `anywhere except …` contains some address. Reports an error if not.
     fn leaves_something(&mut self, except: &[Block], location: Location) -> bool {
         let left = except.is_empty() || !subtract(&Block::everything(), except).is_empty();
         if !left {
             self.tell(Diagnostic::new(
                 &crate::values::address::EXCEPT_OUTSIDE,
-                "`except` leaves nothing of `anywhere`",
+                "`except` excludes everything from `anywhere`",
                 location,
-                "every address is taken away",
+                "every address is excluded",
             ));
         }
         left
     }
 
-    /// An assertion; `None` where it is broken.
+    /// Resolves an assertion. Returns `None` if it has an error.
     pub(super) fn assertion(
         &mut self,
         file: FileId,
@@ -443,7 +445,7 @@ impl Context<'_> {
         view: &View<'_, '_>,
     ) -> Option<crate::ir::Assertion> {
         let sources =
-            view.pods(file, std::slice::from_ref(&tree.source), "an assertion's connections come from", self);
+            view.pods(file, std::slice::from_ref(&tree.source), "the source of an assertion must be", self);
         let destinations = self.peers(file, std::slice::from_ref(&tree.destination), view);
         let ports = view.ports(file, &tree.ports, self);
         let mut complete = true;
@@ -476,9 +478,9 @@ impl Context<'_> {
 fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &SUBJECT_SCOPE,
-        "this does not say in which namespaces the pods are",
+        "the namespaces of these pods are missing",
         place,
-        "say which: `in namespace NAME`, `in all namespaces`, `in namespaces { … }`",
+        "add `in namespace NAME`, `in all namespaces` or `in namespaces { … }`",
     )
     .fix(
         Applicability::Maybe,
@@ -487,7 +489,7 @@ fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic
         " in all namespaces",
     );
     match set {
-        Some(set) => diagnostic.label(set, "the set does not say it either"),
+        Some(set) => diagnostic.label(set, "this set does not state them either"),
         None => diagnostic,
     }
 }
@@ -501,7 +503,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
             &NOT_IN_TIER,
             "a baseline policy cannot `pass`",
             place,
-            "the baseline is the last tier: nothing comes after it",
+            "baseline is the last tier: there is no tier to pass to",
         )
         .help(format!("write `allow {direction} {preposition} …` or `deny {direction} {preposition} …`"));
     }
@@ -510,9 +512,9 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
         &NOT_IN_TIER,
         format!("a plain policy cannot `{keyword}`"),
         place,
-        "a plain policy allows, and refuses what it does not allow",
+        "a plain policy has `allow` and `isolate`, and denies what no rule allows",
     )
-    .note("policies are a union: what one allows, another cannot take back");
+    .note("plain policies are a union: none can deny what another allows");
     let policy_start = at(file, policy.name.span);
     let diagnostic = diagnostic.label(policy_start, format!("`{name}` is a plain policy"));
     if rule.action == Action::Pass {
@@ -524,18 +526,18 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
     let everyone = matches!(rule.peers.as_slice(), [PeerTree::Anywhere { except, .. }] if except.is_empty());
     let addresses = matches!(rule.peers.as_slice(), [PeerTree::Term(Term::Word(_))]);
     match (everyone, allowed, addresses && rule.ports.is_empty()) {
-        (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then refused")).fix(
+        (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then denied")).fix(
             Applicability::Maybe,
             format!("write `isolate {direction}`"),
             at(file, rule.span),
             format!("isolate {direction}"),
         ),
-        (_, true, _) => diagnostic.help("what no rule allows is refused already: leave the rule out, or take this away where it is allowed, with `except`; an `admin policy` denies what no other policy opens again"),
+        (_, true, _) => diagnostic.help("what no rule allows is already denied: remove this rule, or exclude its peers with `except` in the rule that allows them; an `admin policy` denies regardless of plain policies"),
         (_, _, true) => diagnostic.help(format!(
-            "write `allow {direction} {preposition} anywhere except …`, which allows everything else, or make it an `admin policy`, whose denials no other policy undoes"
+            "write `allow {direction} {preposition} anywhere except …`, which allows everything else, or make it an `admin policy`, which denies regardless of plain policies"
         )),
         _ => diagnostic.help(format!(
-            "name those who may instead, with `allow {direction} {preposition} …`, or make it an `admin policy`, whose denials no other policy undoes"
+            "list the allowed peers instead, with `allow {direction} {preposition} …`, or make it an `admin policy`, which denies regardless of plain policies"
         )),
     }
 }
@@ -549,5 +551,5 @@ fn isolate_in_tier(policy: &ast::Policy, place: Location, name: &str) -> Diagnos
         "only plain policies isolate",
     )
     .label(at(place.file, policy.name.span), format!("`{name}` is {tier} policy"))
-    .help("to refuse everything, write `deny ingress from anywhere` as its last rule")
+    .help("to deny everything, write `deny ingress from anywhere` as its last rule")
 }

@@ -1,4 +1,4 @@
-//! Priorities of admin and baseline policies: two of one priority must not select one pod.
+//! The check that no two admin policies, and no two baseline policies, of the same priority can select the same pod.
 
 use std::sync::Arc;
 
@@ -12,11 +12,10 @@ use crate::resolve::Context;
 use crate::selector::overlap;
 use crate::values::name::{literal_prefix, prefixes_meet};
 
-/// Tells pairs of admin, or of baseline, policies of one priority that can select one pod.
+/// Reports pairs of policies of one tier and one priority that can select the same pod.
 ///
-/// Policies are compared within buckets: of those whose subjects name their namespaces only the
-/// ones that name the same, and of those that ask for a label's value only the ones that ask for the
-/// same. A policy's first overlap is told, so the work is bounded by what is told.
+/// Subjects are indexed by the namespace name or label value that they require, so each is compared only with subjects
+/// that can overlap. Only the first overlap of a policy is reported.
 pub(in crate::resolve) fn priorities(program: &Program, cx: &mut Context<'_>) {
     let mut groups: FxHashMap<(Tier, u16), Vec<&Policy>> = FxHashMap::default();
     for policy in &program.policies {
@@ -44,23 +43,23 @@ struct Entry<'a> {
     subject: &'a PodTerm,
 }
 
-/// Entries by a label that they ask for, with each value that it may have.
+/// Entries by the key of a label that they require, and by each value that they accept for it.
 type ByLabel<'a> = FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<Entry<'a>>>>;
 
-/// Policies by what their subjects surely need: a namespace's name, or a label with a value. Each
-/// subject is in one place.
+/// An index of subjects by a necessary condition: the name of the namespace, or the value of a label. Each subject is
+/// in exactly one of the fields.
 #[derive(Default)]
 struct Buckets<'a> {
-    /// Subjects that need one of few names.
+    /// Subjects that list their namespaces by name.
     by_name: FxHashMap<Arc<str>, Vec<Entry<'a>>>,
-    /// Other subjects that need one of few values of a namespace's label.
+    /// Other subjects that list the values of a namespace label.
     by_namespace: ByLabel<'a>,
-    /// Other subjects that need one of few values of a pod's label.
+    /// Other subjects that list the values of a pod label.
     by_pod: ByLabel<'a>,
     rest: Vec<Entry<'a>>,
 }
 
-/// A requirement of one of some values.
+/// The first requirement of a selector that lists values of a label.
 fn listed(selector: &Selector) -> Option<&Requirement> {
     selector.requirements.iter().find(|requirement| requirement.operator == ast::Operator::In)
 }
@@ -121,7 +120,7 @@ fn insert<'a>(index: &mut ByLabel<'a>, requirement: &Requirement, entry: Entry<'
     }
 }
 
-/// The entries that the selector's own values of a label do not rule out.
+/// The entries that can match together with the selector, judged by the values that it lists for the same labels.
 fn candidates<'s, 'a>(
     index: &'s ByLabel<'a>,
     selector: Option<&'s Selector>,
@@ -137,7 +136,7 @@ fn candidates<'s, 'a>(
     })
 }
 
-/// Whether two scopes may name one namespace, going by what their patterns begin with.
+/// Whether two scopes may contain the same namespace, judged by the literal prefixes of their names and patterns.
 fn names_may_meet(a: &Scope, b: &Scope) -> bool {
     match (&a.base, &b.base) {
         (ScopeBase::Names(a), ScopeBase::Names(b)) if a.len() * b.len() <= 64 => a
@@ -152,14 +151,14 @@ fn tell_overlap(policy: &Policy, other: &Policy) -> Diagnostic {
     let tier = if policy.tier == Tier::Admin { "admin" } else { "baseline" };
     let said = |policy: &Policy| match policy.priority_location {
         Some(_) => format!("`{}` has priority {}", policy.name, policy.priority),
-        None => format!("`{}` has no priority, so the last one, {LAST_PRIORITY}", policy.name),
+        None => format!("`{}` has no priority, so it has the default, {LAST_PRIORITY}", policy.name),
     };
     Diagnostic::new(
         &PRIORITY_OVERLAP,
-        format!("two {tier} policies of priority {} can select one pod", policy.priority),
+        format!("two {tier} policies of priority {} can select the same pod", policy.priority),
         place,
         said(policy),
     )
     .label(other.priority_location.unwrap_or(other.location), said(other))
-    .help("give one of them another priority; the lower is asked first")
+    .help("give one of them another priority; lower numbers are evaluated first")
 }

@@ -1,4 +1,4 @@
-//! What a word that names no set may have been meant to be.
+//! Help for undefined names: guesses what the author intended.
 
 use npc_diagnostics::{Applicability, Diagnostic, Location};
 
@@ -6,13 +6,13 @@ use super::UNKNOWN_NAME;
 use crate::values::address;
 use crate::values::port::Protocol;
 
-/// How every address is written, and every address but private ones.
-const EVERY_ADDRESS: &str = "write `0.0.0.0/0, ::/0` for every address, or `anywhere` for every address and every pod; without private addresses that is `0.0.0.0/0 except (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), ::/0 except fc00::/7`";
+/// The help for words that stand for every address, such as `internet`.
+const EVERY_ADDRESS: &str = "write `0.0.0.0/0, ::/0` for every address, or `anywhere` for every address and every pod; for every address except private ones, write `0.0.0.0/0 except (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), ::/0 except fc00::/7`";
 
-/// What to write for a host name.
-const ADDRESSES: &str = "write the addresses that the name resolves to, as in `allow egress to 203.0.113.0/24 on tcp/443`, and change them when it resolves to others; no target of npc matches names (Cilium's own `toFQDNs` does)";
+/// The help for host names.
+const ADDRESSES: &str = "write the addresses that the name resolves to, as in `allow egress to 203.0.113.0/24 on tcp/443`, and update them when it resolves to others; no target of npc can match host names (Cilium's `toFQDNs` can)";
 
-/// Adds to the diagnostic for a name that nothing defines what to write instead.
+/// Adds help to the diagnostic for an undefined name.
 pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location) -> Diagnostic {
     let write = |diagnostic: Diagnostic, text: String| {
         diagnostic.fix(Applicability::Maybe, format!("write `{text}`"), location, text)
@@ -36,7 +36,7 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         "any" | "all" | "everyone" | "everything" | "everywhere" | "anyone" | "anybody" | "*" => {
             return write(
                 diagnostic.help(
-                    "write `anywhere` for every pod and every address; a policy is for `all pods in all namespaces`, and every port is meant where there is no `on`",
+                    "write `anywhere` for every pod and every address; in the subject of a policy, write `all pods in all namespaces`; a rule without `on` covers every port",
                 ),
                 "anywhere".to_owned(),
             );
@@ -50,15 +50,15 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         "icmp" | "icmpv4" | "icmpv6" | "ping" => {
             return no_construct(
                 "ICMP",
-                "a rule without `on` covers every protocol, ICMP too: `allow ingress from anywhere`; a rule with `on` covers its ports alone, and none allows ICMP alone",
+                "a rule without `on` covers every protocol, including ICMP: `allow ingress from anywhere`; a rule with `on` covers only its ports, and no rule can cover only ICMP",
             );
         }
         "http" | "https" | "ssh" | "smtp" | "mysql" | "postgres" | "grpc" | "metrics" => {
             return diagnostic.help(format!(
-                "the port that pods call so is `tcp/{name}`; a set is defined by `let {name} = …`"
+                "write `tcp/{name}` for the port with that name of a pod, or define a set: `let {name} = …`"
             ));
         }
-        "dns" => return diagnostic.help("define the ports of DNS above: `let dns = udp/53, tcp/53`"),
+        "dns" => return diagnostic.help("define the ports of DNS: `let dns = udp/53, tcp/53`"),
         "node" | "nodes" | "host" | "hosts" | "kubelet" | "remote-node" => {
             return no_construct(
                 "nodes",
@@ -87,17 +87,17 @@ pub(super) fn unknown(mut diagnostic: Diagnostic, name: &str, location: Location
         return no_construct("host names: rules match addresses", &host_advice(host));
     }
     if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(['.', ':']) {
-        return diagnostic.help("addresses are written one by one or as blocks, as in `10.0.0.0/24`");
+        return diagnostic.help("write single addresses or CIDRs such as `10.0.0.0/24`");
     }
     if crate::values::name::is_subdomain(name) {
         return diagnostic.help(format!(
-            "define it: `let {name} = …`; a namespace's pods are `all pods in namespace {name}`"
+            "define it: `let {name} = …`; for the pods of a namespace, write `all pods in namespace {name}`"
         ));
     }
     diagnostic
 }
 
-/// What to write for the name of a host: one of a Service names its pods.
+/// The help for a host name. For the DNS name of a Service, how to select its pods.
 fn host_advice(host: &str) -> String {
     let mut parts = host.split('.');
     match (parts.next(), parts.next(), parts.next()) {
@@ -114,8 +114,8 @@ fn service_advice(service: &str, namespace: Option<&str>) -> String {
     )
 }
 
-/// The diagnostic for `monitoring/prometheus`, `service/db` or `example.com/path`, where pods or addresses may
-/// stand: two words of which the first is no protocol. Nothing for any other word.
+/// The diagnostic for words such as `monitoring/prometheus`, `service/db` or `example.com/path` where pods or addresses
+/// are expected: two words joined by `/`, the first of which is not a protocol. `None` for other words.
 pub(super) fn qualified_name(word: &str, location: Location) -> Option<Diagnostic> {
     let (first, second) = word.split_once('/')?;
     let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'-');

@@ -1,4 +1,4 @@
-//! Sets: where they are defined, what they hold, and who uses them.
+//! Resolution of sets: their definitions, values and uses.
 
 mod advice;
 mod view;
@@ -23,9 +23,9 @@ use crate::values::port;
 pub(super) use view::View;
 
 npc_diagnostics::codes! {
-    /// # A name that nothing defines
+    /// # An undefined name
     ///
-    /// A set is defined by `let` in the same file, or in a file that this one imports.
+    /// A set is defined with `let` in the same file, or in a file that this file imports.
     ///
     /// ```np fails
     /// let metadata = 169.254.169.254/32
@@ -38,10 +38,10 @@ npc_diagnostics::codes! {
     /// ```
     UNKNOWN_NAME = "NP0201" "unknown-name" Error;
 
-    /// # A name that two imported files define
+    /// # Two imported files define the same name
     ///
-    /// Neither can be meant more than the other. Rename one of them, or define the name in this
-    /// file: its own sets come before imported ones.
+    /// It is ambiguous which of the two sets the name refers to. Rename one of them, or define the name
+    /// in this file: a file's own sets take precedence over imported ones.
     AMBIGUOUS_NAME = "NP0202" "ambiguous-name" Error;
 
     /// # A set that is defined twice
@@ -60,8 +60,8 @@ npc_diagnostics::codes! {
 
     /// # A set of the wrong kind
     ///
-    /// A set holds addresses, ports or pods, and stands only where its kind may stand: ports behind
-    /// `on`, addresses behind `except`, pods behind `for`.
+    /// A set contains addresses, ports or pods, and can be used only where its kind is expected: ports
+    /// after `on`, addresses after `except`, pods after `for`.
     ///
     /// ```np fails
     /// let dns = udp/53, tcp/53
@@ -74,7 +74,7 @@ npc_diagnostics::codes! {
     /// ```
     WRONG_KIND = "NP0204" "wrong-kind" Error;
 
-    /// # A set that is defined by itself
+    /// # A set that refers to itself
     ///
     /// ```np fails
     /// let a = b
@@ -89,10 +89,10 @@ npc_diagnostics::codes! {
     /// ```
     SET_CYCLE = "NP0209" "set-cycle" Error;
 
-    /// # A set that nothing uses
+    /// # An unused set
     ///
-    /// It has no effect. Perhaps a rule that should name it does not. A file that holds nothing but
-    /// sets is a library, and its sets are not told.
+    /// An unused set has no effect. Check whether a rule should use it. A file that contains only sets
+    /// and imports is a library, and its unused sets are not reported.
     ///
     /// ```np fails
     /// let metadata = 169.254.169.254/32
@@ -105,18 +105,19 @@ npc_diagnostics::codes! {
     /// ```
     UNUSED_SET = "NP0210" "unused-set" Warning;
 
-    /// # A name that hides an imported one
+    /// # A set hides an imported set
     ///
-    /// The file's own set is used; the imported one of the same name cannot be reached from here.
+    /// This file uses its own set. It cannot refer to the imported set of the same name.
     HIDES_IMPORTED = "NP0211" "hides-imported" Warning;
 
-    /// # Sets that grow beyond measure
+    /// # The sets are too large
     ///
-    /// Sets that are made of sets may hold 1,000,000 addresses, ports or pods altogether.
+    /// All sets of a program together may contain at most 1,000,000 addresses, ports and pod terms. Sets
+    /// that consist of other sets can grow exponentially.
     SETS_TOO_LARGE = "NP0212" "sets-too-large" Error;
 }
 
-/// How many entries all sets together may hold.
+/// The maximum number of members of all sets together.
 const MAX_ENTRIES: usize = 1_000_000;
 
 #[derive(Debug)]
@@ -134,7 +135,7 @@ struct Set<'a> {
     name: Arc<str>,
     location: Location,
     state: State,
-    /// Files and policies are looked at side by side.
+    /// Atomic, because policies are resolved in parallel.
     used: AtomicBool,
 }
 
@@ -147,21 +148,23 @@ impl Set<'_> {
 /// All sets of a program.
 pub(super) struct Sets<'a> {
     sets: Vec<Set<'a>>,
-    /// What their names mean.
+    /// Definitions and imports, for lookups.
     names: Names,
-    /// For each file, the name by which an error can offer to import it.
+    /// The path of each file, for messages that suggest to import it.
     paths: Vec<Arc<str>>,
-    /// Whether each file holds nothing but sets and imports.
+    /// Whether each file contains only sets and imports.
     libraries: Vec<bool>,
-    /// Whether an import of each file failed, so that names may be missing for that reason.
+    /// Whether an import of each file failed. Unknown names are then not reported, since the missing file may define
+    /// them.
     incomplete: Vec<bool>,
-    /// Where the names of policies stand, for those who take one for a set.
+    /// The locations of policies by name, for messages about the name of a policy that is used as a set. Computed on
+    /// demand.
     policies: OnceLock<FxHashMap<Cow<'a, str>, Location>>,
     loaded: &'a Loaded,
 }
 
 impl<'a> Sets<'a> {
-    /// Finds all definitions and what each file sees.
+    /// Collects the definitions and imports of all files, and checks the names of the sets.
     pub(super) fn collect(loaded: &'a Loaded, cx: &mut Context<'_>) -> Self {
         let names = Names::new(loaded);
         let mut libraries = Vec::with_capacity(loaded.files.len());
@@ -189,7 +192,7 @@ impl<'a> Sets<'a> {
                     "defined again here",
                 )
                 .label(first.location, "first defined here")
-                .help("a set can hold several things: `let NAME = one, two`"),
+                .help("a set can have several members: `let NAME = one, two`"),
             );
         }
         let item_of =
@@ -216,7 +219,7 @@ impl<'a> Sets<'a> {
         all
     }
 
-    /// The names, with what each set holds.
+    /// Returns the names, with the values of the sets.
     pub(super) fn into_names(self) -> Names {
         let mut names = self.names;
         for (set, own) in names.sets.iter_mut().zip(self.sets) {
@@ -227,7 +230,8 @@ impl<'a> Sets<'a> {
         names
     }
 
-    /// Tells sets that hide imported ones. A definition that settles which of two is meant hides none.
+    /// Reports sets that hide an imported set. A set whose name is ambiguous among the imports is not reported,
+    /// because it resolves the ambiguity.
     fn tell_hidden(&self, cx: &mut Context<'_>) {
         for set in &self.sets {
             if let Some(Meaning::Set(hidden)) = self.names.find_imported(set.file, &set.name)
@@ -236,25 +240,25 @@ impl<'a> Sets<'a> {
                 cx.tell(
                     Diagnostic::new(
                         &HIDES_IMPORTED,
-                        format!("the set `{}` hides an imported one", set.name),
+                        format!("the set `{}` hides an imported set", set.name),
                         set.location,
-                        "this one is used in this file",
+                        "this set is used in this file",
                     )
-                    .label(hidden.location, "this one is imported, and hidden"),
+                    .label(hidden.location, "this imported set is hidden"),
                 );
             }
         }
     }
 
-    /// Evaluates every set. Sets may name others in any order and to any depth, so the work is a
-    /// list and not a recursion.
+    /// Evaluates every set. Sets can refer to each other in any order and depth, so the traversal uses an explicit
+    /// stack instead of recursion.
     pub(super) fn evaluate(&mut self, cx: &mut Context<'_>) {
         let mut entries = 0usize;
         for first in 0..self.sets.len() {
             if self.is_done(first) {
                 continue;
             }
-            // Each set with those that it names, of which the first so many are done.
+            // Each set with its dependencies and the number of dependencies that are already evaluated.
             let mut stack = vec![(first, self.dependencies(first, cx), 0)];
             while let Some((index, dependencies, next)) = stack.last_mut() {
                 let index = *index;
@@ -271,7 +275,7 @@ impl<'a> Sets<'a> {
                     if open {
                         let members: Vec<usize> = stack.iter().map(|(member, ..)| *member).collect();
                         self.tell_cycle(&members, dependency, place, cx);
-                        // Every set of the circle is broken; what uses them is not told again.
+                        // Mark every set of the cycle as broken, so that its users report no error.
                         for member in members.iter().rev() {
                             if let Some(set) = self.sets.get_mut(*member) {
                                 set.state = State::Done(Value::Broken);
@@ -295,9 +299,9 @@ impl<'a> Sets<'a> {
                     if let Some(set) = self.sets.get(index) {
                         cx.tell(Diagnostic::new(
                             &SETS_TOO_LARGE,
-                            format!("sets hold more than {MAX_ENTRIES} entries altogether"),
+                            format!("all sets together have more than {MAX_ENTRIES} members"),
                             set.location,
-                            "with this one",
+                            "this set exceeds the limit",
                         ));
                     }
                     entries = 0;
@@ -317,7 +321,7 @@ impl<'a> Sets<'a> {
         self.sets.get(index).is_none_or(|set| matches!(set.state, State::Done(_)))
     }
 
-    /// The sets that a set names, with the place of each name.
+    /// The indices of the sets that a set refers to, with the location of each reference.
     fn dependencies(&self, index: usize, cx: &Context<'_>) -> Vec<(usize, Location)> {
         let Some(set) = self.sets.get(index) else { return Vec::new() };
         fn addresses(list: &[Address], words: &mut Vec<Word>) {
@@ -351,7 +355,7 @@ impl<'a> Sets<'a> {
             .collect();
         let mut diagnostic = Diagnostic::new(
             &SET_CYCLE,
-            format!("the set {} is defined by itself", circle.first().map_or("", String::as_str)),
+            format!("the set {} refers to itself", circle.first().map_or("", String::as_str)),
             place,
             "used here, in its own definition",
         );
@@ -412,13 +416,12 @@ impl<'a> Sets<'a> {
         }
     }
 
-    /// What one file sees.
-    /// Something that was taken over uses some sets.
+    /// Marks the sets that a reused policy uses.
     pub(super) fn mark_used(&self, sets: &[usize]) {
         sets.iter().filter_map(|set| self.sets.get(*set)).for_each(Set::mark_used);
     }
 
-    /// Where the name of a policy stands.
+    /// The location of the policy with this name.
     fn policy(&self, name: &str) -> Option<Location> {
         let names = self.policies.get_or_init(|| {
             let items = self
@@ -439,11 +442,12 @@ impl<'a> Sets<'a> {
         names.get(name).copied()
     }
 
+    /// The sets as seen from one file.
     pub(super) const fn view(&self, file: usize) -> View<'_, 'a> {
         View { sets: self, file }
     }
 
-    /// Tells the sets that nothing uses.
+    /// Reports unused sets.
     pub(super) fn unused(&self, cx: &mut Context<'_>) {
         for set in &self.sets {
             if set.used.load(Relaxed)
@@ -462,12 +466,12 @@ impl<'a> Sets<'a> {
     }
 }
 
-/// How many things are searched one by one before an index of them is worth it.
+/// The number of keys up to which a linear search is faster than a hash set.
 const FEW: usize = 8;
 
-/// A list without repetitions, in the order of first appearance.
+/// A list without duplicates, in the order of first insertion.
 struct Unique<K, T> {
-    /// The keys, as long as they are few.
+    /// The keys, while there are at most [`FEW`]; `seen` is empty until then.
     few: Vec<K>,
     seen: FxHashSet<K>,
     list: Vec<T>,
@@ -480,7 +484,7 @@ impl<K, T> Default for Unique<K, T> {
 }
 
 impl<K: std::hash::Hash + Eq + Clone, T> Unique<K, T> {
-    /// Adds `value` unless one with the same key is there.
+    /// Adds `value`, unless the list contains one with the same key.
     fn add(&mut self, key: &K, value: T) {
         if self.list.len() < FEW {
             if self.few.contains(key) {
@@ -500,11 +504,11 @@ impl<K: std::hash::Hash + Eq + Clone, T> Unique<K, T> {
 fn check_set_name(name: &str, location: Location, cx: &mut Context<'_>) {
     let reserved = TokenKind::KEYWORDS.iter().any(|(word, kind)| *word == name && kind.is_reserved());
     let why = if reserved {
-        "a keyword that may stand where a set stands"
+        "it is a reserved keyword"
     } else if address::looks_like_address(name) {
-        "it reads as an address"
+        "it looks like an address"
     } else if port::looks_like_port(name) {
-        "it reads as a port"
+        "it looks like a port"
     } else {
         let checked = check_name("set", name, location);
         cx.ok(checked);

@@ -1,4 +1,4 @@
-//! The sets as one file sees them, and what terms made of them hold.
+//! Name lookup and evaluation of terms from the point of view of one file.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
 use crate::values::port::{self, Port};
 
-/// The sets as one file sees them.
+/// The sets as seen from one file.
 pub(in crate::resolve) struct View<'s, 'a> {
     pub(super) sets: &'s Sets<'a>,
     pub(super) file: usize,
 }
 
-/// What a word is by itself.
+/// The classification of a word without name lookup.
 enum Literal {
     Address(IpNet),
     Port(Port),
-    /// A name, if anything.
+    /// Neither an address nor a port.
     Name,
-    /// What reads as an address or a port, and is none.
+    /// A word that looks like an address or a port and is invalid. The error is already reported.
     Broken,
 }
 
@@ -44,7 +44,7 @@ impl Literal {
 }
 
 impl<'s> View<'s, '_> {
-    /// What a name stands for.
+    /// Looks up the value of a name and marks the set as used. Reports an unknown or ambiguous name.
     fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> &'s Value {
         match self.sets.names.find(self.file, name) {
             Some(Meaning::Set(index)) => match self.sets.sets.get(index) {
@@ -63,7 +63,7 @@ impl<'s> View<'s, '_> {
                     &AMBIGUOUS_NAME,
                     format!("`{name}` is defined by two imported files"),
                     location,
-                    "which of them?",
+                    "this name is ambiguous",
                 );
                 for index in [first, second] {
                     if let Some(set) = self.sets.sets.get(index) {
@@ -81,7 +81,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// What a name stands for, without a word where it stands for nothing.
+    /// Looks up the value of a name. Reports nothing and does not mark the set as used.
     pub(in crate::resolve) fn known(&self, name: &str) -> Option<&Value> {
         match self.sets.names.find(self.file, name)? {
             Meaning::Set(index) => match &self.sets.sets.get(index)?.state {
@@ -100,10 +100,9 @@ impl<'s> View<'s, '_> {
             Diagnostic::new(&UNKNOWN_NAME, format!("nothing defines `{name}`"), location, "not known here");
         let names = self.sets.names.seen(self.file).map(|set| &*set.name).chain(["anywhere"]);
         let near = if cx.may_suggest() { nearest(name, names) } else { None };
-        // A name that is near is most likely meant; but a machine must not take one of the user's
-        // sets for another.
+        // A similar name is a guess, and must not be applied automatically, because it could choose the wrong set.
         let diagnostic = if let Some(near) = near {
-            // No set has capitals.
+            // Names of sets have no capitals, so `Anywhere` can only be a misspelling of `anywhere`.
             let sure = near == "anywhere" && name.eq_ignore_ascii_case(near);
             diagnostic.help(format!("did you mean `{near}`?")).fix(
                 if sure { Applicability::Automatic } else { Applicability::Maybe },
@@ -126,7 +125,7 @@ impl<'s> View<'s, '_> {
         cx.tell(diagnostic);
     }
 
-    /// What a term holds.
+    /// Evaluates a term.
     pub(in crate::resolve) fn term(&self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Cow<'s, Value> {
         match term {
             Term::Pods(pods) => Cow::Owned(match cx.pods(file, pods) {
@@ -137,7 +136,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// What a word holds that was looked at by itself.
+    /// The value of a classified word.
     fn value(
         &self,
         literal: Literal,
@@ -192,10 +191,7 @@ impl<'s> View<'s, '_> {
             other => {
                 cx.tell(Diagnostic::new(
                     &WRONG_KIND,
-                    format!(
-                        "`except` takes addresses away from addresses, and `{text}` holds {}",
-                        other.kind()
-                    ),
+                    format!("`except` applies to addresses, and `{text}` holds {}", other.kind()),
                     location,
                     format!("this holds {}", other.kind()),
                 ));
@@ -204,7 +200,7 @@ impl<'s> View<'s, '_> {
         })
     }
 
-    /// Looks up the names behind an `except` whose block is broken, so that they count as used.
+    /// Marks the sets in an `except` list as used if its base is broken and the list is not evaluated.
     fn mark_used(&self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(file, one.word);
@@ -217,7 +213,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// The addresses of `except`, for `anywhere`.
+    /// Evaluates the exceptions of `anywhere`.
     pub(in crate::resolve) fn addresses(
         &self,
         file: FileId,
@@ -252,7 +248,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    /// `blocks` without what `except` names.
+    /// Subtracts the exceptions from `blocks`. Reports exceptions that exclude nothing or everything.
     fn except(
         &self,
         file: FileId,
@@ -272,7 +268,7 @@ impl<'s> View<'s, '_> {
                 let net = term.block.net;
                 let inside = blocks.iter().any(|b| b.block.net.contains(&net) && b.block.net != net);
                 let covers = blocks.iter().filter(|b| net.contains(&b.block.net)).count();
-                // What is left out of the exception stays.
+                // Addresses that the exception itself excludes stay.
                 let stays = !term.block.except.is_empty();
                 if inside || covers > 0 && (covers < blocks.len() || stays) {
                     taken.push(term.block.clone());
@@ -283,19 +279,19 @@ impl<'s> View<'s, '_> {
                 cx.tell(if covers > 0 {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
-                        format!("`except {net}` leaves nothing"),
+                        format!("`except {net}` excludes everything"),
                         place,
-                        "as large as what it is taken from, or larger",
+                        "contains all of the addresses before `except`",
                     )
                     .label(base, "nothing of this is left")
                 } else {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
-                        format!("`except {net}` takes nothing away"),
+                        format!("`except {net}` excludes nothing"),
                         place,
-                        format!("lies outside {}", cx.sources.text(base)),
+                        format!("is outside {}", cx.sources.text(base)),
                     )
-                    .label(base, "taken from this")
+                    .label(base, "excluded from this")
                 });
             }
         }
@@ -314,16 +310,16 @@ impl<'s> View<'s, '_> {
         if left.is_empty() {
             cx.tell(Diagnostic::new(
                 &EXCEPT_OUTSIDE,
-                "nothing is left of these addresses",
+                "`except` excludes all of these addresses",
                 base,
-                "all of them are taken away again",
+                "no address is left",
             ));
             return None;
         }
         Some(left.into())
     }
 
-    /// The ports that words name.
+    /// Evaluates a list of ports.
     pub(in crate::resolve) fn ports(
         &self,
         file: FileId,
@@ -357,7 +353,7 @@ impl<'s> View<'s, '_> {
                             at(file, word.span),
                             format!("this holds {}", other.kind()),
                         )
-                        .help("ports are written `tcp/443`, or as a set of them"),
+                        .help("write a port such as `tcp/443`, or the name of a set of ports"),
                     );
                 }
             }
@@ -365,7 +361,7 @@ impl<'s> View<'s, '_> {
         complete.then_some(out.list)
     }
 
-    /// The pods that terms name, where only pods may stand.
+    /// Evaluates a list of terms that must all be pods. `what` begins the message about other terms.
     pub(in crate::resolve) fn pods(
         &self,
         file: FileId,
@@ -378,7 +374,7 @@ impl<'s> View<'s, '_> {
         let mut complete = upto == terms.len();
         for term in terms.iter().take(upto) {
             match &*self.term(file, term, cx) {
-                // What one term holds is without repetitions.
+                // The value of a single term contains no duplicates.
                 Value::Pods(list) if terms.len() == 1 => out.list = list.to_vec(),
                 Value::Pods(list) => {
                     for one in list.iter() {
@@ -391,11 +387,11 @@ impl<'s> View<'s, '_> {
                     cx.tell(
                         Diagnostic::new(
                             &WRONG_KIND,
-                            format!("{what} pods, and these are {}", other.kind()),
+                            format!("{what} pods, but these are {}", other.kind()),
                             at(file, term.span()),
                             format!("holds {}", other.kind()),
                         )
-                        .help("pods are written `all pods in …` or `pods { app = web } in …`"),
+                        .help("write `all pods in …` or `pods { app = web } in …`"),
                     );
                 }
             }
