@@ -184,7 +184,7 @@ impl Reader {
             match level {
                 Some(Level::Error) => levels.set(code, Level::Error),
                 Some(_) if code.level == Level::Error => {
-                    self.tell(value, "the level of an error cannot be changed")
+                    self.tell(value, "the level of an error cannot be changed");
                 }
                 Some(level) => levels.set(code, level),
                 None => self.tell(value, "a level is `allow`, `note`, `warning` or `error`"),
