@@ -14,7 +14,7 @@ use conditions::Conditions;
 use matching::Filters;
 use variables::substitute;
 
-/// A policy, as far as it is evaluated. A field that is not listed is refused by its name.
+/// The fields of a policy that are evaluated. Any other field is an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(
@@ -61,7 +61,7 @@ struct Generate {
     data: Value,
 }
 
-/// A policy that is ready to be evaluated.
+/// A policy that is prepared for evaluation.
 pub(crate) struct ClusterPolicy {
     rules: Vec<RuleDocument>,
 }

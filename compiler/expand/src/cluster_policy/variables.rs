@@ -1,4 +1,4 @@
-//! `{{ }}`, as Kyverno's `pkg/engine/variables` substitutes it.
+//! Substitutes `{{ }}`, as Kyverno's `pkg/engine/variables` does.
 
 use std::sync::LazyLock;
 
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::jmespath::evaluate;
 use crate::object::map_strings;
 
-/// Kyverno's own expressions (`pkg/engine/variables/regex`), which hold no syntax that differs
-/// between Go and Rust.
+/// Kyverno's own regular expressions (`pkg/engine/variables/regex`). Their syntax means the same in Go and in
+/// Rust.
 static VARIABLE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(^|[^\\])(\{\{(?:\{[^{}]*\}|[^{}])*\}\})").ok());
 static REFERENCE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^\$\(.[^\ ]*\)|[^\\]\$\(.[^\ ]*\)").ok());
 static ESCAPED_REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\\$\(.[^\ \)]*\)").ok());
 
-/// The value with every variable in it replaced, keys included.
+/// Replaces every variable in a value, including those in keys.
 pub(super) fn substitute(value: &Value, context: &Value) -> Result<Value, String> {
     map_strings(value, &mut |text| substitute_text(text, context), true)
 }
@@ -35,7 +35,7 @@ fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
     for escape in escapes {
         text = text.replace(&escape, escape.trim_start_matches('\\'));
     }
-    // A value that holds a variable is substituted again: bounded, since values may feed on themselves.
+    // A value that contains a variable is substituted again. Limited, since a value may contain itself.
     for _ in 0..64 {
         let Some(found) = variable.captures(&text).and_then(|captures| captures.get(2)) else {
             return Ok(Value::String(text.replace("\\{{", "{{")));
