@@ -1,4 +1,4 @@
-//! `policy.networking.k8s.io/v1alpha1`: AdminNetworkPolicy and BaselineAdminNetworkPolicy.
+//! Reads `policy.networking.k8s.io/v1alpha1`: AdminNetworkPolicy and BaselineAdminNetworkPolicy.
 
 use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::port::{Port, Protocol, Which};
@@ -30,7 +30,7 @@ pub(crate) fn admin_network_policy(reader: &mut Reader, node: &Node) -> Option<I
     read(reader, node, &ADMIN)
 }
 
-/// Reads a BaselineAdminNetworkPolicy, of which there is one, called `default`.
+/// Reads a BaselineAdminNetworkPolicy. A cluster has at most one, with the name `default`.
 pub(crate) fn baseline_admin_network_policy(reader: &mut Reader, node: &Node) -> Option<Imported> {
     read(reader, node, &BASELINE)
 }

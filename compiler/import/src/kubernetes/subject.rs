@@ -1,4 +1,5 @@
-//! What the cluster policies (ClusterNetworkPolicy, AdminNetworkPolicy) share: subjects and peers.
+//! Reads subjects and peers, which the cluster policies (ClusterNetworkPolicy, AdminNetworkPolicy) have in
+//! common.
 
 use std::sync::Arc;
 
@@ -16,26 +17,27 @@ use super::network_policy::scope_of;
 use super::selector::{Checked, selector};
 use crate::{Imported, NOT_CARRIED};
 
-/// Reads rules' ports, as a version of the API has them.
+/// A function that reads the ports of a rule in one version of the API. The last argument states whether a
+/// peer of the rule names addresses.
 pub(crate) type Ports = fn(&mut Reader, &Path<'_>, &Fields<'_>, bool) -> Option<Vec<PortTerm>>;
 
-/// What tells one version of the cluster policies from another.
+/// The differences between the kinds of cluster policies.
 pub(crate) struct Version {
     /// The kind, for messages.
     pub(crate) kind: &'static str,
-    /// The words for actions.
+    /// The names of the actions.
     pub(crate) actions: &'static [(&'static str, Action)],
     /// The field that holds a rule's ports.
     pub(crate) ports_key: &'static str,
-    /// How many rules, peers or ports there may be.
+    /// The maximal number of rules, of peers and of ports.
     pub(crate) most: usize,
-    /// Whether a subject of pods may leave out its `namespaceSelector`, which then is every namespace.
+    /// Whether `pods` may omit `namespaceSelector`, which then selects every namespace.
     pub(crate) optional_namespaces: bool,
-    /// How ports are read.
+    /// Reads ports.
     pub(crate) ports: Ports,
 }
 
-/// Checks how many elements a list has.
+/// Reads a list and checks its number of elements.
 pub(crate) fn bounded<'n>(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -55,7 +57,7 @@ pub(crate) fn bounded<'n>(
     Some(list)
 }
 
-/// Exactly one of the fields must be given: the object, and that it is so.
+/// Reads an object that must have exactly one of the fields.
 pub(crate) fn one_of<'n>(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -75,7 +77,7 @@ pub(crate) fn one_of<'n>(
     Some(fields)
 }
 
-/// Reads the subject, or a peer, that is `namespaces` or `pods`.
+/// Reads a subject or a peer given as `namespaces` or `pods`.
 pub(crate) fn pods(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -107,14 +109,14 @@ pub(crate) fn pods(
     Some(term(namespaces?, pods?, node.location))
 }
 
-/// The tier and the priority of a policy, and where they stand.
+/// The tier and the priority of a policy, with their location.
 pub(crate) struct Rank {
     pub(crate) tier: Tier,
     pub(crate) priority: u16,
     pub(crate) location: Location,
 }
 
-/// Reads what stands below `spec` beside tier and priority.
+/// Reads the fields of `spec` other than tier and priority.
 pub(crate) fn policy(
     reader: &mut Reader,
     version: &Version,
@@ -256,8 +258,7 @@ fn rule(
     fine.then_some((rule, name))
 }
 
-/// Reads a peer and adds what it names. Gives whether it names addresses, or nothing where it is
-/// wrong.
+/// Reads a peer and adds it to `peers`. Returns whether it names addresses, or `None` if it has errors.
 fn peer(
     reader: &mut Reader,
     version: &Version,
@@ -319,19 +320,19 @@ fn peer(
     Some(false)
 }
 
-/// A network. The API takes host bits here, and means the block.
+/// Parses a CIDR. The API accepts host bits here and ignores them.
 fn network(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
     let plain = !length.is_empty() && (length == "0" || !length.starts_with('0'));
     let net: IpNet = text.parse().ok().filter(|_| plain)?;
     match net {
-        // An IPv4 address written as IPv6 is refused.
+        // The API rejects an IPv4 address in IPv6 notation.
         IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() || address.contains('.') => None,
         net => Some(net.trunc()),
     }
 }
 
-/// Checks names of domains: `example.com` or `*.example.com`.
+/// Checks domain names: `example.com` or `*.example.com`.
 fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()> {
     let list = bounded(reader, path, node, 1, 25)?;
     let mut fine = true;
@@ -344,7 +345,7 @@ fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()>
         };
         let rest = name.strip_prefix("*.").unwrap_or(name);
         let parts: Vec<&str> = rest.trim_end_matches('.').split('.').collect();
-        // The API's own pattern says `A-z`, which holds `[`, `\`, `]`, `^`, `_` and the backtick too.
+        // The API's own pattern contains `A-z`, which includes `[`, `\`, `]`, `^`, `_` and the backtick.
         let part = |part: &&str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'z').contains(&b) || b == b'-')

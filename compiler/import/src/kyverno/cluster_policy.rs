@@ -1,4 +1,4 @@
-//! ClusterPolicy with generate rules (`kyverno.io/v1`, `v2beta1`).
+//! Reads ClusterPolicy with generate rules (`kyverno.io/v1`, `v2beta1`).
 
 use npc_diagnostics::Diagnostic;
 use npc_manifest::{Fields, Node, Path, Reader, Value};
@@ -15,7 +15,7 @@ use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dro
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
 
-/// The fields of `spec`, in current and in old places.
+/// The fields of `spec`, including deprecated ones.
 const FIELDS: [&str; 15] = [
     "admission",
     "background",
@@ -60,7 +60,7 @@ pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imp
     }
     let metadata = metadata?;
     let mut imported = Some(Vec::new());
-    // Read where some rule generates a NetworkPolicy: of others the settings do not matter here.
+    // Read only if a rule generates a NetworkPolicy. Otherwise the settings do not matter.
     let mut settings = None;
     for (index, rule) in rules.iter().enumerate() {
         let path = rules_path.index(index);
@@ -82,15 +82,15 @@ pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imp
     imported
 }
 
-/// What a rule generates.
+/// The objects that a rule generates.
 enum Generates<'n> {
-    /// NetworkPolicies: the fields of the rule, and of its `generate`.
+    /// NetworkPolicies: the fields of the rule and of its `generate`.
     NetworkPolicy(Fields<'n>, Fields<'n>),
-    /// Nothing that has a part in a program.
+    /// Nothing that is part of a program.
     Nothing,
 }
 
-/// Finds out what a rule generates.
+/// Determines the objects that a rule generates.
 fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<Generates<'n>> {
     let known = [
         "name",
@@ -230,7 +230,7 @@ struct Rule<'r, 'n> {
 }
 
 impl Rule<'_, '_> {
-    /// Reads what it generates.
+    /// Reads the NetworkPolicy that the rule generates.
     fn read(&self, reader: &mut Reader, given: &Given) -> Option<Imported> {
         let Self { path, fields, generate, policy, whole, form } = self;
         let path = *path;
@@ -286,7 +286,7 @@ impl Rule<'_, '_> {
         }
         let name = match &fixed_name {
             Some(name) => object_name(reader, &generate_path, name.clone(), generate.location_of("name"))?,
-            // A name that depends on the namespace is another one in each: the rule's stands for all.
+            // A name that depends on the namespace has no fixed value: use the rule's name instead.
             None => {
                 let rule = fields.get("name").and_then(Node::as_str).filter(|name| is_subdomain(name));
                 rule.unwrap_or(policy.name).to_owned()
@@ -321,7 +321,7 @@ impl Rule<'_, '_> {
     }
 }
 
-/// Text of a value that was escaped for Kyverno.
+/// Resolves Kyverno's escapes.
 fn plain(text: &str) -> String {
     text.replace("\\{{", "{{").replace("\\$(", "$(")
 }

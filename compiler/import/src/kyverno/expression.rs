@@ -1,4 +1,4 @@
-//! CEL expressions on a namespace, as conditions and as values.
+//! Reads CEL expressions on a namespace as conditions and as values.
 
 use std::sync::Arc;
 
@@ -18,32 +18,32 @@ pub(crate) type Variables = Vec<(String, Expr)>;
 ///
 /// # Errors
 ///
-/// What the parser says.
+/// The parser's message.
 pub(crate) fn parse(text: &str) -> Result<Expr, String> {
     let parsed = Parser::new().enable_optional_syntax(true).parse(text);
     parsed.map(|parsed| parsed.expr).map_err(|errors| errors.to_string())
 }
 
-/// What an expression reads of the namespace.
+/// The value that an expression reads from the namespace.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Name,
-    /// A label that is there, or else an error.
+    /// The value of a label; an error if the namespace lacks it.
     Label(Arc<str>),
-    /// A label as an optional value.
+    /// The optional value of a label.
     Optional(Arc<str>),
-    /// A label, or what stands for it where it is missing.
+    /// The value of a label, or a default if the namespace lacks it.
     OrElse(Arc<str>, String),
     Labels,
     OptionalLabels,
     Text(String),
 }
 
-/// What the value of an expression is in a generated object.
+/// The part of a string in a generated object that an expression gives.
 ///
 /// # Errors
 ///
-/// Why npc cannot tell, in words.
+/// The reason that npc cannot determine the value.
 pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
     if let Expr::Call(call) = expr
         && call.func_name == "sha256"
@@ -67,7 +67,8 @@ pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
     }
 }
 
-/// Whether an expression joins strings that are read from the namespace; adds the labels that it needs.
+/// Whether an expression concatenates strings that are read from the namespace. Adds the labels that it
+/// needs.
 fn joined(expr: &IdedExpr, variables: &Variables, needs: &mut Vec<Arc<str>>) -> bool {
     if let Expr::Call(call) = &expr.expr
         && call.func_name == operators::ADD
@@ -134,7 +135,7 @@ fn value(expr: &Expr, variables: &Variables, depth: usize) -> Option<Value> {
                 },
                 (operators::INDEX, [object, key]) => match inner(object)? {
                     Value::Labels => Some(Value::Label(literal(&key.expr)?.into())),
-                    // What stands behind an optional value is one.
+                    // An element of an optional value is optional.
                     Value::OptionalLabels => Some(Value::Optional(literal(&key.expr)?.into())),
                     _ => None,
                 },
@@ -168,8 +169,8 @@ fn is_metadata(expr: &Expr) -> bool {
         && matches!(&select.operand.expr, Expr::Ident(root) if root == "object"))
 }
 
-/// For which namespaces an expression is true, and for which false. For all others it is an error: a label that
-/// is read without a default, in a namespace that lacks it.
+/// The namespaces for which an expression is true, and those for which it is false. For all others it is an
+/// error: it reads a label without a default, and the namespace lacks the label.
 struct Truth {
     holds: Condition,
     fails: Condition,
@@ -178,7 +179,7 @@ struct Truth {
 }
 
 impl Truth {
-    /// Of an expression that is never an error.
+    /// The truth of an expression that is never an error.
     fn total(holds: Condition) -> Self {
         Self { fails: Condition::Not(Box::new(holds.clone())), holds, is_total: true }
     }
@@ -190,8 +191,8 @@ impl Truth {
         }
     }
 
-    /// Several of which all must hold, or any. One that is false, or true, decides, even where another is an
-    /// error.
+    /// The conjunction of several expressions (`all`), or their disjunction. As in CEL, one that is false (or
+    /// true) decides even if another is an error.
     fn joined(parts: &[&IdedExpr], variables: &Variables, all: bool) -> Result<Self, String> {
         let parts = parts.iter().map(|part| truth(&part.expr, variables));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
@@ -207,12 +208,12 @@ impl Truth {
     }
 }
 
-/// The condition on a namespace that an expression is: that it is true. A policy with an expression that is an
-/// error for a namespace generates nothing there.
+/// The condition on a namespace that an expression is true. If an expression of a policy is an error for a
+/// namespace, the policy generates nothing there.
 ///
 /// # Errors
 ///
-/// What of it is not understood.
+/// The part of the expression that is not supported.
 pub(crate) fn condition(expr: &Expr, variables: &Variables) -> Result<Condition, String> {
     truth(expr, variables).map(|truth| truth.holds)
 }
@@ -254,7 +255,7 @@ fn truth(expr: &Expr, variables: &Variables) -> Result<Truth, String> {
     }
 }
 
-/// That any of the conditions holds. `!has(x) || x != 'a'` is what `notin` says alone.
+/// The disjunction of conditions. `!has(x) || x != 'a'` becomes the single requirement `notin`.
 fn any(conditions: Vec<Condition>) -> Condition {
     let inner = |condition| match condition {
         Condition::Any(inner) => inner,
@@ -291,7 +292,7 @@ fn any(conditions: Vec<Condition>) -> Condition {
     }
 }
 
-/// A requirement on a label. One that no object can have is there nowhere.
+/// A requirement on a label. A label or value that no object can have is treated as absent everywhere.
 fn label(key: &str, operator: Operator, mut values: Vec<Arc<str>>) -> Condition {
     let here = Location::new(FileId(0), Span::default());
     values.retain(|value| check_value(value, here).is_ok());
@@ -327,7 +328,7 @@ fn is_in(one: &IdedExpr, list: &IdedExpr, variables: &Variables) -> Result<Truth
     }
 }
 
-/// Whether a value is one of these.
+/// The condition that a value is one of these texts.
 fn one_of(value: &Value, mut texts: Vec<Arc<str>>) -> Result<Truth, String> {
     texts.sort_unstable();
     texts.dedup();
@@ -355,7 +356,7 @@ fn one_of(value: &Value, mut texts: Vec<Arc<str>>) -> Result<Truth, String> {
     }
 }
 
-/// That the namespace's name has a form.
+/// The condition that a string function matches the namespace's name.
 fn name_matches(
     function: &str,
     one: &IdedExpr,
@@ -383,7 +384,7 @@ fn name_matches(
     Ok(Condition::Name(vec![glob.into()]))
 }
 
-/// The pattern of names that a regular expression is.
+/// Converts a regular expression to a pattern of names. `None` if that is not possible.
 fn pattern(regex: &str) -> Option<String> {
     let mut rest = regex;
     let mut glob = String::new();
@@ -405,7 +406,7 @@ fn pattern(regex: &str) -> Option<String> {
         } else {
             return None;
         };
-        // A sign behind a character would say how often it stands.
+        // A quantifier after a character has no equivalent in patterns.
         if rest.get(step..).is_some_and(|behind| behind.starts_with(['*', '+', '?', '{'])) {
             return None;
         }
@@ -418,7 +419,7 @@ fn pattern(regex: &str) -> Option<String> {
     Some(glob)
 }
 
-/// Whether a call is one that makes objects (`generator.Apply`), for messages.
+/// Whether an expression is a call that creates objects (`generator.Apply`), for messages.
 pub(crate) fn applies(expr: &Expr) -> bool {
     matches!(expr, Expr::Call(CallExpr { func_name, .. }) if func_name == "Apply")
 }
@@ -462,7 +463,7 @@ mod tests {
                 "all namespaces except { a = x, b }",
             ),
             ("object.metadata.name == 'a' && object.metadata.name == 'b'", ""),
-            // A label that is missing is an error, and nothing is generated; `||` and `&&` may do without it.
+            // A missing label is an error, and nothing is generated; `||` and `&&` may decide without it.
             ("object.metadata.labels['env'] != 'prod'", "namespaces { env, env != prod }"),
             ("!(object.metadata.labels.env in ['a', 'b'])", "namespaces { env, env notin (a, b) }"),
             (

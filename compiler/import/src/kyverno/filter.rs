@@ -1,7 +1,7 @@
-//! `match` and `exclude` of a ClusterPolicy's rule, for namespaces.
+//! Reads `match` and `exclude` of a ClusterPolicy's rule, for namespaces.
 //!
-//! Kyverno's own account is `pkg/engine/utils/match.go`: what is empty or null in a filter asks for nothing, a
-//! filter that asks for nothing matches nothing, and so excludes nothing.
+//! Follows Kyverno's `pkg/engine/utils/match.go`: an empty or null field of a filter is no condition, and a
+//! filter without conditions matches nothing, so it excludes nothing.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use super::condition::Condition;
 use super::not_carried;
 use crate::kubernetes::selector::{Checked, selector};
 
-/// Whether a filter says what a rule matches, or what it leaves out.
+/// Whether a filter is part of `match` or of `exclude`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Match,
     Exclude,
 }
 
-/// What a version of the API has in `match` and `exclude`: v2beta1 has no filter outside `any` and `all`.
+/// The forms of `match` and `exclude` in an API version: v2beta1 has no filter outside `any` and `all`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     V1,
     V2Beta1,
 }
 
-/// Reads `match` or `exclude`: the condition on a namespace that it is.
+/// Reads `match` or `exclude` as a condition on a namespace.
 pub(crate) fn filters(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -66,7 +66,8 @@ pub(crate) fn filters(
     }
 }
 
-/// Refuses what the API server refuses: two fields together, though one be empty. Whether both are there.
+/// Reports two fields that the API server rejects together, even if one is empty. Returns whether both are
+/// given.
 fn only_one_of(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, keys: [&str; 2]) -> bool {
     let both = keys.iter().all(|key| fields.get(key).is_some());
     if both {
@@ -77,9 +78,9 @@ fn only_one_of(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, keys: 
     both
 }
 
-/// Reads one filter: the condition that a namespace is one that it takes.
+/// Reads one filter as a condition on a namespace.
 fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Option<Condition> {
-    // `any` and `all` are there where both are empty.
+    // `any` and `all` may be given if both are empty.
     let fields =
         reader.object(path, node, &["any", "all", "resources", "subjects", "roles", "clusterRoles"])?;
     for who in ["subjects", "roles", "clusterRoles"] {
@@ -118,12 +119,12 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
         not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
         return None;
     }
-    // Without kinds it leaves out objects of every kind; with others, no namespace.
+    // Without kinds, `exclude` applies to objects of every kind; with other kinds, to no namespace.
     let takes_others = !kinds.is_empty() && !kinds.iter().any(|kind| takes_namespaces(kind));
     let mut all = Vec::new();
     let mut asks = !kinds.is_empty();
     for key in ["names", "namespaces"] {
-        // A namespace's own name is what `namespaces` is compared with, too.
+        // Kyverno compares `namespaces` with a namespace's own name.
         let names = strings(reader, &path, &fields, key)?;
         if !names.is_empty() {
             all.push(Condition::Name(names));
@@ -154,7 +155,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
     Some(if asks && !takes_others { Condition::All(all) } else { Condition::Constant(false) })
 }
 
-/// Tells parts of a filter that a program cannot say. Whether there are none.
+/// Reports fields of a filter that a program cannot express. Returns whether there are none.
 fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Role) -> Option<bool> {
     let reasons: [(&str, &str); 4] = match role {
         Role::Match => [
@@ -177,7 +178,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
         let Some(node) = fields.get(key).filter(|_| !why.is_empty()) else { continue };
         let is_empty = match &node.value {
             Value::List(list) => list.is_empty(),
-            // A selector that is given and empty asks for something.
+            // An empty selector is still a condition.
             Value::Map(entries) => entries.is_empty() && key == "annotations",
             _ => false,
         };
@@ -197,7 +198,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
     Some(true)
 }
 
-/// Whether a kind of a filter takes namespaces, as Kyverno reads it: `Namespace`, `v1/Namespace`, `*`.
+/// Whether a kind of a filter matches namespaces, as Kyverno reads it: `Namespace`, `v1/Namespace`, `*`.
 fn takes_namespaces(kind: &str) -> bool {
     let is_version = |text: &str| {
         let rest = text.strip_prefix('v').unwrap_or_default();
@@ -216,7 +217,7 @@ fn takes_namespaces(kind: &str) -> bool {
     glob_matches(group, "") && glob_matches(version, "v1") && glob_matches(kind, "Namespace")
 }
 
-/// A value with a wildcard in a selector.
+/// Finds a key or value with a wildcard in a selector.
 fn wildcard(node: &Node) -> Option<&Node> {
     match &node.value {
         Value::String(text) => text.contains(['*', '?']).then_some(node),

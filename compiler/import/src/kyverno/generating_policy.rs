@@ -1,4 +1,4 @@
-//! `policies.kyverno.io` GeneratingPolicy with templates.
+//! Reads `policies.kyverno.io` GeneratingPolicy with templates.
 
 use npc_diagnostics::{Diagnostic, FileId, Location, Span};
 use npc_expand::placeholder::{Segment, scan};
@@ -59,7 +59,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     let (metadata, _) = (metadata?, takes?);
     let settings = of_generating_policy(reader, &path, &spec, metadata.location)?;
     let mut imported = Vec::new();
-    // A template that fails stops those behind it: they need what it needs.
+    // A template that fails stops those after it, so each template also needs the labels of those before it.
     let mut needs = Needs::default();
     let policy = Templates { metadata: &metadata, whole: node, scopes: &scopes, settings: &settings };
     for (index, generation) in list.iter().enumerate() {
@@ -110,7 +110,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     Some(imported)
 }
 
-/// What the templates of a policy have in common.
+/// The parts of a policy that its templates have in common.
 struct Templates<'p, 'n> {
     metadata: &'p Metadata<'n>,
     whole: &'n Node,
@@ -119,7 +119,7 @@ struct Templates<'p, 'n> {
 }
 
 impl Templates<'_, '_> {
-    /// Reads one object of a template; `None` within where it is of another kind.
+    /// Reads one object of a template. `Some(None)` if it is of another kind.
     fn read(
         &self,
         reader: &mut Reader,
@@ -164,7 +164,8 @@ impl Templates<'_, '_> {
         let fixed_name = needs.of_name(reader, &name_path, name_node, placeholders)?;
         let name = match &fixed_name {
             Some(name) => object_name(reader, &metadata_path, name.clone(), name_node.location)?,
-            // What depends on the namespace is another name in each; what stands before it is common.
+            // A name that depends on the namespace has no fixed value: use the literal text before the first
+            // placeholder.
             None => {
                 let text = name_node.as_str().unwrap_or("");
                 let common = text.split("((").next().unwrap_or("").trim_end_matches(['-', '.']);
@@ -200,7 +201,7 @@ impl Templates<'_, '_> {
     }
 }
 
-/// Checks that the policy looks at namespaces, and at nothing else that would matter.
+/// Checks that the policy matches the creation of namespaces, and has no other match constraints that matter.
 fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> Option<()> {
     let Some(node) = spec.get("matchConstraints") else {
         reader.require(path, spec.location);
@@ -260,7 +261,7 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
     None
 }
 
-/// Reads a list of named expressions: each one's name, its place, and itself.
+/// Reads a list of named expressions: the name, the location and the expression of each.
 fn named(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -296,10 +297,10 @@ fn named(
     Some(all)
 }
 
-/// `(( ))` with CEL.
+/// The placeholders `(( ))` with CEL.
 struct Cel<'v> {
     variables: &'v Variables,
-    /// Whether the template has placeholders at all.
+    /// Whether the template is interpolated.
     interpolate: bool,
 }
 
@@ -323,8 +324,8 @@ impl Placeholders for Cel<'_> {
     }
 }
 
-/// Where the text of a value begins in the file, line by line: the value is a block whose lines are
-/// indented.
+/// Changes the locations in a node from the inner text to the file. The inner text is a block scalar, whose
+/// lines are indented in the file.
 fn relocate(node: &mut Node, value: Location, inner: &str, text: &str) {
     let map = |location: Location| outer(location, value, inner, text);
     node.location = map(node.location);
@@ -340,7 +341,7 @@ fn relocate(node: &mut Node, value: Location, inner: &str, text: &str) {
     }
 }
 
-/// A finding about the inner text, at its place in the file.
+/// A diagnostic about the inner text, with its locations changed to the file.
 fn moved(mut found: Diagnostic, value: &Node, inner: &str, text: &str) -> Diagnostic {
     for label in &mut found.labels {
         label.location = outer(label.location, value.location, inner, text);
@@ -348,11 +349,12 @@ fn moved(mut found: Diagnostic, value: &Node, inner: &str, text: &str) -> Diagno
     found
 }
 
-/// The place in the file of a place in the inner text; the whole value, where it is no block.
+/// The location in the file of a location in the inner text, or the whole value if that is not a block
+/// scalar.
 fn outer(location: Location, value: Location, inner: &str, text: &str) -> Location {
     let file: FileId = value.file;
     let block = text.get(value.span.range()).unwrap_or_default();
-    // Behind the mark of a block, its lines follow.
+    // The lines of a block scalar begin after the line with its indicator (`|` or `>`).
     let Some((_, lines)) = block.split_once('\n') else { return value };
     if !block.starts_with(['|', '>']) {
         return value;

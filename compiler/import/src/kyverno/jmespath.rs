@@ -1,4 +1,4 @@
-//! `{{ }}` with JMESPath, as ClusterPolicies have it.
+//! Reads `{{ }}` with JMESPath, the placeholders of ClusterPolicies.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use jmespath::ast::Ast;
 
 use super::object::{Part, Placeholders};
 
-/// `{{ }}` with JMESPath.
+/// The placeholders `{{ }}` with JMESPath.
 pub(crate) struct JmesPath;
 
 impl Placeholders for JmesPath {
@@ -41,7 +41,7 @@ impl Placeholders for JmesPath {
     }
 }
 
-/// Text without variables, as Kyverno leaves it.
+/// Resolves Kyverno's escapes in text without variables.
 fn plain(text: &str) -> Result<String, String> {
     if is_reference(&text.replace("\\$(", "")) {
         return Err("what `$( )` refers to is not read".to_owned());
@@ -49,7 +49,7 @@ fn plain(text: &str) -> Result<String, String> {
     Ok(text.replace("\\$(", "$("))
 }
 
-/// Whether Kyverno takes a `$(` of the text for a reference.
+/// Whether Kyverno reads a `$(` of the text as a reference.
 fn is_reference(text: &str) -> bool {
     text.split("$(").skip(1).any(|behind| {
         let mut rest = behind.chars();
@@ -57,7 +57,7 @@ fn is_reference(text: &str) -> bool {
     })
 }
 
-/// What an expression reads of the namespace.
+/// The value that an expression reads from the namespace.
 fn expression(text: &str) -> Result<Part, String> {
     let ast = match jmespath::parse(text) {
         Ok(ast) => ast,
@@ -81,7 +81,7 @@ fn expression(text: &str) -> Result<Part, String> {
         match steps.as_slice() {
             ["request", "object", "metadata", "name"] => return Ok(Part::Name),
             ["request", "object", "metadata", "labels", key] => {
-                // An empty string is false to `||`.
+                // `||` treats an empty string as false, so the default also replaces an empty value.
                 return Ok(Part::Label { key: Arc::from(*key), default, is_for_empty: true });
             }
             ["request", "object", "metadata", "annotations", _] => {
@@ -93,7 +93,7 @@ fn expression(text: &str) -> Result<Part, String> {
     Err(format!("`{text}` is neither the name nor a label of the namespace"))
 }
 
-/// The fields of a path `a.b.c`; whether the expression is one.
+/// Collects the fields of a path `a.b.c`. Returns whether the expression is such a path.
 fn fields<'a>(ast: &'a Ast, steps: &mut Vec<&'a str>) -> bool {
     match ast {
         Ast::Field { name, .. } => {
