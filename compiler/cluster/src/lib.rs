@@ -156,7 +156,7 @@ impl Cluster {
         // The names of a Deployment's pods end in generated characters, so a prefix is a likely input.
         let near = nearest(name, beside.clone()).or_else(|| beside.clone().find(|own| own.starts_with(name)));
         let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
-        format!("there is no pod `{namespace}/{name}` that runs{meant}")
+        format!("there is no running pod `{namespace}/{name}`{meant}")
     }
 }
 

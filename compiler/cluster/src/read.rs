@@ -329,7 +329,7 @@ struct Objects {
 impl Objects {
     fn cluster(mut self) -> Result<Cluster, Error> {
         if self.namespaces.is_empty() {
-            return Err(Error("it holds no Namespace".to_owned()));
+            return Err(Error("it contains no Namespace".to_owned()));
         }
         let namespaces: Vec<Namespace> = self.namespaces.into_values().collect();
         let mut cluster =
@@ -342,7 +342,7 @@ impl Objects {
         for ((namespace, name), mut pod) in self.pods {
             let Some(place) = cluster.namespace(&namespace) else {
                 return Err(Error(format!(
-                    "the namespace `{namespace}` of the pod `{name}` is not in it: print both, with `kubectl get namespaces,pods -A -o yaml`"
+                    "it does not contain the namespace `{namespace}` of the pod `{name}`: include both with `kubectl get namespaces,pods -A -o yaml`"
                 )));
             };
             pod.namespace = place;
@@ -367,7 +367,7 @@ impl Objects {
                 kind.as_deref().and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
             for item in items {
                 if item.items.is_some() {
-                    return Err(Error("a list in a list".to_owned()));
+                    return Err(Error("a list inside a list".to_owned()));
                 }
                 self.collect(item, of)?;
             }
@@ -400,7 +400,7 @@ impl Objects {
         }
         all.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
         if self.namespaces.contains_key(&name) {
-            return Err(Error(format!("the namespace `{name}` is there twice")));
+            return Err(Error(format!("the namespace `{name}` occurs twice")));
         }
         self.namespaces.insert(name.clone(), Namespace { name, labels: all });
         Ok(())
@@ -420,7 +420,7 @@ impl Objects {
         let Some(pod) = read_pod(&namespace, pod, spec, status)? else { return Ok(()) };
         let key = (namespace, name);
         if self.pods.contains_key(&key) {
-            return Err(Error(format!("the pod `{}/{}` is there twice", key.0, key.1)));
+            return Err(Error(format!("the pod `{}/{}` occurs twice", key.0, key.1)));
         }
         self.pods.insert(key, pod);
         Ok(())
@@ -431,7 +431,7 @@ impl Objects {
 fn addresses(texts: impl Iterator<Item = String>) -> Result<Vec<IpAddr>, String> {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for text in texts.filter(|text| !text.is_empty()) {
-        let address = text.parse().map_err(|_| format!("`{text}` is not an address"))?;
+        let address = text.parse().map_err(|_| format!("`{text}` is not an IP address"))?;
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -444,7 +444,7 @@ fn addresses(texts: impl Iterator<Item = String>) -> Result<Vec<IpAddr>, String>
 fn protocol(name: Option<&str>) -> Result<Protocol, String> {
     let name = name.unwrap_or("TCP");
     let known = Protocol::ALL.into_iter().find(|known| known.api_name() == name);
-    known.ok_or_else(|| format!("`{name}` is not a protocol"))
+    known.ok_or_else(|| format!("`{name}` is not a protocol: use TCP, UDP or SCTP"))
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ impl Service {
     ) -> Result<Vec<Target>, String> {
         if let Some(name) = &self.external_name {
             return Err(format!(
-                "`{}` is of type ExternalName: it stands for the name `{name}` and has no endpoints",
+                "`{}` is of type ExternalName: it is an alias for `{name}` and has no endpoints",
                 self.full_name()
             ));
         }
@@ -151,7 +151,7 @@ impl Service {
             Some(endpoints) => self.listed(cluster, endpoints, own, protocol, port),
             None if self.selector.is_empty() => {
                 return Err(format!(
-                    "`{}` has no selector, and the cluster file does not hold its endpoints: print them too, with `kubectl get namespaces,pods,services,endpointslices -A -o yaml`",
+                    "`{}` has no selector, and the cluster file does not contain its endpoints: include them with `kubectl get namespaces,pods,services,endpointslices -A -o yaml`",
                     self.full_name()
                 ));
             }

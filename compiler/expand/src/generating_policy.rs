@@ -19,7 +19,7 @@ use placeholder::{Segment, scan};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(
     dead_code,
-    reason = "fields that change nothing of what is generated are listed, so that they are not refused"
+    reason = "fields that do not change the generated objects are listed, so that they are accepted"
 )]
 struct Document {
     api_version: String,
@@ -191,7 +191,7 @@ impl crate::Policy for GeneratingPolicy {
             match program.execute(&context) {
                 Ok(cel::Value::Bool(true)) => {}
                 Ok(cel::Value::Bool(false)) => return Ok(Vec::new()),
-                Ok(other) => failed = Some(format!("the condition `{name}` gives {other:?}")),
+                Ok(other) => failed = Some(format!("the condition `{name}` gives {other:?}, not a boolean")),
                 Err(error) => failed = Some(format!("the condition `{name}` fails: {error}")),
             }
         }
@@ -250,6 +250,6 @@ fn native(value: &cel::Value) -> Result<Value, String> {
     match value {
         cel::Value::String(text) => Ok(Value::String(text.to_string())),
         cel::Value::Bool(value) => Ok(Value::Bool(*value)),
-        other => Err(format!("a value that is no string is not evaluated: {other:?}")),
+        other => Err(format!("npc evaluates only strings and booleans, not {other:?}")),
     }
 }

@@ -90,6 +90,6 @@ fn parse(document: Value) -> Result<Box<dyn Policy>, String> {
         }
         // A ValidatingPolicy generates nothing.
         ("policies.kyverno.io/v1", "ValidatingPolicy") => Ok(Box::new(Nothing)),
-        (version, kind) => Err(format!("{version} {kind} is not a policy that generates")),
+        (version, kind) => Err(format!("npc does not evaluate {version} {kind}")),
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn map_strings(
                 let key = if keys {
                     match replace(key)? {
                         Value::String(key) => key,
-                        _ => return Err(format!("the key `{key}` becomes something that is no string")),
+                        _ => return Err(format!("the key `{key}` becomes a value that is not a string")),
                     }
                 } else {
                     key.clone()

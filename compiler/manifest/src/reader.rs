@@ -109,11 +109,7 @@ impl Reader {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if wanted == "a string" => ": put it in quotes",
             _ => "",
         };
-        self.refuse(
-            path,
-            node.location,
-            format!("{wanted} is wanted here, not {}{quoted}", node.value.kind()),
-        );
+        self.refuse(path, node.location, format!("expected {wanted}, found {}{quoted}", node.value.kind()));
     }
 
     /// The fields of an object; reports those that are not in `known`. `null` is an object without fields.
@@ -133,7 +129,7 @@ impl Reader {
             let field = path.field(&entry.key);
             let mut told = Diagnostic::new(
                 &BAD_FIELD,
-                format!("the API server knows no field `{field}`"),
+                format!("the API server does not know the field `{field}`"),
                 entry.location,
                 "not a field of this object",
             );

@@ -103,7 +103,7 @@ impl<'t> Builder<'t> {
     }
 
     fn bad(&self, location: Location, why: impl Into<String>) -> Failure {
-        Box::new(Diagnostic::new(&BAD_YAML, "this document cannot be read", location, why))
+        Box::new(Diagnostic::new(&BAD_YAML, "npc cannot read this document", location, why))
     }
 
     fn scan_error(&mut self, error: &ScanError) -> Failure {
@@ -177,10 +177,12 @@ impl<'t> Builder<'t> {
     ) -> Result<Location, Failure> {
         let location = self.location(span);
         if depth >= MAX_DEPTH {
-            return Err(self.bad(location, format!("values stand more than {MAX_DEPTH} deep")));
+            return Err(self.bad(location, format!("values are nested more than {MAX_DEPTH} deep")));
         }
         if let Some(tag) = tag {
-            return Err(self.bad(location, format!("the tag `{}{}` is not known", tag.handle, tag.suffix)));
+            return Err(
+                self.bad(location, format!("npc does not support the tag `{}{}`", tag.handle, tag.suffix))
+            );
         }
         Ok(location)
     }
@@ -188,11 +190,11 @@ impl<'t> Builder<'t> {
     fn alias(&mut self, anchor: usize, span: saphyr_parser::Span) -> Result<Node, Failure> {
         let location = self.location(span);
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(self.bad(location, "what this stands for is not known"));
+            return Err(self.bad(location, "this alias has no anchor"));
         };
         self.aliased += size(node, MAX_ALIASED);
         if self.aliased > MAX_ALIASED {
-            return Err(self.bad(location, "the aliases of this document stand for too much"));
+            return Err(self.bad(location, "the aliases of this document expand to too many values"));
         }
         Ok(Node { location, ..node.clone() })
     }
@@ -207,15 +209,14 @@ impl<'t> Builder<'t> {
         let location = self.location(span);
         let value = match (style, tag) {
             (ScalarStyle::Plain, None) => typed(&text)
-                .ok_or_else(|| self.bad(location, format!("`{text}` is a number that JSON does not have")))?,
+                .ok_or_else(|| self.bad(location, format!("JSON cannot represent the number `{text}`")))?,
             (_, None) => Value::String(text.into_owned()),
             (_, Some(tag)) if tag.suffix == "str" && tag.handle.ends_with(':') => {
                 Value::String(text.into_owned())
             }
             (_, Some(tag)) => {
-                return Err(
-                    self.bad(location, format!("the tag `{}{}` is not known", tag.handle, tag.suffix))
-                );
+                return Err(self
+                    .bad(location, format!("npc does not support the tag `{}{}`", tag.handle, tag.suffix)));
             }
         };
         Ok(Node { value, location })
@@ -226,7 +227,9 @@ impl<'t> Builder<'t> {
         let location = node.location;
         let key = match node.value {
             Value::String(key) if key == "<<" => {
-                return Err(self.bad(location, "maps cannot be merged with `<<`: write its fields out"));
+                return Err(
+                    self.bad(location, "npc does not support merge keys (`<<`): write the fields out")
+                );
             }
             Value::String(key) => key,
             Value::Int(number) => number.to_string(),
@@ -235,7 +238,7 @@ impl<'t> Builder<'t> {
             other => return Err(self.bad(location, format!("a key cannot be {}", other.kind()))),
         };
         if !keys.insert(key.clone()) {
-            return Err(self.bad(location, format!("the key `{key}` stands twice")));
+            return Err(self.bad(location, format!("duplicate key `{key}`")));
         }
         Ok((key, location))
     }

@@ -56,26 +56,26 @@ impl fmt::Display for Lack<'_> {
             has: Option<&str>,
         ) -> fmt::Result {
             let has = match has {
-                Some("") => "has it empty".to_owned(),
+                Some("") => "has an empty value".to_owned(),
                 Some(value) => format!("has `{value}`"),
                 None => "does not have it".to_owned(),
             };
-            write!(f, "the {whose} must have the label {}, and {has}", Asked(asked))
+            write!(f, "the rule requires a {whose} with {}; this {whose} {has}", Asked(asked))
         }
         match self {
             Self::Label(asked, has) => label(f, "pod", asked, *has),
             Self::NamespaceLabel(asked, has) => label(f, "namespace", asked, *has),
-            Self::Namespace(has) => write!(f, "the namespace `{has}` is not one that the rule names"),
-            Self::SameNamespace(has) => write!(f, "the namespace must be the policy's own, and is `{has}`"),
+            Self::Namespace(has) => write!(f, "the rule does not cover the namespace `{has}`"),
+            Self::SameNamespace(has) => write!(f, "the rule covers only the policy's namespace, not `{has}`"),
             Self::Shared(key) => write!(f, "the namespaces do not have the same value of the label `{key}`"),
             Self::NoPod => f.write_str("the rule selects pods, and this is an address outside the cluster"),
             Self::OnHost => f.write_str(
                 "no selector matches a node or a pod on its node's network: allow the node's address",
             ),
-            Self::Address => f.write_str("the address is not one that the rule names"),
-            Self::Port => f.write_str("the rule is for other ports"),
-            Self::PortName(port) => write!(f, "the destination has no port `{port}` of this number"),
-            Self::Denied => f.write_str("a rule that denies it comes first"),
+            Self::Address => f.write_str("the rule does not name this address"),
+            Self::Port => f.write_str("the rule does not cover this port or protocol"),
+            Self::PortName(port) => write!(f, "the destination has no port `{port}` with this number"),
+            Self::Denied => f.write_str("an earlier rule denies it"),
         }
     }
 }
@@ -85,12 +85,12 @@ struct Asked<'a>(&'a Requirement);
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Requirement { key, operator, values } = self.0;
-        let values = values.join("`, `");
+        let values = values.join("` or `");
         match operator {
-            Operator::In => write!(f, "`{key}` = `{values}`"),
-            Operator::NotIn => write!(f, "`{key}` other than `{values}`"),
-            Operator::Exists => write!(f, "`{key}`"),
-            Operator::DoesNotExist => write!(f, "`{key}` not at all"),
+            Operator::In => write!(f, "the label `{key}` = `{values}`"),
+            Operator::NotIn => write!(f, "a label `{key}` other than `{values}`"),
+            Operator::Exists => write!(f, "the label `{key}`"),
+            Operator::DoesNotExist => write!(f, "no label `{key}`"),
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct AnyAll {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "a message changes nothing of what is generated")]
+#[allow(dead_code, reason = "a message does not change the generated objects")]
 pub(super) struct Condition {
     key: Value,
     operator: String,
@@ -67,17 +67,17 @@ impl Condition {
         let key = substitute(&self.key, context)?;
         let value = substitute(&self.value, context)?;
         let unsupported = |what: &str| {
-            Err(format!("the precondition operator `{}` {what} is not evaluated", self.operator))
+            Err(format!("npc does not evaluate the precondition operator `{}` {what}", self.operator))
         };
         match self.operator.to_ascii_lowercase().as_str() {
             "equal" | "equals" => equal(&key, &value),
             "notequal" | "notequals" => not_equal(&key, &value),
             operator @ ("anyin" | "allin" | "anynotin" | "allnotin") => {
                 let Some(keys) = scalars(&key) else {
-                    return unsupported("of something that is no text or list");
+                    return unsupported("for a key that is not a scalar or a list of scalars");
                 };
-                let Value::Array(_) = value else { return unsupported("with something that is no list") };
-                let Some(values) = scalars(&value) else { return unsupported("with a list of lists") };
+                let Value::Array(_) = value else { return unsupported("with a value that is not a list") };
+                let Some(values) = scalars(&value) else { return unsupported("with a list of non-scalars") };
                 if !key.is_array() {
                     // For a single value, `any` and `all` are the same.
                     let found = keys.iter().any(|key| listed(key, &values));
@@ -90,7 +90,7 @@ impl Condition {
                     _ => keys.iter().all(|key| !listed(key, &values)),
                 })
             }
-            _ => unsupported("as such"),
+            _ => unsupported("with any key and value"),
         }
     }
 }
@@ -122,9 +122,7 @@ fn equal(key: &Value, value: &Value) -> Result<bool, String> {
                 return Ok(true);
             }
             if is_measure(key) && is_measure(value) {
-                return Err(format!(
-                    "whether the quantities `{key}` and `{value}` are equal is not evaluated"
-                ));
+                return Err(format!("npc does not compare the quantities `{key}` and `{value}`"));
             }
             // A quantity equals no other text, even if that is a pattern. Other texts may match a pattern.
             Ok(!is_quantity(key) && wildcard(value, key))
@@ -133,7 +131,7 @@ fn equal(key: &Value, value: &Value) -> Result<bool, String> {
         (Value::Number(key), Value::Number(value)) => Ok(key.as_f64() == value.as_f64()),
         (Value::Array(_), Value::Array(_)) | (Value::Object(_), Value::Object(_)) => Ok(key == value),
         (Value::Number(_), Value::String(_)) | (Value::String(_), Value::Number(_)) => {
-            Err("whether a number and a text are equal is not evaluated".to_owned())
+            Err("npc does not compare a number with a string".to_owned())
         }
         _ => Ok(false),
     }

@@ -24,11 +24,11 @@ pub(super) fn substitute(value: &Value, context: &Value) -> Result<Value, String
 fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
     let (Some(variable), Some(reference), Some(escaped)) = (&*VARIABLE, &*REFERENCE, &*ESCAPED_REFERENCE)
     else {
-        return Err("an expression for variables does not compile".to_owned());
+        return Err("a regular expression for variables does not compile".to_owned());
     };
     // References are resolved before variables.
     if let Some(found) = reference.find(text) {
-        return Err(format!("the reference in `{}` is not evaluated", found.as_str()));
+        return Err(format!("npc does not evaluate the reference in `{}`", found.as_str()));
     }
     let mut text = text.to_owned();
     let escapes: Vec<String> = escaped.find_iter(&text).map(|found| found.as_str().to_owned()).collect();
@@ -42,7 +42,7 @@ fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
         };
         let inner = found.as_str().trim_start_matches('{').trim_end_matches('}');
         if inner.starts_with('-') {
-            return Err(format!("`{}` is not evaluated", found.as_str()));
+            return Err(format!("npc does not evaluate `{}`", found.as_str()));
         }
         let value = evaluate(inner.trim(), context).map_err(|error| error.to_string())?;
         if found.as_str() == text {
@@ -54,7 +54,7 @@ fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
         };
         text.replace_range(found.range(), &value);
     }
-    Err("variables within variables, more than 64 deep".to_owned())
+    Err("variables are nested more than 64 deep".to_owned())
 }
 
 #[cfg(test)]

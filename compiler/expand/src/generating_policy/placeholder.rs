@@ -63,7 +63,7 @@ fn expression(text: &str) -> Result<(&str, &str), String> {
                 return match behind {
                     Some(_) if expression.is_empty() => Err("an empty placeholder".to_owned()),
                     Some(behind) => Ok((expression, behind)),
-                    None => Err("a parenthesis in a placeholder closes nothing".to_owned()),
+                    None => Err("unbalanced parenthesis in a placeholder".to_owned()),
                 };
             }
             (None, _) => {}

@@ -47,7 +47,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
             [Value::String(text)] => Ok(Value::String(text.clone())),
             [Value::Bool(value)] => Ok(Value::String(value.to_string())),
             // Go formats numbers and escapes characters differently.
-            [_] => Err(EvaluationError::Unsupported("`to_string` of what is no string".to_owned())),
+            [_] => Err(EvaluationError::Unsupported(
+                "`to_string` of a value that is not a string or a boolean".to_owned(),
+            )),
             _ => Err(wrong()),
         },
         "to_lower" => one(&texts?, wrong, |text| text.to_lowercase()),
@@ -59,7 +61,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .map(Value::String)
-                .ok_or_else(|| EvaluationError::Function("not base64 of a text".to_owned())),
+                .ok_or_else(|| EvaluationError::Function("the argument is not base64 text".to_owned())),
             _ => Err(wrong()),
         },
         "split" => match texts?.as_slice() {
@@ -92,7 +94,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
         },
         "equal_fold" => match texts?.as_slice() {
             [a, b] if a.is_ascii() && b.is_ascii() => Ok(Value::Bool(a.eq_ignore_ascii_case(b))),
-            [_, _] => Err(EvaluationError::Unsupported("`equal_fold` beyond ASCII".to_owned())),
+            [_, _] => Err(EvaluationError::Unsupported("`equal_fold` of text that is not ASCII".to_owned())),
             _ => Err(wrong()),
         },
         "parse_yaml" => match texts?.as_slice() {

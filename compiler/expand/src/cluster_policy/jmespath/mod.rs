@@ -32,7 +32,7 @@ impl fmt::Display for EvaluationError {
         match self {
             Self::Syntax(why) | Self::Function(why) => f.write_str(why),
             Self::Missing(key) => write!(f, "the key `{key}` is missing, so Kyverno generates nothing"),
-            Self::Unsupported(what) => write!(f, "{what} in a JMESPath expression is not evaluated"),
+            Self::Unsupported(what) => write!(f, "npc does not evaluate {what} in a JMESPath expression"),
         }
     }
 }
