@@ -53,7 +53,7 @@ impl Import {
                 more => format!("{} policies have no namespace: npc assumes `default`", more + 1),
             };
             let note = Diagnostic::new(&NO_NAMESPACE, message, first, "no `metadata.namespace`");
-            found.push(note.help("to apply them to another namespace: `-n NAMESPACE`"));
+            found.push(note.help("use `-n NAMESPACE` for another namespace"));
         }
         found
     }
@@ -72,12 +72,12 @@ impl Import {
                 Some(other) if other != place => found.push(
                     Diagnostic::new(
                         &TWICE,
-                        format!("the {kind} `{name}` stands twice"),
+                        format!("the {kind} `{name}` is defined twice"),
                         place,
                         "the cluster keeps the one that is applied last",
                     )
-                    .label(other, "the other")
-                    .help("leave out one of them"),
+                    .label(other, "the other one")
+                    .help("remove one of them"),
                 ),
                 _ => {}
             }
@@ -119,22 +119,22 @@ impl Import {
                 });
                 let Some((_, other)) = other else { continue };
                 let made = match &other.generated {
-                    Some(other) if other.by == generated.by => "by another rule of it".to_owned(),
+                    Some(other) if other.by == generated.by => "by another of its rules".to_owned(),
                     Some(other) => format!("by `{}`", other.by.0),
-                    None => "as a manifest".to_owned(),
+                    None => "by a manifest".to_owned(),
                 };
                 found.push(
                     Diagnostic::new(
                         &ONE_OBJECT,
                         format!(
-                            "`{}` generates the NetworkPolicy `{name}`, which is also made {made}",
+                            "`{}` generates the NetworkPolicy `{name}`, which is also created {made}",
                             generated.by.0
                         ),
                         one.policy.location,
-                        "a namespace keeps one object of a name",
+                        "a namespace has only one object of each name",
                     )
-                    .label(other.policy.location, "the other")
-                    .note("the one that is written last stays; npc answers as if both did")
+                    .label(other.policy.location, "the other one")
+                    .note("the cluster keeps the one that is written last; npc evaluates both")
                     .help("give them different names"),
                 );
             }
@@ -159,11 +159,11 @@ impl Import {
                 found.push(
                     Diagnostic::new(
                         &TIE,
-                        format!("`{}` and `{}` have one priority", policy.name, other.name),
+                        format!("`{}` and `{}` have the same priority", policy.name, other.name),
                         policy.location,
-                        "can select a pod that the other one selects",
+                        "both can select the same pod, and their order is not defined",
                     )
-                    .label(other.location, "the other")
+                    .label(other.location, "the other one")
                     .help("give them different priorities"),
                 );
             }

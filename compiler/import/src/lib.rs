@@ -192,7 +192,7 @@ impl Import {
             let (_, place) = imported.dropped.first()?;
             let all: Vec<&str> = imported.dropped.iter().map(|(what, _)| what.as_str()).collect();
             let policy = &imported.policy.name;
-            let message = format!("the program leaves out labels and annotations of `{policy}`");
+            let message = format!("the program omits labels and annotations of `{policy}`");
             Some(Diagnostic::new(&DROPPED, message, *place, all.join(", ")))
         };
         let mut found: Vec<Diagnostic> = self.policies.iter().filter_map(of_object).collect();
@@ -201,11 +201,11 @@ impl Import {
         found.extend(left.map(|imported| {
             Diagnostic::new(
                 &DEFAULTS,
-                "the program has other defaults than Kyverno",
+                "the program's defaults differ from Kyverno's",
                 imported.policy.location,
-                "leaves `failurePolicy` or the webhook's timeout to Kyverno",
+                "does not set `failurePolicy` or the webhook's timeout",
             )
-            .help("to keep Kyverno's: `kyverno { webhook-timeout = 10s  failure-policy = fail }`; the second for target `kyverno` only")
+            .help("to keep Kyverno's defaults, add `kyverno { webhook-timeout = 10s  failure-policy = fail }`; `failure-policy = fail` is for target `kyverno` only")
         }));
         found
     }
@@ -357,30 +357,30 @@ fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
     ];
     let place = |key: &str| node.get(key).map_or(node.location, |node| node.location);
     if kind.is_empty() {
-        let what = "this document is no object of Kubernetes";
-        return Diagnostic::new(&UNKNOWN_KIND, what, place("kind"), "there is no `kind`");
+        let what = "this document is not a Kubernetes object";
+        return Diagnostic::new(&UNKNOWN_KIND, what, place("kind"), "it has no `kind`");
     }
     if let Some((_, known)) = KNOWN.into_iter().find(|(known, group)| {
         *known == kind && group.split_once('/').map(|(g, _)| g) == version.split_once('/').map(|(g, _)| g)
     }) {
         return Diagnostic::new(
             &UNKNOWN_KIND,
-            format!("`{version}` is not a version of {kind} that is known"),
+            format!("npc does not support version `{version}` of {kind}"),
             place("apiVersion"),
-            format!("`{known}` is"),
+            format!("use `{known}`"),
         );
     }
     let told = Diagnostic::new(
         &UNKNOWN_KIND,
-        format!("`{kind}` of `{version}` is not a policy that npc can read"),
+        format!("npc cannot read `{kind}` of `{version}`"),
         place("kind"),
         if is_network_policy(version, kind) {
-            "a network policy: every answer would be wrong without it"
+            "a network policy: answers without it would be wrong"
         } else {
-            "not skipped, since it may hold network rules"
+            "npc does not skip it, since it may contain network rules"
         },
     );
-    told.help("take it out of the input to get answers that leave it out")
+    told.help("to get answers that ignore it, remove it from the input")
 }
 
 #[cfg(test)]
@@ -422,7 +422,7 @@ mod tests {
         }
         for bad in ["{kinds: [Namespace, Pod]}", "{kinds: [Pod]}", "{kinds: [Namespace], namespaces: [x]}"] {
             let filters = format!("    match: {{any: [{{resources: {bad}}}]}}");
-            assert!(imported(&filters).starts_with("a program cannot say"), "{bad}");
+            assert!(imported(&filters).starts_with("npc does not support"), "{bad}");
         }
     }
 }

@@ -50,7 +50,7 @@ fn read(reader: &mut Reader, node: &Node, version: &Version) -> Option<Imported>
         })
     } else {
         if let Some(metadata) = metadata.as_ref().filter(|metadata| metadata.name != "default") {
-            let why = "a BaselineAdminNetworkPolicy is called `default`";
+            let why = "a BaselineAdminNetworkPolicy must have the name `default`";
             reader.refuse(&Path::Root.field("metadata").field("name"), metadata.location, why);
         }
         Some(Rank { tier: Tier::Baseline, priority: LAST_PRIORITY, location: node.location })
@@ -77,7 +77,7 @@ fn ports(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, addresses: boo
                 reader.refuse(
                     &name_path,
                     node.location,
-                    "a port with a name is a pod's: addresses have none",
+                    "only pods have named ports, addresses do not: use a number",
                 );
                 fine = false;
             }

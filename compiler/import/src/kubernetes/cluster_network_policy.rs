@@ -111,7 +111,7 @@ fn protocols(
         }
     }
     if named && addresses {
-        let why = "a port with a name is a pod's: addresses have none";
+        let why = "only pods have named ports, addresses do not: use a number";
         reader.refuse(path, rule.location, why);
         fine = false;
     }

@@ -117,7 +117,7 @@ pub(crate) fn metadata<'n>(reader: &mut Reader, object: &Fields<'n>, scope: Scop
     let namespace = match namespace {
         None => "default",
         Some((_, location)) if scope == Scope::Cluster => {
-            reader.refuse(&path.field("namespace"), location, "this kind is in no namespace");
+            reader.refuse(&path.field("namespace"), location, "this kind is not namespaced");
             ""
         }
         Some(_) if scope == Scope::ClusterIgnoringNamespace => "",
@@ -181,7 +181,7 @@ pub(crate) fn described(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Ve
     for (entry, _) in &annotations {
         // Their keys have the syntax of label keys, but may have capital letters in the prefix.
         if check_key(&entry.key.to_lowercase(), entry.location).is_err() {
-            reader.refuse(&path, entry.location, format!("`{}` is not an annotation's key", entry.key));
+            reader.refuse(&path, entry.location, format!("`{}` is not a valid annotation key", entry.key));
         }
     }
     let described = DESCRIPTIONS.iter().find_map(|key| {

@@ -150,12 +150,12 @@ pub(crate) fn spec_with(
             reader.diagnostics.push(
                 Diagnostic::new(
                     &LEFT_OUT_RULES,
-                    format!("these {key} rules decide nothing"),
+                    format!("these {key} rules have no effect"),
                     fields.location_of(key),
-                    format!("`policyTypes` does not name {word}"),
+                    format!("`policyTypes` does not contain {word}"),
                 )
-                .label(types_place, "the types")
-                .help(format!("take the rules out, or add `{word}` to `policyTypes`")),
+                .label(types_place, "the policy types")
+                .help(format!("remove the rules, or add `{word}` to `policyTypes`")),
             );
         }
     }
@@ -319,7 +319,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
     };
     let block = fields.get("ipBlock");
     if block.is_some() && (pods.is_some() || namespaces.is_some()) {
-        reader.refuse(path, fields.location, "`ipBlock` stands alone: it cannot be joined with a selector");
+        reader.refuse(path, fields.location, "`ipBlock` cannot be combined with a selector in one peer");
         return None;
     }
     if let Some(node) = block {
@@ -331,7 +331,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         None => (Scope::own(), None),
     };
     if pods.is_none() && namespaces.is_none() {
-        reader.refuse(path, fields.location, "a peer has `podSelector`, `namespaceSelector` or `ipBlock`");
+        reader.refuse(path, fields.location, "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`");
         return None;
     }
     let (selector, location) = match pods {
@@ -366,7 +366,7 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
         if let (Some(inside), Some(net)) = (inner, net)
             && !(net.contains(&inside) && net.prefix_len() < inside.prefix_len())
         {
-            reader.refuse(&path, node.location, format!("`{inside}` is not a smaller part of `{net}`"));
+            reader.refuse(&path, node.location, format!("`{inside}` is not a strict subset of `{net}`"));
             inner = None;
         }
         except = except.zip(inner).map(|(mut except, inner)| {
@@ -381,7 +381,7 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
 /// Parses a CIDR, in the forms that Kubernetes 1.36 accepts.
 fn cidr(reader: &mut Reader, path: &Path<'_>, text: &str, place: Location) -> Option<IpNet> {
     if !text.contains('/') {
-        reader.refuse(path, place, format!("`{text}` is not a block such as `10.0.0.0/8`"));
+        reader.refuse(path, place, format!("`{text}` is not a CIDR such as `10.0.0.0/8`"));
         return None;
     }
     match parse_address(text, place) {
@@ -401,7 +401,7 @@ pub(crate) fn protocol(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>
     let word = reader.string(&path, node)?;
     let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
     if known.is_none() {
-        reader.refuse(&path, node.location, format!("`{word}` is none of TCP, UDP and SCTP"));
+        reader.refuse(&path, node.location, format!("`{word}` is not one of TCP, UDP and SCTP"));
     }
     known
 }
@@ -418,7 +418,7 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
     let which = match fields.get("port").map(|node| (&node.value, node)) {
         None => {
             if let Some((_, place)) = end {
-                reader.refuse(&end_path, place, "there is no `port` from which it could go on");
+                reader.refuse(&end_path, place, "`endPort` needs a `port`");
                 return None;
             }
             Some(Which::All)
@@ -451,13 +451,17 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
                 fine = false;
             }
             if let Some((_, place)) = end {
-                reader.refuse(&end_path, place, "a port with a name has no end");
+                reader.refuse(&end_path, place, "a named port cannot have an `endPort`");
                 fine = false;
             }
             fine.then(|| Which::Named(name.as_str().into()))
         }
         Some((other, node)) => {
-            reader.refuse(&port_path, node.location, format!("a number or a name, not {}", other.kind()));
+            reader.refuse(
+                &port_path,
+                node.location,
+                format!("expected a number or a name, found {}", other.kind()),
+            );
             None
         }
     };

@@ -43,11 +43,11 @@ pub(crate) fn selector(
             Checked::ByNobody => reader.diagnostics.push(
                 Diagnostic::new(
                     &INVALID_SELECTOR,
-                    format!("the selector with `{path}` is not valid, and matches nothing"),
+                    format!("the selector with `{path}` is invalid and matches nothing"),
                     place,
                     why,
                 )
-                .note("the API server takes it: a rule that denies by it denies nothing"),
+                .note("the API server accepts it: a rule that denies with it denies nothing"),
             ),
         }
     };
@@ -104,7 +104,7 @@ pub(crate) fn selector(
             "Exists" => Operator::Exists,
             "DoesNotExist" => Operator::DoesNotExist,
             _ => {
-                let why = format!("`{word}` is not an operator: they are In, NotIn, Exists and DoesNotExist");
+                let why = format!("`{word}` is not an operator: use In, NotIn, Exists or DoesNotExist");
                 wrong(reader, &path.field("operator"), operator_place, why);
                 continue;
             }

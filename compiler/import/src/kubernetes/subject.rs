@@ -47,11 +47,15 @@ pub(crate) fn bounded<'n>(
 ) -> Option<&'n [Node]> {
     let list = reader.list(path, node)?;
     if list.len() < least {
-        reader.refuse(path, node.location, format!("at least {least} must be given"));
+        reader.refuse(path, node.location, format!("must have {least} or more elements"));
         return None;
     }
     if list.len() > most {
-        reader.refuse(path, node.location, format!("at most {most}, and there are {}", list.len()));
+        reader.refuse(
+            path,
+            node.location,
+            format!("must have at most {most} elements, and has {}", list.len()),
+        );
         return None;
     }
     Some(list)
@@ -223,7 +227,7 @@ fn rule(
             let found = version.actions.iter().find(|(known, _)| *known == word);
             if found.is_none() {
                 let words: Vec<&str> = version.actions.iter().map(|(word, _)| *word).collect();
-                let why = format!("`{word}` is none of {}", words.join(", "));
+                let why = format!("`{word}` is not one of {}", words.join(", "));
                 reader.refuse(&action_path, node.location, why);
             }
             found.map(|(_, action)| (*action, node.location))
@@ -272,7 +276,7 @@ fn peer(
         Direction::Egress => &["namespaces", "pods", "networks", "nodes", "domainNames"],
     };
     let fields = one_of(reader, path, node, known)?;
-    for (key, what) in [("nodes", "nodes"), ("domainNames", "names of domains")] {
+    for (key, what) in [("nodes", "nodes"), ("domainNames", "domain names")] {
         let Some(node) = fields.get(key) else { continue };
         if key == "domainNames" {
             domain_names(reader, &path.field(key), node)?;
@@ -280,11 +284,11 @@ fn peer(
         reader.diagnostics.push(
             Diagnostic::new(
                 &NOT_CARRIED,
-                format!("a program cannot say `{}`", path.field(key)),
+                format!("npc does not support `{}`", path.field(key)),
                 node.location,
                 format!("the language has no {what}"),
             )
-            .note("the experimental channel of the API has it; the model has pods and addresses only"),
+            .note("it is in the experimental channel of the API; the language has pods and addresses only"),
         );
         return None;
     }
@@ -297,7 +301,7 @@ fn peer(
             let path = path.index(index);
             let text = reader.string(&path, node)?;
             if !seen.insert(text) {
-                reader.refuse(&path, node.location, format!("`{text}` stands twice"));
+                reader.refuse(&path, node.location, format!("`{text}` is listed twice"));
                 fine = false;
                 continue;
             }
@@ -307,7 +311,7 @@ fn peer(
                     peers.push(Peer::Block(Arc::new(BlockTerm { block, location: node.location })));
                 }
                 None => {
-                    let why = format!("`{text}` is not a block such as `10.0.0.0/8`");
+                    let why = format!("`{text}` is not a CIDR such as `10.0.0.0/8`");
                     reader.refuse(&path, node.location, why);
                     fine = false;
                 }
@@ -339,7 +343,7 @@ fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()>
     for (index, node) in list.iter().enumerate() {
         let path = path.index(index);
         let Value::String(name) = &node.value else {
-            reader.refuse(&path, node.location, "the name of a domain is a string");
+            reader.refuse(&path, node.location, "a domain name must be a string");
             fine = false;
             continue;
         };
@@ -353,7 +357,7 @@ fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()>
                 && !part.ends_with('-')
         };
         if parts.len() < 2 || !parts.iter().all(part) {
-            reader.refuse(&path, node.location, format!("`{name}` is not the name of a domain"));
+            reader.refuse(&path, node.location, format!("`{name}` is not a domain name"));
             fine = false;
         }
     }

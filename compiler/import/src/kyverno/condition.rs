@@ -118,7 +118,7 @@ impl Condition {
 }
 
 fn bounded(ways: &[Way]) -> Result<(), String> {
-    if ways.len() > MAX_WAYS { Err("its condition holds in too many ways".to_owned()) } else { Ok(()) }
+    if ways.len() > MAX_WAYS { Err("the condition has too many combinations".to_owned()) } else { Ok(()) }
 }
 
 /// Combines each conjunction of each part with those of the other parts.
@@ -140,7 +140,7 @@ fn possible(list: &mut Vec<Arc<str>>) -> Result<(), String> {
     });
     // The language limits patterns to the length of names.
     match list.iter().find(|glob| glob.len() > 63) {
-        Some(long) => Err(format!("the pattern `{long}` is longer than a name")),
+        Some(long) => Err(format!("the pattern `{long}` is longer than 63 characters")),
         None => Ok(()),
     }
 }
@@ -179,7 +179,7 @@ impl Way {
                 let wild = |name: &Arc<str>| name.contains(['*', '?']);
                 let plain = names.iter().find(|list| !list.iter().any(wild)).unwrap_or(first);
                 if plain.iter().any(wild) {
-                    return Err("it asks for a name that matches two patterns".to_owned());
+                    return Err("it requires a name that matches two patterns".to_owned());
                 }
                 let holds = |name: &&Arc<str>| {
                     names.iter().all(|list| list.iter().any(|glob| glob_matches(glob, name)))

@@ -53,7 +53,7 @@ pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
         let mut needs = Vec::new();
         return match joined(argument, variables, &mut needs) {
             true => Ok(Part::Hash(needs)),
-            false => Err("only the name and labels of `object` are hashed".to_owned()),
+            false => Err("npc supports `sha256` only of the name and labels of `object`".to_owned()),
         };
     }
     match value(expr, variables, 0) {
@@ -219,7 +219,7 @@ pub(crate) fn condition(expr: &Expr, variables: &Variables) -> Result<Condition,
 }
 
 fn truth(expr: &Expr, variables: &Variables) -> Result<Truth, String> {
-    let unknown = || Err("only the name and the labels of `object` are understood here".to_owned());
+    let unknown = || Err("npc supports only the name and the labels of `object` here".to_owned());
     match expr {
         Expr::Literal(LiteralValue::Boolean(value)) => Ok(Truth::total(Condition::Constant(*value.inner()))),
         Expr::Select(select) if select.test => {
@@ -307,7 +307,7 @@ fn label(key: &str, operator: Operator, mut values: Vec<Arc<str>>) -> Condition 
 fn equals(a: &IdedExpr, b: &IdedExpr, variables: &Variables) -> Result<Truth, String> {
     let (one, text) = match (value(&a.expr, variables, 0), value(&b.expr, variables, 0)) {
         (Some(one), Some(Value::Text(text))) | (Some(Value::Text(text)), Some(one)) => (one, text),
-        _ => return Err("only the name and the labels of `object`, and strings, are compared".to_owned()),
+        _ => return Err("npc compares only the name or a label of `object` with a string".to_owned()),
     };
     one_of(&one, vec![text.into()])
 }
@@ -318,13 +318,14 @@ fn is_in(one: &IdedExpr, list: &IdedExpr, variables: &Variables) -> Result<Truth
         return Ok(Truth::total(label(key, Operator::Exists, Vec::new())));
     }
     let Expr::List(elements) = &list.expr else {
-        return Err("what stands behind `in` must be a list of strings".to_owned());
+        return Err("the operand after `in` must be a list of strings".to_owned());
     };
     let values: Option<Vec<Arc<str>>> =
         elements.elements.iter().map(|element| literal(&element.expr).map(Arc::from)).collect();
     match (value(&one.expr, variables, 0), values) {
         (Some(one), Some(values)) => one_of(&one, values),
-        _ => Err("only the name and the labels of `object` are looked up, in lists of strings".to_owned()),
+        _ => Err("npc supports `in` only for the name and the labels of `object`, with a list of strings"
+            .to_owned()),
     }
 }
 
@@ -352,7 +353,7 @@ fn one_of(value: &Value, mut texts: Vec<Arc<str>>) -> Result<Truth, String> {
                 is
             }))
         }
-        _ => Err("only the name and the labels of `object` are compared".to_owned()),
+        _ => Err("npc compares only the name or a label of `object`".to_owned()),
     }
 }
 
@@ -364,7 +365,7 @@ fn name_matches(
     variables: &Variables,
 ) -> Result<Condition, String> {
     let (Some(Value::Name), Some(text)) = (value(&one.expr, variables, 0), literal(&text.expr)) else {
-        return Err(format!("`{function}` is understood of the name of `object` only"));
+        return Err(format!("npc supports `{function}` only for the name of `object`"));
     };
     let glob = match function {
         "startsWith" => format!("{text}*"),
@@ -373,10 +374,10 @@ fn name_matches(
         "matches" => {
             return match pattern(text) {
                 Some(glob) => Ok(Condition::Name(vec![glob.into()])),
-                None => Err(format!("`{text}` is more than the language's patterns say")),
+                None => Err(format!("the language's patterns cannot express `{text}`")),
             };
         }
-        _ => return Err(format!("the function `{function}` is not understood")),
+        _ => return Err(format!("npc does not support the function `{function}`")),
     };
     if text.contains(['*', '?']) {
         return Ok(Condition::Constant(false));

@@ -72,7 +72,7 @@ fn only_one_of(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, keys: 
     let both = keys.iter().all(|key| fields.get(key).is_some());
     if both {
         let [one, other] = keys;
-        let why = format!("`{one}` and `{other}` cannot stand together, though one be empty");
+        let why = format!("`{one}` and `{other}` cannot be given together, even if one is empty");
         reader.refuse(path, fields.location, why);
     }
     both
@@ -86,7 +86,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
     for who in ["subjects", "roles", "clusterRoles"] {
         let Some(node) = fields.get(who) else { continue };
         if !reader.list(&path.field(who), node)?.is_empty() {
-            let why = "who creates a namespace is not known of those that exist";
+            let why = "for existing namespaces, it is not known who created them";
             not_carried(reader, format!("`{}`", path.field(who)), node.location, why);
             return None;
         }
@@ -110,12 +110,12 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
     }
     let kinds = strings(reader, &path, &fields, "kinds")?;
     if kinds.iter().any(|kind| **kind == *"*") {
-        let why = "Kyverno takes the kind `*` in no rule that generates: name the kinds";
+        let why = "Kyverno rejects the kind `*` in a generate rule: list the kinds";
         reader.refuse(&path.field("kinds"), fields.location_of("kinds"), why);
         return None;
     }
     if role == Role::Match && (kinds.is_empty() || !kinds.iter().all(|kind| takes_namespaces(kind))) {
-        let what = "a rule that looks at other objects than namespaces";
+        let what = "a rule that matches other kinds than Namespace";
         not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
         return None;
     }
@@ -145,7 +145,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
             None => true,
         });
         if is_empty && matches!(node.value, Value::Map(_)) {
-            reader.refuse(&path, node.location, "a selector that is given has requirements");
+            reader.refuse(&path, node.location, "a selector must have at least one requirement");
             return None;
         }
         let selector = selector(reader, &path, node, Checked::ByTheServer)?;
@@ -159,19 +159,16 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
 fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Role) -> Option<bool> {
     let reasons: [(&str, &str); 4] = match role {
         Role::Match => [
-            ("namespaces", "Kyverno applies it to new namespaces and not to those that exist: use `names`"),
+            ("namespaces", "Kyverno applies it to new namespaces but not to existing ones: use `names`"),
             ("namespaceSelector", "it never matches a namespace: use `selector`"),
-            ("annotations", "the language selects namespaces by names and labels"),
-            ("operations", "no operation is known of the namespaces that exist, so that they are skipped"),
+            ("annotations", "the language selects namespaces by names and labels only"),
+            ("operations", "existing namespaces have no operation, so Kyverno skips them"),
         ],
         Role::Exclude => [
             ("namespaces", ""),
-            ("namespaceSelector", "it never matches a namespace, and so leaves none out: use `selector`"),
-            ("annotations", "the language selects namespaces by names and labels"),
-            (
-                "operations",
-                "no operation is known of the namespaces that exist, so that they are not left out",
-            ),
+            ("namespaceSelector", "it never matches a namespace, so it excludes none: use `selector`"),
+            ("annotations", "the language selects namespaces by names and labels only"),
+            ("operations", "existing namespaces have no operation, so Kyverno does not exclude them"),
         ],
     };
     for (key, why) in reasons {
@@ -189,7 +186,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
     }
     if let Some(wild) = fields.get("selector").and_then(wildcard) {
         let why = match role {
-            Role::Match => "Kyverno applies it to new namespaces and not to those that exist",
+            Role::Match => "Kyverno applies it to new namespaces but not to existing ones",
             Role::Exclude => "the language has no wildcards in labels",
         };
         not_carried(reader, "a wildcard in a selector", wild.location, why);

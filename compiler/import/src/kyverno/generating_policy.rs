@@ -45,7 +45,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         }
     }
     let place = spec.location_of("matchConditions");
-    let scopes = scopes(reader, &Condition::All(conditions), "these conditions", place)?;
+    let scopes = scopes(reader, &Condition::All(conditions), "these `matchConditions`", place)?;
     let generate_path = path.field("generate");
     let Some(generate) = spec.get("generate") else {
         reader.require(&generate_path, spec.location);
@@ -53,7 +53,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     };
     let list = reader.list(&generate_path, generate)?;
     if list.is_empty() {
-        reader.refuse(&generate_path, generate.location, "it has at least one item");
+        reader.refuse(&generate_path, generate.location, "must have at least one item");
         return None;
     }
     let (metadata, _) = (metadata?, takes?);
@@ -68,9 +68,9 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         if let Some(node) = fields.get("expression") {
             let apply = node.as_str().and_then(|text| parse(text).ok()).is_some_and(|expr| applies(&expr));
             let why = if apply {
-                "objects that an expression makes are not read: write them as a `template`"
+                "npc does not read objects that an expression creates: write them as a `template`"
             } else {
-                "only a `template` is read"
+                "npc reads only a `template`"
             };
             not_carried(reader, format!("`{}`", path.field("expression")), node.location, why);
             return None;
@@ -95,7 +95,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         let placeholders = Cel { variables: &variables, interpolate: interpolate == "cel" };
         let is_object = |document: &Node| matches!(document.value, Value::Map(_));
         if let Some(other) = documents.list.iter().find(|document| !is_object(document)) {
-            let why = format!("it is {}, and not an object", other.value.kind());
+            let why = format!("expected an object, found {}", other.value.kind());
             reader.refuse(&value_path, value.location, why);
             return None;
         }
@@ -144,7 +144,7 @@ impl Templates<'_, '_> {
         let namespace = metadata.get("namespace");
         if !namespace.and_then(Node::as_str).is_some_and(|text| is_name(text, placeholders)) {
             let place = namespace.map_or(metadata.location, |node| node.location);
-            let why = "it must be the namespace that is looked at, `(( object.metadata.name ))`";
+            let why = "use `(( object.metadata.name ))`, the trigger namespace";
             not_carried(reader, "this namespace of a generated object", place, why);
             return None;
         }
@@ -211,9 +211,15 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
         ["resourceRules", "excludeResourceRules", "namespaceSelector", "objectSelector", "matchPolicy"];
     let fields = reader.object(path, node, &known)?;
     for (key, why) in [
-        ("excludeResourceRules", "say in `matchConditions` which namespaces are meant"),
-        ("namespaceSelector", "objects of a namespace that it no longer selects stay: use `matchConditions`"),
-        ("objectSelector", "objects of a namespace that it no longer selects stay: use `matchConditions`"),
+        ("excludeResourceRules", "select the namespaces with `matchConditions` instead"),
+        (
+            "namespaceSelector",
+            "Kyverno keeps objects in namespaces that it no longer selects: use `matchConditions`",
+        ),
+        (
+            "objectSelector",
+            "Kyverno keeps objects in namespaces that it no longer selects: use `matchConditions`",
+        ),
     ] {
         let Some(node) = fields.get(key) else { continue };
         let empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
@@ -256,8 +262,8 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
     if rules.iter().any(takes) {
         return Some(());
     }
-    let why = "a rule must take `namespaces` of the core group, version v1, as they are created";
-    not_carried(reader, "a policy that looks at other objects than namespaces", node.location, why);
+    let why = "a rule must match the creation of `namespaces` of the core group, version v1";
+    not_carried(reader, "a policy that does not match the creation of namespaces", node.location, why);
     None
 }
 

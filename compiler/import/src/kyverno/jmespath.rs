@@ -25,7 +25,7 @@ impl Placeholders for JmesPath {
             literal.push_str(before);
             let behind = behind.get(2..).unwrap_or_default();
             let Some(end) = behind.find("}}") else {
-                return Err("Kyverno finds no `}}` for this `{{`".to_owned());
+                return Err("this `{{` has no `}}`".to_owned());
             };
             if !literal.is_empty() {
                 parts.push(Part::Text(plain(&std::mem::take(&mut literal))?));
@@ -44,7 +44,7 @@ impl Placeholders for JmesPath {
 /// Resolves Kyverno's escapes in text without variables.
 fn plain(text: &str) -> Result<String, String> {
     if is_reference(&text.replace("\\$(", "")) {
-        return Err("what `$( )` refers to is not read".to_owned());
+        return Err("npc does not resolve references such as `$( )`".to_owned());
     }
     Ok(text.replace("\\$(", "$("))
 }
@@ -62,17 +62,17 @@ fn expression(text: &str) -> Result<Part, String> {
     let ast = match jmespath::parse(text) {
         Ok(ast) => ast,
         Err(_) if text.starts_with('.') => {
-            return Err(format!("`{text}` is no JMESPath: is this a Helm template? Render it first"));
+            return Err(format!("`{text}` is not JMESPath: if this is a Helm template, render it first"));
         }
-        Err(_) => return Err(format!("`{text}` is no JMESPath")),
+        Err(_) => return Err(format!("`{text}` is not JMESPath")),
     };
     let (ast, default) = match &ast {
         Ast::Or { lhs, rhs, .. } => match &**rhs {
             Ast::Literal { value, .. } => match value.as_string() {
                 Some(default) => (&**lhs, Some(default.clone())),
-                None => return Err("what stands behind `||` must be a string".to_owned()),
+                None => return Err("the operand after `||` must be a string".to_owned()),
             },
-            _ => return Err("what stands behind `||` must be a string".to_owned()),
+            _ => return Err("the operand after `||` must be a string".to_owned()),
         },
         other => (other, None),
     };
@@ -85,7 +85,7 @@ fn expression(text: &str) -> Result<Part, String> {
                 return Ok(Part::Label { key: Arc::from(*key), default, is_for_empty: true });
             }
             ["request", "object", "metadata", "annotations", _] => {
-                return Err("annotations of namespaces are not known: use a label".to_owned());
+                return Err("npc does not read the annotations of namespaces: use a label".to_owned());
             }
             _ => {}
         }

@@ -40,8 +40,8 @@ npc_diagnostics::codes! {
 /// The note that a ValidatingPolicy generates nothing.
 pub(crate) fn validating(node: &Node) -> Diagnostic {
     let place = node.get("kind").map_or(node.location, |kind| kind.location);
-    let what = "a ValidatingPolicy makes no NetworkPolicy, and has no part in the program";
-    Diagnostic::new(&OTHER_OBJECT, what, place, "judges objects, not connections")
+    let what = "a ValidatingPolicy generates no NetworkPolicy, so npc ignores it";
+    Diagnostic::new(&OTHER_OBJECT, what, place, "it validates objects, not connections")
 }
 
 /// A kind of object that is generated: the version, the kind, and its location.
@@ -63,14 +63,14 @@ pub(crate) fn generates_network_policies(reader: &mut Reader, what: &str, kinds:
                         "{what} generates `{kind}` of `{version}`, a network policy that npc cannot read"
                     ),
                     *place,
-                    "every answer would be wrong without it",
+                    "answers without it would be wrong",
                 )
-                .help("take it out of the input to get answers that leave it out"),
+                .help("to get answers that ignore it, remove it from the input"),
             );
         } else {
             reader.diagnostics.push(Diagnostic::new(
                 &OTHER_OBJECT,
-                format!("{what} generates no NetworkPolicy, and has no part in the program"),
+                format!("{what} generates no NetworkPolicy, so npc ignores it"),
                 *place,
                 format!("generates `{kind}`"),
             ));
@@ -89,7 +89,7 @@ pub(crate) fn object_name(
     if is_subdomain(&name) {
         return Some(name);
     }
-    let why = "no object can have this name, so that nothing would be generated";
+    let why = "this is not a valid name, so Kyverno would generate nothing";
     reader.refuse(&path.field("name"), place, why);
     None
 }
@@ -103,7 +103,7 @@ pub(crate) fn not_carried(
 ) {
     reader.diagnostics.push(Diagnostic::new(
         &NOT_CARRIED,
-        format!("a program cannot say {}", what.into()),
+        format!("npc does not support {}", what.into()),
         place,
         why,
     ));

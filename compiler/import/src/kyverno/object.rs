@@ -85,7 +85,7 @@ impl Needs {
                     Some(())
                 }
                 Err(why) => {
-                    not_carried(reader, "what this value becomes", node.location, why);
+                    not_carried(reader, "this value", node.location, why);
                     None
                 }
             },
@@ -142,9 +142,9 @@ impl Needs {
                     &NAME_FROM_LABEL,
                     format!("the object's name is read from the label `{key}` of the namespace"),
                     node.location,
-                    "not every value of a label can be a name",
+                    "not every value of a label is a valid name",
                 )
-                .note("Kyverno generates nothing where the value has capital letters or `_`; npc answers as if it did"),
+                .note("Kyverno generates nothing if the value contains capital letters or `_`, but npc evaluates the policy there"),
             );
         }
         Some(None)
@@ -206,9 +206,9 @@ pub(crate) fn generated(
         if !scopes.iter().all(implied) {
             not_carried(
                 reader,
-                format!("what happens in a namespace without the label `{key}`"),
+                format!("a default for the label `{key}` here"),
                 location,
-                "there, this selects by the value that stands for a missing one",
+                "select only namespaces that have the label, so that no default is used",
             );
             return None;
         }
@@ -311,15 +311,15 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
 fn why_not(key: &str, parts: &Result<Vec<Part>, String>) -> String {
     match parts.as_deref() {
         Ok([Part::Name]) => format!(
-            "it is the name of the namespace, which the language compares with `{NAMESPACE_NAME}` and not with `{key}`"
+            "it is the name of the namespace, which can be compared with `{NAMESPACE_NAME}` only, and not with `{key}`"
         ),
         Ok([Part::Label { key: read, default: Some(default), .. }]) if **read == *key => format!(
-            "a namespace without the label is taken for one with `{default}`, for which the language has no words"
+            "it gives a namespace without the label the value `{default}`, which the language cannot express"
         ),
         Ok([Part::Label { key: read, .. }]) if **read != *key => {
-            format!("it is the value of another label, `{read}`: the language compares `{key}` with `{key}`")
+            format!("it is the value of another label, `{read}`: `{key}` can be compared with `{key}` only")
         }
-        Ok(_) => "it is put together from several parts".to_owned(),
+        Ok(_) => "it consists of several parts".to_owned(),
         Err(why) => why.to_owned(),
     }
 }
@@ -337,7 +337,7 @@ fn only_where_they_are_understood(
             let plain = matches!(parts.as_deref(), Ok([Part::Text(_)]));
             if !plain {
                 let why = parts.err().unwrap_or_else(|| {
-                    "it can stand in `matchLabels` of a `namespaceSelector` only".to_owned()
+                    "npc supports it only in `matchLabels` of a `namespaceSelector`".to_owned()
                 });
                 not_carried(reader, "a value that is read from the namespace here", node.location, why);
             }

@@ -98,7 +98,7 @@ pub(crate) fn of_cluster_policy(
         && !matches!(&node.value, Value::List(list) if list.is_empty())
     {
         let what = format!("`{}`", webhook_path.field("matchConditions"));
-        let why = "it keeps requests from Kyverno: say in `match` and `exclude` which namespaces are meant";
+        let why = "it keeps requests from Kyverno: select the namespaces with `match` and `exclude` instead";
         not_carried(reader, what, node.location, why);
         return None;
     }
@@ -185,8 +185,7 @@ pub(crate) fn of_generating_policy(
 /// Checks that Kyverno handles the admission of namespaces. `what` is the setting that turns it off.
 fn looks_at_new_namespaces(reader: &mut Reader, what: &str, (admission, place): Setting<bool>) -> Option<()> {
     if !admission {
-        let why =
-            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
+        let why = "without admission, Kyverno handles new namespaces only in the background";
         not_carried(reader, what, place, why);
     }
     admission.then_some(())
@@ -196,7 +195,7 @@ fn seconds(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<u8> {
     let number = reader.integer(path, node)?;
     let seconds = waits(number);
     if seconds.is_none() {
-        reader.refuse(path, node.location, "1 to 30 seconds");
+        reader.refuse(path, node.location, "a timeout is between 1 and 30 seconds");
     }
     seconds
 }

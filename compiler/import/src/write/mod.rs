@@ -87,7 +87,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
     let policy = &mut imported.policy;
     let told = |what: &str, term: &PodTerm| {
         Diagnostic::new(&NO_EFFECT, what, term.location, "nothing can satisfy this selector")
-            .note("it is left out of the program, where a comment stands for it")
+            .note("the program omits it")
     };
     let first = policy.subjects.first().cloned();
     policy.subjects.retain(|term| !selects_nothing(term));
@@ -106,7 +106,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
     for (mut rule, name) in std::mem::take(&mut policy.rules).into_iter().zip(names) {
         rule.peers.retain(|peer| match peer {
             Peer::Pods(term) if selects_nothing(term) => {
-                diagnostics.push(told(&format!("a peer of `{}` is no pod", policy.name), term));
+                diagnostics.push(told(&format!("a peer of `{}` matches no pod", policy.name), term));
                 false
             }
             _ => true,
@@ -124,7 +124,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
                             term.location,
                             "matches nothing",
                         )
-                        .note("it is left out of the program"),
+                        .note("the program omits it"),
                     );
                 }
                 fine
