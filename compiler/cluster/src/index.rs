@@ -1,4 +1,4 @@
-//! Pods, nodes and Services, found by names and addresses: for many questions.
+//! An index of a cluster's pods, nodes and Services by name and address.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{Cluster, Service, Via};
 
-/// The pods, nodes and Services of a cluster, found by their names and addresses.
+/// The pods, nodes and Services of a cluster, indexed by their names and addresses.
 #[derive(Debug)]
 pub struct Index<'c> {
     /// The cluster.
@@ -16,23 +16,23 @@ pub struct Index<'c> {
     services: FxHashMap<(&'c str, &'c str), usize>,
     owners: FxHashMap<IpAddr, AddressOwner<'c>>,
     by_service_address: FxHashMap<IpAddr, Vec<(usize, Via)>>,
-    /// Services with a port of every node.
+    /// The Services that have a node port.
     on_nodes: Vec<usize>,
 }
 
-/// Whose an address is.
+/// The owner of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOwner<'c> {
-    /// A pod's, by its place in [`Cluster::pods`], that is not on its node's network.
+    /// A pod, by its index in [`Cluster::pods`]. It is not a host-network pod.
     Pod(usize),
-    /// Claimed by two pods: the inventory was taken while the address passed from one to the other.
+    /// Two pods: the cluster file was written while the address moved from one pod to the other.
     Pods(usize, usize),
-    /// A node's, by its name where that is known. Pods on the node's network have it too.
+    /// A node, by its name if that is known. Host-network pods of the node have the address too.
     Node(Option<&'c str>),
 }
 
 impl<'c> Index<'c> {
-    /// Of a cluster.
+    /// Builds the index of a cluster.
     #[must_use]
     pub fn new(cluster: &'c Cluster) -> Self {
         let pods = cluster.pods.iter().enumerate().filter_map(|(place, pod)| {
@@ -82,27 +82,26 @@ impl<'c> Index<'c> {
         Self { cluster, pods: pods.collect(), services, owners, by_service_address, on_nodes }
     }
 
-    /// The pod of that namespace and name, by its place.
+    /// The index of the pod with this namespace and name.
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
         self.pods.get(&(namespace, name)).copied()
     }
 
-    /// The Service of that namespace and name.
+    /// The Service with this namespace and name.
     #[must_use]
     pub fn service(&self, namespace: &str, name: &str) -> Option<&'c Service> {
         self.cluster.services.get(*self.services.get(&(namespace, name))?)
     }
 
-    /// Whose the address is; `None` of one outside the cluster, and of a Service's.
+    /// The owner of an address. `None` for an address outside the cluster and for an address of a Service.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Option<AddressOwner<'c>> {
         self.owners.get(&address).copied()
     }
 
-    /// The Service to which a connection to this address and port is translated, and what of it the
-    /// address and port are. Of an address that several Services have, the one with the port; where none
-    /// has it, the first.
+    /// The Service that translates a connection to this address and port, and the kind of the address. If
+    /// several Services have the address, the one that has the port; if none has the port, the first.
     #[must_use]
     pub fn service_at(
         &self,
@@ -118,11 +117,11 @@ impl<'c> Index<'c> {
             })
         };
         let own = |(_, via): &&(&Service, Via)| *via != Via::NodePort;
-        // A port of a node that no Service has is the node's own.
+        // A node's port that no Service uses belongs to the node itself.
         all.iter().find(has_it).or_else(|| all.iter().find(own)).copied()
     }
 
-    /// The Services that an address, or some port of it, stands for.
+    /// The Services that have this address, or a node port on it.
     #[must_use]
     pub fn services_at(&self, address: IpAddr) -> Vec<(&'c Service, Via)> {
         let own = self.by_service_address.get(&address).into_iter().flatten();
@@ -133,7 +132,7 @@ impl<'c> Index<'c> {
         own.chain(on_nodes).collect()
     }
 
-    /// Every address that a pod, a node or a Service has.
+    /// The addresses of all pods, nodes and Services.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.owners.keys().chain(self.by_service_address.keys()).copied()
     }

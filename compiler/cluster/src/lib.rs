@@ -1,4 +1,4 @@
-//! Reads what `kubectl get namespaces,pods -A -o yaml` (or `json`) prints.
+//! Reads a cluster file: the output of `kubectl get namespaces,pods -A -o yaml` (or `json`).
 //!
 //! ```
 //! let cluster = npc_cluster::Cluster::parse(
@@ -24,10 +24,10 @@ use serde::Serialize;
 npc_diagnostics::codes! {
     /// # Not a cluster file
     ///
-    /// `--cluster` takes what `kubectl get namespaces,pods -A -o yaml` prints: a `List`, a stream of
-    /// documents, or single objects, as YAML or JSON. It needs at least one Namespace, and each
-    /// Pod's Namespace. It may hold Nodes, Services, EndpointSlices and Endpoints too: then the addresses
-    /// of nodes and Services are known. Objects of other kinds, and Pods that have ended, are skipped.
+    /// `--cluster` reads the output of `kubectl get namespaces,pods -A -o yaml`: a `List`, a stream of
+    /// documents, or single objects, as YAML or JSON. The file must contain at least one Namespace, and the
+    /// Namespace of each Pod. It may also contain Nodes, Services, EndpointSlices and Endpoints, which give
+    /// npc the addresses of nodes and Services. npc skips objects of other kinds, and Pods that have ended.
     BAD_CLUSTER = "NP0702" "bad-cluster" Error;
 }
 
@@ -35,22 +35,22 @@ pub use index::{AddressOwner, Index};
 pub use read::ApiPod;
 pub use service::{Service, ServiceEndpoint, ServicePort, Target, TargetPort, Via};
 
-/// The label that the API server puts on every namespace, with its name as its value.
+/// The label that the API server sets on every namespace, with its name as the value.
 pub use npc_program::values::label::NAMESPACE_NAME;
 
-/// A cluster, as far as it is known.
+/// A cluster, as far as the cluster file describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its namespaces, by name.
+    /// Its namespaces, sorted by name.
     pub namespaces: Vec<Namespace>,
-    /// Its pods that have not ended, by namespace and name.
+    /// Its pods that have not ended, sorted by namespace and name.
     ///
-    /// A pod that has ended (`Succeeded`, `Failed`) keeps its address in the API while another may
-    /// have it already, so it is no pod here.
+    /// A pod that has ended (`Succeeded`, `Failed`) keeps its address in the API although another pod may
+    /// have the address already, so it is left out.
     pub pods: Vec<Pod>,
-    /// Its nodes that the inventory holds, by name.
+    /// The nodes in the cluster file, sorted by name.
     pub nodes: Vec<Node>,
-    /// Its Services that the inventory holds, by namespace and name.
+    /// The Services in the cluster file, sorted by namespace and name.
     pub services: Vec<Service>,
 }
 
@@ -68,30 +68,30 @@ pub struct Node {
 pub struct Namespace {
     /// Its name.
     pub name: String,
-    /// Its labels. [`NAMESPACE_NAME`] is always among them, also where an inventory leaves it out.
+    /// Its labels. [`NAMESPACE_NAME`] is always among them, even if the cluster file omits it.
     pub labels: BTreeMap<String, String>,
 }
 
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Its namespace, by its place in [`Cluster::namespaces`].
+    /// The index of its namespace in [`Cluster::namespaces`].
     pub namespace: usize,
     /// Its name.
     pub name: String,
-    /// Its labels. Pods of one workload have the same, which a watch keeps once.
+    /// Its labels. Pods of one workload have the same labels, which a watch stores once.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// Its addresses; none while it waits for one.
+    /// Its addresses; empty until it gets one.
     pub addresses: Vec<IpAddr>,
-    /// Its containers' ports that have a name.
+    /// The named ports of its containers.
     pub ports: Vec<NamedPort>,
-    /// Whether it is on its node's network: then no policy selects it, and no selector matches it.
+    /// Whether it is a host-network pod: then no policy selects it, and no selector matches it.
     pub host_network: bool,
-    /// The node that it runs on; empty while it waits for one.
+    /// The node that it runs on; empty until it is scheduled.
     pub node: Arc<str>,
     /// The addresses of that node.
     pub node_addresses: Vec<IpAddr>,
-    /// What tells it from a pod of the same name before or after it; may be empty.
+    /// Its UID, which distinguishes it from earlier and later pods of the same name. May be empty.
     pub uid: String,
 }
 
@@ -107,15 +107,14 @@ pub struct NamedPort {
 }
 
 impl Pod {
-    /// The port to which it gives this name.
+    /// The number of its port with this protocol and name.
     #[must_use]
     pub fn port_named(&self, protocol: Protocol, name: &str) -> Option<u16> {
         let is_it = |own: &&NamedPort| own.name == name && own.protocol == protocol;
         self.ports.iter().find(is_it).map(|own| own.port)
     }
 
-    /// What follows the name of a pod on its node's network wherever it is shown:
-    /// ` (on the network of node n1)`.
+    /// The note that follows the name of a host-network pod in output: ` (on the network of node n1)`.
     #[must_use]
     pub fn host_note(&self) -> Option<String> {
         self.host_network.then(|| match &*self.node {
@@ -126,13 +125,13 @@ impl Pod {
 }
 
 impl Cluster {
-    /// The namespace of that name, by its place.
+    /// The index of the namespace with this name.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<usize> {
         self.namespaces.binary_search_by(|namespace| namespace.name.as_str().cmp(name)).ok()
     }
 
-    /// The pod of that namespace and name, by its place.
+    /// The index of the pod with this namespace and name.
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<usize> {
         let namespace = self.namespace(namespace)?;
@@ -141,7 +140,7 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// That there is no namespace of that name, in words, with the one that may be meant.
+    /// The message that a namespace does not exist, with the most similar name as a suggestion.
     #[must_use]
     pub fn no_namespace(&self, name: &str) -> String {
         let near = nearest(name, self.namespaces.iter().map(|namespace| namespace.name.as_str()));
@@ -149,19 +148,19 @@ impl Cluster {
         format!("there is no namespace `{name}`{meant}")
     }
 
-    /// That there is no pod of that namespace and name, in words, with the one that may be meant.
+    /// The message that a pod does not exist, with the most similar name as a suggestion.
     #[must_use]
     pub fn no_pod(&self, namespace: &str, name: &str) -> String {
         let Some(place) = self.namespace(namespace) else { return self.no_namespace(namespace) };
         let beside = self.pods.iter().filter(|pod| pod.namespace == place).map(|pod| pod.name.as_str());
-        // Pods of a Deployment have names that nobody types.
+        // The names of a Deployment's pods end in generated characters, so a prefix is a likely input.
         let near = nearest(name, beside.clone()).or_else(|| beside.clone().find(|own| own.starts_with(name)));
         let meant = near.map(|near| format!("; did you mean `{namespace}/{near}`?")).unwrap_or_default();
-        format!("there is no pod `{namespace}/{name}` that runs{meant}")
+        format!("there is no running pod `{namespace}/{name}`{meant}")
     }
 }
 
-/// Why a text is no cluster file, in words.
+/// The reason that a text is not a cluster file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(pub(crate) String);
 

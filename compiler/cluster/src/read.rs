@@ -1,4 +1,4 @@
-//! From text to a [`Cluster`].
+//! Reads a [`Cluster`] from text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::{Cluster, Error, NAMESPACE_NAME, NamedPort, Namespace, Node, Pod, Ser
 
 mod services;
 
-/// A part of an object that is read later, once it is known what the object is.
+/// A part of an object that is decoded later, once the kind of the object is known.
 pub(crate) trait Part: DeserializeOwned {
     fn read<T: DeserializeOwned>(self) -> Result<T, String>;
 }
@@ -36,7 +36,7 @@ impl Part for serde_yaml::Value {
     }
 }
 
-/// Any object, or a list of them: only what is needed of it.
+/// An object of any kind, or a list of objects, with only the fields that are used.
 #[derive(Deserialize)]
 #[serde(bound = "P: Part")]
 struct Object<P> {
@@ -45,10 +45,10 @@ struct Object<P> {
     items: Option<Vec<Object<P>>>,
     spec: Option<P>,
     status: Option<P>,
-    /// Of an EndpointSlice.
+    /// This field and the next belong to an EndpointSlice.
     endpoints: Option<P>,
     ports: Option<P>,
-    /// Of Endpoints.
+    /// This field belongs to Endpoints.
     subsets: Option<P>,
 }
 
@@ -64,15 +64,15 @@ struct Metadata {
     deletion_timestamp: Option<Text>,
 }
 
-/// What tells a pod that the kubelet runs from a file of its own: the API server's object only mirrors it,
-/// and has another identifier than the pod.
+/// The annotation of a mirror pod. The kubelet runs a static pod from a file of its own; the API server's
+/// object only mirrors it and has a different UID.
 #[derive(Default, Deserialize)]
 struct Annotations {
     #[serde(rename = "kubernetes.io/config.mirror")]
     mirror: Option<Text>,
 }
 
-/// What is needed of a pod's specification.
+/// The fields of a pod's `spec` that are used.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PodSpec {
@@ -97,7 +97,7 @@ struct ContainerPort {
     protocol: Option<String>,
 }
 
-/// What is needed of a pod's status.
+/// The fields of a pod's `status` that are used.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PodStatus {
@@ -117,13 +117,13 @@ struct Ip {
     ip: Option<String>,
 }
 
-/// A string that is one in YAML too, or nothing: `12` and `true` without quotes are values of another
-/// type, which the API server would refuse where it wants a string.
+/// A string, or `None` for a value of another type. Without quotes, `12` and `true` are not strings in YAML,
+/// and the API server would reject them where it expects one.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Text(Option<String>);
 
 impl Text {
-    /// The string; an error that names it where it is none.
+    /// The string, or an error that names the value.
     fn string(self, what: impl FnOnce() -> String) -> Result<String, Error> {
         self.0.ok_or_else(|| Error(format!("{} is not a string: put it in quotes", what())))
     }
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A pod, with its namespace still by name.
+/// Pods by namespace and name.
 type Found = BTreeMap<(String, String), Pod>;
 
 impl Cluster {
@@ -179,13 +179,13 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Where the text is not YAML or JSON, holds something that is no object, no Namespace, or a Pod
-    /// whose Namespace is not there.
+    /// If the text is not YAML or JSON, or contains a value that is not an object, no Namespace, or a Pod
+    /// without its Namespace.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut objects = Objects::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_start().starts_with('{') {
-            // What kubectl prints as JSON is one object; a hundred times as fast to read as YAML.
+            // kubectl prints JSON as one object. It is a hundred times as fast to read as YAML.
             let object: Object<Box<serde_json::value::RawValue>> =
                 serde_json::from_str(text).map_err(|error| Error(error.to_string()))?;
             objects.collect(object, None)?;
@@ -202,8 +202,8 @@ impl Cluster {
     }
 }
 
-/// A Pod as the API server sends it. Only the fields that are used are decoded: a Pod is several kilobytes, and
-/// a cluster has a hundred thousand.
+/// A Pod as the API server sends it. Only the fields that are used are decoded: a Pod has several kilobytes,
+/// and a cluster may have a hundred thousand Pods.
 #[derive(Deserialize)]
 pub struct ApiPod {
     metadata: Metadata,
@@ -224,7 +224,7 @@ impl ApiPod {
         text(&self.metadata.name).unwrap_or_default()
     }
 
-    /// The version of the object.
+    /// Its `resourceVersion`.
     #[must_use]
     pub fn resource_version(&self) -> Option<&str> {
         text(&self.metadata.resource_version)
@@ -236,11 +236,11 @@ impl ApiPod {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// The pod; `None` where it has ended.
+    /// The pod. `None` if it has ended.
     ///
     /// # Errors
     ///
-    /// Where a field has a value that the API server would not take.
+    /// If a field has a value that the API server would reject.
     pub fn pod(self) -> Result<Option<Pod>, Error> {
         let (namespace, pod) = self.metadata.pod()?;
         read_pod(&namespace, pod, self.spec.unwrap_or_default(), self.status.unwrap_or_default())
@@ -252,7 +252,7 @@ fn text(text: &Option<Text>) -> Option<&str> {
 }
 
 impl Metadata {
-    /// The name, and the labels, of an object of a kind.
+    /// The name and the labels of an object. `kind` is used in messages.
     fn name_and_labels(&mut self, kind: &str) -> Result<(String, BTreeMap<String, String>), Error> {
         let Some(name) = self.name.take() else {
             return Err(Error(format!("a {kind} without `metadata.name`")));
@@ -273,7 +273,7 @@ impl Metadata {
         }
     }
 
-    /// What it says of a pod, and the pod's namespace.
+    /// The pod's namespace, and the pod with the fields that its metadata gives.
     fn pod(mut self) -> Result<(String, Pod), Error> {
         let (name, labels) = self.name_and_labels("Pod")?;
         let namespace = self.namespace("Pod", &name)?;
@@ -283,14 +283,14 @@ impl Metadata {
     }
 }
 
-/// A pod, with what its specification and its status say; `None` where it has ended.
+/// Completes a pod with its `spec` and `status`. `None` if the pod has ended.
 fn read_pod(namespace: &str, pod: Pod, spec: PodSpec, status: PodStatus) -> Result<Option<Pod>, Error> {
     let wrong = |why: String| Error(format!("the pod `{namespace}/{}`: {why}", pod.name));
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Ok(None);
     }
     let mut ports = Vec::new();
-    // A container that starts before the others and goes on beside them has ports as they have.
+    // A sidecar, which is an init container with `restartPolicy: Always`, has ports like other containers.
     let beside = |container: &Container| container.restart_policy.as_deref() == Some("Always");
     let containers = spec.init_containers.into_iter().flatten().filter(beside);
     for port in spec.containers.into_iter().flatten().chain(containers).flat_map(|c| c.ports).flatten() {
@@ -298,7 +298,7 @@ fn read_pod(namespace: &str, pod: Pod, spec: PodSpec, status: PodStatus) -> Resu
         let protocol = protocol(port.protocol.as_deref()).map_err(wrong)?;
         ports.push(NamedPort { name, protocol, port: port.container_port });
     }
-    // A cluster has a hundred thousand pods.
+    // Saves memory: a cluster may have a hundred thousand pods.
     ports.shrink_to_fit();
     let addresses = |one: Option<String>, all: Option<Vec<Ip>>| {
         let all = all.into_iter().flatten().filter_map(|ip| ip.ip);
@@ -321,7 +321,7 @@ struct Objects {
     nodes: BTreeMap<String, Node>,
     /// By namespace and name.
     services: BTreeMap<(String, String), Service>,
-    /// What EndpointSlices and Endpoints tell of each Service.
+    /// The endpoints of each Service: here those from EndpointSlices, below those from Endpoints.
     slices: BTreeMap<(String, String), Vec<ServiceEndpoint>>,
     endpoints: BTreeMap<(String, String), Vec<ServiceEndpoint>>,
 }
@@ -329,20 +329,20 @@ struct Objects {
 impl Objects {
     fn cluster(mut self) -> Result<Cluster, Error> {
         if self.namespaces.is_empty() {
-            return Err(Error("it holds no Namespace".to_owned()));
+            return Err(Error("it contains no Namespace".to_owned()));
         }
         let namespaces: Vec<Namespace> = self.namespaces.into_values().collect();
         let mut cluster =
             Cluster { namespaces, pods: Vec::with_capacity(self.pods.len()), ..Cluster::default() };
         for (key, service) in &mut self.services {
-            // Where there are slices, they are what kube-proxy goes by.
+            // kube-proxy uses EndpointSlices, so they take precedence over Endpoints.
             service.endpoints = self.slices.remove(key).or_else(|| self.endpoints.remove(key));
         }
         cluster.services = self.services.into_values().collect();
         for ((namespace, name), mut pod) in self.pods {
             let Some(place) = cluster.namespace(&namespace) else {
                 return Err(Error(format!(
-                    "the namespace `{namespace}` of the pod `{name}` is not in it: print both, with `kubectl get namespaces,pods -A -o yaml`"
+                    "it does not contain the namespace `{namespace}` of the pod `{name}`: include both with `kubectl get namespaces,pods -A -o yaml`"
                 )));
             };
             pod.namespace = place;
@@ -359,7 +359,7 @@ impl Objects {
         Ok(cluster)
     }
 
-    /// Adds an object. In a list of one kind (`NamespaceList`) the items need not say theirs.
+    /// Adds an object. In a list of one kind (`NamespaceList`) the items may omit their kind.
     fn collect<P: Part>(&mut self, object: Object<P>, list: Option<&str>) -> Result<(), Error> {
         let kind = object.kind.and_then(|Text(kind)| kind);
         if let Some(items) = object.items {
@@ -367,7 +367,7 @@ impl Objects {
                 kind.as_deref().and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
             for item in items {
                 if item.items.is_some() {
-                    return Err(Error("a list in a list".to_owned()));
+                    return Err(Error("a list inside a list".to_owned()));
                 }
                 self.collect(item, of)?;
             }
@@ -400,7 +400,7 @@ impl Objects {
         }
         all.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
         if self.namespaces.contains_key(&name) {
-            return Err(Error(format!("the namespace `{name}` is there twice")));
+            return Err(Error(format!("the namespace `{name}` occurs twice")));
         }
         self.namespaces.insert(name.clone(), Namespace { name, labels: all });
         Ok(())
@@ -420,18 +420,18 @@ impl Objects {
         let Some(pod) = read_pod(&namespace, pod, spec, status)? else { return Ok(()) };
         let key = (namespace, name);
         if self.pods.contains_key(&key) {
-            return Err(Error(format!("the pod `{}/{}` is there twice", key.0, key.1)));
+            return Err(Error(format!("the pod `{}/{}` occurs twice", key.0, key.1)));
         }
         self.pods.insert(key, pod);
         Ok(())
     }
 }
 
-/// Addresses, each once; empty texts are none.
+/// Parses addresses. Skips empty texts and duplicates.
 fn addresses(texts: impl Iterator<Item = String>) -> Result<Vec<IpAddr>, String> {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for text in texts.filter(|text| !text.is_empty()) {
-        let address = text.parse().map_err(|_| format!("`{text}` is not an address"))?;
+        let address = text.parse().map_err(|_| format!("`{text}` is not an IP address"))?;
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -440,11 +440,11 @@ fn addresses(texts: impl Iterator<Item = String>) -> Result<Vec<IpAddr>, String>
     Ok(addresses)
 }
 
-/// A protocol, as the API names it: TCP where none is named.
+/// Parses a protocol as the API writes it. The default is TCP.
 fn protocol(name: Option<&str>) -> Result<Protocol, String> {
     let name = name.unwrap_or("TCP");
     let known = Protocol::ALL.into_iter().find(|known| known.api_name() == name);
-    known.ok_or_else(|| format!("`{name}` is not a protocol"))
+    known.ok_or_else(|| format!("`{name}` is not a protocol: use TCP, UDP or SCTP"))
 }
 
 #[cfg(test)]

@@ -14,27 +14,27 @@ pub struct Service {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its addresses within the cluster; none where it is headless.
+    /// Its addresses inside the cluster; empty if it is headless.
     pub cluster_addresses: Vec<IpAddr>,
-    /// Its addresses for clients outside: of load balancers, and `externalIPs`.
+    /// Its addresses for clients outside the cluster: those of load balancers, and `externalIPs`.
     pub external_addresses: Vec<IpAddr>,
-    /// Whether nodes forward connections from outside to endpoints of their own only, and keep the
-    /// client's address (`externalTrafficPolicy: Local`).
+    /// Whether nodes forward connections from outside only to their own endpoints, and keep the client's
+    /// address (`externalTrafficPolicy: Local`).
     pub keeps_client_address: bool,
-    /// The name that it stands for, where it is of type ExternalName.
+    /// The DNS name that it is an alias for, if it is of type ExternalName.
     pub external_name: Option<String>,
-    /// The labels of its pods; empty where it has no selector.
+    /// The labels of its pods; empty if it has no selector.
     pub selector: BTreeMap<String, String>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
-    /// Its endpoints, where the inventory holds its EndpointSlices or its Endpoints.
+    /// Its endpoints, if the cluster file contains its EndpointSlices or its Endpoints.
     pub endpoints: Option<Vec<ServiceEndpoint>>,
 }
 
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
-    /// Its name; empty where the Service has one port.
+    /// Its name; may be empty if the Service has one port.
     pub name: String,
     /// The protocol.
     pub protocol: Protocol,
@@ -42,12 +42,12 @@ pub struct ServicePort {
     pub port: u16,
     /// The port of the endpoints.
     pub target: TargetPort,
-    /// The port of every node that stands for it.
+    /// The port of every node that is forwarded to it.
     pub node_port: Option<u16>,
 }
 
 impl ServicePort {
-    /// The number by which clients connect to it; nothing where it is no port of nodes.
+    /// The number that clients connect to. `None` if they connect to a node and it has no node port.
     #[must_use]
     pub fn number(&self, via: Via) -> Option<u16> {
         if via == Via::NodePort { self.node_port } else { Some(self.port) }
@@ -59,11 +59,11 @@ impl ServicePort {
 pub enum TargetPort {
     /// By number.
     Number(u16),
-    /// The port to which each pod gives this name.
+    /// By name: each pod has its own port with this name.
     Name(String),
 }
 
-/// An endpoint, as an EndpointSlice or Endpoints has it.
+/// An endpoint of an EndpointSlice or of Endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceEndpoint {
     /// Its address.
@@ -73,8 +73,7 @@ pub struct ServiceEndpoint {
 }
 
 impl ServiceEndpoint {
-    /// The port that answers for a port of the Service. Endpoints written by hand may leave out the name of
-    /// their only port.
+    /// The port for a port of the Service. Endpoints written by hand may omit the name of their only port.
     fn port_of(&self, name: &str, protocol: Protocol) -> Option<u16> {
         let mut of_protocol = self.ports.iter().filter(|(_, of, _)| *of == protocol);
         let named = of_protocol.clone().find(|(own, ..)| own == name);
@@ -86,10 +85,10 @@ impl ServiceEndpoint {
     }
 }
 
-/// What a client connects to.
+/// The kind of address that a client connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// An address within the cluster, or the Service's name.
+    /// An address inside the cluster, or the Service's name.
     Cluster,
     /// An address of a load balancer, or an external address.
     External,
@@ -97,35 +96,36 @@ pub enum Via {
     NodePort,
 }
 
-/// Where a connection to a Service goes after translation.
+/// The destination of a connection to a Service after translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The pod, by its place in [`Cluster::pods`]; none where the address is no pod's.
+    /// The index of the pod in [`Cluster::pods`]. `None` if no pod has the address.
     pub pod: Option<usize>,
-    /// The address; none of a pod that has none yet.
+    /// The address. `None` if the pod has none yet.
     pub address: Option<IpAddr>,
     /// The port.
     pub port: u16,
 }
 
 impl Service {
-    /// Whether it has no address of its own, so that clients connect to its endpoints directly.
+    /// Whether it has no address of its own, so that clients connect directly to its endpoints.
     #[must_use]
     pub fn is_headless(&self) -> bool {
         self.cluster_addresses.is_empty()
     }
 
-    /// `namespace/svc/name`, which names it and nothing else.
+    /// Its unique name, `namespace/svc/name`.
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}/svc/{}", self.namespace, self.name)
     }
 
-    /// The endpoints that a connection to a port reaches, of the family that is asked for, where one is.
+    /// The endpoints that a connection to a port reaches, of one address family if `is_v4` is given.
     ///
     /// # Errors
     ///
-    /// In words: the Service has no such port, or its endpoints are not known or there are none.
+    /// A message if the Service is of type ExternalName, has no such port, has no endpoints there, or if the
+    /// cluster file does not contain its endpoints.
     pub fn targets(
         &self,
         cluster: &Cluster,
@@ -136,13 +136,13 @@ impl Service {
     ) -> Result<Vec<Target>, String> {
         if let Some(name) = &self.external_name {
             return Err(format!(
-                "`{}` is of type ExternalName: it stands for the name `{name}` and has no endpoints",
+                "`{}` is of type ExternalName: it is an alias for `{name}` and has no endpoints",
                 self.full_name()
             ));
         }
         let is_asked = |own: &&ServicePort| own.protocol == protocol && own.number(via) == Some(port);
         let own = self.ports.iter().find(is_asked);
-        // Nothing translates a connection to a headless Service: any port of its pods can be asked for.
+        // Connections to a headless Service are not translated: clients may connect to any port of its pods.
         if own.is_none() && !self.is_headless() {
             return Err(self.no_port(protocol, port));
         }
@@ -151,7 +151,7 @@ impl Service {
             Some(endpoints) => self.listed(cluster, endpoints, own, protocol, port),
             None if self.selector.is_empty() => {
                 return Err(format!(
-                    "`{}` has no selector, and the cluster file does not hold its endpoints: print them too, with `kubectl get namespaces,pods,services,endpointslices -A -o yaml`",
+                    "`{}` has no selector, and the cluster file does not contain its endpoints: include them with `kubectl get namespaces,pods,services,endpointslices -A -o yaml`",
                     self.full_name()
                 ));
             }

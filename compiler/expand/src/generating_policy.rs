@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 use crate::object::{Object, map_strings};
 use placeholder::{Segment, scan};
 
-/// A policy, as far as it is evaluated. A field that is not listed is refused by its name.
+/// The fields of a policy that are evaluated. Any other field is an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(
     dead_code,
-    reason = "fields that change nothing of what is generated are listed, so that they are not refused"
+    reason = "fields that do not change the generated objects are listed, so that they are accepted"
 )]
 struct Document {
     api_version: String,
@@ -58,7 +58,7 @@ struct ResourceRule {
 }
 
 impl ResourceRule {
-    /// Whether the rule takes namespaces as they are made.
+    /// Whether the rule matches the creation of namespaces.
     fn takes_namespaces(&self) -> bool {
         let any = |list: &[String], one: &str| list.iter().any(|item| item == one || item == "*");
         any(&self.api_groups, "")
@@ -88,7 +88,7 @@ struct Template {
     value: String,
 }
 
-/// A policy that is ready to be evaluated.
+/// A policy that is prepared for evaluation.
 pub(crate) struct GeneratingPolicy {
     env: Arc<Env>,
     matches: bool,
@@ -100,7 +100,7 @@ pub(crate) struct GeneratingPolicy {
     placeholders: BTreeMap<String, Program>,
 }
 
-/// The functions that expressions may use; made once, since it is large.
+/// The functions that expressions may use. Built once, since it is large.
 fn environment() -> Arc<Env> {
     static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
     Arc::clone(ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib())))
@@ -161,7 +161,7 @@ impl GeneratingPolicy {
 
     fn context(&self, namespace: &Namespace) -> Result<Context<'static, 'static>, String> {
         let mut context = Context::with_env(Arc::clone(&self.env));
-        // The API server leaves an empty map of labels out.
+        // The API server omits an empty map of labels.
         let mut metadata = json!({"name": namespace.name});
         if !namespace.labels.is_empty()
             && let Value::Object(fields) = &mut metadata
@@ -185,13 +185,13 @@ impl crate::Policy for GeneratingPolicy {
             return Ok(Vec::new());
         }
         let mut context = self.context(namespace)?;
-        // A condition that is false passes the namespace over, even where another one fails.
+        // A condition that is false skips the namespace, even if another condition is an error.
         let mut failed = None;
         for (name, program) in &self.conditions {
             match program.execute(&context) {
                 Ok(cel::Value::Bool(true)) => {}
                 Ok(cel::Value::Bool(false)) => return Ok(Vec::new()),
-                Ok(other) => failed = Some(format!("the condition `{name}` gives {other:?}")),
+                Ok(other) => failed = Some(format!("the condition `{name}` gives {other:?}, not a boolean")),
                 Err(error) => failed = Some(format!("the condition `{name}` fails: {error}")),
             }
         }
@@ -216,7 +216,7 @@ impl crate::Policy for GeneratingPolicy {
 }
 
 impl GeneratingPolicy {
-    /// A scalar: one placeholder alone keeps the type of its value.
+    /// Evaluates the placeholders of a scalar. If the scalar is one placeholder, the result keeps its type.
     fn render(&self, text: &str, context: &Context<'_, '_>) -> Result<Value, String> {
         let segments = scan(text)?;
         let evaluate = |expression: &str| {
@@ -245,11 +245,11 @@ impl GeneratingPolicy {
     }
 }
 
-/// A value of CEL as one of JSON: only the types that names and labels have.
+/// Converts a CEL value to JSON. Only strings and booleans are supported, the types of names and labels.
 fn native(value: &cel::Value) -> Result<Value, String> {
     match value {
         cel::Value::String(text) => Ok(Value::String(text.to_string())),
         cel::Value::Bool(value) => Ok(Value::Bool(*value)),
-        other => Err(format!("a value that is no string is not evaluated: {other:?}")),
+        other => Err(format!("npc evaluates only strings and booleans, not {other:?}")),
     }
 }

@@ -1,11 +1,11 @@
-//! What will Kyverno generate? Evaluates its policies on the namespaces of a cluster.
+//! Computes the objects that Kyverno will generate: evaluates its policies for the namespaces of a cluster.
 //!
-//! The input is the text of policies, not the program that they come from: what is evaluated is
-//! what will be applied. A policy that holds anything which is not evaluated here is refused by
-//! name, so that the answer is never a guess.
+//! The input is the text of the policies and not the program that they are compiled from, so that the
+//! policies are evaluated which will be applied. If a policy contains anything that is not evaluated here,
+//! the result is an error that names it, never a guess.
 //!
-//! The rules are those of Kyverno 1.19.1, read from its source and compared with its own command
-//! line on every example and on random programs (see `tests/kyverno`).
+//! The rules are those of Kyverno 1.19.1, taken from its source. They are compared with Kyverno's own command
+//! line for every example and for random programs (see `tests/suites/kyverno_cli.rs`).
 
 mod cluster_policy;
 mod generating_policy;
@@ -21,12 +21,12 @@ pub use cluster_policy::jmespath::{EvaluationError, evaluate as evaluate_jmespat
 pub use generating_policy::placeholder;
 pub use object::{Generated, Object};
 
-/// Why policies cannot be evaluated.
+/// The reason that policies cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The policy, where it is known.
+    /// The policy's name, if it is known.
     pub policy: Option<String>,
-    /// What is wrong, in words.
+    /// The message.
     pub message: String,
 }
 
@@ -41,20 +41,20 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A policy that is ready to be evaluated.
+/// A policy that is prepared for evaluation.
 trait Policy {
-    /// What the policy generates when it sees the namespace.
+    /// The objects that the policy generates for a namespace.
     fn generate(&self, namespace: &Namespace) -> Result<Vec<Object>, String>;
 }
 
-/// Evaluates all policies of a stream of YAML documents on every namespace.
+/// Evaluates all policies of a stream of YAML documents for every namespace.
 ///
-/// The objects are in the order of their namespaces and names. Where two policies make one object,
-/// both are there: which of them wins is a matter of timing.
+/// The objects are sorted by namespace and name. If two policies generate the same object, both are in the
+/// result: which of them Kyverno keeps depends on timing.
 ///
 /// # Errors
 ///
-/// Where a document is no policy that can be evaluated here, or Kyverno would fail to generate.
+/// If a document is not a policy that can be evaluated here, or if Kyverno would fail to generate.
 pub fn expand(policies: &str, cluster: &Cluster) -> Result<Generated, Error> {
     let mut objects = Vec::new();
     for document in serde_yaml::Deserializer::from_str(policies) {
@@ -88,8 +88,8 @@ fn parse(document: Value) -> Result<Box<dyn Policy>, String> {
         ("policies.kyverno.io/v1" | "policies.kyverno.io/v1beta1", "GeneratingPolicy") => {
             Ok(Box::new(generating_policy::GeneratingPolicy::parse(document)?))
         }
-        // It judges what others make, and makes nothing.
+        // A ValidatingPolicy generates nothing.
         ("policies.kyverno.io/v1", "ValidatingPolicy") => Ok(Box::new(Nothing)),
-        (version, kind) => Err(format!("{version} {kind} is not a policy that generates")),
+        (version, kind) => Err(format!("npc does not evaluate {version} {kind}")),
     }
 }

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 
-/// What Kyverno generates in a cluster.
+/// The objects that Kyverno generates in a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Generated {
-    /// The objects, by namespace and name.
+    /// The objects, sorted by namespace and name.
     pub objects: Vec<Object>,
 }
 
-/// An object, without the labels by which Kyverno knows it as its own.
+/// A generated object, without the labels that Kyverno adds to mark it as its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     /// Its namespace.
@@ -18,12 +18,12 @@ pub struct Object {
     pub name: String,
     /// The whole object.
     pub value: Value,
-    /// Whether Kyverno makes it in a namespace that was there before its policy (`generateExisting`).
+    /// Whether Kyverno also generates it in namespaces that are older than its policy (`generateExisting`).
     pub for_existing: bool,
 }
 
 impl Object {
-    /// An object whose metadata must hold its name and its namespace.
+    /// An object. Its metadata must contain its name and its namespace.
     pub(crate) fn new(value: Value, for_existing: bool) -> Result<Self, String> {
         let field = |pointer: &str| {
             value
@@ -41,7 +41,7 @@ impl Object {
     }
 }
 
-/// The value with every string in it, keys included where `keys` is set, replaced.
+/// Replaces every string in a value, including the keys if `keys` is set.
 pub(crate) fn map_strings(
     value: &Value,
     replace: &mut impl FnMut(&str) -> Result<Value, String>,
@@ -58,7 +58,7 @@ pub(crate) fn map_strings(
                 let key = if keys {
                     match replace(key)? {
                         Value::String(key) => key,
-                        _ => return Err(format!("the key `{key}` becomes something that is no string")),
+                        _ => return Err(format!("the key `{key}` becomes a value that is not a string")),
                     }
                 } else {
                     key.clone()

@@ -1,4 +1,4 @@
-//! What is wrong between objects that are applied together.
+//! Finds conflicts between objects that are applied together.
 
 use npc_diagnostics::{Diagnostic, Location};
 use npc_program::{Policy, Scope, Tier, policies_overlap, scopes_overlap};
@@ -9,37 +9,37 @@ use crate::{Import, Imported};
 npc_diagnostics::codes! {
     /// # Two cluster policies of one priority
     ///
-    /// Of two cluster policies of a tier that have the same priority and can select one pod, it is
-    /// not defined which is asked first: one cluster may allow what another denies. In a program
-    /// this is an error too.
+    /// Two cluster policies of a tier have the same priority and can select the same pod. The API does not
+    /// define which of them is evaluated first: one cluster may allow what another denies. In a program this
+    /// is an error too.
     TIE = "NP0909" "same-priority" Error;
 
     /// # An object that stands twice
     ///
-    /// Two objects of one kind have the same name, in the same namespace. A cluster keeps the one that
-    /// is applied last, so that what these files mean depends on their order.
+    /// Two objects of one kind have the same name in the same namespace. A cluster keeps the one that is
+    /// applied last, so the meaning of these files depends on their order.
     TWICE = "NP0910" "object-twice" Error;
 
     /// # Two sources of one object
     ///
-    /// Two of Kyverno's policies, or one of them and a manifest, make a NetworkPolicy of the same name in
-    /// the same namespace. A cluster keeps one object of a name, the one that was written last; npc
-    /// answers as if it kept both.
+    /// Two Kyverno policies, or a Kyverno policy and a manifest, create a NetworkPolicy of the same name in
+    /// the same namespace. A cluster keeps one object of a name, the one that is written last. npc evaluates
+    /// both.
     ///
-    /// Give them different names, or let them be for different namespaces.
+    /// Give them different names, or let them apply to different namespaces.
     ONE_OBJECT = "NP0912" "one-object-twice" Warning;
 
     /// # A manifest without a namespace
     ///
-    /// A NetworkPolicy without `metadata.namespace` goes to the namespace that it is applied to. npc takes
-    /// it for one of `default`; `-n NAMESPACE` says another.
+    /// A NetworkPolicy without `metadata.namespace` is created in the namespace that it is applied to. npc
+    /// assumes `default`; use `-n NAMESPACE` for another one.
     NO_NAMESPACE = "NP0913" "no-namespace" Note;
 }
 
 impl Import {
-    /// Tells what is wrong between objects: those that stand twice, those that Kyverno makes twice, and cluster
-    /// policies of one tier and priority that can select one pod, of which it is not defined which is asked
-    /// first. And how many assume their namespace.
+    /// Reports conflicts: duplicate objects, NetworkPolicies that Kyverno and another source create, and
+    /// cluster policies of one tier and priority that can select the same pod, whose order is not defined.
+    /// Also reports the number of policies that assume the namespace `default`.
     #[must_use]
     pub fn conflicts(&self) -> Vec<Diagnostic> {
         let mut found = self.twice();
@@ -53,17 +53,17 @@ impl Import {
                 more => format!("{} policies have no namespace: npc assumes `default`", more + 1),
             };
             let note = Diagnostic::new(&NO_NAMESPACE, message, first, "no `metadata.namespace`");
-            found.push(note.help("to apply them to another namespace: `-n NAMESPACE`"));
+            found.push(note.help("use `-n NAMESPACE` for another namespace"));
         }
         found
     }
 
-    /// Objects that stand twice.
+    /// Finds duplicate objects.
     fn twice(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         let mut known: FxHashMap<(&str, &str), Location> = FxHashMap::default();
         for Imported { policy, kind, generated, .. } in &self.policies {
-            // Several policies may be of one of Kyverno's.
+            // One Kyverno policy may generate several policies, so identify these by the Kyverno policy.
             let (name, place) = match generated {
                 Some(generated) => (generated.by.0.as_str(), generated.by.1),
                 None => (&*policy.name, policy.location),
@@ -72,12 +72,12 @@ impl Import {
                 Some(other) if other != place => found.push(
                     Diagnostic::new(
                         &TWICE,
-                        format!("the {kind} `{name}` stands twice"),
+                        format!("the {kind} `{name}` is defined twice"),
                         place,
                         "the cluster keeps the one that is applied last",
                     )
-                    .label(other, "the other")
-                    .help("leave out one of them"),
+                    .label(other, "the other one")
+                    .help("remove one of them"),
                 ),
                 _ => {}
             }
@@ -85,8 +85,8 @@ impl Import {
         found
     }
 
-    /// NetworkPolicies that Kyverno generates under the name of another one in the same namespace: one that another
-    /// rule generates, or a manifest.
+    /// Finds NetworkPolicies that Kyverno generates with the same name and in the same namespace as another
+    /// one, which another rule generates or which is a manifest.
     fn one_object(&self) -> Vec<Diagnostic> {
         let mut by_name: FxHashMap<&str, Vec<&Imported>> = FxHashMap::default();
         for imported in self.policies.iter().filter(|one| one.policy.tier == Tier::Namespaced) {
@@ -108,33 +108,33 @@ impl Import {
             for (at, one) in all.iter().enumerate() {
                 let Some(generated) = &one.generated else { continue };
                 let other = all.iter().enumerate().find(|(other_at, other)| {
-                    // `twice` reports a policy of Kyverno's that is given twice.
+                    // `twice` reports a duplicate Kyverno policy.
                     let is_twice = other
                         .generated
                         .as_ref()
                         .is_some_and(|other| other.by.0 == generated.by.0 && other.by.1 != generated.by.1);
-                    // Each pair of generated objects once.
+                    // Report each pair of generated objects once.
                     let is_pair = other.generated.is_none() || *other_at < at;
                     is_pair && !is_twice && meet(one, other)
                 });
                 let Some((_, other)) = other else { continue };
                 let made = match &other.generated {
-                    Some(other) if other.by == generated.by => "by another rule of it".to_owned(),
+                    Some(other) if other.by == generated.by => "by another of its rules".to_owned(),
                     Some(other) => format!("by `{}`", other.by.0),
-                    None => "as a manifest".to_owned(),
+                    None => "by a manifest".to_owned(),
                 };
                 found.push(
                     Diagnostic::new(
                         &ONE_OBJECT,
                         format!(
-                            "`{}` generates the NetworkPolicy `{name}`, which is also made {made}",
+                            "`{}` generates the NetworkPolicy `{name}`, which is also created {made}",
                             generated.by.0
                         ),
                         one.policy.location,
-                        "a namespace keeps one object of a name",
+                        "a namespace has only one object of each name",
                     )
-                    .label(other.policy.location, "the other")
-                    .note("the one that is written last stays; npc answers as if both did")
+                    .label(other.policy.location, "the other one")
+                    .note("the cluster keeps the one that is written last; npc evaluates both")
                     .help("give them different names"),
                 );
             }
@@ -143,11 +143,11 @@ impl Import {
         found
     }
 
-    /// Cluster policies of one tier and priority that can select one pod.
+    /// Finds cluster policies of one tier and priority that can select the same pod.
     fn ties(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         let mut by_rank: FxHashMap<(bool, u16), Vec<&Policy>> = FxHashMap::default();
-        // `twice` reports those that are given twice.
+        // `twice` reports duplicates.
         let mut names: FxHashSet<&str> = FxHashSet::default();
         for Imported { policy, .. } in &self.policies {
             if policy.tier == Tier::Namespaced || !names.insert(&policy.name) {
@@ -159,11 +159,11 @@ impl Import {
                 found.push(
                     Diagnostic::new(
                         &TIE,
-                        format!("`{}` and `{}` have one priority", policy.name, other.name),
+                        format!("`{}` and `{}` have the same priority", policy.name, other.name),
                         policy.location,
-                        "can select a pod that the other one selects",
+                        "both can select the same pod, and their order is not defined",
                     )
-                    .label(other.location, "the other")
+                    .label(other.location, "the other one")
                     .help("give them different priorities"),
                 );
             }

@@ -1,7 +1,7 @@
 //! Reads policies of Kubernetes and of Kyverno as a program.
 //!
-//! What the API server would fill in is filled in, and what it would refuse is refused, by the same
-//! field. What a program cannot say is an error at its place; nothing is dropped.
+//! Import applies the API server's defaults and rejects what the API server rejects, naming the same field.
+//! Anything that a program cannot express is an error with its location; nothing is dropped silently.
 //!
 //! ```
 //! use npc_diagnostics::FileId;
@@ -35,88 +35,91 @@ use rustc_hash::{FxHashMap, FxHashSet};
 npc_diagnostics::codes! {
     /// # Not a kind of policy that is known
     ///
-    /// `npc` reads NetworkPolicy (`networking.k8s.io/v1`), ClusterNetworkPolicy
+    /// npc reads NetworkPolicy (`networking.k8s.io/v1`), ClusterNetworkPolicy
     /// (`policy.networking.k8s.io/v1alpha2`), AdminNetworkPolicy and BaselineAdminNetworkPolicy
-    /// (`policy.networking.k8s.io/v1alpha1`), Kyverno's ClusterPolicy (`kyverno.io/v1`) and
-    /// GeneratingPolicy (`policies.kyverno.io/v1`), and lists of these. Objects of other kinds are
-    /// not passed over: a policy of a CNI's own, or of another version, would be left out of every
-    /// answer.
+    /// (`policy.networking.k8s.io/v1alpha1`), Kyverno's ClusterPolicy (`kyverno.io/v1`) and GeneratingPolicy
+    /// (`policies.kyverno.io/v1`), and lists of these.
+    ///
+    /// npc does not skip objects of other kinds. One of them may be a network policy, of a CNI or of another
+    /// API version, and npc would give wrong answers without it.
     UNKNOWN_KIND = "NP0903" "unknown-kind" Error;
 
     /// # What a program cannot say
     ///
-    /// The object is valid, and holds something for which the language has no words. It is not left
-    /// out, since that would change what the policies mean.
+    /// The object is valid, but contains something that the language cannot express. npc does not omit it,
+    /// since that would change what the policies mean.
     NOT_CARRIED = "NP0904" "not-carried" Error;
 
     /// # Labels and annotations that are not carried
     ///
-    /// A program has no labels or annotations for the objects that it becomes, so `npc import` leaves
-    /// them out. Descriptions become comments.
+    /// A program has no labels or annotations for the objects that it is compiled to, so `npc import` omits
+    /// them. Descriptions become comments.
     DROPPED = "NP0914" "labels-left-out" Note;
 
     /// # Defaults that are not Kyverno's
     ///
-    /// Where a policy does not say otherwise, Kyverno has ten seconds to answer the API server, and a
-    /// ClusterPolicy makes the API server refuse namespaces while Kyverno is away. A program's defaults
-    /// are five seconds and `failure-policy = ignore`, which the GeneratingPolicy has too. `npc import`
-    /// carries what a policy says itself, and leaves the rest to the program's defaults.
+    /// Kyverno's defaults are a webhook timeout of ten seconds and, for a ClusterPolicy, `failurePolicy:
+    /// Fail`: the API server rejects namespaces while Kyverno is unavailable. A program's defaults are five
+    /// seconds and `failure-policy = ignore`, which is also how a GeneratingPolicy behaves. `npc import`
+    /// keeps the settings that a policy states, and leaves the others to the program's defaults.
     DEFAULTS = "NP0915" "other-defaults" Note;
 
     /// # A part that has no effect
     ///
-    /// Nothing can satisfy a selector of this policy (a label cannot have two values, or be there
-    /// and not be there), so the policy selects no pod, or a peer is none. In the program that
-    /// `npc import` writes a comment stands for it.
+    /// Nothing can satisfy a selector of this policy (a label cannot have two values, or be both present and
+    /// absent), so the policy selects no pod, or a peer matches no pod. Or no port can have the name that a
+    /// rule gives. `npc import` omits such a part. In place of a policy that selects no pod it writes a
+    /// comment.
     NO_EFFECT = "NP0907" "no-effect" Warning;
 }
 
-/// Policies that were read.
+/// Imported policies.
 #[derive(Clone, Debug, Default)]
 pub struct Import {
     /// The policies, in the order of the text.
     pub policies: Vec<Imported>,
-    /// What is wrong.
+    /// The errors, warnings and notes.
     pub diagnostics: Vec<Diagnostic>,
-    /// The namespace of objects that say none.
+    /// The namespace of objects without `metadata.namespace`.
     namespace: Option<Arc<str>>,
 }
 
-/// One policy.
+/// One imported policy.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// The policy. The name of one that is in a namespace is `namespace/name`.
+    /// The policy. The name of a namespaced policy is `namespace/name`.
     pub policy: Policy,
-    /// Its name alone, without a namespace before it.
+    /// Its name without the namespace.
     pub short_name: Arc<str>,
-    /// The policy of a program that it was compiled from, where an annotation (`npc/policy`) says so.
+    /// The policy of the program that it was compiled from, if the annotation `npc/policy` names one.
     pub origin: Option<Arc<str>>,
-    /// The names of its rules, where they have some.
+    /// The names of its rules, if the kind has names for rules.
     pub rule_names: Vec<Option<String>>,
-    /// The kind of object that it was.
+    /// The kind of the object that it was read from.
     pub kind: &'static str,
-    /// What Kyverno generates it as; nothing of an object that is applied itself.
+    /// The generated objects, if Kyverno generates the policy. `None` for an object that is applied itself.
     pub generated: Option<Generated>,
-    /// The labels and annotations of the object that a program does not carry, with where they stand.
+    /// The labels and annotations of the object that the program omits, with their locations.
     pub dropped: Vec<(String, Location)>,
-    /// Whether it says no namespace, so that `default` is assumed.
+    /// Whether it has no namespace, so that npc assumes `default`.
     pub assumes_namespace: bool,
 }
 
-/// The NetworkPolicies that a policy of Kyverno's generates: one in each namespace.
+/// The NetworkPolicies that a Kyverno policy generates, one in each namespace.
 #[derive(Clone, Debug)]
 pub struct Generated {
-    /// The name of Kyverno's policy, and where it stands.
+    /// The name of the Kyverno policy, with its location.
     pub by: (String, Location),
-    /// The name of the objects; nothing where it depends on the namespace.
+    /// The name of the generated objects. `None` if it depends on the namespace.
     pub name: Option<String>,
-    /// Whether namespaces that existed before Kyverno's policy get one (`generateExisting`).
+    /// Whether Kyverno also generates objects in namespaces that are older than its policy
+    /// (`generateExisting`).
     pub existing: bool,
-    /// Whether Kyverno's policy leaves `failurePolicy` or the webhook's timeout to Kyverno.
+    /// Whether the Kyverno policy does not set `failurePolicy` or the webhook's timeout.
     pub leaves_defaults: bool,
 }
 
-/// Every code of this crate and of the manifests that it reads, in the order of their numbers.
+/// All diagnostic codes of this crate and of `npc_manifest`, sorted by number.
 #[must_use]
 pub fn codes() -> Vec<&'static Code> {
     let mut codes: Vec<&Code> = [
@@ -141,7 +144,7 @@ pub fn import(file: FileId, text: &str) -> Import {
     import_in(file, text, None)
 }
 
-/// The same, where objects without a namespace are applied to this one.
+/// Like [`import`], but objects without a namespace are in this namespace.
 #[must_use]
 pub fn import_in(file: FileId, text: &str, namespace: Option<&str>) -> Import {
     let documents = Documents::parse(file, text);
@@ -155,22 +158,22 @@ pub fn import_in(file: FileId, text: &str, namespace: Option<&str>) -> Import {
 }
 
 impl Import {
-    /// The policies as a program. They keep their names, `namespace/name`, which are none of a
-    /// program's own: it is there to be asked, not to be compiled.
+    /// Converts the policies to a program for evaluation. The program cannot be compiled: its policies keep
+    /// names of the form `namespace/name`, which the language does not allow.
     #[must_use]
     pub fn into_program(self) -> Program {
         let policies = self.policies.into_iter().map(|imported| imported.policy.into()).collect();
         Program { policies, ..Program::default() }
     }
 
-    /// Adds what other texts hold: all are applied together.
+    /// Adds the policies of other texts, which are applied together with these.
     pub fn extend(&mut self, other: Self) {
         self.policies.extend(other.policies);
         self.diagnostics.extend(other.diagnostics);
     }
 
-    /// The text of a program that says what these policies say: what stands in several places gets a
-    /// name, and one policy in many namespaces is written once. Descriptions become comments.
+    /// The text of a program that means the same as these policies. Values that occur several times become
+    /// sets, equal policies of several namespaces become one policy, and descriptions become comments.
     #[must_use]
     pub fn to_text(mut self) -> (String, Vec<Diagnostic>) {
         let names: Vec<Arc<str>> = self.policies.iter().map(|one| Arc::clone(&one.policy.name)).collect();
@@ -182,14 +185,14 @@ impl Import {
         (text, diagnostics)
     }
 
-    /// Tells which labels and annotations a program leaves out, once for each object; and where its defaults are
-    /// not Kyverno's.
+    /// Reports the labels and annotations that the program omits, once for each object; and that the
+    /// program's defaults are not Kyverno's.
     fn dropped(&self) -> Vec<Diagnostic> {
         let of_object = |imported: &Imported| {
             let (_, place) = imported.dropped.first()?;
             let all: Vec<&str> = imported.dropped.iter().map(|(what, _)| what.as_str()).collect();
             let policy = &imported.policy.name;
-            let message = format!("the program leaves out labels and annotations of `{policy}`");
+            let message = format!("the program omits labels and annotations of `{policy}`");
             Some(Diagnostic::new(&DROPPED, message, *place, all.join(", ")))
         };
         let mut found: Vec<Diagnostic> = self.policies.iter().filter_map(of_object).collect();
@@ -198,11 +201,11 @@ impl Import {
         found.extend(left.map(|imported| {
             Diagnostic::new(
                 &DEFAULTS,
-                "the program has other defaults than Kyverno",
+                "the program's defaults differ from Kyverno's",
                 imported.policy.location,
-                "leaves `failurePolicy` or the webhook's timeout to Kyverno",
+                "does not set `failurePolicy` or the webhook's timeout",
             )
-            .help("to keep Kyverno's: `kyverno { webhook-timeout = 10s  failure-policy = fail }`; the second for target `kyverno` only")
+            .help("to keep Kyverno's defaults, add `kyverno { webhook-timeout = 10s  failure-policy = fail }`; `failure-policy = fail` is for target `kyverno` only")
         }));
         found
     }
@@ -257,15 +260,15 @@ impl Import {
         self.several(imported.map(|one| vec![one]), reader);
     }
 
-    /// Adds what an object became. What is wrong in one field leaves nothing of the object: half a
-    /// policy means another thing.
+    /// Adds the policies of one object. If the object has an error, none of them is added: half a policy
+    /// means something else.
     fn several(&mut self, imported: Option<Vec<Imported>>, reader: Reader) {
         let broken = reader.diagnostics.iter().any(|found| found.level == Level::Error);
         self.diagnostics.extend(reader.diagnostics);
         self.policies.extend(imported.filter(|_| !broken).into_iter().flatten());
     }
 
-    /// The objects of a list. Those of a list of one kind need not say theirs.
+    /// Reads the objects of a list. In a list of one kind the items may omit their kind and version.
     fn items(&mut self, node: &Node, source: &str, kind: &str, version: &str) {
         let mut reader = Reader::default();
         let items = node.get("items").and_then(|items| reader.list(&Path::Root.field("items"), items));
@@ -289,8 +292,8 @@ impl Import {
     }
 }
 
-/// Gives each policy a name that it can have in a program: its own where no other has that one, or
-/// else with its namespace before it. Names that are none of an imported policy stay as they are.
+/// Gives each policy a name that the language allows: its own name if that is unique, otherwise its namespace
+/// and its name. Unique names without a namespace do not change.
 pub fn rename(program: &mut Program) {
     let names: Vec<Arc<str>> = program.policies.iter().map(|policy| Arc::clone(&policy.name)).collect();
     for (policy, name) in program.policies.iter_mut().zip(program_names(&names)) {
@@ -298,14 +301,14 @@ pub fn rename(program: &mut Program) {
     }
 }
 
-/// The names that policies of these names, `namespace/name` or a name alone, have in a program.
+/// The names in a program for policies with these names, which are `namespace/name` or a name alone.
 fn program_names(names: &[Arc<str>]) -> Vec<Arc<str>> {
     let short = |name: &str| Arc::<str>::from(name.rsplit('/').next().unwrap_or(name));
     let mut uses: FxHashMap<Arc<str>, usize> = FxHashMap::default();
     for name in names {
         *uses.entry(short(name)).or_default() += 1;
     }
-    // Those that keep their names have them first.
+    // Unique names are reserved first, since they do not change.
     let mut taken: FxHashSet<Arc<str>> =
         uses.iter().filter(|(_, uses)| **uses == 1).map(|(name, _)| Arc::clone(name)).collect();
     names
@@ -327,10 +330,10 @@ fn program_names(names: &[Arc<str>]) -> Vec<Arc<str>> {
         .collect()
 }
 
-/// Whether objects of a kind are network policies: then leaving one out makes answers wrong.
+/// Whether objects of a kind are network policies. Without such an object, answers would be wrong.
 pub(crate) fn is_network_policy(version: &str, kind: &str) -> bool {
     let group = version.split_once('/').map_or("", |(group, _)| group);
-    // Calico's staged policies only report.
+    // Calico's staged policies only report, and decide nothing.
     let by_name = kind.ends_with("NetworkPolicy") && !kind.starts_with("Staged");
     by_name
         || matches!(
@@ -341,7 +344,7 @@ pub(crate) fn is_network_policy(version: &str, kind: &str) -> bool {
         )
 }
 
-/// What is told of an object of a kind that is not known.
+/// The diagnostic for an object of an unknown kind.
 fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
     const KNOWN: [(&str, &str); 7] = [
         ("ClusterPolicy", "kyverno.io/v1"),
@@ -354,37 +357,37 @@ fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
     ];
     let place = |key: &str| node.get(key).map_or(node.location, |node| node.location);
     if kind.is_empty() {
-        let what = "this document is no object of Kubernetes";
-        return Diagnostic::new(&UNKNOWN_KIND, what, place("kind"), "there is no `kind`");
+        let what = "this document is not a Kubernetes object";
+        return Diagnostic::new(&UNKNOWN_KIND, what, place("kind"), "it has no `kind`");
     }
     if let Some((_, known)) = KNOWN.into_iter().find(|(known, group)| {
         *known == kind && group.split_once('/').map(|(g, _)| g) == version.split_once('/').map(|(g, _)| g)
     }) {
         return Diagnostic::new(
             &UNKNOWN_KIND,
-            format!("`{version}` is not a version of {kind} that is known"),
+            format!("npc does not support version `{version}` of {kind}"),
             place("apiVersion"),
-            format!("`{known}` is"),
+            format!("use `{known}`"),
         );
     }
     let told = Diagnostic::new(
         &UNKNOWN_KIND,
-        format!("`{kind}` of `{version}` is not a policy that npc can read"),
+        format!("npc cannot read `{kind}` of `{version}`"),
         place("kind"),
         if is_network_policy(version, kind) {
-            "a network policy: every answer would be wrong without it"
+            "a network policy: answers without it would be wrong"
         } else {
-            "not skipped, since it may hold network rules"
+            "npc does not skip it, since it may contain network rules"
         },
     );
-    told.help("take it out of the input to get answers that leave it out")
+    told.help("to get answers that ignore it, remove it from the input")
 }
 
 #[cfg(test)]
 mod tests {
     use npc_diagnostics::FileId;
 
-    /// The text of the program that a ClusterPolicy with these filters becomes.
+    /// The text of the program that is imported from a ClusterPolicy with these filters.
     fn imported(filters: &str) -> String {
         let text = format!(
             "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: p}}\nspec:\n  generateExisting: true\n  webhookConfiguration: {{timeoutSeconds: 5, failurePolicy: Ignore}}\n  rules:\n  - name: r\n{filters}\n    generate:\n      kind: NetworkPolicy\n      apiVersion: networking.k8s.io/v1\n      name: deny\n      namespace: '{{{{request.object.metadata.name}}}}'\n      synchronize: true\n      data: {{spec: {{podSelector: {{}}, policyTypes: [Ingress]}}}}\n"
@@ -419,7 +422,7 @@ mod tests {
         }
         for bad in ["{kinds: [Namespace, Pod]}", "{kinds: [Pod]}", "{kinds: [Namespace], namespaces: [x]}"] {
             let filters = format!("    match: {{any: [{{resources: {bad}}}]}}");
-            assert!(imported(&filters).starts_with("a program cannot say"), "{bad}");
+            assert!(imported(&filters).starts_with("npc does not support"), "{bad}");
         }
     }
 }

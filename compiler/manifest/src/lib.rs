@@ -1,8 +1,8 @@
-//! Kubernetes manifests, read as kubectl reads them, with the place of every value.
+//! Reads Kubernetes manifests as kubectl reads them, with the location of every value.
 //!
-//! `serde_yaml` keeps no places, and types scalars as YAML 1.2 does; kubectl's reader does not (`no`
-//! is false, `010` is 8). Here each document of a stream becomes a tree of [`Node`]s, and a
-//! [`Reader`] walks it by the fields of a type and names each field as the API server does:
+//! `serde_yaml` keeps no locations, and types scalars by YAML 1.2. kubectl types them by YAML 1.1: `no` is
+//! false, `010` is 8. Here each document of a stream becomes a tree of [`Node`]s. A [`Reader`] reads the tree
+//! by the fields of a type, and names each field as the API server does:
 //! `spec.ingress[0].from[1].ipBlock.cidr`.
 //!
 //! ```
@@ -28,13 +28,13 @@ pub use stream::Documents;
 npc_diagnostics::codes! {
     /// # Not YAML
     ///
-    /// The document cannot be read as YAML or JSON. The other documents of the stream are read.
+    /// npc cannot read this document as YAML or JSON. It reads the other documents of the stream.
     BAD_YAML = "NP0901" "bad-yaml" Error;
 
     /// # A field that the API server refuses
     ///
-    /// The API server would not take this object: a field is missing that must be there, has a value
-    /// that is not allowed, is of another type or is not known. The rules are those of Kubernetes
-    /// 1.36; until then some forms of addresses were warnings.
+    /// The API server would reject this object: a required field is missing, or a field is not known, has the
+    /// wrong type, or has a value that is not allowed. The rules are those of Kubernetes 1.36. Earlier
+    /// versions only warned about some forms of addresses.
     BAD_FIELD = "NP0902" "bad-field" Error;
 }

@@ -1,22 +1,22 @@
-//! A value of a manifest, and where it stands.
+//! A value of a manifest, with its location.
 
 use npc_diagnostics::Location;
 
-/// A value, and where it stands.
+/// A value, with its location.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The value.
     pub value: Value,
-    /// Where it stands; of a map or a list, where its first line does.
+    /// Its location; for a map or a list, that of its first line.
     pub location: Location,
 }
 
-/// A value, of the types that JSON has.
+/// A value, with the types of JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// `null`, or nothing.
+    /// `null`, or an empty value.
     Null,
-    /// `true`, and all that kubectl's reader takes for it.
+    /// `true` or `false`, or another word that kubectl reads as a boolean.
     Bool(bool),
     /// A whole number.
     Int(i64),
@@ -26,7 +26,7 @@ pub enum Value {
     String(String),
     /// A list.
     List(Vec<Node>),
-    /// A map, in the order of the text. No key stands twice.
+    /// A map, in the order of the text. Its keys are unique.
     Map(Vec<Entry>),
 }
 
@@ -35,14 +35,14 @@ pub enum Value {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// The location of the key.
     pub location: Location,
     /// The value.
     pub node: Node,
 }
 
 impl Node {
-    /// The value of a key, where this is a map that has it.
+    /// The value of a key, if this is a map that has it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    /// The string, where this is one.
+    /// The string, if this is one.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
@@ -68,7 +68,7 @@ impl Node {
 }
 
 impl Value {
-    /// What kind of value it is, in words.
+    /// The type of the value, for messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {

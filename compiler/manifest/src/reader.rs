@@ -1,4 +1,4 @@
-//! Walks a manifest by the fields of a type.
+//! Reads a manifest by the fields of a type.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use npc_diagnostics::{Diagnostic, Location, nearest};
 
 use crate::{BAD_FIELD, Entry, Node, Value};
 
-/// Which field: `spec.ingress[0].from[1].ipBlock.cidr`, as the API server names it.
+/// The path of a field as the API server writes it: `spec.ingress[0].from[1].ipBlock.cidr`.
 #[derive(Clone, Copy, Debug)]
 pub enum Path<'a> {
     /// The object itself.
     Root,
-    /// An object that Kyverno generates, by the field of the policy that holds it: the API server takes the policy,
-    /// and refuses the object.
+    /// An object that Kyverno generates, by the field of the policy that contains it. The API server accepts
+    /// the policy and rejects the generated object.
     Generated(&'a Path<'a>),
     /// A field of an object.
     Field(&'a Path<'a>, &'a str),
@@ -21,19 +21,19 @@ pub enum Path<'a> {
 }
 
 impl Path<'_> {
-    /// A field of what this path names.
+    /// The path of a field of this object.
     #[must_use]
     pub const fn field<'a>(&'a self, name: &'a str) -> Path<'a> {
         Path::Field(self, name)
     }
 
-    /// An element of what this path names.
+    /// The path of an element of this list.
     #[must_use]
     pub const fn index(&self, index: usize) -> Path<'_> {
         Path::Index(self, index)
     }
 
-    /// Whether it is a field of an object that Kyverno generates.
+    /// Whether the path is in an object that Kyverno generates.
     #[must_use]
     pub const fn is_of_generated(&self) -> bool {
         match self {
@@ -64,10 +64,10 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads nodes as what a type has at their place, and gathers what is wrong.
+/// Reads nodes as the types that the API has for them, and collects the errors.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// What was found.
+    /// The diagnostics so far.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -75,12 +75,12 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Fields<'n> {
     entries: &'n [Entry],
-    /// Where the object stands.
+    /// The location of the object.
     pub location: Location,
 }
 
 impl Reader {
-    /// Tells that a field is not what the API server takes.
+    /// Reports that the API server rejects a field.
     pub fn refuse(&mut self, path: &Path<'_>, location: Location, why: impl Into<String>) {
         let message = match (path.is_of_generated(), path.is_empty()) {
             (false, true) => "the API server refuses this object".to_owned(),
@@ -91,7 +91,7 @@ impl Reader {
         self.diagnostics.push(Diagnostic::new(&BAD_FIELD, message, location, why));
     }
 
-    /// Tells that a field is missing.
+    /// Reports that a required field is missing.
     pub fn require(&mut self, path: &Path<'_>, location: Location) {
         self.diagnostics.push(Diagnostic::new(
             &BAD_FIELD,
@@ -109,14 +109,10 @@ impl Reader {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if wanted == "a string" => ": put it in quotes",
             _ => "",
         };
-        self.refuse(
-            path,
-            node.location,
-            format!("{wanted} is wanted here, not {}{quoted}", node.value.kind()),
-        );
+        self.refuse(path, node.location, format!("expected {wanted}, found {}{quoted}", node.value.kind()));
     }
 
-    /// The fields of an object, all of which are among `known`. `null` is an object without any.
+    /// The fields of an object; reports those that are not in `known`. `null` is an object without fields.
     pub fn object<'n>(&mut self, path: &Path<'_>, node: &'n Node, known: &[&str]) -> Option<Fields<'n>> {
         let entries: &[Entry] = match &node.value {
             Value::Map(entries) => entries,
@@ -133,7 +129,7 @@ impl Reader {
             let field = path.field(&entry.key);
             let mut told = Diagnostic::new(
                 &BAD_FIELD,
-                format!("the API server knows no field `{field}`"),
+                format!("the API server does not know the field `{field}`"),
                 entry.location,
                 "not a field of this object",
             );
@@ -191,7 +187,7 @@ impl Reader {
         }
     }
 
-    /// A map from strings to strings, each with the place of its key.
+    /// A map from strings to strings: each entry, with its value.
     pub fn strings<'n>(&mut self, path: &Path<'_>, node: &'n Node) -> Option<Vec<(&'n Entry, &'n str)>> {
         let entries: &[Entry] = match &node.value {
             Value::Map(entries) => entries,
@@ -211,25 +207,25 @@ impl Reader {
 }
 
 impl<'n> Fields<'n> {
-    /// A field's value, where it is given and not `null`.
+    /// A field's value, if it is given and not `null`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'n Node> {
         self.given(key).filter(|node| !node.is_null())
     }
 
-    /// A field's value, where it is given; it may be `null`.
+    /// A field's value, if it is given, even if it is `null`.
     #[must_use]
     pub fn given(&self, key: &str) -> Option<&'n Node> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
-    /// How many fields are given that are not `null`.
+    /// The number of fields that are given and not `null`.
     #[must_use]
     pub fn count(&self) -> usize {
         self.entries.iter().filter(|entry| !entry.node.is_null()).count()
     }
 
-    /// Where a field's key stands, or else the object.
+    /// The location of a field's key, or of the object if the field is not given.
     #[must_use]
     pub fn location_of(&self, key: &str) -> Location {
         self.entries.iter().find(|entry| entry.key == key).map_or(self.location, |entry| entry.location)

@@ -1,12 +1,11 @@
-//! What kubectl's reader makes of a scalar without quotes.
+//! The types of scalars without quotes, as kubectl reads them.
 //!
-//! kubectl reads YAML with `sigs.k8s.io/yaml`, whose rules are those of go-yaml 2: YAML 1.1, with
-//! some of its forms left out (times of day and dates stay strings).
+//! kubectl reads YAML with `sigs.k8s.io/yaml`, which follows go-yaml 2: YAML 1.1 without some of its forms
+//! (times of day and dates stay strings).
 
 use crate::Value;
 
-/// The value of a scalar that stands without quotes; `None` where it is one that JSON lacks
-/// (`.inf`, `.nan`).
+/// The value of a scalar without quotes. `None` for numbers that JSON lacks (`.inf`, `.nan`).
 #[must_use]
 pub fn typed(text: &str) -> Option<Value> {
     let value = match text {
@@ -30,7 +29,7 @@ pub fn typed(text: &str) -> Option<Value> {
     Some(value)
 }
 
-/// The number that a text is, if it is one; `Some(None)` where JSON cannot hold it.
+/// The number that the text denotes. `None` if it is not a number; `Some(None)` if JSON cannot represent it.
 fn number(text: &str) -> Option<Option<Value>> {
     let plain = text.replace('_', "");
     if let Some(int) = integer(&plain) {
@@ -43,14 +42,14 @@ fn number(text: &str) -> Option<Option<Value>> {
     if !float.is_finite() {
         return Some(None);
     }
-    // A number without a fraction is a whole one in JSON.
+    // JSON does not distinguish `1.0` from `1`.
     let whole = float.fract() == 0.0 && float.abs() < 9e15;
     #[allow(clippy::cast_possible_truncation, reason = "it is whole, and small enough")]
     let value = if whole { Value::Int(float as i64) } else { Value::Float(float) };
     Some(Some(value))
 }
 
-/// An integer by Go's rules for base 0: `0x`, `0o`, `0b`, and `0` alone for octal.
+/// An integer by Go's rules for base 0: the prefixes `0x`, `0o` and `0b`, and `0` for octal.
 fn integer(text: &str) -> Option<Value> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

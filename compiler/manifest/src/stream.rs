@@ -1,4 +1,4 @@
-//! From text to trees: documents, anchors, keys.
+//! Parses a stream into trees: documents, anchors, keys.
 
 use std::borrow::Cow;
 
@@ -8,22 +8,22 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::{BAD_YAML, Entry, Node, Value, typed};
 
-/// How deep maps and lists may stand in one another.
+/// The maximal nesting of maps and lists.
 const MAX_DEPTH: usize = 100;
-/// How many values the aliases of a document may add.
+/// The maximal number of values that the aliases of a document may add.
 const MAX_ALIASED: usize = 100_000;
 
 /// The documents of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
-    /// Those that could be read, in order. Empty documents are not among them.
+    /// The documents that could be read, in order, without empty ones.
     pub list: Vec<Node>,
-    /// What is wrong with the others.
+    /// The errors of the other documents.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Documents {
-    /// Reads a stream of YAML or JSON. A document that is broken does not hide the others.
+    /// Reads a stream of YAML or JSON. An invalid document does not affect the others.
     #[must_use]
     pub fn parse(file: FileId, text: &str) -> Self {
         let mut documents = Self::default();
@@ -38,8 +38,7 @@ impl Documents {
     }
 }
 
-/// Cuts a stream where kubectl does: at lines that begin with `---`. Gives each part and where it
-/// begins, in bytes.
+/// Splits a stream as kubectl does: at lines that begin with `---`. Returns each part with its offset.
 fn parts(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();
     let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -59,10 +58,11 @@ fn parts(text: &str) -> Vec<(usize, &str)> {
 
 struct Builder<'t> {
     file: FileId,
-    /// Where the document begins in the file, in bytes.
+    /// The offset of the document in the file.
     start: usize,
     text: &'t str,
-    /// The last place that was asked for, in characters and in bytes: places come in order.
+    /// The position of the last conversion, in characters and in bytes. The parser's markers ascend, so the
+    /// next conversion continues from here.
     reached: (usize, usize),
     anchors: FxHashMap<usize, Node>,
     aliased: usize,
@@ -70,7 +70,7 @@ struct Builder<'t> {
 
 type Failure = Box<Diagnostic>;
 
-/// Something that is open.
+/// A list or map that has not ended yet.
 enum Open {
     List(Vec<Node>),
     Map { entries: Vec<Entry>, keys: FxHashSet<String>, key: Option<(String, Location)> },
@@ -81,13 +81,13 @@ impl<'t> Builder<'t> {
         Self { file, start, text, reached: (0, 0), anchors: FxHashMap::default(), aliased: 0 }
     }
 
-    /// The byte of a place that is given in characters.
+    /// The offset in the file of a marker, which counts characters.
     fn byte(&mut self, marker: Marker) -> u32 {
         let index = marker.index();
         let (chars, bytes) = if index >= self.reached.0 { self.reached } else { (0, 0) };
         let rest = self.text.get(bytes..).unwrap_or_default();
         let ahead = index - chars;
-        // In a text of ASCII only, as manifests are, characters are bytes.
+        // In ASCII text, which most manifests are, a character is a byte.
         let step = match rest.get(..ahead) {
             Some(plain) if plain.is_ascii() => ahead,
             _ => rest.char_indices().nth(ahead).map_or(rest.len(), |(at, _)| at),
@@ -103,7 +103,7 @@ impl<'t> Builder<'t> {
     }
 
     fn bad(&self, location: Location, why: impl Into<String>) -> Failure {
-        Box::new(Diagnostic::new(&BAD_YAML, "this document cannot be read", location, why))
+        Box::new(Diagnostic::new(&BAD_YAML, "npc cannot read this document", location, why))
     }
 
     fn scan_error(&mut self, error: &ScanError) -> Failure {
@@ -112,7 +112,7 @@ impl<'t> Builder<'t> {
         self.bad(location, error.info())
     }
 
-    /// Reads the one document of the text.
+    /// Reads the text, which must be a single document.
     fn document(mut self) -> Result<Option<Node>, Failure> {
         let text = self.text;
         let mut open: Vec<(Open, usize, Location)> = Vec::new();
@@ -168,7 +168,7 @@ impl<'t> Builder<'t> {
         Ok(root)
     }
 
-    /// Where a map or a list begins: its first line.
+    /// The location of the first line of a map or list. Rejects tags and too deep nesting.
     fn opens(
         &mut self,
         span: saphyr_parser::Span,
@@ -177,10 +177,12 @@ impl<'t> Builder<'t> {
     ) -> Result<Location, Failure> {
         let location = self.location(span);
         if depth >= MAX_DEPTH {
-            return Err(self.bad(location, format!("values stand more than {MAX_DEPTH} deep")));
+            return Err(self.bad(location, format!("values are nested more than {MAX_DEPTH} deep")));
         }
         if let Some(tag) = tag {
-            return Err(self.bad(location, format!("the tag `{}{}` is not known", tag.handle, tag.suffix)));
+            return Err(
+                self.bad(location, format!("npc does not support the tag `{}{}`", tag.handle, tag.suffix))
+            );
         }
         Ok(location)
     }
@@ -188,11 +190,11 @@ impl<'t> Builder<'t> {
     fn alias(&mut self, anchor: usize, span: saphyr_parser::Span) -> Result<Node, Failure> {
         let location = self.location(span);
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(self.bad(location, "what this stands for is not known"));
+            return Err(self.bad(location, "this alias has no anchor"));
         };
         self.aliased += size(node, MAX_ALIASED);
         if self.aliased > MAX_ALIASED {
-            return Err(self.bad(location, "the aliases of this document stand for too much"));
+            return Err(self.bad(location, "the aliases of this document expand to too many values"));
         }
         Ok(Node { location, ..node.clone() })
     }
@@ -207,26 +209,27 @@ impl<'t> Builder<'t> {
         let location = self.location(span);
         let value = match (style, tag) {
             (ScalarStyle::Plain, None) => typed(&text)
-                .ok_or_else(|| self.bad(location, format!("`{text}` is a number that JSON does not have")))?,
+                .ok_or_else(|| self.bad(location, format!("JSON cannot represent the number `{text}`")))?,
             (_, None) => Value::String(text.into_owned()),
             (_, Some(tag)) if tag.suffix == "str" && tag.handle.ends_with(':') => {
                 Value::String(text.into_owned())
             }
             (_, Some(tag)) => {
-                return Err(
-                    self.bad(location, format!("the tag `{}{}` is not known", tag.handle, tag.suffix))
-                );
+                return Err(self
+                    .bad(location, format!("npc does not support the tag `{}{}`", tag.handle, tag.suffix)));
             }
         };
         Ok(Node { value, location })
     }
 
-    /// A key, as the string that JSON has for it.
+    /// A key as a string, as in JSON.
     fn key(&self, node: Node, keys: &mut FxHashSet<String>) -> Result<(String, Location), Failure> {
         let location = node.location;
         let key = match node.value {
             Value::String(key) if key == "<<" => {
-                return Err(self.bad(location, "maps cannot be merged with `<<`: write its fields out"));
+                return Err(
+                    self.bad(location, "npc does not support merge keys (`<<`): write the fields out")
+                );
             }
             Value::String(key) => key,
             Value::Int(number) => number.to_string(),
@@ -235,13 +238,13 @@ impl<'t> Builder<'t> {
             other => return Err(self.bad(location, format!("a key cannot be {}", other.kind()))),
         };
         if !keys.insert(key.clone()) {
-            return Err(self.bad(location, format!("the key `{key}` stands twice")));
+            return Err(self.bad(location, format!("duplicate key `{key}`")));
         }
         Ok((key, location))
     }
 }
 
-/// How many values a node holds, itself included, as far as `most`.
+/// The number of values in a node, including itself. Stops counting above `most`.
 fn size(node: &Node, most: usize) -> usize {
     let mut count = 0;
     let mut left = vec![node];

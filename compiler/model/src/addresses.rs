@@ -1,21 +1,21 @@
-//! Sets of addresses, for fast questions.
+//! Sets of IP addresses as sorted ranges.
 
 use std::net::IpAddr;
 
 use npc_program::Peer;
 use npc_program::values::address::{Block, IpNet};
 
-/// The addresses that the peers of a rule name.
+/// The set of addresses that a rule's peers name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Addresses {
     v4: Ranges,
     v6: Ranges,
-    /// Whether an ordinary address is among them, which lies in the two /0 and in no smaller block:
-    /// that of a pod of which no address is known.
+    /// Whether the set contains the address of a pod whose address is not known. Such an address is in
+    /// `0.0.0.0/0` and `::/0`, and in no longer prefix.
     ordinary: bool,
 }
 
-/// A family of addresses.
+/// An IP address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4
@@ -25,7 +25,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Of an address.
+    /// The family of an address.
     #[must_use]
     pub const fn of(address: IpAddr) -> Self {
         match address {
@@ -34,7 +34,7 @@ impl Family {
         }
     }
 
-    /// Its name: `IPv4`.
+    /// The name, such as `IPv4`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Family {
         }
     }
 
-    /// The last address, as a number.
+    /// The highest address of the family, as a number.
     #[must_use]
     pub const fn last(self) -> u128 {
         match self {
@@ -53,12 +53,12 @@ impl Family {
     }
 }
 
-/// Ranges of addresses, each with its last, in order and apart.
+/// Address ranges as (first, last). After `tidy` they are sorted, and neither overlap nor adjoin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Ranges(Vec<(u128, u128)>);
 
 impl Addresses {
-    /// The addresses that blocks, and `anywhere`, name among the peers.
+    /// The addresses of the CIDRs and of `anywhere` among the peers. Peers that select pods add none.
     #[must_use]
     pub fn of(peers: &[Peer]) -> Self {
         let mut all = Self::default();
@@ -74,19 +74,19 @@ impl Addresses {
                 }
             }
         }
-        // A list may have thousands of blocks: they are put in order once.
+        // A list may have thousands of CIDRs, so sort them once.
         all.tidy();
         all
     }
 
-    /// Adds a block. What is there is in order only once all is [tidied](Self::tidy).
+    /// Adds a CIDR without its exceptions. The ranges are sorted only after [`tidy`](Self::tidy).
     fn push(&mut self, block: &Block) {
         self.ordinary |= block.net.prefix_len() == 0;
         let ranges = match block.net {
             IpNet::V4(_) => &mut self.v4,
             IpNet::V6(_) => &mut self.v6,
         };
-        // What is left out is in order, and apart.
+        // The exceptions are sorted, and none is inside another.
         let (mut next, last) = range(&block.net);
         let mut emptied = false;
         for net in &block.except {
@@ -112,7 +112,8 @@ impl Addresses {
         }
     }
 
-    /// The ranges of one family: the first and the last address of each as numbers, in order, apart.
+    /// The ranges of one family: the first and the last address of each, as numbers. They are sorted, and
+    /// neither overlap nor adjoin.
     #[must_use]
     pub fn ranges(&self, family: Family) -> &[(u128, u128)] {
         match family {
@@ -132,7 +133,8 @@ impl Addresses {
         self.v6.tidy();
     }
 
-    /// Whether an address, or the one of a pod of which none is known, is in the set.
+    /// Whether the set contains the address. `None` stands for the address of a pod whose address is not
+    /// known.
     #[must_use]
     pub fn contain(&self, address: Option<IpAddr>) -> bool {
         match address {
@@ -176,7 +178,7 @@ impl Ranges {
     }
 }
 
-/// The first and the last address of a block.
+/// The first and the last address of a CIDR.
 fn range(net: &IpNet) -> (u128, u128) {
     (number(net.network()), number(net.broadcast()))
 }
@@ -190,7 +192,7 @@ pub fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// The bits of an address, in front of as many zeros as it takes, and whether it is of IPv4.
+/// Whether the address is IPv4, and its bits, left-aligned in 128 bits.
 pub(crate) fn bits(address: IpAddr) -> (bool, u128) {
     match address {
         IpAddr::V4(address) => (true, u128::from(address.to_bits()) << 96),
@@ -198,7 +200,7 @@ pub(crate) fn bits(address: IpAddr) -> (bool, u128) {
     }
 }
 
-/// The first so many bits of [`bits`].
+/// The first `length` bits of [`bits`]; the others are zero.
 pub(crate) fn prefix(bits: u128, length: u8) -> u128 {
     bits & !u128::MAX.checked_shr(u32::from(length)).unwrap_or(0)
 }

@@ -1,30 +1,29 @@
-//! Addresses that no rule of a program tells apart.
+//! Classes of addresses: a class contains addresses that no rule of a program tells apart.
 
 use rustc_hash::FxHashMap;
 
 use crate::addresses::{Addresses, Family};
 
-/// What the rules of a program make of the addresses of a family: each class of addresses is in the
-/// same of the [`Sets`](AddressSets).
+/// The classes of the addresses of one family. All addresses of a class are in the same [sets](AddressSets).
 #[derive(Debug)]
 pub struct Classes {
-    /// Where each range begins, in order, the first at 0; and its class.
+    /// The first address and the class of each range, sorted. The first range begins at 0.
     ranges: Vec<(u128, usize)>,
-    /// Of each class, the sets that it is in.
+    /// For each class, the indices of the sets that contain it.
     sets: Vec<Vec<usize>>,
 }
 
-/// The sets of addresses that the rules name, each once.
+/// The distinct sets of addresses that the rules name.
 #[derive(Debug)]
 pub struct AddressSets<'e> {
     /// The sets.
     pub list: Vec<&'e Addresses>,
-    /// The set of each rule, by its place in the list.
+    /// The set of each rule, as an index of `list`.
     pub of_rule: Vec<usize>,
 }
 
 impl<'e> AddressSets<'e> {
-    /// Of rules, of which these are the addresses.
+    /// Collects the sets of the rules that have these addresses.
     #[must_use]
     pub fn new(rules: impl Iterator<Item = &'e Addresses>) -> Self {
         let mut list = Vec::new();
@@ -40,7 +39,7 @@ impl<'e> AddressSets<'e> {
         Self { list, of_rule }
     }
 
-    /// The sets in which the address of a pod is of which none is known.
+    /// The indices of the sets that contain the address of a pod whose address is not known.
     #[must_use]
     pub fn of_unknown(&self) -> Vec<usize> {
         self.list.iter().enumerate().filter(|(_, set)| set.contain(None)).map(|(index, _)| index).collect()
@@ -48,7 +47,7 @@ impl<'e> AddressSets<'e> {
 }
 
 impl Classes {
-    /// The classes of a family.
+    /// Computes the classes of a family.
     #[must_use]
     pub fn new(sets: &AddressSets<'_>, family: Family) -> Self {
         let ranges = sets.list.iter().enumerate().flat_map(|(index, set)| {
@@ -57,11 +56,11 @@ impl Classes {
         Self::of_ranges(ranges, family.last())
     }
 
-    /// The classes of any numbers, up to the last, by the ranges that are in each set: the set, the first
-    /// and the last of a range. Those of one set are apart.
+    /// Computes the classes of the numbers from 0 to `end`. Each element of `ranges` is the index of a set,
+    /// and the first and the last number of one of its ranges. The ranges of one set must not overlap.
     #[must_use]
     pub fn of_ranges(ranges: impl Iterator<Item = (usize, u128, u128)>, end: u128) -> Self {
-        // Where a set begins and ends.
+        // The numbers at which a set begins or has ended.
         let mut changes: Vec<(u128, usize)> = Vec::new();
         for (set, first, last) in ranges {
             changes.push((first, set));
@@ -97,14 +96,14 @@ impl Classes {
         classes
     }
 
-    /// Where each range of addresses begins, in order, the first at 0; and its class. The classes are
+    /// The first address and the class of each range, sorted. The first range begins at 0. The classes are
     /// numbered from 0 in the order of their first addresses.
     #[must_use]
     pub fn list(&self) -> &[(u128, usize)] {
         &self.ranges
     }
 
-    /// Of each class, the sets that it is in, in order.
+    /// For each class, the indices of the sets that contain it, sorted.
     #[must_use]
     pub fn all(&self) -> &[Vec<usize>] {
         &self.sets
@@ -117,13 +116,13 @@ impl Classes {
         after.checked_sub(1).and_then(|at| self.ranges.get(at)).map_or(0, |(_, class)| *class)
     }
 
-    /// The sets that a class is in.
+    /// The indices of the sets that contain a class, sorted.
     #[must_use]
     pub fn sets(&self, class: usize) -> &[usize] {
         self.sets.get(class).map_or(&[], Vec::as_slice)
     }
 
-    /// The ranges of each class, with their first and last addresses.
+    /// The ranges of each class: their first and last addresses.
     #[must_use]
     pub fn ranges(&self, family: Family) -> Vec<Vec<(u128, u128)>> {
         let mut all = vec![Vec::new(); self.sets.len()];

@@ -1,4 +1,4 @@
-//! Connections, and the endpoints between which they are.
+//! Connections and their endpoints.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,14 +11,14 @@ use npc_program::values::port::Protocol;
 pub enum Endpoint<'c> {
     /// A pod.
     Pod {
-        /// Its place in [`Cluster::pods`].
+        /// Its index in [`Cluster::pods`].
         place: usize,
         /// The pod.
         pod: &'c Pod,
         /// Its namespace.
         namespace: &'c Namespace,
-        /// The one of its addresses that the connection uses. A pod of which no address is known
-        /// has an ordinary one: it lies in `0.0.0.0/0` and in `::/0`, and in no smaller block.
+        /// The pod's address that the connection uses. `None` if it is not known: such an address is in
+        /// `0.0.0.0/0` and `::/0`, and in no longer prefix.
         address: Option<IpAddr>,
     },
     /// A node of the cluster, by one of its addresses. No policy selects it, and no selector matches it:
@@ -26,7 +26,7 @@ pub enum Endpoint<'c> {
     Node {
         /// The address that the connection uses.
         address: IpAddr,
-        /// The node's name, where it is known.
+        /// The node's name, if it is known.
         name: Option<&'c str>,
     },
     /// An address outside the cluster.
@@ -34,9 +34,9 @@ pub enum Endpoint<'c> {
 }
 
 impl<'c> Endpoint<'c> {
-    /// A pod of a cluster, by its place in [`Cluster::pods`], with an address.
+    /// The pod with this index in [`Cluster::pods`], with the address that the connection uses.
     ///
-    /// `None` where the cluster has no such pod.
+    /// Returns `None` if the cluster has no such pod.
     #[must_use]
     pub fn pod(cluster: &'c Cluster, place: usize, address: Option<IpAddr>) -> Option<Self> {
         let pod = cluster.pods.get(place)?;
@@ -53,8 +53,8 @@ impl<'c> Endpoint<'c> {
         }
     }
 
-    /// The pod and its namespace, where policies can select it and selectors can match it: a pod that is
-    /// not on its node's network.
+    /// The pod and its namespace, if policies can select the pod and selectors can match it. They cannot if
+    /// it is a host-network pod.
     #[must_use]
     pub const fn selectable(&self) -> Option<(&'c Pod, &'c Namespace)> {
         match self {
@@ -76,7 +76,7 @@ impl<'c> Endpoint<'c> {
 }
 
 impl fmt::Display for Endpoint<'_> {
-    /// As `npc query` takes it: `namespace/pod`, or the address.
+    /// Writes the form that `npc query` accepts: `namespace/pod`, or the address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod { pod, namespace, .. } => write!(f, "{}/{}", namespace.name, pod.name),
@@ -85,10 +85,10 @@ impl fmt::Display for Endpoint<'_> {
     }
 }
 
-/// What a connection speaks.
+/// The protocol of a connection, and its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Traffic {
-    /// A protocol with ports, to this port of the destination.
+    /// TCP, UDP or SCTP, to this port of the destination.
     Port(Protocol, u16),
     /// Any other IP protocol. No port of a rule matches it.
     Other,
@@ -106,25 +106,25 @@ impl fmt::Display for Traffic {
 /// A connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'c> {
-    /// Where it comes from.
+    /// The endpoint that opens the connection.
     pub source: Endpoint<'c>,
-    /// Where it goes, after Services are translated.
+    /// The endpoint that it reaches after the translation of Services.
     pub destination: Endpoint<'c>,
-    /// What it speaks.
+    /// Its protocol and port.
     pub traffic: Traffic,
-    /// How it gets there.
+    /// How it reaches the destination.
     pub route: Route<'c>,
 }
 
-/// How a connection gets to its destination.
+/// How a connection reaches its destination.
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'c> {
     /// The source connects to the destination's own address.
     Direct,
     /// The source connects to a Service, which is translated to the destination.
     Service,
-    /// The same, and a node puts its own address in place of the source's: the destination sees this
-    /// endpoint. It is not the node that connects.
+    /// The source connects to a Service, and a node replaces the source address with its own (masquerading).
+    /// The destination sees this endpoint; the source of the connection does not change.
     Masqueraded(Endpoint<'c>),
 }
 

@@ -1,7 +1,8 @@
-//! The meaning of a program, as `docs/language.md` states it under "Meaning".
+//! The interpreter: computes the verdict of a program for a connection, as `docs/language.md` defines it
+//! under "Policies".
 //!
-//! This is the reference: written to be read beside that page, sentence by sentence, and not to be
-//! fast. Whatever answers faster is tested against it.
+//! This is the reference implementation. It follows that section sentence by sentence and is not optimised.
+//! Faster implementations are tested against it.
 
 use npc_cluster::{NamedPort, Namespace};
 use npc_program::values::address::Block;
@@ -11,19 +12,20 @@ use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Scope
 use crate::connection::{Connection, Endpoint, Route, Traffic};
 use crate::verdict::{Decision, Verdict};
 
-/// The verdict of a program on a connection.
+/// The verdict of a program for a connection.
 #[must_use]
 pub fn verdict(program: &Program, connection: &Connection<'_>) -> Verdict {
     judge(connection, |direction, subject, peer| decide(program, direction, subject, peer, connection))
 }
 
-/// The verdict, from the decision of each side.
+/// Computes the verdict from the decisions of both sides.
 pub(crate) fn judge(
     connection: &Connection<'_>,
     decide: impl Fn(Direction, &Endpoint<'_>, &Endpoint<'_>) -> Decision,
 ) -> Verdict {
     let Connection { source, destination, .. } = connection;
-    // A pod reaches itself, but not through a Service; the node that a pod runs on reaches it.
+    // A connection of a pod to itself is always allowed, except through a Service. So is a connection to a
+    // pod from the node that it runs on.
     if source.is_same_pod(destination) && matches!(connection.route, Route::Direct) {
         return Verdict::Itself;
     }
@@ -36,12 +38,12 @@ pub(crate) fn judge(
     // allow it.
     Verdict::Decided {
         egress: decide(Direction::Egress, source, destination),
-        // Where a node puts its own address in place of the source's, the destination decides on that.
+        // If a node masquerades the source, the destination decides about the node's address.
         ingress: decide(Direction::Ingress, destination, connection.seen_source()),
     }
 }
 
-/// One decision, for one pod in one direction: what `subject` does about `peer`.
+/// The decision of the policies of `subject` in one direction, for a connection with `peer`.
 fn decide(
     program: &Program,
     direction: Direction,
@@ -50,9 +52,9 @@ fn decide(
     connection: &Connection<'_>,
 ) -> Decision {
     match subject {
-        // An address outside the cluster decides nothing.
+        // An address outside the cluster has no policies.
         Endpoint::Outside(_) => return Decision::Outside,
-        // Nodes, and pods on their node's network, are never subjects.
+        // No policy selects a node or a host-network pod.
         Endpoint::Node { .. } => return Decision::HostNetwork,
         Endpoint::Pod { pod, .. } if pod.host_network => return Decision::HostNetwork,
         Endpoint::Pod { .. } => {}
@@ -63,10 +65,10 @@ fn decide(
     match first_match(program, Tier::Admin, subject, &rule_matches) {
         Some((policy, rule, Action::Allow)) => return Decision::by_rule(policy, rule, true),
         Some((policy, rule, Action::Deny)) => return Decision::by_rule(policy, rule, false),
-        // `pass` goes on to 2.
+        // `pass` continues with step 2.
         Some((_, _, Action::Pass)) | None => {}
     }
-    // 2. Policies: those that select the pod and say anything of this direction isolate it.
+    // 2. Plain policies: those that select the pod and cover this direction isolate it.
     let mut isolating = Vec::new();
     for (index, policy) in policies(program, Tier::Namespaced, subject) {
         if !policy.speaks_of(direction) {
@@ -83,12 +85,12 @@ fn decide(
     // 3. Baseline policies.
     match first_match(program, Tier::Baseline, subject, &rule_matches) {
         Some((policy, rule, action)) => Decision::by_rule(policy, rule, action == Action::Allow),
-        // If nothing matches: allow.
+        // If nothing matches, the connection is allowed.
         None => Decision::Default,
     }
 }
 
-/// The policies of a tier that select the pod, by priority, and by their order where that is the same.
+/// The policies of a tier that select the pod, by priority, then by the order in the program.
 fn policies<'p>(program: &'p Program, tier: Tier, subject: &Endpoint<'_>) -> Vec<(usize, &'p Policy)> {
     let mut policies: Vec<(usize, &Policy)> = program
         // Audit policies decide nothing.
@@ -100,7 +102,7 @@ fn policies<'p>(program: &'p Program, tier: Tier, subject: &Endpoint<'_>) -> Vec
     policies
 }
 
-/// Of a tier in which the first rule that matches decides: that rule.
+/// The first matching rule of a tier: the index of its policy, its index in the policy, and its action.
 fn first_match(
     program: &Program,
     tier: Tier,
@@ -113,7 +115,8 @@ fn first_match(
     })
 }
 
-/// Whether a rule matches a connection, of a policy that selects the subject of its direction.
+/// Whether a rule matches a connection, given that its policy selects the subject: the source for egress, the
+/// destination for ingress.
 #[must_use]
 pub fn rule_matches(rule: &Rule, connection: &Connection<'_>) -> bool {
     let (subject, peer) = match rule.direction {
@@ -123,7 +126,7 @@ pub fn rule_matches(rule: &Rule, connection: &Connection<'_>) -> bool {
     matches(rule, subject, peer, connection)
 }
 
-/// Whether a rule of a policy that selects `subject` matches.
+/// Whether a rule matches, given that its policy selects `subject`.
 pub(crate) fn matches(
     rule: &Rule,
     subject: &Endpoint<'_>,
@@ -133,7 +136,7 @@ pub(crate) fn matches(
     rule.peers.iter().any(|term| is_peer(term, subject, peer)) && ports_match(rule, connection)
 }
 
-/// Whether an endpoint is among the peers that a term names, for this subject.
+/// Whether a peer term matches the endpoint `peer`, as seen from `subject`.
 pub(crate) fn is_peer(term: &Peer, subject: &Endpoint<'_>, peer: &Endpoint<'_>) -> bool {
     match term {
         Peer::Anywhere { except, .. } => !except.iter().any(|block| in_block(block, peer)),
@@ -143,7 +146,8 @@ pub(crate) fn is_peer(term: &Peer, subject: &Endpoint<'_>, peer: &Endpoint<'_>) 
     }
 }
 
-/// A rule without `on` matches every IP protocol; with `on`, only the ports named.
+/// Whether a rule's ports match. A rule without `on` matches every IP protocol; with `on`, only the ports
+/// named.
 pub(crate) fn ports_match(rule: &Rule, connection: &Connection<'_>) -> bool {
     rule.ports.is_empty() || rule.ports.iter().any(|term| port_matches(&term.port, connection))
 }
@@ -154,7 +158,7 @@ fn port_matches(port: &Port, connection: &Connection<'_>) -> bool {
         && match &port.which {
             Which::All => true,
             Which::Range(first, last) => (*first..=*last).contains(&number),
-            // The destination pod's own container port of that name and protocol.
+            // The port must be a container port of the destination pod with this name and protocol.
             Which::Named(name) => connection.destination.selectable().is_some_and(|(pod, _)| {
                 let is_it =
                     |own: &NamedPort| *own.name == **name && own.protocol == protocol && own.port == number;
@@ -163,8 +167,8 @@ fn port_matches(port: &Port, connection: &Connection<'_>) -> bool {
         }
 }
 
-/// Whether the term selects the endpoint: a pod with these labels, in this scope as seen from
-/// `subject`. No selector matches a pod on its node's network.
+/// Whether the term selects the endpoint: a pod with these labels, in this scope as seen from `subject`. No
+/// selector matches a host-network pod.
 pub(crate) fn selects(term: &PodTerm, subject: &Endpoint<'_>, endpoint: &Endpoint<'_>) -> bool {
     let Some((pod, _)) = endpoint.selectable() else { return false };
     term.selector.matches(|key| pod.labels.get(key).map(String::as_str))
@@ -179,7 +183,7 @@ fn in_scope(scope: &Scope, subject: &Endpoint<'_>, endpoint: &Endpoint<'_>) -> b
         && scope.holds(&namespace.name, |key| namespace.labels.get(key).map(String::as_str))
 }
 
-/// What a scope asks of two namespaces together: that of its subject, and another.
+/// Whether two namespaces, the subject's and another, have the relation that a scope requires.
 pub(crate) fn related(scope: &Scope, own: &Namespace, other: &Namespace) -> bool {
     match &scope.base {
         ScopeBase::Same => own.name == other.name,
@@ -192,7 +196,7 @@ pub(crate) fn related(scope: &Scope, own: &Namespace, other: &Namespace) -> bool
     }
 }
 
-/// Whether the endpoint's address is in the block. An `except` takes away from its own block only.
+/// Whether the endpoint's address is in the CIDR. An `except` applies to its own CIDR only.
 fn in_block(block: &Block, endpoint: &Endpoint<'_>) -> bool {
     match endpoint.address() {
         Some(address) => block.contains(&address),

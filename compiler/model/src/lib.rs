@@ -1,8 +1,8 @@
-//! What a program means: the verdict on a connection, and the rule that decided.
+//! The meaning of a program: the verdict for a connection, and the rule that decides it.
 //!
-//! A program denotes one function, from (source, destination, protocol, port) to allow or deny.
-//! [`verdict`] is that function, on the endpoints of a [`Cluster`](npc_cluster::Cluster); all targets
-//! are held to it. [`Evaluator`] gives the same answers, faster where there are many questions.
+//! A program defines one function from (source, destination, protocol, port) to allow or deny. [`verdict`]
+//! computes it for the endpoints of a [`Cluster`](npc_cluster::Cluster), and every target must agree with it.
+//! [`Evaluator`] gives the same answers, and is faster for many connections of one cluster.
 
 mod addresses;
 mod classes;

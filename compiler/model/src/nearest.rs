@@ -1,4 +1,4 @@
-//! What a connection lacks that is denied: the rule that comes nearest to allowing it.
+//! Explains a denied connection: finds the rule that is nearest to allowing it, and the conditions that fail.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,41 +9,41 @@ use npc_program::{Action, Direction, Operator, Peer, PodTerm, Policy, Requiremen
 use crate::connection::{Connection, Endpoint, Traffic};
 use crate::interpreter::{is_peer, matches, ports_match, selects};
 
-/// A rule that would allow the connection, and what is missing for it to match.
+/// A rule that does not match the connection, and the conditions that fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nearest<'a> {
-    /// Its policy, by its place in the program.
+    /// The index of its policy in the program.
     pub policy: usize,
-    /// Its place in the policy.
+    /// Its index in the policy.
     pub rule: usize,
-    /// What is missing, most telling first. Never empty.
+    /// The conditions that fail: those of the peer, then those of the port. Never empty.
     pub lacks: Vec<Lack<'a>>,
 }
 
-/// What a rule asks that the connection does not have.
+/// A condition of a rule that the connection does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lack<'a> {
-    /// A label of the pod at the other end: what is asked, and the value it has.
+    /// A label of the peer: the requirement, and the value that the pod has.
     Label(&'a Requirement, Option<&'a str>),
-    /// A label of the namespace at the other end.
+    /// A label of the peer's namespace: the requirement, and the value that the namespace has.
     NamespaceLabel(&'a Requirement, Option<&'a str>),
-    /// Its namespace is another, or is left out.
+    /// The scope does not contain the peer's namespace, whose name this is.
     Namespace(&'a str),
-    /// Its namespace must be the subject's own.
+    /// The peer must be in the subject's own namespace, and is in this one.
     SameNamespace(&'a str),
-    /// Its namespace does not have the same value of this label as the subject's.
+    /// The two namespaces do not have the same value of this label.
     Shared(&'a str),
-    /// The rule selects pods, and this is an address outside the cluster.
+    /// The rule selects pods, and the peer is an address outside the cluster.
     NoPod,
-    /// The rule selects pods, and this is a node or a pod on its node's network, which no selector matches.
+    /// The rule selects pods, and the peer is a node or a host-network pod, which no selector matches.
     OnHost,
-    /// Its address is not in the blocks that the rule names.
+    /// The peer's address is not in the CIDRs that the rule names.
     Address,
-    /// The rule is for other ports.
+    /// The rule does not cover the connection's port.
     Port,
-    /// The destination has no port of this name.
+    /// The destination's port of this name has another number, or does not exist.
     PortName(&'a Port),
-    /// An admin or baseline policy denies it before.
+    /// A rule that denies the connection comes first.
     Denied,
 }
 
@@ -56,26 +56,26 @@ impl fmt::Display for Lack<'_> {
             has: Option<&str>,
         ) -> fmt::Result {
             let has = match has {
-                Some("") => "has it empty".to_owned(),
+                Some("") => "has an empty value".to_owned(),
                 Some(value) => format!("has `{value}`"),
                 None => "does not have it".to_owned(),
             };
-            write!(f, "the {whose} must have the label {}, and {has}", Asked(asked))
+            write!(f, "the rule requires a {whose} with {}; this {whose} {has}", Asked(asked))
         }
         match self {
             Self::Label(asked, has) => label(f, "pod", asked, *has),
             Self::NamespaceLabel(asked, has) => label(f, "namespace", asked, *has),
-            Self::Namespace(has) => write!(f, "the namespace `{has}` is not one that the rule names"),
-            Self::SameNamespace(has) => write!(f, "the namespace must be the policy's own, and is `{has}`"),
+            Self::Namespace(has) => write!(f, "the rule does not cover the namespace `{has}`"),
+            Self::SameNamespace(has) => write!(f, "the rule covers only the policy's namespace, not `{has}`"),
             Self::Shared(key) => write!(f, "the namespaces do not have the same value of the label `{key}`"),
             Self::NoPod => f.write_str("the rule selects pods, and this is an address outside the cluster"),
             Self::OnHost => f.write_str(
                 "no selector matches a node or a pod on its node's network: allow the node's address",
             ),
-            Self::Address => f.write_str("the address is not one that the rule names"),
-            Self::Port => f.write_str("the rule is for other ports"),
-            Self::PortName(port) => write!(f, "the destination has no port `{port}` of this number"),
-            Self::Denied => f.write_str("a rule that denies it comes first"),
+            Self::Address => f.write_str("the rule does not name this address"),
+            Self::Port => f.write_str("the rule does not cover this port or protocol"),
+            Self::PortName(port) => write!(f, "the destination has no port `{port}` with this number"),
+            Self::Denied => f.write_str("an earlier rule denies it"),
         }
     }
 }
@@ -85,17 +85,18 @@ struct Asked<'a>(&'a Requirement);
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Requirement { key, operator, values } = self.0;
-        let values = values.join("`, `");
+        let values = values.join("` or `");
         match operator {
-            Operator::In => write!(f, "`{key}` = `{values}`"),
-            Operator::NotIn => write!(f, "`{key}` other than `{values}`"),
-            Operator::Exists => write!(f, "`{key}`"),
-            Operator::DoesNotExist => write!(f, "`{key}` not at all"),
+            Operator::In => write!(f, "the label `{key}` = `{values}`"),
+            Operator::NotIn => write!(f, "a label `{key}` other than `{values}`"),
+            Operator::Exists => write!(f, "the label `{key}`"),
+            Operator::DoesNotExist => write!(f, "no label `{key}`"),
         }
     }
 }
 
-/// The rule that comes nearest to allowing what `policies` isolate.
+/// Finds the rule that is nearest to allowing the connection: the `allow` rule of these plain policies for
+/// which the fewest conditions fail.
 #[must_use]
 pub fn nearest<'a>(
     policies: impl Iterator<Item = (usize, &'a Policy)>,
@@ -115,7 +116,7 @@ pub fn nearest<'a>(
             }
             let lacks = lacks(rule, subject, peer, connection);
             if !lacks.is_empty() && best.as_ref().is_none_or(|best| lacks.len() < best.lacks.len()) {
-                // Nothing comes nearer than by one.
+                // No rule can be nearer: at least one condition fails.
                 if lacks.len() == 1 {
                     return Some(Nearest { policy: index, rule: at, lacks });
                 }

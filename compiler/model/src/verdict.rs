@@ -1,44 +1,43 @@
-//! Verdicts, and what they rest on.
+//! Verdicts and their reasons.
 
-/// What a program says of a connection, and why.
+/// The verdict of a program for a connection, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Allowed: a pod reaches itself.
+    /// Allowed: a pod connects to itself.
     Itself,
-    /// Allowed: the node that a pod runs on reaches it.
+    /// Allowed: the source is the node that the destination runs on.
     Node,
-    /// Each side decides.
+    /// Both sides decide.
     Decided {
-        /// What the source's side says of its egress.
+        /// The source's decision for egress.
         egress: Decision,
-        /// What the destination's side says of its ingress.
+        /// The destination's decision for ingress.
         ingress: Decision,
     },
 }
 
-/// What one side says.
+/// The decision of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Allowed: an address outside the cluster decides nothing.
+    /// Allowed: this side is an address outside the cluster, which has no policies.
     Outside,
-    /// Allowed: no policy selects a node, or a pod on its node's network.
+    /// Allowed: this side is a node or a host-network pod, which no policy selects.
     HostNetwork,
     /// A rule decides.
     Rule {
-        /// Its policy, by its place in the program.
+        /// The index of its policy in the program.
         policy: usize,
-        /// Its place in the policy.
+        /// Its index in the policy.
         rule: usize,
         /// Whether it allows the connection.
         allowed: bool,
     },
-    /// Denied: these plain policies, by their places in the program, isolate the pod in this
-    /// direction, and no rule of theirs matches.
+    /// Denied: these plain policies isolate the pod in this direction, and none of their rules matches.
     Isolated {
-        /// The policies.
+        /// The policies, as indices of the program.
         policies: Vec<usize>,
     },
-    /// Allowed: nothing says anything of it.
+    /// Allowed by default: no plain policy isolates the pod in this direction, and no other rule decides.
     Default,
 }
 
@@ -52,7 +51,7 @@ impl Verdict {
         }
     }
 
-    /// Which sides deny it: (egress, ingress).
+    /// Whether each side denies it: (egress, ingress).
     #[must_use]
     pub const fn denied(&self) -> (bool, bool) {
         match self {

@@ -1,4 +1,4 @@
-//! Nodes, Services and their endpoints.
+//! Reads Nodes, Services and their endpoints.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Ip, Objects, Part, addresses, protocol};
 use crate::{Error, Node, Service, ServiceEndpoint, ServicePort, TargetPort};
 
-/// The label by which an EndpointSlice names its Service.
+/// The label of an EndpointSlice that names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 #[derive(Default, Deserialize)]
@@ -92,7 +92,7 @@ impl Objects {
     pub(super) fn node<P: Part>(&mut self, name: String, status: Option<P>) -> Result<(), Error> {
         let wrong = |why: String| Error(format!("the node `{name}`: {why}"));
         let status: NodeStatus = status.map(Part::read).transpose().map_err(wrong)?.unwrap_or_default();
-        // Its other addresses are names.
+        // Addresses of other types are host names.
         let is_address = |own: &NodeAddress| matches!(own.kind.as_deref(), Some("InternalIP" | "ExternalIP"));
         let texts = status.addresses.into_iter().flatten().filter(is_address).filter_map(|own| own.address);
         let addresses = addresses(texts).map_err(wrong)?;
@@ -122,7 +122,7 @@ impl Objects {
                 target: match own.target_port {
                     None | Some(NumberOrName::Number(0)) => TargetPort::Number(own.port),
                     Some(NumberOrName::Number(number)) => TargetPort::Number(number),
-                    // kubectl prints a number as a number, and people write it in quotes.
+                    // kubectl prints a port number without quotes, but people also write it in quotes.
                     Some(NumberOrName::Name(text)) => match text.parse() {
                         Ok(number) => TargetPort::Number(number),
                         Err(_) => TargetPort::Name(text),
@@ -167,7 +167,7 @@ impl Objects {
         let ports: Option<Vec<EndpointPort>> = ports.map(Part::read).transpose().map_err(wrong)?;
         let ports = endpoint_ports(ports).map_err(wrong)?;
         let texts = read.into_iter().flatten().flat_map(|endpoint| endpoint.addresses).flatten();
-        // Those of a slice of type FQDN are names.
+        // The addresses of a slice of type FQDN are names.
         let addresses = texts.filter_map(|text| text.parse().ok());
         let all = addresses.map(|address| ServiceEndpoint { address, ports: ports.clone() });
         let all: Vec<ServiceEndpoint> = all.collect();

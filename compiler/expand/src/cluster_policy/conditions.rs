@@ -1,4 +1,4 @@
-//! `preconditions`, as Kyverno's `pkg/engine/variables` evaluates them.
+//! Evaluates `preconditions`, as Kyverno's `pkg/engine/variables` does.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::matching::wildcard;
 use super::variables::substitute;
 
-/// `preconditions`: `any` and `all`, or the list of before.
+/// `preconditions`: `any` and `all`, or the older form, a list.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Conditions {
-    /// Every one must hold.
+    /// Every condition must hold.
     List(Vec<Condition>),
-    /// One of `any`, where there is one, and every one of `all`.
+    /// At least one of `any` must hold, if `any` is given, and every one of `all`.
     AnyAll(AnyAll),
 }
 
@@ -26,7 +26,7 @@ pub(super) struct AnyAll {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "a message changes nothing of what is generated")]
+#[allow(dead_code, reason = "a message does not change the generated objects")]
 pub(super) struct Condition {
     key: Value,
     operator: String,
@@ -35,7 +35,7 @@ pub(super) struct Condition {
 }
 
 impl Conditions {
-    /// Whether they hold.
+    /// Whether the conditions hold.
     pub(super) fn hold(&self, context: &Value) -> Result<bool, String> {
         let (any, all) = match self {
             Self::List(all) => (None, all),
@@ -67,19 +67,19 @@ impl Condition {
         let key = substitute(&self.key, context)?;
         let value = substitute(&self.value, context)?;
         let unsupported = |what: &str| {
-            Err(format!("the precondition operator `{}` {what} is not evaluated", self.operator))
+            Err(format!("npc does not evaluate the precondition operator `{}` {what}", self.operator))
         };
         match self.operator.to_ascii_lowercase().as_str() {
             "equal" | "equals" => equal(&key, &value),
             "notequal" | "notequals" => not_equal(&key, &value),
             operator @ ("anyin" | "allin" | "anynotin" | "allnotin") => {
                 let Some(keys) = scalars(&key) else {
-                    return unsupported("of something that is no text or list");
+                    return unsupported("for a key that is not a scalar or a list of scalars");
                 };
-                let Value::Array(_) = value else { return unsupported("with something that is no list") };
-                let Some(values) = scalars(&value) else { return unsupported("with a list of lists") };
+                let Value::Array(_) = value else { return unsupported("with a value that is not a list") };
+                let Some(values) = scalars(&value) else { return unsupported("with a list of non-scalars") };
                 if !key.is_array() {
-                    // One text: any and all are the same.
+                    // For a single value, `any` and `all` are the same.
                     let found = keys.iter().any(|key| listed(key, &values));
                     return Ok(found == matches!(operator, "anyin" | "allin"));
                 }
@@ -90,17 +90,17 @@ impl Condition {
                     _ => keys.iter().all(|key| !listed(key, &values)),
                 })
             }
-            _ => unsupported("as such"),
+            _ => unsupported("with any key and value"),
         }
     }
 }
 
-/// Texts, numbers and truth values as texts: of a list, or of one.
+/// Converts a string, number or boolean, or a list of them, to strings. `None` for other values.
 fn scalars(value: &Value) -> Option<Vec<String>> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(value) => Some(value.to_string()),
-        // Go writes whole numbers without an exponent up to here.
+        // Go formats whole numbers below this limit without an exponent.
         Value::Number(number) => number.as_i64().filter(|n| n.abs() < 1 << 20).map(|n| n.to_string()),
         _ => None,
     };
@@ -110,7 +110,7 @@ fn scalars(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// Either may be a pattern.
+/// Whether a value of the list matches the key. Either may be a pattern.
 fn listed(key: &str, values: &[String]) -> bool {
     values.iter().any(|value| wildcard(value, key) || wildcard(key, value))
 }
@@ -122,18 +122,16 @@ fn equal(key: &Value, value: &Value) -> Result<bool, String> {
                 return Ok(true);
             }
             if is_measure(key) && is_measure(value) {
-                return Err(format!(
-                    "whether the quantities `{key}` and `{value}` are equal is not evaluated"
-                ));
+                return Err(format!("npc does not compare the quantities `{key}` and `{value}`"));
             }
-            // A quantity equals no other text, whatever pattern that is; any other may match.
+            // A quantity equals no other text, even if that is a pattern. Other texts may match a pattern.
             Ok(!is_quantity(key) && wildcard(value, key))
         }
         (Value::Bool(key), Value::Bool(value)) => Ok(key == value),
         (Value::Number(key), Value::Number(value)) => Ok(key.as_f64() == value.as_f64()),
         (Value::Array(_), Value::Array(_)) | (Value::Object(_), Value::Object(_)) => Ok(key == value),
         (Value::Number(_), Value::String(_)) | (Value::String(_), Value::Number(_)) => {
-            Err("whether a number and a text are equal is not evaluated".to_owned())
+            Err("npc does not compare a number with a string".to_owned())
         }
         _ => Ok(false),
     }
@@ -141,20 +139,20 @@ fn equal(key: &Value, value: &Value) -> Result<bool, String> {
 
 fn not_equal(key: &Value, value: &Value) -> Result<bool, String> {
     match (key, value) {
-        // Null has neither operator.
+        // For null, neither `Equals` nor `NotEquals` holds.
         (Value::Null, _) => Ok(false),
-        // The empty text is compared as one even with a quantity.
+        // Kyverno compares an empty string as a string, even with a quantity.
         (Value::String(key), Value::String(value)) if value.is_empty() => Ok(!key.is_empty()),
         _ => equal(key, value).map(|equal| !equal),
     }
 }
 
-/// Whether Kyverno may take the text for a quantity or a duration, whose forms are many.
+/// Whether Kyverno might parse the text as a quantity or a duration. Also true for some other texts.
 fn is_measure(text: &str) -> bool {
     is_quantity(text) || text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
 }
 
-/// Whether the text is a quantity of Kubernetes' (apimachinery's `resource.ParseQuantity`).
+/// Whether the text is a Kubernetes quantity (apimachinery's `resource.ParseQuantity`).
 fn is_quantity(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let number = unsigned.trim_start_matches(|c: char| c.is_ascii_digit());

@@ -1,11 +1,11 @@
-//! `match` and `exclude`, for namespaces.
+//! Evaluates `match` and `exclude` for namespaces.
 
 use std::collections::BTreeMap;
 
 use npc_cluster::Namespace;
 use serde::Deserialize;
 
-/// `match` or `exclude`. Of their forms only `any` is evaluated.
+/// `match` or `exclude`. Only the form with `any` is evaluated.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filters {
@@ -84,12 +84,12 @@ impl Selector {
     }
 }
 
-/// Kyverno's wildcards: `*` stands for any run of characters, `?` for exactly one.
+/// Matches a text with Kyverno's wildcards: `*` matches any number of characters, `?` exactly one.
 pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
-    // Where the last `*` stands, and how much of the text it has taken.
+    // The index of the last `*`, and the index in the text up to which it matches.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         match (pattern.get(p), text.get(t)) {

@@ -14,12 +14,12 @@ use conditions::Conditions;
 use matching::Filters;
 use variables::substitute;
 
-/// A policy, as far as it is evaluated. A field that is not listed is refused by its name.
+/// The fields of a policy that are evaluated. Any other field is an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(
     dead_code,
-    reason = "fields that change nothing of what is generated are listed, so that they are not refused"
+    reason = "fields that do not change the generated objects are listed, so that they are accepted"
 )]
 struct Document {
     api_version: String,
@@ -61,7 +61,7 @@ struct Generate {
     data: Value,
 }
 
-/// A policy that is ready to be evaluated.
+/// A policy that is prepared for evaluation.
 pub(crate) struct ClusterPolicy {
     rules: Vec<RuleDocument>,
 }
@@ -95,15 +95,15 @@ impl crate::Policy for ClusterPolicy {
             let mut object = substitute(&generate.data, &context)?;
             let text = |text: &str| match substitute(&Value::String(text.to_owned()), &context)? {
                 Value::String(text) => Ok(text),
-                other => Err(format!("`{text}` becomes {other}, which is no name")),
+                other => Err(format!("`{text}` becomes {other}, which is not a string")),
             };
             let (name, own) = (text(&generate.name)?, text(&generate.namespace)?);
-            let Value::Object(fields) = &mut object else { return Err("`data` is no object".to_owned()) };
+            let Value::Object(fields) = &mut object else { return Err("`data` is not an object".to_owned()) };
             fields.insert("apiVersion".to_owned(), text(&generate.api_version)?.into());
             fields.entry("kind").or_insert(text(&generate.kind)?.into());
             let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
             let Value::Object(metadata) = metadata else {
-                return Err("`data.metadata` is no object".to_owned());
+                return Err("`data.metadata` is not an object".to_owned());
             };
             metadata.insert("name".to_owned(), name.into());
             metadata.insert("namespace".to_owned(), own.into());

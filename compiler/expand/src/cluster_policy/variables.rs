@@ -1,4 +1,4 @@
-//! `{{ }}`, as Kyverno's `pkg/engine/variables` substitutes it.
+//! Substitutes `{{ }}`, as Kyverno's `pkg/engine/variables` does.
 
 use std::sync::LazyLock;
 
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::jmespath::evaluate;
 use crate::object::map_strings;
 
-/// Kyverno's own expressions (`pkg/engine/variables/regex`), which hold no syntax that differs
-/// between Go and Rust.
+/// Kyverno's own regular expressions (`pkg/engine/variables/regex`). Their syntax means the same in Go and in
+/// Rust.
 static VARIABLE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(^|[^\\])(\{\{(?:\{[^{}]*\}|[^{}])*\}\})").ok());
 static REFERENCE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^\$\(.[^\ ]*\)|[^\\]\$\(.[^\ ]*\)").ok());
 static ESCAPED_REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\\$\(.[^\ \)]*\)").ok());
 
-/// The value with every variable in it replaced, keys included.
+/// Replaces every variable in a value, including those in keys.
 pub(super) fn substitute(value: &Value, context: &Value) -> Result<Value, String> {
     map_strings(value, &mut |text| substitute_text(text, context), true)
 }
@@ -24,25 +24,25 @@ pub(super) fn substitute(value: &Value, context: &Value) -> Result<Value, String
 fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
     let (Some(variable), Some(reference), Some(escaped)) = (&*VARIABLE, &*REFERENCE, &*ESCAPED_REFERENCE)
     else {
-        return Err("an expression for variables does not compile".to_owned());
+        return Err("a regular expression for variables does not compile".to_owned());
     };
     // References are resolved before variables.
     if let Some(found) = reference.find(text) {
-        return Err(format!("the reference in `{}` is not evaluated", found.as_str()));
+        return Err(format!("npc does not evaluate the reference in `{}`", found.as_str()));
     }
     let mut text = text.to_owned();
     let escapes: Vec<String> = escaped.find_iter(&text).map(|found| found.as_str().to_owned()).collect();
     for escape in escapes {
         text = text.replace(&escape, escape.trim_start_matches('\\'));
     }
-    // A value that holds a variable is substituted again: bounded, since values may feed on themselves.
+    // A value that contains a variable is substituted again. Limited, since a value may contain itself.
     for _ in 0..64 {
         let Some(found) = variable.captures(&text).and_then(|captures| captures.get(2)) else {
             return Ok(Value::String(text.replace("\\{{", "{{")));
         };
         let inner = found.as_str().trim_start_matches('{').trim_end_matches('}');
         if inner.starts_with('-') {
-            return Err(format!("`{}` is not evaluated", found.as_str()));
+            return Err(format!("npc does not evaluate `{}`", found.as_str()));
         }
         let value = evaluate(inner.trim(), context).map_err(|error| error.to_string())?;
         if found.as_str() == text {
@@ -54,7 +54,7 @@ fn substitute_text(text: &str, context: &Value) -> Result<Value, String> {
         };
         text.replace_range(found.range(), &value);
     }
-    Err("variables within variables, more than 64 deep".to_owned())
+    Err("variables are nested more than 64 deep".to_owned())
 }
 
 #[cfg(test)]

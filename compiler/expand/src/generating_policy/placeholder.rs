@@ -1,20 +1,19 @@
-//! `(( … ))` in templates, as Kyverno's `pkg/cel/policies/gpol/template` scans them.
+//! Scans templates for `(( … ))`, as Kyverno's `pkg/cel/policies/gpol/template` does.
 
 /// A part of a scalar.
 #[derive(Debug, PartialEq)]
 pub enum Segment {
-    /// Text that stands as it is.
+    /// Literal text.
     Literal(String),
-    /// A CEL expression whose value is to stand here.
+    /// A CEL expression that is replaced by its value.
     Expression(String),
 }
 
-/// Splits a scalar. `\((` is a literal `((`; parentheses and strings inside an expression are
-/// balanced.
+/// Splits a scalar. `\((` is a literal `((`. Parentheses and quotes inside an expression are balanced.
 ///
 /// # Errors
 ///
-/// Where an expression has no end, or is empty.
+/// If an expression is empty or has no end.
 pub fn scan(text: &str) -> Result<Vec<Segment>, String> {
     let mut segments = Vec::new();
     let mut literal = String::new();
@@ -43,7 +42,7 @@ pub fn scan(text: &str) -> Result<Vec<Segment>, String> {
     Ok(segments)
 }
 
-/// The expression at the start of the text, up to its `))`, and what follows.
+/// The expression at the start of the text, up to its `))`, and the rest of the text.
 fn expression(text: &str) -> Result<(&str, &str), String> {
     let mut depth = 0usize;
     let mut quote: Option<u8> = None;
@@ -64,7 +63,7 @@ fn expression(text: &str) -> Result<(&str, &str), String> {
                 return match behind {
                     Some(_) if expression.is_empty() => Err("an empty placeholder".to_owned()),
                     Some(behind) => Ok((expression, behind)),
-                    None => Err("a parenthesis in a placeholder closes nothing".to_owned()),
+                    None => Err("unbalanced parenthesis in a placeholder".to_owned()),
                 };
             }
             (None, _) => {}

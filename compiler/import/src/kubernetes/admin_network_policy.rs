@@ -1,4 +1,4 @@
-//! `policy.networking.k8s.io/v1alpha1`: AdminNetworkPolicy and BaselineAdminNetworkPolicy.
+//! Reads `policy.networking.k8s.io/v1alpha1`: AdminNetworkPolicy and BaselineAdminNetworkPolicy.
 
 use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::port::{Port, Protocol, Which};
@@ -30,7 +30,7 @@ pub(crate) fn admin_network_policy(reader: &mut Reader, node: &Node) -> Option<I
     read(reader, node, &ADMIN)
 }
 
-/// Reads a BaselineAdminNetworkPolicy, of which there is one, called `default`.
+/// Reads a BaselineAdminNetworkPolicy. A cluster has at most one, with the name `default`.
 pub(crate) fn baseline_admin_network_policy(reader: &mut Reader, node: &Node) -> Option<Imported> {
     read(reader, node, &BASELINE)
 }
@@ -50,7 +50,7 @@ fn read(reader: &mut Reader, node: &Node, version: &Version) -> Option<Imported>
         })
     } else {
         if let Some(metadata) = metadata.as_ref().filter(|metadata| metadata.name != "default") {
-            let why = "a BaselineAdminNetworkPolicy is called `default`";
+            let why = "a BaselineAdminNetworkPolicy must have the name `default`";
             reader.refuse(&Path::Root.field("metadata").field("name"), metadata.location, why);
         }
         Some(Rank { tier: Tier::Baseline, priority: LAST_PRIORITY, location: node.location })
@@ -77,7 +77,7 @@ fn ports(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, addresses: boo
                 reader.refuse(
                     &name_path,
                     node.location,
-                    "a port with a name is a pod's: addresses have none",
+                    "only pods have named ports, addresses do not: use a number",
                 );
                 fine = false;
             }

@@ -1,4 +1,4 @@
-//! `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.
+//! Reads `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.
 
 use npc_manifest::{Fields, Node, Path, Reader};
 use npc_program::values::port::{Port, Protocol, Which};
@@ -45,7 +45,7 @@ pub(crate) fn cluster_network_policy(reader: &mut Reader, node: &Node) -> Option
     let rank = tier.zip(priority).map(|((tier, location), priority)| Rank { tier, priority, location });
     let mut imported = policy(reader, &VERSION, metadata, node.location, &spec, rank)?;
     if imported.policy.tier == Tier::Baseline {
-        // No tier comes after this one: what is passed on is allowed.
+        // No tier follows the baseline tier, so `Pass` allows.
         for rule in &mut imported.policy.rules {
             if rule.action == Action::Pass {
                 rule.action = Action::Allow;
@@ -92,7 +92,7 @@ fn protocols(
         if let Some(name) = fields.get("destinationNamedPort") {
             named = true;
             let name = reader.string(&path.field("destinationNamedPort"), name)?;
-            // It has the protocol that the pod gives it.
+            // The pod's port determines the protocol.
             terms.extend(Protocol::ALL.into_iter().map(|protocol| PortTerm {
                 port: Port { protocol, which: Which::Named(name.into()) },
                 location: node.location,
@@ -111,7 +111,7 @@ fn protocols(
         }
     }
     if named && addresses {
-        let why = "a port with a name is a pod's: addresses have none";
+        let why = "only pods have named ports, addresses do not: use a number";
         reader.refuse(path, rule.location, why);
         fine = false;
     }
@@ -130,7 +130,7 @@ fn destination_port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option
     range(reader, &path, fields.get("range")?)
 }
 
-/// A port's number, which must be given.
+/// Reads a required port number, 1 to 65535.
 pub(crate) fn port_number(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -150,7 +150,7 @@ pub(crate) fn port_number(
     checked
 }
 
-/// A range of ports, `start` below `end`.
+/// Reads a port range; `start` must be less than `end`.
 fn range(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Which> {
     let fields = reader.object(path, node, &["start", "end"])?;
     let (start, end) =

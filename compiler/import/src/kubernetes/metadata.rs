@@ -1,4 +1,4 @@
-//! `metadata`.
+//! Reads `metadata`.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const FIELDS: [&str; 16] = [
     "clusterName",
 ];
 
-/// Annotations that describe an object, the most telling first.
+/// Annotations that describe an object, in order of preference.
 const DESCRIPTIONS: [&str; 4] = [
     "kubernetes.io/description",
     "policies.kyverno.io/description",
@@ -35,25 +35,25 @@ const DESCRIPTIONS: [&str; 4] = [
     "policies.kyverno.io/title",
 ];
 
-/// What is used of an object's metadata.
+/// The parts of an object's metadata that are used.
 pub(crate) struct Metadata<'n> {
     pub(crate) name: &'n str,
-    /// Where the name stands.
+    /// The location of the name.
     pub(crate) location: Location,
-    /// The namespace; `default` where none is given.
+    /// The namespace; `default` if none is given.
     pub(crate) namespace: &'n str,
-    /// The description, line by line.
+    /// The lines of the description.
     pub(crate) docs: Vec<String>,
-    /// The policy of a program that it was compiled from, where an annotation says so.
+    /// The policy of the program that it was compiled from, if the annotation `npc/policy` names one.
     pub(crate) origin: Option<Arc<str>>,
-    /// The labels and annotations that a program does not carry.
+    /// The labels and annotations that the program omits, with their locations.
     pub(crate) dropped: Vec<(String, Location)>,
     /// Whether a namespace is given.
     pub(crate) has_namespace: bool,
 }
 
-/// The labels and annotations of an object's metadata that a program does not carry, with where they stand:
-/// all but its description and what the compiler writes itself.
+/// The labels and annotations that the program omits, with their locations. Not among them are the
+/// descriptions, the compiler's own annotations (`npc/…`), and the one that `kubectl apply` writes.
 pub(crate) fn dropped(metadata: &Node) -> Vec<(String, Location)> {
     let of = |key: &str, word: &str| {
         let entries: &[Entry] = match metadata.get(key).map(|node| &node.value) {
@@ -74,12 +74,12 @@ pub(crate) fn dropped(metadata: &Node) -> Vec<(String, Location)> {
     all
 }
 
-/// Whether objects of a kind are in namespaces.
+/// Whether a kind is namespaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     Namespaced,
     Cluster,
-    /// They are in none, and one that is given is taken away.
+    /// Not namespaced; a given namespace is ignored.
     ClusterIgnoringNamespace,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn metadata<'n>(reader: &mut Reader, object: &Fields<'n>, scope: Scop
     let namespace = match namespace {
         None => "default",
         Some((_, location)) if scope == Scope::Cluster => {
-            reader.refuse(&path.field("namespace"), location, "this kind is in no namespace");
+            reader.refuse(&path.field("namespace"), location, "this kind is not namespaced");
             ""
         }
         Some(_) if scope == Scope::ClusterIgnoringNamespace => "",
@@ -137,8 +137,8 @@ pub(crate) fn metadata<'n>(reader: &mut Reader, object: &Fields<'n>, scope: Scop
     Some(Metadata { name, location, namespace, docs, origin, dropped, has_namespace })
 }
 
-/// Reads an object that is in no namespace: its metadata, where that is right, and its `spec`, which
-/// has these fields.
+/// Reads an object of a kind that is not namespaced: its metadata, or `None` if that has errors, and its
+/// `spec`. `fields` are the fields that `spec` may have.
 pub(crate) fn cluster_object<'n>(
     reader: &mut Reader,
     node: &'n Node,
@@ -169,19 +169,19 @@ fn labels(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) {
     }
 }
 
-/// Checks the annotations, and gives the description that is among them.
+/// Checks the annotations and returns the description among them.
 fn annotations(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Vec<String> {
     fields.get("annotations").map(|node| described(reader, path, node)).unwrap_or_default()
 }
 
-/// The description that is among annotations, line by line. `path` is that of the metadata.
+/// The lines of the description among the annotations. `path` is the path of the metadata.
 pub(crate) fn described(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Vec<String> {
     let path = path.field("annotations");
     let Some(annotations) = reader.strings(&path, node) else { return Vec::new() };
     for (entry, _) in &annotations {
-        // Their keys are those of labels, but for capital letters in the prefix.
+        // Their keys have the syntax of label keys, but may have capital letters in the prefix.
         if check_key(&entry.key.to_lowercase(), entry.location).is_err() {
-            reader.refuse(&path, entry.location, format!("`{}` is not an annotation's key", entry.key));
+            reader.refuse(&path, entry.location, format!("`{}` is not a valid annotation key", entry.key));
         }
     }
     let described = DESCRIPTIONS.iter().find_map(|key| {

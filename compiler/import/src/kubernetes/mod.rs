@@ -1,6 +1,6 @@
-//! The policies of Kubernetes' API.
+//! The policies of the Kubernetes API.
 //!
-//! Each file reads one kind, with the API's defaulting, and refuses what the API server refuses, by
+//! Each file reads one kind, applies the defaults of the API, and rejects what the API server rejects, naming
 //! the same fields.
 
 pub(crate) mod admin_network_policy;

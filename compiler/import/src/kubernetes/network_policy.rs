@@ -1,4 +1,4 @@
-//! `networking.k8s.io/v1` NetworkPolicy.
+//! Reads `networking.k8s.io/v1` NetworkPolicy.
 
 use std::sync::Arc;
 
@@ -20,24 +20,24 @@ use crate::Imported;
 npc_diagnostics::codes! {
     /// # Rules that decide nothing
     ///
-    /// `policyTypes` leaves out the direction of these rules, so Kubernetes does not look at them:
-    /// they neither isolate a pod nor let anything through. Cilium (1.20) looks at them all the same
-    /// (cilium 48703), so that one cluster denies what another allows.
+    /// `policyTypes` does not contain the direction of these rules, so Kubernetes ignores them: they neither
+    /// isolate a pod nor allow anything. Cilium (1.20) evaluates them all the same (cilium 48703), so one
+    /// cluster denies what another allows.
     ///
-    /// Take the rules out, or name their direction in `policyTypes`.
+    /// Remove the rules, or add their direction to `policyTypes`.
     LEFT_OUT_RULES = "NP0905" "left-out-rules" Warning;
 }
 
-/// What each namespace's object is imported with.
+/// The namespaces, the name and the description of an imported policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The namespaces in which the object is.
+    /// The namespaces that contain the object.
     pub(crate) scope: Scope,
     /// The policy's name.
     pub(crate) name: Arc<str>,
-    /// Where it stands.
+    /// The location of the name.
     pub(crate) location: Location,
-    /// Its description.
+    /// The lines of its description.
     pub(crate) docs: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node, applied_to: Optio
             docs: metadata.docs,
         }
     });
-    // What is wrong with the rest is told too.
+    // Read `spec` even if the metadata has errors, to report the errors of both.
     let null = Node { value: Value::Null, location: node.location };
     let policy = spec(reader, object.get("spec").unwrap_or(&null), node.location, &place);
     policy.map(|policy| Imported {
@@ -76,10 +76,9 @@ pub(crate) fn network_policy(reader: &mut Reader, node: &Node, applied_to: Optio
     })
 }
 
-/// How the selectors of a NetworkPolicy are read. A policy that Kyverno generates may hold values
-/// of its namespace.
+/// Reads the selectors of a NetworkPolicy. In a policy that Kyverno generates, they may contain placeholders.
 pub(crate) trait Selectors {
-    /// The namespaces of a peer.
+    /// Reads the namespaces of a peer.
     fn namespaces(&mut self, reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Scope>;
 }
 
@@ -92,12 +91,12 @@ impl Selectors for Plain {
     }
 }
 
-/// The scope that a selector of namespaces says.
+/// The scope that a namespace selector means.
 pub(crate) fn scope_of(selector: Selector) -> ScopeBase {
     match selector.requirements.as_slice() {
         [] => ScopeBase::All,
         [only] if *only.key == *NAMESPACE_NAME && only.operator == Operator::In => {
-            // Not every value of a label is a name that a namespace can have.
+            // A label's value need not be a valid name of a namespace.
             let names: Vec<_> = only.values.iter().filter(|name| is_label(name)).cloned().collect();
             if names.is_empty() { ScopeBase::Labels(nothing()) } else { ScopeBase::Names(names) }
         }
@@ -109,7 +108,7 @@ fn spec(reader: &mut Reader, node: &Node, whole: Location, place: &Option<Place>
     spec_with(reader, &Path::Root.field("spec"), node, whole, place, &mut Plain)
 }
 
-/// Reads a specification: the policy that it is, in the namespaces of `place`.
+/// Reads `spec` as a policy in the namespaces of `place`.
 pub(crate) fn spec_with(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -151,12 +150,12 @@ pub(crate) fn spec_with(
             reader.diagnostics.push(
                 Diagnostic::new(
                     &LEFT_OUT_RULES,
-                    format!("these {key} rules decide nothing"),
+                    format!("these {key} rules have no effect"),
                     fields.location_of(key),
-                    format!("`policyTypes` does not name {word}"),
+                    format!("`policyTypes` does not contain {word}"),
                 )
-                .label(types_place, "the types")
-                .help(format!("take the rules out, or add `{word}` to `policyTypes`")),
+                .label(types_place, "the policy types")
+                .help(format!("remove the rules, or add `{word}` to `policyTypes`")),
             );
         }
     }
@@ -187,7 +186,7 @@ pub(crate) fn spec_with(
     })
 }
 
-/// The types, or those that the API server fills in: Ingress, and Egress where there is a rule.
+/// The policy types, or the API server's defaults: Ingress, and Egress if there is an egress rule.
 fn policy_types(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Option<Vec<Direction>> {
     let path = path.field("policyTypes");
     let list = match fields.get("policyTypes") {
@@ -290,7 +289,7 @@ fn rule(
         });
     }
     let mut peers = peers?;
-    // An empty list of peers is everyone.
+    // An empty list of peers means everyone.
     if peers.is_empty() {
         let location = fields.location_of(peers_key);
         peers.push(Peer::Anywhere { except: Vec::new(), location });
@@ -320,7 +319,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
     };
     let block = fields.get("ipBlock");
     if block.is_some() && (pods.is_some() || namespaces.is_some()) {
-        reader.refuse(path, fields.location, "`ipBlock` stands alone: it cannot be joined with a selector");
+        reader.refuse(path, fields.location, "`ipBlock` cannot be combined with a selector in one peer");
         return None;
     }
     if let Some(node) = block {
@@ -332,7 +331,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         None => (Scope::own(), None),
     };
     if pods.is_none() && namespaces.is_none() {
-        reader.refuse(path, fields.location, "a peer has `podSelector`, `namespaceSelector` or `ipBlock`");
+        reader.refuse(path, fields.location, "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`");
         return None;
     }
     let (selector, location) = match pods {
@@ -367,7 +366,7 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
         if let (Some(inside), Some(net)) = (inner, net)
             && !(net.contains(&inside) && net.prefix_len() < inside.prefix_len())
         {
-            reader.refuse(&path, node.location, format!("`{inside}` is not a smaller part of `{net}`"));
+            reader.refuse(&path, node.location, format!("`{inside}` is not a strict subset of `{net}`"));
             inner = None;
         }
         except = except.zip(inner).map(|(mut except, inner)| {
@@ -375,14 +374,14 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
             except
         });
     }
-    // The exceptions are smaller than the block, so one block is left.
+    // The exceptions are smaller than the CIDR, so exactly one block remains.
     subtract(&[Block::from(net?)], &except?).into_iter().next()
 }
 
-/// An address block, in the forms that Kubernetes 1.36 takes.
+/// Parses a CIDR, in the forms that Kubernetes 1.36 accepts.
 fn cidr(reader: &mut Reader, path: &Path<'_>, text: &str, place: Location) -> Option<IpNet> {
     if !text.contains('/') {
-        reader.refuse(path, place, format!("`{text}` is not a block such as `10.0.0.0/8`"));
+        reader.refuse(path, place, format!("`{text}` is not a CIDR such as `10.0.0.0/8`"));
         return None;
     }
     match parse_address(text, place) {
@@ -395,14 +394,14 @@ fn cidr(reader: &mut Reader, path: &Path<'_>, text: &str, place: Location) -> Op
     }
 }
 
-/// Reads `protocol`, for which the API fills in TCP.
+/// Reads `protocol`; the API's default is TCP.
 pub(crate) fn protocol(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Option<Protocol> {
     let path = path.field("protocol");
     let Some(node) = fields.get("protocol") else { return Some(Protocol::Tcp) };
     let word = reader.string(&path, node)?;
     let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
     if known.is_none() {
-        reader.refuse(&path, node.location, format!("`{word}` is none of TCP, UDP and SCTP"));
+        reader.refuse(&path, node.location, format!("`{word}` is not one of TCP, UDP and SCTP"));
     }
     known
 }
@@ -419,7 +418,7 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
     let which = match fields.get("port").map(|node| (&node.value, node)) {
         None => {
             if let Some((_, place)) = end {
-                reader.refuse(&end_path, place, "there is no `port` from which it could go on");
+                reader.refuse(&end_path, place, "`endPort` needs a `port`");
                 return None;
             }
             Some(Which::All)
@@ -452,13 +451,17 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
                 fine = false;
             }
             if let Some((_, place)) = end {
-                reader.refuse(&end_path, place, "a port with a name has no end");
+                reader.refuse(&end_path, place, "a named port cannot have an `endPort`");
                 fine = false;
             }
             fine.then(|| Which::Named(name.as_str().into()))
         }
         Some((other, node)) => {
-            reader.refuse(&port_path, node.location, format!("a number or a name, not {}", other.kind()));
+            reader.refuse(
+                &port_path,
+                node.location,
+                format!("expected a number or a name, found {}", other.kind()),
+            );
             None
         }
     };

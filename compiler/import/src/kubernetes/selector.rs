@@ -1,4 +1,4 @@
-//! `LabelSelector`.
+//! Reads a `LabelSelector`.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use npc_program::{Operator, Requirement, Selector};
 npc_diagnostics::codes! {
     /// # A selector that is not one, and matches nothing
     ///
-    /// The API server does not look into the selectors of cluster policies. One that is not valid
-    /// (an unknown operator, `In` without values, a label that no object can have) matches nothing:
-    /// a rule that denies by it fails open, in silence.
+    /// The API server does not validate the selectors of cluster policies. An invalid selector (an unknown
+    /// operator, `In` without values, a label that no object can have) matches nothing: a rule that denies
+    /// with it denies nothing, and nothing reports that.
     INVALID_SELECTOR = "NP0906" "invalid-selector" Warning;
 }
 
-/// Who looks into a selector.
+/// Who validates a selector.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checked {
-    /// The API server refuses it where it is not valid.
+    /// The API server, which rejects it if it is invalid.
     ByTheServer,
-    /// Nobody: where it is not valid, it matches nothing.
+    /// Nobody: if it is invalid, it matches nothing.
     ByNobody,
 }
 
-/// Reads a selector. `None` where it is not one.
+/// Reads a selector. `None` if it has errors.
 pub(crate) fn selector(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -43,11 +43,11 @@ pub(crate) fn selector(
             Checked::ByNobody => reader.diagnostics.push(
                 Diagnostic::new(
                     &INVALID_SELECTOR,
-                    format!("the selector with `{path}` is not valid, and matches nothing"),
+                    format!("the selector with `{path}` is invalid and matches nothing"),
                     place,
                     why,
                 )
-                .note("the API server takes it: a rule that denies by it denies nothing"),
+                .note("the API server accepts it: a rule that denies with it denies nothing"),
             ),
         }
     };
@@ -104,7 +104,7 @@ pub(crate) fn selector(
             "Exists" => Operator::Exists,
             "DoesNotExist" => Operator::DoesNotExist,
             _ => {
-                let why = format!("`{word}` is not an operator: they are In, NotIn, Exists and DoesNotExist");
+                let why = format!("`{word}` is not an operator: use In, NotIn, Exists or DoesNotExist");
                 wrong(reader, &path.field("operator"), operator_place, why);
                 continue;
             }
@@ -133,7 +133,7 @@ pub(crate) fn selector(
     Some(Selector { requirements: unique })
 }
 
-/// The selector that matches nothing: a label is to have one value out of none.
+/// A selector that matches nothing: it requires one of an empty list of values.
 pub(crate) fn nothing() -> Selector {
     let none = Requirement { key: Arc::from(""), operator: Operator::In, values: Vec::new() };
     Selector { requirements: vec![none] }
@@ -146,7 +146,7 @@ fn requirement(key: &str, operator: Operator, values: Vec<&str>) -> Requirement 
     Requirement { key: Arc::from(key), operator, values }
 }
 
-/// What a diagnostic of a label says, in one sentence.
+/// The message and the label of a diagnostic, in one sentence.
 fn sentence(diagnostic: &Diagnostic) -> String {
     match diagnostic.labels.first().map(|label| label.text.as_str()) {
         Some(why) if !why.is_empty() => format!("{}: {why}", diagnostic.message),

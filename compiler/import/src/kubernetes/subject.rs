@@ -1,4 +1,5 @@
-//! What the cluster policies (ClusterNetworkPolicy, AdminNetworkPolicy) share: subjects and peers.
+//! Reads subjects and peers, which the cluster policies (ClusterNetworkPolicy, AdminNetworkPolicy) have in
+//! common.
 
 use std::sync::Arc;
 
@@ -16,26 +17,27 @@ use super::network_policy::scope_of;
 use super::selector::{Checked, selector};
 use crate::{Imported, NOT_CARRIED};
 
-/// Reads rules' ports, as a version of the API has them.
+/// A function that reads the ports of a rule in one version of the API. The last argument states whether a
+/// peer of the rule names addresses.
 pub(crate) type Ports = fn(&mut Reader, &Path<'_>, &Fields<'_>, bool) -> Option<Vec<PortTerm>>;
 
-/// What tells one version of the cluster policies from another.
+/// The differences between the kinds of cluster policies.
 pub(crate) struct Version {
     /// The kind, for messages.
     pub(crate) kind: &'static str,
-    /// The words for actions.
+    /// The names of the actions.
     pub(crate) actions: &'static [(&'static str, Action)],
     /// The field that holds a rule's ports.
     pub(crate) ports_key: &'static str,
-    /// How many rules, peers or ports there may be.
+    /// The maximal number of rules, of peers and of ports.
     pub(crate) most: usize,
-    /// Whether a subject of pods may leave out its `namespaceSelector`, which then is every namespace.
+    /// Whether `pods` may omit `namespaceSelector`, which then selects every namespace.
     pub(crate) optional_namespaces: bool,
-    /// How ports are read.
+    /// Reads ports.
     pub(crate) ports: Ports,
 }
 
-/// Checks how many elements a list has.
+/// Reads a list and checks its number of elements.
 pub(crate) fn bounded<'n>(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -45,17 +47,21 @@ pub(crate) fn bounded<'n>(
 ) -> Option<&'n [Node]> {
     let list = reader.list(path, node)?;
     if list.len() < least {
-        reader.refuse(path, node.location, format!("at least {least} must be given"));
+        reader.refuse(path, node.location, format!("must have {least} or more elements"));
         return None;
     }
     if list.len() > most {
-        reader.refuse(path, node.location, format!("at most {most}, and there are {}", list.len()));
+        reader.refuse(
+            path,
+            node.location,
+            format!("must have at most {most} elements, and has {}", list.len()),
+        );
         return None;
     }
     Some(list)
 }
 
-/// Exactly one of the fields must be given: the object, and that it is so.
+/// Reads an object that must have exactly one of the fields.
 pub(crate) fn one_of<'n>(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -75,7 +81,7 @@ pub(crate) fn one_of<'n>(
     Some(fields)
 }
 
-/// Reads the subject, or a peer, that is `namespaces` or `pods`.
+/// Reads a subject or a peer given as `namespaces` or `pods`.
 pub(crate) fn pods(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -107,14 +113,14 @@ pub(crate) fn pods(
     Some(term(namespaces?, pods?, node.location))
 }
 
-/// The tier and the priority of a policy, and where they stand.
+/// The tier and the priority of a policy, with their location.
 pub(crate) struct Rank {
     pub(crate) tier: Tier,
     pub(crate) priority: u16,
     pub(crate) location: Location,
 }
 
-/// Reads what stands below `spec` beside tier and priority.
+/// Reads the fields of `spec` other than tier and priority.
 pub(crate) fn policy(
     reader: &mut Reader,
     version: &Version,
@@ -221,7 +227,7 @@ fn rule(
             let found = version.actions.iter().find(|(known, _)| *known == word);
             if found.is_none() {
                 let words: Vec<&str> = version.actions.iter().map(|(word, _)| *word).collect();
-                let why = format!("`{word}` is none of {}", words.join(", "));
+                let why = format!("`{word}` is not one of {}", words.join(", "));
                 reader.refuse(&action_path, node.location, why);
             }
             found.map(|(_, action)| (*action, node.location))
@@ -256,8 +262,7 @@ fn rule(
     fine.then_some((rule, name))
 }
 
-/// Reads a peer and adds what it names. Gives whether it names addresses, or nothing where it is
-/// wrong.
+/// Reads a peer and adds it to `peers`. Returns whether it names addresses, or `None` if it has errors.
 fn peer(
     reader: &mut Reader,
     version: &Version,
@@ -271,7 +276,7 @@ fn peer(
         Direction::Egress => &["namespaces", "pods", "networks", "nodes", "domainNames"],
     };
     let fields = one_of(reader, path, node, known)?;
-    for (key, what) in [("nodes", "nodes"), ("domainNames", "names of domains")] {
+    for (key, what) in [("nodes", "nodes"), ("domainNames", "domain names")] {
         let Some(node) = fields.get(key) else { continue };
         if key == "domainNames" {
             domain_names(reader, &path.field(key), node)?;
@@ -279,11 +284,11 @@ fn peer(
         reader.diagnostics.push(
             Diagnostic::new(
                 &NOT_CARRIED,
-                format!("a program cannot say `{}`", path.field(key)),
+                format!("npc does not support `{}`", path.field(key)),
                 node.location,
                 format!("the language has no {what}"),
             )
-            .note("the experimental channel of the API has it; the model has pods and addresses only"),
+            .note("it is in the experimental channel of the API; the language has pods and addresses only"),
         );
         return None;
     }
@@ -296,7 +301,7 @@ fn peer(
             let path = path.index(index);
             let text = reader.string(&path, node)?;
             if !seen.insert(text) {
-                reader.refuse(&path, node.location, format!("`{text}` stands twice"));
+                reader.refuse(&path, node.location, format!("`{text}` is listed twice"));
                 fine = false;
                 continue;
             }
@@ -306,7 +311,7 @@ fn peer(
                     peers.push(Peer::Block(Arc::new(BlockTerm { block, location: node.location })));
                 }
                 None => {
-                    let why = format!("`{text}` is not a block such as `10.0.0.0/8`");
+                    let why = format!("`{text}` is not a CIDR such as `10.0.0.0/8`");
                     reader.refuse(&path, node.location, why);
                     fine = false;
                 }
@@ -319,32 +324,32 @@ fn peer(
     Some(false)
 }
 
-/// A network. The API takes host bits here, and means the block.
+/// Parses a CIDR. The API accepts host bits here and ignores them.
 fn network(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
     let plain = !length.is_empty() && (length == "0" || !length.starts_with('0'));
     let net: IpNet = text.parse().ok().filter(|_| plain)?;
     match net {
-        // An IPv4 address written as IPv6 is refused.
+        // The API rejects an IPv4 address in IPv6 notation.
         IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() || address.contains('.') => None,
         net => Some(net.trunc()),
     }
 }
 
-/// Checks names of domains: `example.com` or `*.example.com`.
+/// Checks domain names: `example.com` or `*.example.com`.
 fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()> {
     let list = bounded(reader, path, node, 1, 25)?;
     let mut fine = true;
     for (index, node) in list.iter().enumerate() {
         let path = path.index(index);
         let Value::String(name) = &node.value else {
-            reader.refuse(&path, node.location, "the name of a domain is a string");
+            reader.refuse(&path, node.location, "a domain name must be a string");
             fine = false;
             continue;
         };
         let rest = name.strip_prefix("*.").unwrap_or(name);
         let parts: Vec<&str> = rest.trim_end_matches('.').split('.').collect();
-        // The API's own pattern says `A-z`, which holds `[`, `\`, `]`, `^`, `_` and the backtick too.
+        // The API's own pattern contains `A-z`, which includes `[`, `\`, `]`, `^`, `_` and the backtick.
         let part = |part: &&str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'z').contains(&b) || b == b'-')
@@ -352,7 +357,7 @@ fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()>
                 && !part.ends_with('-')
         };
         if parts.len() < 2 || !parts.iter().all(part) {
-            reader.refuse(&path, node.location, format!("`{name}` is not the name of a domain"));
+            reader.refuse(&path, node.location, format!("`{name}` is not a domain name"));
             fine = false;
         }
     }

@@ -1,4 +1,4 @@
-//! ClusterPolicy with generate rules (`kyverno.io/v1`, `v2beta1`).
+//! Reads ClusterPolicy with generate rules (`kyverno.io/v1`, `v2beta1`).
 
 use npc_diagnostics::Diagnostic;
 use npc_manifest::{Fields, Node, Path, Reader, Value};
@@ -15,7 +15,7 @@ use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dro
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
 
-/// The fields of `spec`, in current and in old places.
+/// The fields of `spec`, including deprecated ones.
 const FIELDS: [&str; 15] = [
     "admission",
     "background",
@@ -52,15 +52,15 @@ pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imp
     {
         not_carried(
             reader,
-            "that only the first rule which matches is applied",
+            "`spec.applyRules: One`",
             apply.location,
-            "leave out `applyRules: One`",
+            "the language applies every rule that matches: remove `applyRules: One`",
         );
         return None;
     }
     let metadata = metadata?;
     let mut imported = Some(Vec::new());
-    // Read where some rule generates a NetworkPolicy: of others the settings do not matter here.
+    // Read only if a rule generates a NetworkPolicy. Otherwise the settings do not matter.
     let mut settings = None;
     for (index, rule) in rules.iter().enumerate() {
         let path = rules_path.index(index);
@@ -82,15 +82,15 @@ pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imp
     imported
 }
 
-/// What a rule generates.
+/// The objects that a rule generates.
 enum Generates<'n> {
-    /// NetworkPolicies: the fields of the rule, and of its `generate`.
+    /// NetworkPolicies: the fields of the rule and of its `generate`.
     NetworkPolicy(Fields<'n>, Fields<'n>),
-    /// Nothing that has a part in a program.
+    /// Nothing that is part of a program.
     Nothing,
 }
 
-/// Finds out what a rule generates.
+/// Determines the objects that a rule generates.
 fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<Generates<'n>> {
     let known = [
         "name",
@@ -125,14 +125,14 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
         };
         reader.diagnostics.push(Diagnostic::new(
             &OTHER_OBJECT,
-            "this rule generates nothing, and has no part in the program",
+            "this rule generates nothing, so npc ignores it",
             fields.location_of(other),
             format!("a `{other}` rule"),
         ));
         return Some(Generates::Nothing);
     };
     if let Some(other) = other {
-        let why = format!("a rule has one of `generate` and `{other}`");
+        let why = format!("a rule cannot have both `generate` and `{other}`");
         reader.refuse(path, fields.location_of(other), why);
         return None;
     }
@@ -158,7 +158,7 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
     for (key, why) in [
         ("clone", "it copies an object of the cluster, which npc does not read"),
         ("cloneList", "it copies objects of the cluster, which npc does not read"),
-        ("foreach", "how many objects it makes is not known before it runs"),
+        ("foreach", "the number of its objects is known only when the policy runs"),
     ] {
         if let Some(node) = generate.get(key) {
             not_carried(reader, format!("`{}`", generate_path.field(key)), node.location, why);
@@ -166,9 +166,9 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
         }
     }
     for (key, why) in [
-        ("preconditions", "say in `match` and `exclude` which namespaces are meant"),
-        ("celPreconditions", "say in `match` and `exclude` which namespaces are meant"),
-        ("context", "what is looked up while the policy runs is not known before"),
+        ("preconditions", "select the namespaces with `match` and `exclude` instead"),
+        ("celPreconditions", "select the namespaces with `match` and `exclude` instead"),
+        ("context", "its values are known only when the policy runs"),
     ] {
         if let Some(node) = fields.get(key) {
             not_carried(reader, format!("`{}`", path.field(key)), node.location, why);
@@ -209,8 +209,7 @@ fn kinds<'n>(reader: &mut Reader, path: &Path<'_>, generate: &Fields<'n>) -> Opt
             return None;
         }
         if kind == "NetworkPolicy" && version.is_empty() {
-            let why =
-                "must be given: `networking.k8s.io/v1`; Kyverno 1.10 and later refuse the rule without it";
+            let why = "must be `networking.k8s.io/v1`; Kyverno 1.10 and later reject the rule without it";
             reader.refuse(&path.field("apiVersion"), place, why);
             return None;
         }
@@ -230,7 +229,7 @@ struct Rule<'r, 'n> {
 }
 
 impl Rule<'_, '_> {
-    /// Reads what it generates.
+    /// Reads the NetworkPolicy that the rule generates.
     fn read(&self, reader: &mut Reader, given: &Given) -> Option<Imported> {
         let Self { path, fields, generate, policy, whole, form } = self;
         let path = *path;
@@ -240,10 +239,12 @@ impl Rule<'_, '_> {
         let namespace = generate.get("namespace").and_then(Node::as_str);
         if !namespace.is_some_and(|text| is_name(text, &JmesPath)) {
             let why = match namespace {
-                Some(text) => format!("`{text}` is not the namespace that is looked at"),
-                None => "the namespace that is looked at is `{{request.object.metadata.name}}`".to_owned(),
+                Some(text) => format!(
+                    "use `{{{{request.object.metadata.name}}}}`, the trigger namespace, and not `{text}`"
+                ),
+                None => "use `{{request.object.metadata.name}}`, the trigger namespace".to_owned(),
             };
-            let what = format!("`{namespace_path}` of another kind");
+            let what = format!("another namespace in `{namespace_path}`");
             not_carried(reader, what, generate.location_of("namespace"), why);
             return None;
         }
@@ -254,11 +255,11 @@ impl Rule<'_, '_> {
         let excludes = condition(reader, "exclude", Role::Exclude);
         let condition = Condition::All(vec![matches?, Condition::Not(Box::new(excludes?))]);
         let place = fields.location_of("match");
-        let scopes = scopes(reader, &condition, "which namespaces this rule matches", place)?;
+        let scopes = scopes(reader, &condition, "the `match` and `exclude` of this rule", place)?;
         let data_path = generate_path.field("data");
         let Some(data) = generate.get("data") else {
             let why = "write the NetworkPolicy in `data`";
-            not_carried(reader, "a rule that does not say what it generates", generate.location, why);
+            not_carried(reader, "a generate rule without `data`", generate.location, why);
             return None;
         };
         let data_path = Path::Generated(&data_path);
@@ -286,7 +287,7 @@ impl Rule<'_, '_> {
         }
         let name = match &fixed_name {
             Some(name) => object_name(reader, &generate_path, name.clone(), generate.location_of("name"))?,
-            // A name that depends on the namespace is another one in each: the rule's stands for all.
+            // A name that depends on the namespace has no fixed value: use the rule's name instead.
             None => {
                 let rule = fields.get("name").and_then(Node::as_str).filter(|name| is_subdomain(name));
                 rule.unwrap_or(policy.name).to_owned()
@@ -321,7 +322,7 @@ impl Rule<'_, '_> {
     }
 }
 
-/// Text of a value that was escaped for Kyverno.
+/// Resolves Kyverno's escapes.
 fn plain(text: &str) -> String {
     text.replace("\\{{", "{{").replace("\\$(", "$(")
 }

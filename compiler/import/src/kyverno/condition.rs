@@ -1,4 +1,4 @@
-//! Conditions on a namespace, and the scopes that they are.
+//! Conditions on a namespace, and their conversion to scopes.
 
 use std::sync::Arc;
 
@@ -8,28 +8,28 @@ use npc_program::{Requirement, Scope, ScopeBase, Selector};
 /// A condition on a namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Condition {
-    /// Holds for every namespace, or for none.
+    /// True for every namespace, or for none.
     Constant(bool),
-    /// Its name is one of these, or matches one of the patterns.
+    /// The namespace's name is one of these, or matches one of the patterns.
     Name(Vec<Arc<str>>),
-    /// A requirement on its labels.
+    /// A requirement on the namespace's labels.
     Label(Requirement),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
 }
 
-/// One way in which a condition holds: all of these.
+/// One conjunction of a condition in disjunctive normal form: all its parts must hold.
 #[derive(Clone, Debug, Default)]
 struct Way {
-    /// Lists of names, each of which holds the name.
+    /// Lists of names and patterns; the namespace's name must match each list.
     names: Vec<Vec<Arc<str>>>,
     except_names: Vec<Arc<str>>,
     labels: Vec<Requirement>,
     except_labels: Vec<Selector>,
 }
 
-/// How many ways a condition may have.
+/// The maximal number of conjunctions of a condition.
 const MAX_WAYS: usize = 1_000;
 
 impl Condition {
@@ -38,16 +38,16 @@ impl Condition {
         Self::All(selector.requirements.iter().cloned().map(Self::Label).collect())
     }
 
-    /// The scopes that together hold the namespaces for which the condition holds.
+    /// The scopes that together contain the namespaces for which the condition holds.
     ///
     /// # Errors
     ///
-    /// Why there are no such scopes.
+    /// The reason that scopes cannot express the condition.
     pub(crate) fn scopes(&self) -> Result<Vec<Scope>, String> {
         self.folded().ways(true)?.into_iter().filter_map(|way| way.scope().transpose()).collect()
     }
 
-    /// The same condition without constants within.
+    /// The same condition without nested constants.
     fn folded(&self) -> Self {
         let join = |parts: &[Self], absorbing: bool| {
             let parts: Vec<Self> = parts.iter().map(Self::folded).collect();
@@ -75,7 +75,7 @@ impl Condition {
         }
     }
 
-    /// The ways in which the condition holds, or (where `positive` is not set) does not.
+    /// The conjunctions of the condition, or of its negation if `positive` is false.
     fn ways(&self, positive: bool) -> Result<Vec<Way>, String> {
         let one = |way: Way| Ok(vec![way]);
         match self {
@@ -88,7 +88,7 @@ impl Condition {
                 one(Way { labels: vec![requirement], ..Way::default() })
             }
             Self::Not(inner) => inner.ways(!positive),
-            // What is not selected by labels alone stays together: that is what `except` says.
+            // The negation of several label requirements is one `except` with a selector.
             Self::All(parts) if !positive && parts.len() > 1 && parts.iter().all(Self::is_label) => {
                 let requirements = parts
                     .iter()
@@ -118,10 +118,10 @@ impl Condition {
 }
 
 fn bounded(ways: &[Way]) -> Result<(), String> {
-    if ways.len() > MAX_WAYS { Err("its condition holds in too many ways".to_owned()) } else { Ok(()) }
+    if ways.len() > MAX_WAYS { Err("the condition has too many combinations".to_owned()) } else { Ok(()) }
 }
 
-/// Every way of each part with every way of the others.
+/// Combines each conjunction of each part with those of the other parts.
 fn all(parts: &[Condition], positive: bool) -> Result<Vec<Way>, String> {
     let mut ways = vec![Way::default()];
     for part in parts {
@@ -132,15 +132,15 @@ fn all(parts: &[Condition], positive: bool) -> Result<Vec<Way>, String> {
     Ok(ways)
 }
 
-/// Leaves out patterns that no name of a namespace matches.
+/// Removes patterns that no name of a namespace matches.
 fn possible(list: &mut Vec<Arc<str>>) -> Result<(), String> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*?".contains(&byte);
     list.retain(|glob| {
         !glob.is_empty() && glob.bytes().all(inner) && !glob.starts_with('-') && !glob.ends_with('-')
     });
-    // The language's patterns are as long as names at most.
+    // The language limits patterns to the length of names.
     match list.iter().find(|glob| glob.len() > 63) {
-        Some(long) => Err(format!("the pattern `{long}` is longer than a name")),
+        Some(long) => Err(format!("the pattern `{long}` is longer than 63 characters")),
         None => Ok(()),
     }
 }
@@ -160,7 +160,7 @@ impl Way {
         }
     }
 
-    /// The scope; `None` where it can hold no namespace.
+    /// The scope. `None` if it can contain no namespace.
     fn scope(self) -> Result<Option<Scope>, String> {
         let Self { mut names, mut except_names, mut labels, mut except_labels } = self;
         for list in &mut names {
@@ -175,11 +175,11 @@ impl Way {
             [] => ScopeBase::Labels(Selector { requirements: std::mem::take(&mut labels) }),
             [only] => ScopeBase::Names(only.clone()),
             [first, ..] => {
-                // Of names without wildcards it is known which lists hold them.
+                // For names without wildcards, each list decides whether it matches them.
                 let wild = |name: &Arc<str>| name.contains(['*', '?']);
                 let plain = names.iter().find(|list| !list.iter().any(wild)).unwrap_or(first);
                 if plain.iter().any(wild) {
-                    return Err("it asks for a name that matches two patterns".to_owned());
+                    return Err("it requires a name that matches two patterns".to_owned());
                 }
                 let holds = |name: &&Arc<str>| {
                     names.iter().all(|list| list.iter().any(|glob| glob_matches(glob, name)))
@@ -191,7 +191,7 @@ impl Way {
                 ScopeBase::Names(left)
             }
         };
-        // Names with requirements on labels: those are left out that break one.
+        // A scope by names has no label requirements: exclude the namespaces that violate one.
         except_labels
             .extend(labels.iter().map(|requirement| Selector { requirements: vec![requirement.negated()] }));
         except_names.sort_unstable();

@@ -1,4 +1,4 @@
-//! CEL expressions on a namespace, as conditions and as values.
+//! Reads CEL expressions on a namespace as conditions and as values.
 
 use std::sync::Arc;
 
@@ -18,32 +18,32 @@ pub(crate) type Variables = Vec<(String, Expr)>;
 ///
 /// # Errors
 ///
-/// What the parser says.
+/// The parser's message.
 pub(crate) fn parse(text: &str) -> Result<Expr, String> {
     let parsed = Parser::new().enable_optional_syntax(true).parse(text);
     parsed.map(|parsed| parsed.expr).map_err(|errors| errors.to_string())
 }
 
-/// What an expression reads of the namespace.
+/// The value that an expression reads from the namespace.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Name,
-    /// A label that is there, or else an error.
+    /// The value of a label; an error if the namespace lacks it.
     Label(Arc<str>),
-    /// A label as an optional value.
+    /// The optional value of a label.
     Optional(Arc<str>),
-    /// A label, or what stands for it where it is missing.
+    /// The value of a label, or a default if the namespace lacks it.
     OrElse(Arc<str>, String),
     Labels,
     OptionalLabels,
     Text(String),
 }
 
-/// What the value of an expression is in a generated object.
+/// The part of a string in a generated object that an expression gives.
 ///
 /// # Errors
 ///
-/// Why npc cannot tell, in words.
+/// The reason that npc cannot determine the value.
 pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
     if let Expr::Call(call) = expr
         && call.func_name == "sha256"
@@ -53,7 +53,7 @@ pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
         let mut needs = Vec::new();
         return match joined(argument, variables, &mut needs) {
             true => Ok(Part::Hash(needs)),
-            false => Err("only the name and labels of `object` are hashed".to_owned()),
+            false => Err("npc supports `sha256` only of the name and labels of `object`".to_owned()),
         };
     }
     match value(expr, variables, 0) {
@@ -67,7 +67,8 @@ pub(crate) fn part(expr: &Expr, variables: &Variables) -> Result<Part, String> {
     }
 }
 
-/// Whether an expression joins strings that are read from the namespace; adds the labels that it needs.
+/// Whether an expression concatenates strings that are read from the namespace. Adds the labels that it
+/// needs.
 fn joined(expr: &IdedExpr, variables: &Variables, needs: &mut Vec<Arc<str>>) -> bool {
     if let Expr::Call(call) = &expr.expr
         && call.func_name == operators::ADD
@@ -134,7 +135,7 @@ fn value(expr: &Expr, variables: &Variables, depth: usize) -> Option<Value> {
                 },
                 (operators::INDEX, [object, key]) => match inner(object)? {
                     Value::Labels => Some(Value::Label(literal(&key.expr)?.into())),
-                    // What stands behind an optional value is one.
+                    // An element of an optional value is optional.
                     Value::OptionalLabels => Some(Value::Optional(literal(&key.expr)?.into())),
                     _ => None,
                 },
@@ -168,8 +169,8 @@ fn is_metadata(expr: &Expr) -> bool {
         && matches!(&select.operand.expr, Expr::Ident(root) if root == "object"))
 }
 
-/// For which namespaces an expression is true, and for which false. For all others it is an error: a label that
-/// is read without a default, in a namespace that lacks it.
+/// The namespaces for which an expression is true, and those for which it is false. For all others it is an
+/// error: it reads a label without a default, and the namespace lacks the label.
 struct Truth {
     holds: Condition,
     fails: Condition,
@@ -178,7 +179,7 @@ struct Truth {
 }
 
 impl Truth {
-    /// Of an expression that is never an error.
+    /// The truth of an expression that is never an error.
     fn total(holds: Condition) -> Self {
         Self { fails: Condition::Not(Box::new(holds.clone())), holds, is_total: true }
     }
@@ -190,8 +191,8 @@ impl Truth {
         }
     }
 
-    /// Several of which all must hold, or any. One that is false, or true, decides, even where another is an
-    /// error.
+    /// The conjunction of several expressions (`all`), or their disjunction. As in CEL, one that is false (or
+    /// true) decides even if another is an error.
     fn joined(parts: &[&IdedExpr], variables: &Variables, all: bool) -> Result<Self, String> {
         let parts = parts.iter().map(|part| truth(&part.expr, variables));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
@@ -207,18 +208,18 @@ impl Truth {
     }
 }
 
-/// The condition on a namespace that an expression is: that it is true. A policy with an expression that is an
-/// error for a namespace generates nothing there.
+/// The condition on a namespace that an expression is true. If an expression of a policy is an error for a
+/// namespace, the policy generates nothing there.
 ///
 /// # Errors
 ///
-/// What of it is not understood.
+/// The part of the expression that is not supported.
 pub(crate) fn condition(expr: &Expr, variables: &Variables) -> Result<Condition, String> {
     truth(expr, variables).map(|truth| truth.holds)
 }
 
 fn truth(expr: &Expr, variables: &Variables) -> Result<Truth, String> {
-    let unknown = || Err("only the name and the labels of `object` are understood here".to_owned());
+    let unknown = || Err("npc supports only the name and the labels of `object` here".to_owned());
     match expr {
         Expr::Literal(LiteralValue::Boolean(value)) => Ok(Truth::total(Condition::Constant(*value.inner()))),
         Expr::Select(select) if select.test => {
@@ -254,7 +255,7 @@ fn truth(expr: &Expr, variables: &Variables) -> Result<Truth, String> {
     }
 }
 
-/// That any of the conditions holds. `!has(x) || x != 'a'` is what `notin` says alone.
+/// The disjunction of conditions. `!has(x) || x != 'a'` becomes the single requirement `notin`.
 fn any(conditions: Vec<Condition>) -> Condition {
     let inner = |condition| match condition {
         Condition::Any(inner) => inner,
@@ -291,7 +292,7 @@ fn any(conditions: Vec<Condition>) -> Condition {
     }
 }
 
-/// A requirement on a label. One that no object can have is there nowhere.
+/// A requirement on a label. A label or value that no object can have is treated as absent everywhere.
 fn label(key: &str, operator: Operator, mut values: Vec<Arc<str>>) -> Condition {
     let here = Location::new(FileId(0), Span::default());
     values.retain(|value| check_value(value, here).is_ok());
@@ -306,7 +307,7 @@ fn label(key: &str, operator: Operator, mut values: Vec<Arc<str>>) -> Condition 
 fn equals(a: &IdedExpr, b: &IdedExpr, variables: &Variables) -> Result<Truth, String> {
     let (one, text) = match (value(&a.expr, variables, 0), value(&b.expr, variables, 0)) {
         (Some(one), Some(Value::Text(text))) | (Some(Value::Text(text)), Some(one)) => (one, text),
-        _ => return Err("only the name and the labels of `object`, and strings, are compared".to_owned()),
+        _ => return Err("npc compares only the name or a label of `object` with a string".to_owned()),
     };
     one_of(&one, vec![text.into()])
 }
@@ -317,17 +318,18 @@ fn is_in(one: &IdedExpr, list: &IdedExpr, variables: &Variables) -> Result<Truth
         return Ok(Truth::total(label(key, Operator::Exists, Vec::new())));
     }
     let Expr::List(elements) = &list.expr else {
-        return Err("what stands behind `in` must be a list of strings".to_owned());
+        return Err("the operand after `in` must be a list of strings".to_owned());
     };
     let values: Option<Vec<Arc<str>>> =
         elements.elements.iter().map(|element| literal(&element.expr).map(Arc::from)).collect();
     match (value(&one.expr, variables, 0), values) {
         (Some(one), Some(values)) => one_of(&one, values),
-        _ => Err("only the name and the labels of `object` are looked up, in lists of strings".to_owned()),
+        _ => Err("npc supports `in` only for the name and the labels of `object`, with a list of strings"
+            .to_owned()),
     }
 }
 
-/// Whether a value is one of these.
+/// The condition that a value is one of these texts.
 fn one_of(value: &Value, mut texts: Vec<Arc<str>>) -> Result<Truth, String> {
     texts.sort_unstable();
     texts.dedup();
@@ -351,11 +353,11 @@ fn one_of(value: &Value, mut texts: Vec<Arc<str>>) -> Result<Truth, String> {
                 is
             }))
         }
-        _ => Err("only the name and the labels of `object` are compared".to_owned()),
+        _ => Err("npc compares only the name or a label of `object`".to_owned()),
     }
 }
 
-/// That the namespace's name has a form.
+/// The condition that a string function matches the namespace's name.
 fn name_matches(
     function: &str,
     one: &IdedExpr,
@@ -363,7 +365,7 @@ fn name_matches(
     variables: &Variables,
 ) -> Result<Condition, String> {
     let (Some(Value::Name), Some(text)) = (value(&one.expr, variables, 0), literal(&text.expr)) else {
-        return Err(format!("`{function}` is understood of the name of `object` only"));
+        return Err(format!("npc supports `{function}` only for the name of `object`"));
     };
     let glob = match function {
         "startsWith" => format!("{text}*"),
@@ -372,10 +374,10 @@ fn name_matches(
         "matches" => {
             return match pattern(text) {
                 Some(glob) => Ok(Condition::Name(vec![glob.into()])),
-                None => Err(format!("`{text}` is more than the language's patterns say")),
+                None => Err(format!("the language's patterns cannot express `{text}`")),
             };
         }
-        _ => return Err(format!("the function `{function}` is not understood")),
+        _ => return Err(format!("npc does not support the function `{function}`")),
     };
     if text.contains(['*', '?']) {
         return Ok(Condition::Constant(false));
@@ -383,7 +385,7 @@ fn name_matches(
     Ok(Condition::Name(vec![glob.into()]))
 }
 
-/// The pattern of names that a regular expression is.
+/// Converts a regular expression to a pattern of names. `None` if that is not possible.
 fn pattern(regex: &str) -> Option<String> {
     let mut rest = regex;
     let mut glob = String::new();
@@ -405,7 +407,7 @@ fn pattern(regex: &str) -> Option<String> {
         } else {
             return None;
         };
-        // A sign behind a character would say how often it stands.
+        // A quantifier after a character has no equivalent in patterns.
         if rest.get(step..).is_some_and(|behind| behind.starts_with(['*', '+', '?', '{'])) {
             return None;
         }
@@ -418,7 +420,7 @@ fn pattern(regex: &str) -> Option<String> {
     Some(glob)
 }
 
-/// Whether a call is one that makes objects (`generator.Apply`), for messages.
+/// Whether an expression is a call that creates objects (`generator.Apply`), for messages.
 pub(crate) fn applies(expr: &Expr) -> bool {
     matches!(expr, Expr::Call(CallExpr { func_name, .. }) if func_name == "Apply")
 }
@@ -462,7 +464,7 @@ mod tests {
                 "all namespaces except { a = x, b }",
             ),
             ("object.metadata.name == 'a' && object.metadata.name == 'b'", ""),
-            // A label that is missing is an error, and nothing is generated; `||` and `&&` may do without it.
+            // A missing label is an error, and nothing is generated; `||` and `&&` may decide without it.
             ("object.metadata.labels['env'] != 'prod'", "namespaces { env, env != prod }"),
             ("!(object.metadata.labels.env in ['a', 'b'])", "namespaces { env, env notin (a, b) }"),
             (

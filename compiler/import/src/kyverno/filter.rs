@@ -1,7 +1,7 @@
-//! `match` and `exclude` of a ClusterPolicy's rule, for namespaces.
+//! Reads `match` and `exclude` of a ClusterPolicy's rule, for namespaces.
 //!
-//! Kyverno's own account is `pkg/engine/utils/match.go`: what is empty or null in a filter asks for nothing, a
-//! filter that asks for nothing matches nothing, and so excludes nothing.
+//! Follows Kyverno's `pkg/engine/utils/match.go`: an empty or null field of a filter is no condition, and a
+//! filter without conditions matches nothing, so it excludes nothing.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use super::condition::Condition;
 use super::not_carried;
 use crate::kubernetes::selector::{Checked, selector};
 
-/// Whether a filter says what a rule matches, or what it leaves out.
+/// Whether a filter is part of `match` or of `exclude`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Match,
     Exclude,
 }
 
-/// What a version of the API has in `match` and `exclude`: v2beta1 has no filter outside `any` and `all`.
+/// The forms of `match` and `exclude` in an API version: v2beta1 has no filter outside `any` and `all`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     V1,
     V2Beta1,
 }
 
-/// Reads `match` or `exclude`: the condition on a namespace that it is.
+/// Reads `match` or `exclude` as a condition on a namespace.
 pub(crate) fn filters(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -66,26 +66,27 @@ pub(crate) fn filters(
     }
 }
 
-/// Refuses what the API server refuses: two fields together, though one be empty. Whether both are there.
+/// Reports two fields that the API server rejects together, even if one is empty. Returns whether both are
+/// given.
 fn only_one_of(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, keys: [&str; 2]) -> bool {
     let both = keys.iter().all(|key| fields.get(key).is_some());
     if both {
         let [one, other] = keys;
-        let why = format!("`{one}` and `{other}` cannot stand together, though one be empty");
+        let why = format!("`{one}` and `{other}` cannot be given together, even if one is empty");
         reader.refuse(path, fields.location, why);
     }
     both
 }
 
-/// Reads one filter: the condition that a namespace is one that it takes.
+/// Reads one filter as a condition on a namespace.
 fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Option<Condition> {
-    // `any` and `all` are there where both are empty.
+    // `any` and `all` may be given if both are empty.
     let fields =
         reader.object(path, node, &["any", "all", "resources", "subjects", "roles", "clusterRoles"])?;
     for who in ["subjects", "roles", "clusterRoles"] {
         let Some(node) = fields.get(who) else { continue };
         if !reader.list(&path.field(who), node)?.is_empty() {
-            let why = "who creates a namespace is not known of those that exist";
+            let why = "for existing namespaces, it is not known who created them";
             not_carried(reader, format!("`{}`", path.field(who)), node.location, why);
             return None;
         }
@@ -109,21 +110,21 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
     }
     let kinds = strings(reader, &path, &fields, "kinds")?;
     if kinds.iter().any(|kind| **kind == *"*") {
-        let why = "Kyverno takes the kind `*` in no rule that generates: name the kinds";
+        let why = "Kyverno rejects the kind `*` in a generate rule: list the kinds";
         reader.refuse(&path.field("kinds"), fields.location_of("kinds"), why);
         return None;
     }
     if role == Role::Match && (kinds.is_empty() || !kinds.iter().all(|kind| takes_namespaces(kind))) {
-        let what = "a rule that looks at other objects than namespaces";
+        let what = "a rule that matches other kinds than Namespace";
         not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
         return None;
     }
-    // Without kinds it leaves out objects of every kind; with others, no namespace.
+    // Without kinds, `exclude` applies to objects of every kind; with other kinds, to no namespace.
     let takes_others = !kinds.is_empty() && !kinds.iter().any(|kind| takes_namespaces(kind));
     let mut all = Vec::new();
     let mut asks = !kinds.is_empty();
     for key in ["names", "namespaces"] {
-        // A namespace's own name is what `namespaces` is compared with, too.
+        // Kyverno compares `namespaces` with a namespace's own name.
         let names = strings(reader, &path, &fields, key)?;
         if !names.is_empty() {
             all.push(Condition::Name(names));
@@ -144,7 +145,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
             None => true,
         });
         if is_empty && matches!(node.value, Value::Map(_)) {
-            reader.refuse(&path, node.location, "a selector that is given has requirements");
+            reader.refuse(&path, node.location, "a selector must have at least one requirement");
             return None;
         }
         let selector = selector(reader, &path, node, Checked::ByTheServer)?;
@@ -154,30 +155,27 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
     Some(if asks && !takes_others { Condition::All(all) } else { Condition::Constant(false) })
 }
 
-/// Tells parts of a filter that a program cannot say. Whether there are none.
+/// Reports fields of a filter that a program cannot express. Returns whether there are none.
 fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Role) -> Option<bool> {
     let reasons: [(&str, &str); 4] = match role {
         Role::Match => [
-            ("namespaces", "Kyverno applies it to new namespaces and not to those that exist: use `names`"),
+            ("namespaces", "Kyverno applies it to new namespaces but not to existing ones: use `names`"),
             ("namespaceSelector", "it never matches a namespace: use `selector`"),
-            ("annotations", "the language selects namespaces by names and labels"),
-            ("operations", "no operation is known of the namespaces that exist, so that they are skipped"),
+            ("annotations", "the language selects namespaces by names and labels only"),
+            ("operations", "existing namespaces have no operation, so Kyverno skips them"),
         ],
         Role::Exclude => [
             ("namespaces", ""),
-            ("namespaceSelector", "it never matches a namespace, and so leaves none out: use `selector`"),
-            ("annotations", "the language selects namespaces by names and labels"),
-            (
-                "operations",
-                "no operation is known of the namespaces that exist, so that they are not left out",
-            ),
+            ("namespaceSelector", "it never matches a namespace, so it excludes none: use `selector`"),
+            ("annotations", "the language selects namespaces by names and labels only"),
+            ("operations", "existing namespaces have no operation, so Kyverno does not exclude them"),
         ],
     };
     for (key, why) in reasons {
         let Some(node) = fields.get(key).filter(|_| !why.is_empty()) else { continue };
         let is_empty = match &node.value {
             Value::List(list) => list.is_empty(),
-            // A selector that is given and empty asks for something.
+            // An empty selector is still a condition.
             Value::Map(entries) => entries.is_empty() && key == "annotations",
             _ => false,
         };
@@ -188,7 +186,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
     }
     if let Some(wild) = fields.get("selector").and_then(wildcard) {
         let why = match role {
-            Role::Match => "Kyverno applies it to new namespaces and not to those that exist",
+            Role::Match => "Kyverno applies it to new namespaces but not to existing ones",
             Role::Exclude => "the language has no wildcards in labels",
         };
         not_carried(reader, "a wildcard in a selector", wild.location, why);
@@ -197,7 +195,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
     Some(true)
 }
 
-/// Whether a kind of a filter takes namespaces, as Kyverno reads it: `Namespace`, `v1/Namespace`, `*`.
+/// Whether a kind of a filter matches namespaces, as Kyverno reads it: `Namespace`, `v1/Namespace`, `*`.
 fn takes_namespaces(kind: &str) -> bool {
     let is_version = |text: &str| {
         let rest = text.strip_prefix('v').unwrap_or_default();
@@ -216,7 +214,7 @@ fn takes_namespaces(kind: &str) -> bool {
     glob_matches(group, "") && glob_matches(version, "v1") && glob_matches(kind, "Namespace")
 }
 
-/// A value with a wildcard in a selector.
+/// Finds a key or value with a wildcard in a selector.
 fn wildcard(node: &Node) -> Option<&Node> {
     match &node.value {
         Value::String(text) => text.contains(['*', '?']).then_some(node),

@@ -1,4 +1,4 @@
-//! `policies.kyverno.io` GeneratingPolicy with templates.
+//! Reads `policies.kyverno.io` GeneratingPolicy with templates.
 
 use npc_diagnostics::{Diagnostic, FileId, Location, Span};
 use npc_expand::placeholder::{Segment, scan};
@@ -45,7 +45,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         }
     }
     let place = spec.location_of("matchConditions");
-    let scopes = scopes(reader, &Condition::All(conditions), "these conditions", place)?;
+    let scopes = scopes(reader, &Condition::All(conditions), "these `matchConditions`", place)?;
     let generate_path = path.field("generate");
     let Some(generate) = spec.get("generate") else {
         reader.require(&generate_path, spec.location);
@@ -53,13 +53,13 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     };
     let list = reader.list(&generate_path, generate)?;
     if list.is_empty() {
-        reader.refuse(&generate_path, generate.location, "it has at least one item");
+        reader.refuse(&generate_path, generate.location, "must have at least one item");
         return None;
     }
     let (metadata, _) = (metadata?, takes?);
     let settings = of_generating_policy(reader, &path, &spec, metadata.location)?;
     let mut imported = Vec::new();
-    // A template that fails stops those behind it: they need what it needs.
+    // A template that fails stops those after it, so each template also needs the labels of those before it.
     let mut needs = Needs::default();
     let policy = Templates { metadata: &metadata, whole: node, scopes: &scopes, settings: &settings };
     for (index, generation) in list.iter().enumerate() {
@@ -68,9 +68,9 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         if let Some(node) = fields.get("expression") {
             let apply = node.as_str().and_then(|text| parse(text).ok()).is_some_and(|expr| applies(&expr));
             let why = if apply {
-                "objects that an expression makes are not read: write them as a `template`"
+                "npc does not read objects that an expression creates: write them as a `template`"
             } else {
-                "only a `template` is read"
+                "npc reads only a `template`"
             };
             not_carried(reader, format!("`{}`", path.field("expression")), node.location, why);
             return None;
@@ -95,7 +95,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         let placeholders = Cel { variables: &variables, interpolate: interpolate == "cel" };
         let is_object = |document: &Node| matches!(document.value, Value::Map(_));
         if let Some(other) = documents.list.iter().find(|document| !is_object(document)) {
-            let why = format!("it is {}, and not an object", other.value.kind());
+            let why = format!("expected an object, found {}", other.value.kind());
             reader.refuse(&value_path, value.location, why);
             return None;
         }
@@ -110,7 +110,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     Some(imported)
 }
 
-/// What the templates of a policy have in common.
+/// The parts of a policy that its templates have in common.
 struct Templates<'p, 'n> {
     metadata: &'p Metadata<'n>,
     whole: &'n Node,
@@ -119,7 +119,7 @@ struct Templates<'p, 'n> {
 }
 
 impl Templates<'_, '_> {
-    /// Reads one object of a template; `None` within where it is of another kind.
+    /// Reads one object of a template. `Some(None)` if it is of another kind.
     fn read(
         &self,
         reader: &mut Reader,
@@ -144,7 +144,7 @@ impl Templates<'_, '_> {
         let namespace = metadata.get("namespace");
         if !namespace.and_then(Node::as_str).is_some_and(|text| is_name(text, placeholders)) {
             let place = namespace.map_or(metadata.location, |node| node.location);
-            let why = "it must be the namespace that is looked at, `(( object.metadata.name ))`";
+            let why = "use `(( object.metadata.name ))`, the trigger namespace";
             not_carried(reader, "this namespace of a generated object", place, why);
             return None;
         }
@@ -164,7 +164,8 @@ impl Templates<'_, '_> {
         let fixed_name = needs.of_name(reader, &name_path, name_node, placeholders)?;
         let name = match &fixed_name {
             Some(name) => object_name(reader, &metadata_path, name.clone(), name_node.location)?,
-            // What depends on the namespace is another name in each; what stands before it is common.
+            // A name that depends on the namespace has no fixed value: use the literal text before the first
+            // placeholder.
             None => {
                 let text = name_node.as_str().unwrap_or("");
                 let common = text.split("((").next().unwrap_or("").trim_end_matches(['-', '.']);
@@ -200,7 +201,7 @@ impl Templates<'_, '_> {
     }
 }
 
-/// Checks that the policy looks at namespaces, and at nothing else that would matter.
+/// Checks that the policy matches the creation of namespaces, and has no other match constraints that matter.
 fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> Option<()> {
     let Some(node) = spec.get("matchConstraints") else {
         reader.require(path, spec.location);
@@ -210,9 +211,15 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
         ["resourceRules", "excludeResourceRules", "namespaceSelector", "objectSelector", "matchPolicy"];
     let fields = reader.object(path, node, &known)?;
     for (key, why) in [
-        ("excludeResourceRules", "say in `matchConditions` which namespaces are meant"),
-        ("namespaceSelector", "objects of a namespace that it no longer selects stay: use `matchConditions`"),
-        ("objectSelector", "objects of a namespace that it no longer selects stay: use `matchConditions`"),
+        ("excludeResourceRules", "select the namespaces with `matchConditions` instead"),
+        (
+            "namespaceSelector",
+            "Kyverno keeps objects in namespaces that it no longer selects: use `matchConditions`",
+        ),
+        (
+            "objectSelector",
+            "Kyverno keeps objects in namespaces that it no longer selects: use `matchConditions`",
+        ),
     ] {
         let Some(node) = fields.get(key) else { continue };
         let empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
@@ -255,12 +262,12 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
     if rules.iter().any(takes) {
         return Some(());
     }
-    let why = "a rule must take `namespaces` of the core group, version v1, as they are created";
-    not_carried(reader, "a policy that looks at other objects than namespaces", node.location, why);
+    let why = "a rule must match the creation of `namespaces` of the core group, version v1";
+    not_carried(reader, "a policy that does not match the creation of namespaces", node.location, why);
     None
 }
 
-/// Reads a list of named expressions: each one's name, its place, and itself.
+/// Reads a list of named expressions: the name, the location and the expression of each.
 fn named(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -296,10 +303,10 @@ fn named(
     Some(all)
 }
 
-/// `(( ))` with CEL.
+/// The placeholders `(( ))` with CEL.
 struct Cel<'v> {
     variables: &'v Variables,
-    /// Whether the template has placeholders at all.
+    /// Whether the template is interpolated.
     interpolate: bool,
 }
 
@@ -323,8 +330,8 @@ impl Placeholders for Cel<'_> {
     }
 }
 
-/// Where the text of a value begins in the file, line by line: the value is a block whose lines are
-/// indented.
+/// Changes the locations in a node from the inner text to the file. The inner text is a block scalar, whose
+/// lines are indented in the file.
 fn relocate(node: &mut Node, value: Location, inner: &str, text: &str) {
     let map = |location: Location| outer(location, value, inner, text);
     node.location = map(node.location);
@@ -340,7 +347,7 @@ fn relocate(node: &mut Node, value: Location, inner: &str, text: &str) {
     }
 }
 
-/// A finding about the inner text, at its place in the file.
+/// A diagnostic about the inner text, with its locations changed to the file.
 fn moved(mut found: Diagnostic, value: &Node, inner: &str, text: &str) -> Diagnostic {
     for label in &mut found.labels {
         label.location = outer(label.location, value.location, inner, text);
@@ -348,11 +355,12 @@ fn moved(mut found: Diagnostic, value: &Node, inner: &str, text: &str) -> Diagno
     found
 }
 
-/// The place in the file of a place in the inner text; the whole value, where it is no block.
+/// The location in the file of a location in the inner text, or the whole value if that is not a block
+/// scalar.
 fn outer(location: Location, value: Location, inner: &str, text: &str) -> Location {
     let file: FileId = value.file;
     let block = text.get(value.span.range()).unwrap_or_default();
-    // Behind the mark of a block, its lines follow.
+    // The lines of a block scalar begin after the line with its indicator (`|` or `>`).
     let Some((_, lines)) = block.split_once('\n') else { return value };
     if !block.starts_with(['|', '>']) {
         return value;

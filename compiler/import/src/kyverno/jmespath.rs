@@ -1,4 +1,4 @@
-//! `{{ }}` with JMESPath, as ClusterPolicies have it.
+//! Reads `{{ }}` with JMESPath, the placeholders of ClusterPolicies.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use jmespath::ast::Ast;
 
 use super::object::{Part, Placeholders};
 
-/// `{{ }}` with JMESPath.
+/// The placeholders `{{ }}` with JMESPath.
 pub(crate) struct JmesPath;
 
 impl Placeholders for JmesPath {
@@ -25,7 +25,7 @@ impl Placeholders for JmesPath {
             literal.push_str(before);
             let behind = behind.get(2..).unwrap_or_default();
             let Some(end) = behind.find("}}") else {
-                return Err("Kyverno finds no `}}` for this `{{`".to_owned());
+                return Err("this `{{` has no `}}`".to_owned());
             };
             if !literal.is_empty() {
                 parts.push(Part::Text(plain(&std::mem::take(&mut literal))?));
@@ -41,15 +41,15 @@ impl Placeholders for JmesPath {
     }
 }
 
-/// Text without variables, as Kyverno leaves it.
+/// Resolves Kyverno's escapes in text without variables.
 fn plain(text: &str) -> Result<String, String> {
     if is_reference(&text.replace("\\$(", "")) {
-        return Err("what `$( )` refers to is not read".to_owned());
+        return Err("npc does not resolve references such as `$( )`".to_owned());
     }
     Ok(text.replace("\\$(", "$("))
 }
 
-/// Whether Kyverno takes a `$(` of the text for a reference.
+/// Whether Kyverno reads a `$(` of the text as a reference.
 fn is_reference(text: &str) -> bool {
     text.split("$(").skip(1).any(|behind| {
         let mut rest = behind.chars();
@@ -57,22 +57,22 @@ fn is_reference(text: &str) -> bool {
     })
 }
 
-/// What an expression reads of the namespace.
+/// The value that an expression reads from the namespace.
 fn expression(text: &str) -> Result<Part, String> {
     let ast = match jmespath::parse(text) {
         Ok(ast) => ast,
         Err(_) if text.starts_with('.') => {
-            return Err(format!("`{text}` is no JMESPath: is this a Helm template? Render it first"));
+            return Err(format!("`{text}` is not JMESPath: if this is a Helm template, render it first"));
         }
-        Err(_) => return Err(format!("`{text}` is no JMESPath")),
+        Err(_) => return Err(format!("`{text}` is not JMESPath")),
     };
     let (ast, default) = match &ast {
         Ast::Or { lhs, rhs, .. } => match &**rhs {
             Ast::Literal { value, .. } => match value.as_string() {
                 Some(default) => (&**lhs, Some(default.clone())),
-                None => return Err("what stands behind `||` must be a string".to_owned()),
+                None => return Err("the operand after `||` must be a string".to_owned()),
             },
-            _ => return Err("what stands behind `||` must be a string".to_owned()),
+            _ => return Err("the operand after `||` must be a string".to_owned()),
         },
         other => (other, None),
     };
@@ -81,11 +81,11 @@ fn expression(text: &str) -> Result<Part, String> {
         match steps.as_slice() {
             ["request", "object", "metadata", "name"] => return Ok(Part::Name),
             ["request", "object", "metadata", "labels", key] => {
-                // An empty string is false to `||`.
+                // `||` treats an empty string as false, so the default also replaces an empty value.
                 return Ok(Part::Label { key: Arc::from(*key), default, is_for_empty: true });
             }
             ["request", "object", "metadata", "annotations", _] => {
-                return Err("annotations of namespaces are not known: use a label".to_owned());
+                return Err("npc does not read the annotations of namespaces: use a label".to_owned());
             }
             _ => {}
         }
@@ -93,7 +93,7 @@ fn expression(text: &str) -> Result<Part, String> {
     Err(format!("`{text}` is neither the name nor a label of the namespace"))
 }
 
-/// The fields of a path `a.b.c`; whether the expression is one.
+/// Collects the fields of a path `a.b.c`. Returns whether the expression is such a path.
 fn fields<'a>(ast: &'a Ast, steps: &mut Vec<&'a str>) -> bool {
     match ast {
         Ast::Field { name, .. } => {

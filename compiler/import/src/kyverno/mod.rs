@@ -1,8 +1,7 @@
-//! Kyverno's policies that generate NetworkPolicies, as what they mean for every namespace.
+//! Reads Kyverno policies that generate NetworkPolicies.
 //!
-//! What they generate is not made for a cluster: the namespaces that a rule matches become the
-//! scope of a policy, and a value that is read from the namespace becomes `same namespace` or
-//! `namespaces sharing LABEL`.
+//! The import does not depend on a cluster. The namespaces that a rule matches become the scope of a policy,
+//! and a value that is read from the namespace becomes `same namespace` or `namespaces sharing LABEL`.
 
 pub(crate) mod cluster_policy;
 mod condition;
@@ -24,33 +23,33 @@ use crate::{NOT_CARRIED, UNKNOWN_KIND};
 npc_diagnostics::codes! {
     /// # A rule that generates no network policy
     ///
-    /// The rule generates objects of another kind, validates or mutates, which decides nothing about
-    /// connections. It has no part in the program.
+    /// The rule generates objects of another kind, validates or mutates. It decides nothing about
+    /// connections, so it has no part in the program.
     OTHER_OBJECT = "NP0908" "other-object" Note;
 
     /// # A name that not every namespace can give
     ///
-    /// The name of the generated object is read from a label of the namespace. Where the label's value
-    /// has capital letters or `_`, no object can have the name: Kyverno generates nothing in that
-    /// namespace, and npc answers as if it did.
+    /// The name of the generated object is read from a label of the namespace. If the label's value contains
+    /// capital letters or `_`, it is not a valid name: Kyverno generates nothing in that namespace, but npc
+    /// evaluates the policy there.
     ///
     /// Use a fixed name, or the name of the namespace.
     NAME_FROM_LABEL = "NP0911" "name-from-label" Warning;
 }
 
-/// Says that a ValidatingPolicy makes nothing.
+/// The note that a ValidatingPolicy generates nothing.
 pub(crate) fn validating(node: &Node) -> Diagnostic {
     let place = node.get("kind").map_or(node.location, |kind| kind.location);
-    let what = "a ValidatingPolicy makes no NetworkPolicy, and has no part in the program";
-    Diagnostic::new(&OTHER_OBJECT, what, place, "judges objects, not connections")
+    let what = "a ValidatingPolicy generates no NetworkPolicy, so npc ignores it";
+    Diagnostic::new(&OTHER_OBJECT, what, place, "it validates objects, not connections")
 }
 
-/// The kinds of objects that something generates: the kind, its version, and where it stands.
+/// A kind of object that is generated: the version, the kind, and its location.
 pub(crate) type Kind<'n> = (&'n str, &'n str, Location);
 
-/// Whether something generates NetworkPolicies, which is then read. Of other objects it says that they have no
-/// part in the program, or, of network policies that npc cannot read, that no answer would be right
-/// without them: that is an error.
+/// Whether `kinds` contains NetworkPolicy, which is read. For other objects, reports a note that they have no
+/// part in the program; for network policies that npc cannot read, an error, since all answers would be wrong
+/// without them.
 pub(crate) fn generates_network_policies(reader: &mut Reader, what: &str, kinds: &[Kind<'_>]) -> bool {
     let mut any = false;
     for (version, kind, place) in kinds {
@@ -64,14 +63,14 @@ pub(crate) fn generates_network_policies(reader: &mut Reader, what: &str, kinds:
                         "{what} generates `{kind}` of `{version}`, a network policy that npc cannot read"
                     ),
                     *place,
-                    "every answer would be wrong without it",
+                    "answers without it would be wrong",
                 )
-                .help("take it out of the input to get answers that leave it out"),
+                .help("to get answers that ignore it, remove it from the input"),
             );
         } else {
             reader.diagnostics.push(Diagnostic::new(
                 &OTHER_OBJECT,
-                format!("{what} generates no NetworkPolicy, and has no part in the program"),
+                format!("{what} generates no NetworkPolicy, so npc ignores it"),
                 *place,
                 format!("generates `{kind}`"),
             ));
@@ -80,7 +79,7 @@ pub(crate) fn generates_network_policies(reader: &mut Reader, what: &str, kinds:
     any
 }
 
-/// The name of a generated object, where it is one that an object can have.
+/// The name of a generated object, if it is valid.
 pub(crate) fn object_name(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -90,12 +89,12 @@ pub(crate) fn object_name(
     if is_subdomain(&name) {
         return Some(name);
     }
-    let why = "no object can have this name, so that nothing would be generated";
+    let why = "this is not a valid name, so Kyverno would generate nothing";
     reader.refuse(&path.field("name"), place, why);
     None
 }
 
-/// Tells something that a program cannot say.
+/// Reports something that a program cannot express.
 pub(crate) fn not_carried(
     reader: &mut Reader,
     what: impl Into<String>,
@@ -104,13 +103,14 @@ pub(crate) fn not_carried(
 ) {
     reader.diagnostics.push(Diagnostic::new(
         &NOT_CARRIED,
-        format!("a program cannot say {}", what.into()),
+        format!("npc does not support {}", what.into()),
         place,
         why,
     ));
 }
 
-/// The scopes of a condition on namespaces. Tells where there are none; `what` are the conditions.
+/// The scopes of a condition on namespaces. Reports an error if scopes cannot express it; `what` names the
+/// condition in the message.
 pub(crate) fn scopes(
     reader: &mut Reader,
     condition: &Condition,

@@ -1,4 +1,4 @@
-//! What a policy generates: a NetworkPolicy whose values may be read from the namespace.
+//! Reads generated NetworkPolicies, whose values may be read from the namespace.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::kubernetes::selector::{Checked, selector};
 /// A part of a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Text as it is, without escapes.
+    /// Literal text, with escapes resolved.
     Text(String),
     /// The name of the namespace.
     Name,
@@ -23,37 +23,38 @@ pub(crate) enum Part {
     Label {
         /// Its key.
         key: Arc<str>,
-        /// What stands in its place where the namespace lacks the label; without that, nothing is
-        /// generated for such a namespace.
+        /// The value if the namespace lacks the label. Without a default, Kyverno generates nothing for such
+        /// a namespace.
         default: Option<String>,
-        /// Whether that stands in the place of an empty value, too.
+        /// Whether the default also replaces an empty value.
         is_for_empty: bool,
     },
-    /// Letters and digits that are computed from the namespace, a hash, with the labels that are needed for it.
+    /// A hash of values of the namespace, which consists of letters and digits, with the labels that it
+    /// needs.
     Hash(Vec<Arc<str>>),
 }
 
-/// How a kind of policy writes placeholders.
+/// The placeholder syntax of a kind of policy.
 pub(crate) trait Placeholders {
     /// The parts of a string, at least one.
     ///
     /// # Errors
     ///
-    /// Why npc cannot tell what the string becomes, in words.
+    /// The reason that npc cannot tell the value of the string.
     fn parts(&self, text: &str) -> Result<Vec<Part>, String>;
 }
 
-/// Whether a string is the name of the namespace that is looked at.
+/// Whether a string is the name of the trigger, the namespace that Kyverno generates for.
 pub(crate) fn is_name(text: &str, placeholders: &impl Placeholders) -> bool {
     placeholders.parts(text).is_ok_and(|parts| parts == [Part::Name])
 }
 
-/// What Kyverno needs of a namespace to generate something: where that is missing, it generates nothing.
+/// The labels that a namespace needs. Without them, Kyverno generates nothing for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
-    /// Labels that must be there.
+    /// Labels that the namespace must have.
     pub(crate) labels: Vec<Arc<str>>,
-    /// Labels that must not be empty.
+    /// Labels whose value must not be empty.
     not_empty: Vec<Arc<str>>,
 }
 
@@ -64,7 +65,7 @@ impl Needs {
         }
     }
 
-    /// Adds what the strings of an object need.
+    /// Adds the labels that the strings of an object need.
     pub(crate) fn of_strings(
         &mut self,
         reader: &mut Reader,
@@ -84,7 +85,7 @@ impl Needs {
                     Some(())
                 }
                 Err(why) => {
-                    not_carried(reader, "what this value becomes", node.location, why);
+                    not_carried(reader, "this value", node.location, why);
                     None
                 }
             },
@@ -96,8 +97,8 @@ impl Needs {
         }
     }
 
-    /// Reads the name of the generated objects, and adds what it needs. Gives the name where it is the same in
-    /// every namespace.
+    /// Reads the name of the generated objects and adds the labels that it needs. Returns the name if it is
+    /// the same in every namespace.
     pub(crate) fn of_name(
         &mut self,
         reader: &mut Reader,
@@ -107,12 +108,12 @@ impl Needs {
     ) -> Option<Option<String>> {
         let text = reader.string(path, node)?;
         self.of_strings(reader, node, placeholders)?;
-        // What the strings of the node are was asked above.
+        // `of_strings` has already reported an error in the placeholders.
         let parts = placeholders.parts(text).unwrap_or_default();
         if let [Part::Text(text)] = parts.as_slice() {
             return Some(Some(text.clone()));
         }
-        // The name with this in the place of a label's value.
+        // The name with this value for the label.
         let with = |asked: &Arc<str>, value: &str| -> String {
             let part = |part: &Part| match part {
                 Part::Text(text) => text.clone(),
@@ -141,15 +142,15 @@ impl Needs {
                     &NAME_FROM_LABEL,
                     format!("the object's name is read from the label `{key}` of the namespace"),
                     node.location,
-                    "not every value of a label can be a name",
+                    "not every value of a label is a valid name",
                 )
-                .note("Kyverno generates nothing where the value has capital letters or `_`; npc answers as if it did"),
+                .note("Kyverno generates nothing if the value contains capital letters or `_`, but npc evaluates the policy there"),
             );
         }
         Some(None)
     }
 
-    /// Leaves out of a scope the namespaces in which nothing is generated.
+    /// Excludes from a scope the namespaces for which nothing is generated.
     fn narrow(&self, scope: &mut Scope) {
         let lacking = |key: &Arc<str>| Requirement {
             key: Arc::clone(key),
@@ -173,7 +174,7 @@ impl Needs {
     }
 }
 
-/// The specification of a NetworkPolicy that a rule generates, and where it stands.
+/// The `spec` of a NetworkPolicy that a rule generates.
 pub(crate) struct Template<'a> {
     pub(crate) spec: &'a Node,
     pub(crate) path: Path<'a>,
@@ -182,7 +183,7 @@ pub(crate) struct Template<'a> {
     pub(crate) place: Place,
 }
 
-/// Reads the specification of a NetworkPolicy that is generated in the namespaces of `scopes`.
+/// Reads the `spec` of a NetworkPolicy that is generated in the namespaces of `scopes`.
 pub(crate) fn generated(
     reader: &mut Reader,
     template: Template<'_>,
@@ -205,9 +206,9 @@ pub(crate) fn generated(
         if !scopes.iter().all(implied) {
             not_carried(
                 reader,
-                format!("what happens in a namespace without the label `{key}`"),
+                format!("a default for the label `{key}` here"),
                 location,
-                "there, this selects by the value that stands for a missing one",
+                "select only namespaces that have the label, so that no default is used",
             );
             return None;
         }
@@ -224,16 +225,16 @@ pub(crate) fn generated(
     Some(Policy { subjects, ..policy })
 }
 
-/// Whether the selector is the one that a namespace lacks the label.
+/// Whether the selector requires only that the label is absent.
 fn lacks(selector: &Selector, key: &str) -> bool {
     matches!(selector.requirements.as_slice(), [only] if *only.key == *key && only.operator == Operator::DoesNotExist)
 }
 
-/// The selectors of a NetworkPolicy that is generated.
+/// Reads the selectors of a generated NetworkPolicy.
 struct Generated<'p, P> {
     placeholders: &'p P,
     needs: &'p mut Needs,
-    /// Labels that are read with a default, and where.
+    /// Labels that are read with a default, with their locations.
     defaults: Vec<(Arc<str>, Location)>,
 }
 
@@ -285,7 +286,7 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
         shared.sort_unstable();
         let mut requirements = rest.requirements;
         let base = if same {
-            // The own namespace has every label of its own; which it needs is asked below.
+            // A namespace always shares its labels with itself, so only their presence is required.
             requirements.extend(shared.into_iter().map(|key| Requirement {
                 key,
                 operator: Operator::Exists,
@@ -295,7 +296,7 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
         } else {
             ScopeBase::Sharing(shared)
         };
-        // Every namespace has the label of its name.
+        // Every namespace has the label with its name.
         let always = |one: &Requirement| *one.key == *NAMESPACE_NAME && one.operator == Operator::Exists;
         let except_labels = requirements
             .iter()
@@ -306,24 +307,25 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
     }
 }
 
-/// Why a value of a label of a peer's namespaces is nothing that a program can say.
+/// The reason that a program cannot express a label's value in a peer's namespace selector.
 fn why_not(key: &str, parts: &Result<Vec<Part>, String>) -> String {
     match parts.as_deref() {
         Ok([Part::Name]) => format!(
-            "it is the name of the namespace, which the language compares with `{NAMESPACE_NAME}` and not with `{key}`"
+            "it is the name of the namespace, which can be compared with `{NAMESPACE_NAME}` only, and not with `{key}`"
         ),
         Ok([Part::Label { key: read, default: Some(default), .. }]) if **read == *key => format!(
-            "a namespace without the label is taken for one with `{default}`, for which the language has no words"
+            "it gives a namespace without the label the value `{default}`, which the language cannot express"
         ),
         Ok([Part::Label { key: read, .. }]) if **read != *key => {
-            format!("it is the value of another label, `{read}`: the language compares `{key}` with `{key}`")
+            format!("it is the value of another label, `{read}`: `{key}` can be compared with `{key}` only")
         }
-        Ok(_) => "it is put together from several parts".to_owned(),
+        Ok(_) => "it consists of several parts".to_owned(),
         Err(why) => why.to_owned(),
     }
 }
 
-/// Placeholders are understood in the labels of namespaces of peers. Tells one that stands elsewhere.
+/// Whether all placeholders are in `matchLabels` of a `namespaceSelector`, the only supported position.
+/// Reports one elsewhere.
 fn only_where_they_are_understood(
     reader: &mut Reader,
     node: &Node,
@@ -335,7 +337,7 @@ fn only_where_they_are_understood(
             let plain = matches!(parts.as_deref(), Ok([Part::Text(_)]));
             if !plain {
                 let why = parts.err().unwrap_or_else(|| {
-                    "it can stand in `matchLabels` of a `namespaceSelector` only".to_owned()
+                    "npc supports it only in `matchLabels` of a `namespaceSelector`".to_owned()
                 });
                 not_carried(reader, "a value that is read from the namespace here", node.location, why);
             }
@@ -346,7 +348,7 @@ fn only_where_they_are_understood(
             if entry.key != "namespaceSelector" {
                 return only_where_they_are_understood(reader, &entry.node, placeholders);
             }
-            // In `matchLabels` they are, too.
+            // `Generated::namespaces` reads the placeholders in `matchLabels`.
             match &entry.node.value {
                 Value::Map(fields) => fields.iter().all(|field| {
                     field.key == "matchLabels"

@@ -1,6 +1,7 @@
-//! The settings of Kyverno's policies, as `kyverno { … }` has them.
+//! Reads the settings of Kyverno policies, which `kyverno { … }` contains in a program.
 //!
-//! Only what differs from the language's default is set: then a program says it, and compiles to it again.
+//! Only settings that differ from the language's defaults are set, so that the program states them and
+//! compiles to them again.
 
 use npc_diagnostics::Location;
 use npc_manifest::{Fields, Node, Path, Reader, Value};
@@ -8,28 +9,28 @@ use npc_program::{FailurePolicy, Settings};
 
 use super::not_carried;
 
-/// What a setting has where it is not given, and where it stands.
+/// The value of a setting, with its location.
 type Setting<T> = (T, Location);
 
-/// A setting where it differs from the language's default.
+/// The setting, if it differs from the language's default.
 fn unless<T: PartialEq + Copy>(default: T, (value, location): Setting<T>) -> Option<Setting<T>> {
     (value != default).then_some((value, location))
 }
 
-/// Settings as Kyverno takes them.
+/// The settings of a policy as Kyverno reads them.
 #[derive(Clone)]
 pub(crate) struct Given {
     pub(crate) synchronize: Setting<bool>,
     pub(crate) generate_existing: Setting<bool>,
     pub(crate) orphan_on_delete: Setting<bool>,
-    /// Nothing where it is not given: then Kyverno takes ten seconds.
+    /// `None` if it is not given: then Kyverno's default is ten seconds.
     pub(crate) webhook_timeout: Option<Setting<u8>>,
-    /// Nothing where it is not given: then the API server refuses namespaces while Kyverno is away.
+    /// `None` if it is not given: then the API server rejects namespaces while Kyverno is unavailable.
     pub(crate) failure_policy: Option<Setting<FailurePolicy>>,
 }
 
 impl Given {
-    /// Whether one is left to Kyverno whose default is not the language's.
+    /// Whether a setting is not given whose default in Kyverno differs from the language's.
     pub(crate) const fn leaves_defaults(&self) -> bool {
         self.webhook_timeout.is_none() || self.failure_policy.is_none()
     }
@@ -45,7 +46,7 @@ impl Given {
     }
 }
 
-/// A switch; `default` where it is not given.
+/// Reads a boolean setting; `default` if it is not given.
 pub(crate) fn switch(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -59,7 +60,8 @@ pub(crate) fn switch(
     }
 }
 
-/// Reads what a ClusterPolicy's `spec` says for all of its rules; what is not given stands `here`.
+/// Reads the settings in a ClusterPolicy's `spec`, which apply to all its rules. Settings that are not given
+/// get the location `here`.
 pub(crate) fn of_cluster_policy(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -67,7 +69,7 @@ pub(crate) fn of_cluster_policy(
     here: Location,
 ) -> Option<Given> {
     let mut existing = switch(reader, path, spec, "generateExisting", (false, here))?;
-    // Its older name.
+    // The deprecated name of `generateExisting`.
     let older = switch(reader, path, spec, "generateExistingOnPolicyUpdate", (false, here))?;
     if older.0 {
         existing = older;
@@ -96,7 +98,7 @@ pub(crate) fn of_cluster_policy(
         && !matches!(&node.value, Value::List(list) if list.is_empty())
     {
         let what = format!("`{}`", webhook_path.field("matchConditions"));
-        let why = "it keeps requests from Kyverno: say in `match` and `exclude` which namespaces are meant";
+        let why = "it keeps requests from Kyverno: select the namespaces with `match` and `exclude` instead";
         not_carried(reader, what, node.location, why);
         return None;
     }
@@ -111,7 +113,7 @@ pub(crate) fn of_cluster_policy(
     })
 }
 
-/// Reads what a generate rule says itself.
+/// Reads the settings of a generate rule; others are those of the policy.
 pub(crate) fn of_rule(
     reader: &mut Reader,
     path: &Path<'_>,
@@ -155,7 +157,7 @@ pub(crate) fn of_generating_policy(
         generate_existing: enabled("generateExisting", false)?,
         orphan_on_delete: enabled("orphanDownstreamOnPolicyDelete", false)?,
         webhook_timeout: None,
-        // The API server lets namespaces through while Kyverno is away, always.
+        // For a GeneratingPolicy, the API server always accepts namespaces while Kyverno is unavailable.
         failure_policy: Some((FailurePolicy::Ignore, here)),
     };
     let admission = enabled("admission", true)?;
@@ -167,7 +169,7 @@ pub(crate) fn of_generating_policy(
         Some(node) => {
             let path = webhook_path.field("timeoutSeconds");
             let number = reader.integer(&path, node)?;
-            // The API server takes any number here, unlike in a ClusterPolicy.
+            // The API server accepts any number here, unlike in a ClusterPolicy.
             let Some(seconds) = waits(number) else {
                 let why = "the API server waits 1 to 30 seconds for a webhook";
                 not_carried(reader, format!("`{path}: {number}`"), node.location, why);
@@ -180,11 +182,10 @@ pub(crate) fn of_generating_policy(
     Some(Given { webhook_timeout, ..given })
 }
 
-/// Checks that Kyverno is asked of new namespaces; `what` is the setting that says no.
+/// Checks that Kyverno handles the admission of namespaces. `what` is the setting that turns it off.
 fn looks_at_new_namespaces(reader: &mut Reader, what: &str, (admission, place): Setting<bool>) -> Option<()> {
     if !admission {
-        let why =
-            "without admission, new namespaces get nothing until Kyverno looks at them in the background";
+        let why = "without admission, Kyverno handles new namespaces only in the background";
         not_carried(reader, what, place, why);
     }
     admission.then_some(())
@@ -194,12 +195,12 @@ fn seconds(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<u8> {
     let number = reader.integer(path, node)?;
     let seconds = waits(number);
     if seconds.is_none() {
-        reader.refuse(path, node.location, "1 to 30 seconds");
+        reader.refuse(path, node.location, "a timeout is between 1 and 30 seconds");
     }
     seconds
 }
 
-/// How long the API server waits for a webhook, where it can be so long.
+/// A webhook timeout in seconds, if the API server accepts it.
 fn waits(seconds: i64) -> Option<u8> {
     u8::try_from(seconds).ok().filter(|seconds| (1..=30).contains(seconds))
 }

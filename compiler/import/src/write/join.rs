@@ -1,4 +1,4 @@
-//! One policy for one that stands in many namespaces.
+//! Joins equal policies of several namespaces.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::term::{block_text, pods_text};
 use crate::Imported;
 
-/// Joins plain policies that say the same in different namespaces: a policy for several namespaces is
-/// the union of one for each, and what is meant by the subject's own namespace stays each one's own.
+/// Joins plain policies that differ only in their namespaces. That does not change the meaning: a policy for
+/// several namespaces is the union of one policy for each, and `same namespace` still means the namespace of
+/// each subject.
 ///
-/// Only policies that had one name are joined; they are found by what their names were before they
-/// were made unique.
+/// Only policies with the same name are joined. Names are compared as they were before they were made unique.
 pub(crate) fn join(policies: &[Imported]) -> Vec<Imported> {
     let mut first: FxHashMap<String, usize> = FxHashMap::default();
     let mut joined: Vec<Imported> = Vec::with_capacity(policies.len());
@@ -45,7 +45,7 @@ pub(crate) fn join(policies: &[Imported]) -> Vec<Imported> {
     joined
 }
 
-/// The names of a plain policy's namespaces, where it has one subject and they are all that it says.
+/// The namespaces of a plain policy, if it has one subject and its scope only lists names.
 fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
     let [subject] = policy.subjects.as_slice() else { return None };
     let Scope { base: ScopeBase::Names(names), except_names, except_labels } = &subject.scope else {
@@ -55,7 +55,7 @@ fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
         .then_some((names, subject))
 }
 
-/// What a policy says beside its namespaces, as a key.
+/// A key for the contents of a policy other than its namespaces.
 fn content(imported: &Imported, subject: &PodTerm) -> String {
     let policy = &imported.policy;
     let anywhere = PodTerm { scope: Scope::of(ScopeBase::All), ..subject.clone() };
@@ -86,7 +86,7 @@ fn content(imported: &Imported, subject: &PodTerm) -> String {
     key
 }
 
-/// Policies that were joined may both want the name that theirs had.
+/// Makes the names unique again: several joined policies may have the same name.
 fn unique_names(policies: &mut [Imported]) {
     let mut taken: FxHashSet<Arc<str>> = FxHashSet::default();
     for imported in policies {

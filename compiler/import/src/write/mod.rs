@@ -1,7 +1,7 @@
-//! From policies to the text of a program.
+//! Writes policies as the text of a program.
 //!
-//! The text says what the policies say and no more: policies are joined only where that changes
-//! nothing, and what has no effect (a selector that nothing can satisfy) becomes a comment.
+//! The text means exactly what the policies mean. Policies are joined only if that changes nothing, and a
+//! policy without effect (nothing can satisfy its selector) becomes a comment.
 
 mod join;
 mod sets;
@@ -22,8 +22,8 @@ pub use self::term::{block_text, pods_text, selector_text, word};
 use self::term::{peers_text, ports_text};
 use crate::{Import, Imported, NO_EFFECT};
 
-/// The text of a program that says what the policies say. Names must be those of a program already
-/// (see [`Import::rename`]). What has no effect is told in `diagnostics`.
+/// The text of a program that means the same as the policies, whose names must be valid in a program (see
+/// [`Import::to_text`]). Parts without effect are reported in `diagnostics`.
 pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -> String {
     let policies = join::join(&import.policies);
     let mut kept = Vec::with_capacity(policies.len());
@@ -37,7 +37,7 @@ pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -
     }
     let sets = Sets::find(&kept);
     sets.write(&mut out);
-    // Settings that all policies have are said once.
+    // Settings that all policies have are written once.
     let settings = |imported: &Imported| {
         let mut text = String::new();
         settings_text(&mut text, &imported.policy.settings);
@@ -65,7 +65,7 @@ pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -
         }
         out.push_str(&comment);
     }
-    // What could not be laid out is told by whoever reads it.
+    // If formatting fails, the text is returned as it is, and the parser reports the error.
     npc_format::format(FileId(0), &out).unwrap_or(out)
 }
 
@@ -82,12 +82,12 @@ fn selects_nothing(term: &PodTerm) -> bool {
     labels || is_empty(&term.selector) || !scopes_overlap(&[&term.scope])
 }
 
-/// The policy without what has no effect, or a comment where nothing of it has.
+/// The policy without the parts that have no effect, or a comment if the whole policy has none.
 fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> Result<Imported, String> {
     let policy = &mut imported.policy;
     let told = |what: &str, term: &PodTerm| {
         Diagnostic::new(&NO_EFFECT, what, term.location, "nothing can satisfy this selector")
-            .note("it is left out of the program, where a comment stands for it")
+            .note("the program omits it")
     };
     let first = policy.subjects.first().cloned();
     policy.subjects.retain(|term| !selects_nothing(term));
@@ -106,12 +106,12 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
     for (mut rule, name) in std::mem::take(&mut policy.rules).into_iter().zip(names) {
         rule.peers.retain(|peer| match peer {
             Peer::Pods(term) if selects_nothing(term) => {
-                diagnostics.push(told(&format!("a peer of `{}` is no pod", policy.name), term));
+                diagnostics.push(told(&format!("a peer of `{}` matches no pod", policy.name), term));
                 false
             }
             _ => true,
         });
-        // A port with a name that no pod can give matches nothing; a rule without ports, everything.
+        // A port name that no pod can have matches nothing, but a rule without ports matches everything.
         let on_ports = !rule.ports.is_empty();
         rule.ports.retain(|term| match &term.port.which {
             Which::Named(name) => {
@@ -124,7 +124,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
                             term.location,
                             "matches nothing",
                         )
-                        .note("it is left out of the program"),
+                        .note("the program omits it"),
                     );
                 }
                 fine
@@ -135,7 +135,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
             simplify(&mut rule);
             rules.push((rule, name));
         } else if policy.tier == Tier::Namespaced {
-            // A rule that allows nothing isolates all the same.
+            // A rule that allows nothing still isolates.
             match rule.direction {
                 Direction::Ingress => policy.isolate.ingress.get_or_insert(rule.location),
                 Direction::Egress => policy.isolate.egress.get_or_insert(rule.location),
@@ -146,8 +146,8 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
     Ok(imported)
 }
 
-/// Every address of both families is `anywhere`, and so are all pods beside it where no pod can have
-/// an address that is left out.
+/// Replaces all addresses of both families by `anywhere`. `anywhere` also replaces all pods in all
+/// namespaces, if no pod can have an excepted address.
 fn simplify(rule: &mut Rule) {
     let all = Block::everything().map(|block| block.net);
     let place = |net: IpNet| {
@@ -215,7 +215,7 @@ fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
     out.push_str("}\n");
 }
 
-/// The settings that are given, where some are.
+/// Writes the settings that are given.
 fn settings_text(out: &mut String, settings: &Settings) {
     let failure = |policy: FailurePolicy| match policy {
         FailurePolicy::Ignore => "ignore",

@@ -1,4 +1,4 @@
-//! Sets: names for what stands in several places.
+//! Sets: names for values that occur several times.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::term::{block_text, pods_text};
 use crate::Imported;
 
-/// The sets of a program: for what each stands for, its name.
+/// The sets of a program: the name of each set, by the text of its value.
 #[derive(Default)]
 pub(crate) struct Sets {
     by_text: FxHashMap<String, String>,
-    /// Names and what they stand for, in the order in which they are written.
+    /// Names and the texts of their values, in the order in which they are written.
     lets: Vec<(String, String)>,
 }
 
-/// How often something must stand before it gets a name.
+/// How often a value must occur to become a set.
 const OFTEN: usize = 2;
 
 impl Sets {
-    /// Finds what stands in several rules.
+    /// Finds the values that occur in several rules.
     pub(crate) fn find(policies: &[Imported]) -> Self {
         let mut found = Found::default();
         for rule in policies.iter().flat_map(|imported| &imported.policy.rules) {
@@ -37,7 +37,7 @@ impl Sets {
                 match peer {
                     Peer::Anywhere { .. } => {}
                     Peer::Block(term) => blocks.push(&term.block),
-                    // What is relative to the subject stays where it can be read.
+                    // Terms that are relative to the subject do not become sets.
                     Peer::Pods(term) => {
                         if let Some(name) = pods_name(term) {
                             found.add(pods_text(term, false), Kind::Pods, || name);
@@ -81,7 +81,7 @@ enum Kind {
     Pods,
 }
 
-/// What was seen: its text, how often, and the name that it could have.
+/// The values that occur: the text, the kind, the number of occurrences, and the preferred name.
 #[derive(Default)]
 struct Found {
     index: FxHashMap<String, usize>,
@@ -134,7 +134,8 @@ fn blocks_key(blocks: &[&Block]) -> String {
     blocks.iter().map(|block| block_text(block)).collect::<Vec<_>>().join(", ")
 }
 
-/// `dns` for port 53, or the first port's name or number.
+/// The name of a set of ports: `dns` for port 53, `web-ports` for ports 80 and 443, otherwise by the first
+/// port's name or number.
 fn ports_name(ports: &[&Port]) -> String {
     let number = |port: &Port, wanted: u16| port.which == Which::Range(wanted, wanted);
     if ports.iter().all(|port| number(port, 53)) {
@@ -150,7 +151,8 @@ fn ports_name(ports: &[&Port]) -> String {
     }
 }
 
-/// `metadata` for the address of clouds' metadata services, or `net-10-0-0-0`.
+/// The name of a set of CIDRs: `metadata` for the address of cloud metadata services, otherwise such as
+/// `net-10-0-0-0`.
 fn blocks_name(blocks: &[&Block]) -> String {
     let [block] = blocks else { return "networks".to_owned() };
     let metadata: Option<IpNet> = "169.254.169.254/32".parse().ok();
@@ -161,7 +163,8 @@ fn blocks_name(blocks: &[&Block]) -> String {
     format!("net-{}", text.trim_matches('-').replace("--", "-"))
 }
 
-/// A name for pods: the value of their first label, with the namespace where it is one.
+/// The name of a set of pods: the value of their first label, after the namespace if the scope is one
+/// namespace.
 fn pods_name(term: &PodTerm) -> Option<String> {
     let clean = |text: &Arc<str>| text.to_ascii_lowercase().replace(['_', '.'], "-");
     let label = term.selector.requirements.iter().find_map(|requirement| {

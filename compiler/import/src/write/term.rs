@@ -1,4 +1,4 @@
-//! The words for terms: pods, scopes, addresses, ports.
+//! Writes terms: pods, scopes, addresses, ports.
 
 use npc_program::values::address::Block;
 use npc_program::values::port::Port;
@@ -7,7 +7,7 @@ use npc_syntax::TokenKind;
 
 use super::sets::Sets;
 
-/// A label's key or value, in quotes where it is no word of the language.
+/// A label's key or value, in quotes if the language requires them.
 #[must_use]
 pub fn word(text: &str) -> String {
     let keyword = TokenKind::KEYWORDS.iter().any(|(keyword, _)| *keyword == text);
@@ -46,8 +46,7 @@ pub fn selector_text(selector: &Selector) -> String {
     if requirements.is_empty() { "{ }".to_owned() } else { format!("{{ {} }}", requirements.join(", ")) }
 }
 
-/// Pods, with their scope. A subject must say its scope; a peer of the subject's own namespace
-/// need not.
+/// Pods with their scope. A subject must state its scope; a peer need not if that is the subject's namespace.
 #[must_use]
 pub fn pods_text(term: &PodTerm, subject: bool) -> String {
     let pods = if term.selector.requirements.is_empty() {
@@ -89,8 +88,8 @@ pub(crate) fn scope_text(scope: &Scope) -> String {
     }
 }
 
-/// `10.0.0.0/8 except (10.1.0.0/16, 10.2.0.0/16)`, in parentheses always: a list that goes on behind
-/// a single exception reads as if it were more of them.
+/// `10.0.0.0/8 except (10.1.0.0/16, 10.2.0.0/16)`. Always with parentheses: otherwise a list that continues
+/// after a single exception would read as further exceptions.
 #[must_use]
 pub fn block_text(block: &Block) -> String {
     let except: Vec<String> = block.except.iter().map(ToString::to_string).collect();
@@ -110,7 +109,7 @@ pub(crate) fn anywhere_text(except: &[Block]) -> String {
     }
 }
 
-/// The peers of a rule, one by one, or the sets that stand for them.
+/// The peers of a rule, or the names of sets in their place.
 pub(crate) fn peers_text(peers: &[Peer], sets: &Sets) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     let mut blocks = Vec::new();
@@ -141,7 +140,7 @@ pub(crate) fn peers_text(peers: &[Peer], sets: &Sets) -> Vec<String> {
     texts
 }
 
-/// The ports of a rule, or the set that stands for them.
+/// The ports of a rule, or the name of a set in their place.
 pub(crate) fn ports_text(ports: &[PortTerm], sets: &Sets) -> Vec<String> {
     let ports: Vec<&Port> = ports.iter().map(|term| &term.port).collect();
     match sets.ports(&ports) {

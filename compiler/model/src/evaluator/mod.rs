@@ -1,8 +1,8 @@
-//! The verdicts of one program on many connections of one cluster.
+//! Evaluates one program for many connections of one cluster.
 //!
-//! Pods of one namespace with the same labels, or on their node's network, are one kind, which is matched once with what the
-//! program says of pods; a connection is then judged by the few rules of its two kinds. The verdicts
-//! are the interpreter's, with the same reasons.
+//! Pods of one namespace that have the same labels, or are all host-network pods, form one *kind*. Each kind
+//! is matched once with the pod terms of the program. A connection is then evaluated by the few rules that
+//! apply to its two kinds. The verdicts and their reasons equal the interpreter's.
 
 mod rules;
 mod terms;
@@ -21,31 +21,31 @@ use rules::Known;
 pub use rules::{Prepared, TierRules};
 pub use terms::{Labels, Subjects, TermId, Terms};
 
-/// A program and a cluster, made ready for many questions.
+/// A program and a cluster, prepared for many queries.
 pub struct Evaluator<'a> {
     terms: Terms<'a>,
     rules: Vec<Prepared<'a>>,
     tiers: Vec<TierRules>,
     kinds: Vec<Kind>,
-    /// The kind of each pod, in the order of [`Cluster::pods`].
+    /// The kind of each pod, as an index of `kinds`, in the order of [`Cluster::pods`].
     of_pod: Vec<usize>,
 }
 
-/// What a kind of pods has in common: the namespace, by its place, and the labels; none where they are on their
-/// node's network.
+/// Identifies a kind: the index of the namespace, and the labels. The labels are `None` for host-network
+/// pods.
 type PodKey<'c> = (usize, Option<&'c BTreeMap<String, String>>);
 
-/// Pods of one namespace with the same labels, or on their node's network.
+/// Pods of one namespace that have the same labels, or are all host-network pods.
 struct Kind {
-    /// The terms that select them, in order.
+    /// The terms that select the pods, sorted.
     terms: Box<[TermId]>,
-    /// What decides on them, by direction.
+    /// The policies that apply to the pods, for each direction.
     egress: Sides,
     ingress: Sides,
 }
 
-/// What decides for pods in one direction, for [`Evaluator::tier`]. Equal ones are of the same
-/// policies.
+/// The policies that apply to pods in one direction, as indices for [`Evaluator::tier`]. Equal indices refer
+/// to the same policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sides {
     /// Admin policies.
@@ -57,12 +57,12 @@ pub struct Sides {
 }
 
 impl<'a> Evaluator<'a> {
-    /// Matches the pods of a cluster with a program.
+    /// Matches the pods of a cluster with the pod terms of a program.
     #[must_use]
     pub fn new(program: &'a Program, cluster: &'a Cluster) -> Self {
         let mut terms = Terms::default();
         let mut rules = Vec::with_capacity(program.policies.iter().map(|policy| policy.rules.len()).sum());
-        // Where the rules of each policy begin.
+        // The index of each policy's first rule.
         let mut first_rule = Vec::with_capacity(program.policies.len());
         let mut subjects = Subjects::default();
         for (index, policy) in program.policies.iter().enumerate() {
@@ -79,7 +79,7 @@ impl<'a> Evaluator<'a> {
         }
         let mut matcher = Matcher::new(program, rules, first_rule);
         let mut kinds = Vec::new();
-        // No selector matches the pods on their node's network: those of a namespace are one kind.
+        // No selector matches host-network pods, so those of one namespace form one kind.
         let mut by_labels: FxHashMap<PodKey<'_>, usize> =
             FxHashMap::with_capacity_and_hasher(cluster.pods.len(), FxBuildHasher);
         let mut scopes: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
@@ -110,7 +110,7 @@ impl<'a> Evaluator<'a> {
         Self { terms, rules: matcher.rules, tiers: matcher.tiers, kinds, of_pod }
     }
 
-    /// The verdict of the program on a connection, whose pods are of the cluster.
+    /// The verdict of the program for a connection. Its pods must be pods of the cluster.
     #[must_use]
     pub fn verdict(&self, connection: &Connection<'_>) -> Verdict {
         judge(connection, |direction, subject, peer| self.decide(direction, subject, peer, connection))
@@ -162,27 +162,27 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// How many kinds there are.
+    /// The number of kinds.
     #[must_use]
     pub fn kinds(&self) -> usize {
         self.kinds.len()
     }
 
-    /// The kind of a pod, by its place in [`Cluster::pods`]. Pods of one kind are of one namespace, and
-    /// have the same labels or are all on their node's network.
+    /// The kind of the pod with this index in [`Cluster::pods`]. Pods of one kind are in one namespace and
+    /// have the same labels, or are all host-network pods.
     #[must_use]
     pub fn kind_of(&self, place: usize) -> Option<usize> {
         self.of_pod.get(place).copied()
     }
 
-    /// The terms that select the pods of a kind, in order. What they ask of two namespaces together is
-    /// not asked.
+    /// The terms that select the pods of a kind, sorted. The relation that a scope may require between two
+    /// namespaces (`same namespace`, `sharing`) is not checked.
     #[must_use]
     pub fn terms_of(&self, kind: usize) -> &[TermId] {
         self.kinds.get(kind).map_or(&[], |kind| &kind.terms)
     }
 
-    /// What decides for the pods of a kind.
+    /// The policies that apply to the pods of a kind in one direction.
     #[must_use]
     pub fn sides(&self, kind: usize, direction: Direction) -> Option<Sides> {
         let kind = self.kinds.get(kind)?;
@@ -192,19 +192,19 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The policies of a tier, and their rules.
+    /// The policies of a tier and their rules, by an index of [`Sides`].
     #[must_use]
     pub fn tier(&self, tier: usize) -> Option<&TierRules> {
         self.tiers.get(tier)
     }
 
-    /// A rule, by its place in [`TierRules::rules`].
+    /// A rule, by one of the indices in [`TierRules::rules`].
     #[must_use]
     pub fn rule(&self, place: usize) -> Option<&Prepared<'a>> {
         self.rules.get(place)
     }
 
-    /// All rules, in the order of their places.
+    /// All rules, in the order of their indices.
     #[must_use]
     pub fn rules(&self) -> &[Prepared<'a>] {
         &self.rules
@@ -221,17 +221,17 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// Finds the rules of kinds of pods; those of equal policies once.
+/// Finds the rules that apply to kinds of pods, once for each set of policies.
 struct Matcher<'a> {
     program: &'a Program,
     rules: Vec<Prepared<'a>>,
     first_rule: Vec<usize>,
-    /// The first is of no policies.
+    /// The first element has no policies.
     tiers: Vec<TierRules>,
     known: FxHashMap<(Direction, SmallVec<[usize; 8]>), usize>,
 }
 
-/// The tier of no policies.
+/// The index of the tier without policies.
 const EMPTY: usize = 0;
 
 impl<'a> Matcher<'a> {
@@ -240,13 +240,13 @@ impl<'a> Matcher<'a> {
         Self { program, rules, first_rule, tiers: vec![empty], known: FxHashMap::default() }
     }
 
-    /// What decides for pods that these policies select: of what they send, and of what they take.
+    /// The policies that apply to pods which these policies select: for egress and for ingress.
     fn sides_of(&mut self, policies: &[usize]) -> (Sides, Sides) {
         let mut ordered: SmallVec<[(usize, &Policy); 16]> = policies
             .iter()
             .filter_map(|index| Some((*index, &**self.program.policies.get(*index)?)))
             .collect();
-        // By priority, and by their order where that is the same.
+        // By priority, then by the order in the program.
         ordered.sort_unstable_by_key(|(index, policy)| (policy.priority, *index));
         let of_direction = |direction: Direction| {
             let mut of = |tier: Tier| {

@@ -1,4 +1,4 @@
-//! The rules that decide for a pod in one direction of one tier, found by whom they name.
+//! The rules of one tier that apply to a pod in one direction, indexed by their peers.
 
 use std::net::IpAddr;
 
@@ -10,21 +10,21 @@ use crate::addresses::{Addresses, bits, prefix};
 use crate::connection::{Connection, Endpoint};
 use crate::interpreter::{ports_match, related};
 
-/// A rule, with what is asked of its peers made ready.
+/// A rule, with its peers prepared for matching.
 pub struct Prepared<'p> {
-    /// Its policy, by its place in the program.
+    /// The index of its policy in the program.
     pub policy: usize,
-    /// Its place in the policy.
+    /// Its index in the policy.
     pub place: usize,
     /// The rule.
     pub rule: &'p Rule,
-    /// The pods that it names.
+    /// The terms of the pods among its peers.
     pub terms: Box<[TermId]>,
-    /// The addresses that it names.
+    /// The addresses among its peers.
     pub addresses: Addresses,
 }
 
-/// A peer, with the terms that select it, in order.
+/// A peer, with the terms that select it, sorted.
 pub(crate) struct Known<'a, 'c> {
     pub(crate) endpoint: &'a Endpoint<'c>,
     pub(crate) terms: &'a [TermId],
@@ -40,7 +40,7 @@ impl<'p> Prepared<'p> {
         Self { policy, place, rule, terms, addresses: Addresses::of(&rule.peers) }
     }
 
-    /// Whether the rule matches, of a policy that selects `subject`.
+    /// Whether the rule matches, given that its policy selects `subject`.
     fn matches(
         &self,
         terms: &Terms<'p>,
@@ -65,18 +65,17 @@ impl<'p> Prepared<'p> {
     }
 }
 
-/// The rules of a tier for a pod in one direction.
+/// The policies and rules of a tier that apply to a pod in one direction.
 pub struct TierRules {
-    /// The policies that say anything of the direction, in the order in which they are asked, by their
-    /// places in the program.
+    /// The indices in the program of the policies that cover the direction, in the order of evaluation.
     pub policies: Box<[usize]>,
-    /// Their rules of the direction, in that order, for
+    /// Their rules of the direction, in the same order, as indices for
     /// [`Evaluator::rule`](super::Evaluator::rule).
     pub rules: Box<[usize]>,
     index: Option<Index>,
 }
 
-/// So many rules are asked one after the other; more have an index.
+/// Up to this many rules are searched one after the other. More rules have an index.
 const ASKED_IN_TURN: usize = 16;
 
 impl TierRules {
@@ -105,16 +104,16 @@ impl TierRules {
     }
 }
 
-/// A length of prefixes, and whether they are of IPv4.
+/// Whether a prefix is IPv4, and its length.
 type Length = (bool, u8);
 
-/// Where the rules stand that may match a peer.
+/// Finds the rules that may match a peer, as indices of [`TierRules::rules`].
 struct Index {
-    /// Those that name pods, by the terms.
+    /// Rules that name pods, by term.
     by_term: FxHashMap<TermId, Vec<usize>>,
-    /// Those that name addresses, by the prefixes of each length.
+    /// Rules that name CIDRs, by the length of the prefix, then by the prefix.
     by_prefix: FxHashMap<Length, FxHashMap<u128, Vec<usize>>>,
-    /// Those that may match every address.
+    /// Rules with a `/0` or `anywhere`, which may match any address.
     always: Vec<usize>,
 }
 
@@ -142,7 +141,7 @@ impl Index {
         index
     }
 
-    /// Every rule that matches the peer is among them; in order.
+    /// The rules that may match the peer, sorted. Every rule that matches it is among them.
     fn candidates(&self, peer: &Known<'_, '_>) -> Vec<usize> {
         let mut found = self.always.clone();
         for term in peer.terms {

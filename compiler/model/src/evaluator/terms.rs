@@ -1,4 +1,4 @@
-//! The pod terms of a program, each once, and which of them select a pod.
+//! The distinct pod terms of a program, and the search for those that select a pod.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use npc_program::{Operator, PodTerm, Scope, ScopeBase, Selector};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-/// A pod term. Two that ask the same are one.
+/// Identifies a pod term. Terms with the same scope and selector have the same ID.
 pub type TermId = u32;
 
-/// The labels of an object, however they are kept.
+/// The labels of an object, independent of how they are stored.
 pub trait Labels {
     /// The value of a label.
     fn value(&self, key: &str) -> Option<&str>;
 
-    /// All of them.
+    /// All labels, as keys and values.
     fn each(&self) -> impl Iterator<Item = (&str, &str)>;
 }
 
@@ -30,7 +30,7 @@ impl Labels for BTreeMap<String, String> {
     }
 }
 
-/// Pod terms, each once, found by what they ask.
+/// Distinct pod terms, indexed by the namespaces and labels that they require.
 #[derive(Default)]
 pub struct Terms<'p> {
     scopes: Vec<OfScope<'p>>,
@@ -38,30 +38,30 @@ pub struct Terms<'p> {
     ids: FxHashMap<(usize, &'p Selector), TermId>,
     /// The scope of each term.
     list: Vec<&'p Scope>,
-    /// Scopes that name namespaces, and no patterns of names.
+    /// Scopes that list names of namespaces without wildcards, by name.
     by_name: FxHashMap<&'p str, Vec<usize>>,
-    /// Scopes that ask a label to have one of some values.
+    /// Scopes that require a label to have one of several values, by key and value.
     by_label: FxHashMap<(&'p str, &'p str), Vec<usize>>,
     /// All other scopes.
     anywhere: Vec<usize>,
-    /// The labels of pods that terms are found by, numbered.
+    /// Numbers for the pod labels by which terms are indexed.
     labels: FxHashMap<(&'p str, &'p str), u32>,
 }
 
 /// The terms of one scope.
 struct OfScope<'p> {
     scope: &'p Scope,
-    /// Those that ask a label to have one of some values, by the first such.
+    /// Terms that require a label to have one of several values, by the number of the first such label.
     by_label: FxHashMap<u32, Vec<(TermId, &'p Selector)>>,
-    /// All others.
+    /// All other terms.
     other: Vec<(TermId, &'p Selector)>,
 }
 
 impl<'p> Terms<'p> {
-    /// The term's place, which two terms have in common that ask the same.
+    /// Adds a term and returns its ID. Equal terms get the same ID.
     pub fn intern(&mut self, term: &'p PodTerm) -> TermId {
         let scope = self.intern_scope(&term.scope);
-        // There are fewer terms than bytes of the program, which has at most 4 GiB.
+        // The number fits: a program has at most 4 GiB, and fewer terms than bytes.
         let next = TermId::try_from(self.list.len()).unwrap_or(TermId::MAX);
         let id = *self.ids.entry((scope, &term.selector)).or_insert(next);
         if id == next
@@ -111,8 +111,8 @@ impl<'p> Terms<'p> {
         self.list.get(term as usize).copied()
     }
 
-    /// The scopes that a namespace is in, by its name and labels. What they ask of two namespaces together is
-    /// not asked.
+    /// The scopes that contain a namespace with this name and these labels. The relation that a scope may
+    /// require between two namespaces (`same namespace`, `sharing`) is not checked.
     #[must_use]
     pub fn scopes_of(&self, name: &str, labels: &impl Labels) -> Vec<usize> {
         let by_name = self.by_name.get(name);
@@ -134,11 +134,12 @@ impl<'p> Terms<'p> {
         scopes
     }
 
-    /// The terms that select a pod with these labels, of a namespace in these scopes; in order.
+    /// The terms that select a pod with these labels, in a namespace that is in these scopes, sorted.
     #[must_use]
     pub fn matching(&self, scopes: &[usize], labels: &impl Labels) -> SmallVec<[TermId; 16]> {
         let mut found = SmallVec::new();
-        // By how many requirements are known to hold: of one that has no more, nothing is asked.
+        // `known` requirements of each selector already hold, since the term was found by them. A selector
+        // without others needs no check.
         let mut add = |terms: &[(TermId, &Selector)], known: usize| {
             for (id, selector) in terms {
                 if selector.requirements.len() == known || selector.matches(|key| labels.value(key)) {
@@ -164,14 +165,14 @@ impl<'p> Terms<'p> {
     }
 }
 
-/// The policies that each term selects pods for.
+/// The policies that each term is a subject of.
 #[derive(Default)]
 pub struct Subjects {
     of_term: Vec<Vec<usize>>,
 }
 
 impl Subjects {
-    /// Adds a policy that is for the pods of a term, by its place in the program.
+    /// Adds a policy, by its index in the program, that has the term as a subject.
     pub fn add(&mut self, term: TermId, policy: usize) {
         let term = term as usize;
         if self.of_term.len() <= term {
@@ -182,7 +183,7 @@ impl Subjects {
         }
     }
 
-    /// The policies that are for a pod which these terms select, in order.
+    /// The policies that select a pod which these terms select, as sorted indices.
     #[must_use]
     pub fn policies(&self, terms: &[TermId]) -> SmallVec<[usize; 8]> {
         let of_term = terms.iter().filter_map(|term| self.of_term.get(*term as usize));
@@ -193,7 +194,7 @@ impl Subjects {
     }
 }
 
-/// The first label that a selector asks to have one of some values.
+/// The first requirement of a selector with the operator `In`: its key and values.
 fn wanted(selector: &Selector) -> Option<(&str, &[Arc<str>])> {
     let requirement =
         selector.requirements.iter().find(|requirement| requirement.operator == Operator::In)?;

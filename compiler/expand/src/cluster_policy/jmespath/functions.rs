@@ -1,5 +1,5 @@
-//! Functions: the standard ones that give the same in both engines, by the `jmespath` crate, and
-//! those that Kyverno adds which depend on their arguments alone (its `pkg/engine/jmespath`).
+//! JMESPath functions: the standard ones that both engines evaluate alike, by the `jmespath` crate, and those
+//! of Kyverno (`pkg/engine/jmespath`) that depend only on their arguments.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{EvaluationError, Result};
 
-/// The standard functions that are asked of the crate. Not among them are those that take an
-/// expression, and `sum` and `values`, which give something else in Kyverno.
+/// The standard functions that the crate evaluates. Functions that take an expression are excluded, and so
+/// are `sum` and `values`, whose results differ in Kyverno.
 const STANDARD_FUNCTIONS: [&str; 18] = [
     "abs",
     "ceil",
@@ -31,7 +31,7 @@ const STANDARD_FUNCTIONS: [&str; 18] = [
     "type",
 ];
 
-/// The longest text that a replacement makes, in bytes.
+/// The maximal length of a text that `replace_all` or `join` returns, in bytes.
 const MAX_TEXT: usize = 16 << 20;
 
 /// Calls a function.
@@ -46,8 +46,10 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
         "to_string" => match args {
             [Value::String(text)] => Ok(Value::String(text.clone())),
             [Value::Bool(value)] => Ok(Value::String(value.to_string())),
-            // How Go writes numbers and what it escapes differs.
-            [_] => Err(EvaluationError::Unsupported("`to_string` of what is no string".to_owned())),
+            // Go formats numbers and escapes characters differently.
+            [_] => Err(EvaluationError::Unsupported(
+                "`to_string` of a value that is not a string or a boolean".to_owned(),
+            )),
             _ => Err(wrong()),
         },
         "to_lower" => one(&texts?, wrong, |text| text.to_lowercase()),
@@ -59,11 +61,11 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .map(Value::String)
-                .ok_or_else(|| EvaluationError::Function("not base64 of a text".to_owned())),
+                .ok_or_else(|| EvaluationError::Function("the argument is not base64 text".to_owned())),
             _ => Err(wrong()),
         },
         "split" => match texts?.as_slice() {
-            // Go splits at an empty separator into characters, without empty ends.
+            // With an empty separator, Go splits into characters, without empty strings at the ends.
             [text, ""] => Ok(text.chars().map(String::from).map(Value::String).collect()),
             [text, separator] => {
                 Ok(text.split(separator).map(|part| Value::String(part.to_owned())).collect())
@@ -92,7 +94,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value> {
         },
         "equal_fold" => match texts?.as_slice() {
             [a, b] if a.is_ascii() && b.is_ascii() => Ok(Value::Bool(a.eq_ignore_ascii_case(b))),
-            [_, _] => Err(EvaluationError::Unsupported("`equal_fold` beyond ASCII".to_owned())),
+            [_, _] => Err(EvaluationError::Unsupported("`equal_fold` of text that is not ASCII".to_owned())),
             _ => Err(wrong()),
         },
         "parse_yaml" => match texts?.as_slice() {

@@ -1,10 +1,10 @@
-//! JMESPath as Kyverno evaluates it.
+//! Evaluates JMESPath as Kyverno does.
 //!
-//! The grammar and the standard functions are the `jmespath` crate's. Kyverno's engine
-//! (`kyverno/go-jmespath`) differs from the standard in one thing: a key that is missing is an error,
-//! not null, except where an operator, a projection or a function's argument tolerates it. So the
-//! tree is walked here. What Kyverno adds is in [`functions`]; what is not evaluated (functions that
-//! ask a clock, the cluster or a registry, expression references) is refused by name.
+//! The grammar and the standard functions come from the `jmespath` crate. Kyverno's engine
+//! (`kyverno/go-jmespath`) differs from the standard in one point: a missing key is an error and not null,
+//! unless an operator, a projection or a function's argument tolerates it. Therefore the syntax tree is
+//! evaluated here. Kyverno's own functions are in [`functions`]. Functions that read a clock, the cluster or
+//! a registry, and expression references, are not evaluated: they are errors that name them.
 
 mod functions;
 
@@ -14,16 +14,16 @@ use std::fmt;
 use jmespath::ast::{Ast, Comparator};
 use serde_json::{Map, Value};
 
-/// Why an expression has no value.
+/// The reason that an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvaluationError {
     /// The text is not JMESPath.
     Syntax(String),
-    /// A key that is not there.
+    /// A key is missing.
     Missing(String),
-    /// A function that fails on its arguments.
+    /// A function fails for its arguments.
     Function(String),
-    /// Something that is not evaluated here.
+    /// A part of the expression is not evaluated here.
     Unsupported(String),
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for EvaluationError {
         match self {
             Self::Syntax(why) | Self::Function(why) => f.write_str(why),
             Self::Missing(key) => write!(f, "the key `{key}` is missing, so Kyverno generates nothing"),
-            Self::Unsupported(what) => write!(f, "{what} in a JMESPath expression is not evaluated"),
+            Self::Unsupported(what) => write!(f, "npc does not evaluate {what} in a JMESPath expression"),
         }
     }
 }
@@ -41,7 +41,7 @@ impl std::error::Error for EvaluationError {}
 
 type Result<T> = std::result::Result<T, EvaluationError>;
 
-/// How deep an expression may be.
+/// The maximal nesting of an expression.
 const MAX_DEPTH: usize = 128;
 
 /// The value of an expression.
@@ -50,7 +50,7 @@ const MAX_DEPTH: usize = 128;
 ///
 /// See [`EvaluationError`].
 pub fn evaluate(expression: &str, data: &Value) -> Result<Value> {
-    // The parser is recursive: what would exhaust its stack is refused before.
+    // The parser is recursive, so reject beforehand what would exhaust its stack.
     let opened = expression.bytes().filter(|byte| b"([{!".contains(byte)).count();
     if opened > MAX_DEPTH {
         return Err(EvaluationError::Unsupported(format!("nesting more than {MAX_DEPTH} deep")));
@@ -59,8 +59,8 @@ pub fn evaluate(expression: &str, data: &Value) -> Result<Value> {
     Walk { expression, budget: Cell::new(BUDGET) }.eval(&ast, data, 0)
 }
 
-/// How much an expression may make, in values and in parts of texts of 64 bytes: lists of lists that
-/// are flattened grow with every step.
+/// The maximal size of the values that an expression makes: one for each value, and one more for every 64
+/// bytes of a text. Without a limit, flattened lists of lists could grow with every step.
 const BUDGET: usize = 1 << 20;
 
 struct Walk<'a> {
@@ -69,7 +69,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// A value, or null where a key is missing.
+    /// Evaluates an expression; a missing key gives null.
     fn tolerant(&self, ast: &Ast, data: &Value, depth: usize) -> Result<Value> {
         match self.eval(ast, data, depth) {
             Err(EvaluationError::Missing(_)) => Ok(Value::Null),
@@ -77,7 +77,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A copy of a value, which has its price.
+    /// Copies a value and subtracts its size from the budget.
     fn copy(&self, value: &Value) -> Result<Value> {
         self.pay(value)?;
         Ok(value.clone())
@@ -118,8 +118,8 @@ impl Walk<'_> {
                 },
                 _ => Ok(Value::Null),
             },
-            // The crate's tree does not tell a pipe from a path; the mark in the source does. Behind a
-            // pipe a missing key is null.
+            // The crate's syntax tree does not distinguish a pipe from a path; the character in the source
+            // does. In a pipe, a missing key is null.
             Ast::Subexpr { offset, lhs, rhs } if self.expression.as_bytes().get(*offset) == Some(&b'|') => {
                 tolerant(rhs, &tolerant(lhs, data)?)
             }
@@ -158,7 +158,7 @@ impl Walk<'_> {
                         .collect(),
                 ),
                 Err(EvaluationError::Unsupported(what)) => return Err(EvaluationError::Unsupported(what)),
-                // Kyverno's engine swallows whatever fails here.
+                // Kyverno's engine ignores all other errors here.
                 _ => Value::Null,
             }),
             Ast::Projection { lhs, rhs, .. } => self.projection(lhs, rhs, data, deeper),
@@ -188,17 +188,17 @@ impl Walk<'_> {
                     Ok(Value::Null)
                 }
             }
-            // The order of a map's values is chance in Kyverno's engine.
+            // The order of a map's values is random in Kyverno's engine.
             Ast::ObjectValues { .. } => Err(EvaluationError::Unsupported("a map's values".to_owned())),
             Ast::Expref { .. } => Err(EvaluationError::Unsupported("an expression reference".to_owned())),
         }
     }
 
-    /// What stands behind `[*]`, `[]`, `[?…]` or a slice, for each element; nulls are left out.
+    /// Evaluates the expression after `[*]`, `[]`, `[?…]` or a slice for each element, and omits nulls.
     fn projection(&self, lhs: &Ast, rhs: &Ast, data: &Value, depth: usize) -> Result<Value> {
         let left = match self.eval(lhs, data, depth) {
             Err(EvaluationError::Missing(_)) => Value::Null,
-            // A filter swallows whatever fails before it.
+            // A filter ignores errors in the expression before it.
             Err(EvaluationError::Function(_)) if matches!(rhs, Ast::Condition { .. }) => Value::Null,
             other => other?,
         };
@@ -229,7 +229,7 @@ fn compare(comparator: &Comparator, left: &Value, right: &Value) -> Value {
     }
 }
 
-/// Equality of values; numbers are all of one kind.
+/// Whether two values are equal. Integers and floats are compared as floats.
 fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
@@ -250,7 +250,7 @@ fn at(items: &[Value], index: i32) -> Option<&Value> {
     }
 }
 
-/// As the JMESPath specification slices.
+/// Takes a slice of a list, as the JMESPath specification defines it.
 fn slice(items: &[Value], start: Option<i32>, stop: Option<i32>, step: i32) -> Result<Vec<Value>> {
     let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
     let step = i64::from(step);
@@ -276,7 +276,7 @@ fn slice(items: &[Value], start: Option<i32>, stop: Option<i32>, step: i32) -> R
     Ok(out)
 }
 
-/// JMESPath's truth: everything but null, false and what is empty.
+/// Whether JMESPath treats a value as true: any value except null, false and empty ones.
 fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -332,7 +332,7 @@ mod tests {
                 "{expression}"
             );
         }
-        // Each step makes three times as much.
+        // Each step triples the size.
         let grows = "[a, a, a][]".repeat(40);
         let lists = format!("{}[0]", "[@, @, @] | ".repeat(40));
         let text = format!("a{}", " | replace_all(@, 'x', 'xxxxxxxxxxxxxxxx')".repeat(20));
