@@ -99,6 +99,7 @@ fn malformed_messages_do_not_end_the_server() {
         "value",
     ];
     let (mut requests, mut answered) = (HashSet::new(), HashSet::new());
+    let mut asked = std::collections::HashMap::new();
     for number in 0..10_000 {
         match random.u8(..8) {
             0 => {
@@ -127,6 +128,7 @@ fn malformed_messages_do_not_end_the_server() {
                 if random.bool() {
                     message["id"] = json!(1_000_000 + number);
                     requests.insert(1_000_000 + number);
+                    asked.insert(1_000_000 + number, message.to_string());
                 }
                 editor.send(&message);
             }
@@ -139,7 +141,7 @@ fn malformed_messages_do_not_end_the_server() {
     while answered.len() < requests.len() {
         let message = editor.messages.recv_timeout(Duration::from_secs(30));
         let message = message.unwrap_or_else(|_| {
-            panic!("{} of {} requests have no answer", requests.len() - answered.len(), requests.len())
+            panic!("{} of {} requests have no answer: {:?}", requests.len() - answered.len(), requests.len(), requests.difference(&answered).map(|id| &asked[id]).collect::<Vec<_>>())
         });
         answered.extend(answer_to(&message));
     }
