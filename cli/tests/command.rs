@@ -500,3 +500,26 @@ fn fmt_formats_programs() {
         (Some(2), "npc: bytes.np is not UTF-8 text (byte 0)\n".into())
     );
 }
+
+/// The command writes what the library compiles, which the examples contain.
+#[test]
+fn command_writes_the_output_of_the_examples() {
+    for (name, folder) in npc_tests::tools::examples() {
+        if name == "tiers" {
+            continue;
+        }
+        let output = tempfile::tempdir().unwrap();
+        npc_tests::tools::succeed(
+            Command::new(env!("CARGO_BIN_EXE_npc"))
+                .args(["compile", "--target", "kyverno,kyverno-cel", "-o"])
+                .arg(output.path())
+                .arg(&folder)
+                .current_dir(npc_tests::root()),
+        );
+        for target in ["kyverno", "kyverno-cel"] {
+            let file = format!("{name}.{target}.yaml");
+            let written = std::fs::read_to_string(output.path().join(&file)).unwrap();
+            assert_eq!(written, std::fs::read_to_string(folder.join(&file)).unwrap(), "{file}");
+        }
+    }
+}

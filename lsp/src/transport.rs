@@ -130,6 +130,8 @@ where
         let error = match request.method() {
             MALFORMED => Error::parse_error(),
             INVALID => Error::invalid_request(),
+            // The framework drops a notification that has an id; whoever sent it waits for a response.
+            method if method.starts_with("$/") && request.id().is_some() => Error::method_not_found(),
             _ => return Either::Right(self.0.call(request)),
         };
         let id = request.id().cloned().unwrap_or_default();

@@ -11,13 +11,12 @@
 )]
 
 use std::path::Path;
-use std::process::Command;
 
 use npc_cluster::Cluster;
 use npc_targets::Target;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::tools::{examples, sources};
-use npc_tests::{root, tools};
+use npc_tests::root;
 
 fn compare(path: &Path, text: &str) {
     if npc_tests::settings::update() {
@@ -66,31 +65,4 @@ fn committed_output_is_current() {
     }
     println!("{written} files compared");
     assert!(written >= 32);
-}
-
-/// The command and the library give the same output.
-#[test]
-fn command_and_library_give_the_same_output() {
-    // The command is beside the test executables, wherever the target folder is.
-    let this = std::env::current_exe().unwrap();
-    let npc = this.parent().and_then(Path::parent).unwrap().join("npc");
-    tools::succeed(Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "npc"]).current_dir(root()));
-    for (name, folder) in examples() {
-        if name == "tiers" {
-            continue;
-        }
-        let output = tempfile::tempdir().unwrap();
-        tools::succeed(
-            Command::new(&npc)
-                .args(["compile", "--target", "kyverno,kyverno-cel", "-o"])
-                .arg(output.path())
-                .arg(&folder)
-                .current_dir(root()),
-        );
-        for target in ["kyverno", "kyverno-cel"] {
-            let file = format!("{name}.{target}.yaml");
-            let written = std::fs::read_to_string(output.path().join(&file)).unwrap();
-            assert_eq!(written, std::fs::read_to_string(folder.join(&file)).unwrap(), "{file}");
-        }
-    }
 }

@@ -166,7 +166,7 @@ fn evaluator_and_image_agree_with_the_interpreter() {
         }
     }
     println!("seed {seed}: {asked} connections, 0 different; decided by rules of each tier: {by_tier:?}");
-    assert!(by_tier.len() == 3 && by_tier.values().all(|count| *count > 300), "{by_tier:?}");
+    assert!(by_tier.len() == 3 && by_tier.values().all(|count| *count > programs * 5), "{by_tier:?}");
 }
 
 /// The image of a program, written, validated and read.
@@ -291,7 +291,7 @@ fn changed_images_are_rejected() {
         }
     }
     println!("seed {seed}: {found} changed images refused; {same} mean the same, 0 of them another thing");
-    assert!(found > 200, "{found}");
+    assert!(found > programs * 2, "{found}");
 }
 
 /// Changes the compiled output at random. If the prover finds the meaning unchanged, the interpreter finds no
@@ -385,7 +385,7 @@ fn changed_outputs_are_reported() {
     println!(
         "seed {seed}: of changed outputs {found} found not equivalent, {unread} not readable, {same} proved equivalent, 0 of them wrongly"
     );
-    assert!(found > 20 && same > 20, "{found} {same}");
+    assert!(found > programs / 4 && same > programs / 2, "{found} {same}");
 }
 
 /// No selector matches a host-network pod: its verdicts are those of its address, in every representation.

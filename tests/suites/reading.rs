@@ -80,10 +80,11 @@ fn reparsing_equals_parsing() {
     texts.retain(|text| text.len() < 20_000);
     texts.extend((0..40).map(|_| random::program_with_tiers(&mut random, 5)));
     let mut edits = 0;
+    let rounds = npc_tests::settings::amount("NPC_TEST_ROUNDS", 20, 60);
     for index in 0..texts.len() {
         let mut text = texts[index].clone();
         let mut known = parse(FileId(0), &text);
-        for round in 0..60 {
+        for round in 0..rounds {
             let other = &texts[random.usize(..texts.len())];
             // Sometimes the original text is restored.
             let next = if round % 20 == 19 { texts[index].clone() } else { edit(&mut random, &text, other) };
@@ -198,7 +199,7 @@ fn rechecking_equals_checking() {
     let with_cni = Config::parse("npc.toml", with_cni, &mut SourceMap::new()).unwrap();
     let configs = [Config::default(), with_cni];
     let (mut edits, mut taken, mut policies, mut found) = (0, 0, 0, 0);
-    for _ in 0..40 {
+    for _ in 0..npc_tests::settings::amount("NPC_TEST_PROGRAMS", 6, 40) {
         let sets = "let dns = udp/53, tcp/53\nlet office = 203.0.113.0/24\nlet web = pods { app = web }\n";
         let user = "import \"sets.np\"\n\n/// Of web.\npolicy of-web for web in namespace shop {\n  allow ingress from \
                     office on tcp/443\n  allow egress to 10.0.0.0/8 except 10.1.0.0/16 on dns\n}\n\npolicy other for \

@@ -29,7 +29,8 @@ fn generated_objects_equal_target_networkpolicy() {
     println!("seed {seed} (NPC_TEST_SEED chooses another)");
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut programs, mut objects) = (0, 0);
-    while programs < 300 {
+    let wanted: u32 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 60, 300);
+    while programs < wanted {
         let cluster = cluster(random.u64(..));
         let text = program(&mut random, "p");
         let files = Memory::one(&text);

@@ -62,17 +62,20 @@ fn utf8_columns_if_negotiated() {
     assert_eq!(editor.initialize(&["utf-8", "utf-16"])["positionEncoding"], "utf-8");
     editor.open(
         "a.np",
-        "policy p for all pods in namespace shop { // 𝕟\n  allow egress to /* 𝕟 */ anywhere on dsn\n}\n",
+        "policy p for all pods in namespace shop { // 𝕟\n  allow egress to pods { app = \"𝕟\" } on dsn\n}\n",
     );
     let found = editor.diagnostics("a.np", 1);
     // Two more than in UTF-16, where the character takes two units.
-    let column = "  allow egress to /* 𝕟 */ anywhere on ".len() as u64;
-    let name = found.iter().find(|one| range(one)[0] == 1).unwrap_or_else(|| panic!("{found:#?}"));
+    let column = "  allow egress to pods { app = \"𝕟\" } on ".len() as u64;
+    let name = found.iter().find(|one| range(one)[1] == column).unwrap_or_else(|| panic!("{found:#?}"));
     assert_eq!(range(name), [1, column, 1, column + 3]);
-    // Each count from the start of the line: two columns off, and the text is no rule.
-    editor.change("a.np", 2, json!([{"range": {"start": {"line": 1, "character": column}, "end": {"line": 1, "character": column + 3}}, "text": "tcp"}]));
+    // Read in UTF-16 units, this range would start inside the name.
+    editor.change("a.np", 2, json!([
+        {"range": {"start": {"line": 1, "character": column}, "end": {"line": 1, "character": column + 3}}, "text": "tcp"},
+        {"range": {"start": {"line": 1, "character": 31}, "end": {"line": 1, "character": 37}}, "text": "web"},
+    ]));
     let found = editor.diagnostics("a.np", 2);
-    assert_eq!(codes(&found), Vec::<&str>::new(), "{found:#?}");
+    assert!(found.iter().all(|one| one["severity"] != 1), "{found:#?}");
     editor.exit();
 }
 

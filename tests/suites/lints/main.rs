@@ -43,6 +43,7 @@ fn reported_lints_are_true() {
     let seed = npc_tests::settings::seed();
     let programs: u64 = npc_tests::settings::amount("NPC_TEST_PROGRAMS", 60, 500);
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut confirmed: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut all_idle, mut missed) = (0, 0);
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 700_000 + index);
@@ -62,6 +63,7 @@ fn reported_lints_are_true() {
                     let less = without(&checked.program, one);
                     let differ = difference(&checked.program, &less, &[]).unwrap();
                     assert!(differ.is_none(), "{one:#?} {differ:#?}\n{source}");
+                    *confirmed.entry("NP0803").or_default() += 1;
                 }
                 // Nothing that the rule allows for this peer is allowed in total, among many pods.
                 "NP0806" => {
@@ -82,6 +84,7 @@ fn reported_lints_are_true() {
                             let only = Program { policies: vec![only.into()], ..Program::default() };
                             let through = passes(&checked.program, &only, rule.direction, &cluster);
                             assert!(!through, "{one:#?}\n{source}");
+                            *confirmed.entry("NP0806").or_default() += 1;
                         }
                     }
                 }
@@ -114,10 +117,13 @@ fn reported_lints_are_true() {
         }
     }
     println!(
-        "seed {seed}: {told:?}, each NP0803 and NP0806 confirmed; of {all_idle} plain rules that decide nothing {missed} are not reported"
+        "seed {seed}: {told:?}, confirmed {confirmed:?}; of {all_idle} plain rules that decide nothing {missed} are not reported"
     );
+    for code in ["NP0803", "NP0806"] {
+        assert!(confirmed.get(code) >= told.get(code), "{code}: {confirmed:?} of {told:?}");
+    }
     // The lint finds rules that are obviously redundant, and gives up if the analysis takes long.
-    assert!(all_idle > 20 && missed * 10 <= all_idle * 8, "{missed} of {all_idle}");
+    assert!(all_idle as u64 > programs / 10 && missed * 10 <= all_idle * 6, "{missed} of {all_idle}");
     assert!(["NP0803", "NP0804", "NP0805", "NP0806"].iter().all(|code| told.contains_key(code)), "{told:?}");
 }
 
