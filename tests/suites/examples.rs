@@ -15,8 +15,8 @@ use std::path::Path;
 use npc_cluster::Cluster;
 use npc_targets::Target;
 use npc_tests::memory::{Memory, compiled};
-use npc_tests::tools::{examples, sources};
 use npc_tests::root;
+use npc_tests::tools::{examples, sources};
 
 fn compare(path: &Path, text: &str) {
     if npc_tests::settings::update() {

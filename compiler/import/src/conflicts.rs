@@ -7,20 +7,20 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::{Import, Imported};
 
 npc_diagnostics::codes! {
-    /// # Two cluster policies of one priority
+    /// # Two cluster policies with the same priority
     ///
     /// Two cluster policies of a tier have the same priority and can select the same pod. The API does not
     /// define which of them is evaluated first: one cluster may allow what another denies. In a program this
     /// is an error too.
     TIE = "NP0909" "same-priority" Error;
 
-    /// # An object that stands twice
+    /// # Duplicate object
     ///
     /// Two objects of one kind have the same name in the same namespace. A cluster keeps the one that is
     /// applied last, so the meaning of these files depends on their order.
     TWICE = "NP0910" "object-twice" Error;
 
-    /// # Two sources of one object
+    /// # Two policies create the same object
     ///
     /// Two Kyverno policies, or a Kyverno policy and a manifest, create a NetworkPolicy of the same name in
     /// the same namespace. A cluster keeps one object of a name, the one that is written last. npc evaluates
@@ -29,7 +29,7 @@ npc_diagnostics::codes! {
     /// Give them different names, or let them apply to different namespaces.
     ONE_OBJECT = "NP0912" "one-object-twice" Warning;
 
-    /// # A manifest without a namespace
+    /// # Manifest without a namespace
     ///
     /// A NetworkPolicy without `metadata.namespace` is created in the namespace that it is applied to. npc
     /// assumes `default`; use `-n NAMESPACE` for another one.

@@ -33,7 +33,7 @@ use npc_program::{Policy, Program};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 npc_diagnostics::codes! {
-    /// # Not a kind of policy that is known
+    /// # Unknown kind of policy
     ///
     /// npc reads NetworkPolicy (`networking.k8s.io/v1`), ClusterNetworkPolicy
     /// (`policy.networking.k8s.io/v1alpha2`), AdminNetworkPolicy and BaselineAdminNetworkPolicy
@@ -44,19 +44,19 @@ npc_diagnostics::codes! {
     /// API version, and npc would give wrong answers without it.
     UNKNOWN_KIND = "NP0903" "unknown-kind" Error;
 
-    /// # What a program cannot say
+    /// # Not supported by the language
     ///
     /// The object is valid, but contains something that the language cannot express. npc does not omit it,
     /// since that would change what the policies mean.
     NOT_CARRIED = "NP0904" "not-carried" Error;
 
-    /// # Labels and annotations that are not carried
+    /// # Labels and annotations that are omitted
     ///
     /// A program has no labels or annotations for the objects that it is compiled to, so `npc import` omits
     /// them. Descriptions become comments.
     DROPPED = "NP0914" "labels-left-out" Note;
 
-    /// # Defaults that are not Kyverno's
+    /// # Defaults that differ from Kyverno's
     ///
     /// Kyverno's defaults are a webhook timeout of ten seconds and, for a ClusterPolicy, `failurePolicy:
     /// Fail`: the API server rejects namespaces while Kyverno is unavailable. A program's defaults are five

@@ -18,7 +18,7 @@ use super::selector::{Checked, nothing, selector};
 use crate::Imported;
 
 npc_diagnostics::codes! {
-    /// # Rules that decide nothing
+    /// # Rules without effect
     ///
     /// `policyTypes` does not contain the direction of these rules, so Kubernetes ignores them: they neither
     /// isolate a pod nor allow anything. Cilium (1.20) evaluates them all the same (cilium 48703), so one

@@ -8,7 +8,7 @@ use npc_program::values::label::{check_key, check_value};
 use npc_program::{Operator, Requirement, Selector};
 
 npc_diagnostics::codes! {
-    /// # A selector that is not one, and matches nothing
+    /// # Invalid selector that matches nothing
     ///
     /// The API server does not validate the selectors of cluster policies. An invalid selector (an unknown
     /// operator, `In` without values, a label that no object can have) matches nothing: a rule that denies

@@ -27,7 +27,7 @@ npc_diagnostics::codes! {
     /// connections, so it has no part in the program.
     OTHER_OBJECT = "NP0908" "other-object" Note;
 
-    /// # A name that not every namespace can give
+    /// # Name from a label that may be invalid
     ///
     /// The name of the generated object is read from a label of the namespace. If the label's value contains
     /// capital letters or `_`, it is not a valid name: Kyverno generates nothing in that namespace, but npc
