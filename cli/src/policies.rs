@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
-use npc_driver::{Config, Gaps, Import, keep_in_force, leave_out_filtered};
+use npc_driver::{Config, Gaps, Import, exclude_filtered, retain_in_force};
 use npc_program::Program;
 use npc_project::with_slashes;
 
@@ -159,8 +159,8 @@ pub(crate) fn read_sorted(
             let generated = all.policies.iter().filter(is_generated).map(|imported| &imported.policy);
             policies.diagnostics.extend(npc_targets::unreached(generated, options));
         }
-        Purpose::Answer => policies.gaps = keep_in_force(&mut all, &options.filtered_namespaces),
-        Purpose::Compare => policies.gaps = leave_out_filtered(&mut all, &options.filtered_namespaces),
+        Purpose::Answer => policies.gaps = retain_in_force(&mut all, &options.filtered_namespaces),
+        Purpose::Compare => policies.gaps = exclude_filtered(&mut all, &options.filtered_namespaces),
     }
     policies.program.policies.extend(all.into_program().policies);
     policies.diagnostics.sort_by_key(Diagnostic::location);

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use npc_cluster::Cluster;
 use npc_diagnostics::FileId;
-use npc_driver::{Config, check, codes, compile, of_targets, repaired};
+use npc_driver::{Config, check, codes, compile, target_diagnostics, repaired};
 use npc_program::{Files, ReadError};
 use npc_render::{Format, Style, render};
 use npc_targets::{Options, Target};
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
                 npc_expand::expand(&output.text, &cluster).expect("what is written can be evaluated");
             }
         }
-        found.extend(of_targets(&outputs));
+        found.extend(target_diagnostics(&outputs));
     }
     for format in [Format::Human, Format::Short, Format::Json, Format::Sarif, Format::Github] {
         let _ = render(format, &found, checked.sources(), &codes(), &Style::default());

@@ -10,8 +10,8 @@ use tower_lsp::ls_types::{
     TextEdit, Uri, WorkspaceEdit,
 };
 
-use crate::core::home::{UNSAVED, is_on_disk};
 use crate::core::program::Program;
+use crate::core::program_id::{UNSAVED, is_on_disk};
 use crate::core::text::{self, Encoding, Text};
 
 /// Converts an offset to a position of the protocol.

@@ -14,7 +14,7 @@ const MALFORMED: &str = "npc/malformed";
 const INVALID: &str = "npc/invalid";
 
 /// The maximum size of a message in bytes: the largest source file with every character escaped.
-const LARGEST: usize = 512 << 20;
+const MAX_MESSAGE: usize = 512 << 20;
 
 /// Forwards valid messages, and replaces each invalid message by a request that [`Guard`] answers with an
 /// error. Returns whether the editor sent `shutdown` before `exit`.
@@ -22,21 +22,21 @@ pub(crate) async fn filter(
     mut from: impl AsyncBufRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
 ) -> std::io::Result<bool> {
-    let mut is_over = false;
+    let mut is_shut_down = false;
     while let Some(body) = read(&mut from).await? {
-        let (message, stand_in) = match message(&body) {
+        let (message, replacement) = match message(&body) {
             Ok(message) => (Some(message), None),
-            Err(wrong) => (None, Some(wrong.stand_in())),
+            Err(wrong) => (None, Some(wrong.replacement())),
         };
-        let body = stand_in.unwrap_or(body);
+        let body = replacement.unwrap_or(body);
         to.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
         to.write_all(&body).await?;
         to.flush().await?;
         let method = message.as_ref().and_then(|message| message.get("method")?.as_str());
-        is_over |= method == Some("shutdown");
+        is_shut_down |= method == Some("shutdown");
         // Nothing follows `exit`, even if the editor keeps its end of the pipe open.
         if method == Some("exit") {
-            return Ok(is_over);
+            return Ok(is_shut_down);
         }
     }
     // The editor has closed the input without `exit`: nobody reads the exit status.
@@ -58,7 +58,7 @@ async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<
             && let Some(length) = length.take()
         {
             let mut body = Vec::new();
-            let taken = from.take(length.min(LARGEST) as u64).read_to_end(&mut body).await?;
+            let taken = from.take(length.min(MAX_MESSAGE) as u64).read_to_end(&mut body).await?;
             // A body over the limit is truncated, so it is invalid. Skip its rest.
             let rest = length.saturating_sub(taken) as u64;
             tokio::io::copy(&mut from.take(rest), &mut tokio::io::sink()).await?;
@@ -69,16 +69,16 @@ async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<
 
 /// Why a body is not a message.
 #[derive(Debug, PartialEq)]
-enum Wrong {
+enum InvalidMessage {
     /// Not JSON.
     Malformed,
     /// Not a JSON-RPC 2.0 message. Holds the id of the request, or null.
     Invalid(Value),
 }
 
-impl Wrong {
+impl InvalidMessage {
     /// The request that replaces the message and is answered with the error.
-    fn stand_in(self) -> Vec<u8> {
+    fn replacement(self) -> Vec<u8> {
         let (method, id) = match self {
             Self::Malformed => (MALFORMED, Value::Null),
             Self::Invalid(id) => (INVALID, id),
@@ -88,9 +88,9 @@ impl Wrong {
 }
 
 /// Parses a body as a JSON-RPC 2.0 request, notification or response.
-fn message(body: &[u8]) -> Result<Map<String, Value>, Wrong> {
-    let json = serde_json::from_slice::<Value>(body).map_err(|_| Wrong::Malformed)?;
-    let Value::Object(message) = json else { return Err(Wrong::Invalid(Value::Null)) };
+fn message(body: &[u8]) -> Result<Map<String, Value>, InvalidMessage> {
+    let json = serde_json::from_slice::<Value>(body).map_err(|_| InvalidMessage::Malformed)?;
+    let Value::Object(message) = json else { return Err(InvalidMessage::Invalid(Value::Null)) };
     let is_id = |id: &Value| id.is_string() || id.is_i64() || id.is_null();
     let id = message.get("id");
     let is_one = match message.get("method") {
@@ -102,7 +102,7 @@ fn message(body: &[u8]) -> Result<Map<String, Value>, Wrong> {
     }
     // A response has an id that the server chose, so the error must not use it.
     let own = id.filter(|id| is_id(id) && message.contains_key("method"));
-    Err(Wrong::Invalid(own.cloned().unwrap_or_default()))
+    Err(InvalidMessage::Invalid(own.cloned().unwrap_or_default()))
 }
 
 fn is_parameters(parameters: &Value) -> bool {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn classifies_messages() {
-        let invalid = |id: Value| Some(Wrong::Invalid(id));
+        let invalid = |id: Value| Some(InvalidMessage::Invalid(id));
         for (body, wrong) in [
             (r#"{"jsonrpc":"2.0","method":"a"}"#, None),
             (r#"{"jsonrpc":"2.0","method":"a","id":"x","params":{}}"#, None),
@@ -174,11 +174,11 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":"x","method":"a","params":"y"}"#, invalid(json!("x"))),
             (r#"{"jsonrpc":"2.0","id":0,"method":"a","params":true}"#, invalid(json!(0))),
             ("[]", invalid(Value::Null)),
-            ("{", Some(Wrong::Malformed)),
+            ("{", Some(InvalidMessage::Malformed)),
         ] {
             assert_eq!(message(body.as_bytes()).err(), wrong, "{body}");
         }
-        assert_eq!(message(b"\xff").err(), Some(Wrong::Malformed));
+        assert_eq!(message(b"\xff").err(), Some(InvalidMessage::Malformed));
     }
 
     #[tokio::test]

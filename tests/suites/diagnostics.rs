@@ -12,7 +12,7 @@
 )]
 
 use npc_diagnostics::{Diagnostic, Edit, FileId, Level};
-use npc_driver::{Checked, codes, compile, of_targets};
+use npc_driver::{Checked, codes, compile, target_diagnostics};
 use npc_render::{Format, Style, render};
 use npc_targets::{Options, Target};
 use npc_tests::memory::Memory;
@@ -64,7 +64,12 @@ fn invalid_programs_give_one_diagnostic() {
         let checked = check(name, text);
         let mut found: Vec<Diagnostic> = checked.report.diagnostics.clone();
         if name.starts_with("targets") {
-            found.extend(of_targets(&compile(&checked, &[Target::Kyverno], &Options::default(), None)));
+            found.extend(target_diagnostics(&compile(
+                &checked,
+                &[Target::Kyverno],
+                &Options::default(),
+                None,
+            )));
         }
         assert!(!found.is_empty(), "{name} is not broken");
         if name == "ten-mistakes" {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, FileId, Level};
-use npc_driver::{Checked, compile, image_verdict, through};
+use npc_driver::{Checked, compile, image_verdict, round_trip};
 use npc_image::{Image, read};
 use npc_import::import;
 use npc_model::{Connection, Decision, Endpoint, Evaluator, Route, Traffic, Verdict, verdict};
@@ -80,7 +80,7 @@ fn all_representations_give_the_same_verdicts() {
             if !errors(&outputs[0].diagnostics).is_empty() {
                 continue;
             }
-            let read = through(target, &checked.program, checked.sources(), &options, &cluster).unwrap();
+            let read = round_trip(target, &checked.program, checked.sources(), &options, &cluster).unwrap();
             ways.push((format!("{target}"), read.program));
             let text = &outputs[0].text;
             let read = import(FileId(0), text);

@@ -190,7 +190,7 @@ impl Small {
 }
 
 /// A program that allows exactly the connections that an assertion covers: the assertion as a policy.
-fn speaks_of(program: &Program, index: usize) -> Program {
+fn covers(program: &Program, index: usize) -> Program {
     use npc_program::{Action, Direction, Isolation, Policy, Rule, Settings};
     let assertion = &program.asserts[index];
     let rule = Rule {
@@ -259,7 +259,7 @@ fn proved_assertions_hold_in_the_small_universe() {
         let outcomes = prove(&checked.program, &checked.program.asserts, &[])
             .unwrap_or_else(|why| panic!("{why}\n{source}"));
         let subjects: Vec<Program> =
-            (0..outcomes.len()).map(|index| speaks_of(&checked.program, index)).collect();
+            (0..outcomes.len()).map(|index| covers(&checked.program, index)).collect();
         let mut violated = vec![false; outcomes.len()];
         let mut spoken = vec![false; outcomes.len()];
         small.connections(|connection| {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{FileId, Level, SourceMap};
-use npc_driver::{Config, check_manifests, image_verdict, through};
+use npc_driver::{Config, check_manifests, image_verdict, round_trip};
 use npc_import::Import;
 use npc_model::{Connection, Evaluator, Verdict, verdict};
 use npc_program::Program;
@@ -41,8 +41,8 @@ fn compiled(case: &Case, cluster: &Cluster, target: Target) -> Program {
     npc_driver::rename(&mut program);
     // A cluster whose Kyverno filters out no namespace.
     let options = Options { filtered_namespaces: Vec::new(), ..Options::default() };
-    match through(target, &program, &sources, &options, cluster) {
-        Ok(through) => through.program,
+    match round_trip(target, &program, &sources, &options, cluster) {
+        Ok(round_trip) => round_trip.program,
         Err(found) => panic!("{}: {found:#?}", case.id),
     }
 }

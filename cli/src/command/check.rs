@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     let options = options(&project.config, arguments.kyverno_version, arguments.with_guard, &targets)?;
     let check = || {
         let mut checked = npc_driver::check(&project.disk, &project.roots, &project.config, cluster.as_ref());
-        checked.add_of_targets(&targets, &options, cluster.as_ref());
+        checked.add_target_diagnostics(&targets, &options, cluster.as_ref());
         checked
     };
     let mut checked = check();

@@ -107,7 +107,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     }
     let options = options(&project.config, arguments.kyverno_version, arguments.with_guard, &targets)?;
     let outputs = npc_driver::compile(&checked, &targets, &options, cluster.as_ref());
-    diagnostics.extend(npc_driver::of_targets(&outputs));
+    diagnostics.extend(npc_driver::target_diagnostics(&outputs));
     diagnostics.sort_by_key(Diagnostic::location);
     reporter.print(&diagnostics, checked.sources())?;
     if diagnostics.iter().any(|d| d.level == Level::Error) {

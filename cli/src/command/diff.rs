@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use npc_diagnostics::{Diagnostic, Level};
 use npc_driver::{
-    Answer, Gaps, UpdateKind, ask, changes, kind_text, leave_out_filtered_of, side_text, test_text, updates,
+    Answer, Gaps, UpdateKind, ask, changes, exclude_filtered_from, kind_text, side_text, test_text, updates,
 };
 use npc_proof::Change;
 use npc_targets::Target;
@@ -39,14 +39,14 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
         // The compiled output of a program is subject to the same Kyverno configuration.
         if is_kyverno && !policies.has_generated && policies.is_program() {
             let filtered = &policies.config.options.filtered_namespaces;
-            leave_out_filtered_of(&mut policies.program, filtered);
+            exclude_filtered_from(&mut policies.program, filtered);
         }
     }
     policies::print_gaps(&gaps, |_| true);
     let [old, new] = both.as_slice() else { return Ok(Outcome::CouldNotRun) };
-    let pod_blocks = new.config.options.pod_blocks.blocks();
+    let pod_cidrs = new.config.options.pod_cidrs.blocks();
     let found =
-        changes(&old.program, &new.program, pod_blocks, MOST).map_err(|why| Error::new(why.to_string()))?;
+        changes(&old.program, &new.program, pod_cidrs, MOST).map_err(|why| Error::new(why.to_string()))?;
     // If one side is Kyverno policies, the other is probably compiled to Kyverno as well.
     let fallback = is_kyverno.then_some(Target::Kyverno);
     let updates = match [kyverno(old, arguments.target, fallback), kyverno(new, arguments.target, fallback)] {

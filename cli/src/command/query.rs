@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use npc_cluster::{Cluster, Index};
 use npc_diagnostics::SourceMap;
-use npc_driver::{Answer, Explainer, Question, Resolution, ask, image_verdict, through};
+use npc_driver::{Answer, Explainer, Question, Resolution, ask, image_verdict, round_trip};
 use npc_image::Image;
 use npc_model::{Connection, Evaluator};
 use npc_program::Program;
@@ -144,13 +144,13 @@ fn ways<'p>(
         if !policies.is_program() {
             options.filtered_namespaces.clear();
         }
-        match through(target, program, &policies.sources, &options, cluster) {
-            Ok(through) => ways.push(Asked {
+        match round_trip(target, program, &policies.sources, &options, cluster) {
+            Ok(round_trip) => ways.push(Asked {
                 way: *way,
-                program: Cow::Owned(through.program),
-                sources: Cow::Owned(through.sources),
+                program: Cow::Owned(round_trip.program),
+                sources: Cow::Owned(round_trip.sources),
                 image: None,
-                gaps: through.gaps,
+                gaps: round_trip.gaps,
             }),
             Err(found) => {
                 reporter.print(&found, &policies.sources)?;

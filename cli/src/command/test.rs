@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use npc_diagnostics::{Level, SourceMap};
-use npc_driver::{Failure, Ran, Why, failure_text, run as run_all};
+use npc_driver::{Failure, TestResult, Why, failure_text, run as run_all};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -57,7 +57,7 @@ fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn human(ran: &[Ran], sources: &SourceMap) -> String {
+fn human(ran: &[TestResult], sources: &SourceMap) -> String {
     let mut out = String::new();
     for one in ran {
         let word = if one.failures.is_empty() { "ok    " } else { "FAILED" };
@@ -86,7 +86,7 @@ fn human(ran: &[Ran], sources: &SourceMap) -> String {
     out
 }
 
-fn json(ran: &[Ran], sources: &SourceMap) -> Value {
+fn json(ran: &[TestResult], sources: &SourceMap) -> Value {
     let failure = |failure: &Failure| {
         let mut value = json!({
             "location": sources.line_of(failure.location),
@@ -98,7 +98,7 @@ fn json(ran: &[Ran], sources: &SourceMap) -> Value {
             }
         };
         match &failure.why {
-            Why::NotAsked(why) => set("error", why.as_str().into()),
+            Why::NotEvaluated(why) => set("error", why.as_str().into()),
             Why::Vacuous => set("error", "covers no possible connection".into()),
             Why::Verdict(answer) => set("answer", serde_json::to_value(answer).unwrap_or_default()),
             Why::Refuted(answer, test) => {
@@ -126,7 +126,7 @@ fn json(ran: &[Ran], sources: &SourceMap) -> Value {
 }
 
 /// The JUnit XML format, which CI systems read.
-fn junit(ran: &[Ran], sources: &SourceMap) -> String {
+fn junit(ran: &[TestResult], sources: &SourceMap) -> String {
     let failed = ran.iter().filter(|one| !one.failures.is_empty()).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ =

@@ -6,7 +6,7 @@ use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span
 use npc_lints::Cni;
 use npc_program::FailurePolicy;
 use npc_program::values::{address, name};
-use npc_targets::{KyvernoVersion, Options, PodBlocks, Target};
+use npc_targets::{KyvernoVersion, Options, PodCidrs, Target};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use toml::Spanned;
@@ -130,7 +130,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn tell<T>(&mut self, value: &Spanned<T>, why: &str) {
+    fn emit<T>(&mut self, value: &Spanned<T>, why: &str) {
         self.diagnostics.push(wrong(self.id, value.span(), why));
     }
 
@@ -140,7 +140,7 @@ impl Reader {
             Ok(cni) => Some(cni),
             Err(why) => {
                 let why: String = why;
-                self.tell(written, &why);
+                self.emit(written, &why);
                 None
             }
         }
@@ -157,7 +157,7 @@ impl Reader {
                 }
                 None => {
                     let names: Vec<&str> = Target::ALL.into_iter().map(Target::as_str).collect();
-                    self.tell(written, &format!("not a target: the targets are {}", names.join(", ")));
+                    self.emit(written, &format!("not a target: the targets are {}", names.join(", ")));
                 }
             }
         }
@@ -175,7 +175,7 @@ impl Reader {
                     Some(near) => format!("there is no code `{name}`: did you mean `{near}`?"),
                     None => format!("there is no code `{name}`"),
                 };
-                self.tell(key, &why);
+                self.emit(key, &why);
                 continue;
             };
             let level = [Level::Allow, Level::Note, Level::Warning, Level::Error]
@@ -184,10 +184,10 @@ impl Reader {
             match level {
                 Some(Level::Error) => levels.set(code, Level::Error),
                 Some(_) if code.level == Level::Error => {
-                    self.tell(value, "the level of an error cannot be changed");
+                    self.emit(value, "the level of an error cannot be changed");
                 }
                 Some(level) => levels.set(code, level),
-                None => self.tell(value, "a level is `allow`, `note`, `warning` or `error`"),
+                None => self.emit(value, "a level is `allow`, `note`, `warning` or `error`"),
             }
         }
         levels
@@ -198,7 +198,7 @@ impl Reader {
         if let Some(version) = &file.kyverno.version {
             match version.as_ref().parse::<KyvernoVersion>() {
                 Ok(version) => options.kyverno_version = version,
-                Err(why) => self.tell(version, &why),
+                Err(why) => self.emit(version, &why),
             }
         }
         if let Some(names) = &file.kyverno.filtered_namespaces {
@@ -207,14 +207,14 @@ impl Reader {
                 if name::is_label(written.as_ref()) {
                     options.filtered_namespaces.push(written.as_ref().clone());
                 } else {
-                    self.tell(written, "not the name of a namespace");
+                    self.emit(written, "not the name of a namespace");
                 }
             }
         }
         if let Some(written) = &file.kyverno.guard {
             options.guard = FailurePolicy::parse(written.as_ref());
             if options.guard.is_none() {
-                self.tell(
+                self.emit(
                     written,
                     "expected `fail` or `ignore`: the API server rejects or accepts NetworkPolicies if Kyverno does not answer",
                 );
@@ -226,10 +226,10 @@ impl Reader {
             let location = Location::new(self.id, Span::new(span.start as u32, span.end as u32));
             match address::parse(written.as_ref(), location) {
                 Ok(block) => blocks.push(block),
-                Err(diagnostic) => self.tell(written, &diagnostic.message),
+                Err(diagnostic) => self.emit(written, &diagnostic.message),
             }
         }
-        options.pod_blocks = PodBlocks::new(blocks);
+        options.pod_cidrs = PodCidrs::new(blocks);
         options
     }
 }

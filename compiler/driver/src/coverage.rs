@@ -7,7 +7,7 @@ use std::sync::Arc;
 use npc_import::Import;
 use npc_program::{Policy, Program, Scope, Tier, scopes_overlap};
 
-use crate::through::{kyverno_ignores, not_for_existing};
+use crate::round_trip::{kyverno_ignores, not_for_existing};
 
 /// The parts of imported policies that are not in force in a cluster.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ impl Gaps {
 }
 
 /// Removes from generated policies the namespaces that Kyverno's configuration excludes. Returns the removed parts.
-pub fn leave_out_filtered(import: &mut Import, filtered: &[String]) -> Gaps {
+pub fn exclude_filtered(import: &mut Import, filtered: &[String]) -> Gaps {
     let mut gaps = Gaps::default();
     for imported in import.policies.iter_mut().filter(|one| one.generated.is_some()) {
         gaps.filtered.extend(filter(&mut imported.policy, filtered));
@@ -50,7 +50,7 @@ pub fn leave_out_filtered(import: &mut Import, filtered: &[String]) -> Gaps {
 /// Removes the policies that are not in force in a cluster without new namespaces: policies that Kyverno generates only
 /// in new namespaces, and in other generated policies the namespaces that its configuration excludes. Returns the
 /// removed parts.
-pub fn keep_in_force(import: &mut Import, filtered: &[String]) -> Gaps {
+pub fn retain_in_force(import: &mut Import, filtered: &[String]) -> Gaps {
     let mut gaps = Gaps::default();
     import.policies.retain(|imported| {
         let is_made = imported.generated.as_ref().is_none_or(|generated| generated.existing);
@@ -59,13 +59,13 @@ pub fn keep_in_force(import: &mut Import, filtered: &[String]) -> Gaps {
         }
         is_made
     });
-    gaps.extend(leave_out_filtered(import, filtered));
+    gaps.extend(exclude_filtered(import, filtered));
     gaps
 }
 
 /// Removes from the plain policies of a program the namespaces that Kyverno's configuration excludes, as Kyverno will
 /// ignore them in the compiled output.
-pub fn leave_out_filtered_of(program: &mut Program, filtered: &[String]) {
+pub fn exclude_filtered_from(program: &mut Program, filtered: &[String]) {
     for policy in &mut program.policies {
         if policy.tier == Tier::Namespaced {
             filter(Arc::make_mut(policy), filtered);

@@ -10,9 +10,9 @@ use npc_program::values::address::Block;
 use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{End, Expectation, Peer, Program};
 
-use crate::ask::Explainer;
+use crate::explain::Explainer;
 use crate::question::{NEITHER_IS_A_POD, ServiceRoute, end_at, is_pod};
-use crate::run::Why;
+use crate::test_runner::Why;
 
 /// The boundaries of the CIDRs and port ranges of a program. No rule distinguishes addresses or ports between two
 /// boundaries, so it suffices to evaluate one of them.
@@ -125,7 +125,7 @@ impl<'a> Expecting<'a> {
             .and_then(|sources| Ok((sources, self.ends(&expectation.destination)?)));
         let (from, to) = match pair {
             Ok(pair) => pair,
-            Err(why) => return Some(Why::NotAsked(why)),
+            Err(why) => return Some(Why::NotEvaluated(why)),
         };
         // A block may contain the address of the other end. Connections of that pod to itself are not covered.
         let is_block =
@@ -144,7 +144,7 @@ impl<'a> Expecting<'a> {
                 }
                 let connections = match self.connections(expectation, source, destination) {
                     Ok(connections) => connections,
-                    Err(why) => return Some(Why::NotAsked(why)),
+                    Err(why) => return Some(Why::NotEvaluated(why)),
                 };
                 for connection in connections {
                     if !is_pod(&connection.source) && !is_pod(&connection.destination) {
@@ -165,7 +165,7 @@ impl<'a> Expecting<'a> {
         } else {
             "the two ends have no addresses of the same family"
         };
-        (!any).then(|| Why::NotAsked(why.to_owned()))
+        (!any).then(|| Why::NotEvaluated(why.to_owned()))
     }
 
     fn ends(&self, end: &End) -> Result<Vec<Endpoint<'a>>, String> {

@@ -4,19 +4,19 @@
 //! [`Files`](npc_program::Files).
 
 mod answer;
-mod ask;
 mod config;
 mod coverage;
 mod diff;
 mod expect;
+mod explain;
 mod image;
 mod levels;
 mod page;
 mod question;
 mod repair;
-mod run;
+mod round_trip;
+mod test_runner;
 mod text;
-mod through;
 mod updates;
 mod validate;
 
@@ -30,10 +30,10 @@ use rayon::prelude::*;
 use levels::Levels;
 
 pub use answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
-pub use ask::{Explainer, ask};
 pub use config::{Config, LintLevels};
-pub use coverage::{Gaps, keep_in_force, leave_out_filtered, leave_out_filtered_of};
+pub use coverage::{Gaps, exclude_filtered, exclude_filtered_from, retain_in_force};
 pub use diff::kind_text;
+pub use explain::{Explainer, ask};
 pub use image::{image_traffic, image_verdict, node_pod};
 use npc_lints::{Before, Quiet};
 pub use npc_lints::{Cni, Origin};
@@ -41,9 +41,9 @@ pub use npc_proof::{Changes, changes, prove};
 pub use page::reach_page;
 pub use question::{Question, Resolution, ToService};
 pub use repair::{offered_fixes, repaired};
-pub use run::{Failure, Ran, Why, run, test_text};
+pub use round_trip::{RoundTrip, round_trip};
+pub use test_runner::{Failure, TestResult, Why, run, test_text};
 pub use text::{failure_text, side_text};
-pub use through::{Through, through};
 pub use updates::{Update, UpdateKind, updates};
 pub use validate::validate;
 
@@ -77,9 +77,14 @@ impl Checked {
     }
 
     /// Adds the diagnostics of the targets. Does nothing if the program has errors.
-    pub fn add_of_targets(&mut self, targets: &[Target], options: &Options, cluster: Option<&Cluster>) {
+    pub fn add_target_diagnostics(
+        &mut self,
+        targets: &[Target],
+        options: &Options,
+        cluster: Option<&Cluster>,
+    ) {
         if !self.report.has_errors() && !targets.is_empty() {
-            let found = of_targets(&draft(self, targets, options, cluster));
+            let found = target_diagnostics(&draft(self, targets, options, cluster));
             self.report.diagnostics.extend(found);
             self.report.sort();
         }
@@ -89,7 +94,7 @@ impl Checked {
     /// turns the others into help text.
     pub fn try_choices(&mut self, files: &impl Files) {
         if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-            let trials = repair::Trials::new(files, &self.loaded, &self.kept, &self.errors);
+            let trials = repair::FixVerifier::new(files, &self.loaded, &self.kept, &self.errors);
             trials.choices(&mut self.report.diagnostics);
         }
     }
@@ -136,7 +141,7 @@ fn check_again(
     report.sort();
     let mut repaired = repair::Texts::new();
     if report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-        let trials = repair::Trials::new(files, &loaded, &kept, &errors);
+        let trials = repair::FixVerifier::new(files, &loaded, &kept, &errors);
         repaired = trials.automatic(&mut report.diagnostics);
     }
     Checked { loaded, program, names, report, levels, kept, errors, quiet, repaired }
@@ -153,7 +158,7 @@ pub fn check_with_targets(
     before: Option<&Checked>,
 ) -> Checked {
     let mut checked = check_again(files, roots, config, cluster, before);
-    checked.add_of_targets(&config.targets, &config.options, cluster);
+    checked.add_target_diagnostics(&config.targets, &config.options, cluster);
     checked
 }
 
@@ -165,14 +170,14 @@ fn lint(
     before: Option<Before<'_>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Quiet {
-    let pod_blocks = config.options.pod_blocks.blocks();
-    let overview = npc_lints::Overview::new(program, pod_blocks, before);
+    let pod_cidrs = config.options.pod_cidrs.blocks();
+    let overview = npc_lints::Overview::new(program, pod_cidrs, before);
     diagnostics.extend(npc_lints::meaning(&overview, origin, cluster));
     if let Some(cni) = &config.cni {
         diagnostics.extend(npc_lints::portability(&overview, cni, origin, cluster));
     }
     if let Some(cluster) = cluster {
-        diagnostics.extend(npc_lints::cluster(program, cluster, pod_blocks));
+        diagnostics.extend(npc_lints::cluster(program, cluster, pod_cidrs));
     }
     overview.into_quiet()
 }
@@ -191,7 +196,7 @@ pub fn check_manifests(
         if let Some(cni) = &config.cni {
             let left_out = diagnostics.iter().filter(|found| found.code == &npc_import::LEFT_OUT_RULES);
             let places: Vec<_> = left_out.filter_map(Diagnostic::location).collect();
-            diagnostics.extend(npc_lints::left_out_rules(cni, places.into_iter()));
+            diagnostics.extend(npc_lints::ignored_rules(cni, places.into_iter()));
         }
         lint(program, config, Origin::Manifests, cluster, None, &mut diagnostics);
     }
@@ -260,7 +265,7 @@ pub fn draft(
 /// The diagnostics of all outputs. If two targets report the same code at the same location, only those of the first
 /// are returned.
 #[must_use]
-pub fn of_targets(outputs: &[Output]) -> Vec<Diagnostic> {
+pub fn target_diagnostics(outputs: &[Output]) -> Vec<Diagnostic> {
     let mut first = rustc_hash::FxHashMap::default();
     let mut found = Vec::new();
     for output in outputs {
@@ -284,7 +289,7 @@ pub fn codes() -> Vec<&'static Code> {
     codes.extend(npc_cluster::CODES);
     codes.extend(config::CODES);
     codes.extend(levels::CODES);
-    codes.extend(through::CODES);
+    codes.extend(round_trip::CODES);
     codes.extend(npc_import::codes());
     codes.sort_by_key(|code| code.id);
     codes

@@ -3,11 +3,11 @@
 use npc_diagnostics::SourceMap;
 use npc_model::{Connection, Evaluator, Family, Traffic, Verdict};
 use npc_program::Program;
-use npc_reach::write::{Example, TooLarge, html};
+use npc_reach::write::{Example, ProofError, html};
 use npc_reach::{Reach, TrafficSet, View};
 
 use crate::answer::Side;
-use crate::ask::Explainer;
+use crate::explain::Explainer;
 use crate::text::side_text;
 
 /// Returns a view of the reachability matrix as a self-contained HTML page.
@@ -15,7 +15,7 @@ use crate::text::side_text;
 /// # Errors
 ///
 /// If the view has too many groups for a readable page.
-pub fn reach_page(program: &Program, sources: &SourceMap, view: &View<'_, '_>) -> Result<String, TooLarge> {
+pub fn reach_page(program: &Program, sources: &SourceMap, view: &View<'_, '_>) -> Result<String, ProofError> {
     let why = Why::new(program, sources, view.reach);
     html(view, "Who can reach whom", |from, to| why.examples(from, to))
 }

@@ -40,7 +40,7 @@ pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
 pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
     let mut own = [diagnostic.clone()];
     if own.iter().any(|own| !own.fixes.is_empty()) {
-        Trials::new(files, &checked.loaded, &checked.kept, &checked.errors).choices(&mut own);
+        FixVerifier::new(files, &checked.loaded, &checked.kept, &checked.errors).choices(&mut own);
     }
     let [own] = own;
     own.fixes
@@ -92,7 +92,7 @@ enum Lines {
 type Candidate = (usize, usize);
 
 /// Tries fixes on a program that was loaded and resolved.
-pub(crate) struct Trials<'a, F> {
+pub(crate) struct FixVerifier<'a, F> {
     files: &'a F,
     roots: Vec<String>,
     loaded: &'a Loaded,
@@ -102,7 +102,7 @@ pub(crate) struct Trials<'a, F> {
     left: usize,
 }
 
-impl<'a, F: Files> Trials<'a, F> {
+impl<'a, F: Files> FixVerifier<'a, F> {
     pub(crate) fn new(files: &'a F, loaded: &'a Loaded, kept: &'a Kept, errors: &'a Errors) -> Self {
         // Imported files are roots too, so that every file keeps its id.
         let roots = loaded.files.iter().map(|file| file.path.to_string()).collect();
@@ -460,7 +460,7 @@ mod tests {
         };
         let mut diagnostics: Vec<Diagnostic> = fixes.iter().map(suggest).collect();
         let known = Errors::of(&errors);
-        let trials = || Trials::new(&files, &loaded, &resolved.kept, &known);
+        let trials = || FixVerifier::new(&files, &loaded, &resolved.kept, &known);
         let texts = trials().automatic(&mut diagnostics);
         trials().choices(&mut diagnostics);
         (diagnostics, texts.get(&FileId(0)).map(ToString::to_string))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use npc_diagnostics::SourceMap;
 
 use crate::answer::{Reason, RuleReference, Side};
-use crate::run::{Failure, Why};
+use crate::test_runner::{Failure, Why};
 
 /// Writes the decision of one side, in lines indented by two spaces.
 pub fn side_text(out: &mut String, word: &str, name: &str, side: &Side) {
@@ -61,7 +61,7 @@ pub fn failure_text(out: &mut String, failure: &Failure, is_assertion: bool, sou
         let _ = writeln!(out, "       {place}: {}", failure.expected);
     }
     match &failure.why {
-        Why::NotAsked(why) => {
+        Why::NotEvaluated(why) => {
             let _ = writeln!(out, "       could not be evaluated: {why}");
         }
         Why::Vacuous => {

@@ -9,7 +9,7 @@ use npc_targets::{Options, Output, Target};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::through::READ_BACK;
+use crate::round_trip::READ_BACK;
 
 /// Checks that the output gives exactly the verdicts of the program. An error means a bug in the compiler; the output
 /// must then not be used. A policy whose proof would be too large gets a warning.
@@ -69,7 +69,7 @@ pub fn validate(
         .par_iter()
         .filter_map(|policy| {
             let made = objects.get(&*policy.name).map_or(&[][..], Vec::as_slice);
-            match policies_differ(policy, made, options.pod_blocks.blocks(), namespaces) {
+            match policies_differ(policy, made, options.pod_cidrs.blocks(), namespaces) {
                 Ok(None) => None,
                 Ok(Some(witness)) => Some(
                     fault(format!(
@@ -80,7 +80,7 @@ pub fn validate(
                 ),
                 Err(why) => Some(
                     Diagnostic::new(
-                        &crate::through::NOT_PROVED,
+                        &crate::round_trip::NOT_PROVED,
                         format!(
                             "the output of target `{target}` for `{}` is not proved to be equivalent to it",
                             policy.name
@@ -97,7 +97,7 @@ pub fn validate(
 
 /// Whether the target writes the policy in this compilation.
 fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
-    let says = policy.speaks_of(Direction::Ingress) || policy.speaks_of(Direction::Egress);
+    let says = policy.covers(Direction::Ingress) || policy.covers(Direction::Egress);
     policy.audit.is_none()
         && match policy.tier {
             Tier::Namespaced => says && !(target == Target::ClusterNetworkPolicy && options.plain_elsewhere),

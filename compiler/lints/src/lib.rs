@@ -14,19 +14,19 @@ use cluster::{
     Index, dns_in_cluster, np0801_selects_nothing, np0802_uncovered_namespace, np0809_outside_pod_cidrs,
 };
 use meaning::{
-    np0803_decides_nothing, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
+    np0803_redundant, np0804_denial_undone, np0805_no_dns, np0806_half_allowed, np0807_one_family,
     np0808_pods_by_address,
 };
 
 pub use meaning::{Before, Overview, Quiet};
-pub use portability::{Cni, Network, Origin, left_out_rules, portability};
+pub use portability::{Cni, Network, Origin, ignored_rules, portability};
 
 /// Runs the lints that hold in every cluster. Given a cluster, drops the findings that do not apply to it.
 #[must_use]
 pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster>) -> Vec<Diagnostic> {
     // The lints are independent of each other, and each has a sequential part, so they run in parallel.
     let ((undone, idle), ((dns, half), (family, by_address))) = rayon::join(
-        || rayon::join(|| np0804_denial_undone::run(overview), || np0803_decides_nothing::run(overview)),
+        || rayon::join(|| np0804_denial_undone::run(overview), || np0803_redundant::run(overview)),
         || {
             rayon::join(
                 || {
@@ -37,8 +37,8 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
                 },
                 || {
                     rayon::join(
-                        || np0807_one_family::run(overview.program, overview.pod_blocks, cluster, origin),
-                        || np0808_pods_by_address::run(overview.program, overview.pod_blocks, None),
+                        || np0807_one_family::run(overview.program, overview.pod_cidrs, cluster, origin),
+                        || np0808_pods_by_address::run(overview.program, overview.pod_cidrs, None),
                     )
                 },
             )
@@ -60,13 +60,13 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
 
 /// Runs the lints that need a cluster.
 #[must_use]
-pub fn cluster(program: &Program, cluster: &Cluster, pod_blocks: &[IpNet]) -> Vec<Diagnostic> {
+pub fn cluster(program: &Program, cluster: &Cluster, pod_cidrs: &[IpNet]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let index = Index::new(cluster);
     np0801_selects_nothing::run(program, cluster, &index, &mut diagnostics);
     np0802_uncovered_namespace::run(program, &index, &mut diagnostics);
     diagnostics.extend(np0808_pods_by_address::run(program, &[], Some(cluster)));
-    np0809_outside_pod_cidrs::run(cluster, pod_blocks, &mut diagnostics);
+    np0809_outside_pod_cidrs::run(cluster, pod_cidrs, &mut diagnostics);
     diagnostics
 }
 
@@ -76,7 +76,7 @@ pub fn codes() -> Vec<&'static Code> {
     [
         np0801_selects_nothing::CODES,
         np0802_uncovered_namespace::CODES,
-        np0803_decides_nothing::CODES,
+        np0803_redundant::CODES,
         np0804_denial_undone::CODES,
         np0805_no_dns::CODES,
         np0806_half_allowed::CODES,

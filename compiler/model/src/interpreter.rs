@@ -71,7 +71,7 @@ fn decide(
     // 2. Plain policies: those that select the pod and cover this direction isolate it.
     let mut isolating = Vec::new();
     for (index, policy) in policies(program, Tier::Namespaced, subject) {
-        if !policy.speaks_of(direction) {
+        if !policy.covers(direction) {
             continue;
         }
         if let Some(rule) = policy.rules.iter().position(rule_matches) {

@@ -64,7 +64,7 @@ impl Program {
 impl Policy {
     /// Whether the policy covers the direction: has a rule for it or isolates it.
     #[must_use]
-    pub fn speaks_of(&self, direction: Direction) -> bool {
+    pub fn covers(&self, direction: Direction) -> bool {
         self.isolate.of(direction).is_some() || self.rules.iter().any(|rule| rule.direction == direction)
     }
 }
@@ -146,12 +146,12 @@ pub enum Peer {
     /// Pods.
     Pods(Arc<PodTerm>),
     /// Addresses.
-    Block(Arc<BlockTerm>),
+    Block(Arc<CidrTerm>),
 }
 
 /// Addresses with their location in the source.
 #[derive(Clone, Debug)]
-pub struct BlockTerm {
+pub struct CidrTerm {
     /// The addresses.
     pub block: Block,
     /// The location.

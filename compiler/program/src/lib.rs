@@ -28,7 +28,7 @@ mod selector;
 pub mod values;
 
 pub use ir::{
-    Action, Assertion, BlockTerm, Direction, End, Expectation, FailurePolicy, Isolation, LAST_PRIORITY,
+    Action, Assertion, CidrTerm, Direction, End, Expectation, FailurePolicy, Isolation, LAST_PRIORITY,
     Labels, Operator, Peer, PodTerm, Policy, PortTerm, Program, Requirement, Rule, Scope, ScopeBase,
     Selector, Settings, Test, TestNamespace, TestPod, Tier,
 };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use npc_diagnostics::Location;
 use npc_syntax::ast::{ItemKind, Word};
-use npc_syntax::words;
+use npc_syntax::visit_words;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::ir::{BlockTerm, PodTerm, PortTerm};
+use crate::ir::{CidrTerm, PodTerm, PortTerm};
 use crate::load::Loaded;
 use crate::values::{address, port};
 
@@ -15,7 +15,7 @@ use crate::values::{address, port};
 #[derive(Clone, Debug)]
 pub enum Value {
     /// Addresses.
-    Addresses(Arc<[Arc<BlockTerm>]>),
+    Addresses(Arc<[Arc<CidrTerm>]>),
     /// Ports.
     Ports(Arc<[PortTerm]>),
     /// Pods.
@@ -180,7 +180,7 @@ impl Names {
                 }
             };
             for item in &file.parsed.tree.items {
-                words(item, &mut |role, word| {
+                visit_words(item, &mut |role, word| {
                     if role.may_be_set() {
                         one(word);
                     }

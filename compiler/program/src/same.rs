@@ -5,7 +5,7 @@ use std::sync::Arc;
 use npc_diagnostics::Location;
 
 use crate::ir::{
-    Assertion, BlockTerm, Expectation, Peer, PodTerm, Policy, PortTerm, Program, Rule, Settings, Test,
+    Assertion, CidrTerm, Expectation, Peer, PodTerm, Policy, PortTerm, Program, Rule, Settings, Test,
     TestNamespace, TestPod,
 };
 
@@ -89,7 +89,7 @@ impl Same for PodTerm {
     }
 }
 
-impl Same for BlockTerm {
+impl Same for CidrTerm {
     fn same(&self, other: &Self) -> bool {
         self.block == other.block
     }

@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 
 use crate::ir::{PodTerm, Policy, Requirement, Scope, ScopeBase, Selector};
 use crate::values::label::NAMESPACE_NAME;
-use crate::values::name::{glob_matches, literal_prefix, prefixes_meet, some_name_matches};
+use crate::values::name::{glob_matches, literal_prefix, prefixes_overlap, some_name_matches};
 
 impl Requirement {
     /// The complement of the requirement.
@@ -87,7 +87,7 @@ fn together(requirements: &[&Requirement]) -> bool {
 /// Whether both terms can select the same pod in some cluster.
 #[must_use]
 pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
-    if are_named_apart(&a.scope, &b.scope) || are_labelled_apart(&a.selector, &b.selector) {
+    if have_disjoint_names(&a.scope, &b.scope) || have_disjoint_labels(&a.selector, &b.selector) {
         return false;
     }
     let pods: Vec<&Requirement> = a.selector.requirements.iter().chain(&b.selector.requirements).collect();
@@ -95,7 +95,7 @@ pub fn overlap(a: &PodTerm, b: &PodTerm) -> bool {
 }
 
 /// Whether both scopes are a single namespace name and the names differ. A cheap check that decides most pairs.
-fn are_named_apart(a: &Scope, b: &Scope) -> bool {
+fn have_disjoint_names(a: &Scope, b: &Scope) -> bool {
     fn name(scope: &Scope) -> Option<&str> {
         match &scope.base {
             ScopeBase::Names(names) => match names.as_slice() {
@@ -109,7 +109,7 @@ fn are_named_apart(a: &Scope, b: &Scope) -> bool {
 }
 
 /// Whether two selectors require disjoint values of the same label. A cheap check before the exact one.
-fn are_labelled_apart(a: &Selector, b: &Selector) -> bool {
+fn have_disjoint_labels(a: &Selector, b: &Selector) -> bool {
     let listed = |one: &&Requirement| one.operator == Operator::In;
     a.requirements.iter().filter(listed).any(|one| {
         let others = b.requirements.iter().filter(listed).filter(|other| other.key == one.key);
@@ -245,23 +245,23 @@ impl Names<'_> {
             .chain(self.unwanted.iter().flat_map(|list| list.all.iter().map(|name| &**name)))
             .collect();
         let mut chosen = Vec::with_capacity(self.wanted.len());
-        patterns_meet(&self.wanted, &mut chosen, &not)
+        patterns_overlap(&self.wanted, &mut chosen, &not)
     }
 }
 
 /// Whether some name matches the chosen patterns, one pattern of each list, and no pattern of `not`.
-fn patterns_meet<'a>(lists: &[NameList<'a>], chosen: &mut Vec<&'a str>, not: &[&str]) -> bool {
+fn patterns_overlap<'a>(lists: &[NameList<'a>], chosen: &mut Vec<&'a str>, not: &[&str]) -> bool {
     let Some((list, rest)) = lists.split_first() else {
         let all = ["*"];
         return some_name_matches(if chosen.is_empty() { &all } else { chosen }, not);
     };
     list.globs.iter().any(|glob| {
         let prefix = literal_prefix(glob);
-        if !chosen.iter().all(|other| prefixes_meet(prefix, literal_prefix(other))) {
+        if !chosen.iter().all(|other| prefixes_overlap(prefix, literal_prefix(other))) {
             return false;
         }
         chosen.push(glob);
-        let meet = patterns_meet(rest, chosen, not);
+        let meet = patterns_overlap(rest, chosen, not);
         chosen.pop();
         meet
     })

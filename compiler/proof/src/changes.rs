@@ -3,7 +3,7 @@
 use npc_program::Program;
 use npc_program::values::address::IpNet;
 
-use crate::TooLarge;
+use crate::ProofError;
 use crate::claim::confirm;
 use crate::describe::{Kind, kind, propositions};
 use crate::encode;
@@ -46,7 +46,12 @@ impl Changes {
 /// # Errors
 ///
 /// As for [`prove`](crate::prove).
-pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) -> Result<Changes, TooLarge> {
+pub fn changes(
+    old: &Program,
+    new: &Program,
+    pod_cidrs: &[IpNet],
+    most: usize,
+) -> Result<Changes, ProofError> {
     let mut universe = Universe::default();
     universe.said = Some(Vec::new());
     let before = encode::program(&mut universe, old);
@@ -55,7 +60,7 @@ pub fn changes(old: &Program, new: &Program, pod_blocks: &[IpNet], most: usize) 
     let after = universe.formulas.and([after.egress, after.ingress]);
     let gained = universe.formulas.and([before.not(), after]);
     let lost = universe.formulas.and([before, after.not()]);
-    let axioms = universe.axioms(pod_blocks)?;
+    let axioms = universe.axioms(pod_cidrs)?;
     let mut found = Changes::default();
     for (changed, allowed) in [(gained, true), (lost, false)] {
         let (list, more) = kinds(&universe, &axioms, changed, most)?;
@@ -79,7 +84,7 @@ fn kinds(
     axioms: &[Formula],
     formula: Formula,
     most: usize,
-) -> Result<(Vec<Change>, bool), TooLarge> {
+) -> Result<(Vec<Change>, bool), ProofError> {
     let formulas = &universe.formulas;
     let mut solver = Solver::new(formulas, axioms);
     let wishes = wishes(universe);
@@ -112,7 +117,7 @@ fn kinds(
                 refute(&kept).ok_or_else(|| {
                     let why =
                         "this is a fault of npc: the conditions of a connection do not determine its verdict";
-                    TooLarge(why.to_owned())
+                    ProofError(why.to_owned())
                 })?
             }
         };

@@ -4,7 +4,7 @@ use npc_model::verdict;
 use npc_program::values::address::IpNet;
 use npc_program::{Assertion, Direction, Program};
 
-use crate::TooLarge;
+use crate::ProofError;
 use crate::encode;
 use crate::formula::Formula;
 use crate::solver::Solver;
@@ -34,8 +34,8 @@ pub enum Outcome {
 pub fn prove<'a>(
     program: &Program,
     assertions: impl IntoIterator<Item = &'a Assertion>,
-    pod_blocks: &[IpNet],
-) -> Result<Vec<Outcome>, TooLarge> {
+    pod_cidrs: &[IpNet],
+) -> Result<Vec<Outcome>, ProofError> {
     let mut assertions = assertions.into_iter().peekable();
     if assertions.peek().is_none() {
         return Ok(Vec::new());
@@ -45,7 +45,7 @@ pub fn prove<'a>(
     let allowed = universe.formulas.and([sides.egress, sides.ingress]);
     let claims: Vec<(Formula, bool)> =
         assertions.map(|assertion| (subject(&mut universe, assertion), assertion.allowed)).collect();
-    let axioms = universe.axioms(pod_blocks)?;
+    let axioms = universe.axioms(pod_cidrs)?;
     let mut solver = Solver::new(&universe.formulas, &axioms);
     let wishes = wishes(&universe);
     claims
@@ -84,11 +84,13 @@ fn subject(universe: &mut Universe, assertion: &Assertion) -> Formula {
 }
 
 /// Checks with the interpreter that the witness's connection is allowed, or denied.
-pub(crate) fn confirm(program: &Program, witness: &Witness, allowed: bool) -> Result<(), TooLarge> {
+pub(crate) fn confirm(program: &Program, witness: &Witness, allowed: bool) -> Result<(), ProofError> {
     let confirmed =
         witness.connection().is_some_and(|connection| verdict(program, &connection).allowed() == allowed);
     if confirmed {
         return Ok(());
     }
-    Err(TooLarge(format!("this is a fault of npc: the interpreter does not confirm the witness {witness:?}")))
+    Err(ProofError(format!(
+        "this is a fault of npc: the interpreter does not confirm the witness {witness:?}"
+    )))
 }

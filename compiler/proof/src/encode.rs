@@ -65,7 +65,7 @@ pub(crate) fn plain<'p>(
 ) -> Plain {
     let (mut isolated, mut allowed) = (Vec::new(), Vec::new());
     for policy in policies {
-        if policy.tier != Tier::Namespaced || policy.audit.is_some() || !policy.speaks_of(direction) {
+        if policy.tier != Tier::Namespaced || policy.audit.is_some() || !policy.covers(direction) {
             continue;
         }
         for term in &policy.subjects {

@@ -5,7 +5,7 @@ use npc_model::verdict;
 use npc_program::values::address::IpNet;
 use npc_program::{Direction, Policy, Program, Tier};
 
-use crate::TooLarge;
+use crate::ProofError;
 use crate::claim::confirm;
 use crate::encode::{self, plain, tier};
 use crate::formula::Formula;
@@ -30,15 +30,15 @@ pub struct Difference {
 pub fn difference(
     old: &Program,
     new: &Program,
-    pod_blocks: &[IpNet],
-) -> Result<Option<Difference>, TooLarge> {
+    pod_cidrs: &[IpNet],
+) -> Result<Option<Difference>, ProofError> {
     let mut universe = Universe::default();
     let before = encode::program(&mut universe, old);
     let after = encode::program(&mut universe, new);
     let before = universe.formulas.and([before.egress, before.ingress]);
     let after = universe.formulas.and([after.egress, after.ingress]);
     let differ = universe.formulas.same(before, after).not();
-    let axioms = universe.axioms(pod_blocks)?;
+    let axioms = universe.axioms(pod_cidrs)?;
     let mut solver = Solver::new(&universe.formulas, &axioms);
     let wishes = wishes(&universe);
     let Some(model) = solver.solve(&universe.formulas, &[differ], &wishes) else { return Ok(None) };
@@ -63,9 +63,9 @@ pub fn difference(
 pub fn policies_differ(
     policy: &Policy,
     others: &[&Policy],
-    pod_blocks: &[IpNet],
+    pod_cidrs: &[IpNet],
     namespaces: Option<&[Namespace]>,
-) -> Result<Option<Witness>, TooLarge> {
+) -> Result<Option<Witness>, ProofError> {
     let mut universe = Universe::default();
     let mut differ = Vec::new();
     for direction in [Direction::Ingress, Direction::Egress] {
@@ -88,7 +88,7 @@ pub fn policies_differ(
     if differ == Formula::FALSE {
         return Ok(None);
     }
-    let mut axioms = universe.axioms(pod_blocks)?;
+    let mut axioms = universe.axioms(pod_cidrs)?;
     if let Some(namespaces) = namespaces {
         universe.only(namespaces, &mut axioms);
     }

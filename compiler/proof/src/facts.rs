@@ -3,7 +3,7 @@
 use npc_program::values::address::IpNet;
 use npc_program::{Direction, Policy, Rule};
 
-use crate::TooLarge;
+use crate::ProofError;
 use crate::encode::{self, ends};
 use crate::formula::Formula;
 use crate::solver::Solver;
@@ -32,8 +32,8 @@ pub enum Fact<'p> {
 pub fn exists(
     all: &[Fact<'_>],
     none: &[Fact<'_>],
-    pod_blocks: &[IpNet],
-) -> Result<Option<Witness>, TooLarge> {
+    pod_cidrs: &[IpNet],
+) -> Result<Option<Witness>, ProofError> {
     let mut universe = Universe::default();
     let mut wanted: Vec<Formula> = all.iter().map(|fact| encode(&mut universe, fact)).collect();
     wanted.extend(none.iter().map(|fact| encode(&mut universe, fact).not()).collect::<Vec<_>>());
@@ -41,7 +41,7 @@ pub fn exists(
     if wanted == Formula::FALSE {
         return Ok(None);
     }
-    let axioms = universe.axioms(pod_blocks)?;
+    let axioms = universe.axioms(pod_cidrs)?;
     let mut solver = Solver::new(&universe.formulas, &axioms);
     let wishes = wishes(&universe);
     let model = solver.solve(&universe.formulas, &[wanted], &wishes);

@@ -32,12 +32,12 @@ pub use witness::{Witness, WitnessEnd};
 
 /// Why a statement cannot be proved, as text: the problem is too large, or the prover has a bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TooLarge(String);
+pub struct ProofError(String);
 
-impl fmt::Display for TooLarge {
+impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for TooLarge {}
+impl std::error::Error for ProofError {}

@@ -3,7 +3,7 @@
 use npc_program::values::name::{glob_matches, is_label};
 use rustc_hash::FxHashSet;
 
-use crate::TooLarge;
+use crate::ProofError;
 
 /// Names that match the same patterns and that programs do not name individually.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +68,9 @@ fn accepts(glob: &[u8], positions: Positions) -> bool {
 /// # Errors
 ///
 /// If there are too many states to search, or the number of names of a set cannot be determined.
-pub(crate) fn classes(globs: &[&str], named: &FxHashSet<&str>) -> Result<Classes, TooLarge> {
+pub(crate) fn classes(globs: &[&str], named: &FxHashSet<&str>) -> Result<Classes, ProofError> {
     let too_large =
-        || TooLarge("the patterns of namespace names are too many, or too long, to be compared".to_owned());
+        || ProofError("the patterns of namespace names are too many, or too long, to be compared".to_owned());
     if globs.iter().any(|glob| glob.len() >= 120) {
         return Err(too_large());
     }

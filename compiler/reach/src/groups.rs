@@ -145,7 +145,7 @@ impl Relations {
 
 /// The properties of a pod's kind that rules can distinguish.
 #[derive(PartialEq, Eq, Hash)]
-struct OfKind<'c> {
+struct KindKey<'c> {
     sides: (Sides, Sides),
     terms: TermList,
     namespace: Option<usize>,
@@ -154,7 +154,7 @@ struct OfKind<'c> {
 
 /// The properties of a pod that rules can distinguish.
 #[derive(PartialEq, Eq, Hash)]
-struct OfPod {
+struct PodKey {
     kind: usize,
     host_network: bool,
     lies: [Lies; 2],
@@ -171,7 +171,7 @@ impl Groups {
         let relations = Relations::new(evaluator);
         let mut groups = Self { list: Vec::new(), port_names: port_names(evaluator), relations };
         let kinds = groups.kinds(evaluator, cluster);
-        let mut known: FxHashMap<OfPod, usize> = FxHashMap::default();
+        let mut known: FxHashMap<PodKey, usize> = FxHashMap::default();
         for (place, pod) in cluster.pods.iter().enumerate() {
             let Some((kind_place, kind)) = evaluator
                 .kind_of(place)
@@ -180,7 +180,7 @@ impl Groups {
             else {
                 continue;
             };
-            let told = OfPod {
+            let told = PodKey {
                 kind: kind_place,
                 host_network: pod.host_network,
                 lies: [Family::V4, Family::V6].map(|family| lies(pod, family, classes)),
@@ -275,7 +275,7 @@ impl Groups {
             let sides = |way| evaluator.sides(kind, way);
             let Some(sides) = sides(Direction::Egress).zip(sides(Direction::Ingress)) else { continue };
             let lists = 0..self.relations.shared.len();
-            let told = OfKind {
+            let told = KindKey {
                 sides,
                 terms: evaluator.terms_of(kind).iter().copied().filter(is_peer).collect(),
                 namespace: own.contains(&namespace).then_some(namespace),
@@ -321,7 +321,7 @@ impl Groups {
 
 /// The kinds of pods that rules distinguish.
 struct Kinds<'c> {
-    list: IndexSet<OfKind<'c>, FxBuildHasher>,
+    list: IndexSet<KindKey<'c>, FxBuildHasher>,
     /// For each kind of the evaluator, its index in the list.
     of: Vec<Option<usize>>,
 }

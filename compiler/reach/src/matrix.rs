@@ -78,7 +78,7 @@ impl<'c> Reach<'c> {
         for (index, classes) in classes.iter().enumerate() {
             let rows: Rows<'_, '_, S> =
                 Rows::new(evaluator, cluster, groups, sets, classes, index, &ports_of);
-            families.push(OfFamily::new(rows, groups, &mut traffic));
+            families.push(FamilyRows::new(rows, groups, &mut traffic));
         }
         let is_outside =
             |index: u32| groups.list.get(index as usize).is_none_or(|group| group.pods.is_empty());
@@ -226,7 +226,7 @@ fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(I
 }
 
 /// The rows of all groups, in one family.
-pub(crate) struct OfFamily<'e, 'a, S> {
+pub(crate) struct FamilyRows<'e, 'a, S> {
     pub(crate) rows: Rows<'e, 'a, S>,
     /// The egress row and the ingress row of each group that has the family.
     of: Vec<Option<(RowId, RowId)>>,
@@ -234,7 +234,7 @@ pub(crate) struct OfFamily<'e, 'a, S> {
     pub(crate) pods: S,
 }
 
-impl<'e, 'a, S: GroupSet> OfFamily<'e, 'a, S> {
+impl<'e, 'a, S: GroupSet> FamilyRows<'e, 'a, S> {
     fn new(mut rows: Rows<'e, 'a, S>, groups: &'e Groups, traffic: &mut Sets) -> Self {
         let mut pods = S::default();
         let mut of = Vec::with_capacity(groups.list.len());

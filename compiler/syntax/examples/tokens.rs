@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use npc_diagnostics::{FileId, Level};
-use npc_syntax::{CommentKind, TokenKind, parse, words};
+use npc_syntax::{CommentKind, TokenKind, parse, visit_words};
 
 fn main() {
     for path in std::env::args().skip(1) {
@@ -16,7 +16,7 @@ fn main() {
         let broken = parsed.diagnostics.iter().any(|own| own.level == Level::Error);
         let mut names = HashSet::new();
         for item in &parsed.tree.items {
-            words(item, &mut |_, word| {
+            visit_words(item, &mut |_, word| {
                 names.insert(word.span.start);
             });
         }

@@ -9,7 +9,7 @@ use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span, near};
 
 use crate::TokenKind;
 use crate::codes::{SYNTAX, UNCLOSED, WRONG_PREPOSITION};
-use crate::habits::{Context, habit};
+use crate::suggestions::{Context, suggest};
 use crate::token::TokenSpan;
 
 /// A nonterminal that the grammar can expect.
@@ -272,7 +272,7 @@ fn unexpected(
             keyword,
         );
     }
-    if let Some(diagnostic) = habit(&context) {
+    if let Some(diagnostic) = suggest(&context) {
         return diagnostic;
     }
     let place = |span| Location::new(file, span);

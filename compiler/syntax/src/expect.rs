@@ -18,7 +18,7 @@ pub struct Expectation {
     /// The keywords and marks.
     pub tokens: Vec<T>,
     /// The nonterminals.
-    pub larger: Vec<Expected>,
+    pub nonterminals: Vec<Expected>,
     /// The tokens of the item before the position; empty where an item can begin.
     pub before: Vec<Token>,
     /// The unfinished word or string that ends at the position. It is not one of the tokens in `before`.
@@ -30,8 +30,8 @@ pub struct Expectation {
 impl Expectation {
     /// Whether a nonterminal is expected.
     #[must_use]
-    pub fn has(&self, larger: Expected) -> bool {
-        self.larger.contains(&larger)
+    pub fn has(&self, nonterminals: Expected) -> bool {
+        self.nonterminals.contains(&nonterminals)
     }
 }
 
@@ -68,7 +68,7 @@ pub fn expectation(source: &str, offset: u32) -> Expectation {
         _ => ask(own, chunk.body, place),
     };
     found.tokens = set.tokens().collect();
-    found.larger = set.labels().map(|(label, _)| label).collect();
+    found.nonterminals = set.labels().map(|(label, _)| label).collect();
     found.before = own.split_last().map(|(_, before)| before.to_vec()).unwrap_or_default();
     found
 }
@@ -129,7 +129,7 @@ mod tests {
         let (before, after) = text.split_once('|').unwrap_or((text, ""));
         let found = expectation(&format!("{before}{after}"), before.len() as u32);
         let tokens = found.tokens.iter().map(|kind| kind.keyword().unwrap_or(kind.describe())).collect();
-        (tokens, found.larger, found.typed.of(before).to_owned())
+        (tokens, found.nonterminals, found.typed.of(before).to_owned())
     }
 
     #[test]

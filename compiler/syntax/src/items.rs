@@ -1,7 +1,7 @@
 //! Parses tokens to a tree, each item separately.
 //!
 //! [`split`](crate::split) finds where items begin and end first, so that an error in one item cannot hide
-//! the next. Inside an item, the grammar's own recovery applies. [`stray`](crate::stray) reports tokens
+//! the next. Inside an item, the grammar's own recovery applies. [`unexpected`](crate::stray) reports tokens
 //! outside of any item.
 
 use std::cell::OnceCell;
@@ -17,8 +17,8 @@ use crate::codes::{TOO_MANY, UNTERMINATED_STRING};
 use crate::error::SyntaxError;
 use crate::grammar::{Built, Parsers, PolicyEntry, PolicyHeader, tokens};
 use crate::split::{Chunk, kind_at, split};
-use crate::stray::{junk, manifest, misplaced};
 use crate::token::{Comment, CommentKind, Token, TokenKind as T, lex};
+use crate::unexpected::{manifest, report_misplaced_doc, report_outside_item};
 
 /// The maximum number of diagnostics that are reported per file.
 const MAX_DIAGNOSTICS: usize = 1_000;
@@ -187,12 +187,12 @@ fn parse_share(
         } else {
             let next = told.get(told.partition_point(|at| *at < span.start));
             if next.is_none_or(|at| *at > span.end) {
-                junk(first, &mut out);
+                report_outside_item(first, &mut out);
             }
             fragment(chunk_tokens, &out)
         };
         if !bad.is_empty() {
-            out.forget_beside(bad);
+            out.drop_on_bad_lines(bad);
         }
         let kind = kind.map_or(Read::Nothing, Read::New);
         let diagnostics = out.diagnostics;
@@ -234,7 +234,7 @@ impl Output<'_> {
     }
 
     /// Removes diagnostics in lines with an invalid character: they are most likely consequences of it.
-    fn forget_beside(&mut self, bad: &[Span]) {
+    fn drop_on_bad_lines(&mut self, bad: &[Span]) {
         let line = |span: &Span| {
             let (ahead, behind) = self.source.split_at(self.source.floor_char_boundary(span.start as usize));
             let start = ahead.rfind('\n').map_or(0, |at| at + 1);
@@ -386,7 +386,7 @@ impl<'a> Docs<'a> {
                 CommentKind::Doc if comment.span.start < item.start && comment.span.start >= before => {
                     docs.push(comment.span);
                 }
-                CommentKind::Doc => misplaced(comment, out),
+                CommentKind::Doc => report_misplaced_doc(comment, out),
             }
         }
         docs
@@ -398,7 +398,7 @@ impl<'a> Docs<'a> {
             match comment.kind {
                 CommentKind::Plain => {}
                 CommentKind::File => self.file_docs.push(comment.span),
-                CommentKind::Doc => misplaced(comment, out),
+                CommentKind::Doc => report_misplaced_doc(comment, out),
             }
         }
     }

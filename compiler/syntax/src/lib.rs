@@ -19,12 +19,12 @@ mod codes;
 mod error;
 mod expect;
 mod grammar;
-mod habits;
 mod items;
 mod shift;
 mod split;
-mod stray;
+mod suggestions;
 mod token;
+mod unexpected;
 mod words;
 
 pub use again::parse_again;
@@ -35,4 +35,4 @@ pub use codes::{
 pub use expect::{Expectation, Expected, expectation};
 pub use items::{Parsed, parse};
 pub use token::{Comment, CommentKind, Token, TokenKind, TokenSpan};
-pub use words::{Object, Role, words};
+pub use words::{Object, Role, visit_words};

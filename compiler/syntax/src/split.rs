@@ -8,8 +8,8 @@ use npc_diagnostics::{Applicability, Diagnostic, Location, nearest};
 
 use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX};
 use crate::items::Output;
-use crate::stray::bad_character;
 use crate::token::{Token, TokenKind as T};
+use crate::unexpected::bad_character;
 
 /// The maximum nesting depth of braces and parentheses.
 const MAX_DEPTH: usize = 64;
@@ -32,7 +32,7 @@ pub(crate) fn kind_at(tokens: &[Token], index: usize) -> Option<T> {
 }
 
 /// Whether the tokens at `index` begin an item, whatever precedes them.
-fn surely_starts(tokens: &[Token], index: usize) -> bool {
+fn starts_item(tokens: &[Token], index: usize) -> bool {
     let next = kind_at(tokens, index + 1);
     let after = kind_at(tokens, index + 2);
     match kind_at(tokens, index) {
@@ -54,7 +54,7 @@ fn surely_starts(tokens: &[Token], index: usize) -> bool {
 ///
 /// `nested` is true inside parentheses or a selector. A keyword that is the first of its line, and not
 /// indented further than the item, begins an item nevertheless: the line above is then incomplete.
-fn is_asked_for(tokens: &[Token], index: usize, item: usize, nested: bool, source: &str) -> bool {
+fn is_required_name(tokens: &[Token], index: usize, item: usize, nested: bool, source: &str) -> bool {
     let kind = |at: usize| kind_at(tokens, at);
     let (Some(this), Some(before)) = (kind(index), index.checked_sub(1).and_then(kind)) else { return false };
     let asked = match before {
@@ -99,7 +99,7 @@ fn column(tokens: &[Token], index: usize, source: &str) -> usize {
 
 /// Whether an incomplete item begins at `index`, judging by the layout: the keyword is the first of its line,
 /// is not indented further than the item before it, and the next token cannot continue a selector.
-fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> bool {
+fn starts_item_by_layout(tokens: &[Token], index: usize, item: usize, source: &str) -> bool {
     let keyword = matches!(
         kind_at(tokens, index),
         Some(T::Import | T::Let | T::Policy | T::Audit | T::Admin | T::Baseline | T::Test | T::Assert)
@@ -149,7 +149,7 @@ fn seems_to_start(tokens: &[Token], index: usize, item: usize, source: &str) -> 
 /// If an item at `index` is written inside the open item `outer`, returns the end of `outer`. This is so if
 /// the inner item is indented further and the closing brace of `outer` exists.
 fn inside(tokens: &[Token], index: usize, outer: &Chunk, depth: usize, source: &str) -> Option<usize> {
-    if depth != 1 || !surely_starts(tokens, index) {
+    if depth != 1 || !starts_item(tokens, index) {
         return None;
     }
     let block = outer.body.is_some() || kind_at(tokens, outer.start) == Some(T::Test);
@@ -287,18 +287,18 @@ pub(crate) fn split(tokens: &mut [Token], out: &mut Output<'_>) -> Vec<Chunk> {
             && index > 0
             && index <= item + 2
             && matches!(kind_at(tokens, index - 1), Some(T::Audit | T::Admin | T::Baseline));
-        let asked_for =
-            !complete && is_asked_for(tokens, index, item, nested.last() == Some(&true), out.source);
+        let is_name =
+            !complete && is_required_name(tokens, index, item, nested.last() == Some(&true), out.source);
         let mut starts = !modified
-            && !asked_for
-            && (surely_starts(tokens, index)
+            && !is_name
+            && (starts_item(tokens, index)
                 || depth == 0 && token.kind == T::Kyverno && kind_at(tokens, index + 1) == Some(T::LBrace)
                 || (complete || depth > 0 || index > item)
-                    && seems_to_start(tokens, index, item, out.source)
+                    && starts_item_by_layout(tokens, index, item, out.source)
                 || complete && begins_item(token.kind));
         if !starts
             && !modified
-            && !asked_for
+            && !is_name
             && depth == 0
             && let Some((word, kind)) = misspelt(tokens, index, out.source)
         {

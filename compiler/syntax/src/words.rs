@@ -77,7 +77,7 @@ impl Role {
 }
 
 /// Calls `visit` with every word of an item, in source order.
-pub fn words(item: &Item, visit: &mut dyn FnMut(Role, Word)) {
+pub fn visit_words(item: &Item, visit: &mut dyn FnMut(Role, Word)) {
     match &item.kind {
         ItemKind::Import(import) => visit(Role::ImportPath, import.path),
         ItemKind::Let(set) => {

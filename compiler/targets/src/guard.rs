@@ -194,7 +194,7 @@ fn denial<'a>(
             for block in except {
                 if !block.except.is_empty() {
                     none("the exception has an exception of its own", "list the denied CIDRs one by one");
-                } else if !options.pod_blocks.never_a_pod(&block.net) {
+                } else if !options.pod_cidrs.never_a_pod(&block.net) {
                     let why = format!(
                         "pods may have addresses in {}, and a guard cannot check which pods a selector matches",
                         block.net

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::limits::{annotations_fit, name_too_long, object_fits};
 use crate::options::Options;
-use crate::target::{AUDIT_LEFT_OUT, NAME_COLLISION, Target, cannot};
+use crate::target::{AUDIT_OMITTED, NAME_COLLISION, Target, cannot};
 use crate::template::{Names, Template, templates};
 use crate::yaml;
 
@@ -265,7 +265,7 @@ fn piece<K: Kind>(
     let settings = Resolved::new(policy, program, diagnostics);
     let source = sources.line_of(policy.location);
     annotations_fit(policy, &source, diagnostics);
-    for template in templates(policy, &kind.names(), &options.pod_blocks, diagnostics) {
+    for template in templates(policy, &kind.names(), &options.pod_cidrs, diagnostics) {
         check_name(&template, diagnostics);
         kind.check(&template, &settings, options, diagnostics);
         piece.names.push(template.name.clone());
@@ -303,8 +303,8 @@ pub(crate) fn belongs(
         return false;
     }
     let Some(tier) = tier else {
-        return policy.speaks_of(npc_program::Direction::Ingress)
-            || policy.speaks_of(npc_program::Direction::Egress);
+        return policy.covers(npc_program::Direction::Ingress)
+            || policy.covers(npc_program::Direction::Egress);
     };
     diagnostics.push(
         cannot(
@@ -322,7 +322,7 @@ pub(crate) fn belongs(
 /// The note for an audit policy that the target omits.
 pub(crate) fn audit_left_out(policy: &Policy, target: Target, audit: Location) -> Diagnostic {
     Diagnostic::new(
-        &AUDIT_LEFT_OUT,
+        &AUDIT_OMITTED,
         format!("target `{target}` omits the audit policy `{}`", policy.name),
         audit,
         "the Kubernetes API has no audit mode; target `ebpf` supports it",

@@ -24,7 +24,7 @@ use npc_program::Program;
 
 pub use ebpf::image_protocol;
 pub use kyverno_common::unreached;
-pub use options::{KyvernoVersion, Options, PodBlocks};
+pub use options::{KyvernoVersion, Options, PodCidrs};
 pub use target::Target;
 
 /// The output of one target.

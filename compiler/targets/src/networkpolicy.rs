@@ -67,7 +67,7 @@ pub(crate) fn compile(
             continue;
         }
         let source = sources.line_of(policy.location);
-        for template in templates(policy, &Later { cluster }, &options.pod_blocks, &mut diagnostics) {
+        for template in templates(policy, &Later { cluster }, &options.pod_cidrs, &mut diagnostics) {
             collision(template.name.clone(), policy, &mut taken, &mut diagnostics);
             if template.name.len() > MAX_NAME {
                 diagnostics.push(name_too_long(&template, MAX_NAME));

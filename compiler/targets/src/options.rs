@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use npc_program::FailurePolicy;
 
-pub use crate::template::PodBlocks;
+pub use crate::template::PodCidrs;
 
 /// Options of the targets.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Options {
     /// The namespaces that Kyverno's configuration excludes (`resourceFilters` and `webhooks`).
     pub filtered_namespaces: Vec<String>,
     /// The CIDRs that pods have their addresses from.
-    pub pod_blocks: PodBlocks,
+    pub pod_cidrs: PodCidrs,
     /// The failure policy of the guards: what the API server does with a NetworkPolicy if Kyverno does not answer.
     /// `None` writes no guards.
     pub guard: Option<FailurePolicy>,
@@ -33,7 +33,7 @@ impl Default for Options {
             filtered_namespaces: ["kube-node-lease", "kube-public", "kube-system", "kyverno"]
                 .map(str::to_owned)
                 .to_vec(),
-            pod_blocks: PodBlocks::default(),
+            pod_cidrs: PodCidrs::default(),
             guard: None,
             tiers_elsewhere: false,
             plain_elsewhere: false,

@@ -72,7 +72,7 @@ npc_diagnostics::codes! {
     /// ```np target=kyverno
     /// policy trial for all pods in namespace shop { isolate egress }
     /// ```
-    AUDIT_LEFT_OUT = "NP0605" "audit-left-out" Note;
+    AUDIT_OMITTED = "NP0605" "audit-left-out" Note;
 }
 
 /// An output format of `npc compile`.

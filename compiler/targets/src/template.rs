@@ -73,11 +73,11 @@ pub(crate) struct Template<'a> {
 pub(crate) fn templates<'a, N: Names>(
     policy: &'a Policy,
     names: &N,
-    pod_blocks: &PodBlocks,
+    pod_cidrs: &PodCidrs,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Template<'a>> {
     log_refused(policy, N::TARGET, diagnostics);
-    let mut lower = Lower { names, pod_blocks, diagnostics };
+    let mut lower = Lower { names, pod_cidrs, diagnostics };
     let mut templates = Vec::new();
     for (index, group) in group(policy).into_iter().enumerate() {
         let Some(first) = group.first() else { continue };
@@ -110,7 +110,7 @@ pub(crate) fn templates<'a, N: Names>(
             spec: spec(&first.selector, rules, &types),
         };
         let directions = [Direction::Ingress, Direction::Egress];
-        let spoken = directions.into_iter().filter(|direction| policy.speaks_of(*direction)).collect();
+        let spoken = directions.into_iter().filter(|direction| policy.covers(*direction)).collect();
         templates.push(make(name.clone(), parts.base, Vec::new(), base_reads, spoken));
         for (keys, rules) in parts.sharing {
             let types = directions
@@ -249,7 +249,7 @@ const MAX_PEERS: usize = 256;
 /// Lowers rules and pod terms of a program to the types of the API.
 pub(crate) struct Lower<'l, N> {
     pub(crate) names: &'l N,
-    pub(crate) pod_blocks: &'l PodBlocks,
+    pub(crate) pod_cidrs: &'l PodCidrs,
     pub(crate) diagnostics: &'l mut Vec<Diagnostic>,
 }
 
@@ -302,7 +302,7 @@ impl<N: Names> Lower<'_, N> {
         }
         // Some CNIs do not match pods by address. If no pod can have an excluded address, also allow all pods by
         // namespace selector.
-        if rule.all_but().is_some_and(|except| except.iter().all(|net| self.pod_blocks.never_a_pod(net))) {
+        if rule.all_but().is_some_and(|except| except.iter().all(|net| self.pod_cidrs.never_a_pod(net))) {
             let everyone = Some(LabelSelector::default());
             add(&mut peers, NetworkPolicyPeer { namespace_selector: everyone, ..Default::default() });
         }
@@ -436,11 +436,11 @@ impl<N: Names> Lower<'_, N> {
 
 /// The CIDRs that pods have their addresses from.
 #[derive(Clone, Debug, Default)]
-pub struct PodBlocks {
+pub struct PodCidrs {
     blocks: Vec<IpNet>,
 }
 
-impl PodBlocks {
+impl PodCidrs {
     /// Pods have addresses only in these CIDRs. Without CIDRs, pods may have any address that is not reserved.
     #[must_use]
     pub const fn new(blocks: Vec<IpNet>) -> Self {

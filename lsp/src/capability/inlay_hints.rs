@@ -2,7 +2,7 @@
 
 use npc_diagnostics::{Location, Span};
 use npc_program::{Meaning, Peer, PodTerm};
-use npc_syntax::{Role, words};
+use npc_syntax::{Role, visit_words};
 use tower_lsp::ls_types::{InlayHint, InlayHintKind, InlayHintLabel, InlayHintTooltip};
 
 use crate::capability::hover::pods;
@@ -65,7 +65,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
         if !touches(item.span) {
             continue;
         }
-        words(item, &mut |role, word| {
+        visit_words(item, &mut |role, word| {
             if !touches(word.span) || !matches!(role, Role::Member | Role::Address | Role::Port | Role::End) {
                 return;
             }

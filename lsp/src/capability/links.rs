@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use npc_diagnostics::Location;
-use npc_syntax::{Parsed, Role, words};
+use npc_syntax::{Parsed, Role, visit_words};
 use tower_lsp::ls_types::DocumentLink;
 
 use crate::convert::{Places, range, uri};
@@ -14,7 +14,7 @@ pub(crate) fn links(path: &Path, text: &Text, parsed: &Parsed, encoding: Encodin
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut found = Vec::new();
     for item in &parsed.tree.items {
-        words(item, &mut |role, word| {
+        visit_words(item, &mut |role, word| {
             if !matches!(role, Role::ImportPath | Role::ClusterPath) {
                 return;
             }
@@ -51,7 +51,7 @@ pub(crate) fn moved(places: Places<'_>, moves: &[(PathBuf, PathBuf)]) -> Vec<(Lo
         let own = program.path(file.id);
         let source = program.source(index);
         for item in &file.parsed.tree.items {
-            words(item, &mut |role, word| {
+            visit_words(item, &mut |role, word| {
                 if !matches!(role, Role::ImportPath | Role::ClusterPath) {
                     return;
                 }

@@ -6,7 +6,7 @@ use npc_diagnostics::Span;
 use npc_program::Names;
 use npc_program::values::address::looks_like_address;
 use npc_program::values::port::looks_like_port;
-use npc_syntax::{CommentKind, Parsed, Role, TokenKind, words};
+use npc_syntax::{CommentKind, Parsed, Role, TokenKind, visit_words};
 use tower_lsp::ls_types::{
     SemanticToken, SemanticTokenModifier, SemanticTokenType, SemanticTokensEdit, SemanticTokensLegend,
 };
@@ -65,7 +65,7 @@ pub(crate) fn tokens(
     let mut roles: HashMap<u32, (Kind, u32)> = HashMap::new();
     let is_within = |span: Span| within.is_none_or(|own| span.start <= own.end && own.start <= span.end);
     for item in parsed.tree.items.iter().filter(|item| is_within(item.span)) {
-        words(item, &mut |role, word| {
+        visit_words(item, &mut |role, word| {
             roles.insert(word.span.start, kind(role, &word.text(source)));
         });
     }

@@ -1,7 +1,7 @@
 //! `npc/tests` and `npc/runTests`: lists and runs the tests and assertions of a program.
 
 use npc_diagnostics::Location;
-use npc_driver::{Ran, failure_text};
+use npc_driver::{TestResult, failure_text};
 use npc_syntax::ast::{Item, ItemKind};
 use serde::{Deserialize, Serialize};
 use tower_lsp::ls_types::{Range, TextDocumentIdentifier, Uri};
@@ -49,7 +49,7 @@ pub(crate) struct RunParams {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum RunResult {
-    Ran { results: Vec<Outcome> },
+    TestResult { results: Vec<Outcome> },
     Not { why: String },
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_p
     let options = &program.config.options;
     let is_wanted = |_: &str, location| wanted(location).is_some();
     let ran = npc_driver::run(&program.checked.program, sources, sources, files, options, is_wanted);
-    let outcome = |ran: &Ran| {
+    let outcome = |ran: &TestResult| {
         let failures = ran.failures.iter().filter_map(|failure| {
             let mut message = String::new();
             failure_text(&mut message, failure, ran.is_assertion, sources);
@@ -151,5 +151,5 @@ pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_p
             failures: failures.collect(),
         })
     };
-    RunResult::Ran { results: ran.iter().filter_map(outcome).collect() }
+    RunResult::TestResult { results: ran.iter().filter_map(outcome).collect() }
 }

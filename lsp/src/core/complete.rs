@@ -84,12 +84,12 @@ pub fn complete(
     let mut found = Finder { source, program, expected: &expected, candidates: Vec::new() };
     found.paths(beside);
     if !expected.in_string {
-        found.larger();
+        found.nonterminals();
         found.keywords();
     }
-    let mut seen = BTreeSet::new();
+    let mut name_index = BTreeSet::new();
     let mut candidates = found.candidates;
-    candidates.retain(|own| seen.insert((own.label.clone(), own.insert.clone())));
+    candidates.retain(|own| name_index.insert((own.label.clone(), own.insert.clone())));
     let typed = Span::new(typed.start + clean, typed.end + clean);
     Completion { typed, candidates }
 }
@@ -202,8 +202,8 @@ impl Finder<'_> {
         first.next().filter(|kind| matches!(kind, T::Policy | T::Admin | T::Baseline))
     }
 
-    fn larger(&mut self) {
-        for expected in self.expected.larger.clone() {
+    fn nonterminals(&mut self) {
+        for expected in self.expected.nonterminals.clone() {
             match expected {
                 Expected::Statement => self.statements(),
                 Expected::TestEntry => self.test_entries(),
@@ -278,7 +278,7 @@ impl Finder<'_> {
     fn statements(&mut self) {
         let tier = self.tier();
         // A setting or a continuation of the last statement may be expected too. Statements rank after those.
-        let again = self.expected.larger.len() > 1 || !self.expected.tokens.is_empty();
+        let again = self.expected.nonterminals.len() > 1 || !self.expected.tokens.is_empty();
         let rank = if again { 5 } else { 1 };
         let actions: &[(&str, T)] = match tier {
             Some(T::Admin) => &[("allow", T::Allow), ("deny", T::Deny), ("pass", T::Pass)],
@@ -351,7 +351,7 @@ impl Finder<'_> {
             "namespaces sharing ${0:tenant}",
         );
         let Some((program, _)) = self.program else { return };
-        for name in program.seen().namespaces.iter().filter(|name| !name.contains(['*', '?'])) {
+        for name in program.name_index().namespaces.iter().filter(|name| !name.contains(['*', '?'])) {
             let text = format!("namespace {name}");
             self.add(Kind::Namespace, 1, &text, "", "", &text);
         }
@@ -359,8 +359,8 @@ impl Finder<'_> {
 
     fn namespaces(&mut self, patterns: bool) {
         let Some((program, _)) = self.program else { return };
-        let seen = &program.seen().namespaces;
-        for name in seen.iter().filter(|name| patterns || !name.contains(['*', '?'])) {
+        let name_index = &program.name_index().namespaces;
+        for name in name_index.iter().filter(|name| patterns || !name.contains(['*', '?'])) {
             self.plain(Kind::Namespace, 1, name, "namespace");
         }
     }
@@ -387,7 +387,7 @@ impl Finder<'_> {
         }
         self.protocols();
         let Some((program, _)) = self.program else { return };
-        for port in &program.seen().ports {
+        for port in &program.name_index().ports {
             self.plain(Kind::Port, 1, port, "port");
         }
     }
@@ -424,7 +424,7 @@ impl Finder<'_> {
     fn keys(&mut self) {
         let of = self.selector();
         let Some((program, _)) = self.program else { return };
-        for (key, values) in program.seen().labels(of) {
+        for (key, values) in program.name_index().labels(of) {
             let some: Vec<&str> = values.iter().map(String::as_str).take(3).collect();
             let key = npc_import::word(key);
             self.plain(Kind::Key, 1, &key, &some.join(", "));
@@ -441,7 +441,7 @@ impl Finder<'_> {
         let key = operator.and_then(|at| before.get(at.checked_sub(1)?));
         let key = key.map_or("", |key| key.span.0.of(self.source)).trim_matches('"').to_owned();
         let Some((program, _)) = self.program else { return };
-        for value in program.seen().labels(of).get(&key).into_iter().flatten() {
+        for value in program.name_index().labels(of).get(&key).into_iter().flatten() {
             let value = npc_import::word(value);
             self.plain(Kind::Value, 1, &value, &key);
         }

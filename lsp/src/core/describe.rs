@@ -29,7 +29,7 @@ impl Program {
         match policy.tier {
             Tier::Namespaced => {
                 for direction in [Direction::Ingress, Direction::Egress] {
-                    if policy.speaks_of(direction) {
+                    if policy.covers(direction) {
                         parts.push(self.allowances(policy, direction));
                     }
                 }

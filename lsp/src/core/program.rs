@@ -8,10 +8,10 @@ use npc_diagnostics::{Diagnostic, FileId, Location, Span};
 use npc_driver::{Checked, Config};
 use npc_program::{LoadedFile, Policy};
 use npc_syntax::ast::{Item, Word};
-use npc_syntax::{Role, words};
+use npc_syntax::{Role, visit_words};
 
-use super::home::Home;
-use super::seen::Seen;
+use super::name_index::NameIndex;
+use super::program_id::ProgramId;
 use super::text::Text;
 
 /// A configuration with errors.
@@ -26,7 +26,7 @@ pub struct BrokenConfig {
 /// A checked program.
 #[derive(Debug)]
 pub struct Program {
-    home: Home,
+    program_id: ProgramId,
     folder: PathBuf,
     /// The result of the check.
     pub checked: Checked,
@@ -36,7 +36,7 @@ pub struct Program {
     pub broken_config: Option<BrokenConfig>,
     /// The cluster, if there is a cluster file.
     pub cluster: Option<Arc<Cluster>>,
-    seen: OnceLock<Seen>,
+    name_index: OnceLock<NameIndex>,
     texts: Vec<OnceLock<Text>>,
 }
 
@@ -55,7 +55,7 @@ pub struct Found<'p> {
 
 impl Program {
     pub(super) fn new(
-        home: Home,
+        program_id: ProgramId,
         checked: Checked,
         config: Config,
         broken_config: Option<BrokenConfig>,
@@ -63,21 +63,21 @@ impl Program {
     ) -> Self {
         let texts = checked.loaded.files.iter().map(|_| OnceLock::new()).collect();
         Self {
-            folder: home.folder().to_owned(),
-            home,
+            folder: program_id.folder().to_owned(),
+            program_id,
             checked,
             config,
             broken_config,
             cluster,
-            seen: OnceLock::new(),
+            name_index: OnceLock::new(),
             texts,
         }
     }
 
     /// Which program it is.
     #[must_use]
-    pub const fn home(&self) -> &Home {
-        &self.home
+    pub const fn program_id(&self) -> &ProgramId {
+        &self.program_id
     }
 
     /// The program's folder.
@@ -151,7 +151,7 @@ impl Program {
     pub fn word(&self, file: usize, offset: u32) -> Option<Found<'_>> {
         let item = self.item(file, offset)?;
         let mut found = None;
-        words(item, &mut |role, word| {
+        visit_words(item, &mut |role, word| {
             if word.span.touches(offset) {
                 found = Some(Found { file, item, role, word });
             }
@@ -181,7 +181,7 @@ impl Program {
 
     /// The names and labels that the program and the cluster use.
     #[must_use]
-    pub fn seen(&self) -> &Seen {
-        self.seen.get_or_init(|| Seen::of(self))
+    pub fn name_index(&self) -> &NameIndex {
+        self.name_index.get_or_init(|| NameIndex::of(self))
     }
 }

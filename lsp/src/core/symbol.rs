@@ -7,7 +7,7 @@ use npc_diagnostics::{Diagnostic, FileId, Level, Location, Span};
 use npc_program::values::name::check_name;
 use npc_program::{Files, Known, Loaded, Meaning, Names, ReadError, Resolved, load, resolve};
 use npc_syntax::ast::{ItemKind, TestEntry};
-use npc_syntax::{Object, Role, TokenKind, words};
+use npc_syntax::{Object, Role, TokenKind, visit_words};
 
 use super::program::{Found, Program};
 
@@ -135,7 +135,7 @@ impl Program {
         } else {
             for (index, file) in self.files().iter().enumerate() {
                 for item in &file.parsed.tree.items {
-                    words(item, &mut |role, word| {
+                    visit_words(item, &mut |role, word| {
                         let word = Found { file: index, item, role, word };
                         found.extend(self.use_of(symbol, &word, Location::new(file.id, word.word.span)));
                     });

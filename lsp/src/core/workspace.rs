@@ -12,15 +12,15 @@ use npc_project::{CONFIG, is_hidden, is_source, with_slashes};
 
 use super::disk::Disk;
 use super::document::Document;
-use super::home::Home;
 use super::program::{BrokenConfig, Program};
+use super::program_id::ProgramId;
 use super::text::Text;
 
 /// The maximum size of a cluster file in bytes.
 const MAX_CLUSTER: u64 = 1 << 30;
 
 /// The cluster, or why the cluster file cannot be read.
-pub type Told = Result<Arc<Cluster>, String>;
+pub type ClusterResult = Result<Arc<Cluster>, String>;
 
 /// The open documents by path, and the disk. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +29,17 @@ pub struct Workspace {
     /// The editor's folders.
     folders: Vec<PathBuf>,
     /// The programs found in these folders.
-    found: Arc<[Home]>,
+    found: Arc<[ProgramId]>,
     disk: Disk,
     /// The cluster file and its contents.
-    cluster: Option<(PathBuf, Told)>,
+    cluster: Option<(PathBuf, ClusterResult)>,
 }
 
 /// An open document.
 #[derive(Clone, Debug)]
 struct Open {
     document: Arc<Document>,
-    home: Arc<Home>,
+    program_id: Arc<ProgramId>,
 }
 
 impl Workspace {
@@ -48,8 +48,8 @@ impl Workspace {
         match self.open.get_mut(&path) {
             Some(open) => open.document = Arc::new(Document::new(text, Some(&open.document))),
             None => {
-                let home = Arc::new(Home::of(&path, &self.folders));
-                self.open.insert(path, Open { document: Arc::new(Document::new(text, None)), home });
+                let program_id = Arc::new(ProgramId::of(&path, &self.folders));
+                self.open.insert(path, Open { document: Arc::new(Document::new(text, None)), program_id });
             }
         }
     }
@@ -81,36 +81,36 @@ impl Workspace {
     /// Recomputes which programs the open files belong to.
     pub fn place(&mut self) {
         for (path, open) in &mut self.open {
-            open.home = Arc::new(Home::of(path, &self.folders));
+            open.program_id = Arc::new(ProgramId::of(path, &self.folders));
         }
     }
 
     /// Finds the programs in the editor's folders. Reads the disk.
     #[must_use]
-    pub fn find(&self) -> Vec<Home> {
-        let mut homes: BTreeMap<PathBuf, Home> = BTreeMap::new();
+    pub fn find(&self) -> Vec<ProgramId> {
+        let mut homes: BTreeMap<PathBuf, ProgramId> = BTreeMap::new();
         for folder in &self.folders {
             for path in self.disk.sources(folder).iter() {
                 // All sources in one folder belong to one program.
                 let Some(own) = path.parent() else { continue };
                 if !homes.contains_key(own) {
-                    homes.insert(own.to_owned(), Home::of(path, &self.folders));
+                    homes.insert(own.to_owned(), ProgramId::of(path, &self.folders));
                 }
             }
         }
-        let mut found: Vec<Home> = homes.into_values().collect();
+        let mut found: Vec<ProgramId> = homes.into_values().collect();
         found.sort_unstable();
         found.dedup();
         found
     }
 
     /// Sets the programs that were found.
-    pub fn set_found(&mut self, found: Vec<Home>) {
+    pub fn set_found(&mut self, found: Vec<ProgramId>) {
         self.found = found.into();
     }
 
     /// Sets the cluster file and its contents.
-    pub fn set_cluster(&mut self, cluster: Option<(PathBuf, Told)>) {
+    pub fn set_cluster(&mut self, cluster: Option<(PathBuf, ClusterResult)>) {
         self.cluster = cluster;
     }
 
@@ -119,7 +119,7 @@ impl Workspace {
     /// # Errors
     ///
     /// Why it cannot be read.
-    pub fn read_cluster(path: &Path) -> Told {
+    pub fn read_cluster(path: &Path) -> ClusterResult {
         let name = path.display();
         let why = |why: &str| format!("cannot read the cluster file {name}: {why}");
         // Checked before the file is opened, because opening a pipe blocks until it has a writer.
@@ -165,15 +165,17 @@ impl Workspace {
 
     /// The program that a file belongs to.
     #[must_use]
-    pub fn home(&self, path: &Path) -> Home {
-        self.open.get(path).map_or_else(|| Home::of(path, &self.folders), |open| Home::clone(&open.home))
+    pub fn program_id(&self, path: &Path) -> ProgramId {
+        self.open
+            .get(path)
+            .map_or_else(|| ProgramId::of(path, &self.folders), |open| ProgramId::clone(&open.program_id))
     }
 
     /// The programs of the open files and those found in the editor's folders.
     #[must_use]
-    pub fn programs(&self) -> Vec<Home> {
-        let open = self.open.values().map(|open| &*open.home);
-        let mut homes: Vec<Home> = open.chain(self.found.iter()).cloned().collect();
+    pub fn programs(&self) -> Vec<ProgramId> {
+        let open = self.open.values().map(|open| &*open.program_id);
+        let mut homes: Vec<ProgramId> = open.chain(self.found.iter()).cloned().collect();
         homes.sort_unstable();
         homes.dedup();
         homes
@@ -182,13 +184,13 @@ impl Workspace {
     /// Checks a program as `npc check` does. Results of `before`, the previous check, are reused for
     /// unchanged parts.
     #[must_use]
-    pub fn check(&self, home: &Home, before: Option<&Program>) -> Program {
-        let folder = home.folder();
-        let mut paths: Vec<PathBuf> = match home {
-            Home::Folder(_) => self.disk.sources(folder).to_vec(),
-            Home::File(path) => vec![path.clone()],
+    pub fn check(&self, program_id: &ProgramId, before: Option<&Program>) -> Program {
+        let folder = program_id.folder();
+        let mut paths: Vec<PathBuf> = match program_id {
+            ProgramId::Folder(_) => self.disk.sources(folder).to_vec(),
+            ProgramId::File(path) => vec![path.clone()],
         };
-        if let Home::Folder(_) = home {
+        if let ProgramId::Folder(_) = program_id {
             // An open file may not exist on disk yet.
             let is_own =
                 |path: &&PathBuf| path.starts_with(folder) && is_source(path) && !is_hidden(folder, path);
@@ -204,7 +206,7 @@ impl Workspace {
         let before = before.map(|before| &before.checked);
         let checked =
             npc_driver::check_with_targets(&files, &roots, &config, cluster.map(|own| &**own), before);
-        Program::new(home.clone(), checked, config, broken, cluster.cloned())
+        Program::new(program_id.clone(), checked, config, broken, cluster.cloned())
     }
 
     /// The current files of the program in a folder.

@@ -18,7 +18,7 @@ impl Server {
             RUN_TEST => {
                 let ran = self.run_tests(RunParams { text_document, ids: Some(vec![name]) }).await?;
                 match &ran {
-                    RunResult::Ran { results } => {
+                    RunResult::TestResult { results } => {
                         for own in results {
                             let failures = own.failures.iter().map(|failure| failure.message.as_str());
                             let failures: Vec<&str> = failures.collect();

@@ -1,6 +1,6 @@
 //! The protocol server: forwards requests to `core` and `capability`, and returns their answers.
 
-mod announce;
+mod capabilities;
 mod commands;
 mod pull;
 mod requests;
@@ -23,14 +23,14 @@ use crate::capability::views::{FileParams, PolicyParams, Shown, YamlParams};
 use crate::capability::{diagnostics, tests, views};
 use crate::convert::{Places, Versions, path};
 use crate::core::document::Document;
-use crate::core::home::Home;
 use crate::core::program::Program;
+use crate::core::program_id::ProgramId;
 use crate::core::text::Encoding;
-use crate::core::workspace::{Told, Workspace};
+use crate::core::workspace::{ClusterResult, Workspace};
 use state::State;
 
 /// How long a check runs before its progress is shown.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PROGRESS_DELAY: Duration = Duration::from_millis(500);
 
 /// The server. Clones share one state.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(crate) struct Server {
 }
 
 /// A snapshot of the state, for answering one request.
-struct Seen {
+struct Snapshot {
     workspace: Workspace,
     encoding: Encoding,
     /// The document versions to put into edits.
@@ -83,25 +83,25 @@ impl Server {
             let next = {
                 let mut state = self.state();
                 let encoding = state.encoding;
-                state.next().map(|(home, edit)| {
-                    let before = state.program(&home, true);
-                    (home, edit, state.workspace.clone(), encoding, before)
+                state.next().map(|(program_id, edit)| {
+                    let before = state.program(&program_id, true);
+                    (program_id, edit, state.workspace.clone(), encoding, before)
                 })
             };
-            let Some((home, edit, workspace, encoding, before)) = next else {
+            let Some((program_id, edit, workspace, encoding, before)) = next else {
                 self.tell().await;
                 self.changed.notified().await;
                 continue;
             };
             number += 1;
-            let own = home.clone();
+            let own = program_id.clone();
             let work = in_pool(move || {
                 let program = workspace.check(&own, before.as_deref());
                 let found = diagnostics::of_program(Places { program: &program, encoding });
                 (program, found)
             });
-            let checked = self.with_progress(work, number, home.folder()).await;
-            let before = self.state().take(home, checked, edit);
+            let checked = self.with_progress(work, number, program_id.folder()).await;
+            let before = self.state().take(program_id, checked, edit);
             self.checked.notify_waiters();
             self.tell().await;
             // The old program consists of many small allocations: dropped on the pool, so that no request
@@ -112,7 +112,7 @@ impl Server {
 
     /// Waits for a check, and shows its progress if it takes long.
     async fn with_progress<T>(&self, mut work: JoinHandle<T>, number: u64, folder: &Path) -> Option<T> {
-        if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+        if let Ok(done) = tokio::time::timeout(PROGRESS_DELAY, &mut work).await {
             return done.ok();
         }
         if !self.state().editor.progress {
@@ -120,7 +120,8 @@ impl Server {
         }
         let token = ProgressToken::String(format!("npc/check/{number}"));
         // An editor that never answers must not block the check.
-        let made = tokio::time::timeout(PATIENCE, self.client.create_work_done_progress(token.clone())).await;
+        let made =
+            tokio::time::timeout(PROGRESS_DELAY, self.client.create_work_done_progress(token.clone())).await;
         if !matches!(made, Ok(Ok(()))) {
             return work.await.ok();
         }
@@ -132,13 +133,13 @@ impl Server {
     }
 
     async fn tell(&self) {
-        let (news, again, refreshes) = {
+        let (pending_publishes, again, refreshes) = {
             let mut state = self.state();
-            let (news, again) = state.news();
-            (news, again, state.editor.refreshes)
+            let (pending_publishes, again) = state.pending_publishes();
+            (pending_publishes, again, state.editor.refreshes)
         };
-        let something = !news.is_empty() || again;
-        for (uri, diagnostics, version) in news {
+        let something = !pending_publishes.is_empty() || again;
+        for (uri, diagnostics, version) in pending_publishes {
             self.client.publish_diagnostics(uri, diagnostics, version).await;
         }
         // Spawned, because an editor may answer late.
@@ -163,7 +164,7 @@ impl Server {
     }
 
     /// The program, checked in its current state.
-    async fn program(&self, home: &Home) -> Result<Arc<Program>> {
+    async fn program(&self, program_id: &ProgramId) -> Result<Arc<Program>> {
         loop {
             let checked = self.checked.notified();
             tokio::pin!(checked);
@@ -171,17 +172,17 @@ impl Server {
             checked.as_mut().enable();
             let direct = {
                 let state = self.state();
-                if let Some(program) = state.program(home, false) {
+                if let Some(program) = state.program(program_id, false) {
                     return Ok(program);
                 }
-                if state.is_failed(home) {
+                if state.is_failed(program_id) {
                     return Err(Error::internal_error());
                 }
-                (!state.is_checked(home)).then(|| state.workspace.clone())
+                (!state.is_checked(program_id)).then(|| state.workspace.clone())
             };
             if let Some(workspace) = direct {
-                let home = home.clone();
-                let work = in_pool(move || Arc::new(workspace.check(&home, None)));
+                let program_id = program_id.clone();
+                let work = in_pool(move || Arc::new(workspace.check(&program_id, None)));
                 return work.await.map_err(|_| Error::internal_error());
             }
             checked.await;
@@ -189,10 +190,10 @@ impl Server {
     }
 
     /// The given programs, checked in their current state.
-    async fn programs(&self, homes: &[Home]) -> Result<Vec<Arc<Program>>> {
+    async fn programs(&self, homes: &[ProgramId]) -> Result<Vec<Arc<Program>>> {
         let mut programs = Vec::with_capacity(homes.len());
-        for home in homes {
-            programs.push(self.program(home).await?);
+        for program_id in homes {
+            programs.push(self.program(program_id).await?);
         }
         Ok(programs)
     }
@@ -201,11 +202,11 @@ impl Server {
     async fn ask<T: Send + 'static>(
         &self,
         uri: &Uri,
-        ask: impl FnOnce(Places<'_>, usize, &Seen) -> T + Send + 'static,
+        ask: impl FnOnce(Places<'_>, usize, &Snapshot) -> T + Send + 'static,
     ) -> Result<Option<T>> {
         let Some(path) = path(uri) else { return Ok(None) };
-        let home = self.state().workspace.home(&path);
-        let program = self.program(&home).await?;
+        let program_id = self.state().workspace.program_id(&path);
+        let program = self.program(&program_id).await?;
         let seen = self.seen();
         let work = spawn_blocking(move || {
             let file = program.file(&path)?;
@@ -215,15 +216,15 @@ impl Server {
     }
 
     /// Runs `ask` on every program that contains or imports the file, starting with its own.
-    async fn ask_all<T: Send + 'static>(
+    async fn with_all_programs<T: Send + 'static>(
         &self,
         uri: &Uri,
-        mut ask: impl FnMut(Places<'_>, usize, &Seen, &mut T) -> Result<()> + Send + 'static,
+        mut ask: impl FnMut(Places<'_>, usize, &Snapshot, &mut T) -> Result<()> + Send + 'static,
         mut answer: T,
     ) -> Result<Option<T>> {
         let Some(path) = path(uri) else { return Ok(None) };
-        let home = self.state().workspace.home(&path);
-        let mut programs = vec![self.program(&home).await?];
+        let program_id = self.state().workspace.program_id(&path);
+        let mut programs = vec![self.program(&program_id).await?];
         let others = self.state().others(&path);
         programs.extend(self.programs(&others).await?);
         let seen = self.seen();
@@ -239,13 +240,13 @@ impl Server {
         work.await.map_err(|_| Error::internal_error())?.map(Some)
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> Snapshot {
         let state = self.state();
-        Seen { workspace: state.workspace.clone(), encoding: state.encoding, versions: state.versions() }
+        Snapshot { workspace: state.workspace.clone(), encoding: state.encoding, versions: state.versions() }
     }
 
     /// Runs `ask` on an open document.
-    async fn ask_text<T: Send + 'static>(
+    async fn with_document<T: Send + 'static>(
         &self,
         uri: &Uri,
         ask: impl FnOnce(&Open) -> T + Send + 'static,
@@ -433,7 +434,7 @@ fn in_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Join
 }
 
 /// Reads a cluster file on a blocking thread.
-async fn read_cluster(path: PathBuf) -> (PathBuf, Told) {
+async fn read_cluster(path: PathBuf) -> (PathBuf, ClusterResult) {
     let own = path.clone();
     let told = spawn_blocking(move || Workspace::read_cluster(&own)).await;
     let told = told.unwrap_or_else(|_| Err(format!("cannot read {}", path.display())));

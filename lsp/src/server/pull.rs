@@ -9,7 +9,7 @@ use tower_lsp::ls_types::notification::Notification;
 use tower_lsp::ls_types::*;
 
 use super::Server;
-use super::state::FoundIn;
+use super::state::FileDiagnostics;
 use crate::capability::diagnostics;
 use crate::convert::{self, uri};
 
@@ -75,8 +75,8 @@ impl Server {
         let path = convert::path(&parameters.text_document.uri);
         let mut found = Vec::new();
         if let Some(path) = path {
-            let home = self.state().workspace.home(&path);
-            let program = self.program(&home).await?;
+            let program_id = self.state().workspace.program_id(&path);
+            let program = self.program(&program_id).await?;
             let state = self.state();
             found = match state.found(&path) {
                 Some(found) => found.to_vec(),
@@ -147,7 +147,7 @@ impl Server {
     }
 
     /// The diagnostics of all files, after every program was checked.
-    async fn found_of_all(&self) -> Result<Vec<FoundIn>> {
+    async fn found_of_all(&self) -> Result<Vec<FileDiagnostics>> {
         loop {
             let checked = self.checked.notified();
             tokio::pin!(checked);

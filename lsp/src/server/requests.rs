@@ -5,9 +5,9 @@ use tower_lsp::LanguageServer;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::*;
 
-use super::announce::capabilities;
+use super::capabilities::capabilities;
 use super::state::Editor;
-use super::{Open, Seen, Server, read_cluster};
+use super::{Open, Server, Snapshot, read_cluster};
 use crate::capability::lenses::SHOW_YAML;
 use crate::capability::{
     actions, call_hierarchy, completion, folding, formatting, hover, inlay_hints, lenses, links, names,
@@ -15,7 +15,7 @@ use crate::capability::{
 };
 use crate::convert::{self, Edits, offset, place, span};
 use crate::core::complete::complete;
-use crate::core::home::Home;
+use crate::core::program_id::ProgramId;
 use crate::core::symbol::Refusal;
 use crate::core::text::Text;
 
@@ -209,20 +209,25 @@ impl LanguageServer for Server {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let Some(path) = convert::path(&text_document.uri) else { return Ok(None) };
         // Uses the last checked program, even if outdated, so that typing does not wait for a check.
-        let (program, disk, home, can) = {
+        let (program, disk, program_id, can) = {
             let state = self.state();
-            let home = state.workspace.home(&path);
-            (state.program(&home, true), state.workspace.disk().clone(), home, state.editor.completion)
+            let program_id = state.workspace.program_id(&path);
+            (
+                state.program(&program_id, true),
+                state.workspace.disk().clone(),
+                program_id,
+                state.editor.completion,
+            )
         };
         let program = match program.filter(|program| program.file(&path).is_some()) {
             Some(program) => program,
-            None => self.program(&home).await?,
+            None => self.program(&program_id).await?,
         };
-        let found = self.ask_text(&text_document.uri, move |open| {
+        let found = self.with_document(&text_document.uri, move |open| {
             let text = open.document.text();
             let at = offset(text, position, open.encoding);
             let known = program.file(&open.path).map(|file| (&*program, file));
-            let beside = |end: &str| links::beside(&disk, home.folder(), &open.path, end);
+            let beside = |end: &str| links::beside(&disk, program_id.folder(), &open.path, end);
             let clean = open.document.clean_before(at);
             completion::list(complete(text.text(), clean, at, known, &beside), text, open.encoding, can)
         });
@@ -239,7 +244,7 @@ impl LanguageServer for Server {
 
     async fn signature_help(&self, parameters: SignatureHelpParams) -> Result<Option<SignatureHelp>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position_params;
-        let found = self.ask_text(&text_document.uri, move |Open { document, encoding, .. }| {
+        let found = self.with_document(&text_document.uri, move |Open { document, encoding, .. }| {
             let text = document.text();
             let at = offset(text, position, *encoding);
             let clean = document.clean_before(at);
@@ -269,7 +274,7 @@ impl LanguageServer for Server {
     async fn references(&self, parameters: ReferenceParams) -> Result<Option<Vec<Location>>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let definitions = parameters.context.include_declaration;
-        let ask = move |places: convert::Places<'_>, file, _: &Seen, found: &mut Vec<Location>| {
+        let ask = move |places: convert::Places<'_>, file, _: &Snapshot, found: &mut Vec<Location>| {
             for one in names::references(places, file, at(places, file, position), definitions) {
                 if !found.contains(&one) {
                     found.push(one);
@@ -277,7 +282,7 @@ impl LanguageServer for Server {
             }
             Ok(())
         };
-        self.ask_all(&text_document.uri, ask, Vec::new()).await
+        self.with_all_programs(&text_document.uri, ask, Vec::new()).await
     }
 
     async fn document_highlight(
@@ -305,12 +310,12 @@ impl LanguageServer for Server {
     async fn rename(&self, parameters: RenameParams) -> Result<Option<WorkspaceEdit>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
         let name = parameters.new_name;
-        let ask = move |places: convert::Places<'_>, file, seen: &Seen, edits: &mut Edits| {
+        let ask = move |places: convert::Places<'_>, file, seen: &Snapshot, edits: &mut Edits| {
             let files = seen.workspace.files(places.program.folder());
             let place = at(places, file, position);
             names::rename(places, file, place, &name, &files, edits).map_err(refused)
         };
-        let edits = self.ask_all(&text_document.uri, ask, Edits::default()).await?;
+        let edits = self.with_all_programs(&text_document.uri, ask, Edits::default()).await?;
         let versions = self.state().versions();
         Ok(edits.filter(|edits| !edits.is_empty()).map(|edits| edits.finish(&versions)))
     }
@@ -339,21 +344,22 @@ impl LanguageServer for Server {
         &self,
         parameters: DocumentSymbolParams,
     ) -> Result<Option<DocumentSymbolResponse>> {
-        let found = self.ask_text(&parameters.text_document.uri, |Open { document, encoding, .. }| {
-            symbols::symbols(document.text(), &document.parsed(), *encoding)
-        });
+        let found =
+            self.with_document(&parameters.text_document.uri, |Open { document, encoding, .. }| {
+                symbols::symbols(document.text(), &document.parsed(), *encoding)
+            });
         Ok(found.await?.map(DocumentSymbolResponse::Nested))
     }
 
     async fn folding_range(&self, parameters: FoldingRangeParams) -> Result<Option<Vec<FoldingRange>>> {
-        self.ask_text(&parameters.text_document.uri, |Open { document, .. }| {
+        self.with_document(&parameters.text_document.uri, |Open { document, .. }| {
             folding::ranges(document.text(), &document.parsed())
         })
         .await
     }
 
     async fn selection_range(&self, parameters: SelectionRangeParams) -> Result<Option<Vec<SelectionRange>>> {
-        self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
+        self.with_document(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
             let (text, parsed) = (document.text(), document.parsed());
             let one = |position| {
                 selection_ranges::around(text, &parsed, offset(text, position, *encoding), *encoding)
@@ -364,7 +370,7 @@ impl LanguageServer for Server {
     }
 
     async fn document_link(&self, parameters: DocumentLinkParams) -> Result<Option<Vec<DocumentLink>>> {
-        self.ask_text(&parameters.text_document.uri, |open| {
+        self.with_document(&parameters.text_document.uri, |open| {
             let Open { path, document, encoding } = open;
             links::links(path, document.text(), &document.parsed(), *encoding)
         })
@@ -376,13 +382,16 @@ impl LanguageServer for Server {
         let files = parameters.files.iter();
         let moves: Vec<_> =
             files.filter_map(|file| Some((path(&file.old_uri)?, path(&file.new_uri)?))).collect();
-        let homes: Vec<Home> = {
+        let homes: Vec<ProgramId> = {
             let state = self.state();
-            let of = |home: &Home| {
-                moves.iter().any(|(from, _)| home.may_hold(from) || home.folder().starts_with(from))
+            let of = |program_id: &ProgramId| {
+                moves
+                    .iter()
+                    .any(|(from, _)| program_id.may_hold(from) || program_id.folder().starts_with(from))
             };
-            let own = moves.iter().map(|(from, _)| state.workspace.home(from));
-            let mut homes: Vec<Home> = state.workspace.programs().into_iter().filter(of).chain(own).collect();
+            let own = moves.iter().map(|(from, _)| state.workspace.program_id(from));
+            let mut homes: Vec<ProgramId> =
+                state.workspace.programs().into_iter().filter(of).chain(own).collect();
             homes.sort_unstable();
             homes.dedup();
             homes
@@ -401,9 +410,10 @@ impl LanguageServer for Server {
     }
 
     async fn formatting(&self, parameters: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>> {
-        let found = self.ask_text(&parameters.text_document.uri, |Open { document, encoding, .. }| {
-            formatting::edits(document.text(), &document.parsed(), *encoding)
-        });
+        let found =
+            self.with_document(&parameters.text_document.uri, |Open { document, encoding, .. }| {
+                formatting::edits(document.text(), &document.parsed(), *encoding)
+            });
         Ok(found.await?.flatten())
     }
 
@@ -413,7 +423,7 @@ impl LanguageServer for Server {
     ) -> Result<Option<Vec<TextEdit>>> {
         let range = parameters.range;
         let found =
-            self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
+            self.with_document(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
                 let text = document.text();
                 let within = span(text, range, *encoding);
                 formatting::of_part(text, &document.parsed(), within, *encoding)
@@ -426,7 +436,7 @@ impl LanguageServer for Server {
         parameters: DocumentOnTypeFormattingParams,
     ) -> Result<Option<Vec<TextEdit>>> {
         let TextDocumentPositionParams { text_document, position } = parameters.text_document_position;
-        let found = self.ask_text(&text_document.uri, move |Open { document, encoding, .. }| {
+        let found = self.with_document(&text_document.uri, move |Open { document, encoding, .. }| {
             let text = document.text();
             formatting::on_brace(text, &document.parsed(), offset(text, position, *encoding), *encoding)
         });
@@ -514,7 +524,7 @@ impl LanguageServer for Server {
         let range = parameters.range;
         let all = !self.state().editor.augments;
         let found =
-            self.ask_text(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
+            self.with_document(&parameters.text_document.uri, move |Open { document, encoding, .. }| {
                 let text = document.text();
                 let within = span(text, range, *encoding);
                 semantic_tokens::tokens(text, &document.parsed(), Some(within), *encoding, all)

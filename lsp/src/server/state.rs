@@ -10,8 +10,8 @@ use tower_lsp::ls_types::{
 
 use crate::capability::completion::{ASK_AGAIN, Abilities};
 use crate::convert::{Versions, uri};
-use crate::core::home::Home;
 use crate::core::program::Program;
+use crate::core::program_id::ProgramId;
 use crate::core::text::Encoding;
 use crate::core::workspace::Workspace;
 
@@ -103,17 +103,17 @@ pub(super) struct Checked {
     edit: u64,
     program: Arc<Program>,
     /// Its diagnostics, by file.
-    found: Found,
+    found: DiagnosticsByFile,
 }
 
 /// The diagnostics of a program, by file.
-pub(super) type Found = HashMap<PathBuf, Vec<Diagnostic>>;
+pub(super) type DiagnosticsByFile = HashMap<PathBuf, Vec<Diagnostic>>;
 
 /// The diagnostics of a file, and its version if it is open.
-pub(super) type FoundIn = (PathBuf, Vec<Diagnostic>, Option<i32>);
+pub(super) type FileDiagnostics = (PathBuf, Vec<Diagnostic>, Option<i32>);
 
 /// Diagnostics to publish.
-pub(super) type Told = (Uri, Vec<Diagnostic>, Option<i32>);
+pub(super) type Publish = (Uri, Vec<Diagnostic>, Option<i32>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -134,10 +134,10 @@ pub(super) struct State {
     /// The number of edits so far.
     edits: u64,
     /// The last edit that affects each program.
-    touched: BTreeMap<Home, u64>,
-    checked: BTreeMap<Home, Checked>,
+    touched: BTreeMap<ProgramId, u64>,
+    checked: BTreeMap<ProgramId, Checked>,
     /// The programs whose check panicked, and the edit that the check included.
-    failed: BTreeMap<Home, u64>,
+    failed: BTreeMap<ProgramId, u64>,
     /// The diagnostics last published for each file, and the file's version then.
     sent: BTreeMap<PathBuf, (Vec<Diagnostic>, Option<i32>)>,
     /// The semantic tokens last sent for each file, and their result id.
@@ -166,7 +166,7 @@ impl State {
 
     /// Marks the programs that may contain the changed file as outdated; all programs if `path` is `None`.
     pub(super) fn touch(&mut self, path: Option<&Path>) {
-        self.touch_where(|home| path.is_none_or(|path| home.may_hold(path)));
+        self.touch_where(|program_id| path.is_none_or(|path| program_id.may_hold(path)));
     }
 
     /// Marks the programs that are not known yet as outdated, after the set of programs may have changed.
@@ -174,35 +174,38 @@ impl State {
         self.touch_where(|_| false);
     }
 
-    fn touch_where(&mut self, is_touched: impl Fn(&Home) -> bool) {
+    fn touch_where(&mut self, is_touched: impl Fn(&ProgramId) -> bool) {
         self.edits += 1;
-        for home in self.workspace.programs() {
-            if is_touched(&home) || !self.touched.contains_key(&home) {
-                self.touched.insert(home, self.edits);
+        for program_id in self.workspace.programs() {
+            if is_touched(&program_id) || !self.touched.contains_key(&program_id) {
+                self.touched.insert(program_id, self.edits);
             }
         }
     }
 
-    fn touched(&self, home: &Home) -> u64 {
-        self.touched.get(home).copied().unwrap_or_default()
+    fn touched(&self, program_id: &ProgramId) -> u64 {
+        self.touched.get(program_id).copied().unwrap_or_default()
     }
 
     /// The program to check next, and the edit that the check will include: the program touched last. Also
     /// drops the programs that are neither open nor in one of the editor's folders.
-    pub(super) fn next(&mut self) -> Option<(Home, u64)> {
+    pub(super) fn next(&mut self) -> Option<(ProgramId, u64)> {
         let homes = self.workspace.programs();
-        let is_there = |home: &Home| homes.binary_search(home).is_ok();
-        self.touched.retain(|home, _| is_there(home));
-        self.checked.retain(|home, _| is_there(home));
-        self.failed.retain(|home, _| is_there(home));
-        let is_stale = |home: &&Home| {
-            let touched = self.touched(home);
-            self.checked.get(*home).is_none_or(|known| known.edit < touched)
-                && self.failed.get(*home).is_none_or(|edit| *edit < touched)
+        let is_there = |program_id: &ProgramId| homes.binary_search(program_id).is_ok();
+        self.touched.retain(|program_id, _| is_there(program_id));
+        self.checked.retain(|program_id, _| is_there(program_id));
+        self.failed.retain(|program_id, _| is_there(program_id));
+        let is_stale = |program_id: &&ProgramId| {
+            let touched = self.touched(program_id);
+            self.checked.get(*program_id).is_none_or(|known| known.edit < touched)
+                && self.failed.get(*program_id).is_none_or(|edit| *edit < touched)
         };
         // Among programs that changed together, one with an open file comes first.
-        let is_open = |home: &Home| self.versions.keys().any(|path| home.may_hold(path));
-        let stale = homes.iter().filter(is_stale).max_by_key(|home| (self.touched(home), is_open(home)))?;
+        let is_open = |program_id: &ProgramId| self.versions.keys().any(|path| program_id.may_hold(path));
+        let stale = homes
+            .iter()
+            .filter(is_stale)
+            .max_by_key(|program_id| (self.touched(program_id), is_open(program_id)))?;
         Some((stale.clone(), self.touched(stale)))
     }
 
@@ -210,55 +213,59 @@ impl State {
     /// result.
     pub(super) fn take(
         &mut self,
-        home: Home,
-        checked: Option<(Program, Found)>,
+        program_id: ProgramId,
+        checked: Option<(Program, DiagnosticsByFile)>,
         edit: u64,
     ) -> Option<Checked> {
         let Some((program, found)) = checked else {
-            self.failed.insert(home, edit);
+            self.failed.insert(program_id, edit);
             return None;
         };
-        self.failed.remove(&home);
-        self.checked.insert(home, Checked { edit, program: Arc::new(program), found })
+        self.failed.remove(&program_id);
+        self.checked.insert(program_id, Checked { edit, program: Arc::new(program), found })
     }
 
     /// The program, if its check is current. With `stale`, also an outdated one.
-    pub(super) fn program(&self, home: &Home, stale: bool) -> Option<Arc<Program>> {
-        let known = self.checked.get(home)?;
-        (stale || known.edit >= self.touched(home)).then(|| Arc::clone(&known.program))
+    pub(super) fn program(&self, program_id: &ProgramId, stale: bool) -> Option<Arc<Program>> {
+        let known = self.checked.get(program_id)?;
+        (stale || known.edit >= self.touched(program_id)).then(|| Arc::clone(&known.program))
     }
 
     /// Whether the check of the program in its current state failed.
-    pub(super) fn is_failed(&self, home: &Home) -> bool {
-        self.failed.get(home).is_some_and(|edit| *edit >= self.touched(home))
+    pub(super) fn is_failed(&self, program_id: &ProgramId) -> bool {
+        self.failed.get(program_id).is_some_and(|edit| *edit >= self.touched(program_id))
     }
 
     /// Whether the background checks cover the program.
-    pub(super) fn is_checked(&self, home: &Home) -> bool {
-        self.checks && self.workspace.programs().binary_search(home).is_ok()
+    pub(super) fn is_checked(&self, program_id: &ProgramId) -> bool {
+        self.checks && self.workspace.programs().binary_search(program_id).is_ok()
     }
 
     /// The other programs that contain or import the file.
-    pub(super) fn others(&self, path: &Path) -> Vec<Home> {
-        let own = self.workspace.home(path);
+    pub(super) fn others(&self, path: &Path) -> Vec<ProgramId> {
+        let own = self.workspace.program_id(path);
         let importing = self.checked.iter().filter(|(_, known)| known.program.file(path).is_some());
-        let mut homes: Vec<Home> = importing.map(|(home, _)| home.clone()).chain(own.outer()).collect();
+        let mut homes: Vec<ProgramId> =
+            importing.map(|(program_id, _)| program_id.clone()).chain(own.outer()).collect();
         homes.sort_unstable();
         homes.dedup();
-        homes.retain(|home| *home != own);
+        homes.retain(|program_id| *program_id != own);
         homes
     }
 
     /// The program whose diagnostics are used for a file: its own if the file is open, otherwise the
     /// innermost program that contains it.
-    fn owner(&self, path: &Path) -> Option<Home> {
+    fn owner(&self, path: &Path) -> Option<ProgramId> {
         if self.versions.contains_key(path) {
-            return Some(self.workspace.home(path));
+            return Some(self.workspace.program_id(path));
         }
-        let mut folders = path.ancestors().map(|folder| Home::Folder(folder.to_owned()));
-        folders.find(|home| self.checked.contains_key(home)).or_else(|| {
+        let mut folders = path.ancestors().map(|folder| ProgramId::Folder(folder.to_owned()));
+        folders.find(|program_id| self.checked.contains_key(program_id)).or_else(|| {
             let importing = self.checked.iter().filter(|(_, known)| known.found.contains_key(path));
-            importing.map(|(home, _)| home).max_by_key(|home| home.folder().as_os_str().len()).cloned()
+            importing
+                .map(|(program_id, _)| program_id)
+                .max_by_key(|program_id| program_id.folder().as_os_str().len())
+                .cloned()
         })
     }
 
@@ -278,10 +285,11 @@ impl State {
 
     /// The diagnostics and version (if open) of every file that belongs to a program or has diagnostics.
     /// `None` if a program is outdated.
-    pub(super) fn found_of_all(&self) -> Option<Vec<FoundIn>> {
+    pub(super) fn found_of_all(&self) -> Option<Vec<FileDiagnostics>> {
         let homes = self.workspace.programs();
         // A program whose check failed has no diagnostics.
-        let is_known = |home: &Home| self.program(home, false).is_some() || self.is_failed(home);
+        let is_known =
+            |program_id: &ProgramId| self.program(program_id, false).is_some() || self.is_failed(program_id);
         if !homes.iter().all(is_known) {
             return None;
         }
@@ -300,12 +308,12 @@ impl State {
 
     /// The diagnostics to publish: those of every file whose diagnostics or version have changed since they
     /// were last published. The second value is whether an editor that pulls must pull again.
-    pub(super) fn news(&mut self) -> (Vec<Told>, bool) {
+    pub(super) fn pending_publishes(&mut self) -> (Vec<Publish>, bool) {
         let mut paths: Vec<PathBuf> = self.sent.keys().chain(self.versions.keys()).cloned().collect();
         paths.extend(self.checked.values().flat_map(|known| known.found.keys().cloned()));
         paths.sort_unstable();
         paths.dedup();
-        let (mut news, mut again) = (Vec::new(), false);
+        let (mut pending_publishes, mut again) = (Vec::new(), false);
         for path in paths {
             let version = self.versions.get(&path).copied();
             let inside = self.owner(&path).is_some();
@@ -330,10 +338,10 @@ impl State {
                 if self.pushed.remove(&path)
                     && let Some(uri) = uri(&path)
                 {
-                    news.push((uri, Vec::new(), version));
+                    pending_publishes.push((uri, Vec::new(), version));
                 }
             } else if let Some(uri) = uri(&path) {
-                news.push((uri, found.clone(), version));
+                pending_publishes.push((uri, found.clone(), version));
                 if found.is_empty() || version.is_some() {
                     self.pushed.remove(&path);
                 } else {
@@ -346,6 +354,6 @@ impl State {
                 self.sent.insert(path, (found, version));
             }
         }
-        (news, again)
+        (pending_publishes, again)
     }
 }

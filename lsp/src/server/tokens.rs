@@ -15,7 +15,7 @@ impl Server {
         uri: &Uri,
     ) -> Result<Option<(String, Tokens, Option<(String, Tokens)>)>> {
         let all = !self.state().editor.augments;
-        let found = self.ask_text(uri, move |Open { path, document, encoding }| {
+        let found = self.with_document(uri, move |Open { path, document, encoding }| {
             let found = semantic_tokens::tokens(document.text(), &document.parsed(), None, *encoding, all);
             (path.clone(), found)
         });

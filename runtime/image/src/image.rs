@@ -306,7 +306,7 @@ pub struct Rule {
 impl Policy {
     /// Whether the policy says anything of a direction.
     #[must_use]
-    pub fn speaks_of(&self, direction: Direction) -> bool {
+    pub fn covers(&self, direction: Direction) -> bool {
         self.isolates.get(direction as usize) == Some(&true)
             || self.rules.iter().any(|rule| rule.direction == direction)
     }

@@ -234,7 +234,7 @@ impl Side<'_> {
         let of_tier = |(_, policy): &(usize, &Policy)| {
             policy.tier == tier
                 && decides(policy)
-                && policy.speaks_of(self.direction)
+                && policy.covers(self.direction)
                 && policy.subjects.iter().any(|term| self.selects(*term, subject))
         };
         let mut policies: Vec<_> = self.image.policies.iter().enumerate().filter(of_tier).collect();

@@ -195,7 +195,7 @@ const SIZE: [u8; 4] = 0x4e50_4321_u32.to_le_bytes();
 /// The program with tables of so many bytes: the size of a value is no property of a map that a loader can
 /// change, as the number of values is.
 fn sized(bytes: usize) -> Result<Vec<u8>, LoadError> {
-    let size = u32::try_from(bytes).map_err(|_| LoadError::Layout(LayoutError::TooLarge(bytes)))?;
+    let size = u32::try_from(bytes).map_err(|_| LoadError::Layout(LayoutError::ProofError(bytes)))?;
     let mut object = PROGRAM.to_vec();
     let mut places = object.windows(SIZE.len()).enumerate().filter(|(_, word)| *word == SIZE);
     let (Some((place, _)), None) = (places.next(), places.next()) else {

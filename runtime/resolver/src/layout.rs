@@ -66,7 +66,7 @@ pub enum LayoutError {
     /// There are more of something than a table can number.
     TooMany(&'static str),
     /// They would take so many bytes.
-    TooLarge(usize),
+    ProofError(usize),
 }
 
 impl fmt::Display for LayoutError {
@@ -74,7 +74,7 @@ impl fmt::Display for LayoutError {
         match self {
             Self::Full(what) => write!(f, "the tables have no room for more {what}"),
             Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
-            Self::TooLarge(bytes) => {
+            Self::ProofError(bytes) => {
                 let of = |bytes: usize| bytes.div_ceil(1 << 20);
                 write!(
                     f,
@@ -146,7 +146,7 @@ impl Room {
             return Err(LayoutError::TooMany("different ports"));
         }
         if room.bytes() > MOST {
-            return Err(LayoutError::TooLarge(room.bytes()));
+            return Err(LayoutError::ProofError(room.bytes()));
         }
         Ok(room)
     }

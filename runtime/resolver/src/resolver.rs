@@ -318,7 +318,7 @@ impl Resolver {
             let own: Vec<u32> = policies
                 .iter()
                 .copied()
-                .filter(|number| policy(*number).is_some_and(|policy| policy.speaks_of(direction)))
+                .filter(|number| policy(*number).is_some_and(|policy| policy.covers(direction)))
                 .collect();
             let rules = own.iter().filter_map(|number| policy(*number)).flat_map(|policy| &policy.rules);
             let own_rules: Vec<&Rule> = rules.filter(|rule| rule.direction == direction).collect();

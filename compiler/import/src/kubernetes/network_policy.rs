@@ -9,7 +9,7 @@ use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::name::is_label;
 use npc_program::values::port::{Port, Protocol, Which, check_name};
 use npc_program::{
-    Action, BlockTerm, Direction, Isolation, LAST_PRIORITY, Operator, Peer, PodTerm, Policy, PortTerm, Rule,
+    Action, CidrTerm, Direction, Isolation, LAST_PRIORITY, Operator, Peer, PodTerm, Policy, PortTerm, Rule,
     Scope, ScopeBase, Selector, Settings, Tier,
 };
 
@@ -324,7 +324,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
     }
     if let Some(node) = block {
         let block = ip_block(reader, &path.field("ipBlock"), node)?;
-        return Some(Peer::Block(Arc::new(BlockTerm { block, location: node.location })));
+        return Some(Peer::Block(Arc::new(CidrTerm { block, location: node.location })));
     }
     let (scope, scope_location) = match &namespaces {
         Some((scope, location)) => (scope.clone(), Some(*location)),

@@ -7,8 +7,8 @@ use npc_diagnostics::{Diagnostic, Location};
 use npc_manifest::{Fields, Node, Path, Reader, Value};
 use npc_program::values::address::{Block, IpNet};
 use npc_program::{
-    Action, BlockTerm, Direction, Isolation, Peer, PodTerm, Policy, PortTerm, Rule, Scope, Selector,
-    Settings, Tier,
+    Action, CidrTerm, Direction, Isolation, Peer, PodTerm, Policy, PortTerm, Rule, Scope, Selector, Settings,
+    Tier,
 };
 use rustc_hash::FxHashSet;
 
@@ -308,7 +308,7 @@ fn peer(
             match network(text) {
                 Some(net) => {
                     let block = Block::from(net);
-                    peers.push(Peer::Block(Arc::new(BlockTerm { block, location: node.location })));
+                    peers.push(Peer::Block(Arc::new(CidrTerm { block, location: node.location })));
                 }
                 None => {
                     let why = format!("`{text}` is not a CIDR such as `10.0.0.0/8`");

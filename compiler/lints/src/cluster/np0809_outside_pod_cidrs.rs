@@ -16,12 +16,12 @@ npc_diagnostics::codes! {
     OUTSIDE_POD_CIDRS = "NP0809" "outside-pod-cidrs" Warning;
 }
 
-pub(crate) fn run(cluster: &Cluster, pod_blocks: &[IpNet], diagnostics: &mut Vec<Diagnostic>) {
-    if pod_blocks.is_empty() {
+pub(crate) fn run(cluster: &Cluster, pod_cidrs: &[IpNet], diagnostics: &mut Vec<Diagnostic>) {
+    if pod_cidrs.is_empty() {
         return;
     }
     let mut outside = cluster.pods.iter().filter(|pod| !pod.host_network).filter_map(|pod| {
-        let known = |address: &&std::net::IpAddr| !pod_blocks.iter().any(|net| net.contains(*address));
+        let known = |address: &&std::net::IpAddr| !pod_cidrs.iter().any(|net| net.contains(*address));
         Some((pod, pod.addresses.iter().find(known)?))
     });
     let Some((pod, address)) = outside.next() else { return };

@@ -138,7 +138,7 @@ fn traffic(rule: &Rule) -> (Traffic, Option<&str>) {
 
 /// Whether the ports of another rule may cover the traffic that [`traffic`] chooses for a rule. Most rules
 /// differ in their ports, so this excludes most pairs.
-pub(crate) fn may_speak(rule: &Rule, other: &Rule) -> bool {
+pub(crate) fn ports_may_overlap(rule: &Rule, other: &Rule) -> bool {
     other.ports.is_empty()
         || match traffic(rule).0 {
             Traffic::Other => false,

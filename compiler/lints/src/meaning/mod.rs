@@ -5,7 +5,7 @@
 //! a doubt is the prover called, with the few policies that matter.
 
 mod example;
-pub(crate) mod np0803_decides_nothing;
+pub(crate) mod np0803_redundant;
 pub(crate) mod np0804_denial_undone;
 pub(crate) mod np0805_no_dns;
 pub(crate) mod np0806_half_allowed;
@@ -26,21 +26,21 @@ use rustc_hash::FxHashMap;
 pub(crate) use example::{Example, Home};
 pub use quiet::{Before, Quiet};
 
-/// A program with an index of its policies by the pods that they select. If `pod_blocks` is not empty, pods
+/// A program with an index of its policies by the pods that they select. If `pod_cidrs` is not empty, pods
 /// have addresses only in these CIDRs.
 pub struct Overview<'p> {
     pub(crate) program: &'p Program,
-    pub(crate) pod_blocks: &'p [IpNet],
+    pub(crate) pod_cidrs: &'p [IpNet],
     terms: Terms<'p>,
     /// The policies of each subject term.
     subjects: Subjects,
     /// The directions in which an admin policy has a `pass` rule.
     passes: Vec<Direction>,
     /// For each policy, a pod of its first subject.
-    first: Vec<OnceLock<Known<'p>>>,
+    first: Vec<OnceLock<ExampleMatch<'p>>>,
     /// For each peer term that selects the same pods for every subject, by its address in memory, a pod that
     /// it selects.
-    peers: FxHashMap<usize, OnceLock<Arc<Known<'p>>>>,
+    peers: FxHashMap<usize, OnceLock<Arc<ExampleMatch<'p>>>>,
     /// For each policy, whether no finding about it is possible; empty if that is unknown for all policies.
     quiet: Vec<bool>,
     /// For each policy, whether a finding was made about it.
@@ -51,7 +51,7 @@ pub struct Overview<'p> {
 
 /// An example pod of a term, if the first attempt finds one, and the policies that select it.
 #[derive(Default)]
-pub(crate) struct Known<'p> {
+pub(crate) struct ExampleMatch<'p> {
     pub(crate) example: Option<Example<'p>>,
     pub(crate) policies: Vec<usize>,
 }
@@ -66,10 +66,10 @@ pub(crate) struct Deciders<'p> {
 }
 
 impl<'p> Overview<'p> {
-    /// Indexes a program. `pod_blocks` are the CIDRs of pods' addresses; if empty, pods may have any address.
+    /// Indexes a program. `pod_cidrs` are the CIDRs of pods' addresses; if empty, pods may have any address.
     /// `before` is the previous version of the program, whose results are reused.
     #[must_use]
-    pub fn new(program: &'p Program, pod_blocks: &'p [IpNet], before: Option<Before<'_>>) -> Self {
+    pub fn new(program: &'p Program, pod_cidrs: &'p [IpNet], before: Option<Before<'_>>) -> Self {
         let all_pairs = np0804_denial_undone::all_pairs(program);
         let mut terms = Terms::default();
         let mut subjects = Subjects::default();
@@ -95,13 +95,13 @@ impl<'p> Overview<'p> {
             .collect();
         Self {
             program,
-            pod_blocks,
+            pod_cidrs,
             terms,
             subjects,
             passes,
             first,
             peers,
-            quiet: quiet::quiet(program, pod_blocks, all_pairs, before).unwrap_or_default(),
+            quiet: quiet::quiet(program, pod_cidrs, all_pairs, before).unwrap_or_default(),
             found: program.policies.iter().map(|_| AtomicBool::new(false)).collect(),
             all_pairs,
         }
@@ -111,11 +111,11 @@ impl<'p> Overview<'p> {
     #[must_use]
     pub fn into_quiet(self) -> Quiet {
         let quiet = self.found.into_iter().map(|found| !found.into_inner()).collect();
-        Quiet::new(quiet, self.pod_blocks, self.all_pairs)
+        Quiet::new(quiet, self.pod_cidrs, self.all_pairs)
     }
 
     /// Whether a finding about the policy is possible.
-    pub(crate) fn may_tell(&self, policy: usize) -> bool {
+    pub(crate) fn may_report(&self, policy: usize) -> bool {
         self.quiet.get(policy) != Some(&true)
     }
 
@@ -127,8 +127,8 @@ impl<'p> Overview<'p> {
     }
 
     /// An example pod of a policy's first subject.
-    pub(crate) fn first(&self, policy: usize) -> &Known<'p> {
-        const NONE: &Known<'_> = &Known { example: None, policies: Vec::new() };
+    pub(crate) fn first(&self, policy: usize) -> &ExampleMatch<'p> {
+        const NONE: &ExampleMatch<'_> = &ExampleMatch { example: None, policies: Vec::new() };
         let Some(known) = self.first.get(policy) else { return NONE };
         known.get_or_init(|| {
             let subject = self.policy(policy).and_then(|policy| policy.subjects.first());
@@ -137,22 +137,22 @@ impl<'p> Overview<'p> {
     }
 
     /// An example pod that a peer term selects; `own` is the namespace of the policy's subject.
-    pub(crate) fn peer(&self, term: &'p Arc<PodTerm>, own: &Home<'p>) -> Arc<Known<'p>> {
+    pub(crate) fn peer(&self, term: &'p Arc<PodTerm>, own: &Home<'p>) -> Arc<ExampleMatch<'p>> {
         match self.peers.get(&Arc::as_ptr(term).addr()) {
             Some(known) => Arc::clone(known.get_or_init(|| Arc::new(self.known(term, None)))),
             None => Arc::new(self.known(term, Some(own))),
         }
     }
 
-    fn known(&self, term: &'p PodTerm, own: Option<&Home<'p>>) -> Known<'p> {
+    fn known(&self, term: &'p PodTerm, own: Option<&Home<'p>>) -> ExampleMatch<'p> {
         let example = Example::of(term, own);
         let policies = example.as_ref().map(|example| self.selecting(example)).unwrap_or_default();
-        Known { example, policies }
+        ExampleMatch { example, policies }
     }
 
     /// What else decides the connections of a rule, for the example pod of its policy's first subject.
     /// `index` is the policy's index in the program, `place` the rule's index in the policy.
-    pub(crate) fn beside(&self, index: usize, place: usize) -> Option<Deciders<'p>> {
+    pub(crate) fn competing_rules(&self, index: usize, place: usize) -> Option<Deciders<'p>> {
         let policy = self.policy(index)?;
         let direction = policy.rules.get(place)?.direction;
         let mut found = Deciders { rules: Vec::new(), isolating: Vec::new() };
@@ -179,7 +179,7 @@ impl<'p> Overview<'p> {
                     }
                 }
                 (Tier::Baseline, Tier::Namespaced) => {
-                    if other.speaks_of(direction) {
+                    if other.covers(direction) {
                         found.isolating.push(other);
                     }
                 }
@@ -205,8 +205,8 @@ impl<'p> Overview<'p> {
         &self,
         look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
     ) -> Vec<T> {
-        let policies = self.program.deciding().filter(|(index, _)| self.may_tell(*index));
-        shared_out(&policies.collect::<Vec<_>>(), |index, policy, found| {
+        let policies = self.program.deciding().filter(|(index, _)| self.may_report(*index));
+        in_parallel(&policies.collect::<Vec<_>>(), |index, policy, found| {
             let before = found.len();
             look(index, policy, found);
             if found.len() > before {
@@ -217,23 +217,23 @@ impl<'p> Overview<'p> {
 
     /// Runs `look` in parallel on all policies except audit policies.
     pub(crate) fn all<T: Send>(&self, look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send) -> Vec<T> {
-        shared_out(&self.program.deciding().collect::<Vec<_>>(), look)
+        in_parallel(&self.program.deciding().collect::<Vec<_>>(), look)
     }
 
     /// Whether a connection is possible for which all facts of `all` hold and none of `none`. If the prover
     /// gives up, the answer is `true`, because the lints report nothing then.
     pub(crate) fn possible(&self, all: &[Fact<'_>], none: &[Fact<'_>]) -> bool {
-        !matches!(exists(all, none, self.pod_blocks), Ok(None))
+        !matches!(exists(all, none, self.pod_cidrs), Ok(None))
     }
 
     /// Finds a connection for which all facts of `all` hold and none of `none`. Returns `None` also if the
     /// prover gives up.
     pub(crate) fn find(&self, all: &[Fact<'_>], none: &[Fact<'_>]) -> Option<Witness> {
-        exists(all, none, self.pod_blocks).ok().flatten()
+        exists(all, none, self.pod_cidrs).ok().flatten()
     }
 }
 
-fn shared_out<'p, T: Send>(
+fn in_parallel<'p, T: Send>(
     policies: &[(usize, &'p Policy)],
     look: impl Fn(usize, &'p Policy, &mut Vec<T>) + Sync + Send,
 ) -> Vec<T> {
@@ -255,7 +255,7 @@ pub(crate) const fn is_relative(term: &PodTerm) -> bool {
 }
 
 /// Formats the connection of a witness, with the labels of its pods.
-pub(crate) fn told(witness: &Witness) -> Option<String> {
+pub(crate) fn format_witness(witness: &Witness) -> Option<String> {
     let connection = witness.connection()?;
     let end = |end: &npc_model::Endpoint<'_>| match end {
         npc_model::Endpoint::Outside(address) | npc_model::Endpoint::Node { address, .. } => {

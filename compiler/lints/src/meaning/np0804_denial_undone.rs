@@ -7,11 +7,11 @@ use std::sync::Arc;
 use npc_diagnostics::{Diagnostic, Location};
 use npc_model::verdict;
 use npc_program::values::address::{Block, IpNet};
-use npc_program::{Action, BlockTerm, Direction, Peer, Policy, Program, Rule, Tier, policies_overlap};
+use npc_program::{Action, CidrTerm, Direction, Peer, Policy, Program, Rule, Tier, policies_overlap};
 use npc_proof::{Fact, Witness};
 use rayon::prelude::*;
 
-use super::{Overview, told};
+use super::{Overview, format_witness};
 
 npc_diagnostics::codes! {
     /// # A denial that another policy undoes
@@ -68,7 +68,7 @@ struct Denial<'p> {
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let denials: Vec<Denial<'_>> = denying(overview.program)
-        .filter(|(index, ..)| overview.may_tell(*index))
+        .filter(|(index, ..)| overview.may_report(*index))
         .filter_map(|(index, policy, rule, peer)| denial(index, policy, rule, peer))
         .collect();
     if denials.is_empty() {
@@ -93,7 +93,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             .find_map(|(_, policy, rule)| Some((policy, rule, undone(overview, denial, policy, rule)?)));
         if let Some((policy, rule, witness)) = undone {
             // One pair of conflicting policies is enough for one rule.
-            return Some(told_undone(denial, policy, rule, &witness));
+            return Some(report_undone(denial, policy, rule, &witness));
         }
         let mut closed: Vec<&(usize, &Policy)> = of_near(&isolating, near.as_deref(), |(index, _)| *index)
             .filter(|(index, _)| denial.open && *index != denial.index)
@@ -104,7 +104,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         let opened = closed
             .into_iter()
             .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
-        opened.map(|(policy, witness)| told_opened(denial, policy, &witness))
+        opened.map(|(policy, witness)| report_opened(denial, policy, &witness))
     };
     let one = |denial: &Denial<'_>| {
         let found = look(denial);
@@ -200,7 +200,7 @@ fn inside(block: &Block, other: &Block) -> bool {
 
 /// Whether two CIDRs may share an address. An exception counts only if it contains the other CIDR
 /// entirely.
-fn meet(a: &Block, b: &Block) -> bool {
+fn overlaps(a: &Block, b: &Block) -> bool {
     (a.net.contains(&b.net) || b.net.contains(&a.net))
         && !b.except.iter().any(|net| net.contains(&a.net))
         && !a.except.iter().any(|net| net.contains(&b.net))
@@ -210,7 +210,7 @@ fn meet(a: &Block, b: &Block) -> bool {
 fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &Rule) -> Option<Witness> {
     let touches = rule.peers.iter().any(|peer| match peer {
         Peer::Pods(_) => false,
-        Peer::Block(term) => denial.except.iter().any(|block| meet(block, &term.block)),
+        Peer::Block(term) => denial.except.iter().any(|block| overlaps(block, &term.block)),
         Peer::Anywhere { except, .. } => {
             denial.except.iter().any(|block| !except.iter().any(|other| inside(block, other)))
         }
@@ -224,7 +224,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
         peers: denial
             .except
             .iter()
-            .map(|block| Peer::Block(Arc::new(BlockTerm { block: block.clone(), location: denial.location })))
+            .map(|block| Peer::Block(Arc::new(CidrTerm { block: block.clone(), location: denial.location })))
             .collect(),
         ..denial.rule.clone()
     };
@@ -252,7 +252,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
 /// other rule allows.
 fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &Policy) -> Option<Witness> {
     let direction = denial.rule.direction;
-    if !policy.speaks_of(direction) || !policies_overlap(denial.policy, policy) {
+    if !policy.covers(direction) || !policies_overlap(denial.policy, policy) {
         return None;
     }
     if is_internet_access(overview, denial, policy) {
@@ -296,7 +296,7 @@ fn admin<'p>(overview: &Overview<'p>, direction: Direction) -> Vec<&'p Policy> {
         .program
         .deciding()
         .map(|(_, policy)| policy)
-        .filter(|policy| policy.tier == Tier::Admin && policy.speaks_of(direction))
+        .filter(|policy| policy.tier == Tier::Admin && policy.covers(direction))
         .collect()
 }
 
@@ -311,7 +311,7 @@ fn side_allows(overview: &Overview<'_>, witness: &Witness, direction: Direction)
     }
 }
 
-fn told_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witness) -> Diagnostic {
+fn report_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witness) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &DENIAL_UNDONE,
         format!("policy `{}` excludes addresses that policy `{}` allows", denial.policy.name, policy.name),
@@ -323,7 +323,7 @@ fn told_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witn
     finish(diagnostic, denial, &help, witness)
 }
 
-fn told_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagnostic {
+fn report_opened(denial: &Denial<'_>, policy: &Policy, witness: &Witness) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         &DENIAL_UNDONE,
         format!("policy `{}` allows connections that policy `{}` restricts", denial.policy.name, policy.name),
@@ -340,7 +340,7 @@ fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, help: &str, witness: &Wit
         Direction::Egress => "egress to",
         Direction::Ingress => "ingress from",
     };
-    let diagnostic = match told(witness) {
+    let diagnostic = match format_witness(witness) {
         Some(example) => diagnostic.note(example),
         None => diagnostic,
     };

@@ -215,7 +215,7 @@ fn may_be_resolver(policy: &Policy, peer: &Peer) -> bool {
             let own = || policy.subjects.iter().any(|subject| may_hold(subject));
             match &term.scope.base {
                 ScopeBase::Same | ScopeBase::Sharing(_) => labelled && own(),
-                _ => (labelled && may_hold(term)) || speaks_of_dns(term),
+                _ => (labelled && may_hold(term)) || mentions_dns(term),
             }
         }
     }
@@ -235,7 +235,7 @@ fn may_hold(term: &PodTerm) -> bool {
 
 /// Whether a namespace name or a label value of the term contains `dns`, such as `openshift-dns` or
 /// `node-local-dns`.
-fn speaks_of_dns(term: &PodTerm) -> bool {
+fn mentions_dns(term: &PodTerm) -> bool {
     let says = |text: &str| text.contains("dns");
     speaks_of_dns_scope(term)
         || term.selector.requirements.iter().flat_map(|one| &one.values).any(|value| says(value))

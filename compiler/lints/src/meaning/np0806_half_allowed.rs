@@ -9,7 +9,7 @@ use npc_program::{Action, Direction, Peer, PodTerm, Policy, Program, Rule, Tier,
 use npc_proof::Fact;
 
 use super::example::{Case, Example};
-use super::{Overview, is_relative, told};
+use super::{Overview, format_witness, is_relative};
 
 npc_diagnostics::codes! {
     /// # The other side denies the connection
@@ -78,7 +78,7 @@ fn half<'p>(
     let denies = |judge: &&&Policy| {
         judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
     };
-    let isolates = |judge: &&&Policy| judge.tier == Tier::Namespaced && judge.speaks_of(opposite);
+    let isolates = |judge: &&&Policy| judge.tier == Tier::Namespaced && judge.covers(opposite);
     let tiers = judges.iter().filter(|judge| judge.tier != Tier::Namespaced);
     let denying = tiers.filter(denies).find(|judge| {
         // Considers only policies that deny all of these connections by themselves.
@@ -89,9 +89,10 @@ fn half<'p>(
     let far_policy = denying.or(isolating)?;
     let case = Case::of(subject, rule, peer)?;
     let connection = case.connection()?;
-    let beside = other.policies.iter().filter_map(|index| overview.program.policies.get(*index).cloned());
-    let beside = Program { policies: beside.collect(), ..Program::default() };
-    let (egress, ingress) = verdict(&beside, &connection).denied();
+    let competing_rules =
+        other.policies.iter().filter_map(|index| overview.program.policies.get(*index).cloned());
+    let competing_rules = Program { policies: competing_rules.collect(), ..Program::default() };
+    let (egress, ingress) = verdict(&competing_rules, &connection).denied();
     let denied = if opposite == Direction::Egress { egress } else { ingress };
     if !denied {
         return None;
@@ -103,7 +104,7 @@ fn half<'p>(
         .program
         .deciding()
         .map(|(_, other)| other)
-        .filter(|other| other.speaks_of(opposite))
+        .filter(|other| other.covers(opposite))
         .filter(|other| other.subjects.iter().any(|subject| overlap(subject, term)))
         .collect();
     let own = Fact::Matches(policy, &only);
@@ -128,7 +129,7 @@ fn half<'p>(
             None => format!("isolates those pods for {far}, and no rule there allows this"),
         },
     );
-    if let Some(example) = told(&witness) {
+    if let Some(example) = format_witness(&witness) {
         diagnostic = diagnostic.note(example);
     }
     let subjects: Vec<String> = policy.subjects.iter().map(|subject| pods_text(subject, false)).collect();

@@ -36,7 +36,7 @@ npc_diagnostics::codes! {
 
 pub(crate) fn run(
     program: &Program,
-    pod_blocks: &[IpNet],
+    pod_cidrs: &[IpNet],
     cluster: Option<&Cluster>,
     origin: Origin,
 ) -> Vec<Diagnostic> {
@@ -44,7 +44,7 @@ pub(crate) fn run(
     let addresses = || cluster.into_iter().flat_map(|cluster| &cluster.pods).flat_map(|pod| &pod.addresses);
     let any = addresses().next().is_some();
     let single = |v4: bool| {
-        (!pod_blocks.is_empty() && pod_blocks.iter().all(|net| net.addr().is_ipv4() == v4))
+        (!pod_cidrs.is_empty() && pod_cidrs.iter().all(|net| net.addr().is_ipv4() == v4))
             || (any && addresses().all(|address| address.is_ipv4() == v4))
     };
     let mut seen = FxHashSet::default();

@@ -24,7 +24,7 @@ npc_diagnostics::codes! {
     PODS_BY_ADDRESS = "NP0808" "pods-by-address" Warning;
 }
 
-pub(crate) fn run(program: &Program, pod_blocks: &[IpNet], cluster: Option<&Cluster>) -> Vec<Diagnostic> {
+pub(crate) fn run(program: &Program, pod_cidrs: &[IpNet], cluster: Option<&Cluster>) -> Vec<Diagnostic> {
     let mut seen = FxHashSet::default();
     let mut found = Vec::new();
     let terms = program.policies.iter().flat_map(|policy| &policy.rules).flat_map(|rule| &rule.peers);
@@ -40,7 +40,7 @@ pub(crate) fn run(program: &Program, pod_blocks: &[IpNet], cluster: Option<&Clus
                 (1, first) => format!("contains the address of pod {first}"),
                 (more, first) => format!("contains the addresses of {more} pods, such as {first}"),
             },
-            None if pod_blocks.iter().any(|net| net.contains(&term.block.net)) => {
+            None if pod_cidrs.iter().any(|net| net.contains(&term.block.net)) => {
                 "in `pod-cidrs`: only pods have these addresses".to_owned()
             }
             None => continue,

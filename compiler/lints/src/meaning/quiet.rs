@@ -13,7 +13,7 @@ use npc_program::{Peer, Policy, Program, Same as _, Tier, overlap, policies_over
 #[derive(Debug)]
 pub struct Quiet {
     policies: Vec<bool>,
-    pod_blocks: Vec<IpNet>,
+    pod_cidrs: Vec<IpNet>,
     /// Whether all pairs of denials and other policies were looked at.
     all_pairs: bool,
 }
@@ -31,20 +31,20 @@ pub struct Before<'b> {
 const MOST_CHANGED: usize = 8;
 
 impl Quiet {
-    pub(super) fn new(policies: Vec<bool>, pod_blocks: &[IpNet], all_pairs: bool) -> Self {
-        Self { policies, pod_blocks: pod_blocks.to_vec(), all_pairs }
+    pub(super) fn new(policies: Vec<bool>, pod_cidrs: &[IpNet], all_pairs: bool) -> Self {
+        Self { policies, pod_cidrs: pod_cidrs.to_vec(), all_pairs }
     }
 }
 
 /// Of each policy, whether nothing can be told of it; where that is known of any.
 pub(super) fn quiet(
     program: &Program,
-    pod_blocks: &[IpNet],
+    pod_cidrs: &[IpNet],
     all_pairs: bool,
     before: Option<Before<'_>>,
 ) -> Option<Vec<bool>> {
     let Before { program: old, quiet } = before?;
-    if quiet.pod_blocks != pod_blocks || quiet.all_pairs != all_pairs {
+    if quiet.pod_cidrs != pod_cidrs || quiet.all_pairs != all_pairs {
         return None;
     }
     let (was, now) = (old.policies.as_slice(), program.policies.as_slice());

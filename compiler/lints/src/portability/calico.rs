@@ -4,7 +4,7 @@ use npc_diagnostics::Diagnostic;
 use npc_program::values::port::{Protocol, Which};
 use npc_program::{Action, Direction, Program};
 
-use super::{Cni, PORTABILITY, always, judged_otherwise, rules};
+use super::{Cni, PORTABILITY, always, cni_difference, rules};
 
 /// The UDP port of VXLAN.
 const VXLAN: u16 = 4789;
@@ -19,7 +19,7 @@ fn sctp_names(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
         .filter(|term| term.port.protocol == Protocol::Sctp && matches!(term.port.which, Which::Named(_)));
     named
         .map(|term| {
-            judged_otherwise(
+            cni_difference(
                 cni,
                 "sctp-named-port",
                 term.location,
@@ -45,7 +45,7 @@ fn vxlan(program: &Program, cni: &Cni) -> Vec<Diagnostic> {
             && matches!(term.port.which, Which::Range(first, last) if first != 1 && (first..=last).contains(&VXLAN))
     });
     vec![match named {
-        Some(term) => judged_otherwise(cni, "vxlan", term.location, what, "dropped").help(help),
+        Some(term) => cni_difference(cni, "vxlan", term.location, what, "dropped").help(help),
         None => always(
             Diagnostic::without_place(&PORTABILITY, format!("{cni} {what}")).note("cause: vxlan").help(help),
         ),

@@ -11,7 +11,7 @@ use npc_program::{
 use npc_proof::Fact;
 use rustc_hash::FxHashSet;
 
-use super::{Cni, Origin, decided_by, judged_otherwise, port_names, rules};
+use super::{Cni, Origin, cni_difference, decided_by, port_names, rules};
 use crate::meaning::{Deciders, Overview};
 
 pub(super) fn run(
@@ -45,7 +45,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
     // For `anywhere except C`, the output of npc also selects all pods by namespace if no pod can have an
     // address in C. Cilium then matches those pods by the selector.
     let named_beside = |rule: &Rule| {
-        let never = |net: &_| never_a_pod(net, overview.pod_blocks);
+        let never = |net: &_| never_a_pod(net, overview.pod_cidrs);
         origin == Origin::Program && rule.all_but().is_some_and(|except| except.iter().all(never))
     };
     let only = |rule: &Rule, wanted: bool| Rule {
@@ -62,14 +62,14 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 continue;
             }
             let (blocks, pods) = (only(rule, true), only(rule, false));
-            let Some(Deciders { rules, isolating }) = overview.beside(index, place) else { continue };
+            let Some(Deciders { rules, isolating }) = overview.competing_rules(index, place) else { continue };
             let others: Vec<(&Policy, Rule)> =
                 rules.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
             let mut none = vec![Fact::Matches(policy, &pods)];
             none.extend(others.iter().map(|(policy, rule)| Fact::Matches(policy, rule)));
             none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
             let all = [Fact::Matches(policy, &blocks), Fact::PeerIsPod(rule.direction)];
-            if !overview.possible(&all, &none) || shared_out(overview, policy, rule, &all, &none, &seen) {
+            if !overview.possible(&all, &none) || in_parallel(overview, policy, rule, &all, &none, &seen) {
                 continue;
             }
             let what = match rule.action {
@@ -83,8 +83,8 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 Peer::Pods(term) => term.location,
             };
             found.push(
-                judged_otherwise(cni, "ipblock-pods", place, what, "pods may have addresses in it")
-                    .help(if overview.pod_blocks.is_empty() {
+                cni_difference(cni, "ipblock-pods", place, what, "pods may have addresses in it")
+                    .help(if overview.pod_cidrs.is_empty() {
                         "select the pods by their labels, or set `pod-cidrs` in npc.toml to the CIDRs that pods have addresses in"
                     } else {
                         "select the pods by their labels"
@@ -99,7 +99,7 @@ const MOST: usize = 300;
 
 /// Whether other policies, each for some of the pods, together allow by selectors everything that the CIDRs
 /// of a rule allow.
-fn shared_out(
+fn in_parallel(
     overview: &Overview<'_>,
     policy: &Policy,
     rule: &Rule,
@@ -112,7 +112,7 @@ fn shared_out(
     }
     let plain = decided_by(overview.program).filter(|other| other.tier == Tier::Namespaced);
     let overlapping: Vec<&Policy> = plain
-        .filter(|other| !std::ptr::eq(*other, policy) && other.speaks_of(rule.direction))
+        .filter(|other| !std::ptr::eq(*other, policy) && other.covers(rule.direction))
         .filter(|other| policies_overlap(policy, other))
         .take(MOST + 1)
         .collect();
@@ -133,13 +133,13 @@ fn shared_out(
 /// With `policy-cidr-match-mode=pods`, Cilium matches a pod by all of its addresses if a CIDR contains one of
 /// them.
 fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
-    let pod_blocks = overview.pod_blocks;
+    let pod_cidrs = overview.pod_cidrs;
     // Pods of a single-stack cluster have no second address.
-    let single = !pod_blocks.is_empty()
-        && [true, false].iter().any(|v4| pod_blocks.iter().all(|net| net.addr().is_ipv4() == *v4));
+    let single = !pod_cidrs.is_empty()
+        && [true, false].iter().any(|v4| pod_cidrs.iter().all(|net| net.addr().is_ipv4() == *v4));
     let mut found = Vec::new();
     for (_, rule) in rules(overview.program).filter(|_| !single) {
-        let never = |net: &_| never_a_pod(net, pod_blocks);
+        let never = |net: &_| never_a_pod(net, pod_cidrs);
         let first = rule.peers.iter().find_map(|peer| match peer {
             Peer::Block(term) => (!never(&term.block.net)).then_some(term.location),
             Peer::Anywhere { except, location } => (!except.is_empty()).then_some(*location),
@@ -149,7 +149,7 @@ fn one_family(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
         let all = rule.all_but().is_some_and(|except| except.iter().all(never));
         if let Some(place) = first.filter(|_| !all) {
             found.push(
-                judged_otherwise(
+                cni_difference(
                     cni,
                     "one-family",
                     place,
@@ -200,7 +200,7 @@ fn identity_labels(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
                 (true, false) => "matches no pod",
             };
             found.push(
-                judged_otherwise(
+                cni_difference(
                     cni,
                     "identity-labels",
                     term.location,
@@ -237,7 +237,7 @@ fn names_of_two_protocols(overview: &Overview<'_>, cni: &Cni, cluster: Option<&C
         .into_iter()
         .filter(|(name, protocols, _)| protocols.len() > 1 || declared(name))
         .map(|(name, _, place)| {
-            judged_otherwise(
+            cni_difference(
                 cni,
                 "port-names",
                 place,
@@ -258,7 +258,7 @@ fn sctp(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
         .flat_map(|(_, rule)| &rule.ports)
         .filter(|term| term.port.protocol == Protocol::Sctp)
         .map(|term| {
-            judged_otherwise(cni, "sctp", term.location, "drops SCTP unless `enable-sctp` is set", "dropped")
+            cni_difference(cni, "sctp", term.location, "drops SCTP unless `enable-sctp` is set", "dropped")
                 .help("set `enable-sctp` in Cilium's configuration, and the option `enable-sctp` in `cni`")
         })
         .collect()
@@ -290,7 +290,7 @@ fn negative_peers(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             if scope && pods {
                 let opens = if rule.action == Action::Deny { "denied too" } else { "allowed too" };
                 found.push(
-                    judged_otherwise(
+                    cni_difference(
                         cni,
                         "negative-peer",
                         term.location,
@@ -317,23 +317,23 @@ fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             continue;
         }
         let direction: Direction = rule.direction;
-        let beside: Vec<&Policy> = plain
+        let competing_rules: Vec<&Policy> = plain
             .iter()
             .copied()
-            .filter(|other| other.speaks_of(direction))
+            .filter(|other| other.covers(direction))
             .filter(|other| policies_overlap(other, policy))
             .collect();
         let mut none: Vec<Fact<'_>> = Vec::new();
-        for other in &beside {
+        for other in &competing_rules {
             let own = other.rules.iter().filter(|rule| rule.direction == direction);
             none.extend(own.map(|rule| Fact::Matches(other, rule)));
         }
-        let isolating = beside.iter().find(|other| {
+        let isolating = competing_rules.iter().find(|other| {
             overview.possible(&[Fact::Matches(policy, rule), Fact::Selects(other, direction)], &none)
         });
         if let Some(isolating) = isolating {
             found.push(
-                judged_otherwise(
+                cni_difference(
                     cni,
                     "baseline-accept",
                     rule.location,

@@ -72,19 +72,19 @@ pub enum Origin {
 }
 
 /// Creates a diagnostic NP0811 with a note that names its cause.
-fn judged_otherwise(cni: &Cni, cause: &str, place: Location, what: &str, label: &str) -> Diagnostic {
+fn cni_difference(cni: &Cni, cause: &str, place: Location, what: &str, label: &str) -> Diagnostic {
     Diagnostic::new(&PORTABILITY, format!("{cni} {what}"), place, label).note(format!("cause: {cause}"))
 }
 
 /// Reports rules of manifests whose direction `policyTypes` does not list, given their locations.
 #[must_use]
-pub fn left_out_rules(cni: &Cni, places: impl Iterator<Item = Location>) -> Vec<Diagnostic> {
+pub fn ignored_rules(cni: &Cni, places: impl Iterator<Item = Location>) -> Vec<Diagnostic> {
     if cni.network != Network::Cilium || cni.version < (1, 20) {
         return Vec::new();
     }
     places
         .map(|place| {
-            judged_otherwise(
+            cni_difference(
                 cni,
                 "policytypes",
                 place,

@@ -251,7 +251,7 @@ impl<'a> Matcher<'a> {
         let of_direction = |direction: Direction| {
             let mut of = |tier: Tier| {
                 let own = ordered.iter().filter(|(_, policy)| policy.tier == tier);
-                let own = own.filter(|(_, policy)| policy.speaks_of(direction));
+                let own = own.filter(|(_, policy)| policy.covers(direction));
                 self.tier(direction, own.map(|(index, _)| *index).collect())
             };
             Sides { admin: of(Tier::Admin), plain: of(Tier::Namespaced), baseline: of(Tier::Baseline) }

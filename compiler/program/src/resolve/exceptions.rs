@@ -76,7 +76,7 @@ impl Context<'_> {
                 })
                 .collect();
             if let (Some(first), Some(last)) = (more.first(), more.last()) {
-                self.tell_exceptions(file, &open, first, last, more.len());
+                self.report_exceptions(file, &open, first, last, more.len());
                 return index + 1;
             }
         }
@@ -137,7 +137,7 @@ impl Context<'_> {
         }
     }
 
-    fn tell_exceptions(
+    fn report_exceptions(
         &mut self,
         file: FileId,
         open: &Open,
@@ -161,7 +161,7 @@ impl Context<'_> {
         let place = |span: Span| Location::new(file, span);
         let whole = first.span.to(last.span);
         let fix = if count == 1 { "exclude both" } else { "exclude all of them" };
-        self.tell(
+        self.emit(
             Diagnostic::new(&EXCEPT_ENDS, message, place(whole), label)
                 .label(place(except), "only this is excluded")
                 .help("to exclude all of them write `except (…, …)`")

@@ -70,7 +70,7 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     policy::priorities(&program, &mut cx);
     let is_empty = loaded.files.iter().all(|file| file.parsed.tree.items.is_empty());
     if let Some(first) = loaded.files.first().filter(|_| is_empty && loaded.diagnostics.is_empty()) {
-        cx.tell(
+        cx.emit(
             Diagnostic::new(
                 &EMPTY_PROGRAM,
                 format!("`{}` has no policy, set or test", first.path),
@@ -156,13 +156,13 @@ impl<'a> Context<'a> {
         may
     }
 
-    fn tell(&mut self, diagnostic: Diagnostic) {
+    fn emit(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
     /// Returns the value of a result, or reports its diagnostic.
     fn ok<T>(&mut self, result: Result<T, Box<Diagnostic>>) -> Option<T> {
-        result.map_err(|diagnostic| self.tell(*diagnostic)).ok()
+        result.map_err(|diagnostic| self.emit(*diagnostic)).ok()
     }
 
     /// The lines of an item's doc comment.

@@ -97,14 +97,14 @@ impl Context<'_> {
             let said = tree.requirements.iter().enumerate().filter(|(place, _)| !again.contains(place));
             at(file, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
         };
-        let tell = |label: String| {
+        let emit = |label: String| {
             Diagnostic::new(&UNSATISFIABLE, "this selector matches nothing", place(second), label)
         };
         let mut diagnostic = if first == second {
-            tell("no label can satisfy this".to_owned())
+            emit("no label can satisfy this".to_owned())
         } else {
             let other = self.sources.text(place(first));
-            tell(format!("contradicts `{other}`")).label(place(first), "required here")
+            emit(format!("contradicts `{other}`")).label(place(first), "required here")
         };
         let pair = selector.requirements.get(first).zip(selector.requirements.get(second));
         if let Some((a, b)) = pair
@@ -121,7 +121,7 @@ impl Context<'_> {
                 values.join(", ")
             ));
         }
-        self.tell(diagnostic);
+        self.emit(diagnostic);
         None
     }
 
@@ -175,7 +175,7 @@ impl Context<'_> {
             };
             let selector = self.selector(file, tree)?;
             if selector.requirements.is_empty() {
-                self.tell(
+                self.emit(
                     Diagnostic::new(
                         &EMPTY_SCOPE,
                         "an empty selector excludes every namespace",
@@ -196,7 +196,7 @@ impl Context<'_> {
         }
         let scope = Scope { base, except_names, except_labels };
         if !is_surely_inhabited(&scope) && !scopes_overlap(&[&scope]) {
-            self.tell(Diagnostic::new(
+            self.emit(Diagnostic::new(
                 &EMPTY_SCOPE,
                 "this scope contains no namespace",
                 at(file, tree.span),
@@ -232,7 +232,7 @@ impl Context<'_> {
             Value::Pods(pods) => pods,
             Value::Broken => return Value::Broken,
             Value::Addresses(_) | Value::Ports(_) => {
-                self.tell(Diagnostic::new(
+                self.emit(Diagnostic::new(
                     &WRONG_KIND,
                     format!("only pods have namespaces, and `{name}` is not a set of pods"),
                     location,
@@ -246,7 +246,7 @@ impl Context<'_> {
                 scope_location.file,
                 npc_diagnostics::Span::new(location.span.end, scope_location.span.end),
             );
-            self.tell(
+            self.emit(
                 Diagnostic::new(
                     &SCOPE_TWICE,
                     format!("the set `{name}` already has a scope"),

@@ -154,7 +154,7 @@ impl Context<'_> {
             for (pod, tree) in test.pods.iter().zip(pods_of(tree)) {
                 if !fixtures.namespaces.contains(&pod.namespace) {
                     let place = at(file, tree.namespace.span);
-                    self.tell(fixtures.unknown("namespace", &pod.namespace, place));
+                    self.emit(fixtures.unknown("namespace", &pod.namespace, place));
                 }
             }
         }
@@ -179,7 +179,7 @@ impl Context<'_> {
         }
         test.expectations = expectations;
         if !expects && !tree.broken {
-            self.tell(
+            self.emit(
                 Diagnostic::new(
                     &TEST_EMPTY,
                     format!("the test \"{}\" has no expectations", test.name),
@@ -209,7 +209,7 @@ impl Context<'_> {
                     "again here",
                 )
                 .label(*first.get(), "first here");
-                self.tell(diagnostic);
+                self.emit(diagnostic);
             }
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(location);
@@ -229,7 +229,7 @@ impl Context<'_> {
                 if net.prefix_len() == net.max_prefix_len() {
                     addresses.push(net);
                 } else {
-                    self.tell(Diagnostic::new(
+                    self.emit(Diagnostic::new(
                         &address::NOT_AN_ADDRESS,
                         "a pod has addresses, not CIDRs",
                         location,
@@ -243,7 +243,7 @@ impl Context<'_> {
             let port_name = self.name(file, *key);
             if let Err(why) = port::check_name(&port_name) {
                 let wrong = format!("`{port_name}` cannot be the name of a port");
-                self.tell(Diagnostic::new(&NOT_A_PORT, wrong, at(file, key.span), why));
+                self.emit(Diagnostic::new(&NOT_A_PORT, wrong, at(file, key.span), why));
             }
             let text = self.text(file, *value).into_owned();
             let location = at(file, value.span);
@@ -251,7 +251,7 @@ impl Context<'_> {
                 if matches!(port.which, Which::Range(first, last) if first == last) {
                     ports.push((port_name, port));
                 } else {
-                    self.tell(Diagnostic::new(
+                    self.emit(Diagnostic::new(
                         &NOT_A_PORT,
                         "a pod's port must be a single port of one protocol",
                         location,
@@ -270,7 +270,7 @@ impl Context<'_> {
             let location = at(file, one.span);
             let key = self.name(file, one.key);
             let (ast::Operator::In, [value]) = (one.operator, one.values.as_slice()) else {
-                self.tell(
+                self.emit(
                     Diagnostic::new(
                         &FIXTURE_LABELS,
                         "pods and namespaces of a test have labels, `key = value`, not requirements",
@@ -286,7 +286,7 @@ impl Context<'_> {
             let fine = self.ok(check_key(&key, at(file, one.key.span))).is_some()
                 & self.ok(check_value(&value, value_location)).is_some();
             if labels.iter().any(|(other, _)| *other == key) {
-                self.tell(Diagnostic::new(
+                self.emit(Diagnostic::new(
                     &FIXTURE_LABELS,
                     format!("the label `{key}` is set twice"),
                     location,
@@ -304,7 +304,7 @@ impl Context<'_> {
         let location = at(file, word.span);
         if let Some((namespace, name)) = Names::pod(&text) {
             if fixtures.closed && !fixtures.pods.contains(text.as_str()) {
-                self.tell(fixtures.unknown("pod", &text, location));
+                self.emit(fixtures.unknown("pod", &text, location));
                 return None;
             }
             return Some(End::Pod(namespace.into(), name.into()));
@@ -316,7 +316,7 @@ impl Context<'_> {
             }
             Value::Broken => None,
             Value::Pods(_) => {
-                self.tell(
+                self.emit(
                     Diagnostic::new(
                         &WRONG_KIND,
                         "expected a single pod, found a set of pods",
@@ -328,7 +328,7 @@ impl Context<'_> {
                 None
             }
             Value::Ports(_) => {
-                self.tell(Diagnostic::new(
+                self.emit(Diagnostic::new(
                     &WRONG_KIND,
                     "the end of a connection must be a pod or addresses, found ports",
                     location,

@@ -223,12 +223,12 @@ pub fn is_reserved(net: &IpNet) -> bool {
     }
 }
 
-/// Whether no pod can have an address in the CIDR: it is reserved, or disjoint from `pod_blocks`, the CIDRs that pods
-/// have their addresses from. If `pod_blocks` is empty, pods may have any address that is not reserved.
+/// Whether no pod can have an address in the CIDR: it is reserved, or disjoint from `pod_cidrs`, the CIDRs that pods
+/// have their addresses from. If `pod_cidrs` is empty, pods may have any address that is not reserved.
 #[must_use]
-pub fn never_a_pod(net: &IpNet, pod_blocks: &[IpNet]) -> bool {
+pub fn never_a_pod(net: &IpNet, pod_cidrs: &[IpNet]) -> bool {
     let disjoint = |pods: &IpNet| !pods.contains(net) && !net.contains(pods);
-    is_reserved(net) || !pod_blocks.is_empty() && pod_blocks.iter().all(disjoint)
+    is_reserved(net) || !pod_cidrs.is_empty() && pod_cidrs.iter().all(disjoint)
 }
 
 /// A CIDR with exceptions.

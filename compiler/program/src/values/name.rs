@@ -160,7 +160,7 @@ pub fn literal_prefix(glob: &str) -> &str {
 
 /// Whether some name can begin with both prefixes.
 #[must_use]
-pub fn prefixes_meet(a: &str, b: &str) -> bool {
+pub fn prefixes_overlap(a: &str, b: &str) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
 

@@ -8,21 +8,21 @@ use npc_program::values::name::glob_matches;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{End, Holder, Universe};
-use crate::TooLarge;
+use crate::ProofError;
 use crate::formula::{Formula, Formulas};
 use crate::names::classes;
 
 impl Universe {
-    /// The axioms. `pod_blocks` are the CIDRs that pods have their addresses from; if empty, they are
+    /// The axioms. `pod_cidrs` are the CIDRs that pods have their addresses from; if empty, they are
     /// unknown. Must be called after all formulas are encoded.
     ///
     /// # Errors
     ///
     /// If there are too many name patterns.
-    pub(crate) fn axioms(&mut self, pod_blocks: &[IpNet]) -> Result<Vec<Formula>, TooLarge> {
+    pub(crate) fn axioms(&mut self, pod_cidrs: &[IpNet]) -> Result<Vec<Formula>, ProofError> {
         let mut axioms = Vec::new();
         self.port_axioms(&mut axioms);
-        self.address_axioms(pod_blocks, &mut axioms);
+        self.address_axioms(pod_cidrs, &mut axioms);
         self.name_axioms(&mut axioms)?;
         self.label_axioms(&mut axioms);
         Ok(axioms)
@@ -42,7 +42,7 @@ impl Universe {
         }
     }
 
-    fn address_axioms(&mut self, pod_blocks: &[IpNet], axioms: &mut Vec<Formula>) {
+    fn address_axioms(&mut self, pod_cidrs: &[IpNet], axioms: &mut Vec<Formula>) {
         let reserved = ["169.254.0.0/16", "127.0.0.0/8", "224.0.0.0/4", "fe80::/10", "::1/128", "ff00::/8"];
         let reserved: Vec<IpNet> = reserved.iter().filter_map(|net| net.parse().ok()).collect();
         // Copied, because `in_net` below changes it.
@@ -59,8 +59,8 @@ impl Universe {
                 let inside = self.in_net(end, net);
                 axioms.push(self.formulas.and([pod, inside]).not());
             }
-            if !pod_blocks.is_empty() {
-                let blocks: Vec<Formula> = pod_blocks.iter().map(|net| self.in_net(end, net)).collect();
+            if !pod_cidrs.is_empty() {
+                let blocks: Vec<Formula> = pod_cidrs.iter().map(|net| self.in_net(end, net)).collect();
                 let inside = self.formulas.or(blocks);
                 axioms.push(self.formulas.or([pod.not(), inside]));
             }
@@ -78,7 +78,7 @@ impl Universe {
         }
     }
 
-    fn name_axioms(&mut self, axioms: &mut Vec<Formula>) -> Result<(), TooLarge> {
+    fn name_axioms(&mut self, axioms: &mut Vec<Formula>) -> Result<(), ProofError> {
         // Both ends get atoms for the same names and patterns, so that their names can be compared.
         let mut named: Vec<Arc<str>> = Vec::new();
         let mut globs: Vec<Arc<str>> = Vec::new();

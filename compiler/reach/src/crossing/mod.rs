@@ -1,12 +1,12 @@
 //! Combines what the sources' policies allow with what the destinations' policies allow.
 
-mod few;
-mod many;
+mod dense;
+mod sparse;
 
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
-use crate::matrix::{Allowed, OfFamily};
+use crate::matrix::{Allowed, FamilyRows};
 use crate::set::{FEW, GroupSet, count, holds, members};
 use crate::traffic::Sets;
 
@@ -49,11 +49,11 @@ impl Destinations {
 
     /// The groups, in order.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        let (few, many) = match &self.0 {
+        let (dense, sparse) = match &self.0 {
             Kind::Few(words) => (Some(members(words)), None),
             Kind::Many(groups) => (None, Some(groups.iter())),
         };
-        few.into_iter().flatten().chain(many.into_iter().flatten()).map(|group| group as usize)
+        dense.into_iter().flatten().chain(sparse.into_iter().flatten()).map(|group| group as usize)
     }
 
     /// The first group.
@@ -77,20 +77,20 @@ impl Destinations {
 
 /// The cells between the groups of which these are the first members: for each source, its destinations.
 pub(crate) fn cells<S: GroupSet>(
-    families: &[OfFamily<'_, '_, S>],
+    families: &[FamilyRows<'_, '_, S>],
     firsts: &[u32],
     traffic: &mut Sets,
 ) -> Vec<Vec<Cell>> {
     let mut cells = if firsts.len() <= FEW {
-        few::cells(families, firsts, traffic)
+        dense::cells(families, firsts, traffic)
     } else {
-        many::cells(families, firsts, traffic)
+        sparse::cells(families, firsts, traffic)
     };
     let sort = |cells: &mut Vec<Cell>| cells.sort_unstable_by_key(|(_, groups)| groups.first());
     cells.iter_mut().for_each(sort);
     debug_assert!(
         firsts.len() > COMPARED || {
-            let mut others = many::cells(families, firsts, traffic);
+            let mut others = sparse::cells(families, firsts, traffic);
             others.iter_mut().for_each(sort);
             let list = |cells: &[Vec<Cell>]| -> Vec<Vec<(Allowed, Vec<usize>)>> {
                 let of = |cells: &Vec<Cell>| {

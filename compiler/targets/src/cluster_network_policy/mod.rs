@@ -164,7 +164,7 @@ impl Policies<'_> {
     fn pods(&mut self, term: &PodTerm) -> Vec<Pods> {
         let mut lower = Lower {
             names: &Own { cluster: self.cluster },
-            pod_blocks: &self.options.pod_blocks,
+            pod_cidrs: &self.options.pod_cidrs,
             diagnostics: self.diagnostics,
         };
         let peers = lower.pods(term);
@@ -260,7 +260,7 @@ impl Policies<'_> {
         let mut peers = Peers::default();
         // Some CNIs do not match pods by address. If no pod can have an excluded address, also match all pods by
         // namespace selector.
-        let never = |net: &_| self.options.pod_blocks.never_a_pod(net);
+        let never = |net: &_| self.options.pod_cidrs.never_a_pod(net);
         if rule.direction == Direction::Egress && rule.all_but().is_some_and(|nets| nets.iter().all(never)) {
             peers.pods.push(types::Peer::Pods(Pods::Namespaces(Default::default())));
         }

@@ -160,7 +160,7 @@ impl Context<'_> {
         match names.entry(Arc::clone(&name)) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let first = *first.get();
-                self.tell(
+                self.emit(
                     Diagnostic::new(
                         &POLICY_TWICE,
                         format!("two policies have the name `{name}`"),
@@ -204,7 +204,7 @@ impl Context<'_> {
                 },
                 Statement::Isolate(statement) => {
                     if tree.tier != Tier::Namespaced {
-                        self.tell(isolate_in_tier(tree, at(file, statement.span), &name));
+                        self.emit(isolate_in_tier(tree, at(file, statement.span), &name));
                         complete = false;
                         continue;
                     }
@@ -227,7 +227,7 @@ impl Context<'_> {
                 Tier::Namespaced => "to deny what no policy allows, write `isolate ingress, egress`",
                 _ => "write a rule, such as `deny egress to 169.254.169.254`",
             };
-            self.tell(
+            self.emit(
                 Diagnostic::new(
                     &EMPTY_POLICY,
                     format!("the policy `{name}` is empty"),
@@ -260,7 +260,7 @@ impl Context<'_> {
         let location = at(file, word.span);
         let text = self.text(file, word).into_owned();
         if tree.tier == Tier::Namespaced {
-            self.tell(
+            self.emit(
                 Diagnostic::new(
                     &PRIORITY,
                     "a plain policy has no priority",
@@ -273,7 +273,7 @@ impl Context<'_> {
         }
         let number = text.parse().ok().filter(|number| *number <= LAST_PRIORITY);
         if number.is_none() {
-            self.tell(Diagnostic::new(
+            self.emit(Diagnostic::new(
                 &PRIORITY,
                 format!("`{text}` is not a priority"),
                 location,
@@ -296,7 +296,7 @@ impl Context<'_> {
                 && pods.scope.is_none()
             {
                 complete = false;
-                self.tell(no_scope(at(file, pods.span), at(file, pods.span), None));
+                self.emit(no_scope(at(file, pods.span), at(file, pods.span), None));
             }
         }
         for subject in subjects.iter().flatten() {
@@ -307,7 +307,7 @@ impl Context<'_> {
                     complete = false;
                     let place = tree.subject.iter().map(Term::span).reduce(npc_diagnostics::Span::to);
                     let place = at(file, place.unwrap_or(tree.name.span));
-                    self.tell(no_scope(place, place, Some(subject.location)));
+                    self.emit(no_scope(place, place, Some(subject.location)));
                 }
                 continue;
             }
@@ -315,7 +315,7 @@ impl Context<'_> {
                 complete = false;
                 let place = subject.scope_location.unwrap_or(subject.location);
                 let sharing = matches!(subject.scope.base, ScopeBase::Sharing(_));
-                self.tell(
+                self.emit(
                     Diagnostic::new(
                         &RELATIVE_SUBJECT,
                         format!(
@@ -351,7 +351,7 @@ impl Context<'_> {
         if wrong_action {
             complete = false;
             let name = self.text(file, policy.name).into_owned();
-            self.tell(action_in_tier(policy, tree, file, &name));
+            self.emit(action_in_tier(policy, tree, file, &name));
         }
         let ports = view.ports(file, &tree.ports, self);
         let peers = self.peers(file, &tree.peers, view);
@@ -390,7 +390,7 @@ impl Context<'_> {
                     }
                     Value::Ports(_) => {
                         complete = false;
-                        self.tell(
+                        self.emit(
                             Diagnostic::new(
                                 &WRONG_KIND,
                                 "expected pods or addresses, found ports",
@@ -409,7 +409,7 @@ impl Context<'_> {
         if let Some(anywhere) = trees.iter().find(everything)
             && let Some(beside) = trees.iter().find(|tree| tree.span() != anywhere.span())
         {
-            self.tell(
+            self.emit(
                 Diagnostic::new(
                     &BESIDE_ANYWHERE,
                     "`anywhere` already includes every pod and every address: other peers add nothing",
@@ -426,7 +426,7 @@ impl Context<'_> {
     fn leaves_something(&mut self, except: &[Block], location: Location) -> bool {
         let left = except.is_empty() || !subtract(&Block::everything(), except).is_empty();
         if !left {
-            self.tell(Diagnostic::new(
+            self.emit(Diagnostic::new(
                 &crate::values::address::EXCEPT_OUTSIDE,
                 "`except` excludes everything from `anywhere`",
                 location,
@@ -461,7 +461,7 @@ impl Context<'_> {
             if unscoped {
                 complete = false;
                 let place = at(file, span);
-                self.tell(no_scope(place, place, None));
+                self.emit(no_scope(place, place, None));
             }
         }
         let (sources, destinations, ports) = (sources?, destinations?, ports?);

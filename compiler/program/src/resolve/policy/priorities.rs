@@ -10,7 +10,7 @@ use super::PRIORITY_OVERLAP;
 use crate::ir::{LAST_PRIORITY, PodTerm, Policy, Program, Requirement, Scope, ScopeBase, Selector};
 use crate::resolve::Context;
 use crate::selector::overlap;
-use crate::values::name::{literal_prefix, prefixes_meet};
+use crate::values::name::{literal_prefix, prefixes_overlap};
 
 /// Reports pairs of policies of one tier and one priority that can select the same pod.
 ///
@@ -29,7 +29,7 @@ pub(in crate::resolve) fn priorities(program: &Program, cx: &mut Context<'_>) {
         let mut buckets = Buckets::default();
         for policy in group {
             if let Some(other) = buckets.overlapping(policy) {
-                cx.tell(tell_overlap(policy, other));
+                cx.emit(overlap_diagnostic(policy, other));
             }
             buckets.add(policy);
         }
@@ -106,7 +106,7 @@ impl<'a> Buckets<'a> {
                 .chain(&self.rest)
                 .chain(candidates(&self.by_namespace, of_namespace(&subject.scope)))
                 .chain(candidates(&self.by_pod, Some(&subject.selector)))
-                .filter(|entry| names_may_meet(&entry.subject.scope, &subject.scope))
+                .filter(|entry| names_may_overlap(&entry.subject.scope, &subject.scope))
                 .find(|entry| overlap(entry.subject, subject))
                 .map(|entry| entry.policy)
         })
@@ -137,16 +137,16 @@ fn candidates<'s, 'a>(
 }
 
 /// Whether two scopes may contain the same namespace, judged by the literal prefixes of their names and patterns.
-fn names_may_meet(a: &Scope, b: &Scope) -> bool {
+fn names_may_overlap(a: &Scope, b: &Scope) -> bool {
     match (&a.base, &b.base) {
         (ScopeBase::Names(a), ScopeBase::Names(b)) if a.len() * b.len() <= 64 => a
             .iter()
-            .any(|one| b.iter().any(|other| prefixes_meet(literal_prefix(one), literal_prefix(other)))),
+            .any(|one| b.iter().any(|other| prefixes_overlap(literal_prefix(one), literal_prefix(other)))),
         _ => true,
     }
 }
 
-fn tell_overlap(policy: &Policy, other: &Policy) -> Diagnostic {
+fn overlap_diagnostic(policy: &Policy, other: &Policy) -> Diagnostic {
     let place = policy.priority_location.unwrap_or(policy.location);
     let tier = if policy.tier == Tier::Admin { "admin" } else { "baseline" };
     let said = |policy: &Policy| match policy.priority_location {

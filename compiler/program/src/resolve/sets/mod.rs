@@ -184,7 +184,7 @@ impl<'a> Sets<'a> {
         }
         for (first, location) in &names.again {
             let Some(first) = names.sets.get(*first) else { continue };
-            cx.tell(
+            cx.emit(
                 Diagnostic::new(
                     &SET_TWICE,
                     format!("the set `{}` is defined twice", first.name),
@@ -215,7 +215,7 @@ impl<'a> Sets<'a> {
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
         let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
         let all = Self { sets, names, paths, libraries, incomplete, policies: OnceLock::new(), loaded };
-        all.tell_hidden(cx);
+        all.report_hidden(cx);
         all
     }
 
@@ -232,12 +232,12 @@ impl<'a> Sets<'a> {
 
     /// Reports sets that hide an imported set. A set whose name is ambiguous among the imports is not reported,
     /// because it resolves the ambiguity.
-    fn tell_hidden(&self, cx: &mut Context<'_>) {
+    fn report_hidden(&self, cx: &mut Context<'_>) {
         for set in &self.sets {
             if let Some(Meaning::Set(hidden)) = self.names.find_imported(set.file, &set.name)
                 && let Some(hidden) = self.sets.get(hidden)
             {
-                cx.tell(
+                cx.emit(
                     Diagnostic::new(
                         &HIDES_IMPORTED,
                         format!("the set `{}` hides an imported set", set.name),
@@ -274,7 +274,7 @@ impl<'a> Sets<'a> {
                         || dependency == index;
                     if open {
                         let members: Vec<usize> = stack.iter().map(|(member, ..)| *member).collect();
-                        self.tell_cycle(&members, dependency, place, cx);
+                        self.report_cycle(&members, dependency, place, cx);
                         // Mark every set of the cycle as broken, so that its users report no error.
                         for member in members.iter().rev() {
                             if let Some(set) = self.sets.get_mut(*member) {
@@ -297,7 +297,7 @@ impl<'a> Sets<'a> {
                 entries = entries.saturating_add(value.len());
                 let value = if entries > MAX_ENTRIES {
                     if let Some(set) = self.sets.get(index) {
-                        cx.tell(Diagnostic::new(
+                        cx.emit(Diagnostic::new(
                             &SETS_TOO_LARGE,
                             format!("all sets together have more than {MAX_ENTRIES} members"),
                             set.location,
@@ -346,7 +346,7 @@ impl<'a> Sets<'a> {
             .collect()
     }
 
-    fn tell_cycle(&self, stack: &[usize], closing: usize, place: Location, cx: &mut Context<'_>) {
+    fn report_cycle(&self, stack: &[usize], closing: usize, place: Location, cx: &mut Context<'_>) {
         let circle: Vec<String> = stack
             .iter()
             .skip_while(|member| **member != closing)
@@ -363,7 +363,7 @@ impl<'a> Sets<'a> {
             let first = circle.first().cloned().unwrap_or_default();
             diagnostic = diagnostic.note(format!("{} needs {first}", circle.join(" needs ")));
         }
-        cx.tell(diagnostic);
+        cx.emit(diagnostic);
     }
 
     fn evaluate_one(&self, index: usize, cx: &mut Context<'_>) -> Value {
@@ -385,7 +385,7 @@ impl<'a> Sets<'a> {
             match (&kind, &value) {
                 (_, Value::Broken) => return Value::Broken,
                 (Some((first, place)), value) if first.kind() != value.kind() => {
-                    cx.tell(
+                    cx.emit(
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("a set holds {} or {}, not both", first.kind(), value.kind()),
@@ -456,7 +456,7 @@ impl<'a> Sets<'a> {
             {
                 continue;
             }
-            cx.tell(Diagnostic::new(
+            cx.emit(Diagnostic::new(
                 &UNUSED_SET,
                 format!("nothing uses the set `{}`", set.name),
                 set.location,
@@ -514,7 +514,7 @@ fn check_set_name(name: &str, location: Location, cx: &mut Context<'_>) {
         cx.ok(checked);
         return;
     };
-    cx.tell(
+    cx.emit(
         Diagnostic::new(&BAD_NAME, format!("`{name}` cannot be the name of a set"), location, why)
             .help("choose another name"),
     );

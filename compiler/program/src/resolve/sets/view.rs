@@ -7,7 +7,7 @@ use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, nearest};
 use npc_syntax::ast::{Address, Scope, Term, Word};
 
 use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND, advice};
-use crate::ir::{BlockTerm, PodTerm, PortTerm};
+use crate::ir::{CidrTerm, PodTerm, PortTerm};
 use crate::names::Meaning;
 use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
@@ -33,7 +33,7 @@ impl Literal {
     fn of(text: &str, location: Location, cx: &mut Context<'_>) -> Self {
         if address::looks_like_address(text) {
             let Some(net) = cx.ok(address::parse(text, location)) else { return Self::Broken };
-            address::unspecified(text, &net, location).into_iter().for_each(|told| cx.tell(told));
+            address::unspecified(text, &net, location).into_iter().for_each(|told| cx.emit(told));
             Self::Address(net)
         } else if port::looks_like_port(text) {
             cx.ok(port::parse(text, location)).map_or(Self::Broken, Self::Port)
@@ -71,11 +71,11 @@ impl<'s> View<'s, '_> {
                         diagnostic = diagnostic.label(set.location, "defined here");
                     }
                 }
-                cx.tell(diagnostic.help(format!("rename one, or define `{name}` in this file")));
+                cx.emit(diagnostic.help(format!("rename one, or define `{name}` in this file")));
                 &Value::Broken
             }
             None => {
-                self.tell_unknown(name, location, cx);
+                self.report_unknown(name, location, cx);
                 &Value::Broken
             }
         }
@@ -92,7 +92,7 @@ impl<'s> View<'s, '_> {
         }
     }
 
-    fn tell_unknown(&self, name: &str, location: Location, cx: &mut Context<'_>) {
+    fn report_unknown(&self, name: &str, location: Location, cx: &mut Context<'_>) {
         if self.sets.incomplete.get(self.file) == Some(&true) {
             return;
         }
@@ -122,7 +122,7 @@ impl<'s> View<'s, '_> {
         } else {
             advice::unknown(diagnostic, name, location)
         };
-        cx.tell(diagnostic);
+        cx.emit(diagnostic);
     }
 
     /// Evaluates a term.
@@ -146,7 +146,7 @@ impl<'s> View<'s, '_> {
     ) -> Cow<'s, Value> {
         match literal {
             Literal::Address(net) => {
-                Cow::Owned(Value::Addresses([Arc::new(BlockTerm { block: net.into(), location })].into()))
+                Cow::Owned(Value::Addresses([Arc::new(CidrTerm { block: net.into(), location })].into()))
             }
             Literal::Port(port) => Cow::Owned(Value::Ports([PortTerm { port, location }].into())),
             Literal::Name => Cow::Borrowed(self.lookup(text, location, cx)),
@@ -165,7 +165,7 @@ impl<'s> View<'s, '_> {
         let text = cx.text(file, word);
         let location = at(file, word.span);
         if let Some(diagnostic) = advice::qualified_name(&text, location) {
-            cx.tell(diagnostic);
+            cx.emit(diagnostic);
             return Cow::Borrowed(&Value::Broken);
         }
         let literal = Literal::of(&text, location, cx);
@@ -189,7 +189,7 @@ impl<'s> View<'s, '_> {
                 Value::Broken
             }
             other => {
-                cx.tell(Diagnostic::new(
+                cx.emit(Diagnostic::new(
                     &WRONG_KIND,
                     format!("`except` applies to addresses, and `{text}` holds {}", other.kind()),
                     location,
@@ -231,13 +231,13 @@ impl<'s> View<'s, '_> {
         complete.then_some(out)
     }
 
-    fn address(&self, file: FileId, one: &Address, cx: &mut Context<'_>) -> Option<Arc<[Arc<BlockTerm>]>> {
+    fn address(&self, file: FileId, one: &Address, cx: &mut Context<'_>) -> Option<Arc<[Arc<CidrTerm>]>> {
         match &*self.word(file, one.word, None, &one.except, cx) {
             Value::Addresses(blocks) => Some(Arc::clone(blocks)),
             Value::Broken => None,
             other => {
                 let text = cx.text(file, one.word);
-                cx.tell(Diagnostic::new(
+                cx.emit(Diagnostic::new(
                     &WRONG_KIND,
                     format!("expected addresses, and `{text}` holds {}", other.kind()),
                     at(file, one.word.span),
@@ -252,11 +252,11 @@ impl<'s> View<'s, '_> {
     fn except(
         &self,
         file: FileId,
-        blocks: &[Arc<BlockTerm>],
+        blocks: &[Arc<CidrTerm>],
         except: &[Address],
         base: Location,
         cx: &mut Context<'_>,
-    ) -> Option<Arc<[Arc<BlockTerm>]>> {
+    ) -> Option<Arc<[Arc<CidrTerm>]>> {
         let mut taken = Vec::new();
         let mut fine = true;
         for one in except {
@@ -276,7 +276,7 @@ impl<'s> View<'s, '_> {
                 }
                 fine = false;
                 let place = at(file, one.word.span);
-                cx.tell(if covers > 0 {
+                cx.emit(if covers > 0 {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
                         format!("`except {net}` excludes everything"),
@@ -298,17 +298,17 @@ impl<'s> View<'s, '_> {
         if !fine {
             return None;
         }
-        let left: Vec<Arc<BlockTerm>> = blocks
+        let left: Vec<Arc<CidrTerm>> = blocks
             .iter()
             .flat_map(|term| {
                 let location = term.location;
                 subtract(std::slice::from_ref(&term.block), &taken)
                     .into_iter()
-                    .map(move |block| Arc::new(BlockTerm { block, location }))
+                    .map(move |block| Arc::new(CidrTerm { block, location }))
             })
             .collect();
         if left.is_empty() {
-            cx.tell(Diagnostic::new(
+            cx.emit(Diagnostic::new(
                 &EXCEPT_OUTSIDE,
                 "`except` excludes all of these addresses",
                 base,
@@ -346,7 +346,7 @@ impl<'s> View<'s, '_> {
                 Value::Broken => complete = false,
                 other => {
                     complete = false;
-                    cx.tell(
+                    cx.emit(
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("`on` takes ports, and `{text}` holds {}", other.kind()),
@@ -384,7 +384,7 @@ impl<'s> View<'s, '_> {
                 Value::Broken => complete = false,
                 other => {
                     complete = false;
-                    cx.tell(
+                    cx.emit(
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("{what} pods, but these are {}", other.kind()),

@@ -6,7 +6,7 @@ use npc_program::{Direction, Policy, Rule, Tier};
 use npc_proof::Fact;
 use rustc_hash::FxHashSet;
 
-use super::example::{Case, may_speak};
+use super::example::{Case, ports_may_overlap};
 use super::{Deciders, Overview};
 
 npc_diagnostics::codes! {
@@ -43,10 +43,11 @@ npc_diagnostics::codes! {
 const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    let mut found: Vec<Idle<'_>> = overview.each(|index, policy, found| {
-        let beside = Beside { overview, index, policy };
-        let rules: Vec<(usize, Deciders<'_>)> =
-            (0..policy.rules.len()).filter_map(|place| Some((place, beside.covered(place)?))).collect();
+    let mut found: Vec<Redundant<'_>> = overview.each(|index, policy, found| {
+        let competing_rules = Beside { overview, index, policy };
+        let rules: Vec<(usize, Deciders<'_>)> = (0..policy.rules.len())
+            .filter_map(|place| Some((place, competing_rules.covered(place)?)))
+            .collect();
         let idle_policy = || {
             if rules.len() < policy.rules.len() {
                 return None;
@@ -63,8 +64,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             }
             let mut isolating = Vec::new();
             for direction in directions {
-                if policy.tier == Tier::Namespaced && policy.speaks_of(direction) {
-                    isolating.extend(beside.isolated(direction)?);
+                if policy.tier == Tier::Namespaced && policy.covers(direction) {
+                    isolating.extend(competing_rules.isolated(direction)?);
                 }
             }
             Some(isolating)
@@ -72,7 +73,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         // Rules are candidates too: if the policy cannot be removed as a whole, some of its rules
         // may.
         if let Some(isolating) = idle_policy() {
-            found.push(Idle { policy, what: What::Policy, rules: rules.clone(), isolating });
+            found.push(Redundant { policy, what: What::Policy, rules: rules.clone(), isolating });
         }
         for (place, by) in rules {
             let Some(rule) = policy.rules.get(place) else { continue };
@@ -85,9 +86,9 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
                     .iter()
                     .enumerate()
                     .any(|(other, kept)| other != place && kept.direction == rule.direction);
-            let isolating = if keeps { Some(Vec::new()) } else { beside.isolated(rule.direction) };
+            let isolating = if keeps { Some(Vec::new()) } else { competing_rules.isolated(rule.direction) };
             if let Some(isolating) = isolating {
-                found.push(Idle { policy, what: What::Rule(rule), rules: vec![(place, by)], isolating });
+                found.push(Redundant { policy, what: What::Rule(rule), rules: vec![(place, by)], isolating });
             }
         }
     });
@@ -136,11 +137,11 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         }
         sound
     });
-    found.iter().map(Idle::told).collect()
+    found.iter().map(Redundant::told).collect()
 }
 
 /// A redundant rule or policy.
-struct Idle<'p> {
+struct Redundant<'p> {
     policy: &'p Policy,
     what: What<'p>,
     /// The redundant rules by index, each with what decides its connections instead.
@@ -187,7 +188,7 @@ impl<'p> Beside<'_, 'p> {
     /// Plain policies that isolate all pods of this one: a single policy, or all earlier ones
     /// together.
     fn isolated(&self, direction: Direction) -> Option<Vec<&'p Policy>> {
-        let isolates = |other: &Policy| other.tier == Tier::Namespaced && other.speaks_of(direction);
+        let isolates = |other: &Policy| other.tier == Tier::Namespaced && other.covers(direction);
         let others: Vec<(usize, &Policy)> =
             self.others().filter(|(_, other)| isolates(other)).take(MOST).collect();
         if let Some((_, one)) = others.iter().find(|(index, other)| self.stands_in(*index, other, direction))
@@ -207,12 +208,12 @@ impl<'p> Beside<'_, 'p> {
         let (overview, policy) = (self.overview, self.policy);
         // A rule that logs has an effect even if other rules decide its connections.
         let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
-        let Deciders { rules, isolating } = overview.beside(self.index, place)?;
+        let Deciders { rules, isolating } = overview.competing_rules(self.index, place)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
             return None;
         }
         // Most rules differ in their ports, so this excludes most of them early.
-        if isolating.is_empty() && !rules.iter().any(|(_, other)| may_speak(rule, other)) {
+        if isolating.is_empty() && !rules.iter().any(|(_, other)| ports_may_overlap(rule, other)) {
             return None;
         }
         let example = overview.first(self.index).example.as_ref()?;
@@ -251,7 +252,7 @@ impl<'p> Beside<'_, 'p> {
     }
 }
 
-impl Idle<'_> {
+impl Redundant<'_> {
     fn told(&self) -> Diagnostic {
         let by_admin = |by: &Deciders<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
         let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));

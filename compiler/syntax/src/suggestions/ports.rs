@@ -100,10 +100,10 @@ pub(super) fn phrase(cx: &Context<'_>) -> Option<Diagnostic> {
     let lead = is_filler(text) || matches!(text, "at" | "via" | "over" | "with");
     let before = cx.word_before().to_ascii_lowercase();
     let before = before.trim_end_matches(':');
-    let behind_on = cx.second_before() == "on" && (is_filler(before) || PROTOCOLS.contains(&before));
+    let is_after_on = cx.second_before() == "on" && (is_filler(before) || PROTOCOLS.contains(&before));
     let (start, prefix) = if cx.wants(T::On) && lead && cx.found.is_some_and(T::is_word) {
         (cx.span.start, "on ")
-    } else if behind_on && (is_filler(before) || is_filler(text) || is_number(text)) {
+    } else if is_after_on && (is_filler(before) || is_filler(text) || is_number(text)) {
         (cx.before().start, "")
     } else {
         return None;

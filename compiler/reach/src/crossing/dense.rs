@@ -3,7 +3,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::{Cell, places};
-use crate::matrix::{Allowed, OfFamily};
+use crate::matrix::{Allowed, FamilyRows};
 use crate::rows::RowId;
 use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};
@@ -13,7 +13,7 @@ type Parts<K, B> = SmallVec<[(K, B); 8]>;
 
 /// The cells between the groups of which these are the first members.
 pub(super) fn cells<S: GroupSet>(
-    families: &[OfFamily<'_, '_, S>],
+    families: &[FamilyRows<'_, '_, S>],
     firsts: &[u32],
     traffic: &mut Sets,
 ) -> Vec<Vec<Cell>> {
@@ -87,7 +87,7 @@ impl<B: GroupSet> BySet<B> {
 }
 
 impl<B: GroupSet> Side<B> {
-    fn new<S: GroupSet>(family: &OfFamily<'_, '_, S>, chosen: &[u32]) -> Self {
+    fn new<S: GroupSet>(family: &FamilyRows<'_, '_, S>, chosen: &[u32]) -> Self {
         let places = places(chosen);
         let place = |group: u32| places.get(group as usize).copied().flatten();
         let mut side = Self {

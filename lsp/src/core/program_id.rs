@@ -6,7 +6,7 @@ use npc_project::{configured, has_sources, is_hidden, is_source};
 
 /// Identifies a program by its root files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Home {
+pub enum ProgramId {
     /// All sources below a folder, as in `npc check FOLDER`.
     Folder(PathBuf),
     /// One file with its imports, as in `npc check FILE`; or an unsaved document.
@@ -22,7 +22,7 @@ pub fn is_on_disk(path: &Path) -> bool {
     !path.to_str().is_some_and(|name| name.starts_with(UNSAVED))
 }
 
-impl Home {
+impl ProgramId {
     /// The program of a file: that of the nearest folder with a configuration; otherwise that of the
     /// outermost folder, within the editor's folders, that directly contains sources; otherwise the file
     /// alone. Files that are hidden or are no sources by name are always alone.
@@ -102,18 +102,18 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let workspaces = [root.to_owned()];
-        let home = |name: &str, workspaces: &[PathBuf]| Home::of(&root.join(name), workspaces);
-        let folder = |name: &str| Home::Folder(root.join(name));
-        let file = |name: &str| Home::File(root.join(name));
-        assert_eq!(home("sets/dns.np", &workspaces), Home::Folder(root.to_owned()));
-        assert_eq!(home("apps/deep/a.np", &[root.join("apps")]), folder("apps/deep"));
-        assert_eq!(home("own/in/b.np", &workspaces), folder("own/in"));
-        assert_eq!(home("own/in/b.np", &workspaces).outer(), [folder("own")]);
-        assert_eq!(home("sets/dns.np", &[]), file("sets/dns.np"), "nobody has the folder open");
-        assert_eq!(home("sets/other.txt", &workspaces), file("sets/other.txt"));
-        assert_eq!(home("sets/.#dns.np", &workspaces), file("sets/.#dns.np"));
-        let unsaved = Home::of(Path::new("untitled:a.np"), &workspaces);
-        assert_eq!((&unsaved, unsaved.folder()), (&Home::File("untitled:a.np".into()), Path::new("")));
+        let program_id = |name: &str, workspaces: &[PathBuf]| ProgramId::of(&root.join(name), workspaces);
+        let folder = |name: &str| ProgramId::Folder(root.join(name));
+        let file = |name: &str| ProgramId::File(root.join(name));
+        assert_eq!(program_id("sets/dns.np", &workspaces), ProgramId::Folder(root.to_owned()));
+        assert_eq!(program_id("apps/deep/a.np", &[root.join("apps")]), folder("apps/deep"));
+        assert_eq!(program_id("own/in/b.np", &workspaces), folder("own/in"));
+        assert_eq!(program_id("own/in/b.np", &workspaces).outer(), [folder("own")]);
+        assert_eq!(program_id("sets/dns.np", &[]), file("sets/dns.np"), "nobody has the folder open");
+        assert_eq!(program_id("sets/other.txt", &workspaces), file("sets/other.txt"));
+        assert_eq!(program_id("sets/.#dns.np", &workspaces), file("sets/.#dns.np"));
+        let unsaved = ProgramId::of(Path::new("untitled:a.np"), &workspaces);
+        assert_eq!((&unsaved, unsaved.folder()), (&ProgramId::File("untitled:a.np".into()), Path::new("")));
         assert!(!unsaved.may_hold(root) && unsaved.may_hold(Path::new("untitled:b.np")));
     }
 }

@@ -25,7 +25,7 @@ const FILLERS: [&str; 12] = [
 ];
 
 /// A selector without braces: its span, and its text with braces.
-fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
+fn unbraced_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
     let tokens = cx.tokens_from(start);
     let is_filler = |token: &&Token| {
         let text = cx.of(token).trim_end_matches(':').to_ascii_lowercase();
@@ -63,7 +63,7 @@ fn bare_selector(cx: &Context<'_>, start: u32) -> Option<(Span, String)> {
 }
 
 /// Names after `namespaces` without parentheses: the span of all of them, and the names.
-fn bare_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
+fn unparenthesised_names(cx: &Context<'_>) -> Option<(Span, Vec<String>)> {
     let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-*?".contains(&b);
     let mut names = Vec::new();
     let mut last = cx.span.start;
@@ -94,11 +94,11 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
             || cx.expected.has(Expected::Pods)
             || cx.expected.has(Expected::Set))
     {
-        let diagnostic = cx.tell("expected pods: namespaces are only allowed after `in`", &found);
+        let diagnostic = cx.diagnostic("expected pods: namespaces are only allowed after `in`", &found);
         return Some(cx.insert(diagnostic, "write `all pods in` before it", "all pods in ", Automatic));
     }
     if cx.is(T::Namespaces) && cx.wants(T::Pods) && cx.word_before() == "all" {
-        let diagnostic = cx.tell("expected `pods`", &found);
+        let diagnostic = cx.diagnostic("expected `pods`", &found);
         return Some(cx.insert(diagnostic, "write `all pods in all namespaces`", "pods in all ", Automatic));
     }
     if cx.wants(T::Pods) && cx.word_before() == "all" {
@@ -107,12 +107,12 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         } else {
             "write `all pods` for the pods of the policy's own namespace, `all pods in all namespaces`, or `anywhere` to include addresses"
         };
-        return Some(cx.tell("expected `pods`", &cx.found()).help(help));
+        return Some(cx.diagnostic("expected `pods`", &cx.found()).help(help));
     }
     if cx.word_before() == "sharing" && cx.is(T::LBrace) {
         let label = cx.word_behind();
         return Some(
-            cx.tell("expected a label key", "found `{`")
+            cx.diagnostic("expected a label key", "found `{`")
                 .help(format!("write the label without braces: `namespaces sharing {label}`")),
         );
     }
@@ -126,11 +126,11 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         ));
     }
     if names && cx.wants(T::In) {
-        return Some(cx.insert(cx.tell("expected `in`", &found), "insert `in`", "in ", Automatic));
+        return Some(cx.insert(cx.diagnostic("expected `in`", &found), "insert `in`", "in ", Automatic));
     }
     if cx.is(T::Sharing) && cx.wants(T::In) {
         let label = cx.word_behind();
-        let diagnostic = cx.tell("namespaces are written after `in`", &found);
+        let diagnostic = cx.diagnostic("namespaces are written after `in`", &found);
         let title = format!("write `in namespaces sharing {label}`");
         return Some(cx.insert(diagnostic, &title, "in namespaces ", Automatic));
     }
@@ -141,11 +141,11 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         return Some(diagnostic);
     }
     if cx.word_before() == "namespaces" && cx.wants(T::Sharing) {
-        return behind_namespaces(cx);
+        return after_namespaces(cx);
     }
     if cx.word_before() == "namespace" && matches!(cx.found, Some(T::LBrace | T::LParen)) {
         let word = cx.at(cx.before());
-        return Some(cx.tell("`namespace` takes one name", "this can match several namespaces").fix(
+        return Some(cx.diagnostic("`namespace` takes one name", "this can match several namespaces").fix(
             Automatic,
             "write `namespaces`",
             word,
@@ -153,12 +153,12 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         ));
     }
     if cx.second_before() == "all" && cx.word_before() == "pods" && cx.wants(T::In) && cx.is(T::Word) {
-        let diagnostic = cx.tell("expected `in`", &found);
+        let diagnostic = cx.diagnostic("expected `in`", &found);
         if matches!(cx.text, "everywhere" | "anywhere" | "globally") {
             let with = "in all namespaces";
             return Some(diagnostic.fix(Automatic, format!("write `{with}`"), cx.at(cx.span), with));
         }
-        if let Some((_, selector)) = bare_selector(cx, cx.span.start) {
+        if let Some((_, selector)) = unbraced_selector(cx, cx.span.start) {
             return Some(diagnostic.help(format!("to select pods by label, write `pods {selector}`")));
         }
         return cx.wants(T::LBrace).then(|| {
@@ -166,7 +166,7 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         });
     }
     if matches!(cx.found, Some(T::Eq | T::EqEq)) && cx.wants(T::Except) {
-        let (span, selector) = bare_selector(cx, cx.before().start)?;
+        let (span, selector) = unbraced_selector(cx, cx.before().start)?;
         return Some(
             Diagnostic::new(&SYNTAX, "pods are selected by labels in braces", cx.at(span), "a label").fix(
                 Maybe,
@@ -178,15 +178,15 @@ pub(super) fn namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.word_before() == "pods" && cx.second_before() != "all" && cx.wants(T::LBrace) {
         let word = cx.at(cx.before());
-        let braces = || cx.tell("expected `{`", "labels must be in braces");
+        let braces = || cx.diagnostic("expected `{`", "labels must be in braces");
         return Some(match cx.found {
-            Some(T::In) => cx.tell("expected `{`", "missing `all` or labels").fix(
+            Some(T::In) => cx.diagnostic("expected `{`", "missing `all` or labels").fix(
                 Maybe,
                 "write `all pods`",
                 word,
                 "all pods",
             ),
-            Some(T::LParen | T::Word | T::Str) => match bare_selector(cx, cx.span.start) {
+            Some(T::LParen | T::Word | T::Str) => match unbraced_selector(cx, cx.span.start) {
                 Some((span, selector)) => {
                     braces().fix(Maybe, format!("write `pods {selector}`"), cx.at(span), selector)
                 }
@@ -221,7 +221,7 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
     let message = "expected namespaces";
     let found = format!("found `{}`", cx.text);
     let insert = |word: &str, title: String, sure| {
-        Some(cx.insert(cx.tell(message, &found), &title, &format!("{word} "), sure))
+        Some(cx.insert(cx.diagnostic(message, &found), &title, &format!("{word} "), sure))
     };
     match (cx.found?, cx.text) {
         (T::Sharing, _) => {
@@ -242,17 +242,17 @@ fn scope(cx: &Context<'_>) -> Option<Diagnostic> {
             let next = next.filter(|next| matches!(next.kind, T::Namespace | T::Namespaces));
             let whole = cx.at(next.map_or(cx.span, |next| cx.span.to(next.span.0)));
             let with = "all namespaces";
-            Some(cx.tell(message, &found).fix(Automatic, format!("write `{with}`"), whole, with))
+            Some(cx.diagnostic(message, &found).fix(Automatic, format!("write `{with}`"), whole, with))
         }
         (T::Word, "not" | "except") => {
             let names = cx.tokens_from(cx.span.end);
             let name = names.iter().find(|own| own.kind == T::Word).map_or("NAME", |own| cx.of(own));
-            Some(cx.tell(message, &found).help(format!("write `in all namespaces except {name}`")))
+            Some(cx.diagnostic(message, &found).help(format!("write `in all namespaces except {name}`")))
         }
         (T::Word, "ns") => Some(cx.instead(message, "namespace", Automatic)),
         (T::Word, "this" | "own" | "my") => Some(cx.instead(message, "same", Maybe)),
         (T::Word, text) if npc_diagnostics::nearest(text, ["namespace", "namespaces"]).is_none() => {
-            match bare_names(cx) {
+            match unparenthesised_names(cx) {
                 Some((span, names)) => Some(list(cx, span, &names, "namespaces ")),
                 None => insert("namespace", format!("write `namespace {text}`"), Maybe),
             }
@@ -270,19 +270,19 @@ fn list(cx: &Context<'_>, span: Span, names: &[String], word: &str) -> Diagnosti
 }
 
 /// `namespaces shop`, `namespaces shop, payments`, `namespaces with label env = prod`, `namespaces *`
-fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
+fn after_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     let found = format!("found `{}`", cx.text);
     let message = "expected `(`, `{` or `sharing`";
     if matches!(cx.text, "*" | "any" | "all" | "every") {
         let whole = cx.at(cx.with_word_before());
-        let diagnostic = cx.tell(message, &found);
+        let diagnostic = cx.diagnostic(message, &found);
         return Some(diagnostic.fix(Automatic, "write `all namespaces`", whole, "all namespaces"));
     }
     if !matches!(cx.found, Some(T::Word | T::Str)) {
         return None;
     }
-    if let Some((span, selector)) = bare_selector(cx, cx.span.start) {
+    if let Some((span, selector)) = unbraced_selector(cx, cx.span.start) {
         let message = "namespaces are selected by labels in braces";
         return Some(Diagnostic::new(&SYNTAX, message, cx.at(span), "missing braces").fix(
             Automatic,
@@ -292,14 +292,14 @@ fn behind_namespaces(cx: &Context<'_>) -> Option<Diagnostic> {
         ));
     }
     if FILLERS.contains(&cx.text) {
-        let diagnostic = cx.tell("namespaces are selected by labels in braces", &found);
+        let diagnostic = cx.diagnostic("namespaces are selected by labels in braces", &found);
         return Some(diagnostic.help("as in `namespaces { env = prod }`"));
     }
-    if let Some((span, names)) = bare_names(cx) {
+    if let Some((span, names)) = unparenthesised_names(cx) {
         return Some(list(cx, span, &names, ""));
     }
     let name = cx.text.trim_matches('"');
-    Some(cx.tell(message, &found).fix(
+    Some(cx.diagnostic(message, &found).fix(
         Maybe,
         format!("write `namespace {name}`"),
         cx.at(cx.before()),
@@ -334,7 +334,7 @@ pub(super) fn field(cx: &Context<'_>) -> Option<Diagnostic> {
 }
 
 /// Objects of Kubernetes that stand for pods, and other words before a name.
-enum Holder {
+enum NamedObject {
     /// A workload or Service, whose selector has the labels: its kind, and its name for `kubectl get`.
     Selecting(&'static str, &'static str),
     Pod,
@@ -347,8 +347,8 @@ enum Holder {
     Exception,
 }
 
-fn holder(word: &str) -> Option<Holder> {
-    use Holder::{Entity, Exception, HostName, Label, Node, Pod, Selecting, ServiceAccount};
+fn named_object(word: &str) -> Option<NamedObject> {
+    use NamedObject::{Entity, Exception, HostName, Label, Node, Pod, Selecting, ServiceAccount};
     Some(match word.to_ascii_lowercase().trim_end_matches(':') {
         "service" | "services" | "svc" => Selecting("Service", "service"),
         "deployment" | "deployments" | "deploy" => Selecting("Deployment", "deployment"),
@@ -374,7 +374,7 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
         return None;
     }
     let kind = cx.word_before();
-    let holder = holder(kind)?;
+    let named_object = named_object(kind)?;
     let name = cx.text.trim_matches('"');
     if matches!(
         cx.found,
@@ -401,8 +401,8 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
         let message = format!("pods are selected by labels, not by the name of {what}");
         Diagnostic::new(&SYNTAX, message, whole, label)
     };
-    Some(match holder {
-        Holder::Selecting(kind, resource) => {
+    Some(match named_object {
+        NamedObject::Selecting(kind, resource) => {
             let label = match kind {
                 "Service" if !subject => "a Service cannot be a peer",
                 _ => "not a selector",
@@ -411,16 +411,16 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
                 "write the labels of the {kind}'s selector, as in `{pods}`; `kubectl get {resource} {name}{flag} -o wide` shows them"
             ))
         }
-        Holder::Pod => told("a pod", "not a selector").help(format!(
+        NamedObject::Pod => told("a pod", "not a selector").help(format!(
             "write the pod's labels, as in `{pods}`; `kubectl get pod {name}{flag} --show-labels` shows them"
         )),
-        Holder::ServiceAccount => told("a ServiceAccount", "not a selector")
+        NamedObject::ServiceAccount => told("a ServiceAccount", "not a selector")
             .help(format!("write the labels of the pods that use it, as in `{pods}`")),
-        Holder::Label => {
+        NamedObject::Label => {
             let start = if matches!(kind, "app" | "tag") { cx.before().start } else { cx.span.start };
             let braces = "labels must be in braces after `pods`";
             let label = "not a selector";
-            match bare_selector(cx, start) {
+            match unbraced_selector(cx, start) {
                 Some((span, selector)) => {
                     Diagnostic::new(&SYNTAX, braces, cx.at(cx.before().to(span)), label)
                         .help(format!("write `pods {selector}{scope}`"))
@@ -428,28 +428,28 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
                 None => Diagnostic::new(&SYNTAX, braces, whole, label).help("as in `pods { app = web }`"),
             }
         }
-        Holder::Node => Diagnostic::new(&SYNTAX, "the language has no construct for nodes", whole, "a node").help(
+        NamedObject::Node => Diagnostic::new(&SYNTAX, "the language has no construct for nodes", whole, "a node").help(
             "write the addresses of the nodes, as in `10.0.0.0/24`; `kubectl get nodes -o wide` shows them. A pod's own node may always reach it",
         ),
-        Holder::Entity => {
+        NamedObject::Entity => {
             let with = match cx.text {
                 "world" => "0.0.0.0/0, ::/0",
                 "all" => "anywhere",
                 "cluster" => "all pods in all namespaces",
-                _ => return Some(cx.tell("Cilium entities are not supported", &cx.found()).help(
+                _ => return Some(cx.diagnostic("Cilium entities are not supported", &cx.found()).help(
                     "peers are pods, addresses and `anywhere`: write the addresses of a node or of the API server",
                 )),
             };
             let message = "Cilium entities are not supported";
             Diagnostic::new(&SYNTAX, message, whole, "a Cilium entity").help(format!("write `{with}`"))
         }
-        Holder::Exception => Diagnostic::new(&SYNTAX, "`not` is not valid before a peer", whole, "found `not`")
+        NamedObject::Exception => Diagnostic::new(&SYNTAX, "`not` is not valid before a peer", whole, "found `not`")
             .help(format!("write `anywhere except {name}`")),
-        Holder::HostName if name.contains('.') && name.contains(|c: char| c.is_ascii_alphabetic()) => {
+        NamedObject::HostName if name.contains('.') && name.contains(|c: char| c.is_ascii_alphabetic()) => {
             let message = "the language has no construct for host names: rules match addresses";
             Diagnostic::new(&SYNTAX, message, whole, "a host name")
                 .help("write the addresses that the name resolves to, as in `203.0.113.0/24`, and update them when they change; no target of npc matches names (Cilium's own `toFQDNs` does)")
         }
-        Holder::HostName => return None,
+        NamedObject::HostName => return None,
     })
 }

@@ -140,13 +140,13 @@ impl<'a> Context<'a> {
     }
 
     /// A diagnostic at the token.
-    fn tell(&self, message: &str, label: &str) -> Diagnostic {
+    fn diagnostic(&self, message: &str, label: &str) -> Diagnostic {
         Diagnostic::new(&SYNTAX, message, self.at(self.span), label)
     }
 
     /// A diagnostic at the token, with a fix that replaces it.
     fn instead(&self, message: &str, with: &str, sure: Applicability) -> Diagnostic {
-        self.tell(message, &format!("found `{}`", self.text)).fix(
+        self.diagnostic(message, &format!("found `{}`", self.text)).fix(
             sure,
             format!("write `{with}`"),
             self.at(self.span),
@@ -176,7 +176,7 @@ fn last_word(text: &str) -> &str {
 }
 
 /// The diagnostic for a known mistake; `None` for any other.
-pub(crate) fn habit(cx: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn suggest(cx: &Context<'_>) -> Option<Diagnostic> {
     header(cx)
         .or_else(|| rules::direction(cx))
         .or_else(|| pods::namespaces(cx))
@@ -191,7 +191,7 @@ pub(crate) fn habit(cx: &Context<'_>) -> Option<Diagnostic> {
 fn header(cx: &Context<'_>) -> Option<Diagnostic> {
     use Applicability::{Automatic, Maybe};
     if cx.is(T::Eq) && (cx.wants(T::For) || cx.word_before() == "priority") {
-        return Some(cx.tell("unexpected `=`", "remove it").fix(
+        return Some(cx.diagnostic("unexpected `=`", "remove it").fix(
             Automatic,
             "remove the `=`",
             cx.at(cx.span),
@@ -204,7 +204,7 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
                 let subject = cx.statement_from(cx.span.start);
                 let subject = subject.split(" {").next().unwrap_or("for …").to_owned();
                 return Some(
-                    cx.tell("this policy has no name", "the name comes before `for`")
+                    cx.diagnostic("this policy has no name", "the name comes before `for`")
                         .help(format!("write `policy NAME {subject}`, with a name of your choice")),
                 );
             }
@@ -212,7 +212,7 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
                 let name = cx.text.trim_matches('"');
                 let plain = !name.is_empty()
                     && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-                let diagnostic = cx.tell("the name of a policy has no quotes", "found a quoted string");
+                let diagnostic = cx.diagnostic("the name of a policy has no quotes", "found a quoted string");
                 return Some(if plain {
                     diagnostic.fix(Automatic, format!("write `{name}`"), cx.at(cx.span), name)
                 } else {
@@ -225,7 +225,7 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         }
     }
     if cx.wants(T::Policy) && cx.is(T::Word) && matches!(cx.word_before(), "admin" | "baseline" | "audit") {
-        let diagnostic = cx.tell("expected `policy`", &cx.found());
+        let diagnostic = cx.diagnostic("expected `policy`", &cx.found());
         return Some(cx.insert(diagnostic, "insert `policy`", "policy ", Automatic));
     }
     let tier = cx.word_before();
@@ -241,7 +241,7 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.is(T::Priority) && cx.wants(T::LBrace) && cx.wants(T::Except) {
         return Some(
-            cx.tell("`priority` comes before `for`", "found after the pods")
+            cx.diagnostic("`priority` comes before `for`", "found after the pods")
                 .help(format!("write `admin policy NAME priority {} for …`", cx.word_behind())),
         );
     }
@@ -252,18 +252,18 @@ fn header(cx: &Context<'_>) -> Option<Diagnostic> {
         }
         if cx.is(T::Str) {
             return Some(
-                cx.tell(message, "found a quoted string")
+                cx.diagnostic(message, "found a quoted string")
                     .help("to describe a policy, write a comment above it: `/// …`"),
             );
         }
         cx.found?;
         return Some(
-            cx.tell(message, &cx.found())
+            cx.diagnostic(message, &cx.found())
                 .help("a policy selects pods, as in `policy db for all pods in namespace payments { … }`"),
         );
     }
     if cx.is(T::LParen) && cx.wants(T::LBrace) && cx.wants(T::Except) && cx.word_before() != "pods" {
-        return Some(cx.tell("the rules of a policy must be in braces", "`{` expected here"));
+        return Some(cx.diagnostic("the rules of a policy must be in braces", "`{` expected here"));
     }
     let colon = cx.ahead().ends_with(':') && !cx.wants(T::Eq);
     let starts = cx.found.is_some_and(|found| found.is_action() || found == T::Isolate);
@@ -291,7 +291,7 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
         return Some(cx.instead("expected a quoted string", &string, Automatic));
     }
     if cx.expected.has(Expected::LabelKey) && cx.is(T::Comma) {
-        return Some(cx.tell("expected a label key", "found `,`").fix(
+        return Some(cx.diagnostic("expected a label key", "found `,`").fix(
             Automatic,
             "remove the comma",
             cx.at(cx.span),
@@ -304,12 +304,12 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     if cx.expected.has(Expected::Peers) && (cx.is(T::Not) || cx.is(T::Str)) {
         if cx.is(T::Not) {
             return Some(
-                cx.tell("`!` is not valid before a peer", "found `!`")
+                cx.diagnostic("`!` is not valid before a peer", "found `!`")
                     .help(format!("write `anywhere except {}`", cx.word_behind())),
             );
         }
         let name = cx.text.trim_matches('"');
-        return Some(cx.tell("peers have no quotes", "found a quoted string").fix(
+        return Some(cx.diagnostic("peers have no quotes", "found a quoted string").fix(
             Maybe,
             format!("write `{name}`"),
             cx.at(cx.span),
@@ -318,12 +318,12 @@ fn words(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if cx.expected.has(Expected::Port) && matches!(cx.text, "all" | "*") {
         return Some(
-            cx.tell("expected a port such as `tcp/443`", &cx.found())
+            cx.diagnostic("expected a port such as `tcp/443`", &cx.found())
                 .help("a rule without `on` covers every port; `on tcp` covers every port of TCP"),
         );
     }
     if cx.expected.has(Expected::Set) && cx.is(T::LBrace) {
-        return Some(cx.tell("expected addresses, ports or pods", "found `{`").help(
+        return Some(cx.diagnostic("expected addresses, ports or pods", "found `{`").help(
             "the members of a set are separated by commas, without braces, as in `let dns = udp/53, tcp/53`",
         ));
     }

@@ -96,7 +96,7 @@ fn reparsing_equals_parsing() {
             let clean = again.clean_before(at);
             let (whole, near) = (expectation(&next, at), expectation(&next[clean as usize..], at - clean));
             let same = whole.tokens == near.tokens
-                && whole.larger == near.larger
+                && whole.nonterminals == near.nonterminals
                 && whole.in_string == near.in_string
                 && (whole.typed.start, whole.typed.end) == (near.typed.start + clean, near.typed.end + clean);
             assert!(same, "at {place} from {clean}: {whole:?}\n{near:?}\n{next}");

@@ -11,7 +11,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     let end = Span::new(cx.ahead().len() as u32, cx.span.end);
     if cx.wants(T::RParen) && cx.wants(T::Comma) && cx.is(T::Word) && !cx.word_before().is_empty() {
         let comma = cx.at(Span::new(end.start, end.start));
-        let diagnostic = cx.tell("expected `,` or `)`", &format!("found `{}`", cx.text));
+        let diagnostic = cx.diagnostic("expected `,` or `)`", &format!("found `{}`", cx.text));
         return Some(diagnostic.fix(Maybe, "insert a comma", comma, ","));
     }
     if let Some(diagnostic) = equals(cx) {
@@ -26,7 +26,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     let same_line = !gap.contains('\n');
     match cx.text {
         "or" | "||" if selector => {
-            return Some(cx.tell("requirements are separated by commas, and all of them must hold", &found).help(
+            return Some(cx.diagnostic("requirements are separated by commas, and all of them must hold", &found).help(
                 "to match either of two values, write `app in (a, b)`; to match either of two labels, write two peers",
             ));
         }
@@ -45,7 +45,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
                     action => format!("{action} …"),
                 };
                 return Some(
-                    cx.tell("a rule has one direction", &found)
+                    cx.diagnostic("a rule has one direction", &found)
                         .help(format!("write a separate rule without `{}`: `{rule}`", cx.text)),
                 );
             }
@@ -57,11 +57,11 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             };
             if !selector && (is_part(behind) || is_part(before)) {
                 return Some(
-                    cx.tell("the members of a list are separated by commas", &found)
+                    cx.diagnostic("the members of a list are separated by commas", &found)
                         .help("write each port with its protocol, as in `on tcp/53, udp/53`"),
                 );
             }
-            return Some(cx.tell("the members of a list are separated by commas", &found).fix(
+            return Some(cx.diagnostic("the members of a list are separated by commas", &found).fix(
                 Automatic,
                 "write a comma",
                 cx.at(end),
@@ -89,7 +89,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
     }
     if matches!(cx.found, Some(T::Ingress | T::Egress)) && matches!(cx.word_before(), "ingress" | "egress") {
         let comma = cx.at(Span::new(end.start, end.start));
-        return Some(cx.tell("expected `,`", &found).fix(Automatic, "insert a comma", comma, ","));
+        return Some(cx.diagnostic("expected `,`", &found).fix(Automatic, "insert a comma", comma, ","));
     }
     // A redundant noun before an address: `cidr 10.0.0.0/8`.
     let written = cx.word_before();
@@ -137,7 +137,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
         let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
         return Some(
-            cx.tell("`isolate` has no exceptions: allow them with a rule", "found `except`")
+            cx.diagnostic("`isolate` has no exceptions: allow them with a rule", "found `except`")
                 .help(format!("keep `isolate {direction}`, and add `allow {direction} {word} {peers}`")),
         );
     }
@@ -156,7 +156,7 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
         if matches!(lower.as_str(), "tcp" | "udp" | "sctp")
             || ["tcp/", "udp/", "sctp/"].iter().any(|start| lower.starts_with(start))
         {
-            let diagnostic = cx.tell("ports are written after `on`", &found);
+            let diagnostic = cx.diagnostic("ports are written after `on`", &found);
             return Some(cx.insert(diagnostic, "insert `on`", "on ", Automatic));
         }
     }
@@ -166,11 +166,11 @@ pub(super) fn lists(cx: &Context<'_>) -> Option<Diagnostic> {
             && (selector || cx.text.contains('/'));
     let comma = cx.at(Span::new(end.start, end.start));
     if word && same_line && like && !cx.wants(T::Eq) && !cx.word_before().is_empty() {
-        return Some(cx.tell("expected `,`", &found).fix(Maybe, "insert a comma", comma, ","));
+        return Some(cx.diagnostic("expected `,`", &found).fix(Maybe, "insert a comma", comma, ","));
     }
     if selector && cx.found.is_none_or(|kind| kind.is_word() || kind == T::LBrace) && cx.wants(T::Comma) {
         return Some(if same_line && word {
-            cx.tell("expected `,` or `}`", &found)
+            cx.diagnostic("expected `,` or `}`", &found)
                 .help("requirements are separated by commas, as in `{ app = web, tier in (a, b), !legacy }`")
         } else {
             Diagnostic::new(&SYNTAX, "this selector is not closed", comma, "`}` expected here").fix(
@@ -195,7 +195,7 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
         Span::new(end - 1, end)
     });
     if cx.text == ":" && cx.word_behind().is_empty() && cx.behind().starts_with('=') {
-        return Some(cx.tell("a set is defined with `=`", "found `:=`").fix(
+        return Some(cx.diagnostic("a set is defined with `=`", "found `:=`").fix(
             Automatic,
             "write `=`",
             cx.at(cx.span),
@@ -222,7 +222,7 @@ fn equals(cx: &Context<'_>) -> Option<Diagnostic> {
     let colon = colon?;
     if cx.is(T::LBrace) {
         return Some(
-            cx.tell("labels are written directly in the braces of the selector", "unexpected braces")
+            cx.diagnostic("labels are written directly in the braces of the selector", "unexpected braces")
                 .help("as in `pods { app = web, tier in (a, b) }`"),
         );
     }
@@ -260,12 +260,12 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
         ("has" | "exists", "(") => {
             let key = cx.word_behind();
             Some(
-                cx.tell("to require that a label exists, write only its key", &found)
+                cx.diagnostic("to require that a label exists, write only its key", &found)
                     .help(format!("write `{{ {key} }}`")),
             )
         }
         (key, "exists" | "present") if !key.is_empty() => {
-            Some(cx.tell("to require that a label exists, write only its key", &found).fix(
+            Some(cx.diagnostic("to require that a label exists, write only its key", &found).fix(
                 sure,
                 format!("write `{key}`"),
                 cx.at(end),
@@ -305,7 +305,7 @@ fn operator(cx: &Context<'_>, end: Span) -> Option<Diagnostic> {
         }
         (_, "is" | "equals" | "eq") if !alone => Some(cx.instead("expected `=`", "=", Maybe)),
         (_, "matches" | "like" | "contains" | "startswith" | "endswith") => {
-            Some(cx.tell(&format!("there is no operator `{}`", cx.text), &found).help(OPERATORS))
+            Some(cx.diagnostic(&format!("there is no operator `{}`", cx.text), &found).help(OPERATORS))
         }
         _ => None,
     }

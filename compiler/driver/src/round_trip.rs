@@ -26,7 +26,7 @@ npc_diagnostics::codes! {
 
 /// The imported output of a target.
 #[derive(Debug)]
-pub struct Through {
+pub struct RoundTrip {
     /// The policies of the output.
     pub program: Program,
     /// The texts of the output.
@@ -57,13 +57,13 @@ pub(crate) fn not_for_existing(name: &str) -> String {
 /// # Errors
 ///
 /// The diagnostics of the target, if it rejects the program.
-pub fn through(
+pub fn round_trip(
     target: Target,
     program: &Program,
     sources: &SourceMap,
     options: &Options,
     cluster: &Cluster,
-) -> Result<Through, Vec<Diagnostic>> {
+) -> Result<RoundTrip, Vec<Diagnostic>> {
     let output = npc_targets::compile(target, program, sources, options, Some(cluster));
     if output.diagnostics.iter().any(|found| found.level == Level::Error) {
         return Err(output.diagnostics);
@@ -94,7 +94,7 @@ pub fn through(
     let file = sources.add(format!("<{target}>").as_str(), text.as_str());
     let import = import(file, &text);
     match import.diagnostics.iter().find(|found| found.level == Level::Error) {
-        None => Ok(Through { program: import.into_program(), sources, gaps }),
+        None => Ok(RoundTrip { program: import.into_program(), sources, gaps }),
         Some(found) => {
             Err(wrong(format!("the output of target `{target}` cannot be read: {}", found.message)))
         }

@@ -13,12 +13,12 @@ use npc_proof::{Outcome, Witness, WitnessEnd, prove};
 use npc_targets::Options;
 
 use crate::answer::Answer;
-use crate::ask::ask;
 use crate::expect::{Bounds, Expecting};
+use crate::explain::ask;
 
 /// The result of a test or an assertion.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub struct TestResult {
     /// The name of the test, or the text of the assertion.
     pub name: String,
     /// Whether it is an assertion.
@@ -51,7 +51,7 @@ pub enum Why {
     /// that shows it.
     Refuted(Box<Answer>, String),
     /// The expectation could not be evaluated, for this reason.
-    NotAsked(String),
+    NotEvaluated(String),
     /// An assertion covers no possible connection, so it would hold for every program.
     Vacuous,
 }
@@ -69,30 +69,30 @@ pub fn run(
     files: &impl Files,
     options: &Options,
     wanted: impl Fn(&str, Location) -> bool,
-) -> Vec<Ran> {
+) -> Vec<TestResult> {
     let tests = program.tests.iter().filter(|test| wanted(&test.name, test.location));
-    let mut ran: Vec<Ran> = tests.map(|test| run_test(program, sources, shown, files, test)).collect();
+    let mut ran: Vec<TestResult> = tests.map(|test| run_test(program, sources, shown, files, test)).collect();
     let text = |location: Location| sources.text(location).split_whitespace().collect::<Vec<_>>().join(" ");
     let named = program.asserts.iter().map(|assertion| (text(assertion.location), assertion));
     let assertions: Vec<(String, &Assertion)> =
         named.filter(|(name, assertion)| wanted(name, assertion.location)).collect();
     let outcomes =
-        prove(program, assertions.iter().map(|(_, assertion)| *assertion), options.pod_blocks.blocks());
+        prove(program, assertions.iter().map(|(_, assertion)| *assertion), options.pod_cidrs.blocks());
     for (index, (expected, assertion)) in assertions.into_iter().enumerate() {
         let why = match &outcomes {
             Ok(outcomes) => match outcomes.get(index) {
                 Some(Outcome::Proved) => None,
-                None => Some(Why::NotAsked("it was not evaluated".to_owned())),
+                None => Some(Why::NotEvaluated("it was not evaluated".to_owned())),
                 Some(Outcome::Vacuous) => Some(Why::Vacuous),
                 Some(Outcome::Refuted(witness)) => Some(refuted(program, shown, witness, assertion.allowed)),
             },
-            Err(why) => Some(Why::NotAsked(why.to_string())),
+            Err(why) => Some(Why::NotEvaluated(why.to_string())),
         };
         let failures = why
             .map(|why| Failure { location: assertion.location, expected: expected.clone(), why })
             .into_iter()
             .collect();
-        ran.push(Ran {
+        ran.push(TestResult {
             name: expected,
             is_assertion: true,
             location: assertion.location,
@@ -109,7 +109,7 @@ fn refuted(program: &Program, sources: &SourceMap, witness: &Witness, allowed: b
             Box::new(ask(program, sources, &connection)),
             test_text("counterexample", witness, allowed),
         ),
-        None => Why::NotAsked("the counterexample has no connection".to_owned()),
+        None => Why::NotEvaluated("the counterexample has no connection".to_owned()),
     }
 }
 
@@ -175,8 +175,8 @@ fn run_test(
     shown: &SourceMap,
     files: &impl Files,
     test: &Test,
-) -> Ran {
-    let mut ran = Ran {
+) -> TestResult {
+    let mut ran = TestResult {
         name: test.name.clone(),
         is_assertion: false,
         location: test.location,
@@ -187,7 +187,7 @@ fn run_test(
         Ok(cluster) => cluster,
         Err((location, why)) => {
             let expected = sources.text(location).to_owned();
-            ran.failures.push(Failure { location, expected, why: Why::NotAsked(why) });
+            ran.failures.push(Failure { location, expected, why: Why::NotEvaluated(why) });
             return ran;
         }
     };
@@ -223,7 +223,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         let bytes = files.read(&full).map_err(|error| match error {
             npc_program::ReadError::NotFound(_) => wrong("there is no such file"),
             npc_program::ReadError::Outside => wrong("it is outside the project's folder"),
-            npc_program::ReadError::TooLarge => wrong("it is too large"),
+            npc_program::ReadError::ProofError => wrong("it is too large"),
             npc_program::ReadError::Other(why) => wrong(&why),
         })?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))?;

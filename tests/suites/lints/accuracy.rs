@@ -50,7 +50,7 @@ fn lints_agree_with_the_prover() {
     let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
     for index in 0..programs {
         let mut random = Rng::with_seed(seed * 900_000 + index);
-        let source = meeting(&mut random);
+        let source = overlapping_policies(&mut random);
         let checked = Memory::one(&source).check(None);
         assert!(!checked.report.has_errors(), "{source}");
         let program = &checked.program;
@@ -104,7 +104,7 @@ fn lints_agree_with_the_prover() {
                             .map(|(of, own)| Fact::Matches(of, own))
                             .collect();
                         other_at != at
-                            && other.speaks_of(rule.direction)
+                            && other.covers(rule.direction)
                             && possible(
                                 &[Fact::Matches(policy, rule), Fact::Selects(other, rule.direction)],
                                 &others,
@@ -116,10 +116,8 @@ fn lints_agree_with_the_prover() {
                             .unwrap()
                             .iter()
                             .map(|block| {
-                                let term = npc_program::BlockTerm {
-                                    block: (*block).into(),
-                                    location: rule.location,
-                                };
+                                let term =
+                                    npc_program::CidrTerm { block: (*block).into(), location: rule.location };
                                 Peer::Block(Arc::new(term))
                             })
                             .collect(),
@@ -251,7 +249,7 @@ fn own_facts<'p>(rules: &[&'p npc_program::Rule], policy: &'p Policy) -> Vec<Fac
 }
 
 /// A program of policies that select some of the same pods: allow-all-except, isolating and other policies.
-fn meeting(random: &mut Rng) -> String {
+fn overlapping_policies(random: &mut Rng) -> String {
     let mut source = String::new();
     for number in 0..2 + random.usize(..3) {
         let pods = ["all pods", "pods { app = a }", "pods { app = b }", "pods { tier }"][random.usize(..4)];
@@ -287,7 +285,7 @@ fn dns_in_a_cluster_agrees_with_the_verdicts() {
     let (mut count, mut asked) = (Count::default(), 0);
     for index in 0..300 {
         let mut random = Rng::with_seed(seed * 950_000 + index);
-        let source = meeting(&mut random);
+        let source = overlapping_policies(&mut random);
         let cluster = npc_cluster::Cluster::parse(DNS_CLUSTER).unwrap();
         let checked = Memory::one(&source).check(Some(&cluster));
         let evaluator = npc_model::Evaluator::new(&checked.program, &cluster);

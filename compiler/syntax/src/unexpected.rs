@@ -4,9 +4,9 @@
 use npc_diagnostics::{Applicability, Diagnostic, Edit, Span, nearest};
 
 use crate::codes::{BAD_CHARACTER, MISPLACED_DOC, SYNTAX};
-use crate::habits::OPERATORS;
 use crate::items::Output;
 use crate::split::begins_item;
+use crate::suggestions::OPERATORS;
 use crate::token::{Comment, Token, TokenKind as T};
 
 /// Reports a file that is a Kubernetes manifest, with one diagnostic.
@@ -266,7 +266,7 @@ fn length(text: &str) -> &str {
 }
 
 /// Reports tokens that begin no item.
-pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
+pub(crate) fn report_outside_item(first: &Token, out: &mut Output<'_>) {
     let text = out.text(first.span.0).to_owned();
     let location = out.at(first.span.0);
     let diagnostic = match first.kind {
@@ -331,7 +331,7 @@ pub(crate) fn junk(first: &Token, out: &mut Output<'_>) {
 }
 
 /// Reports a documentation comment without an item below it.
-pub(crate) fn misplaced(comment: &Comment, out: &mut Output<'_>) {
+pub(crate) fn report_misplaced_doc(comment: &Comment, out: &mut Output<'_>) {
     let slashes = Span::new(comment.span.start, comment.span.start + 3);
     out.diagnostics.push(
         Diagnostic::new(

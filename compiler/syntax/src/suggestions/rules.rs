@@ -59,7 +59,7 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
             Some(if cx.is_in_tier() {
                 cx.instead("expected a rule", "deny", Automatic)
             } else {
-                cx.tell(PLAIN, &found).help(format!(
+                cx.diagnostic(PLAIN, &found).help(format!(
                     "{}; {}{ADMIN}",
                     isolates(directions(cx, cx.span.start)),
                     all_but(cx, cx.span.end)
@@ -67,13 +67,13 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
             })
         }
         "no" | "never" | "only" => Some(
-            cx.tell("a plain policy allows only what its rules allow", &cx.found())
+            cx.diagnostic("a plain policy allows only what its rules allow", &cx.found())
                 .help(isolates(directions(cx, cx.span.start))),
         ),
         "default" | "default-deny" | "deny-all" | "defaultdeny" => {
-            Some(cx.tell("the default is not written as a statement", &cx.found()).help(isolates("ingress, egress")))
+            Some(cx.diagnostic("the default is not written as a statement", &cx.found()).help(isolates("ingress, egress")))
         }
-        "default-allow" | "allow-all" => Some(cx.tell("expected a rule", &cx.found()).help(
+        "default-allow" | "allow-all" => Some(cx.diagnostic("expected a rule", &cx.found()).help(
             "to allow everything, write two rules, `allow ingress from anywhere` and `allow egress to anywhere`",
         )),
         "ingress" | "egress" | "inbound" | "outbound" | "from" | "to" => {
@@ -82,14 +82,14 @@ pub(super) fn statement(cx: &Context<'_>) -> Option<Diagnostic> {
                 _ => ("egress", "to"),
             };
             let label = format!("found `{}`", cx.text);
-            let diagnostic = cx.tell("a rule begins with its action, `allow`", &label);
+            let diagnostic = cx.diagnostic("a rule begins with its action, `allow`", &label);
             let whole = matches!(cx.found, Some(T::Ingress | T::Egress));
             if whole && cx.word_behind() == preposition {
                 return Some(cx.insert(diagnostic, "insert `allow`", "allow ", Maybe));
             }
             Some(diagnostic.help(format!("write `allow {direction} {preposition} …`")))
         }
-        word if word.len() < lower.len() => Some(cx.tell("this is YAML, not a rule", &cx.found()).help(
+        word if word.len() < lower.len() => Some(cx.diagnostic("this is YAML, not a rule", &cx.found()).help(
             "a rule is a single statement, as in `allow ingress from pods { app = web } in namespace shop on tcp/443`",
         )),
         _ => None,
@@ -114,7 +114,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
     let message = "expected `ingress` or `egress`";
     let action = cx.word_before();
     let found = cx.found();
-    let told = || cx.tell(message, &found);
+    let told = || cx.diagnostic(message, &found);
     // The help that splits a rule into two, one per direction.
     let both = |peers: &str| {
         format!("write two rules, `{action} ingress from {peers}` and `{action} egress to {peers}`")
@@ -128,7 +128,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             but if but.is_empty() => isolates(directions(cx, end)),
             but => format!("{}; {but}{ADMIN}", isolates(directions(cx, end))),
         };
-        return Some(cx.tell(PLAIN, &found).help(help));
+        return Some(cx.diagnostic(PLAIN, &found).help(help));
     }
     if action == "isolate" {
         return Some(match cx.text.to_ascii_lowercase().as_str() {
@@ -155,7 +155,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             let label = format!("remove `{}`", cx.text);
             let next = cx.source.len() - cx.behind().len();
             let word = Span::new(cx.span.start, next as u32);
-            cx.tell("a policy allows only what its rules allow", &label).fix(
+            cx.diagnostic("a policy allows only what its rules allow", &label).fix(
                 Maybe,
                 format!("remove `{}`", cx.text),
                 cx.at(word),
@@ -171,7 +171,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             "write the whole rule for DNS: `allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53`",
         ),
         (Some(T::Word), "icmp" | "icmpv6" | "ping") => {
-            cx.tell("the language has no construct for ICMP", &found).help(format!(
+            cx.diagnostic("the language has no construct for ICMP", &found).help(format!(
                 "a rule without `on` covers every protocol, including ICMP: `{action} ingress from anywhere`; a rule for ICMP alone is not possible"
             ))
         }
@@ -186,7 +186,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
                 matches!(own.kind, T::From | T::To)
             });
             let peers = preposition.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.end));
-            cx.tell("a rule has one direction", &found).help(both(&peers))
+            cx.diagnostic("a rule has one direction", &found).help(both(&peers))
         }
         (Some(T::All), _) if matches!(cx.word_behind(), "pods" | "namespaces" | "namespace") => {
             told().help(both(&cx.statement_from(cx.span.start)))
@@ -225,7 +225,7 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let rest = cx.tokens_from(cx.span.end);
         let peers = rest.iter().find(|own| !matches!(own.kind, T::From | T::To));
         let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.start));
-        return Some(cx.tell(PLAIN, "found `except`").help(format!(
+        return Some(cx.diagnostic(PLAIN, "found `except`").help(format!(
             "write `allow {direction} {word} {peers}`: everything that no rule allows is denied"
         )));
     }
@@ -233,20 +233,20 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
     let joined = matches!(cx.text.to_ascii_lowercase().as_str(), "and" | "or" | "plus" | "," | "/" | "&");
     if joined {
         if plain {
-            return Some(cx.tell(PLAIN, &cx.found()).help(isolates("ingress, egress")));
+            return Some(cx.diagnostic(PLAIN, &cx.found()).help(isolates("ingress, egress")));
         }
         let tokens = cx.tokens_from(cx.span.end);
         let preposition = tokens.iter().take(4).find(|token| matches!(token.kind, T::From | T::To));
         let peers = preposition.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.end));
         let peers = if peers.contains(" and ") { "…" } else { peers.as_str() };
         let action = if action.is_empty() { "allow" } else { action };
-        return Some(cx.tell("a rule has one direction", &cx.found()).help(format!(
+        return Some(cx.diagnostic("a rule has one direction", &cx.found()).help(format!(
             "write two rules, `{action} ingress from {peers}` and `{action} egress to {peers}`"
         )));
     }
     if action == "pass" && !cx.is_in_tier() {
         return Some(
-            cx.tell("a plain policy has no `pass`", &cx.found())
+            cx.diagnostic("a plain policy has no `pass`", &cx.found())
                 .help("remove the rule, or make this an `admin policy`"),
         );
     }
@@ -256,7 +256,7 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let peers = cx.statement_from(inner.span.0.end);
         let action = if action.is_empty() { "allow" } else { action };
         return Some(
-            cx.tell("a rule has no braces", &cx.found())
+            cx.diagnostic("a rule has no braces", &cx.found())
                 .help(format!("write `{action} {direction} {word} {peers}`")),
         );
     }
@@ -267,18 +267,18 @@ fn missing_preposition(cx: &Context<'_>, word: &str) -> Option<Diagnostic> {
         let peers = peers.map_or_else(|| "…".to_owned(), |own| cx.statement_from(own.span.0.end));
         let action = if action.is_empty() { "allow" } else { action };
         return Some(
-            cx.tell(&message, &cx.found())
+            cx.diagnostic(&message, &cx.found())
                 .help(format!("ports come last: `{action} {direction} {word} {peers} on {lower}`")),
         );
     }
     let rule = format!("{} {direction} {word}", if action.is_empty() { "allow" } else { action });
     Some(match cx.found {
         Some(T::On) => cx
-            .tell(&message, "`on` comes after the peers")
+            .diagnostic(&message, "`on` comes after the peers")
             .help(format!("as in `{rule} anywhere on tcp/443`")),
         Some(T::Word) if npc_diagnostics::nearest(cx.text, [word]).is_some() => return None,
         Some(T::Word | T::All | T::Pods | T::Anywhere) => {
-            let diagnostic = cx.tell(&message, &format!("found `{}`", cx.text));
+            let diagnostic = cx.diagnostic(&message, &format!("found `{}`", cx.text));
             cx.insert(diagnostic, &format!("insert `{word}`"), &format!("{word} "), Automatic)
         }
         _ => {

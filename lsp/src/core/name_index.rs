@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use npc_syntax::{Object, Role, words};
+use npc_syntax::{Object, Role, visit_words};
 
 use super::program::Program;
 
 /// Names and labels, without duplicates.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct NameIndex {
     /// Namespaces and patterns of namespace names.
     pub namespaces: BTreeSet<String>,
     /// Pod labels with their values.
@@ -19,7 +19,7 @@ pub struct Seen {
     pub ports: BTreeSet<String>,
 }
 
-impl Seen {
+impl NameIndex {
     /// The labels of a kind of object.
     #[must_use]
     pub const fn labels(&self, of: Object) -> &BTreeMap<String, BTreeSet<String>> {
@@ -37,32 +37,32 @@ impl Seen {
     }
 
     pub(super) fn of(program: &Program) -> Self {
-        let mut seen = Self::default();
+        let mut name_index = Self::default();
         for (index, file) in program.files().iter().enumerate() {
             let source = program.source(index);
             for item in &file.parsed.tree.items {
-                words(item, &mut |role, word| {
+                visit_words(item, &mut |role, word| {
                     // Most names occur often: allocate only for new ones.
                     match role {
                         Role::LabelKey(of) => {
                             let key = word.text(source);
-                            let labels = seen.labels_mut(of);
+                            let labels = name_index.labels_mut(of);
                             if !labels.contains_key(&*key) {
                                 labels.insert(key.into_owned(), BTreeSet::new());
                             }
                         }
                         Role::LabelValue { of, key } => {
-                            if let Some(values) = seen.labels_mut(of).get_mut(&*key.text(source)) {
+                            if let Some(values) = name_index.labels_mut(of).get_mut(&*key.text(source)) {
                                 add(values, &word.text(source));
                             }
                         }
                         Role::Namespace | Role::TestNamespace => {
-                            add(&mut seen.namespaces, &word.text(source));
+                            add(&mut name_index.namespaces, &word.text(source));
                         }
                         Role::Port | Role::PodPort | Role::Member => {
                             let text = word.text(source);
                             if text.contains('/') && npc_program::values::port::looks_like_port(&text) {
-                                add(&mut seen.ports, &text);
+                                add(&mut name_index.ports, &text);
                             }
                         }
                         _ => {}
@@ -72,21 +72,21 @@ impl Seen {
         }
         if let Some(cluster) = &program.cluster {
             for namespace in &cluster.namespaces {
-                seen.namespaces.insert(namespace.name.clone());
+                name_index.namespaces.insert(namespace.name.clone());
                 for (key, value) in &namespace.labels {
-                    seen.namespace_labels.entry(key.clone()).or_default().insert(value.clone());
+                    name_index.namespace_labels.entry(key.clone()).or_default().insert(value.clone());
                 }
             }
             for pod in &cluster.pods {
                 for (key, value) in pod.labels.iter() {
-                    seen.pod_labels.entry(key.clone()).or_default().insert(value.clone());
+                    name_index.pod_labels.entry(key.clone()).or_default().insert(value.clone());
                 }
                 for port in &pod.ports {
-                    seen.ports.insert(format!("{}/{}", port.protocol.as_str(), port.name));
+                    name_index.ports.insert(format!("{}/{}", port.protocol.as_str(), port.name));
                 }
             }
         }
-        seen
+        name_index
     }
 }
 

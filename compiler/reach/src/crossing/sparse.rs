@@ -4,14 +4,14 @@ use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 use super::{Cell, places};
-use crate::matrix::{Allowed, OfFamily};
+use crate::matrix::{Allowed, FamilyRows};
 use crate::rows::RowId;
 use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};
 
 /// The cells between the groups of which these are the first members.
 pub(super) fn cells<S: GroupSet>(
-    families: &[OfFamily<'_, '_, S>],
+    families: &[FamilyRows<'_, '_, S>],
     firsts: &[u32],
     traffic: &mut Sets,
 ) -> Vec<Vec<Cell>> {
@@ -63,7 +63,7 @@ pub(super) fn cells<S: GroupSet>(
 
 /// The rows of one family, restricted to the chosen groups.
 struct Sparse<'f, 'a, S> {
-    family: &'f OfFamily<'f, 'a, S>,
+    family: &'f FamilyRows<'f, 'a, S>,
     places: Vec<Option<u32>>,
     /// What the egress rows of the chosen groups allow to chosen groups.
     sent: FxHashMap<RowId, Vec<(SetId, S)>>,
@@ -76,7 +76,7 @@ struct Sparse<'f, 'a, S> {
 }
 
 impl<'f, 'a, S: GroupSet> Sparse<'f, 'a, S> {
-    fn new(family: &'f OfFamily<'f, 'a, S>, chosen: &[u32]) -> Self {
+    fn new(family: &'f FamilyRows<'f, 'a, S>, chosen: &[u32]) -> Self {
         let places = places(chosen);
         let chosen: &S = &set_of(chosen.iter().copied());
         let mut takers: FxHashMap<RowId, S> = FxHashMap::default();
