@@ -1,4 +1,4 @@
-//! Reads the format, and believes nothing that it has not checked.
+//! Reads an image and validates everything in it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use crate::image::{
 };
 use crate::write::{DIGEST, HEADER, MAGIC, NONE, Section, digest};
 
-/// Why a file is not taken.
+/// Why a file cannot be read as an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// It does not begin as an image does.
+    /// The magic number is missing.
     NotAnImage,
-    /// It is of a version that this program does not know.
+    /// The format has a version that this program does not support.
     Version(u32),
-    /// It is shorter or longer than it says.
+    /// The file's length differs from the length in its header.
     Length {
-        /// What it says.
+        /// The length in the header, in bytes.
         said: u64,
-        /// What it is.
+        /// The length of the file, in bytes.
         is: u64,
     },
-    /// Its content is not what it was when it was written.
+    /// The digest in the header does not match the content.
     Altered,
-    /// Its content cannot be.
+    /// The content violates the format.
     Malformed {
-        /// Where, in bytes from the beginning.
+        /// The byte offset in the file.
         offset: usize,
-        /// What is wrong.
+        /// The violation.
         what: &'static str,
     },
 }
@@ -54,13 +54,12 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-/// Reads an image. What comes out is sound: every number in it that stands for something stands for
-/// something there.
+/// Reads an image. All indices in the result are in range.
 ///
 /// # Errors
 ///
-/// A file that is truncated, altered or made up. The memory that reading takes is bounded by the
-/// length of the file.
+/// Fails if the file is truncated, altered or violates the format. Memory use is bounded by the length of the
+/// file.
 pub fn read(bytes: &[u8]) -> Result<Image, ReadError> {
     if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
         return Err(ReadError::NotAnImage);
@@ -173,8 +172,8 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// A list of things that take at least `least` bytes each, so that no count asks for more memory
-    /// than the file could fill.
+    /// Reads a list whose entries take at least `least` bytes each. A count that exceeds the remaining bytes
+    /// is rejected, so that it cannot cause a large allocation.
     fn list<T>(&mut self, least: usize, mut each: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let count = self.u32()? as usize;
         let left = self.bytes.len().saturating_sub(self.at);
@@ -188,7 +187,7 @@ impl<'b> Reader<'b> {
         Ok(list)
     }
 
-    /// A number that stands for one of `count` things.
+    /// Reads an index into a list of `count` entries.
     fn place(&mut self, count: usize) -> Result<u32> {
         let place = self.u32()?;
         if place as usize >= count {
@@ -197,7 +196,7 @@ impl<'b> Reader<'b> {
         Ok(place)
     }
 
-    /// The same, or nothing.
+    /// Reads an optional index; [`NONE`] means that it is absent.
     fn optional_place(&mut self, count: usize) -> Result<Option<u32>> {
         let place = self.u32()?;
         if place == NONE {
@@ -211,7 +210,7 @@ impl<'b> Reader<'b> {
         self.list(4, |reader| reader.place(count))
     }
 
-    /// Places in order, each once.
+    /// Reads indices that must be in strictly ascending order.
     fn sorted_places(&mut self, count: usize) -> Result<Vec<u32>> {
         let places = self.places(count)?;
         if !places.is_sorted_by(|a, b| a < b) {
@@ -224,7 +223,7 @@ impl<'b> Reader<'b> {
 /// The body of a section.
 struct Body<'b> {
     reader: Reader<'b>,
-    /// The texts, once they are read.
+    /// The string table, once the first section has been read.
     strings: Vec<Arc<str>>,
 }
 
@@ -234,7 +233,7 @@ impl Body<'_> {
             let length = reader.u32()? as usize;
             let text = std::str::from_utf8(reader.take(length)?);
             let text = text.map_err(|_| reader.wrong("the text before this place is not UTF-8"))?;
-            // What is printed must not move a terminal's cursor.
+            // Strings are printed, and control characters could manipulate the terminal.
             if text.chars().any(char::is_control) {
                 return Err(reader.wrong("the text before this place has control characters"));
             }
@@ -380,7 +379,7 @@ impl Body<'_> {
     }
 }
 
-/// How many sets of each kind there are.
+/// The number of sets of each kind.
 struct Sets {
     pods: usize,
     addresses: usize,
@@ -415,7 +414,7 @@ fn rule(reader: &mut Reader<'_>, files: usize, sets: &Sets, tier: Tier) -> Resul
     })
 }
 
-/// Whether ranges cover everything, in order.
+/// Checks that ranges begin at 0 and are in strictly ascending order, so that they cover everything.
 fn ranges<K: Ord + Default>(reader: &Reader<'_>, list: &[(K, u32)]) -> Result<()> {
     let begins = list.first().is_some_and(|(first, _)| *first == K::default());
     if !begins || !list.is_sorted_by(|(a, _), (b, _)| a < b) {
