@@ -1,7 +1,7 @@
-//! A chained CNI plugin (CNI specification 1.1, "Execution protocol"): asks the daemon to enforce a pod
-//! before its first packet, and passes on what the plugins before it made.
+//! A chained CNI plugin (CNI specification 1.1, "Execution protocol"). It requests that the daemon enforces a
+//! pod before its first packet, and returns the result of the previous plugins unchanged.
 //!
-//! Where the daemon does not answer, `ADD` fails, and the kubelet tries again: a pod is never open.
+//! If the daemon does not answer, `ADD` fails and the kubelet retries: a pod never runs without enforcement.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,27 +17,27 @@ use crate::arguments::SOCKET;
 use crate::client::{Client, Error};
 use crate::control::Add;
 
-/// The versions of the specification that it speaks.
+/// The supported versions of the specification.
 const VERSIONS: [&str; 5] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.3.0"];
 
-/// The codes of errors of the specification.
+/// Error codes of the specification.
 const BAD_ENVIRONMENT: u32 = 4;
 const BAD_CONFIGURATION: u32 = 7;
 const TRY_AGAIN: u32 = 11;
 const NOT_AVAILABLE: u32 = 50;
 
-/// What is asked for, on standard input.
+/// The plugin's configuration, read from standard input.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Configuration {
     #[serde(default)]
     cni_version: String,
     prev_result: Option<Value>,
-    /// Where the daemon listens.
+    /// The daemon's socket.
     socket: Option<PathBuf>,
 }
 
-/// Why it fails: the code, and in words.
+/// An error code and its message.
 struct Failure(u32, String);
 
 impl From<Error> for Failure {
@@ -89,7 +89,7 @@ fn answer(command: &str, configuration: Configuration) -> Result<Option<Value>, 
             runtime.block_on(client.post("/cni/add", &add))?;
             Ok(Some(result))
         }
-        // The daemon sees for itself that an interface is gone.
+        // The daemon notices deleted interfaces by itself.
         "DEL" | "GC" => Ok(None),
         "CHECK" => {
             let status: Value = runtime.block_on(client.get("/status"))?;
@@ -106,7 +106,7 @@ fn answer(command: &str, configuration: Configuration) -> Result<Option<Value>, 
     }
 }
 
-/// The pod that a runtime names, and the interfaces and addresses that the plugins before gave it.
+/// Reads the pod from CNI_ARGS, and its interfaces and addresses from the result of the previous plugins.
 fn pod(result: &Value, arguments: &str) -> Result<Add, Failure> {
     let arguments: BTreeMap<&str, &str> =
         arguments.split(';').filter_map(|argument| argument.split_once('=')).collect();

@@ -1,4 +1,4 @@
-//! What is counted, as Prometheus reads it.
+//! The metrics, in the OpenMetrics text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::control::{Isolation, Status, Told};
 
-/// How the answer is to be labelled.
+/// The media type of the response.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Packets and bytes, by what decided.
+/// Packets and bytes by what decided.
 pub(crate) type Counted = BTreeMap<Told, (u64, u64)>;
 
-/// All that is counted.
+/// The values of all metrics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
     pub(crate) counted: Counted,
@@ -33,7 +33,7 @@ pub(crate) struct Numbers {
     pub(crate) status: Status,
 }
 
-/// The text of the numbers.
+/// Encodes the metrics.
 pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("npc_node");
     let status = &numbers.status;

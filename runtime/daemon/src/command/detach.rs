@@ -19,7 +19,7 @@ pub(crate) fn run(place: &Where) -> Result<ExitCode, Error> {
         Err(Error::NoDaemon(..)) => print("nothing was enforced\n")?,
         Err(error) => return Err(error),
     }
-    // What the daemon kept beside its socket.
+    // The state file that the daemon keeps beside its socket.
     let _ = std::fs::remove_file(place.socket.with_file_name("pods.json"));
     Ok(ExitCode::SUCCESS)
 }

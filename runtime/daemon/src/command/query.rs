@@ -8,7 +8,7 @@ use crate::arguments::{Format, Query};
 use crate::client::{Client, Error, print};
 use crate::control::{Answer, Asked, Side};
 
-/// How many are asked at once.
+/// How many connections are sent in one request.
 const BATCH: usize = 10_000;
 
 pub(crate) fn run(options: &Query) -> Result<ExitCode, Error> {
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Query) -> Result<ExitCode, Error> {
             .map_err(|why| Error::Other(format!("cannot read {}: {why}", path.display())))?;
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         for batch in lines.chunks(BATCH) {
-            // A line that is none is answered as such, and the others all the same.
+            // A malformed line gets an error as its answer; the others are still evaluated.
             let read: Vec<Result<Asked, String>> =
                 batch.iter().map(|line| serde_json::from_str(line).map_err(|why| why.to_string())).collect();
             let asked: Vec<Asked> = read.iter().filter_map(|read| read.as_ref().ok()).cloned().collect();

@@ -21,14 +21,14 @@ use crate::enforcer::{Config, Enforcer, Inbox, Message};
 use crate::interfaces::Interfaces;
 use crate::{followed, source};
 
-/// How many messages may wait.
+/// The capacity of the enforcer's message channel.
 const WAITING: usize = 4096;
 
-/// How many times that the kernel reports packets, some hundreds at most each time, may wait.
+/// The capacity of the report channel, in batches of up to 256 reports.
 const REPORTS: usize = 16;
 
-/// What is not logged unless NPC_LOG names it: what the client of the API server fails at is told once, in
-/// other words.
+/// Modules that are not logged unless NPC_LOG names them. The enforcer logs failures of the API client
+/// itself, once.
 const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
         .iter()
         .map(|text| block(text).map_err(|why| Error::Other(format!("--services {text}: {why}"))))
         .collect::<Result<Vec<IpNet>, Error>>()?;
-    // What is loaded was written for Linux 6.6; what is missing is said before anything is touched.
+    // The kernel program requires Linux 6.6. Missing requirements are reported before anything is changed.
     let missing = super::check::missing(&options.place.pins);
     if let [first, ..] = missing.as_slice() {
         return Err(Error::Other(format!("{}: {}; see `npc-node check`", first.what, first.repair)));
@@ -69,12 +69,12 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Where the second version of control groups is mounted.
+/// The mount point of the cgroup2 hierarchy.
 fn cgroup_root() -> Option<PathBuf> {
     super::check::mounts().into_iter().find(|(_, kind)| kind == "cgroup2").map(|(place, _)| place)
 }
 
-/// A block of addresses, or one address.
+/// Parses a CIDR or a single address.
 fn block(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Ok(IpNet::from(address));
@@ -87,7 +87,7 @@ fn block(text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// The name of this node, where pods are told apart by theirs.
+/// The name of this node, or `None` if pods are found by their interfaces.
 fn node(options: &Run) -> Result<Option<String>, Error> {
     if options.node.as_ref().is_some_and(|node| !node.is_empty()) {
         return Ok(options.node.clone());
@@ -140,7 +140,7 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     let netlink = rtnetlink::new_multicast_connection(&groups);
     let (connection, _, changed) = netlink.map_err(|why| cannot("netlink", &why))?;
     tokio::spawn(connection);
-    // What is asked has a socket of its own, so that no flood of news takes the room of its answers.
+    // Requests use a socket of their own, so that a flood of notifications cannot displace the responses.
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|why| cannot("netlink", &why))?;
     tokio::spawn(connection);
     tokio::spawn(links(changed, Arc::clone(&inbox.links)));
@@ -179,15 +179,15 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         done = enforcing => done.map_err(|why| cannot("the enforcer ended", &why))?,
         () = stop => {}
     }
-    // Who asked to stop is answered first; who follows the flows is not waited for.
+    // Pending requests, such as `detach`, are answered; clients that follow flows are cut off.
     let _ = ended.send(());
     let _ = tokio::time::timeout(std::time::Duration::from_millis(500), serving).await;
-    // Whoever starts next finds no socket that nobody serves.
+    // The next daemon must not find a stale socket.
     let _ = std::fs::remove_file(socket);
     Ok(())
 }
 
-/// Waits for a signal to stop, and passes it on.
+/// Waits for a signal to stop, and forwards it to the enforcer.
 async fn stopped(to: mpsc::Sender<Message>) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -203,7 +203,7 @@ async fn stopped(to: mpsc::Sender<Message>) {
     let _ = to.send(Message::Stop).await;
 }
 
-/// Tells when something of the interfaces, addresses or routes changed, many changes together.
+/// Notifies of changes to interfaces, addresses or routes. Changes within 20 ms are combined.
 async fn links<T>(mut changed: impl futures_util::Stream<Item = T> + Unpin, to: Arc<Notify>) {
     use futures_util::StreamExt as _;
     const TOGETHER: tokio::time::Duration = tokio::time::Duration::from_millis(20);

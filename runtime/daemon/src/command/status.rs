@@ -34,7 +34,7 @@ pub(crate) fn run(options: &arguments::Status) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(u8::from(!well)))
 }
 
-/// Tells what goes on being enforced without a daemon.
+/// Prints what stays enforced without a daemon.
 fn left(pins: &std::path::Path) -> Result<(), Error> {
     if !pins.exists() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Where the pods' packets are judged: their interfaces, and where else they leave.
+//! Finds the interfaces of pods, and attaches the kernel program to them and to all other interfaces by which
+//! packets of pods leave.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -16,17 +17,18 @@ use crate::interfaces::{Link, NotFound};
 use crate::kept::{Place, Starting};
 use crate::open;
 
-/// How long packets may belong to connections that are older than the enforcement of their pod.
+/// How long after the first attachment to a pod's interface its packets may belong to older connections, in
+/// nanoseconds.
 const TAKEN_OVER: u64 = 30_000_000_000;
 
-/// The time since the machine started, in nanoseconds.
+/// The time since boot (`CLOCK_BOOTTIME`), in nanoseconds.
 pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 impl Enforcer {
-    /// Judges what pods send wherever it may leave.
+    /// Attaches to all interfaces by which packets of pods may leave.
     pub(super) fn guard_ways_out(&mut self) {
         match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => self.guard(&links),
@@ -59,7 +61,7 @@ impl Enforcer {
         }
     }
 
-    /// The bridges that pods are behind, as they are now.
+    /// Updates the set of bridges whose ports are interfaces of pods.
     fn follow_bridges(&mut self, links: &HashMap<u32, Link>) {
         let ports = links.values().filter(|link| link.is_pods);
         let now: BTreeSet<u32> = ports.filter_map(|link| link.bridge).collect();
@@ -83,9 +85,10 @@ impl Enforcer {
         }
     }
 
-    /// Judges the packets of pods that have their places.
+    /// Attaches the kernel program to the interfaces of these pods.
     pub(super) fn attach(&mut self, keys: &[Key]) {
-        // What is open goes on, where it is allowed: it is read once for all whose packets were not judged.
+        // Open connections continue if the policies allow them. They are read once for all pods whose packets
+        // were not evaluated before.
         let known = keys.iter().filter_map(|key| self.pods.as_ref()?.get(key));
         let is_new = |known: &&Known| {
             known.placed.as_ref().is_some_and(|(interface, _)| !self.attached.contains_key(&interface.index))
@@ -138,7 +141,7 @@ impl Enforcer {
         }
     }
 
-    /// Finds the interfaces of all pods that have none and may be here.
+    /// Searches the interfaces of all pods that have none and may be on this node.
     pub(super) fn place_all(&mut self) {
         let Some(pods) = &self.pods else { return };
         if self.config.node.is_none() {
@@ -151,7 +154,7 @@ impl Enforcer {
         }
     }
 
-    /// Finds the interface of a pod, where it has none and may be here, and judges its packets.
+    /// Searches the interface of a pod, if it has none and may be on this node, and enforces the pod.
     pub(super) fn place(&mut self, key: &Key) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
         let may_be_here = self.config.node.as_ref().is_none_or(|node| **node == *known.pod.node);
@@ -160,7 +163,7 @@ impl Enforcer {
         }
         let identity = key.identity(&known.pod);
         let told = self.kept.starting(&key.to_string(), &known.pod.uid).cloned();
-        // What was known of it once is true as long as the interface is there.
+        // The stored interface is valid as long as it exists.
         if let Some(place) = told.or_else(|| self.kept.place(&identity).cloned()) {
             match self.started(key, &place.interface(), place.addresses) {
                 Ok(()) => {
@@ -173,7 +176,7 @@ impl Enforcer {
         }
         let found = self.runtime.block_on(self.interfaces.find(known.addresses()));
         match found {
-            // An address that was told of one pod may still be told of the one before.
+            // The API server may still report an address of the new pod for the previous one.
             Ok(interface) if self.kept.is_starting(interface.index) => {
                 self.not_placed(
                     key,
@@ -197,8 +200,9 @@ impl Enforcer {
         }
     }
 
-    /// A pod's interface is gone, and another one has its address. It may be another pod's, of which nothing is
-    /// told yet: until something is told of either, nothing passes there.
+    /// A pod's interface is gone, and another interface has its address. That interface may belong to a new
+    /// pod that is not known yet. The kernel program is attached, so that nothing passes there until one of
+    /// the pods is updated.
     fn hold(&mut self, key: &Key, interface: &Interface) {
         if !self.attached.contains_key(&interface.index) {
             match self.node.attach(interface) {
@@ -218,19 +222,19 @@ impl Enforcer {
         );
     }
 
-    /// A pod cannot be judged where it is: it is tried again.
+    /// Records why a pod cannot be enforced. The attempt is repeated.
     fn not_placed(&mut self, key: &Key, why: &str) {
         let why = NotFound::Another(why.to_owned());
         let Some(pods) = &mut self.pods else { return };
-        // Said once, and not each second.
+        // The error is logged once, not every second.
         if pods.get(key).is_some_and(|known| known.unplaced.as_deref() != Some(&why)) {
             error!(pod = %key, %why, "not judged");
         }
         pods.set_unplaced(key, why);
     }
 
-    /// Where a pod is found whose interface was told to be another's, by who made it, it was looked for by an
-    /// address that is no longer its own.
+    /// Takes an interface from another pod, because the CNI plugin reported it for `key`. The other pod was
+    /// found by an address that it no longer has.
     fn evict(&mut self, interface: u32, key: &Key) {
         let Some(pods) = &mut self.pods else { return };
         let Some(other) = pods.at(interface).filter(|other| *other != key).cloned() else { return };
@@ -244,7 +248,7 @@ impl Enforcer {
         self.unplace(&other);
     }
 
-    /// A pod has no place any more: nothing of it passes.
+    /// Removes a pod's interface. Its packets no longer pass.
     fn unplace(&mut self, key: &Key) {
         let Some(pods) = &mut self.pods else { return };
         let Some(number) = pods.get(key).map(|known| known.number) else { return };
@@ -255,7 +259,7 @@ impl Enforcer {
         self.resolve(key);
     }
 
-    /// A pod's interface is known.
+    /// Enforces a pod at its interface.
     fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
         let Some(pods) = &mut self.pods else { return Ok(()) };
         if let Some(other) = pods.at(interface.index).filter(|other| *other != key) {
@@ -265,7 +269,7 @@ impl Enforcer {
             pods.set_taken_over(key, now() + TAKEN_OVER);
         }
         let Some(known) = pods.get(key) else { return Ok(()) };
-        // Those that the API server tells are not kept: they may change.
+        // Addresses from the API server are not stored, because they may change.
         let own = if known.addresses() == known.pod.addresses { &[] } else { known.addresses() };
         let place = Place::new(&interface, own);
         let id = self.kept.set(&key.identity(&known.pod), place).map_err(|why| {
@@ -274,12 +278,12 @@ impl Enforcer {
         let endpoint = Endpoint::new(known.number, interface.index, id).taken_over(known.taken_over);
         pods.set_place(key, Some((interface, id)));
         if self.config.node.is_none() {
-            // Now it is known to be here.
+            // The pod is now known to be on this node.
             self.resolve(key);
             self.flush();
         }
         if self.stale {
-            // Nothing is written to tables that are behind: it is let through by those that follow them.
+            // Nothing is written to outdated tables. The new ones include the pod.
             self.enforce_or_say();
         } else if let Some(resolver) = &self.resolver {
             match self.node.set_endpoint(resolver, endpoint) {
@@ -291,7 +295,7 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Something of the machine's interfaces, routes or addresses changed.
+    /// Handles a change of the machine's interfaces, routes or addresses.
     pub(super) fn links(&mut self) {
         let links = match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => links,
@@ -338,7 +342,7 @@ impl Enforcer {
         }
     }
 
-    /// The addresses of this machine, as they are now: of those that changed, each is one cell.
+    /// Updates the addresses of this machine. Only those that changed are written to the map.
     pub(super) fn own_addresses_or_say(&mut self) {
         match self.runtime.block_on(self.interfaces.own_addresses()) {
             Ok((addresses, every)) => {
@@ -355,13 +359,13 @@ impl Enforcer {
         }
     }
 
-    /// What changed of the interfaces is not known: they are listed again.
+    /// The interfaces are listed again on the next tick.
     fn cannot_list(&mut self, why: &NotFound) {
         error!(%why, "the interfaces cannot be listed");
         self.unlisted = true;
     }
 
-    /// Interfaces that have other names than they had are what they were.
+    /// Follows interfaces that were renamed.
     fn rename(&mut self, links: &HashMap<u32, Link>) {
         for (index, (name, _)) in &mut self.attached {
             let Some(link) = links.get(index).filter(|link| link.name != *name) else { continue };
@@ -377,15 +381,15 @@ impl Enforcer {
         }
     }
 
-    /// Says where what is known of pods could not be kept.
+    /// Logs a failure to store the state of pods.
     pub(super) fn kept_or_say(&self, kept: io::Result<()>) {
         if let Err(why) = kept {
             warn!(%why, file = %self.config.kept.display(), "what is known of the pods cannot be kept");
         }
     }
 
-    /// A pod is about to start. Its packets are judged before it has sent one: by its policies where it
-    /// is known by then; where not, all are dropped until it is.
+    /// Enforces a pod that is about to start. If the pod is not known yet, all its packets are dropped until
+    /// it is.
     pub(super) fn add(&mut self, added: &Added) -> Answered<()> {
         let key = Key::new(&added.namespace, &added.name);
         if self.node.loaded().is_none() {
@@ -397,19 +401,19 @@ impl Enforcer {
         let mut own = links.iter().filter(|(_, link)| named(link));
         let interface = match (own.next(), own.next()) {
             (Some((index, link)), None) => Interface { index: *index, name: link.name.clone() },
-            // The plugins before do not say which it is.
+            // The previous plugins do not report exactly one interface of a pod.
             _ => {
                 let found = self.runtime.block_on(self.interfaces.find(&added.addresses));
                 found.map_err(|why| format!("the interface of the pod is not found: {why}"))?
             }
         };
-        // From here on nothing passes that is nobody's.
+        // From here on, packets at this interface are dropped until it belongs to a known pod.
         self.node.attach(&interface).map_err(|why| why.to_string())?;
         self.attached.insert(interface.index, (interface.name.clone(), true));
         info!(pod = %key, interface = %interface.name, "judged before its first packet");
         self.evict(interface.index, &key);
         let known = self.pods.as_ref().and_then(|pods| pods.get(&key));
-        // One of the same name may be the one before, which is not gone yet.
+        // A pod of the same name may be the previous one, which is not deleted yet.
         let is_it = |known: &Known| {
             let here = self.config.node.as_ref().is_none_or(|node| **node == *known.pod.node);
             here && added.uid.as_ref().is_none_or(|uid| *uid == known.pod.uid)
@@ -426,8 +430,8 @@ impl Enforcer {
         Ok(())
     }
 
-    /// A pod is known, and where it is. Addresses that were told with the interface are those that it has,
-    /// whatever the API server still tells.
+    /// Enforces a known pod at a known interface. Addresses that the CNI plugin reported take precedence over
+    /// those of the API server.
     fn started(&mut self, key: &Key, interface: &Interface, addresses: Vec<IpAddr>) -> Answered<()> {
         self.evict(interface.index, key);
         if let Some(pods) = &mut self.pods {
