@@ -196,10 +196,10 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 	return -1;
 }
 
-// 0 where the packet was read, a positive number where it is ARP, a negative one where it cannot be read.
+// Parses a packet with an Ethernet header. Returns 0, a positive number for ARP, or a negative one on failure.
 //
-// The functions that are not inlined are global: the verifier looks at each once, and not once for every
-// way that leads to it, which takes it a tenth of the time.
+// The functions that are not inlined are global: the verifier then checks each once instead of on every path that
+// calls it, which takes a tenth of the time.
 __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!packet)
@@ -233,7 +233,7 @@ __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 	return type == bpf_htons(ETH_P_ARP) ? 1 : -1;
 }
 
-// Reads a packet that begins with its IP header, as sockets get it.
+// Parses a packet that begins with its IP header, as sockets receive it.
 __noinline int read_network(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!packet)
