@@ -50,7 +50,7 @@ pub(crate) struct Where {
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     pub(crate) socket: PathBuf,
     /// The directory in a bpffs where state that outlives the daemon is pinned.
-    #[arg(long, value_name = "FOLDER", default_value = PINS)]
+    #[arg(long, value_name = "DIR", default_value = PINS)]
     pub(crate) pins: PathBuf,
 }
 
@@ -68,11 +68,11 @@ pub(crate) struct Run {
     pub(crate) node: Option<String>,
     /// Addresses and CIDRs that the node translates to pods: the cluster's Service range. Used only to
     /// recognise connections to Services that are older than the daemon.
-    #[arg(long, value_name = "BLOCKS", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub(crate) services: Vec<String>,
     /// The root of the cgroup2 hierarchy, where packets from pods to sockets of the node are evaluated.
     /// Default: the mounted one.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) cgroup: Option<PathBuf>,
     /// Let pods send from addresses that are not theirs, for routers and virtual machines in pods. A pod can
     /// then evade policies that match its source address.
@@ -160,7 +160,7 @@ pub(crate) struct Query {
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// The directory in a bpffs to check.
-    #[arg(long, value_name = "FOLDER", default_value = PINS)]
+    #[arg(long, value_name = "DIR", default_value = PINS)]
     pub(crate) pins: PathBuf,
     /// The output format.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
@@ -170,10 +170,10 @@ pub(crate) struct Check {
 #[derive(Args, Debug)]
 pub(crate) struct InstallCni {
     /// The directory of the node's CNI plugins.
-    #[arg(long, value_name = "FOLDER", default_value = "/opt/cni/bin")]
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     pub(crate) bin: PathBuf,
     /// The directory of the node's CNI configuration. The first file by name is used.
-    #[arg(long, value_name = "FOLDER", default_value = "/etc/cni/net.d")]
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub(crate) conf: PathBuf,
     /// The path of the daemon's socket on the node.
     #[arg(long, value_name = "PATH", default_value = SOCKET)]

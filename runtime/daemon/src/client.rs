@@ -37,7 +37,7 @@ impl fmt::Display for Error {
             Self::NoDaemon(path, why) => {
                 write!(
                     f,
-                    "no npc-node listens at {}: {why}; is it running, and may you use it?",
+                    "cannot connect to npc-node at {}: {why}; is it running, and do you have access to the socket?",
                     path.display()
                 )
             }
@@ -87,7 +87,7 @@ impl Client {
         let body = response.into_body().collect().await.map_err(other)?.to_bytes();
         let why = String::from_utf8_lossy(&body);
         Err(Error::Refused(if why.is_empty() {
-            format!("the daemon answers {status}")
+            format!("the daemon answered {status}")
         } else {
             why.into_owned()
         }))

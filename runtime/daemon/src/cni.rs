@@ -54,9 +54,9 @@ pub(crate) fn run() -> ExitCode {
     let version = configuration.as_ref().map_or("1.0.0", |own| own.cni_version.as_str()).to_owned();
     let result = match (command.as_str(), read) {
         ("VERSION", _) => Ok(Some(json!({"cniVersion": version, "supportedVersions": VERSIONS}))),
-        (_, Err(why)) => Err(Failure(BAD_CONFIGURATION, format!("the configuration cannot be read: {why}"))),
+        (_, Err(why)) => Err(Failure(BAD_CONFIGURATION, format!("cannot read the configuration: {why}"))),
         _ => configuration
-            .map_err(|why| Failure(BAD_CONFIGURATION, format!("the configuration cannot be read: {why}")))
+            .map_err(|why| Failure(BAD_CONFIGURATION, format!("cannot read the configuration: {why}")))
             .and_then(|configuration| answer(&command, configuration)),
     };
     let (answer, code) = match result {
@@ -78,11 +78,13 @@ pub(crate) fn run() -> ExitCode {
 fn answer(command: &str, configuration: Configuration) -> Result<Option<Value>, Failure> {
     let client = Client::new(configuration.socket.as_deref().unwrap_or(SOCKET.as_ref()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure(TRY_AGAIN, format!("no runtime: {why}")))?;
+    let runtime =
+        runtime.map_err(|why| Failure(TRY_AGAIN, format!("cannot start the async runtime: {why}")))?;
     match command {
         "ADD" => {
             let Some(result) = configuration.prev_result else {
-                let why = "it comes after the plugin that makes the interface, and there is none before it";
+                let why =
+                    "`prevResult` is missing: npc-cni must come after the plugin that creates the interface";
                 return Err(Failure(BAD_CONFIGURATION, why.to_owned()));
             };
             let add = pod(&result, &env::var("CNI_ARGS").unwrap_or_default())?;
@@ -102,7 +104,7 @@ fn answer(command: &str, configuration: Configuration) -> Result<Option<Value>, 
             Ok(_) => Ok(None),
             Err(why) => Err(Failure(NOT_AVAILABLE, why.to_string())),
         },
-        other => Err(Failure(BAD_ENVIRONMENT, format!("CNI_COMMAND is `{other}`"))),
+        other => Err(Failure(BAD_ENVIRONMENT, format!("unknown CNI_COMMAND `{other}`"))),
     }
 }
 
@@ -113,7 +115,7 @@ fn pod(result: &Value, arguments: &str) -> Result<Add, Failure> {
     let argument = |name: &str| {
         let value = arguments.get(name).filter(|value| !value.is_empty());
         value.map(|value| (*value).to_owned()).ok_or_else(|| {
-            Failure(BAD_ENVIRONMENT, format!("CNI_ARGS has no {name}: it is for the pods of Kubernetes"))
+            Failure(BAD_ENVIRONMENT, format!("CNI_ARGS has no {name}: npc-cni supports only Kubernetes pods"))
         })
     };
     let list = |name: &str| result.get(name).and_then(Value::as_array).into_iter().flatten();

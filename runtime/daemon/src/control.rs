@@ -351,7 +351,7 @@ pub(crate) fn bind(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
     }
     // A socket that answers belongs to a running daemon; any other is left over from a killed one.
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(std::io::Error::other("another npc-node listens there"));
+        return Err(std::io::Error::other("another npc-node listens on this socket"));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

@@ -399,7 +399,7 @@ impl Enforcer {
             }
             Err(why) => {
                 if !self.unreadable.contains_key(which) {
-                    warn!(%why, "the {which} cannot be read: what is known of them goes on being enforced");
+                    warn!(%why, "the {which} cannot be read: the last known ones stay enforced");
                 }
                 self.unreadable.insert(which, why);
             }
@@ -409,7 +409,7 @@ impl Enforcer {
     fn refuse_image(&mut self, why: &str) {
         self.numbers.images_refused += 1;
         let running = self.image.is_some();
-        error!(image = %self.image_status.path, %why, running, "the image is refused; what is in force stays");
+        error!(image = %self.image_status.path, %why, running, "the image is refused; the one in force stays");
         self.image_status.error = Some(why.to_owned());
     }
 
@@ -490,7 +490,7 @@ impl Enforcer {
         if known.placed.is_some()
             && let Err(why) = self.node.remove_endpoint(known.number)
         {
-            error!(%why, "a pod cannot be removed from the tables");
+            error!(%why, "cannot remove a pod from the tables");
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn listen(mut events: Events, to: &Sender<Vec<Event>>, lost: &AtomicU
         }
         match poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&WAIT)) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(why) => return error!(%why, "no packets can be reported any more"),
+            Err(why) => return error!(%why, "cannot receive reports of packets any more"),
         }
     }
 }
@@ -52,8 +52,8 @@ pub(crate) fn listen(mut events: Events, to: &Sender<Vec<Event>>, lost: &AtomicU
 pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
     let of = |place: u32| spoken.image.policies.get(place as usize);
     match spoken.reasons.reason(number) {
-        Reason::Default => Told::because("no policy is for the pod"),
-        Reason::Node => Told::because("a node reaches its pods"),
+        Reason::Default => Told::because("no policy selects the pod"),
+        Reason::Node => Told::because("a node may reach its pods"),
         Reason::Isolated { policy } => match of(policy) {
             None => Told::default(),
             Some(policy) => Told {
@@ -113,10 +113,10 @@ pub(crate) fn tell(
         protocol,
         bytes: event.length,
         by: match event.cause {
-            Cause::Unreadable => Told::because("it cannot be read"),
-            Cause::ForeignSource => Told::because("it comes from an address that is not the pod's"),
-            Cause::ForeignDestination => Told::because("it goes to an address that is not the pod's"),
-            Cause::Tunnelled => Told::because("it is encapsulated, and goes to a tunnel of the node"),
+            Cause::Unreadable => Told::because("it cannot be parsed"),
+            Cause::ForeignSource => Told::because("its source address is not the pod's"),
+            Cause::ForeignDestination => Told::because("its destination address is not the pod's"),
+            Cause::Tunnelled => Told::because("it is encapsulated for a tunnel of the node"),
             Cause::Policy => told(decision.enforced()),
         },
         audit: None,

@@ -65,15 +65,18 @@ impl fmt::Display for NotFound {
         match self {
             Self::NoAddress => f.write_str("it has no address yet"),
             Self::NoRoute(address) => write!(f, "there is no route to {address}"),
-            Self::Elsewhere(address) => write!(f, "the route to {address} goes by another machine"),
+            Self::Elsewhere(address) => write!(f, "the route to {address} leads by way of another machine"),
             Self::NotAPods(address, name, kind) => {
-                write!(f, "the route to {address} leads to {name} ({kind}), which is no pod's interface")
+                write!(f, "the route to {address} leads to {name} ({kind}), which is not a pod's interface")
             }
             Self::NotBehind(address, bridge) => {
-                write!(f, "{address} is behind the bridge {bridge}, which does not know where")
+                write!(
+                    f,
+                    "{address} is behind the bridge {bridge}, whose forwarding table has no entry for it"
+                )
             }
             Self::Another(why) => f.write_str(why),
-            Self::Kernel(why) => write!(f, "the kernel does not tell: {why}"),
+            Self::Kernel(why) => write!(f, "netlink: {why}"),
         }
     }
 }

@@ -116,9 +116,9 @@ impl Kept {
         }
         let free = |number: &u32| taken.get((number & CARRIED) as usize) == Some(&false);
         let mut after = (1..=CARRIED + 1).map(|step| self.state.last.wrapping_add(step));
-        let number = after.find(free).ok_or_else(|| {
-            io::Error::other(format!("a node can have {CARRIED} pods whose packets are judged"))
-        })?;
+        let number = after
+            .find(free)
+            .ok_or_else(|| io::Error::other(format!("a node can have at most {CARRIED} enforced pods")))?;
         self.state.last = number;
         self.state.pods.insert(pod.to_owned(), Own { number, place: Some(place) });
         self.save()?;

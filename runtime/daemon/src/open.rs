@@ -84,7 +84,7 @@ fn in_network(network: &Path, addresses: &[IpAddr]) -> Vec<OpenConnection> {
             Ok(())
         });
         if let Err(why) = entered {
-            debug!(network = %network.display(), %why, "its sockets are not read");
+            debug!(network = %network.display(), %why, "cannot read the sockets of this network namespace");
             return Vec::new();
         }
         let tables = [("tcp", 6), ("tcp6", 6), ("udp", 17), ("udp6", 17)];

@@ -48,7 +48,7 @@ fn one(
     let connection = match question.resolve(Some(index))? {
         Resolution::Connection(connection) => connection,
         Resolution::Service(_) => {
-            return Err("name a pod or its address: Services are not known here".to_owned());
+            return Err("npc-node does not know Services: name a pod or its address".to_owned());
         }
     };
     let verdict = image_verdict(image, &connection);

@@ -219,14 +219,14 @@ fn errors_say_what_is_wrong() {
     newer[8] = 2;
     assert_eq!(
         read(&newer).unwrap_err().to_string(),
-        "the image is of version 2 of the format, and this program reads version 1: compile the program again with an npc of the same version as the node's"
+        "the image has format version 2, and only version 1 is supported: compile it again with the version of npc that the node runs"
     );
     let mut altered = bytes;
     altered[70] ^= 1;
     assert_eq!(
         read(&altered).unwrap_err().to_string(),
-        "the image was altered: its content does not have its digest"
+        "the image is corrupt: its content does not match its digest"
     );
     let text = read(b"policy p for all pods").unwrap_err().to_string();
-    assert_eq!(text, "this is no map image: it does not begin as one");
+    assert_eq!(text, "this is not a map image: it does not begin with the format's magic number");
 }

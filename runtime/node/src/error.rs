@@ -30,7 +30,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernel(why) => {
-                write!(f, "the kernel does not take the program: {why}")?;
+                write!(f, "the kernel rejects the program: {why}")?;
                 let mut source = why.source();
                 while let Some(why) = source {
                     write!(f, ": {why}")?;
@@ -39,12 +39,14 @@ impl fmt::Display for LoadError {
                 Ok(())
             }
             Self::Pins(why) => {
-                write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
+                write!(f, "cannot use the pin directory, which must be in a bpffs: {why}")
             }
-            Self::Sockets(why) => write!(f, "what the sockets of the node get cannot be judged: {why}"),
-            Self::Nothing => f.write_str("nothing was put in force yet"),
-            Self::Gone(name) => write!(f, "the interface {name} is gone, or another has its name"),
-            Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
+            Self::Sockets(why) => write!(f, "cannot evaluate packets to sockets of the node: {why}"),
+            Self::Nothing => f.write_str("no generation has been put in force"),
+            Self::Gone(name) => {
+                write!(f, "the interface {name} no longer exists, or another interface has its name")
+            }
+            Self::Memory(why) => write!(f, "cannot allocate the tables: {why}"),
             Self::Layout(why) => why.fmt(f),
         }
     }

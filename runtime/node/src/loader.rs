@@ -200,7 +200,7 @@ fn sized(bytes: usize) -> Result<Vec<u8>, LoadError> {
     let mut object = PROGRAM.to_vec();
     let mut places = object.windows(SIZE.len()).enumerate().filter(|(_, word)| *word == SIZE);
     let (Some((place, _)), None) = (places.next(), places.next()) else {
-        return Err(LoadError::Kernel("the program does not say how large its tables are".into()));
+        return Err(LoadError::Kernel("the program has no placeholder for the size of its tables".into()));
     };
     object.get_mut(place..place + SIZE.len()).unwrap_or_default().copy_from_slice(&size.to_le_bytes());
     Ok(object)
@@ -244,7 +244,8 @@ where
     P: TryFrom<&'e mut Program, Error = ProgramError>,
 {
     let program = ebpf.program_mut(name);
-    let program = program.ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
+    let program =
+        program.ok_or_else(|| LoadError::Kernel(format!("the object has no program `{name}`").into()))?;
     Ok(program.try_into()?)
 }
 
@@ -389,7 +390,7 @@ impl Loaded {
     /// Fails if it has already been taken.
     pub fn take_events(&mut self) -> Result<Events, LoadError> {
         let map = self.ebpf.take_map("events");
-        let map = map.ok_or_else(|| LoadError::Kernel("the events are somebody else's".into()))?;
+        let map = map.ok_or_else(|| LoadError::Kernel("the events have already been taken".into()))?;
         let ring = RingBuf::try_from(map).map_err(|why| LoadError::Kernel(Box::new(why)))?;
         Ok(Events::new(ring))
     }

@@ -282,7 +282,7 @@ impl Node {
                 None if place.exists() => {}
                 None => {
                     return Err(LoadError::Pins(io::Error::other(format!(
-                        "{} is not there",
+                        "{} does not exist",
                         place.display()
                     ))));
                 }

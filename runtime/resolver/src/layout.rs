@@ -75,12 +75,12 @@ impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(what) => write!(f, "the tables have no room for more {what}"),
-            Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
+            Self::TooMany(what) => write!(f, "the tables of a node cannot hold so many {what}"),
             Self::TooLarge(bytes) => {
                 let of = |bytes: usize| bytes.div_ceil(1 << 20);
                 write!(
                     f,
-                    "the tables would take {} MiB, and the kernel reads at most {}",
+                    "the tables would take {} MiB, and the kernel program supports at most {} MiB",
                     of(*bytes),
                     of(MOST)
                 )
@@ -139,13 +139,13 @@ impl Room {
         // The kernel program uses 32-bit offsets of cells and 16-bit column numbers.
         let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
         if !fits(room.classes.checked_mul(room.rows)) {
-            return Err(LayoutError::TooMany("kinds of pods"));
+            return Err(LayoutError::TooMany("groups of pods that the same policies select"));
         }
         if !fits(room.columns.checked_mul(room.lists)) {
             return Err(LayoutError::TooMany("different decisions"));
         }
         if room.columns > usize::from(u16::MAX) {
-            return Err(LayoutError::TooMany("different ports"));
+            return Err(LayoutError::TooMany("groups of ports that no rule distinguishes"));
         }
         if room.bytes() > MOST {
             return Err(LayoutError::TooLarge(room.bytes()));
@@ -441,7 +441,7 @@ impl<M: Memory> Tables<M> {
                 Ok(cell)
             }
             Referred::Class(class) => {
-                room((class as usize) < self.room.classes, "kinds of peers")?;
+                room((class as usize) < self.room.classes, "groups of peers that no rule distinguishes")?;
                 Ok(cell)
             }
         }
@@ -462,7 +462,7 @@ impl<M: Memory> Tables<M> {
     fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LayoutError> {
         let list = resolver.list(u32::try_from(number).unwrap_or(u32::MAX));
         room(number < self.room.lists, "different decisions")?;
-        room(list.len() <= self.room.columns, "different ports")?;
+        room(list.len() <= self.room.columns, "groups of ports that no rule distinguishes")?;
         for (place, decision) in (number * self.room.columns..).zip(list) {
             self.lists.set_u64(place, *decision);
         }
@@ -478,7 +478,10 @@ impl<M: Memory> Tables<M> {
     }
 
     fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LayoutError> {
-        room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
+        room(
+            row < self.room.rows && class < self.room.classes,
+            "groups of pods that the same policies select",
+        )?;
         room((list as usize) < self.room.lists, "different decisions")?;
         // A cell contains the offset of the list.
         let list = self.at.lists + list as usize * self.room.columns * 8;
@@ -515,7 +518,10 @@ impl<M: Memory> Tables<M> {
             room(table.set_u64(place, word), "pods")?;
         }
         let [egress, ingress] = resolver.isolation(endpoint.pod);
-        room(rows.iter().all(|row| (*row as usize) < self.room.rows), "kinds of pods")?;
+        room(
+            rows.iter().all(|row| (*row as usize) < self.room.rows),
+            "groups of pods that the same policies select",
+        )?;
         let begins =
             |row: u32| u32::try_from(self.at.rows + row as usize * self.room.classes * 4).unwrap_or(0);
         cell(2, begins(rows[0]))?;

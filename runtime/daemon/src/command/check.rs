@@ -66,13 +66,13 @@ fn findings(pins: &Path) -> Vec<Finding> {
     let mounted = is_bpffs(pins);
     let loads = probe();
     vec![
-        need(&format!("Linux 6.6 or later (this is {release})"), version >= (6, 6), "use a later kernel"),
+        need(&format!("Linux 6.6 or later (this is {release})"), version >= (6, 6), "use a newer kernel"),
         need(&format!("a bpffs at {}", pins.display()), mounted, "mount one: `mount -t bpf bpf /sys/fs/bpf`"),
         need(
-            "the kernel takes the program",
+            "the kernel accepts the program",
             loads.is_ok(),
             &loads.err().map_or_else(String::new, |why| {
-                format!("{why}; it takes the capabilities BPF, NET_ADMIN and PERFMON, or root")
+                format!("{why}; this requires the capabilities BPF, NET_ADMIN and PERFMON, or root")
             }),
         ),
     ]

@@ -28,7 +28,7 @@ pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
         runtime()?.block_on(follow(options))?;
     } else {
         let (list, changed) = install(options)?;
-        let said = if changed { "is now the last of" } else { "was already in" };
+        let said = if changed { "is now the last of" } else { "was already one of" };
         print(&format!("{PLUGIN} {said} the plugins in {}\n", list.display()))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -50,7 +50,8 @@ fn remove(options: &InstallCni) -> Result<(), Error> {
 /// Installs the plugin. Returns the configuration file, and whether anything changed.
 fn install(options: &InstallCni) -> Result<(PathBuf, bool), Error> {
     let (binary, list) = (options.bin.join(PLUGIN), first_list(&options.conf)?);
-    let own = std::env::current_exe().map_err(|why| Error::Other(format!("where this command is: {why}")))?;
+    let own = std::env::current_exe()
+        .map_err(|why| Error::Other(format!("cannot find the path of this command: {why}")))?;
     let beside = own.with_file_name(PLUGIN);
     let is_there = is_same(&beside, &binary).unwrap_or(false);
     if !is_there {
@@ -69,7 +70,7 @@ fn install(options: &InstallCni) -> Result<(PathBuf, bool), Error> {
 /// Installs the plugin, and again whenever it disappears, until stopped. Networks rewrite their
 /// configuration, for example on upgrades.
 async fn follow(options: &InstallCni) -> Result<(), Error> {
-    let stop = |kind| signal(kind).map_err(|why| Error::Other(format!("signals cannot be caught: {why}")));
+    let stop = |kind| signal(kind).map_err(|why| Error::Other(format!("cannot catch signals: {why}")));
     let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
     let mut said = None;
     loop {
@@ -78,7 +79,7 @@ async fn follow(options: &InstallCni) -> Result<(), Error> {
                 Some(format!("{PLUGIN} is now the last of the plugins in {}", list.display()))
             }
             Ok((list, false)) if said.is_none() => {
-                Some(format!("{PLUGIN} is in the plugins in {}", list.display()))
+                Some(format!("{PLUGIN} is one of the plugins in {}", list.display()))
             }
             Ok((_, false)) => None,
             Err(why) => Some(why.to_string()),
@@ -114,14 +115,14 @@ fn first_list(folder: &Path) -> Result<PathBuf, Error> {
     files.sort_unstable();
     let first = files.into_iter().next().ok_or_else(|| {
         Error::Other(format!(
-            "{} holds no CNI configuration: install the node's network first",
+            "{} contains no CNI configuration: install the node's network first",
             folder.display()
         ))
     })?;
     match first.extension().and_then(|end| end.to_str()) {
         Some("conflist") => Ok(first),
         _ => Err(Error::Other(format!(
-            "{} is the configuration of one plugin: to chain another to it, make it a list (`.conflist`)",
+            "{} configures a single plugin: convert it to a list (`.conflist`), so that another can be chained",
             first.display()
         ))),
     }
@@ -134,7 +135,7 @@ fn change(list: &Path, to: impl FnOnce(&mut Vec<Value>)) -> Result<bool, Error> 
     let mut configuration: Value = serde_json::from_slice(&text).map_err(|why| cannot(why.to_string()))?;
     let before = configuration.clone();
     let plugins = configuration.get_mut("plugins").and_then(Value::as_array_mut);
-    to(plugins.ok_or_else(|| cannot("it has no `plugins`".to_owned()))?);
+    to(plugins.ok_or_else(|| cannot("`plugins` is missing".to_owned()))?);
     if configuration == before {
         return Ok(false);
     }

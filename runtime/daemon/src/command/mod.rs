@@ -30,5 +30,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
 /// The runtime of the commands other than `run`.
 fn runtime() -> Result<Runtime, Error> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|why| Error::Other(format!("no runtime: {why}")))
+    runtime.map_err(|why| Error::Other(format!("cannot start the async runtime: {why}")))
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Query) -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(u8::from(!well)));
     }
     let [source, destination, port] = options.words.as_slice() else {
-        return Err(Error::Other("give the source, the destination and the port".to_owned()));
+        return Err(Error::Other("expected a source, a destination and a port".to_owned()));
     };
     let (proto, port) = port.split_once('/').unwrap_or((port, ""));
     let asked = Asked {
@@ -74,12 +74,11 @@ fn text(answer: &Answer) -> String {
     let verdict = if answer.allowed { "allowed" } else { "denied" };
     let mut out = format!("{verdict}: {} -> {} {}\n", answer.source, answer.destination, answer.traffic);
     for (name, Side { interpreter, kernel }) in [("egress", answer.egress), ("ingress", answer.ingress)] {
-        let kernel = kernel.map_or("is not asked: the pod is not on this node", word);
-        let _ =
-            writeln!(out, "  {name:8} the kernel {kernel}; the image's interpreter {}", word(interpreter));
+        let kernel = kernel.map_or("was not queried: the pod is not on this node", word);
+        let _ = writeln!(out, "  {name:8} the kernel {kernel}; the interpreter {}", word(interpreter));
     }
     if !answer.agree {
-        out += "  THEY DIFFER: this is a fault of npc-node, please report it\n";
+        out += "  THEY DIFFER: this is a bug in npc-node, please report it\n";
     }
     out
 }

@@ -33,7 +33,7 @@ const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|why| Error::Other(format!("no runtime: {why}")))?;
+    let runtime = runtime.map_err(|why| Error::Other(format!("cannot start the async runtime: {why}")))?;
     log(options.log_format);
     let services = options
         .services
@@ -50,10 +50,11 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     if cgroup.is_none() {
         if !services.is_empty() {
             return Err(Error::Other(
-                "--services takes a mounted cgroup2: `mount -t cgroup2 none FOLDER`, and --cgroup".to_owned(),
+                "--services requires cgroup2: run `mount -t cgroup2 none DIR`, and pass `--cgroup DIR`"
+                    .to_owned(),
             ));
         }
-        warn!("no cgroup2 is mounted: what pods send is decided where they send it, before translation");
+        warn!("no cgroup2 is mounted: egress policies are evaluated at the sending pod, before translation");
     }
     let config = Config {
         image: options.image.clone(),
@@ -80,10 +81,10 @@ fn block(text: &str) -> Result<IpNet, String> {
         return Ok(IpNet::from(address));
     }
     let net: IpNet =
-        text.parse().map_err(|_| "neither a block (`10.96.0.0/12`) nor an address".to_owned())?;
+        text.parse().map_err(|_| "neither a CIDR, such as `10.96.0.0/12`, nor an address".to_owned())?;
     match net.trunc() == net {
         true => Ok(net),
-        false => Err(format!("it has bits behind its length; `{}` is meant?", net.trunc())),
+        false => Err(format!("host bits are set: did you mean `{}`?", net.trunc())),
     }
 }
 
@@ -96,8 +97,9 @@ fn node(options: &Run) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let name =
-        name.map_err(|why| Error::Other(format!("the name of this node: {why}; give it with --node")))?;
+    let name = name.map_err(|why| {
+        Error::Other(format!("cannot read the name of this node: {why}; pass it with --node"))
+    })?;
     Ok(Some(name.trim().to_owned()))
 }
 
@@ -146,7 +148,7 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     tokio::spawn(links(changed, Arc::clone(&inbox.links)));
     let client = if options.pods.kubernetes {
         let client = kube::Client::try_default().await;
-        Some(client.map_err(|why| cannot("the cluster cannot be found", &why))?)
+        Some(client.map_err(|why| cannot("cannot configure access to the cluster", &why))?)
     } else {
         None
     };
@@ -176,7 +178,7 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "started");
     let stop = stopped(to);
     tokio::select! {
-        done = enforcing => done.map_err(|why| cannot("the enforcer ended", &why))?,
+        done = enforcing => done.map_err(|why| cannot("the enforcer failed", &why))?,
         () = stop => {}
     }
     // Pending requests, such as `detach`, are answered; clients that follow flows are cut off.
@@ -192,14 +194,14 @@ async fn stopped(to: mpsc::Sender<Message>) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        warn!("signals cannot be caught");
+        warn!("cannot catch signals");
         return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    info!("stopping; what is in force stays");
+    info!("stopping; policies stay enforced");
     let _ = to.send(Message::Stop).await;
 }
 

@@ -26,12 +26,12 @@ impl Enforcer {
         match applied {
             Ok(()) => {}
             Err(LoadError::Layout(LayoutError::Full(what))) => {
-                debug!(what, "the tables are made anew, larger");
+                debug!(what, "the tables are rebuilt with more room");
                 self.enforce_or_say();
             }
             Err(why) => {
                 self.stale = true;
-                error!(%why, "what changed cannot be written");
+                error!(%why, "cannot write changes to the tables");
             }
         }
     }
@@ -42,7 +42,7 @@ impl Enforcer {
             self.tried = Some(Instant::now());
             // The error is logged once; the attempt is repeated.
             if !std::mem::replace(&mut self.stale, true) {
-                error!(%why, "the tables cannot be made anew; what is in force stays, and is out of date");
+                error!(%why, "cannot rebuild the tables; those in force stay, and are out of date");
             }
         }
     }
@@ -74,7 +74,7 @@ impl Enforcer {
         let known = pods.len();
         let mut before = self.node.enforce(&resolver, &endpoints);
         if let Err(why @ LoadError::Sockets(_)) = &before {
-            error!(%why, "what pods send is decided where they send it, before translation");
+            error!(%why, "egress policies are evaluated at the sending pod, before translation");
             self.node.set_sockets(None);
             before = self.node.enforce(&resolver, &endpoints);
         }
@@ -123,7 +123,7 @@ impl Enforcer {
                 let (to, lost) = (self.reports.clone(), Arc::clone(&self.lost));
                 std::thread::spawn(move || flow::listen(events, &to, &lost));
             }
-            Err(why) => error!(%why, "no packets can be reported"),
+            Err(why) => error!(%why, "cannot receive reports of packets"),
         }
     }
 }

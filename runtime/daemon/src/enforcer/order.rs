@@ -41,7 +41,7 @@ impl Enforcer {
         let Displaced { direction, is_attached } = displaced;
         let what = if is_attached { "another program is in front" } else { "the program was detached" };
         if is_new {
-            warn!(interface = %interface.name, ?direction, "{what}: packets may pass that are not judged");
+            warn!(interface = %interface.name, ?direction, "{what}: packets may bypass npc-node");
         }
         let restored = self.node.restore(interface, direction);
         let in_order = self

@@ -42,7 +42,7 @@ impl Enforcer {
         }
         let ports = links.values().filter_map(|link| link.tunnel_port).collect();
         if let Err(why) = self.node.set_tunnel_ports(ports) {
-            error!(%why, "the ports of this node's tunnels cannot be written");
+            error!(%why, "cannot write the ports of this node's tunnels");
         }
         self.leaving.retain(|own| links.get(&own.index).is_some_and(|link| link.name == own.name));
         for (index, link) in links.iter().filter(|(_, link)| link.is_end) {
@@ -55,7 +55,7 @@ impl Enforcer {
                     self.leaving.insert(own);
                 }
                 Err(why) => {
-                    error!(interface = %own.name, %why, "what pods send by it is not judged");
+                    error!(interface = %own.name, %why, "packets that pods send by it are not evaluated");
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Enforcer {
         let Some(resolver) = &self.resolver else { return };
         for gone in before.difference(&self.bridges) {
             if let Err(why) = self.node.remove_endpoint(Endpoint::bridge(*gone).pod) {
-                error!(%why, "a bridge cannot be removed from the tables");
+                error!(%why, "cannot remove a bridge from the tables");
             }
         }
         let mut has_room = true;
@@ -77,7 +77,7 @@ impl Enforcer {
             match self.node.set_endpoint(resolver, Endpoint::bridge(*new)) {
                 Ok(()) => {}
                 Err(LoadError::Layout(LayoutError::Full(_))) => has_room = false,
-                Err(why) => error!(%why, "a bridge cannot be written to the tables"),
+                Err(why) => error!(%why, "cannot write a bridge to the tables"),
             }
         }
         if !has_room {
@@ -118,21 +118,21 @@ impl Enforcer {
         if is_new {
             let is_own = |own: &&OpenConnection| known.addresses().contains(&own.local.ip());
             let open: Vec<OpenConnection> = open.iter().filter(is_own).copied().collect();
-            debug!(pod = %key, connections = open.len(), "were open before");
+            debug!(pod = %key, connections = open.len(), "open connections found");
             let now = now();
             if let Err(why) = loaded.remember(*id, &open, now) {
-                warn!(%why, "connections that were open before are not known");
+                warn!(%why, "cannot store the open connections");
             }
         }
         match self.node.attach(&interface) {
             Ok(()) => {
                 if is_new {
-                    info!(pod = %key, interface = %interface.name, "judged from now on");
+                    info!(pod = %key, interface = %interface.name, "enforced from now on");
                 }
                 self.attached.insert(interface.index, (interface.name, true));
             }
             Err(why) => {
-                error!(pod = %key, interface = %interface.name, %why, "not judged");
+                error!(pod = %key, interface = %interface.name, %why, "not enforced");
                 if let Some(pods) = &mut self.pods {
                     pods.set_place(key, None);
                     pods.set_unplaced(key, NotFound::Kernel(why.to_string()));
@@ -180,7 +180,7 @@ impl Enforcer {
             Ok(interface) if self.kept.is_starting(interface.index) => {
                 self.not_placed(
                     key,
-                    &format!("its interface {} is that of a pod that starts", interface.name),
+                    &format!("its interface {} belongs to a pod that is starting", interface.name),
                 );
             }
             Ok(interface) if known.had_place => self.hold(key, &interface),
@@ -207,16 +207,16 @@ impl Enforcer {
         if !self.attached.contains_key(&interface.index) {
             match self.node.attach(interface) {
                 Ok(()) => {
-                    info!(pod = %key, interface = %interface.name, "held: it has the address of a pod that is gone");
+                    info!(pod = %key, interface = %interface.name, "held: it has the address of a pod whose interface is gone");
                     self.attached.insert(interface.index, (interface.name.clone(), true));
                 }
-                Err(why) => error!(interface = %interface.name, %why, "not judged"),
+                Err(why) => error!(interface = %interface.name, %why, "not enforced"),
             }
         }
         self.not_placed(
             key,
             &format!(
-                "its interface is gone, and {} has its address: nothing is told of it since",
+                "its interface is gone, and {} has its address: waiting for an update of either pod",
                 interface.name
             ),
         );
@@ -228,7 +228,7 @@ impl Enforcer {
         let Some(pods) = &mut self.pods else { return };
         // The error is logged once, not every second.
         if pods.get(key).is_some_and(|known| known.unplaced.as_deref() != Some(&why)) {
-            error!(pod = %key, %why, "not judged");
+            error!(pod = %key, %why, "not enforced");
         }
         pods.set_unplaced(key, why);
     }
@@ -242,7 +242,7 @@ impl Enforcer {
             return;
         };
         let identity = other.identity(&known.pod);
-        info!(pod = %other, by = %key, "its interface is another's");
+        info!(pod = %other, by = %key, "its interface belongs to another pod");
         let lost = self.kept.lost(&identity);
         self.kept_or_say(lost);
         self.unplace(&other);
@@ -254,7 +254,7 @@ impl Enforcer {
         let Some(number) = pods.get(key).map(|known| known.number) else { return };
         pods.set_place(key, None);
         if let Err(why) = self.node.remove_endpoint(number) {
-            error!(%why, "a pod cannot be removed from the tables");
+            error!(%why, "cannot remove a pod from the tables");
         }
         self.resolve(key);
     }
@@ -263,7 +263,7 @@ impl Enforcer {
     fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
         let Some(pods) = &mut self.pods else { return Ok(()) };
         if let Some(other) = pods.at(interface.index).filter(|other| *other != key) {
-            return Err(format!("its interface {} is that of the pod {other}", interface.name));
+            return Err(format!("its interface {} belongs to the pod {other}", interface.name));
         }
         if !self.attached.contains_key(&interface.index) {
             pods.set_taken_over(key, now() + TAKEN_OVER);
@@ -272,9 +272,10 @@ impl Enforcer {
         // Addresses from the API server are not stored, because they may change.
         let own = if known.addresses() == known.pod.addresses { &[] } else { known.addresses() };
         let place = Place::new(&interface, own);
-        let id = self.kept.set(&key.identity(&known.pod), place).map_err(|why| {
-            format!("{}: the number of the pod cannot be kept: {why}", self.config.kept.display())
-        })?;
+        let id = self
+            .kept
+            .set(&key.identity(&known.pod), place)
+            .map_err(|why| format!("cannot store the pod's id in {}: {why}", self.config.kept.display()))?;
         let endpoint = Endpoint::new(known.number, interface.index, id).taken_over(known.taken_over);
         pods.set_place(key, Some((interface, id)));
         if self.config.node.is_none() {
@@ -324,7 +325,7 @@ impl Enforcer {
             gone.map(|(index, (name, _))| Interface { index: *index, name: name.clone() }).collect();
         for interface in gone {
             if let Err(why) = self.node.detach(&interface) {
-                warn!(%why, interface = %interface.name, "its pins cannot be removed");
+                warn!(%why, interface = %interface.name, "cannot remove its pins");
             }
             self.attached.remove(&interface.index);
         }
@@ -348,12 +349,12 @@ impl Enforcer {
             Ok((addresses, every)) => {
                 self.own_addresses = addresses;
                 if let Err(why) = self.node.set_addresses(every) {
-                    error!(%why, "the addresses of this machine cannot be written");
+                    error!(%why, "cannot write the addresses of this machine");
                     self.unlisted = true;
                 }
             }
             Err(why) => {
-                warn!(%why, "the addresses of this machine cannot be listed");
+                warn!(%why, "cannot list the addresses of this machine");
                 self.unlisted = true;
             }
         }
@@ -361,7 +362,7 @@ impl Enforcer {
 
     /// The interfaces are listed again on the next tick.
     fn cannot_list(&mut self, why: &NotFound) {
-        error!(%why, "the interfaces cannot be listed");
+        error!(%why, "cannot list the interfaces");
         self.unlisted = true;
     }
 
@@ -371,9 +372,9 @@ impl Enforcer {
             let Some(link) = links.get(index).filter(|link| link.name != *name) else { continue };
             let before = Interface { index: *index, name: std::mem::replace(name, link.name.clone()) };
             let now = Interface { index: *index, name: link.name.clone() };
-            info!(interface = %now.name, before = %before.name, "has another name");
+            info!(interface = %now.name, before = %before.name, "the interface was renamed");
             if let Err(why) = self.node.renamed(&before, &now) {
-                warn!(%why, interface = %now.name, "its pins cannot be named anew");
+                warn!(%why, interface = %now.name, "cannot rename its pins");
             }
             if let Some(pods) = &mut self.pods {
                 pods.renamed(&now);
@@ -384,7 +385,7 @@ impl Enforcer {
     /// Logs a failure to store the state of pods.
     pub(super) fn kept_or_say(&self, kept: io::Result<()>) {
         if let Err(why) = kept {
-            warn!(%why, file = %self.config.kept.display(), "what is known of the pods cannot be kept");
+            warn!(%why, file = %self.config.kept.display(), "cannot store the state of the pods");
         }
     }
 
@@ -404,13 +405,13 @@ impl Enforcer {
             // The previous plugins do not report exactly one interface of a pod.
             _ => {
                 let found = self.runtime.block_on(self.interfaces.find(&added.addresses));
-                found.map_err(|why| format!("the interface of the pod is not found: {why}"))?
+                found.map_err(|why| format!("cannot find the pod's interface: {why}"))?
             }
         };
         // From here on, packets at this interface are dropped until it belongs to a known pod.
         self.node.attach(&interface).map_err(|why| why.to_string())?;
         self.attached.insert(interface.index, (interface.name.clone(), true));
-        info!(pod = %key, interface = %interface.name, "judged before its first packet");
+        info!(pod = %key, interface = %interface.name, "enforced before its first packet");
         self.evict(interface.index, &key);
         let known = self.pods.as_ref().and_then(|pods| pods.get(&key));
         // A pod of the same name may be the previous one, which is not deleted yet.
@@ -424,7 +425,7 @@ impl Enforcer {
             let place = Place::new(&interface, &added.addresses);
             let starting = Starting { uid: added.uid.clone(), place };
             self.kept.start(&key.to_string(), starting).map_err(|why| {
-                format!("{}: where the pod is cannot be kept: {why}", self.config.kept.display())
+                format!("cannot store the pod's interface in {}: {why}", self.config.kept.display())
             })?;
         }
         Ok(())

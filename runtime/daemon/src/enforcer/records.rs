@@ -14,7 +14,7 @@ impl Enforcer {
     /// Takes over the conntrack records of the previous version.
     pub(super) fn take_over_records(&mut self) {
         if let Err(why) = self.node.take_over_records() {
-            warn!(%why, "the records of the version before cannot be read: they are made again");
+            warn!(%why, "cannot read the conntrack records of the previous version: they are created anew");
         }
     }
 
@@ -26,8 +26,8 @@ impl Enforcer {
                 std::thread::sleep(SWEEP);
                 let alive = alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 match npc_node::sweep(&pins, &alive, places::now()) {
-                    Ok([records, ended]) => debug!(records, ended, "records of connections"),
-                    Err(why) => debug!(%why, "the records of connections cannot be read"),
+                    Ok([records, ended]) => debug!(records, ended, "deleted expired conntrack records"),
+                    Err(why) => debug!(%why, "cannot read the conntrack records"),
                 }
             }
         });

@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for WatchedPod {
         };
         let is_ending = object.is_ending();
         let pod = object.pod().unwrap_or_else(|why| {
-            warn!(%why, "a pod cannot be read");
+            warn!(%why, "cannot read a pod");
             None
         });
         Ok(Self { metadata, is_ending, pod: pod.map(Box::new) })
