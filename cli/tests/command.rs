@@ -88,7 +88,7 @@ audit policy web for pods { app = web } in namespaces (shop, team-*) except { le
     assert_eq!(value["policies"][0]["rules"][0]["place"], "policies.np:3");
     let output = npc_with(place.path(), &["image", "verify", "-"], &written[..written.len() - 1]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).contains("the image is not whole"), "{}", err(&output));
+    assert!(err(&output).contains("the image has the wrong length"), "{}", err(&output));
 }
 
 #[test]

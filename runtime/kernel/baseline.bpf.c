@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the benchmarks compare with: no work at all, and what policy agents of today do for a packet, a
-// connection looked up in a hash and an address in the kernel's own trie of prefixes.
+// Programs that the benchmarks compare with: an empty one, and the usual work of a policy agent for a packet, which
+// is a lookup of the connection in a hash map and of the address in the kernel's LPM trie.
 
 #include "packet.h"
 
@@ -38,7 +38,7 @@ struct {
 	__type(value, __u32);
 } prefixes6 SEC(".maps");
 
-// What the programs look up.
+// The fields that the programs look up.
 struct plain {
 	struct address source, destination;
 	__be32 source_v4;
@@ -46,7 +46,7 @@ struct plain {
 	__u8 family, protocol;
 };
 
-// Reads TCP behind a plain IP header, all in registers, as the program that enforces does.
+// Parses a TCP packet with a plain IP header, all in registers, like the fast path of npc.bpf.c.
 static __always_inline int read_plain(struct __sk_buff *skb, struct plain *plain)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -81,7 +81,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct plain *plain
 	return plain->protocol == IPPROTO_TCP;
 }
 
-// The connection that a packet belongs to, and null where it is not known.
+// Returns the record of the packet's connection, or null if there is none.
 static __always_inline struct record *tracked_of(const struct plain *plain)
 {
 	struct connection key = {};
@@ -113,7 +113,7 @@ int empty(struct __sk_buff *skb)
 	return PASS;
 }
 
-// Lets every packet go on (TC_ACT_OK) past the programs behind it.
+// Accepts every packet finally (TCX_PASS), so that later programs do not run.
 SEC("classifier")
 int accept(struct __sk_buff *skb)
 {
@@ -126,12 +126,12 @@ int read_only(struct __sk_buff *skb)
 	struct plain plain = {};
 	if (!read_plain(skb, &plain))
 		return DROP;
-	// So that all of it is read.
+	// Keeps the compiler from removing the parsing.
 	asm volatile("" : : "r"(&plain) : "memory");
 	return PASS;
 }
 
-// What is not found is dropped, so that a benchmark sees whether it looks up what is there.
+// Drops a packet if a lookup fails, so that a benchmark notices missing entries.
 static __always_inline int look_up(struct __sk_buff *skb, const int connection, const int prefix)
 {
 	struct plain plain = {};

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Connections: what answers one that is allowed passes, whatever the policies say of it.
+// Connection tracking: replies of an allowed connection pass, whatever the policies decide about them.
 
 #pragma once
 
 #include "policy.h"
 
-// How long ago something was, in nanoseconds. Another processor may have seen a packet after this one read its
-// clock: then it was just now.
+// The time since `then`, in nanoseconds. It is 0 if another processor stored `then` after this one read its clock.
 static __always_inline __u64 age(__u64 now, __u64 then)
 {
 	__s64 difference = now - then;
 	return difference < 0 ? 0 : difference;
 }
 
-// Of which tables a record is: the generation, and how often it had changed.
+// Identifies the current state of the tables: the generation, and the number of changes since it was loaded.
 static __always_inline __u64 stamp(void)
 {
 	void *all = all_tables();
@@ -22,11 +21,11 @@ static __always_inline __u64 stamp(void)
 	return (__u64)generation << 32 | (changes ? *changes : 0);
 }
 
-// How long a record lives after its last packet.
+// How long a record lives after its last packet, in nanoseconds.
 static __always_inline __u64 life(__u8 protocol, __u8 state)
 {
 	if (protocol == IPPROTO_TCP)
-		// Longer than the two hours after which idle connections are kept alive.
+		// Longer than the two hours after which TCP keepalives are sent by default.
 		return state == OPEN || state == DENIED ? 3 * 3600 * SECOND : state == OPENING ? 60 * SECOND : 10 * SECOND;
 	return state == OPENING ? 30 * SECOND : 180 * SECOND;
 }
@@ -51,14 +50,15 @@ static __always_inline void key_of(struct connection *key, const struct packet *
 	}
 }
 
-// Whether a connection that a record is of is still allowed in the direction in which it was opened.
+// Whether the connection of a record is still allowed in the direction in which it was opened.
 static __always_inline int is_allowed(struct record *record, struct connection *key,
 				      const struct endpoint *endpoint)
 {
 	__u64 now = stamp();
 	if (record->stamp == now)
 		return record->state != DENIED;
-	// Where it goes to is known only after translation: until it is known, its packets are judged there.
+	// The destination is known only after translation. Until then the packets are evaluated where they are
+	// delivered.
 	if (record->deferred && !record->is_translated)
 		return record->state != DENIED;
 	struct address remote = record->deferred ? record->to : key->remote;
@@ -76,10 +76,10 @@ static __always_inline int is_allowed(struct record *record, struct connection *
 	return 1;
 }
 
-// How long an answer is let through to what is translated to nobody knows what.
+// How long replies pass if the translated destination is not yet known.
 #define UNCONFIRMED (60 * SECOND)
 
-// Whether a record lives no more.
+// Whether a record has expired.
 static __always_inline int is_over(const struct record *record, __u8 protocol, __u64 now)
 {
 	__u64 lives = life(protocol, record->state);
@@ -88,11 +88,11 @@ static __always_inline int is_over(const struct record *record, __u8 protocol, _
 	return age(now, record->seen) > lives;
 }
 
-// For how long a connection that is open keeps its place after its last packet, where its pod makes more records.
+// How long an open connection keeps its slot after its last packet when its pod needs slots for new records.
 #define IN_USE (120 * SECOND)
 
-// Keeps a record of a connection that has none, in the next place of its pod's share. The record that has the
-// place ends, unless its connection is in use: then it keeps the place, and the next one is taken.
+// Adds a record for a connection, in the next slot of its pod's share. The record in that slot is removed, unless
+// its connection is in use: then the next slot is tried.
 __noinline int add_record(struct connection *key, struct record *record)
 {
 	if (!key || !record)
@@ -128,7 +128,7 @@ __noinline int add_record(struct connection *key, struct record *record)
 	return 0;
 }
 
-// Whether an ICMP message asks for an answer.
+// Whether a packet may open a connection; for ICMP, whether it is a request.
 static __always_inline int is_question(const struct packet *packet)
 {
 	__u8 type = packet->icmp_type;
@@ -137,7 +137,7 @@ static __always_inline int is_question(const struct packet *packet)
 	return packet->protocol != IPPROTO_ICMPV6 || type == 128;
 }
 
-// Whether it is such an answer.
+// Whether a packet may be a reply; for ICMP, whether it is a reply message.
 static __always_inline int is_answer(const struct packet *packet)
 {
 	__u8 type = packet->icmp_type;
@@ -146,9 +146,9 @@ static __always_inline int is_answer(const struct packet *packet)
 	return packet->protocol != IPPROTO_ICMPV6 || type == 129;
 }
 
-// Whether a packet without a record belongs to a connection that is older than the enforcement of this pod:
-// for a short while after that began, the policies for the direction in which it was opened decide. Of TCP
-// only, whose packets say that they open nothing.
+// Whether a packet without a record belongs to a connection that was opened before this pod's enforcement began.
+// For a short time after that, the policies for the opposite direction decide. Only for TCP, whose flags show that
+// a packet does not open a connection.
 static __always_inline int is_of_before(struct packet *packet, struct connection *key, struct endpoint *endpoint,
 					int direction, __u64 now)
 {
@@ -165,14 +165,14 @@ static __always_inline int is_of_before(struct packet *packet, struct connection
 	return 1;
 }
 
-// Whether a packet that no rule allows answers a connection that is allowed.
+// Whether a packet that no rule allows is a reply of an allowed connection.
 __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int direction)
 {
 	if (!packet || !endpoint || !is_answer(packet))
 		return 0;
 	struct connection key;
 	key_of(&key, packet, endpoint->id, direction);
-	// A SYN without an ACK opens a connection, whatever went before it.
+	// A SYN without an ACK opens a connection, regardless of any record.
 	if (key.protocol == IPPROTO_TCP && (packet->tcp_flags & (SYN | ACK)) == SYN)
 		return 0;
 	struct record *record = bpf_map_lookup_elem(&records, &key);
@@ -182,15 +182,15 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 			return 0;
 		if (!record && is_of_before(packet, &key, endpoint, direction, now))
 			return 1;
-		// It may answer a connection whose record was lost, or that is older than this program.
+		// It may be a reply of a connection whose record was lost, or that is older than this program.
 		if (key.protocol == IPPROTO_TCP && !(packet->tcp_flags & SYN))
 			endpoint->wanting = now;
 		return 0;
 	}
 	__u8 flags = key.protocol == IPPROTO_TCP ? packet->tcp_flags & (SYN | ACK | RST | FIN) : 0;
 	if (key.protocol == IPPROTO_TCP && record->state == OPENING) {
-		// Only an answer to what opened it. The answer may have gone another way than this, where its
-		// direction was not judged: then the side that opened it shows that it is open.
+		// Only a SYN-ACK or RST is a valid reply in this state. If the SYN-ACK passed without being
+		// evaluated, the opener's ACK sets the state to OPEN (see `remember_late`).
 		if ((flags & (SYN | ACK)) != (SYN | ACK) && !(flags & RST)) {
 			endpoint->wanting = now;
 			return 0;
@@ -198,7 +198,7 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 	}
 	if (!is_allowed(record, &key, endpoint))
 		return 0;
-	// Resets do not keep a record that is about to end.
+	// An RST does not prolong a record that is closing.
 	if (record->state != CLOSING || !(flags & RST))
 		record->seen = now;
 	if (flags & (RST | FIN))
@@ -208,7 +208,7 @@ __noinline int is_reply(struct packet *packet, struct endpoint *endpoint, int di
 	return 1;
 }
 
-// Remembers a connection whose packet is allowed, or goes to be translated, so that what answers it passes.
+// Adds or refreshes the record of a connection whose packet is allowed or deferred, so that its replies pass.
 __noinline int remember(struct packet *packet, struct endpoint *endpoint, int direction, int deferred)
 {
 	if (!packet || !endpoint)
@@ -231,11 +231,11 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 		}
 		return 0;
 	}
-	// TCP and ICMP say what opens a connection; of others, the first packet does.
+	// TCP and ICMP packets show whether they open a connection; for other protocols the first packet does.
 	if ((key.protocol == IPPROTO_TCP && !opens) || !is_question(packet))
 		return 0;
-	// The other side may still have the connection that had the same ports before, and answers with an ACK
-	// alone (RFC 5961).
+	// The peer may still have an older connection with the same ports, and answers the SYN with a challenge ACK
+	// (RFC 5961). The state therefore stays OPEN.
 	__u8 state = known && opens && known->opener == direction && known->state == OPEN &&
 				     !is_over(known, key.protocol, now) ?
 			     OPEN :
@@ -247,11 +247,11 @@ __noinline int remember(struct packet *packet, struct endpoint *endpoint, int di
 	return 0;
 }
 
-// How long records are looked for after something came back that has none.
+// How long missing records are recreated after a reply without a record has arrived.
 #define WANTING (60 * SECOND)
 
-// A packet within a connection is allowed, of which there may be no record though there ought to be one: it
-// was pushed out, or is older than this program. What answers it is let through again.
+// Recreates the record of an allowed packet within a connection if it is missing because it was replaced, or
+// because the connection is older than this program. The replies of the connection then pass again.
 __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, int direction, int deferred)
 {
 	if (!packet || !endpoint)
@@ -267,7 +267,7 @@ __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, i
 		return 0;
 	struct record *known = bpf_map_lookup_elem(&records, &key);
 	if (known && !is_over(known, key.protocol, now)) {
-		// An ACK of the side that opened it, which has seen the answer.
+		// An ACK from the opener, which has therefore received the SYN-ACK.
 		if (known->opener == direction && known->state == OPENING && packet->tcp_flags & ACK)
 			known->state = OPEN;
 		return 0;
@@ -279,16 +279,15 @@ __noinline int remember_late(struct packet *packet, struct endpoint *endpoint, i
 	return 0;
 }
 
-// Whether an ICMP error is about a connection that is allowed: it carries the packet that it is about. A pod
-// may send one only to the peer of a connection that there is a record of, so that it carries nothing to
-// anybody else.
+// Whether an ICMP error belongs to an allowed connection, which it identifies by the packet that it quotes. A pod
+// may send one only to the peer of a connection with a record, so that it cannot carry data to others.
 __noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
 				  int direction)
 {
 	if (!packet || !endpoint)
 		return 0;
-	// The connection, as the pod sees it. The packet that the error is about went the other way: from where
-	// this one goes, or to where it comes from.
+	// The connection as seen from the pod. The quoted packet went in the opposite direction: its source is this
+	// packet's destination, or its destination is this packet's source.
 	struct connection key = { .endpoint = endpoint->id, .family = packet->family };
 	struct address *source = direction == EGRESS ? &key.remote : &key.local;
 	struct address *destination = direction == EGRESS ? &key.local : &key.remote;
@@ -340,15 +339,15 @@ __noinline int is_error_of(struct __sk_buff *skb, struct packet *packet, struct 
 	struct record *record = bpf_map_lookup_elem(&records, &key);
 	if (record && !is_over(record, key.protocol, bpf_ktime_get_boot_ns()))
 		return is_allowed(record, &key, endpoint);
-	// The record of a connection that policies allow in both directions ends while the connection is idle:
-	// the pod is still told what became of its packets.
+	// A TCP connection that policies allow in both directions does not refresh its record, so that it may have
+	// expired. The pod must still receive errors about its own packets.
 	if (direction == EGRESS || key.protocol != IPPROTO_TCP)
 		return 0;
 	return (decide_again(endpoint->rows[EGRESS], key.family, &key.remote, key.protocol, key.remote_port) &
 		ALLOW) != 0;
 }
 
-// Whether a packet that no rule allows passes for what went before it.
+// Whether a packet that no rule allows passes as a reply of an allowed connection, or as an ICMP error about one.
 static __always_inline int is_answered_for(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
 					   int direction)
 {

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Egress policies, where a packet is delivered: to a pod, by an interface of the node, or to a socket of the
-// node. Only there is it known where the packet goes, since the node may translate it on the way (NodePort,
+// Evaluates egress policies where a packet is delivered: to a pod, by another interface of the node, or to a socket
+// of the node. The final destination is known only there, because the node may translate addresses (NodePort,
 // ClusterIP, load balancers).
 //
-// Who sent it is told by the interface that it came from, which the kernel keeps through translation. Behind a
-// bridge that is the bridge where the node routed the packet: then its ticket tells, or else its mark.
+// The sender is identified by skb->ingress_ifindex, which translation does not change. For a pod behind a bridge
+// this is the bridge if the node routed the packet: then the ticket identifies the sender, or else the mark.
 
 #pragma once
 
 #include "senders.h"
 
-// Marks a packet as this pod's.
+// Marks a packet with its sender.
 static __always_inline void mark(struct __sk_buff *skb, const struct endpoint *endpoint, __u32 deferred)
 {
 	skb->tc_index = (endpoint->id & SENDER) | deferred;
 }
 
-// The place in this processor's tickets of packets with this flow hash.
+// Returns this processor's ticket slot for a flow hash, or null if there is no hash.
 static __always_inline struct ticket *ticket_at(__u32 hash)
 {
 	__u32 number = hash % TICKETS;
 	return hash ? bpf_map_lookup_elem(&tickets, &number) : 0;
 }
 
-// The ticket of a packet of this pod's, where there is one.
+// Returns the ticket of a packet of this pod, if there is one.
 static __always_inline struct ticket *ticket_of(struct __sk_buff *skb, const struct endpoint *endpoint)
 {
 	struct ticket *ticket = ticket_at(skb->hash);
 	return ticket && ticket->hash == skb->hash && ticket->connection.endpoint == endpoint->id ? ticket : 0;
 }
 
-// Keeps for delivery what was decided of a packet.
+// Stores the decision about a packet for the hook that delivers it.
 __noinline int keep_ticket(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint, int kind)
 {
 	if (!packet || !endpoint)
@@ -47,7 +47,7 @@ __noinline int keep_ticket(struct __sk_buff *skb, struct packet *packet, struct 
 	return 0;
 }
 
-// The pod with a number of those that packets carry.
+// Returns the pod with these id bits, which a packet carries.
 static __always_inline struct endpoint *endpoint_with(__u32 id)
 {
 	__u32 number = id & SENDER;
@@ -59,7 +59,7 @@ static __always_inline struct endpoint *endpoint_with(__u32 id)
 	return (endpoint->id & SENDER) == number ? endpoint : 0;
 }
 
-// The entry of the interface that a packet came from: a pod's, a bridge's, or none of both.
+// Returns the entry of the interface that a packet came from: a pod, a bridge, or null.
 static __always_inline struct endpoint *origin_of(struct __sk_buff *skb, void *all)
 {
 	__u32 from = skb->ingress_ifindex;
@@ -67,7 +67,7 @@ static __always_inline struct endpoint *origin_of(struct __sk_buff *skb, void *a
 	return from && origin->ifindex == from ? origin : 0;
 }
 
-// The pod that sent a packet which the node received by a bridge.
+// Returns the pod that sent a packet which the node received by a bridge.
 static __always_inline struct endpoint *behind_bridge(struct __sk_buff *skb)
 {
 	struct ticket *ticket = ticket_at(skb->hash);
@@ -76,15 +76,15 @@ static __always_inline struct endpoint *behind_bridge(struct __sk_buff *skb)
 	return endpoint_with(skb->tc_index);
 }
 
-// The pod of this node that sent a packet, where one did.
+// Returns the local pod that sent a packet, or null.
 static __always_inline struct endpoint *sender_of(struct __sk_buff *skb, void *all)
 {
 	struct endpoint *origin = origin_of(skb, all);
 	return origin && !origin->id ? behind_bridge(skb) : origin;
 }
 
-// Keeps in the record of a connection where it went, and what was decided there, so that what answers it is
-// let through or not.
+// Stores the translated destination of a connection and the verdict on it in the connection's record, which
+// determines whether its replies pass.
 static __always_inline void confirm(const struct packet *packet, const struct ticket *ticket, int allow)
 {
 	struct connection key = ticket->connection;
@@ -102,7 +102,7 @@ static __always_inline void confirm(const struct packet *packet, const struct ti
 		record->state = OPEN;
 }
 
-// Whether a packet answers a connection that is allowed, as its pod saw it before translation.
+// Whether a packet is a reply of an allowed connection, by the addresses that the pod used before translation.
 static __always_inline int is_known_answer(const struct ticket *ticket, struct endpoint *endpoint)
 {
 	if (ticket->kind == ANSWER && ticket->stamp == stamp())
@@ -113,12 +113,12 @@ static __always_inline int is_known_answer(const struct ticket *ticket, struct e
 	       is_allowed(record, &key, endpoint);
 }
 
-// Whether a packet of a pod may be delivered, as the pod's egress policies say of where it goes now.
+// Whether a packet of a pod may be delivered, according to the pod's egress policies for the current destination.
 __noinline int settle(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint)
 {
 	if (!packet || !endpoint)
 		return 0;
-	// What a router has not passed on was looked at where the pod sent it.
+	// Neighbour discovery is not forwarded, and was checked where the pod sent it.
 	if (!endpoint->isolated[EGRESS] || packet->passes)
 		return 1;
 	if (packet->is_later_fragment)
@@ -135,12 +135,12 @@ __noinline int settle(struct __sk_buff *skb, struct packet *packet, struct endpo
 		translated = before->remote.hi != packet->destination.hi || before->remote.lo != packet->destination.lo ||
 			     before->remote_port != packet->destination_port;
 		if (!allow && !deferred)
-			// The node may have encrypted or encapsulated it, which hides where it goes.
+			// The node may have encrypted or encapsulated the packet, which hides its destination.
 			answers = before->protocol != packet->protocol || is_known_answer(ticket, endpoint);
 		if (!answers && (deferred || translated))
 			confirm(packet, ticket, allow);
 	} else if (!allow && !deferred) {
-		// The same of a packet whose ticket is lost.
+		// The same for a packet whose ticket was lost.
 		answers = (packet->protocol == IPPROTO_ESP || packet->protocol == IPPROTO_AH) &&
 			  (carried & SENDER) == (endpoint->id & SENDER);
 		answers = answers || is_answered_for(skb, packet, endpoint, EGRESS);

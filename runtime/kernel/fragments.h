@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fragments: the verdict on the first one holds for the rest.
+// Fragments: the verdict on the first fragment applies to the others.
 
 #pragma once
 
@@ -18,11 +18,11 @@ static __always_inline void fragments_of(struct fragments *key, const struct pac
 	key->direction = direction;
 }
 
-// What of the first fragment holds for the rest.
+// The part of the first fragment's verdict that applies to the others.
 #define FRAGMENTS_ALLOWED 1
 #define FRAGMENTS_DEFERRED 2
 
-// What the first fragment of a packet was given: 0 where it was denied, or is not known.
+// Returns the verdict on the first fragment: 0 if it was denied or has not been seen.
 __noinline int judge_fragment(struct packet *packet, struct endpoint *endpoint, int direction)
 {
 	if (!packet || !endpoint)
@@ -30,7 +30,7 @@ __noinline int judge_fragment(struct packet *packet, struct endpoint *endpoint, 
 	struct fragments key;
 	fragments_of(&key, packet, endpoint->id, direction);
 	struct fragments_verdict *verdict = bpf_map_lookup_elem(&fragment_verdicts, &key);
-	// Reassembly waits half a minute.
+	// The kernel waits 30 seconds for missing fragments.
 	if (verdict && verdict->allow && verdict->generation == generation &&
 	    age(bpf_ktime_get_boot_ns(), verdict->seen) < 30 * SECOND)
 		return verdict->allow;

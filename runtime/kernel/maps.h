@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The maps, and what is set when the program is loaded.
+// The maps, and the constants that are set when the program is loaded.
 
 #pragma once
 
 #include "tables.h"
 
-// Set when the program is loaded: which generation of tables these are.
+// The generation of the tables. Set when the program is loaded.
 volatile const __u32 generation = 0;
 
-// Whether pods may send from, and be sent to, addresses that are not theirs; whether a packet that a pod may
-// not send to its destination is held for the verdict at delivery, since it may be translated; and how many
-// packets a processor may report in a second.
+// Whether pods may send from, and receive for, foreign addresses; whether a denied packet that may be translated is
+// deferred to the hook that delivers it; and the maximum number of packets that a processor reports in a second.
 volatile const __u32 foreign_sources = 0;
 volatile const __u32 judges_at_delivery = 1;
 volatile const __u32 reports_per_second = 1000;
 
-// All tables, one behind the other in one value, so that a packet takes one lookup, and each cell is read
-// where it lies. How large it is is set when the program is loaded, in the place of this number, which stands
-// nowhere else in the object.
+// All tables, one after the other in a single value, so that a packet needs one map lookup and each cell is read in
+// place. Their size is set when the program is loaded: the loader replaces this number, which occurs nowhere else
+// in the object.
 #define SIZE_OF_TABLES 0x4e504321
 
 struct {
@@ -29,16 +28,15 @@ struct {
 	__uint(value_size, SIZE_OF_TABLES);
 } tables SEC(".maps");
 
-// Where each table begins, in bytes: set when the program is loaded, so that it is a constant to the verifier
-// (see runtime/resolver/src/layout.rs). `branches` begin at 0, and what refers to a comparison, a row or a list
-// says itself where that begins. `senders` holds of each number that a packet can carry the place in
-// `endpoints`, and one more, or 0 of nobody's; `epoch` how often these tables changed; `counters` of each
-// processor what it counted of each reason.
+// The offset of each table, in bytes. Set when the program is loaded, so that the verifier treats it as a constant
+// (see runtime/resolver/src/layout.rs). `branches` begin at 0, and references to a comparison, a row or a list are
+// offsets themselves. `senders` maps the id bits that a packet carries to an index in `endpoints` plus one, or to
+// 0. `epoch` counts the changes of these tables. `counters` has the counters of each reason for each processor.
 volatile const struct {
 	__u32 port_columns, endpoints, senders, epoch, counters;
-	__u32 last; // the last place from which a whole cell of any table can be read
-	__u32 endpoint_mask; // how many endpoints there is room for, less one
-	__u32 counters_each; // how many counters each processor has
+	__u32 last; // the last offset at which the largest cell still lies in the tables
+	__u32 endpoint_mask; // the number of slots of `endpoints`, less one
+	__u32 counters_each; // the number of counters per processor
 } layout = {};
 
 static __always_inline void *all_tables(void)
@@ -47,8 +45,8 @@ static __always_inline void *all_tables(void)
 	return bpf_map_lookup_elem(&tables, &zero);
 }
 
-// What stands at a place in the tables; nothing where that is outside. What is masked to the number of
-// a table's cells is read without asking: the verifier knows, too, that it is there.
+// Returns a pointer to an offset in the tables, or null if it is out of bounds. An index that is masked to the size
+// of its table needs no check, because the verifier knows its range.
 static __always_inline void *at(void *all, __u64 place)
 {
 	return place > layout.last ? 0 : all + place;
@@ -59,8 +57,8 @@ static __always_inline struct endpoint *endpoint_at(void *all, __u32 number)
 	return all + layout.endpoints + (__u64)(number & layout.endpoint_mask) * sizeof(struct endpoint);
 }
 
-// The records of connections, of all pods. Each pod has a share of them, whose places it fills one after the
-// other: `shares` says which connection has a place, `next_places` which is next. Memory is taken as they are.
+// The conntrack records of all pods. Each pod has a share of them, whose slots it fills in turn: `shares` maps a
+// slot to its connection, and `next_places` a pod to its next slot. Memory is allocated on insertion.
 #define RECORDS (1 << 20)
 
 struct {
@@ -94,8 +92,8 @@ struct {
 	__type(value, struct fragments_verdict);
 } fragment_verdicts SEC(".maps");
 
-// What was decided about the packets that are between two hooks, by flow hash. A packet goes from the one hook
-// to the other on one processor unless something queues it in between.
+// Decisions about packets between two hooks, by flow hash. A packet passes both hooks on the same processor unless
+// it is queued in between.
 #define TICKETS 2048
 
 struct {
@@ -105,7 +103,7 @@ struct {
 	__type(value, struct ticket);
 } tickets SEC(".maps");
 
-// The addresses of the node itself, those of links and broadcasts included.
+// The addresses of the node itself, including link-local and broadcast addresses.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -114,7 +112,7 @@ struct {
 	__type(value, __u8);
 } node_addresses SEC(".maps");
 
-// The UDP ports at which the node takes packets out of a tunnel: a bit for each.
+// The UDP ports at which the node decapsulates tunnel packets, one bit for each port.
 struct tunnel_ports {
 	__u64 bits[1024];
 };
@@ -138,7 +136,7 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-// The last generation that was made, for whoever makes the next.
+// The number of the last generation, for the next one.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -146,10 +144,10 @@ struct {
 	__type(value, __u32);
 } last_generation SEC(".maps");
 
-// Packets that were dropped whatever the policies say, and reports that were lost: packets that cannot be
-// read, fragments of unknown packets, lost reports, packets by an interface that is no pod's, packets from an
-// address that is not the pod's, packets on which two generations differ, packets to an address that is not
-// the pod's, and encapsulated packets to a tunnel of the node.
+// Counts of packets that were dropped regardless of policies, and of lost reports: packets that cannot be parsed;
+// fragments without a known first fragment; lost reports; packets at an interface that belongs to no known pod;
+// packets from a foreign source address; packets that were allowed where they were sent and denied at delivery;
+// packets to a foreign destination address; and packets encapsulated for a tunnel of the node.
 enum trouble {
 	UNREAD = 0,
 	FRAGMENT = 1,

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Judges the packets of pods, on the host's side of each pod's interface: `from_pod` what a pod sends,
-// `to_pod` what it is sent. A verdict is a few reads of arrays, which the resolver keeps. One source for
-// IPv4 and IPv6: an address is 128 bits, those of IPv4 in front of zeros.
+// Evaluates the packets of pods at the host end of each pod's interface: `from_pod` those that a pod sends,
+// `to_pod` those that it receives. A verdict takes a few array reads from tables that the resolver maintains. IPv4
+// and IPv6 share this code: addresses have 128 bits, of which IPv4 addresses occupy the upper 32.
 //
-// `from_pod` looks at the source, and drops what the pod may send nowhere. Where a packet goes is known only
-// where it is delivered, and there the sender's egress policies are evaluated: by `to_pod` of the pod that it
-// reaches, by `leave` of any other interface, by `arrive` where it is for a socket of the node itself.
+// `from_pod` checks the source address, and drops packets that no destination could make allowed. The final
+// destination is known only where the packet is delivered. The sender's egress policies are evaluated there: by
+// `to_pod` of the receiving pod, by `leave` of any other interface, or by `arrive` for a socket of the node itself.
 
 #include "delivery.h"
 
-// Whether a packet that the pod may not send where it goes now may be translated to where it may: one with
-// ports, to an address that is no pod's and not for many.
+// Whether a packet to a denied destination may be translated to an allowed one: it has ports, and its destination
+// is neither a pod's address nor multicast.
 static __always_inline int may_be_translated(const struct packet *packet, __u64 decision)
 {
 	if (!judges_at_delivery || !(decision & DEFER))
@@ -21,8 +21,8 @@ static __always_inline int may_be_translated(const struct packet *packet, __u64 
 	return !is_multicast(packet) && !(packet->family == 6 && is_link_local(&packet->destination));
 }
 
-// What the policies of a pod say of a packet that it sends. With `asks`, only that: no record is looked for or
-// made, and nothing is counted.
+// Evaluates the egress policies of a pod for a packet that it sends. With `asks`, conntrack records are not used or
+// changed, and nothing is counted.
 static __always_inline int judge_sent(struct __sk_buff *skb, void *all, struct packet *packet,
 				      struct endpoint *endpoint, const int asks)
 {
@@ -37,7 +37,7 @@ static __always_inline int judge_sent(struct __sk_buff *skb, void *all, struct p
 			mark(skb, endpoint, DEFERRED);
 		return allow ? PASS : DROP;
 	}
-	// A pod reaches itself.
+	// A pod may always reach itself.
 	if (is_own(endpoint, packet->family, &packet->destination))
 		return PASS;
 	__u64 decision = ALLOW;
@@ -48,8 +48,8 @@ static __always_inline int judge_sent(struct __sk_buff *skb, void *all, struct p
 		return decision & ALLOW ? PASS : DROP;
 	int allow = (decision & ALLOW) != 0, kind = PERMITTED;
 	if (allow) {
-		// TCP says itself which of its packets opens a connection, and which answers that; the others need
-		// no record.
+		// TCP flags show which packets open a connection and which answer that. Other packets need no
+		// record.
 		if (packet->protocol != IPPROTO_TCP || packet->tcp_flags & SYN)
 			remember(packet, endpoint, EGRESS, 0);
 		else if (endpoint->wanting)
@@ -58,7 +58,7 @@ static __always_inline int judge_sent(struct __sk_buff *skb, void *all, struct p
 		allow = 1;
 		kind = ANSWER;
 	} else if (may_be_translated(packet, decision)) {
-		// What answers it passes, unless it is denied where it is delivered.
+		// Replies pass, unless the connection is denied at delivery.
 		remember(packet, endpoint, EGRESS, 1);
 		if (endpoint->wanting && packet->protocol == IPPROTO_TCP)
 			remember_late(packet, endpoint, EGRESS, 1);
@@ -83,19 +83,19 @@ static __always_inline int judge_sent(struct __sk_buff *skb, void *all, struct p
 	return allow ? PASS : DROP;
 }
 
-// What the policies of a pod say of a packet that it is sent, and those of the pod of this node that sent it.
+// Evaluates the ingress policies of a pod for a packet that it receives, and the egress policies of a local sender.
 static __always_inline int judge_delivered(struct __sk_buff *skb, void *all, struct packet *packet,
 					   struct endpoint *endpoint, const int asks)
 {
 	const __u32 is_isolated = endpoint->isolated[INGRESS];
 	const struct address *peer = &packet->source;
 	struct address own;
-	// What the node itself sends came from no interface.
+	// Packets from the node itself came in by no interface.
 	const int is_nodes = !skb->ingress_ifindex;
 	if (!asks && !is_nodes) {
 		struct endpoint *sender = sender_of(skb, all);
 		if (sender) {
-			// A pod reaches itself; by way of a Service, its policies decide.
+			// A pod may always reach itself; through a Service its policies apply.
 			if (sender == endpoint && packet->source.hi == packet->destination.hi &&
 			    packet->source.lo == packet->destination.lo) {
 				struct ticket *ticket = ticket_of(skb, sender);
@@ -105,7 +105,7 @@ static __always_inline int judge_delivered(struct __sk_buff *skb, void *all, str
 			}
 			if (!settle(skb, packet, sender))
 				return DROP;
-			// It may come with another address in the place of the pod's own: of the node, or of the
+			// The source address may have been replaced by one of the node, or by the address of the
 			// Service that the pod answers for.
 			own = packet->family == 4 ? (struct address){ .hi = sender->v4 } : sender->v6;
 			if (own.hi || own.lo)
@@ -147,9 +147,9 @@ static __always_inline int judge_delivered(struct __sk_buff *skb, void *all, str
 	return allow ? PASS : DROP;
 }
 
-// Whether a packet passes of which nothing is to be kept or reported: of TCP, within a connection that policies
-// allow. These are most, and for them this does the same as `judge_sent`, with all in registers. False where
-// the packet is to be looked at as a whole.
+// The fast path of `judge_sent`, for the most frequent packets: TCP packets within a connection that the policies
+// allow, for which nothing is stored or reported. All values are in registers. Returns 0 if the packet needs the
+// slow path.
 static __always_inline int passes_from(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
 				       const __u8 family, const struct address *own, const struct address *peer,
 				       struct tcphdr *tcp)
@@ -161,7 +161,8 @@ static __always_inline int passes_from(struct __sk_buff *skb, void *all, struct 
 			decide(all, endpoint->rows[EGRESS], family, peer, IPPROTO_TCP, bpf_ntohs(tcp->dest));
 		if (((__u32)decision & (ALLOW | LOG | AUDIT)) != ALLOW)
 			return 0;
-		// Delivery finds by it which connection this is, where translation hides that.
+		// At delivery the ticket identifies the connection, even after translation. The slow path must
+		// write it, unless it does not conflict.
 		struct ticket *ticket = ticket_at(skb->hash);
 		if (ticket && (ticket->hash != skb->hash || ticket->connection.endpoint != endpoint->id ||
 			       ticket->kind != PERMITTED))
@@ -172,7 +173,7 @@ static __always_inline int passes_from(struct __sk_buff *skb, void *all, struct 
 	return 1;
 }
 
-// The same of a packet that is delivered to a pod, as `judge_delivered` does it.
+// The fast path of `judge_delivered`.
 static __always_inline int passes_to(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
 				     const __u8 family, const struct address *own, const struct address *peer,
 				     struct tcphdr *tcp)
@@ -205,15 +206,15 @@ static __always_inline int passes_to(struct __sk_buff *skb, void *all, struct en
 	return 1;
 }
 
-// Reads a plain IP header, behind one of Ethernet, and asks `passes_from` or `passes_to`: each family has code
-// of its own.
+// Parses a plain Ethernet and IP header, and calls `passes_from` or `passes_to`. Each family has its own copy of
+// their code.
 static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, struct endpoint *endpoint,
 					  const int direction)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	if (data + ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end)
 		return 0;
-	// Of `struct ethhdr` the compiler would read bytes.
+	// `struct ethhdr` is packed, so that the compiler would read single bytes.
 	__be16 protocol = *(__be16 *)(data + 2 * ETH_ALEN);
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + ETH_HLEN;
@@ -229,7 +230,7 @@ static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, stru
 		if (data + ETH_HLEN + sizeof(*ip) + sizeof(struct tcphdr) > end || ip->version != 6 ||
 		    ip->nexthdr != IPPROTO_TCP)
 			return 0;
-		// Behind an Ethernet header, each half of an address lies where eight bytes can be read at once.
+		// After an Ethernet header, the halves of the addresses are aligned for 8-byte reads.
 		__be64 *source = (void *)&ip->saddr, *destination = (void *)&ip->daddr;
 		struct address own = from_halves(direction == EGRESS ? source : destination);
 		struct address peer = from_halves(direction == EGRESS ? destination : source);
@@ -239,7 +240,7 @@ static __always_inline int passes_at_once(struct __sk_buff *skb, void *all, stru
 	return 0;
 }
 
-// Drops a packet whatever the policies say.
+// Drops a packet regardless of policies.
 static __always_inline int refuse(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint,
 				  __u32 which, __u32 how)
 {
@@ -254,7 +255,7 @@ static __always_inline int sent(struct __sk_buff *skb, void *all, struct endpoin
 		return PASS;
 	struct packet packet;
 	int read = read_packet(skb, &packet);
-	// Of what cannot be read nobody can tell whether it is from the pod's own address.
+	// The source address of a packet that cannot be parsed cannot be checked.
 	if (read < 0)
 		return refuse(skb, &packet, endpoint, UNREAD, EGRESS | UNREADABLE << 1);
 	if (asks)
@@ -301,7 +302,8 @@ static __always_inline int hook(struct __sk_buff *skb, const int direction, cons
 	if (!all)
 		return DROP;
 	struct endpoint *endpoint = endpoint_at(all, skb->ifindex);
-	// The program is there, so somebody's packets are to be judged.
+	// The program is attached, so that the packets of some pod should be evaluated: drop them until it is
+	// known.
 	if (endpoint->ifindex != skb->ifindex) {
 		trouble(NOBODYS);
 		return DROP;
@@ -321,8 +323,8 @@ int to_pod(struct __sk_buff *skb)
 	return hook(skb, INGRESS, 0);
 }
 
-// At any other interface: what a pod sends elsewhere. What leaves carries nothing on, so that no other node
-// takes it for its own.
+// Evaluates packets that pods send by any other interface. Clears the mark, so that no other node takes it for its
+// own.
 static __always_inline int go(struct __sk_buff *skb, const int has_ethernet)
 {
 	void *all = all_tables();
@@ -355,15 +357,16 @@ int leave(struct __sk_buff *skb)
 	return go(skb, 1);
 }
 
-// The same of an interface whose packets have no header in front of that of IP, as tunnels' are.
+// The same for an interface whose packets begin with the IP header, such as a tunnel.
 SEC("classifier")
 int leave_network(struct __sk_buff *skb)
 {
 	return go(skb, 0);
 }
 
-// Where a socket of this machine gets a packet: of the node itself, or of a pod, in whose network interfaces
-// have other numbers. It is the node's where it is for an address of the node.
+// Evaluates packets from pods to sockets of this machine. The hook also sees packets for sockets in pods, whose
+// network namespaces have other ifindexes. A packet is for the node if its destination is one of the node's
+// addresses.
 SEC("cgroup_skb/ingress")
 int arrive(struct __sk_buff *skb)
 {
@@ -383,14 +386,14 @@ int arrive(struct __sk_buff *skb)
 	if (!(skb->tc_index & DEFERRED) && !bpf_map_lookup_elem(&node_addresses, &packet.destination))
 		return 1;
 	int allow = settle(skb, &packet, sender);
-	// Nothing but 0 and 1 is taken, and the verifier does not know what a function returns: so that the
-	// compiler does not leave out the last step.
+	// Only 0 and 1 are valid return values, and the verifier does not know the range of a global function's
+	// result. The barrier keeps the compiler from removing the mask.
 	asm volatile("" : "+r"(allow));
 	return allow & 1;
 }
 
-// The generation in force: what is attached to interfaces goes on to the programs in here, so that one
-// store changes what judges the packets of all of them.
+// The programs of the generation in force. The programs attached to interfaces tail-call into this map, so that one
+// update replaces the program for all interfaces.
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 4);
@@ -419,8 +422,8 @@ int enter_to_pod(struct __sk_buff *skb)
 	return DROP;
 }
 
-// The same once more: an interface has no program twice, and one of them takes the place in front while the
-// other is still attached.
+// Second copies of the entry programs: a program cannot be attached to an interface twice, and the new one must be
+// attached in front before the old one is detached.
 SEC("classifier")
 int enter_from_pod_again(struct __sk_buff *skb)
 {
@@ -456,7 +459,7 @@ int enter_arrive(struct __sk_buff *skb)
 	return skb->tc_index & DEFERRED ? 0 : 1;
 }
 
-// What the loader asks, never attached.
+// For queries by the loader; never attached.
 SEC("classifier")
 int ask_from_pod(struct __sk_buff *skb)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads packets.
+// Parses packets.
 
 #pragma once
 
@@ -16,19 +16,19 @@
 
 #include "tables.h"
 
-// What is read of a packet.
+// A parsed packet.
 struct packet {
 	struct address source, destination;
 	__u32 fragment_id;
 	__u16 source_port, destination_port;
 	__u8 family, protocol;
-	__u8 tcp_flags; // of TCP
+	__u8 tcp_flags; // TCP only
 	__u8 is_first_fragment, is_later_fragment;
-	__u8 fragment_protocol; // what the fragments' header says
-	__u8 hop_limit; // of IPv6
-	__u8 passes; // neighbour discovery, and what it needs
+	__u8 fragment_protocol; // the protocol in the fragment header
+	__u8 hop_limit; // IPv6 only
+	__u8 passes; // neighbour discovery, or a multicast listener report that it needs
 	__u8 icmp_type, is_error;
-	__u32 offset; // of what the protocol carries
+	__u32 offset; // of the transport header
 };
 
 #define FIN 0x01
@@ -54,7 +54,7 @@ static __always_inline struct address from_halves(const __be64 *halves)
 	return (struct address){ .hi = bpf_be64_to_cpu(halves[0]), .lo = bpf_be64_to_cpu(halves[1]) };
 }
 
-// Reads the ports, or the type, of what an IP packet carries at `offset`. 0, or a negative number.
+// Reads the ports, or the ICMP type, from the transport header. Returns 0, or a negative number on failure.
 static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -98,7 +98,8 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 				packet->source_port = packet->destination_port = header[4] << 8 | header[5];
 		} else if (packet->family == 6 && packet->protocol == IPPROTO_ICMPV6) {
 			packet->is_error = header[0] >= 1 && header[0] <= 4;
-			// Neighbour discovery that no router has forwarded, and the multicast listener reports it needs.
+			// Neighbour discovery that no router has forwarded, and the multicast listener reports that
+			// it needs.
 			packet->passes = (header[0] >= 133 && header[0] <= 137 && packet->hop_limit == 255) ||
 					 (((header[0] >= 130 && header[0] <= 132) || header[0] == 143) &&
 					  packet->hop_limit == 1 && packet->destination.hi >> 56 == 0xff);
@@ -126,7 +127,7 @@ static __always_inline int read_v4(struct __sk_buff *skb, __u32 at, struct packe
 		packet->fragment_protocol = ip->protocol;
 		packet->is_later_fragment = (fragment & 0x1fff) != 0;
 		packet->is_first_fragment = !packet->is_later_fragment;
-		// One that begins within a TCP header would change what was judged.
+		// A fragment that begins within the TCP header would overwrite fields that were evaluated.
 		if (packet->is_later_fragment && packet->protocol == IPPROTO_TCP && (fragment & 0x1fff) < 3)
 			return -1;
 	}
@@ -150,14 +151,14 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 	for (int i = 0; i < EXTENSIONS; i++) {
 		__u8 header[8];
 		switch (next) {
-		case 43: // routing: what has stations left goes elsewhere than it says
+		case 43: // routing: with segments left, the destination address is not the final one
 			if (offset > 248 || bpf_skb_load_bytes(skb, offset, header, 4) < 0 || header[3])
 				return -1;
 			next = header[0];
 			offset += (header[1] + 1) * 8;
 			continue;
-		case 0: // hop by hop
-		case 60: // destination
+		case 0: // hop-by-hop options
+		case 60: // destination options
 		case 135: // mobility
 		case 139: // host identity
 		case 140: // shim6
@@ -195,10 +196,10 @@ static __always_inline int read_v6(struct __sk_buff *skb, __u32 at, struct packe
 	return -1;
 }
 
-// 0 where the packet was read, a positive number where it is ARP, a negative one where it cannot be read.
+// Parses a packet with an Ethernet header. Returns 0, a positive number for ARP, or a negative one on failure.
 //
-// The functions that are not inlined are global: the verifier looks at each once, and not once for every
-// way that leads to it, which takes it a tenth of the time.
+// The functions that are not inlined are global: the verifier then checks each once instead of on every path that
+// calls it, which takes a tenth of the time.
 __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!packet)
@@ -232,7 +233,7 @@ __noinline int read_packet(struct __sk_buff *skb, struct packet *packet)
 	return type == bpf_htons(ETH_P_ARP) ? 1 : -1;
 }
 
-// Reads a packet that begins with its IP header, as sockets get it.
+// Parses a packet that begins with its IP header, as sockets receive it.
 __noinline int read_network(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!packet)

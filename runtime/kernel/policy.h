@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the policies say of a packet, and what is counted and told of it.
+// The evaluation of policies, and counters and reports.
 
 #pragma once
 
 #include "maps.h"
 #include "packet.h"
 
-// Takes one step from a cell of the trie. 0 where that leads out of the tables.
+// Returns the cell that follows a cell of the trie, or 0 if it is out of bounds.
 static __always_inline __u64 step(void *all, __u64 cell, const struct address *address)
 {
 	if (cell & BRANCH) {
 		__u64 half = cell & LOWER ? address->lo : address->hi;
-		// A shift takes the lowest six bits of how far, and they are that. A branch has 2^8 cells of 2^2 bytes.
+		// A shift uses only the lowest six bits, which hold the distance. A branch has 2^8 cells of 2^2
+		// bytes.
 		__u32 *next = at(all, (cell & NUMBER) << 4 | (half >> (cell & 63) & 255) << 2);
 		return next ? *next : 0;
 	}
@@ -25,13 +26,13 @@ static __always_inline __u64 step(void *all, __u64 cell, const struct address *a
 		       compare->no;
 }
 
-// The class of an address. The first two bytes choose the first cell, and each step is about at least one
-// byte more (see runtime/resolver/src/trie.rs).
+// Returns the class of an address. The first two bytes select the first cell, and each step examines at least one
+// further byte (see runtime/resolver/src/trie.rs).
 static __always_inline __u32 class_of(void *all, __u8 family, const struct address *address)
 {
 	__u64 place = ((family == 4 ? 0 : ROOT << 8) + (address->hi >> 48)) << 2;
 	__u64 cell = *(__u32 *)(all + place);
-	// More are rare for IPv6, and there are none for IPv4.
+	// IPv4 needs no more steps than these, and IPv6 rarely does.
 	_Pragma("unroll") for (int i = 0; i < STEPS_V4; i++) {
 		if (!(cell & TAG))
 			return cell;
@@ -61,15 +62,15 @@ static __always_inline __u32 column_of(void *all, __u8 protocol, __u16 port)
 	default:
 		return 0;
 	}
-	// The verifiers of most kernels do not know what a swap of bytes leaves, as the compiler does, which would
-	// leave out the mask.
+	// The compiler knows that a byte swap leaves 16 bits and would remove the mask, but the verifiers of most
+	// kernels do not. The barrier hides the range from the compiler.
 	__u32 known = port;
 	asm volatile("" : "+r"(known));
 	known &= 0xffff;
 	return *(__u16 *)(all + layout.port_columns + (number + known) * sizeof(__u16));
 }
 
-// What the policies say of a peer, on a port.
+// Returns the decision for a peer and a port, or 0.
 static __always_inline __u64 decide(void *all, __u32 row, __u8 family, const struct address *peer,
 				    __u8 protocol, __u16 port)
 {
@@ -80,7 +81,7 @@ static __always_inline __u64 decide(void *all, __u32 row, __u8 family, const str
 	return decision ? *decision : 0;
 }
 
-// The same where it is not asked of every packet.
+// The same as a global function, for paths that not every packet takes.
 __noinline __u64 decide_again(__u32 row, __u32 family, struct address *peer, __u32 protocol, __u32 port)
 {
 	void *all = all_tables();
@@ -106,14 +107,14 @@ static __always_inline void trouble(__u32 which)
 
 #define SECOND 1000000000ull
 
-// Whether this processor may report one more: so many in a second, and as many at once.
+// Whether this processor may report another packet. The token bucket holds the reports of one second.
 static __always_inline int may_report(__u64 now)
 {
 	__u32 zero = 0;
 	struct budget *budget = bpf_map_lookup_elem(&budgets, &zero);
 	if (!budget)
 		return 0;
-	// The budget is this processor's own, whose clock does not go back.
+	// The budget belongs to this processor, whose clock does not go backwards.
 	__u64 passed = now - budget->since;
 	__u64 earned = passed > SECOND ? reports_per_second : passed * reports_per_second / SECOND;
 	if (earned) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which addresses a pod may use: as the source of what it sends, in what it says of itself to its neighbours,
-// and as the destination of what it is sent.
+// Which addresses a pod may use: as the source of packets, in ARP and neighbour discovery, and as the destination
+// of packets that it receives.
 
 #pragma once
 
@@ -20,32 +20,33 @@ static __always_inline int is_link_local(const struct address *address)
 	return address->hi >> 54 == 0xfe80 >> 6;
 }
 
-// Whether a packet goes to many: of IPv4 also what is reserved, and the broadcast.
+// Whether the destination is a multicast address. For IPv4 this includes reserved addresses and the broadcast
+// address.
 static __always_inline int is_multicast(const struct packet *packet)
 {
 	return packet->family == 4 ? packet->destination.hi >> 60 >= 0xe : packet->destination.hi >> 56 == 0xff;
 }
 
-// Whether a pod may send from an address: its own, or one that no router passes on.
+// Whether the pod may send from the source address: its own, or an IPv6 link-local address, which is not routed.
 static __always_inline int may_send_from(const struct endpoint *endpoint, const struct packet *packet)
 {
 	return is_own(endpoint, packet->family, &packet->source) ||
 	       (packet->family == 6 && is_link_local(&packet->source));
 }
 
-// Whether a packet that is delivered to a pod is for it: to its own address, or to many.
+// Whether a packet may be delivered to a pod: to its own address, or by multicast or broadcast.
 static __always_inline int is_for(struct __sk_buff *skb, const struct endpoint *endpoint, const struct packet *packet)
 {
 	if (is_own(endpoint, packet->family, &packet->destination) || is_multicast(packet) ||
 	    (packet->family == 6 && is_link_local(&packet->destination)))
 		return 1;
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	// The broadcast of a network, which has no address that tells it from others.
+	// The broadcast of a subnet, which only the destination MAC address identifies as such.
 	return data + ETH_ALEN <= end && *(__u8 *)data & 1;
 }
 
-// Whether a pod may say that it has a link's address: the one that its interface makes of its MAC address, so
-// that it is no router's and no other pod's.
+// Whether a link-local address is derived from the MAC address of the pod's interface (EUI-64), so that a pod
+// cannot claim the address of a router or another pod.
 static __always_inline int is_of_interface(struct __sk_buff *skb, const struct address *address)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -57,12 +58,12 @@ static __always_inline int is_of_interface(struct __sk_buff *skb, const struct a
 	return address->lo == id;
 }
 
-// Whether a pod may send this ARP packet: it says of itself only what is true, or nothing.
+// Whether the pod may send this ARP packet: the sender address in it must be the pod's own, or zero.
 __noinline int may_send_arp(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint)
 {
 	if (!packet || !endpoint)
 		return 0;
-	// The kinds of addresses and their lengths, what it is, and the sender's addresses.
+	// Address types and lengths, operation, and the sender's addresses.
 	__u8 arp[18];
 	if (packet->offset > 64 || bpf_skb_load_bytes(skb, packet->offset, arp, sizeof(arp)) < 0)
 		return 0;
@@ -72,8 +73,8 @@ __noinline int may_send_arp(struct __sk_buff *skb, struct packet *packet, struct
 	return !sender || sender == endpoint->v4;
 }
 
-// Whether a pod may send this message of neighbour discovery or of multicast listeners, whatever the policies
-// say: a question or an answer about its own addresses. It is no router, and redirects nobody.
+// Whether the pod may send this message of neighbour discovery or multicast listener discovery, regardless of
+// policies: a query or an answer about its own addresses, but no router advertisement or redirect.
 __noinline int may_ask_neighbours(struct __sk_buff *skb, struct packet *packet, struct endpoint *endpoint)
 {
 	if (!packet || !endpoint)
@@ -94,8 +95,8 @@ __noinline int may_ask_neighbours(struct __sk_buff *skb, struct packet *packet, 
 	return is_own(endpoint, 6, &target) || is_of_interface(skb, &target);
 }
 
-// Whether a packet carries another one to a tunnel of the node, which would be taken out of it and delivered
-// as if a machine had sent it.
+// Whether a packet is encapsulated for a tunnel of the node, which would decapsulate the inner packet and deliver
+// it as if another machine had sent it.
 __noinline int is_to_tunnel(struct packet *packet)
 {
 	if (!packet)

@@ -1,14 +1,14 @@
-//! The arguments of the command.
+//! The arguments of `npc-node`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Where programs, links and records are pinned.
+/// The directory where programs, links and conntrack records are pinned.
 const PINS: &str = "/sys/fs/bpf/npc";
 
-/// Where the daemon listens for the other commands.
+/// The socket on which the daemon serves the other commands.
 pub(crate) const SOCKET: &str = "/run/npc/node.sock";
 
 #[derive(Parser, Debug)]
@@ -25,63 +25,66 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Enforces an image for the pods of this node, until it is stopped; what it enforced then stays.
+    /// Enforces an image for the pods of this node. Enforcement continues after it stops.
     Run(Box<Run>),
-    /// Tells what is enforced, and for which pods.
+    /// Shows the image in force and the pods of this node.
     Status(Status),
-    /// Tells which packets were dropped, are logged, or would be dropped by audit policies.
+    /// Shows packets that were dropped, that are logged, or that audit policies would have decided
+    /// differently.
     Flows(Flows),
-    /// Asks the loaded kernel program of a connection, and the image's interpreter beside it.
+    /// Evaluates a connection with the loaded kernel program and with the interpreter.
     Query(Query),
-    /// Undoes everything: no packet is judged any more, and nothing is kept.
+    /// Stops the daemon, stops enforcement and deletes all pinned state.
     Detach(Where),
-    /// Tells whether this machine has what it takes, and what is missing.
+    /// Checks whether this machine meets the requirements.
     Check(Check),
-    /// Puts the plugin `npc-cni` into the node's chain, so that a pod is judged before its first packet; or
-    /// takes it out again.
+    /// Adds the plugin `npc-cni` to the node's CNI configuration, so that a pod's packets are evaluated from
+    /// the first one on, or removes it.
     InstallCni(InstallCni),
 }
 
-/// Where the daemon is.
+/// How to reach the daemon and its state.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Where {
-    /// Where the daemon listens for the other commands.
+    /// The socket on which the daemon serves the other commands.
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     pub(crate) socket: PathBuf,
-    /// The folder of a bpffs in which all is pinned that outlives the daemon.
-    #[arg(long, value_name = "FOLDER", default_value = PINS)]
+    /// The directory in a bpffs where state that outlives the daemon is pinned.
+    #[arg(long, value_name = "DIR", default_value = PINS)]
     pub(crate) pins: PathBuf,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// The image that `npc compile --target ebpf` wrote. It is read again when it changes.
+    /// The image that `npc compile --target ebpf` wrote. It is reloaded when it changes.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: PathBuf,
     #[command(flatten)]
     pub(crate) pods: PodsFrom,
-    /// The name of this node: its pods are those that say so. Default: with `--kubernetes` the
-    /// environment's NODE_NAME, or the host's name; with `--pods`, the pods whose interface is here.
+    /// The name of this node, to find its pods by `spec.nodeName`. Default: with `--kubernetes` the
+    /// environment variable NODE_NAME or the hostname; with `--pods` none: the pods of this node are found by
+    /// their interfaces.
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub(crate) node: Option<String>,
-    /// Addresses and CIDRs that the node translates to pods: the range of the cluster's Services. Needed only
-    /// to know which of the connections that are older than the daemon go to Services.
-    #[arg(long, value_name = "BLOCKS", value_delimiter = ',')]
+    /// Addresses and CIDRs that the node translates to pods: the cluster's Service range. Used only to
+    /// recognise connections to Services that are older than the daemon.
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub(crate) services: Vec<String>,
-    /// The root of the second version of control groups, where what pods send to sockets of the node is
-    /// decided. Default: where it is mounted.
-    #[arg(long, value_name = "FOLDER")]
+    /// The root of the cgroup2 hierarchy, where packets from pods to sockets of the node are evaluated.
+    /// Default: the mounted one.
+    #[arg(long, value_name = "DIR")]
     pub(crate) cgroup: Option<PathBuf>,
-    /// Let pods send from addresses that are not theirs: routers and machines within pods. Whoever is
-    /// judged by the address that a packet comes from can then be deceived.
+    /// Let pods send from addresses that are not theirs, for routers and virtual machines in pods. A pod can
+    /// then evade policies that match its source address.
     #[arg(long)]
     pub(crate) allow_foreign_sources: bool,
     #[command(flatten)]
     pub(crate) place: Where,
-    /// Where metrics and health are served, as `127.0.0.1:9465`. Default: nowhere but on the socket.
+    /// Also serve metrics and health checks at this address, for example `127.0.0.1:9465`. Default: only on
+    /// the socket.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
-    /// How it logs.
+    /// The format of the log.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 }
@@ -89,7 +92,7 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct PodsFrom {
-    /// What `kubectl get namespaces,pods -A -o yaml` (or `json`) prints. It is read again when it changes.
+    /// The output of `kubectl get namespaces,pods -A -o yaml` (or `json`). It is reloaded when it changes.
     #[arg(long, value_name = "FILE")]
     pub(crate) pods: Option<PathBuf>,
     /// Watch the pods and namespaces of the cluster.
@@ -114,7 +117,7 @@ pub(crate) enum Format {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) place: Where,
-    /// How it is printed.
+    /// The output format.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
 }
@@ -123,62 +126,62 @@ pub(crate) struct Status {
 pub(crate) struct Flows {
     #[command(flatten)]
     pub(crate) place: Where,
-    /// Go on as packets come, until stopped.
+    /// Keep printing packets as they are reported, until stopped.
     #[arg(long, short)]
     pub(crate) follow: bool,
-    /// Only those of this pod, as `namespace/name`.
+    /// Only packets of this pod, given as `namespace/name`.
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
-    /// Only what was dropped.
+    /// Only packets that were dropped.
     #[arg(long)]
     pub(crate) dropped: bool,
-    /// How they are printed.
+    /// The output format.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Query {
-    /// The connection: the source and the destination, each a pod (`namespace/name`) or an address, and
-    /// the port (`tcp/5432`, `tcp/metrics`, or `other` for a protocol without ports).
+    /// The connection: the source and the destination, each a pod (`namespace/name`) or an address, and the
+    /// port (`tcp/5432`, `tcp/metrics`, or `other` for a protocol without ports).
     #[arg(value_name = "SOURCE DESTINATION PORT", num_args = 3, required_unless_present = "connections")]
     pub(crate) words: Vec<String>,
-    /// Ask of the connections of a file, as `npc query --connections` reads them. Each answer is a line
-    /// of JSON.
+    /// Evaluate the connections of a file, in the format of `npc query --connections`. Prints one line of
+    /// JSON for each.
     #[arg(long, value_name = "FILE", conflicts_with = "words")]
     pub(crate) connections: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Where,
-    /// How the answer is printed.
+    /// The output format.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// The folder of a bpffs that is to be used.
-    #[arg(long, value_name = "FOLDER", default_value = PINS)]
+    /// The directory in a bpffs to check.
+    #[arg(long, value_name = "DIR", default_value = PINS)]
     pub(crate) pins: PathBuf,
-    /// How it is printed.
+    /// The output format.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: Format,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct InstallCni {
-    /// Where the node's CNI plugins are.
-    #[arg(long, value_name = "FOLDER", default_value = "/opt/cni/bin")]
+    /// The directory of the node's CNI plugins.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     pub(crate) bin: PathBuf,
-    /// Where the node's CNI configuration is. The first list in it, by name, is the one that is used.
-    #[arg(long, value_name = "FOLDER", default_value = "/etc/cni/net.d")]
+    /// The directory of the node's CNI configuration. The first file by name is used.
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub(crate) conf: PathBuf,
-    /// Where the daemon listens, as the node sees it.
+    /// The path of the daemon's socket on the node.
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     pub(crate) socket: PathBuf,
-    /// Stay, and put it in its place again where the node's network writes its configuration anew.
+    /// Keep running, and add the plugin again when the network rewrites its configuration.
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Take it out again.
+    /// Remove the plugin.
     #[arg(long, conflicts_with = "follow")]
     pub(crate) remove: bool,
 }

@@ -1,4 +1,4 @@
-//! Asks the daemon.
+//! The HTTP client of the daemon's socket.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,16 +12,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-/// Why the daemon does not answer, or a command fails, in words.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// Nobody listens there.
+    /// No daemon listens on the socket.
     NoDaemon(PathBuf, io::Error),
-    /// What it answers.
+    /// The daemon answered with an error.
     Refused(String),
-    /// Something else.
+    /// Any other error.
     Other(String),
-    /// Standard output is closed, or full.
+    /// Standard output cannot be written.
     Output(io::Error),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Error {
             Self::NoDaemon(path, why) => {
                 write!(
                     f,
-                    "no npc-node listens at {}: {why}; is it running, and may you use it?",
+                    "cannot connect to npc-node at {}: {why}; is it running, and do you have access to the socket?",
                     path.display()
                 )
             }
@@ -87,7 +87,7 @@ impl Client {
         let body = response.into_body().collect().await.map_err(other)?.to_bytes();
         let why = String::from_utf8_lossy(&body);
         Err(Error::Refused(if why.is_empty() {
-            format!("the daemon answers {status}")
+            format!("the daemon answered {status}")
         } else {
             why.into_owned()
         }))
@@ -99,14 +99,14 @@ impl Client {
         serde_json::from_slice(&body).map_err(other)
     }
 
-    /// Sends something, and gives the body of the answer.
+    /// Sends a JSON body and returns the body of the response.
     pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Bytes, Error> {
         let body = serde_json::to_vec(body).map_err(other)?;
         let response = self.send(Method::POST, path, body).await?;
         Ok(response.into_body().collect().await.map_err(other)?.to_bytes())
     }
 
-    /// Gives each line of what the daemon sends, as it comes.
+    /// Calls `each` with every line of the response, as it arrives.
     pub(crate) async fn lines(
         &self,
         path: &str,

@@ -1,7 +1,7 @@
-//! A chained CNI plugin (CNI specification 1.1, "Execution protocol"): asks the daemon to enforce a pod
-//! before its first packet, and passes on what the plugins before it made.
+//! A chained CNI plugin (CNI specification 1.1, "Execution protocol"). It requests that the daemon enforces a
+//! pod before its first packet, and returns the result of the previous plugins unchanged.
 //!
-//! Where the daemon does not answer, `ADD` fails, and the kubelet tries again: a pod is never open.
+//! If the daemon does not answer, `ADD` fails and the kubelet retries: a pod never runs without enforcement.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,27 +17,27 @@ use crate::arguments::SOCKET;
 use crate::client::{Client, Error};
 use crate::control::Add;
 
-/// The versions of the specification that it speaks.
+/// The supported versions of the specification.
 const VERSIONS: [&str; 5] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.3.0"];
 
-/// The codes of errors of the specification.
+/// Error codes of the specification.
 const BAD_ENVIRONMENT: u32 = 4;
 const BAD_CONFIGURATION: u32 = 7;
 const TRY_AGAIN: u32 = 11;
 const NOT_AVAILABLE: u32 = 50;
 
-/// What is asked for, on standard input.
+/// The plugin's configuration, read from standard input.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Configuration {
     #[serde(default)]
     cni_version: String,
     prev_result: Option<Value>,
-    /// Where the daemon listens.
+    /// The daemon's socket.
     socket: Option<PathBuf>,
 }
 
-/// Why it fails: the code, and in words.
+/// An error code and its message.
 struct Failure(u32, String);
 
 impl From<Error> for Failure {
@@ -54,9 +54,9 @@ pub(crate) fn run() -> ExitCode {
     let version = configuration.as_ref().map_or("1.0.0", |own| own.cni_version.as_str()).to_owned();
     let result = match (command.as_str(), read) {
         ("VERSION", _) => Ok(Some(json!({"cniVersion": version, "supportedVersions": VERSIONS}))),
-        (_, Err(why)) => Err(Failure(BAD_CONFIGURATION, format!("the configuration cannot be read: {why}"))),
+        (_, Err(why)) => Err(Failure(BAD_CONFIGURATION, format!("cannot read the configuration: {why}"))),
         _ => configuration
-            .map_err(|why| Failure(BAD_CONFIGURATION, format!("the configuration cannot be read: {why}")))
+            .map_err(|why| Failure(BAD_CONFIGURATION, format!("cannot read the configuration: {why}")))
             .and_then(|configuration| answer(&command, configuration)),
     };
     let (answer, code) = match result {
@@ -78,18 +78,20 @@ pub(crate) fn run() -> ExitCode {
 fn answer(command: &str, configuration: Configuration) -> Result<Option<Value>, Failure> {
     let client = Client::new(configuration.socket.as_deref().unwrap_or(SOCKET.as_ref()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure(TRY_AGAIN, format!("no runtime: {why}")))?;
+    let runtime =
+        runtime.map_err(|why| Failure(TRY_AGAIN, format!("cannot start the async runtime: {why}")))?;
     match command {
         "ADD" => {
             let Some(result) = configuration.prev_result else {
-                let why = "it comes after the plugin that makes the interface, and there is none before it";
+                let why =
+                    "`prevResult` is missing: npc-cni must come after the plugin that creates the interface";
                 return Err(Failure(BAD_CONFIGURATION, why.to_owned()));
             };
             let add = pod(&result, &env::var("CNI_ARGS").unwrap_or_default())?;
             runtime.block_on(client.post("/cni/add", &add))?;
             Ok(Some(result))
         }
-        // The daemon sees for itself that an interface is gone.
+        // The daemon notices deleted interfaces by itself.
         "DEL" | "GC" => Ok(None),
         "CHECK" => {
             let status: Value = runtime.block_on(client.get("/status"))?;
@@ -102,18 +104,18 @@ fn answer(command: &str, configuration: Configuration) -> Result<Option<Value>, 
             Ok(_) => Ok(None),
             Err(why) => Err(Failure(NOT_AVAILABLE, why.to_string())),
         },
-        other => Err(Failure(BAD_ENVIRONMENT, format!("CNI_COMMAND is `{other}`"))),
+        other => Err(Failure(BAD_ENVIRONMENT, format!("unknown CNI_COMMAND `{other}`"))),
     }
 }
 
-/// The pod that a runtime names, and the interfaces and addresses that the plugins before gave it.
+/// Reads the pod from CNI_ARGS, and its interfaces and addresses from the result of the previous plugins.
 fn pod(result: &Value, arguments: &str) -> Result<Add, Failure> {
     let arguments: BTreeMap<&str, &str> =
         arguments.split(';').filter_map(|argument| argument.split_once('=')).collect();
     let argument = |name: &str| {
         let value = arguments.get(name).filter(|value| !value.is_empty());
         value.map(|value| (*value).to_owned()).ok_or_else(|| {
-            Failure(BAD_ENVIRONMENT, format!("CNI_ARGS has no {name}: it is for the pods of Kubernetes"))
+            Failure(BAD_ENVIRONMENT, format!("CNI_ARGS has no {name}: npc-cni supports only Kubernetes pods"))
         })
     };
     let list = |name: &str| result.get(name).and_then(Value::as_array).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! What the daemon tells the other commands, over a socket of this machine.
+//! The HTTP interface of the daemon, on a Unix socket and optionally a TCP port.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::enforcer::{Added, Message};
 use crate::metrics;
 
-/// What is enforced, and for which pods.
+/// The image in force and the pods of this node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
@@ -33,13 +33,13 @@ pub(crate) struct Status {
     pub(crate) pods_known: usize,
     /// The pods of this node.
     pub(crate) pods: Vec<PodStatus>,
-    /// What the tables take, in bytes.
+    /// The size of the kernel tables, in bytes.
     pub(crate) memory: usize,
     pub(crate) dropped: Dropped,
-    /// The interfaces on which another program is in front.
+    /// The interfaces on which another program is before the kernel program.
     #[serde(default)]
     pub(crate) displaced: Vec<String>,
-    /// How often another program took that place.
+    /// How often another program took the first position.
     #[serde(default)]
     pub(crate) displacements: u64,
 }
@@ -47,16 +47,16 @@ pub(crate) struct Status {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ImageStatus {
     pub(crate) path: String,
-    /// Of the image in force.
+    /// The digest of the image in force.
     pub(crate) digest: Option<String>,
-    /// Why the file, as it is now, is not in force.
+    /// Why the current content of the file is not in force.
     pub(crate) error: Option<String>,
 }
 
-/// Where pods come from.
+/// The state of the source of pods and namespaces.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SourceStatus {
-    /// Why it cannot be read now.
+    /// Why it cannot be read at present.
     pub(crate) error: Option<String>,
 }
 
@@ -67,21 +67,21 @@ pub(crate) struct PodStatus {
     pub(crate) pod: String,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) interface: Option<String>,
-    /// Why its packets are not judged.
+    /// Why its packets are not evaluated.
     pub(crate) not_enforced: Option<String>,
     pub(crate) egress: Isolation,
     pub(crate) ingress: Isolation,
 }
 
-/// Whether policies are for a pod in one direction.
+/// Whether policies select a pod for one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Isolation {
-    /// No policy is.
+    /// No policy does.
     Open,
-    /// Only audit policies, which decide nothing.
+    /// Only audit policies do. They decide nothing.
     Audited,
-    /// Policies decide.
+    /// Other policies do.
     Enforced,
 }
 
@@ -95,7 +95,7 @@ impl From<u32> for Isolation {
     }
 }
 
-/// Packets that were dropped whatever the policies say, and reports that did not come through.
+/// Counts of packets that were dropped regardless of policies, and of lost reports.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Dropped {
@@ -124,28 +124,28 @@ impl From<Troubles> for Dropped {
     }
 }
 
-/// A packet that was reported.
+/// A reported packet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Flow {
-    /// When, in UTC (RFC 3339).
+    /// The time in UTC (RFC 3339).
     pub(crate) time: Option<String>,
     pub(crate) dropped: bool,
-    /// Whether the pod sent it (`egress`) or was sent it.
+    /// `egress` if the pod sent the packet, `ingress` if the pod received it.
     pub(crate) direction: String,
-    /// The pod for which it was judged.
+    /// The pod whose policies were evaluated.
     pub(crate) pod: Option<String>,
     pub(crate) source: End,
     pub(crate) destination: End,
     pub(crate) protocol: String,
     pub(crate) bytes: u32,
     pub(crate) by: Told,
-    /// What would decide otherwise if audit policies were in force.
+    /// What would decide if audit policies were in force, if the verdict would differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) audit: Option<Told>,
 }
 
-/// One end of a packet's way.
+/// The source or the destination of a packet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct End {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ pub(crate) struct End {
     pub(crate) port: Option<u16>,
 }
 
-/// What decided.
+/// The rule or the default that decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Told {
     /// `admin`, `policy` or `baseline`.
@@ -163,7 +163,7 @@ pub(crate) struct Told {
     pub(crate) tier: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
-    /// The file and the line of the rule, or of the policy.
+    /// The file and the line of the rule or the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) place: Option<String>,
     pub(crate) reason: String,
@@ -175,7 +175,7 @@ impl Told {
     }
 }
 
-/// A connection that is asked of, as `npc query --connections` reads it.
+/// A connection to evaluate, in the format of `npc query --connections`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) src: String,
@@ -189,30 +189,30 @@ pub(crate) struct Asked {
     pub(crate) port: serde_json::Value,
 }
 
-/// What the kernel and the interpreter make of a connection.
+/// The verdicts of the kernel and of the interpreter for a connection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Answer {
-    /// Why there is no answer.
+    /// Why the connection cannot be evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     pub(crate) source: String,
     pub(crate) destination: String,
     pub(crate) traffic: String,
-    /// What the image's interpreter says.
+    /// The verdict of the interpreter.
     pub(crate) allowed: bool,
-    /// What the loaded kernel program says of the side that is on this node.
+    /// The decisions for the two directions. The kernel evaluates only pods of this node.
     pub(crate) egress: Side,
     pub(crate) ingress: Side,
-    /// Whether the kernel and the interpreter say one thing, on each side that is here.
+    /// Whether the kernel and the interpreter agree in each direction that the kernel evaluates.
     pub(crate) agree: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Side {
-    /// What the interpreter says.
+    /// Whether the interpreter allows it.
     pub(crate) interpreter: bool,
-    /// What the kernel says; nothing where the pod is not on this node.
+    /// Whether the kernel allows it; `None` if the pod is not on this node.
     pub(crate) kernel: Option<bool>,
 }
 
@@ -222,19 +222,19 @@ impl Answer {
     }
 }
 
-/// A pod that a CNI plugin made an interface for.
+/// A pod for which the CNI plugins created an interface.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Add {
     pub(crate) namespace: String,
     pub(crate) name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) uid: Option<String>,
-    /// The interfaces of the node that the plugins before made.
+    /// The interfaces on the node that previous plugins created.
     pub(crate) interfaces: Vec<String>,
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) enforcer: Sender<Message>,
@@ -242,7 +242,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Asks the enforcer.
+    /// Sends a message to the enforcer and awaits the answer.
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, StatusCode> {
         let (to, answer) = oneshot::channel();
         self.enforcer.send(message(to)).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
@@ -250,7 +250,7 @@ impl Shared {
     }
 }
 
-/// What is served on the socket of this machine.
+/// The routes on the Unix socket.
 pub(crate) fn on_socket(shared: Shared) -> Router {
     Router::new()
         .route("/status", get(status))
@@ -263,7 +263,7 @@ pub(crate) fn on_socket(shared: Shared) -> Router {
         .merge(on_port(shared))
 }
 
-/// What is served to others, where that is asked for: nothing that changes anything.
+/// The routes on the TCP port. They are read-only.
 pub(crate) fn on_port(shared: Shared) -> Router {
     Router::new()
         .route("/metrics", get(numbers))
@@ -313,7 +313,7 @@ async fn follow(State(shared): State<Shared>) -> Response {
         loop {
             match receiver.recv().await {
                 Ok(flow) => return Some((Ok::<Bytes, std::io::Error>(line(&flow)), receiver)),
-                // Who reads too slowly misses some, and goes on.
+                // A slow client misses some flows.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
@@ -343,15 +343,15 @@ async fn detach(State(shared): State<Shared>) -> Result<(), (StatusCode, String)
     answer.map_err(|why| (StatusCode::INTERNAL_SERVER_ERROR, why))
 }
 
-/// Listens at a path of this machine, which only its owner may use.
+/// Binds the Unix socket, with permissions for its owner only.
 pub(crate) fn bind(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // One that answers is another daemon; one that does not is left from one that was killed.
+    // A socket that answers belongs to a running daemon; any other is left over from a killed one.
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(std::io::Error::other("another npc-node listens there"));
+        return Err(std::io::Error::other("another npc-node listens on this socket"));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

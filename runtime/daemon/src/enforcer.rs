@@ -1,5 +1,5 @@
-//! Keeps what the kernel enforces true to the image and to the pods there are. One thread owns all of it
-//! and does one thing after the other, as messages ask.
+//! Keeps the kernel in line with the image and the pods. One thread owns all state and handles messages one
+//! after the other.
 
 mod answers;
 mod in_force;
@@ -34,83 +34,85 @@ use crate::interfaces::Interfaces;
 use crate::kept::Kept;
 use crate::metrics::Numbers;
 
-/// What the enforcer is told or asked.
+/// A message to the enforcer.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// The image's file was read, new or changed.
+    /// The image file was read, because it is new or has changed.
     Image(io::Result<Vec<u8>>),
-    /// All namespaces there are.
+    /// The complete list of namespaces.
     Namespaces(Vec<Namespace>),
-    /// All pods there are, with their namespaces' names.
+    /// The complete list of pods, with the names of their namespaces.
     Pods(Vec<(String, Pod)>),
     SetNamespace(Namespace),
     RemoveNamespace(String),
-    /// A pod is new or has changed, and whether it is being deleted.
+    /// A pod was added or has changed. The flag is set if it is being deleted.
     SetPod(String, Box<Pod>, bool),
     RemovePod(String, String),
-    /// One of those that pods come from can be read, or not.
+    /// A source of pods or namespaces became readable or unreadable.
     Source(&'static str, Result<(), String>),
-    /// A pod is about to start: to be enforced before its first packet.
+    /// A pod is about to start and must be enforced before its first packet.
     Add(Added, oneshot::Sender<Result<(), String>>),
     Ask(Vec<Asked>, oneshot::Sender<Vec<Answer>>),
     Recent(oneshot::Sender<Vec<Flow>>),
-    /// Whether an image is in force.
+    /// Queries whether an image is in force.
     Ready(oneshot::Sender<bool>),
     Status(oneshot::Sender<Status>),
     Numbers(oneshot::Sender<Numbers>),
-    /// Undo everything and stop.
+    /// Detach everything, delete pinned state and stop.
     Detach(oneshot::Sender<Result<(), String>>),
-    /// Stop, and leave all in force.
+    /// Stop, and leave the generation in force.
     Stop,
 }
 
-/// A pod whose interface was just made.
+/// A pod whose interface was just created.
 #[derive(Debug)]
 pub(crate) struct Added {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// What tells it from others of its name, where the container runtime says it.
+    /// Its UID, if the container runtime passes it. It distinguishes the pod from others of the same name.
     pub(crate) uid: Option<String>,
-    /// The interfaces of the node that were made for it.
+    /// The interfaces that were created for it on the node.
     pub(crate) interfaces: Vec<String>,
     /// Its addresses, which the API server does not know yet.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// How to enforce.
+/// The configuration of the enforcer.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) image: PathBuf,
     pub(crate) pins: PathBuf,
-    /// The file in which is kept what is known of this node's pods.
+    /// The file that stores the ids and interfaces of this node's pods.
     pub(crate) kept: PathBuf,
-    /// The node's name, where pods say theirs.
+    /// The node's name, or `None` if pods are found by their interfaces.
     pub(crate) node: Option<String>,
     pub(crate) services: Vec<IpNet>,
-    /// The root of control groups, where there is one: what sockets of the node get is judged there.
+    /// The root of the cgroup2 hierarchy, where packets to sockets of the node are evaluated, if it is
+    /// mounted.
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) settings: Settings,
 }
 
-/// Why a message is answered with an error: in words.
+/// An error with a message for the user.
 type Answered<T> = Result<T, String>;
 
-/// What the enforcer takes up, in this order: nobody waits for what the kernel reports.
+/// The inputs of the enforcer, by priority. Reports of the kernel come last, so that they do not delay
+/// messages.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) messages: Receiver<Message>,
     /// Interfaces, routes or addresses of this machine changed.
     pub(crate) links: Arc<Notify>,
-    /// Packets that the kernel reports. Where too many wait, more are not taken.
+    /// Packets that the kernel reports. If the channel is full, reports are dropped.
     pub(crate) reports: Receiver<Vec<Event>>,
 }
 
-/// What came in.
+/// The next input.
 enum Incoming {
     Message(Message),
     Links,
     Reports(Vec<Event>),
-    /// Nothing, for a while.
+    /// No input within [`LOOK`].
     Nothing,
 }
 
@@ -126,7 +128,7 @@ impl Inbox {
     }
 }
 
-/// What one generation said, for events that are of it.
+/// The image and the reasons of a generation, to describe its reports.
 #[derive(Debug)]
 pub(crate) struct Spoken {
     pub(crate) generation: u32,
@@ -144,62 +146,64 @@ pub(crate) struct Enforcer {
     image_status: ImageStatus,
     namespaces: Option<BTreeMap<String, Namespace>>,
     pods: Option<Pods>,
-    /// What cannot be read of where pods come from, and why.
+    /// The sources that cannot be read, and the errors.
     unreadable: BTreeMap<&'static str, String>,
     own_addresses: Vec<IpAddr>,
     resolver: Option<Resolver>,
-    /// The interfaces that are judged, by index: their names, and whether this process saw to it.
+    /// The interfaces with the kernel program, by ifindex: their names, and whether this process attached it.
     attached: HashMap<u32, (String, bool)>,
-    /// The interfaces that are no pod's, by which what pods send may leave.
+    /// The other interfaces, by which packets of pods may leave.
     leaving: HashSet<Interface>,
-    /// The bridges that pods are behind.
+    /// The bridges whose ports are interfaces of pods.
     bridges: BTreeSet<u32>,
-    /// The numbers of the pods whose records are kept.
+    /// The ids of the pods whose conntrack records are kept.
     alive: Arc<Mutex<HashSet<u32>>>,
-    /// The sides of interfaces on which another program is in front, as it was last seen.
+    /// The sides of interfaces (ifindex, is egress) on which another program was before the kernel program at
+    /// the last check.
     displaced: BTreeSet<(u32, bool)>,
     spoken: VecDeque<Spoken>,
     recent: VecDeque<Flow>,
     flows: broadcast::Sender<Flow>,
     reports: Sender<Vec<Event>>,
-    /// Reports that nobody had time to take.
+    /// The number of reports that were dropped because the channel was full.
     lost: Arc<AtomicU64>,
     numbers: Numbers,
-    /// Whether the tables are behind what is known, since they could not be made: nothing is written to them
-    /// until they are.
+    /// Whether the tables are out of date, because building or writing them failed. Nothing is written to
+    /// them until they have been rebuilt.
     stale: bool,
-    /// Whether the machine's interfaces could not be listed when something of them had changed.
+    /// Whether listing the interfaces or addresses failed after a change. It is then retried.
     unlisted: bool,
-    /// When it was last tried to make the tables.
+    /// When building the tables last failed.
     tried: Option<Instant>,
-    /// An image that is good and could not be put in force, and when that was tried.
+    /// A valid image that could not be put in force, and when that was tried.
     waiting: Option<(Vec<u8>, Instant)>,
-    /// When something was written that leaves numbers to be used again.
+    /// When changes were last written. Numbers that they freed are reused only after [`UNDER_WAY`].
     written: Option<Instant>,
     stale_elsewhere: Option<Instant>,
-    /// Whether pods are gone whose numbers are still kept.
+    /// Whether pods were removed whose ids are still stored.
     forgetful: bool,
 }
 
-/// How many reports are kept for whoever asks later.
+/// How many reports are kept for later requests.
 const RECENT: usize = 1000;
 
-/// How many generations' reports can still be told.
+/// For how many generations reports can be described.
 const SPOKEN: usize = 4;
 
-/// How long a packet may be under way that was judged by what was just replaced.
+/// How long a packet may still be in flight after the tables that evaluated it were replaced.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
-/// How long after it failed it is tried again to put an image in force.
+/// When a failed attempt to put an image in force, or to rebuild the tables, is repeated.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// How often it is looked at what is left to do.
+/// The interval of periodic work.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether another program is in front.
+/// How often the order of programs on the interfaces is checked.
 const LOOK: Duration = Duration::from_millis(400);
 
-/// How often pods that seem to be elsewhere are looked for again, where pods do not say their node.
+/// How often the interfaces of pods that seem to be on other nodes are searched again, if the node's name is
+/// not known.
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
 impl Enforcer {
@@ -250,7 +254,7 @@ impl Enforcer {
         })
     }
 
-    /// Does what messages ask until one says to stop.
+    /// Handles messages until one stops the enforcer.
     pub(crate) fn run(mut self, mut inbox: Inbox) {
         let runtime = self.runtime.clone();
         let (mut ticked, mut looked) = (Instant::now(), Instant::now());
@@ -309,7 +313,7 @@ impl Enforcer {
             }
             Message::SetPod(namespace, pod, is_ending) => {
                 let key = Key::new(&namespace, &pod.name);
-                // A pod that is being deleted gets no other interface.
+                // A pod that is being deleted must not get another interface.
                 let before = self.pods.as_ref().and_then(|pods| pods.get(&key));
                 let had_place = is_ending && before.is_some_and(|before| before.had_place);
                 self.set_pod(&key, *pod);
@@ -347,7 +351,7 @@ impl Enforcer {
         }
     }
 
-    /// What is to be done from time to time.
+    /// Does the periodic work.
     fn tick(&mut self) {
         if std::mem::take(&mut self.forgetful) {
             self.forget();
@@ -395,7 +399,7 @@ impl Enforcer {
             }
             Err(why) => {
                 if !self.unreadable.contains_key(which) {
-                    warn!(%why, "the {which} cannot be read: what is known of them goes on being enforced");
+                    warn!(%why, "the {which} cannot be read: the last known ones stay enforced");
                 }
                 self.unreadable.insert(which, why);
             }
@@ -405,7 +409,7 @@ impl Enforcer {
     fn refuse_image(&mut self, why: &str) {
         self.numbers.images_refused += 1;
         let running = self.image.is_some();
-        error!(image = %self.image_status.path, %why, running, "the image is refused; what is in force stays");
+        error!(image = %self.image_status.path, %why, running, "the image is refused; the one in force stays");
         self.image_status.error = Some(why.to_owned());
     }
 
@@ -422,7 +426,7 @@ impl Enforcer {
                 self.image_status.digest = Some(npc_image::digest_text(bytes));
             }
             Err(why) => {
-                // The image is good; the machine may be better later.
+                // The image is valid, and a later attempt may succeed.
                 self.waiting = Some((bytes.to_vec(), Instant::now()));
                 self.image = before;
                 self.refuse_image(&why);
@@ -430,12 +434,12 @@ impl Enforcer {
         }
     }
 
-    /// Enforces for the first time, once all is there that it takes.
+    /// Enforces for the first time, as soon as the image, the namespaces and the pods are known.
     fn begin(&mut self) {
         if self.namespaces.is_none() || self.pods.is_none() {
             return;
         }
-        // What is kept of interfaces that went meanwhile is forgotten first.
+        // Stored interfaces that no longer exist are forgotten first.
         self.links();
         self.place_all();
         if self.image.is_some() {
@@ -446,7 +450,7 @@ impl Enforcer {
     fn set_pod(&mut self, key: &Key, pod: Pod) {
         let Some(pods) = &mut self.pods else { return };
         if pods.get(key).is_some_and(|known| known.pod.uid != pod.uid) {
-            // Another pod of the same name: it has nothing of the first one's.
+            // A new pod of the same name inherits nothing from the previous one.
             self.remove_pod(key);
         }
         if let Some(pods) = &mut self.pods {
@@ -455,7 +459,7 @@ impl Enforcer {
         self.resolve(key);
     }
 
-    /// The pods of a namespace that is known now.
+    /// Updates the pods of a namespace that became known.
     fn resolve_namespace(&mut self, name: &str) {
         let own = self.pods.iter().flat_map(|pods| pods.of_namespace(name));
         for key in own.cloned().collect::<Vec<Key>>() {
@@ -463,7 +467,7 @@ impl Enforcer {
         }
     }
 
-    /// Tells the resolver what a pod is now.
+    /// Updates a pod in the resolver.
     fn resolve(&mut self, key: &Key) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
         let (number, pod) = (known.number, self.as_resolved(key, known));
@@ -472,7 +476,7 @@ impl Enforcer {
         }
     }
 
-    /// A pod as the resolver is told of it.
+    /// Converts a pod to the resolver's representation.
     fn as_resolved(&self, key: &Key, known: &Known) -> npc_resolver::Pod {
         let pod = node_pod(Arc::clone(&key.namespace), &known.pod, self.is_local(key, known));
         npc_resolver::Pod { addresses: known.addresses().to_vec(), ..pod }
@@ -486,11 +490,11 @@ impl Enforcer {
         if known.placed.is_some()
             && let Err(why) = self.node.remove_endpoint(known.number)
         {
-            error!(%why, "a pod cannot be removed from the tables");
+            error!(%why, "cannot remove a pod from the tables");
         }
     }
 
-    /// The pods that are gone give back their numbers.
+    /// Releases the ids of pods that no longer exist.
     fn forget(&mut self) {
         let Some(pods) = &self.pods else { return };
         let there: HashSet<String> = pods.iter().map(|(key, known)| key.identity(&known.pod)).collect();

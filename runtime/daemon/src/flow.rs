@@ -1,4 +1,4 @@
-//! What the kernel reports, in words.
+//! Receives and describes the kernel's reports.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,7 @@ use tracing::error;
 use crate::control::{End, Flow, Told};
 use crate::enforcer::Spoken;
 
-/// When something was, which was so many nanoseconds after the machine started, by the clock on the wall as
-/// it stands now: the kernel's reports go by a clock that does not jump.
+/// Converts nanoseconds since boot, the clock of the kernel's reports, to wall-clock time.
 fn at(since_start: u64) -> Option<Timestamp> {
     let uptime = clock_gettime(ClockId::Boottime);
     let uptime = i128::from(uptime.tv_sec) * 1_000_000_000 + i128::from(uptime.tv_nsec);
@@ -27,11 +26,11 @@ fn at(since_start: u64) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::try_from(now).ok()? - ago.max(0)).ok()
 }
 
-/// How long it waits for a report before it looks whether anybody still takes them.
+/// How long to wait for a report before checking whether the receiver still exists.
 const WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Passes on what the kernel reports, as long as somebody takes it. Where more comes than is taken, it is
-/// `lost`, and counted: the kernel's own room for reports is never what is waited for.
+/// Forwards the kernel's reports as long as the receiver exists. Reports for which the channel has no room
+/// are counted in `lost`, so that the kernel's ring buffer is always drained.
 pub(crate) fn listen(mut events: Events, to: &Sender<Vec<Event>>, lost: &AtomicU64) {
     while !to.is_closed() {
         let batch: Vec<Event> = events.by_ref().take(256).collect();
@@ -44,17 +43,17 @@ pub(crate) fn listen(mut events: Events, to: &Sender<Vec<Event>>, lost: &AtomicU
         }
         match poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&WAIT)) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(why) => return error!(%why, "no packets can be reported any more"),
+            Err(why) => return error!(%why, "cannot receive reports of packets any more"),
         }
     }
 }
 
-/// What decided, by the number that the kernel gives it.
+/// Describes the reason with this number.
 pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
     let of = |place: u32| spoken.image.policies.get(place as usize);
     match spoken.reasons.reason(number) {
-        Reason::Default => Told::because("no policy is for the pod"),
-        Reason::Node => Told::because("a node reaches its pods"),
+        Reason::Default => Told::because("no policy selects the pod"),
+        Reason::Node => Told::because("a node may reach its pods"),
         Reason::Isolated { policy } => match of(policy) {
             None => Told::default(),
             Some(policy) => Told {
@@ -83,7 +82,7 @@ pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
     }
 }
 
-/// A report, in words.
+/// Describes a report.
 pub(crate) fn tell(
     event: &Event,
     spoken: Option<&Spoken>,
@@ -114,10 +113,10 @@ pub(crate) fn tell(
         protocol,
         bytes: event.length,
         by: match event.cause {
-            Cause::Unreadable => Told::because("it cannot be read"),
-            Cause::ForeignSource => Told::because("it comes from an address that is not the pod's"),
-            Cause::ForeignDestination => Told::because("it goes to an address that is not the pod's"),
-            Cause::Tunnelled => Told::because("it is encapsulated, and goes to a tunnel of the node"),
+            Cause::Unreadable => Told::because("it cannot be parsed"),
+            Cause::ForeignSource => Told::because("its source address is not the pod's"),
+            Cause::ForeignDestination => Told::because("its destination address is not the pod's"),
+            Cause::Tunnelled => Told::because("it is encapsulated for a tunnel of the node"),
             Cause::Policy => told(decision.enforced()),
         },
         audit: None,

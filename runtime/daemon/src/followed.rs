@@ -1,4 +1,4 @@
-//! A file that is read again when it changes.
+//! A file that is reloaded when it changes.
 
 use std::fs;
 use std::io;
@@ -9,11 +9,11 @@ use tokio::sync::mpsc::Sender;
 
 use crate::enforcer::Message;
 
-/// How often the file is looked at. A mounted ConfigMap changes by a link that points elsewhere, which no
-/// watch on the file would tell.
+/// The polling interval. A mounted ConfigMap changes by a symbolic link to another directory, which a watch
+/// on the file does not notice.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What tells one state of a file from another.
+/// Identifies one version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     length: u64,
@@ -27,7 +27,7 @@ fn mark(path: &Path) -> io::Result<Mark> {
     Ok(Mark { length: metadata.len(), changed: metadata.modified().ok(), inode: metadata.ino() })
 }
 
-/// Reads a file, and again whenever it changes, and tells the enforcer what that means.
+/// Reads a file now and after every change, and sends the resulting messages to the enforcer.
 pub(crate) async fn follow(
     path: &Path,
     to: Sender<Message>,
@@ -40,13 +40,13 @@ pub(crate) async fn follow(
             Ok(now) if last == Some(now) => None,
             Ok(now) => {
                 let read = fs::read(path);
-                // One that changes while it is read is read again.
+                // A file that changed while it was read is read again.
                 (mark(path).ok() == Some(now)).then(|| {
                     (last, failed) = (Some(now), read.is_err());
                     read
                 })
             }
-            // Said once, and not each second.
+            // The error is reported once, not every second.
             Err(error) if !failed => {
                 (last, failed) = (None, true);
                 Some(Err(error))

@@ -1,4 +1,4 @@
-//! Where a pod's interface is: by the route to its address; behind a bridge, by the bridge's forwarding
+//! Finds a pod's interface by the route to its address, or, behind a bridge, by the bridge's forwarding
 //! table.
 
 use std::collections::{HashMap, HashSet};
@@ -17,44 +17,44 @@ use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, N
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-/// One of all interfaces.
+/// An interface of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) name: String,
-    /// Whether packets leave this machine, or this network, by it: it is neither the loopback device nor a
-    /// bridge, whose ports are.
+    /// Whether packets leave this machine or network namespace by it. False for the loopback device, bridges
+    /// and IFB devices.
     pub(crate) is_end: bool,
-    /// Whether its packets begin with a header of Ethernet's.
+    /// Whether its packets begin with an Ethernet header.
     pub(crate) has_ethernet: bool,
     /// Whether its other end may be in a pod.
     pub(crate) is_pods: bool,
-    /// The bridge that it is a port of.
+    /// The ifindex of the bridge that it is a port of.
     pub(crate) bridge: Option<u32>,
-    /// The UDP port at which it takes packets out of a tunnel.
+    /// The UDP port at which it receives tunnelled packets.
     pub(crate) tunnel_port: Option<u16>,
 }
 
-/// Why a pod's interface is not found.
+/// Why a pod's interface was not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotFound {
-    /// It has no address yet.
+    /// The pod has no address yet.
     NoAddress,
-    /// There is no route to it.
+    /// There is no route to the address.
     NoRoute(IpAddr),
-    /// The route goes by another machine.
+    /// The route leads by way of another machine.
     Elsewhere(IpAddr),
-    /// The route leads to an interface that is no pod's.
+    /// The route leads to an interface that is not a pod's: its name and its kind.
     NotAPods(IpAddr, String, String),
-    /// It is behind a bridge that does not know it.
+    /// The address is behind a bridge that has no forwarding entry for it.
     NotBehind(IpAddr, String),
-    /// What is found is not its own, in words.
+    /// Any other reason, with its message.
     Another(String),
-    /// The kernel does not answer.
+    /// The kernel did not answer or returned an error.
     Kernel(String),
 }
 
 impl NotFound {
-    /// Whether the pod is on another machine, as far as can be told.
+    /// Whether the pod may be on another machine.
     pub(crate) const fn is_elsewhere(&self) -> bool {
         matches!(self, Self::Elsewhere(_) | Self::NoRoute(_) | Self::NoAddress | Self::NotAPods(..))
     }
@@ -65,15 +65,18 @@ impl fmt::Display for NotFound {
         match self {
             Self::NoAddress => f.write_str("it has no address yet"),
             Self::NoRoute(address) => write!(f, "there is no route to {address}"),
-            Self::Elsewhere(address) => write!(f, "the route to {address} goes by another machine"),
+            Self::Elsewhere(address) => write!(f, "the route to {address} leads by way of another machine"),
             Self::NotAPods(address, name, kind) => {
-                write!(f, "the route to {address} leads to {name} ({kind}), which is no pod's interface")
+                write!(f, "the route to {address} leads to {name} ({kind}), which is not a pod's interface")
             }
             Self::NotBehind(address, bridge) => {
-                write!(f, "{address} is behind the bridge {bridge}, which does not know where")
+                write!(
+                    f,
+                    "{address} is behind the bridge {bridge}, whose forwarding table has no entry for it"
+                )
             }
             Self::Another(why) => f.write_str(why),
-            Self::Kernel(why) => write!(f, "the kernel does not tell: {why}"),
+            Self::Kernel(why) => write!(f, "netlink: {why}"),
         }
     }
 }
@@ -84,13 +87,13 @@ impl From<rtnetlink::Error> for NotFound {
     }
 }
 
-/// The kernel's tables of routes, links and neighbours.
+/// A netlink handle to query routes, links and neighbours.
 #[derive(Clone, Debug)]
 pub(crate) struct Interfaces {
     handle: Handle,
 }
 
-/// The kinds of links whose other end is in a pod.
+/// Whether the other end of such a link is in a pod.
 fn is_pods(kind: &InfoKind) -> bool {
     matches!(kind, InfoKind::Veth | InfoKind::Netkit)
 }
@@ -120,8 +123,8 @@ fn controller(link: &LinkMessage) -> Option<u32> {
     })
 }
 
-/// The UDP port at which an interface takes packets out of a tunnel. Those that take only what is encrypted for
-/// them (WireGuard) are left out.
+/// The UDP port at which an interface receives tunnelled packets. WireGuard is omitted: it accepts only
+/// packets that are encrypted for it.
 fn tunnel_port(link: &LinkMessage) -> Option<u16> {
     let infos = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => Some(infos),
@@ -151,10 +154,10 @@ fn tunnel_port(link: &LinkMessage) -> Option<u16> {
 /// The port of Geneve (RFC 8926).
 const GENEVE: u16 = 6081;
 
-/// How long the kernel has for an answer, which it gives in microseconds where it does.
+/// The timeout of a netlink request. The kernel normally answers within microseconds.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// An answer of the kernel's, which can be lost on its way: whoever asks asks again.
+/// Adds a timeout to a netlink request, because responses can be lost. Callers retry.
 async fn answered<T>(asked: impl Future<Output = Result<T, NotFound>>) -> Result<T, NotFound> {
     let none = || NotFound::Kernel(format!("no answer within {} seconds", ANSWER.as_secs()));
     tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(none()))
@@ -165,7 +168,7 @@ impl Interfaces {
         Self { handle }
     }
 
-    /// The host's side of the interface of the pod that has these addresses.
+    /// The host end of the interface of the pod with these addresses.
     pub(crate) async fn find(&self, addresses: &[IpAddr]) -> Result<Interface, NotFound> {
         let mut why = NotFound::NoAddress;
         for address in addresses {
@@ -211,7 +214,7 @@ impl Interfaces {
         let mut routes = std::pin::pin!(self.handle.route().get(request).execute());
         match routes.try_next().await {
             Ok(Some(route)) => Ok(route),
-            // No route is an error of the kernel's, as every other way not to have one.
+            // The kernel returns an error if there is no route.
             Ok(None) | Err(_) => Err(NotFound::NoRoute(address)),
         }
     }
@@ -225,8 +228,8 @@ impl Interfaces {
     async fn behind(&self, address: IpAddr, bridge: u32, name_of: String) -> Result<Interface, NotFound> {
         for attempt in 0..2 {
             if attempt > 0 {
-                // A packet to the port `discard`, so that the kernel asks who has the address. Whoever has it
-                // on this machine answers at once; where nobody does, it is looked for again later.
+                // An empty packet to the `discard` port makes the kernel resolve the address. An owner on
+                // this machine answers at once; otherwise the search is repeated later.
                 let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let _ = UdpSocket::bind(any).and_then(|socket| socket.send_to(&[], (address, 9)));
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -263,12 +266,13 @@ impl Interfaces {
         Ok(request.execute().try_collect().await?)
     }
 
-    /// All interfaces of this machine, by index.
+    /// All interfaces of this machine, by ifindex.
     pub(crate) async fn all(&self) -> Result<HashMap<u32, Link>, NotFound> {
         let links = self.handle.link().get().execute().try_collect::<Vec<LinkMessage>>();
         let links = answered(async { Ok(links.await?) }).await?;
         let of = |link: &LinkMessage| {
-            // What goes by an intermediate device comes back, and is translated only then.
+            // A bridge's packets leave by its ports. An IFB device returns packets to the stack, and they are
+            // translated only afterwards.
             let passes_on = matches!(kind(link), Some(InfoKind::Bridge | InfoKind::Ifb));
             let is_end = !link.header.flags.contains(LinkFlags::Loopback) && !passes_on;
             let has_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
@@ -286,8 +290,8 @@ impl Interfaces {
         Ok(all)
     }
 
-    /// The addresses of this machine: those that others can reach, and all, with those of links and the
-    /// broadcasts of its networks.
+    /// The addresses of this machine: first those that other machines can reach, then all, including
+    /// link-local and broadcast addresses.
     pub(crate) async fn own_addresses(&self) -> Result<(Vec<IpAddr>, HashSet<IpAddr>), NotFound> {
         let all = self.handle.address().get().execute().try_collect::<Vec<_>>();
         let all = answered(async { Ok(all.await?) }).await?;
@@ -334,7 +338,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection that nobody drives never brings an answer.
+    /// A netlink connection that is not polled never answers.
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let (_silent, handle, _) = rtnetlink::new_connection().unwrap();

@@ -1,5 +1,5 @@
-//! What is kept of this node's pods for the next daemon: under which number the records of each are, which
-//! is never another pod's, and where its packets are judged.
+//! State of this node's pods that outlives the daemon: the id of each pod's conntrack records, which no other
+//! pod gets, and its interface.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::place::put;
 
-/// The bits of a number that a packet can carry from one hook to the next.
+/// The bits of an id that a packet's mark can carry from one hook to the next.
 const CARRIED: u32 = (1 << 13) - 1;
 
-/// Where a pod's packets are judged.
+/// The interface of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) index: u32,
     pub(crate) interface: String,
-    /// Its addresses, where a CNI plugin told them: they are the interface's, and the API server may still
-    /// tell none, or those of the one before.
+    /// Its addresses, if a CNI plugin reported them. The API server may not know them yet, or report those of
+    /// a previous pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) addresses: Vec<IpAddr>,
 }
@@ -36,10 +36,10 @@ impl Place {
     }
 }
 
-/// A pod that starts, and of which nothing else is known yet.
+/// A pod that is starting and is not known from the API server yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Starting {
-    /// Its identifier, where the container runtime tells it: another pod of the same name is not meant.
+    /// Its UID, if the container runtime passes it. It excludes other pods of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) uid: Option<String>,
     pub(crate) place: Place,
@@ -54,23 +54,23 @@ struct Own {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// Of which start of the machine, and of which of its networks, the interfaces are.
+    /// The boot and the network namespace to which the ifindexes belong.
     network: String,
-    /// The last number that was given.
+    /// The last id that was assigned.
     last: u32,
     pods: BTreeMap<String, Own>,
     /// By namespace and name.
     starting: BTreeMap<String, Starting>,
 }
 
-/// What is kept, in a file.
+/// The state, stored in a file.
 #[derive(Debug)]
 pub(crate) struct Kept {
     file: PathBuf,
     state: State,
 }
 
-/// Which network this is: indexes of interfaces are told anew in another, and when a machine starts again.
+/// Identifies the boot and the network namespace. Ifindexes are not valid in others.
 fn network() -> String {
     let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let own = fs::read_link("/proc/self/ns/net").unwrap_or_default();
@@ -78,7 +78,7 @@ fn network() -> String {
 }
 
 impl Kept {
-    /// Reads the file; where it is not there, or not whole, nothing is known yet.
+    /// Reads the file. A missing or corrupt file gives an empty state.
     pub(crate) fn open(file: &Path) -> Self {
         Self::of_network(file, network())
     }
@@ -94,12 +94,12 @@ impl Kept {
         Self { file: file.to_owned(), state }
     }
 
-    /// Where a pod's packets are judged, as far as is known.
+    /// The stored interface of a pod.
     pub(crate) fn place(&self, pod: &str) -> Option<&Place> {
         self.state.pods.get(pod)?.place.as_ref()
     }
 
-    /// A pod's packets are judged there from now on. Gives its number: that which it has, or the next.
+    /// Stores the interface of a pod. Returns the pod's id, which is assigned if it has none.
     pub(crate) fn set(&mut self, pod: &str, place: Place) -> io::Result<u32> {
         if let Some(own) = self.state.pods.get_mut(pod) {
             let number = own.number;
@@ -116,44 +116,44 @@ impl Kept {
         }
         let free = |number: &u32| taken.get((number & CARRIED) as usize) == Some(&false);
         let mut after = (1..=CARRIED + 1).map(|step| self.state.last.wrapping_add(step));
-        let number = after.find(free).ok_or_else(|| {
-            io::Error::other(format!("a node can have {CARRIED} pods whose packets are judged"))
-        })?;
+        let number = after
+            .find(free)
+            .ok_or_else(|| io::Error::other(format!("a node can have at most {CARRIED} enforced pods")))?;
         self.state.last = number;
         self.state.pods.insert(pod.to_owned(), Own { number, place: Some(place) });
         self.save()?;
         Ok(number)
     }
 
-    /// A pod starts, of which nothing else is known yet.
+    /// Stores a pod that is starting and not known yet.
     pub(crate) fn start(&mut self, name: &str, starting: Starting) -> io::Result<()> {
         self.state.starting.insert(name.to_owned(), starting);
         self.save()
     }
 
-    /// Where a pod is that started before it was known.
+    /// The interface of a pod that started before it was known.
     pub(crate) fn starting(&self, name: &str, uid: &str) -> Option<&Place> {
         let starting = self.state.starting.get(name)?;
         starting.uid.as_ref().is_none_or(|own| own == uid).then_some(&starting.place)
     }
 
-    /// Whether an interface is that of a pod that starts.
+    /// Whether an interface belongs to a pod that is starting.
     pub(crate) fn is_starting(&self, index: u32) -> bool {
         self.state.starting.values().any(|starting| starting.place.index == index)
     }
 
-    /// A pod that started is known, and where it is.
+    /// Removes a starting pod, because it is known now.
     pub(crate) fn started(&mut self, name: &str) -> io::Result<()> {
         if self.state.starting.remove(name).is_some() { self.save() } else { Ok(()) }
     }
 
-    /// A pod is not where it seemed to be.
+    /// Removes the interface of a pod, because it was not the pod's.
     pub(crate) fn lost(&mut self, pod: &str) -> io::Result<()> {
         let place = self.state.pods.get_mut(pod).and_then(|own| own.place.take());
         if place.is_some() { self.save() } else { Ok(()) }
     }
 
-    /// Only these interfaces are there, under these names: what is kept of others is forgotten.
+    /// Updates the names of the interfaces, and forgets those that no longer exist.
     pub(crate) fn interfaces(&mut self, name: impl Fn(u32) -> Option<String>) -> io::Result<()> {
         let mut changed = false;
         let mut is_there = |place: &mut Place| match name(place.index) {
@@ -177,7 +177,7 @@ impl Kept {
         if changed { self.save() } else { Ok(()) }
     }
 
-    /// Forgets the pods that are not among these.
+    /// Forgets all pods for which `is_there` is false.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) -> io::Result<()> {
         let before = self.state.pods.len();
         self.state.pods.retain(|pod, _| is_there(pod));
@@ -234,7 +234,7 @@ mod tests {
         assert!(next.is_starting(3));
         next.started("x/new").unwrap();
         assert_eq!(Kept::open(&file).starting("x/new", "n1"), None);
-        // In another network the same indexes are other interfaces; whose records are whose stays.
+        // In another network namespace, the same ifindexes are other interfaces. The ids of the pods stay.
         let mut other = Kept::of_network(&file, "other".to_owned());
         assert_eq!(other.place("a"), None);
         assert_eq!(other.starting("x/new", "n1"), None);
@@ -245,7 +245,7 @@ mod tests {
     fn packets_tell_all_pods_apart() {
         let folder = tempfile::tempdir().unwrap();
         let mut numbers = Kept { file: folder.path().join("x"), state: State::default() };
-        // Given and given back until the numbers come round.
+        // Ids wrap around.
         numbers.state.last = CARRIED - 2;
         let held: Vec<u32> =
             (0..5).map(|pod| numbers.set(&format!("p{pod}"), at(pod)).unwrap() & CARRIED).collect();

@@ -1,5 +1,5 @@
-//! The daemon `npc-node`, and the CNI plugin `npc-cni` that asks it to enforce a pod before its first
-//! packet. [`npc_node`] is the library that loads the kernel program.
+//! The daemon `npc-node` and the CNI plugin `npc-cni`, which requests that the daemon enforces a pod before
+//! its first packet. The library [`npc_node`] loads the kernel program.
 
 #![cfg(target_os = "linux")]
 
@@ -22,7 +22,7 @@ mod source;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// What the command `npc-node` does.
+/// Runs the command `npc-node`.
 #[must_use]
 pub fn node() -> ExitCode {
     use clap::Parser as _;
@@ -38,7 +38,7 @@ pub fn node() -> ExitCode {
     }
 }
 
-/// What the CNI plugin `npc-cni` does.
+/// Runs the CNI plugin `npc-cni`.
 #[must_use]
 pub fn cni() -> ExitCode {
     cni::run()

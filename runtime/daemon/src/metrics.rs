@@ -1,4 +1,4 @@
-//! What is counted, as Prometheus reads it.
+//! The metrics, in the OpenMetrics text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::control::{Isolation, Status, Told};
 
-/// How the answer is to be labelled.
+/// The media type of the response.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Packets and bytes, by what decided.
+/// Packets and bytes by what decided.
 pub(crate) type Counted = BTreeMap<Told, (u64, u64)>;
 
-/// All that is counted.
+/// The values of all metrics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
     pub(crate) counted: Counted,
@@ -33,7 +33,7 @@ pub(crate) struct Numbers {
     pub(crate) status: Status,
 }
 
-/// The text of the numbers.
+/// Encodes the metrics.
 pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("npc_node");
     let status = &numbers.status;
@@ -49,8 +49,8 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
         packets.get_or_create(&labels).inc_by(*own_packets);
         bytes.get_or_create(&labels).inc_by(*own_bytes);
     }
-    registry.register("packets", "Packets, by the rule that decided", packets);
-    registry.register_with_unit("judged", "What they carried, by the rule that decided", Unit::Bytes, bytes);
+    registry.register("packets", "Packets by the rule that decided", packets);
+    registry.register_with_unit("judged", "Bytes by the rule that decided", Unit::Bytes, bytes);
     let dropped = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
     for (why, count) in [
         ("unreadable", status.dropped.unreadable),
@@ -63,36 +63,32 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
     ] {
         dropped.get_or_create(&vec![("why", why)]).inc_by(count);
     }
-    registry.register("dropped", "Packets dropped whatever the policies say", dropped);
+    registry.register("dropped", "Packets dropped regardless of policies", dropped);
     let counter = |value: u64| ConstCounter::new(value);
-    registry.register("reports", "Packets that were reported", counter(numbers.flows));
-    registry.register(
-        "reports_lost",
-        "Reports that did not come through",
-        counter(status.dropped.lost_reports),
-    );
+    registry.register("reports", "Packets reported", counter(numbers.flows));
+    registry.register("reports_lost", "Reports lost", counter(status.dropped.lost_reports));
     registry.register("changes", "Changes written to the tables", counter(numbers.changes));
     registry.register("generations", "Times that tables were put in force", counter(numbers.generations));
-    registry.register("failures", "Times that they could not be", counter(numbers.failures));
+    registry.register("failures", "Times that tables could not be put in force", counter(numbers.failures));
     registry.register(
         "displacements",
-        "Times that another program took the place in front on a pod's interface",
+        "Times that another program moved in front on a pod's interface",
         counter(numbers.displaced),
     );
-    registry.register("images_refused", "Images that were refused", counter(numbers.images_refused));
+    registry.register("images_refused", "Images refused", counter(numbers.images_refused));
     let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
     registry.register("ready", "Whether an image is in force", gauge(usize::from(status.ready)));
     let current = usize::from(status.ready && status.image.error.is_none());
-    registry.register("image_current", "Whether it is the image that the file holds", gauge(current));
+    registry.register("image_current", "Whether the image in force is the one in the file", gauge(current));
     let readable = usize::from(status.source.error.is_none());
-    registry.register("pods_readable", "Whether it is known what pods there are", gauge(readable));
+    registry.register("pods_readable", "Whether the pods and namespaces can be read", gauge(readable));
     registry.register(
         "displaced_interfaces",
         "Interfaces of pods on which another program is in front",
         gauge(status.displaced.len()),
     );
-    registry.register("pods", "Pods that are known", gauge(status.pods_known));
-    registry.register("namespaces", "Namespaces that are known", gauge(status.namespaces_known));
+    registry.register("pods", "Pods known", gauge(status.pods_known));
+    registry.register("namespaces", "Namespaces known", gauge(status.namespaces_known));
     registry.register("policies", "Policies in force", gauge(status.policies));
     let own = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
     for pod in &status.pods {
@@ -108,9 +104,14 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
         own.get_or_create(&vec![("state", state)]).inc();
     }
     registry.register("local_pods", "Pods of this node", own);
-    registry.register_with_unit("tables", "What the tables take", Unit::Bytes, gauge(status.memory));
+    registry.register_with_unit("tables", "Memory of the tables", Unit::Bytes, gauge(status.memory));
     let seconds = ConstGauge::new(numbers.last_enforced.as_secs_f64());
-    registry.register_with_unit("last_generation", "How long the last tables took", Unit::Seconds, seconds);
+    registry.register_with_unit(
+        "last_generation",
+        "How long it took to put the last tables in force",
+        Unit::Seconds,
+        seconds,
+    );
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)

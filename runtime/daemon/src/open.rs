@@ -1,5 +1,5 @@
-//! The connections that pods have before their packets are judged: those that the kernel tracks, and those of
-//! the sockets in the pods' networks.
+//! Finds the connections that pods had before they were enforced: in the kernel's conntrack table, and among
+//! the sockets in the pods' network namespaces.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -12,11 +12,11 @@ use npc_node::OpenConnection;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tracing::debug;
 
-/// Where container runtimes keep the networks of pods.
+/// Where container runtimes mount the network namespaces of pods.
 const NETWORKS: &str = "/run/netns";
 
-/// The connections of the pods that have these addresses. What cannot be read is left out: such connections
-/// go on with the first packet that the side sends which opened them.
+/// The connections of pods with these addresses. Unreadable ones are omitted: such a connection continues
+/// with the first packet of the side that opened it.
 pub(crate) fn of(addresses: &[IpAddr], services: &[IpNet]) -> Vec<OpenConnection> {
     let tracked = fs::read_to_string("/proc/net/nf_conntrack").unwrap_or_default();
     let mut all: Vec<OpenConnection> =
@@ -31,7 +31,8 @@ pub(crate) fn of(addresses: &[IpAddr], services: &[IpNet]) -> Vec<OpenConnection
     all
 }
 
-/// A line of the kernel's connection tracking: what opened it, and what answers it, after translation.
+/// Parses a line of the kernel's conntrack table. Returns the connection as the opening and as the answering
+/// side see it, after translation.
 fn of_tracked(line: &str, addresses: &[IpAddr]) -> [Option<OpenConnection>; 2] {
     let mut words = line.split_ascii_whitespace().skip(2);
     let protocol = match words.next() {
@@ -62,19 +63,19 @@ fn of_tracked(line: &str, addresses: &[IpAddr]) -> [Option<OpenConnection>; 2] {
         })
     };
     [
-        // As the one that opened it sees it, and as the one that answers does.
+        // As the opening side sees it, and as the answering side does.
         of(end(&sources, &source_ports, 0), end(&destinations, &destination_ports, 0), Direction::Egress),
         of(end(&sources, &source_ports, 1), end(&destinations, &destination_ports, 1), Direction::Ingress),
     ]
 }
 
-/// What the sockets of the pods are connected to.
+/// The connections of sockets in the pods' network namespaces.
 fn of_sockets(addresses: &[IpAddr]) -> impl Iterator<Item = OpenConnection> {
     let networks = fs::read_dir(NETWORKS).into_iter().flatten();
     networks.filter_map(|entry| Some(entry.ok()?.path())).flat_map(|network| in_network(&network, addresses))
 }
 
-/// Reads the tables of a network, in a thread of its own, which goes there and ends.
+/// Reads the socket tables of a network namespace in a new thread, which enters the namespace.
 fn in_network(network: &Path, addresses: &[IpAddr]) -> Vec<OpenConnection> {
     let (network, addresses): (PathBuf, Vec<IpAddr>) = (network.to_owned(), addresses.to_vec());
     let read = std::thread::spawn(move || {
@@ -83,7 +84,7 @@ fn in_network(network: &Path, addresses: &[IpAddr]) -> Vec<OpenConnection> {
             Ok(())
         });
         if let Err(why) = entered {
-            debug!(network = %network.display(), %why, "its sockets are not read");
+            debug!(network = %network.display(), %why, "cannot read the sockets of this network namespace");
             return Vec::new();
         }
         let tables = [("tcp", 6), ("tcp6", 6), ("udp", 17), ("udp6", 17)];
@@ -97,9 +98,9 @@ fn in_network(network: &Path, addresses: &[IpAddr]) -> Vec<OpenConnection> {
     read.join().unwrap_or_default()
 }
 
-/// A table of sockets, as `/proc/net/tcp` is written.
+/// Parses a table of sockets in the format of `/proc/net/tcp`.
 fn of_table(text: &str, protocol: u8, addresses: &[IpAddr]) -> Vec<OpenConnection> {
-    /// `TCP_ESTABLISHED` and `TCP_LISTEN`; a socket of UDP that is connected has the first of them, too.
+    /// `TCP_ESTABLISHED` and `TCP_LISTEN`. A connected UDP socket also has the state `TCP_ESTABLISHED`.
     const ESTABLISHED: &str = "01";
     const LISTEN: &str = "0A";
     let rows: Vec<(SocketAddr, SocketAddr, &str)> = text
@@ -122,7 +123,7 @@ fn of_table(text: &str, protocol: u8, addresses: &[IpAddr]) -> Vec<OpenConnectio
         .collect()
 }
 
-/// `0100007F:0050`, whose words of 32 bits are in the machine's order.
+/// Parses `0100007F:0050`, in which each 32-bit word of the address is in native byte order.
 fn socket(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -132,7 +133,7 @@ fn socket(text: &str) -> Option<SocketAddr> {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let address = match <[u8; 4]>::try_from(bytes.as_slice()) {
         Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-        // An address of IPv4 in a socket of IPv6 is that of IPv4.
+        // An IPv4-mapped address in an IPv6 socket is an IPv4 address.
         Err(_) => Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?).to_canonical(),
     };
     Some(SocketAddr::new(address, port))

@@ -1,11 +1,11 @@
-//! Puts files in their places.
+//! Writes files atomically.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// Puts a file in its place at once: whoever reads it finds the one before, or all of this one.
+/// Writes a file atomically: readers see either the previous or the new content.
 pub(crate) fn put(path: &Path, mut bytes: impl Read, mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut beside = tempfile::Builder::new().prefix(".npc").tempfile_in(folder)?;
@@ -15,7 +15,7 @@ pub(crate) fn put(path: &Path, mut bytes: impl Read, mode: u32) -> io::Result<()
     Ok(())
 }
 
-/// Whether two files hold the same; they may be large.
+/// Whether two files have the same content. They are not read into memory as a whole.
 pub(crate) fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
     let (one, other) = (File::open(one)?, File::open(other)?);
     if one.metadata()?.len() != other.metadata()?.len() {
@@ -27,7 +27,7 @@ pub(crate) fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
         let count = a.len().min(b.len());
         match (a.get(..count), b.get(..count)) {
             (Some(a), Some(b)) if a == b && count > 0 => {}
-            // Both end here, since they are of one length.
+            // Both files end here, because their lengths are equal.
             (Some(a), Some(b)) => return Ok(a == b),
             _ => return Ok(false),
         }

@@ -1,4 +1,4 @@
-//! Asks the loaded kernel program of connections, and the image's interpreter beside it.
+//! Evaluates connections with the loaded kernel program and with the interpreter.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use npc_node::Loaded;
 
 use crate::control::{Answer, Asked, Side};
 
-/// Answers each. `interface` gives the interface of a pod that is on this node.
+/// Evaluates each connection. `interface` returns the ifindex of a pod of this node.
 pub(crate) fn answer(
     asked: &[Asked],
     cluster: &Cluster,
@@ -48,7 +48,7 @@ fn one(
     let connection = match question.resolve(Some(index))? {
         Resolution::Connection(connection) => connection,
         Resolution::Service(_) => {
-            return Err("name a pod or its address: Services are not known here".to_owned());
+            return Err("npc-node does not know Services: name a pod or its address".to_owned());
         }
     };
     let verdict = image_verdict(image, &connection);
@@ -80,7 +80,7 @@ fn one(
     })
 }
 
-/// What the kernel says for a pod that is here.
+/// The kernel's decision, or `None` if the pod is not on this node.
 fn kernel(
     loaded: &mut Loaded,
     direction: Direction,

@@ -1,4 +1,4 @@
-//! What an image holds.
+//! The data model of an image.
 
 use std::sync::Arc;
 
@@ -7,23 +7,23 @@ use wildmatch::WildMatch;
 /// A compiled program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
-    /// The source files that rules and policies stand in.
+    /// The source files that contain the policies and rules.
     pub files: Vec<Arc<str>>,
-    /// Requirements on labels, each list once.
+    /// Label selectors, without duplicates.
     pub selectors: Vec<Selector>,
-    /// Sets of namespaces, each once.
+    /// Sets of namespaces, without duplicates.
     pub scopes: Vec<Scope>,
-    /// Sets of pods, each once.
+    /// Sets of pods, without duplicates.
     pub pod_terms: Vec<PodTerm>,
-    /// The sets of addresses that rules name.
+    /// The address sets that rules refer to.
     pub addresses: AddressSets,
-    /// The sets of ports that rules name.
+    /// The port sets that rules refer to.
     pub ports: PortSets,
-    /// The policies, in the order of the program.
+    /// The policies, in program order.
     pub policies: Vec<Policy>,
 }
 
-/// Requirements on labels, all of which must hold.
+/// A label selector: an object must satisfy all requirements.
 pub type Selector = Vec<Requirement>;
 
 /// A requirement on one label.
@@ -31,28 +31,28 @@ pub type Selector = Vec<Requirement>;
 pub struct Requirement {
     /// The label's key.
     pub key: Arc<str>,
-    /// What it asks.
+    /// How the label is compared with the values.
     pub operator: Operator,
-    /// The values that it names, in order; none for `Exists` and `DoesNotExist`.
+    /// The values, in order. Empty for `Exists` and `DoesNotExist`.
     pub values: Vec<Arc<str>>,
 }
 
-/// What a requirement asks, by the names of the Kubernetes API.
+/// The operators of the Kubernetes API's label selectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Operator {
     /// The label has one of the values.
     In = 0,
-    /// It has none of them, or is absent.
+    /// The label has none of the values, or is absent.
     NotIn = 1,
-    /// It is there.
+    /// The label is present.
     Exists = 2,
-    /// It is not.
+    /// The label is absent.
     DoesNotExist = 3,
 }
 
 impl Requirement {
-    /// Whether a label of this value, or its absence, satisfies the requirement.
+    /// Whether this label value, or an absent label (`None`), satisfies the requirement.
     #[must_use]
     pub fn matches(&self, value: Option<&str>) -> bool {
         let is_listed = value.is_some_and(|value| self.values.iter().any(|listed| **listed == *value));
@@ -65,12 +65,12 @@ impl Requirement {
     }
 }
 
-/// Whether an object with these labels satisfies a selector.
+/// Whether an object with these labels satisfies every requirement of a selector.
 pub(crate) fn selects<'l>(selector: &[Requirement], label: impl Fn(&str) -> Option<&'l str>) -> bool {
     selector.iter().all(|requirement| requirement.matches(label(&requirement.key)))
 }
 
-/// A name, or a pattern of names with `*` (anything) and `?` (one character).
+/// A name, or a name pattern with `*` (any characters) and `?` (one character).
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: Arc<str>,
@@ -78,25 +78,25 @@ pub struct Glob {
 }
 
 impl Glob {
-    /// The pattern that is written so.
+    /// Parses a pattern.
     #[must_use]
     pub fn new(text: Arc<str>) -> Self {
         Self { pattern: WildMatch::new(&text), text }
     }
 
-    /// As it is written.
+    /// The pattern as written in the program.
     #[must_use]
     pub const fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// The one name that it matches, where it has no `*` and no `?`.
+    /// The only name that the pattern matches, if it has no `*` and no `?`.
     #[must_use]
     pub fn exact(&self) -> Option<&Arc<str>> {
         (!self.text.contains(['*', '?'])).then_some(&self.text)
     }
 
-    /// Whether a name matches.
+    /// Whether the pattern matches a name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.pattern.matches(name)
@@ -112,75 +112,75 @@ impl PartialEq for Glob {
 /// A set of namespaces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope {
-    /// Which, before the exceptions.
+    /// The namespaces before exceptions.
     pub base: ScopeBase,
-    /// Names that are left out.
+    /// Excluded namespaces, by name.
     pub except_names: Vec<Glob>,
-    /// Those that any of these selects are left out, too.
+    /// Excluded namespaces, by label: indices into [`Image::selectors`]. One match is enough.
     pub except_selectors: Vec<u32>,
 }
 
-/// Which namespaces, before exceptions.
+/// The namespaces of a scope before exceptions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScopeBase {
-    /// All.
+    /// All namespaces.
     All,
-    /// Those of these names.
+    /// Namespaces whose name matches one of the patterns.
     Names(Vec<Glob>),
-    /// Those that a selector selects, by its place in [`Image::selectors`].
+    /// Namespaces that a selector matches: an index into [`Image::selectors`].
     Labels(u32),
-    /// The subject's own.
+    /// The subject's own namespace.
     Same,
-    /// Those that have all of these labels with the same values as the subject's namespace.
+    /// Namespaces that have all of these labels, with the same values as the subject's namespace.
     Sharing(Vec<Arc<str>>),
 }
 
-/// A set of pods: those of some namespaces that a selector selects.
+/// A set of pods: the pods in a scope that a selector matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PodTerm {
-    /// The namespaces, by their place in [`Image::scopes`].
+    /// The scope: an index into [`Image::scopes`].
     pub scope: u32,
-    /// The selector, by its place in [`Image::selectors`].
+    /// The selector: an index into [`Image::selectors`].
     pub selector: u32,
 }
 
-/// Sets of addresses. Addresses that are in the same sets are one class.
+/// Address sets. Addresses that are in the same sets form one class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressSets {
-    /// How many sets there are; they are numbered from 0.
+    /// The number of sets. They are numbered from 0.
     pub count: u32,
-    /// The first address of each range of IPv4, in order, the first of all 0; and its class.
+    /// The IPv4 ranges: the first address of each, in ascending order from 0, and its class.
     pub v4: Vec<(u32, u32)>,
-    /// The same of IPv6.
+    /// The IPv6 ranges, in the same form.
     pub v6: Vec<(u128, u32)>,
-    /// Of each class, the sets that it is in, in order.
+    /// The sets that each class is in, in ascending order.
     pub classes: Vec<Vec<u32>>,
-    /// The sets, in order, that hold the address of a pod of which none is known.
+    /// The sets that a pod without a known address is in, in ascending order.
     pub of_unknown: Vec<u32>,
 }
 
-/// Sets of ports. Ports of a protocol that are in the same sets are one class.
+/// Port sets. Ports of one protocol that are in the same sets form one class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSets {
-    /// Of each set, the ports that it names by name.
+    /// The named ports of each set.
     pub named: Vec<Vec<NamedPort>>,
-    /// Of each protocol, in the order of [`Protocol::ALL`], the first port of each range, in order, the
-    /// first of all 0; and its class.
+    /// The port ranges of each protocol, in the order of [`Protocol::ALL`]: the first port of each range, in
+    /// ascending order from 0, and its class.
     pub ranges: [Vec<(u16, u32)>; 3],
-    /// Of each class, the sets that it is in, in order.
+    /// The sets that each class is in, in ascending order.
     pub classes: Vec<Vec<u32>>,
 }
 
-/// A port by the name that the destination gives it.
+/// A named port, which the destination pod resolves to a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamedPort {
-    /// Its protocol.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
 }
 
-/// A protocol with ports.
+/// A protocol that has ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Protocol {
@@ -193,7 +193,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
     /// `tcp`, `udp` or `sctp`.
@@ -212,29 +212,29 @@ impl Protocol {
 pub struct Policy {
     /// Its name.
     pub name: Arc<str>,
-    /// Where its name stands.
+    /// The location of its name in the source.
     pub place: Place,
     /// Its tier.
     pub tier: Tier,
-    /// Its priority within the tier; lower is asked first, and of two that are the same the first in
-    /// [`Image::policies`].
+    /// Its priority within the tier. Lower values are evaluated first; policies of equal priority are
+    /// evaluated in the order of [`Image::policies`].
     pub priority: u16,
-    /// Whether it decides nothing, and what it would have decided is reported.
+    /// Whether this is an audit policy: it decides nothing, and its hypothetical decision is reported.
     pub audit: bool,
-    /// Whether it isolates its pods, by direction, though it may have no rule.
+    /// Whether it isolates its pods even without a rule, indexed by [`Direction`].
     pub isolates: [bool; 2],
-    /// The pods that it is for, by their places in [`Image::pod_terms`].
+    /// The pods that it selects: indices into [`Image::pod_terms`].
     pub subjects: Vec<u32>,
-    /// Its rules, in order.
+    /// Its rules, in source order.
     pub rules: Vec<Rule>,
 }
 
-/// The line of a source file.
+/// A line of a source file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The file, by its place in [`Image::files`].
+    /// The file: an index into [`Image::files`].
     pub file: u32,
-    /// The line, from 1.
+    /// The line number, from 1.
     pub line: u32,
 }
 
@@ -242,16 +242,16 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Tier {
-    /// Asked first.
+    /// Evaluated first.
     Admin = 0,
-    /// The plain policies, of which all that allow count.
+    /// Plain policies, whose allow rules form a union.
     Namespaced = 1,
-    /// Asked where no plain policy isolates.
+    /// Evaluated if no plain policy isolates the pod.
     Baseline = 2,
 }
 
 impl Tier {
-    /// As the language writes it before a policy's name: `admin`, `policy` or `baseline`.
+    /// The keyword before a policy's name in the language: `admin`, `policy` or `baseline`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -262,49 +262,49 @@ impl Tier {
     }
 }
 
-/// A direction, as the subject sees it.
+/// A direction, as seen from the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Direction {
-    /// From the subject.
+    /// Connections that the subject opens.
     Egress = 0,
-    /// To the subject.
+    /// Connections to the subject.
     Ingress = 1,
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Action {
-    /// Allows, and ends the search.
+    /// Allows the connection. No further rule is evaluated.
     Allow = 0,
-    /// Denies, and ends the search.
+    /// Denies the connection. No further rule is evaluated.
     Deny = 1,
-    /// Goes on with the plain policies.
+    /// Skips the rest of the admin tier; plain policies are evaluated next.
     Pass = 2,
 }
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Where it stands.
+    /// Its location in the source.
     pub place: Place,
     /// Its direction.
     pub direction: Direction,
-    /// What it does.
+    /// Its action.
     pub action: Action,
     /// Whether connections that it decides are reported.
     pub log: bool,
-    /// The pods that it names, by their places in [`Image::pod_terms`].
+    /// The pods that it matches as peers: indices into [`Image::pod_terms`].
     pub pods: Vec<u32>,
-    /// The set of addresses that it names, where it names any; a pod is named by its address, too.
+    /// The address set that it matches, if any. It also matches a pod by the pod's address.
     pub addresses: Option<u32>,
-    /// The set of ports; without one it is for every protocol there is.
+    /// The port set that it matches. `None` matches every IP protocol.
     pub ports: Option<u32>,
 }
 
 impl Policy {
-    /// Whether the policy says anything of a direction.
+    /// Whether the policy covers a direction: it isolates its pods in it, or has a rule for it.
     #[must_use]
     pub fn covers(&self, direction: Direction) -> bool {
         self.isolates.get(direction as usize) == Some(&true)
@@ -313,7 +313,7 @@ impl Policy {
 }
 
 impl Image {
-    /// Where something stands: `file:line`.
+    /// Formats a location as `file:line`.
     #[must_use]
     pub fn place(&self, place: Place) -> String {
         let file = self.files.get(place.file as usize).map_or("?", |file| &**file);
@@ -321,7 +321,8 @@ impl Image {
     }
 }
 
-/// Which of some ranges, by their firsts in order, something is in: its value.
+/// Returns the value of the range that contains `key`. Each range is given by its first key, in ascending
+/// order.
 pub(crate) fn in_ranges<K: Ord, V: Copy>(ranges: &[(K, V)], key: &K) -> Option<V> {
     let after = ranges.partition_point(|(first, _)| first <= key);
     ranges.get(after.checked_sub(1)?).map(|(_, value)| *value)
@@ -338,7 +339,7 @@ impl AddressSets {
         class.unwrap_or(0)
     }
 
-    /// The sets that an address is in, in order.
+    /// The sets that contain an address, in ascending order.
     #[must_use]
     pub fn of(&self, address: std::net::IpAddr) -> &[u32] {
         self.classes.get(self.class_of(address) as usize).map_or(&[], Vec::as_slice)
@@ -346,7 +347,7 @@ impl AddressSets {
 }
 
 impl PortSets {
-    /// The sets that a port of a protocol is in by its number, in order.
+    /// The sets that contain a port by number, in ascending order. Named ports are not considered.
     #[must_use]
     pub fn of(&self, protocol: Protocol, port: u16) -> &[u32] {
         let ranges = self.ranges.get(protocol as usize);

@@ -1,14 +1,14 @@
-//! What an image means: the verdict on one connection.
+//! The interpreter of images: computes the verdict for one connection.
 //!
-//! This is the reference for everything that answers faster: the tables that a node makes of an image,
-//! and the kernel program that reads them.
+//! It defines the meaning of an image. The faster implementations, which are the tables that a node builds
+//! and the kernel program that reads them, are tested against it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::image::{Action, Direction, Image, Policy, Protocol, Rule, ScopeBase, Tier, selects};
 
-/// A port that a pod names.
+/// A named port of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Named {
     /// Its name.
@@ -32,16 +32,16 @@ pub struct Pod<'c> {
     pub labels: &'c BTreeMap<String, String>,
     /// The ports that it names.
     pub ports: &'c [Named],
-    /// Whether it is on its node's network: then it is never a subject, and no selector matches it.
+    /// Whether it uses `hostNetwork`. No policy selects such a pod, and no selector matches it as a peer.
     pub host_network: bool,
-    /// The addresses of the node that it runs on.
+    /// The addresses of its node.
     pub node_addresses: &'c [IpAddr],
 }
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Endpoint<'c> {
-    /// A pod, with the address that the connection uses, where one is known.
+    /// A pod, and the address that the connection uses, if known.
     Pod(Pod<'c>, Option<IpAddr>),
     /// An address that no pod has.
     Outside(IpAddr),
@@ -56,10 +56,10 @@ impl Endpoint<'_> {
     }
 }
 
-/// What a connection speaks.
+/// The protocol and port of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
-    /// A protocol with ports, to this port of the destination.
+    /// A protocol that has ports, and the destination port.
     Port(Protocol, u16),
     /// Any other IP protocol.
     Other,
@@ -68,39 +68,39 @@ pub enum Traffic {
 /// A connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'c> {
-    /// Where it comes from.
+    /// The source.
     pub source: Endpoint<'c>,
-    /// Where it goes, after Services are translated.
+    /// The destination, after Service translation.
     pub destination: Endpoint<'c>,
-    /// What it speaks.
+    /// The protocol and port.
     pub traffic: Traffic,
-    /// How it gets there.
+    /// The route.
     pub route: Route,
 }
 
-/// How a connection gets to its destination.
+/// How a connection reaches its destination.
 #[derive(Clone, Copy, Debug)]
 pub enum Route {
     /// The source connects to the destination's own address.
     Direct,
-    /// The source connects to a Service, which is translated to the destination.
+    /// The source connects to a Service, which is translated to the destination's address.
     Service,
-    /// The same, and a node puts this address of its own in place of the source's.
+    /// As `Service`, and a node replaces the source address by this address of its own.
     Masqueraded(IpAddr),
 }
 
 /// The verdict on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A pod reaches itself.
+    /// Always allowed: source and destination are the same pod, and the route is direct.
     Itself,
-    /// The node that a pod runs on reaches it.
+    /// Always allowed: the source is the node of the destination pod.
     Node,
-    /// What each side decided.
+    /// The decisions of both ends.
     Decided {
-        /// What the source's side says.
+        /// The decision of the source's egress policies.
         egress: Decision,
-        /// What the destination's side says.
+        /// The decision of the destination's ingress policies.
         ingress: Decision,
     },
 }
@@ -116,33 +116,33 @@ impl Verdict {
     }
 }
 
-/// What one side decided.
+/// The decision of one end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// An address outside decides nothing.
+    /// The end is not a pod, so that no policy selects it.
     Outside,
-    /// No policy is for a pod on its node's network.
+    /// The end is a host-network pod, which no policy selects.
     HostNetwork,
-    /// A rule, by the places of its policy in [`Image::policies`] and of itself in that policy.
+    /// A rule matched.
     Rule {
-        /// The policy.
+        /// The index of its policy in [`Image::policies`].
         policy: usize,
-        /// The rule.
+        /// The index of the rule in that policy.
         rule: usize,
-        /// Whether it allows.
+        /// Whether the rule allows the connection.
         allowed: bool,
     },
-    /// These policies isolate the pod, and none of their rules matches.
+    /// Plain policies isolate the pod, and none of their rules matches.
     Isolated {
-        /// By their places.
+        /// Their indices in [`Image::policies`].
         policies: Vec<usize>,
     },
-    /// No policy says anything.
+    /// Allowed by default: no rule matches, and no plain policy isolates the pod.
     Default,
 }
 
 impl Decision {
-    /// Whether it allows the connection.
+    /// Whether the decision allows the connection.
     #[must_use]
     pub const fn allowed(&self) -> bool {
         match self {
@@ -153,13 +153,13 @@ impl Decision {
     }
 }
 
-/// The verdict of an image on a connection.
+/// Returns the verdict of an image on a connection. Audit policies are ignored.
 #[must_use]
 pub fn verdict(image: &Image, connection: &Connection<'_>) -> Verdict {
     judge(image, connection, |policy| !policy.audit)
 }
 
-/// The verdict that there would be if audit policies decided as all others do.
+/// Returns the verdict that an image would give if its audit policies decided like all others.
 #[must_use]
 pub fn audit(image: &Image, connection: &Connection<'_>) -> Verdict {
     judge(image, connection, |_| true)
@@ -189,7 +189,7 @@ fn judge(image: &Image, connection: &Connection<'_>, decides: impl Fn(&Policy) -
     }
 }
 
-/// One side of a connection.
+/// One end of a connection, with what is needed to evaluate its policies.
 struct Side<'a> {
     image: &'a Image,
     direction: Direction,
@@ -223,8 +223,8 @@ impl Side<'_> {
         }
     }
 
-    /// The policies of a tier that are for the subject and speak of the direction, in the order in
-    /// which they are asked.
+    /// Returns the policies of a tier that select the subject and cover the direction, in order of
+    /// evaluation.
     fn policies(
         &self,
         tier: Tier,
@@ -242,7 +242,7 @@ impl Side<'_> {
         policies
     }
 
-    /// The first rule that matches.
+    /// Returns the first rule that matches: the index of its policy, its own index, and its action.
     fn first(&self, policies: &[(usize, &Policy)]) -> Option<(usize, usize, Action)> {
         policies.iter().find_map(|(index, policy)| {
             let (place, rule) = policy.rules.iter().enumerate().find(|(_, rule)| self.matches(rule))?;
@@ -287,7 +287,7 @@ impl Side<'_> {
         })
     }
 
-    /// Whether a term selects a pod, as the subject sees it.
+    /// Whether a pod term selects a pod. `same` and `sharing` scopes are relative to the subject.
     fn selects(&self, term: u32, pod: &Pod<'_>) -> bool {
         let image = self.image;
         let Some(term) = image.pod_terms.get(term as usize) else { return false };

@@ -1,9 +1,9 @@
-//! The map image (`.npmap`): a compiled program, without knowledge of any cluster, from which a node
-//! makes the kernel's tables.
+//! The map image (`.npmap`): a compiled program that is not bound to a cluster. A node builds the kernel
+//! tables from it.
 //!
-//! [`Image`] is what one holds; [`write`] and [`read`] are its format, which `docs/image.md` describes;
-//! [`verdict`] is what it means for one connection, and the judge of everything that answers faster.
-//! Nothing here knows the compiler: a node needs this crate and no language.
+//! [`Image`] is the data model. [`write`] and [`read`] implement the format, which `docs/image.md` describes.
+//! [`verdict`] defines what an image decides for one connection; faster implementations are tested against
+//! it. This crate does not depend on the compiler, so that a node needs nothing else to read an image.
 
 mod image;
 mod interpret;
@@ -18,5 +18,5 @@ pub use interpret::{Connection, Decision, Endpoint, Named, Pod, Route, Traffic, 
 pub use read::{ReadError, read};
 pub use write::{Digest, digest, digest_text, write};
 
-/// The version of the format that this crate writes and reads.
+/// The version of the format that this crate reads and writes.
 pub const VERSION: u32 = 1;

@@ -1,4 +1,4 @@
-//! Reads the format, and believes nothing that it has not checked.
+//! Reads an image and validates everything in it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use crate::image::{
 };
 use crate::write::{DIGEST, HEADER, MAGIC, NONE, Section, digest};
 
-/// Why a file is not taken.
+/// Why a file cannot be read as an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// It does not begin as an image does.
+    /// The magic number is missing.
     NotAnImage,
-    /// It is of a version that this program does not know.
+    /// The format has a version that this program does not support.
     Version(u32),
-    /// It is shorter or longer than it says.
+    /// The file's length differs from the length in its header.
     Length {
-        /// What it says.
+        /// The length in the header, in bytes.
         said: u64,
-        /// What it is.
+        /// The length of the file, in bytes.
         is: u64,
     },
-    /// Its content is not what it was when it was written.
+    /// The digest in the header does not match the content.
     Altered,
-    /// Its content cannot be.
+    /// The content violates the format.
     Malformed {
-        /// Where, in bytes from the beginning.
+        /// The byte offset in the file.
         offset: usize,
-        /// What is wrong.
+        /// The violation.
         what: &'static str,
     },
 }
@@ -38,29 +38,30 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAnImage => f.write_str("this is no map image: it does not begin as one"),
+            Self::NotAnImage => {
+                f.write_str("this is not a map image: it does not begin with the format's magic number")
+            }
             Self::Version(found) => write!(
                 f,
-                "the image is of version {found} of the format, and this program reads version {VERSION}: compile the program again with an npc of the same version as the node's"
+                "the image has format version {found}, and only version {VERSION} is supported: compile it again with the version of npc that the node runs"
             ),
             Self::Length { said, is } => {
-                write!(f, "the image is not whole: it should have {said} bytes, and has {is}")
+                write!(f, "the image has the wrong length: expected {said} bytes, found {is}")
             }
-            Self::Altered => f.write_str("the image was altered: its content does not have its digest"),
-            Self::Malformed { offset, what } => write!(f, "the image is not sound: at byte {offset}, {what}"),
+            Self::Altered => f.write_str("the image is corrupt: its content does not match its digest"),
+            Self::Malformed { offset, what } => write!(f, "the image is malformed: at byte {offset}, {what}"),
         }
     }
 }
 
 impl std::error::Error for ReadError {}
 
-/// Reads an image. What comes out is sound: every number in it that stands for something stands for
-/// something there.
+/// Reads an image. All indices in the result are in range.
 ///
 /// # Errors
 ///
-/// A file that is truncated, altered or made up. The memory that reading takes is bounded by the
-/// length of the file.
+/// Fails if the file is truncated, altered or violates the format. Memory use is bounded by the length of the
+/// file.
 pub fn read(bytes: &[u8]) -> Result<Image, ReadError> {
     if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
         return Err(ReadError::NotAnImage);
@@ -80,19 +81,19 @@ pub fn read(bytes: &[u8]) -> Result<Image, ReadError> {
         return Err(ReadError::Altered);
     }
     if sections as usize != Section::ALL.len() {
-        return Err(reader.wrong("the number of sections is not that of this version"));
+        return Err(reader.wrong("the number of sections does not match the format version"));
     }
     reader.at = HEADER;
     let mut image = Image::default();
     let mut strings = Vec::new();
     for section in Section::ALL {
         if reader.u32()? != section as u32 {
-            return Err(reader.wrong("a section is not where it should be"));
+            return Err(reader.wrong("a section is missing or out of order"));
         }
         let length = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
         let end = reader.at.checked_add(length).filter(|end| *end <= bytes.len());
         let Some(own) = end.and_then(|end| bytes.get(..end)) else {
-            return Err(reader.wrong("a section reaches beyond the end"));
+            return Err(reader.wrong("a section extends beyond the end of the image"));
         };
         let mut body =
             Body { reader: Reader { bytes: own, at: reader.at }, strings: std::mem::take(&mut strings) };
@@ -108,13 +109,13 @@ pub fn read(bytes: &[u8]) -> Result<Image, ReadError> {
             Section::Policies => body.policies(&mut image)?,
         }
         if body.reader.at != own.len() {
-            return Err(body.reader.wrong("a section is longer than what is in it"));
+            return Err(body.reader.wrong("a section is longer than its content"));
         }
         reader.at = own.len();
         strings = body.strings;
     }
     if reader.at != bytes.len() {
-        return Err(reader.wrong("something follows the last section"));
+        return Err(reader.wrong("there is data after the last section"));
     }
     Ok(image)
 }
@@ -134,7 +135,7 @@ impl<'b> Reader<'b> {
     fn take(&mut self, length: usize) -> Result<&'b [u8]> {
         let end = self.at.checked_add(length);
         let Some(taken) = end.and_then(|end| self.bytes.get(self.at..end)) else {
-            return Err(self.wrong("what begins here ends too soon"));
+            return Err(self.wrong("the value that begins here is truncated"));
         };
         self.at += length;
         Ok(taken)
@@ -142,7 +143,7 @@ impl<'b> Reader<'b> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let taken = self.take(N)?;
-        taken.try_into().map_err(|_| self.wrong("what begins here ends too soon"))
+        taken.try_into().map_err(|_| self.wrong("the value that begins here is truncated"))
     }
 
     fn u8(&mut self) -> Result<u8> {
@@ -169,17 +170,17 @@ impl<'b> Reader<'b> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(self.wrong("what should be yes or no is neither")),
+            _ => Err(self.wrong("a flag is neither 0 nor 1")),
         }
     }
 
-    /// A list of things that take at least `least` bytes each, so that no count asks for more memory
-    /// than the file could fill.
+    /// Reads a list whose entries take at least `least` bytes each. A count that exceeds the remaining bytes
+    /// is rejected, so that it cannot cause a large allocation.
     fn list<T>(&mut self, least: usize, mut each: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let count = self.u32()? as usize;
         let left = self.bytes.len().saturating_sub(self.at);
         if count.checked_mul(least).is_none_or(|needed| needed > left) {
-            return Err(self.wrong("a list has more entries than there is room for"));
+            return Err(self.wrong("a list has more entries than the remaining bytes can hold"));
         }
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
@@ -188,16 +189,16 @@ impl<'b> Reader<'b> {
         Ok(list)
     }
 
-    /// A number that stands for one of `count` things.
+    /// Reads an index into a list of `count` entries.
     fn place(&mut self, count: usize) -> Result<u32> {
         let place = self.u32()?;
         if place as usize >= count {
-            return Err(self.wrong("a reference is to something that is not there"));
+            return Err(self.wrong("an index is out of range"));
         }
         Ok(place)
     }
 
-    /// The same, or nothing.
+    /// Reads an optional index; [`NONE`] means that it is absent.
     fn optional_place(&mut self, count: usize) -> Result<Option<u32>> {
         let place = self.u32()?;
         if place == NONE {
@@ -211,11 +212,11 @@ impl<'b> Reader<'b> {
         self.list(4, |reader| reader.place(count))
     }
 
-    /// Places in order, each once.
+    /// Reads indices that must be in strictly ascending order.
     fn sorted_places(&mut self, count: usize) -> Result<Vec<u32>> {
         let places = self.places(count)?;
         if !places.is_sorted_by(|a, b| a < b) {
-            return Err(self.wrong("a list before this place is out of order"));
+            return Err(self.wrong("the list that ends here is not sorted"));
         }
         Ok(places)
     }
@@ -224,7 +225,7 @@ impl<'b> Reader<'b> {
 /// The body of a section.
 struct Body<'b> {
     reader: Reader<'b>,
-    /// The texts, once they are read.
+    /// The string table, once the first section has been read.
     strings: Vec<Arc<str>>,
 }
 
@@ -233,10 +234,10 @@ impl Body<'_> {
         self.reader.list(4, |reader| {
             let length = reader.u32()? as usize;
             let text = std::str::from_utf8(reader.take(length)?);
-            let text = text.map_err(|_| reader.wrong("the text before this place is not UTF-8"))?;
-            // What is printed must not move a terminal's cursor.
+            let text = text.map_err(|_| reader.wrong("the string that ends here is not UTF-8"))?;
+            // Strings are printed, and control characters could manipulate the terminal.
             if text.chars().any(char::is_control) {
-                return Err(reader.wrong("the text before this place has control characters"));
+                return Err(reader.wrong("the string that ends here contains control characters"));
             }
             Ok(Arc::from(text))
         })
@@ -244,10 +245,7 @@ impl Body<'_> {
 
     fn string(reader: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Arc<str>> {
         let place = reader.place(strings.len())?;
-        strings
-            .get(place as usize)
-            .cloned()
-            .ok_or_else(|| reader.wrong("a reference is to something that is not there"))
+        strings.get(place as usize).cloned().ok_or_else(|| reader.wrong("an index is out of range"))
     }
 
     fn texts(reader: &mut Reader<'_>, strings: &[Arc<str>]) -> Result<Vec<Arc<str>>> {
@@ -268,12 +266,12 @@ impl Body<'_> {
                     1 => Operator::NotIn,
                     2 => Operator::Exists,
                     3 => Operator::DoesNotExist,
-                    _ => return Err(reader.wrong("there is no such operator")),
+                    _ => return Err(reader.wrong("unknown operator")),
                 };
                 let values = Self::texts(reader, strings)?;
                 let takes_values = matches!(operator, Operator::In | Operator::NotIn);
                 if values.is_empty() == takes_values {
-                    return Err(reader.wrong("a requirement has values, or none, where it may not"));
+                    return Err(reader.wrong("a requirement's values do not fit its operator"));
                 }
                 Ok(Requirement { key, operator, values })
             })
@@ -289,7 +287,7 @@ impl Body<'_> {
                 2 => ScopeBase::Labels(reader.place(selectors)?),
                 3 => ScopeBase::Same,
                 4 => ScopeBase::Sharing(Self::texts(reader, strings)?),
-                _ => return Err(reader.wrong("there is no such set of namespaces")),
+                _ => return Err(reader.wrong("unknown kind of scope")),
             };
             Ok(Scope {
                 base,
@@ -326,7 +324,7 @@ impl Body<'_> {
                     0 => Protocol::Tcp,
                     1 => Protocol::Udp,
                     2 => Protocol::Sctp,
-                    _ => return Err(reader.wrong("there is no such protocol")),
+                    _ => return Err(reader.wrong("unknown protocol")),
                 };
                 Ok(NamedPort { protocol, name: Self::string(reader, strings)? })
             })
@@ -358,7 +356,7 @@ impl Body<'_> {
                 0 => Tier::Admin,
                 1 => Tier::Namespaced,
                 2 => Tier::Baseline,
-                _ => return Err(reader.wrong("there is no such tier")),
+                _ => return Err(reader.wrong("unknown tier")),
             };
             let priority = reader.u16()?;
             let audit = reader.flag()?;
@@ -370,7 +368,7 @@ impl Body<'_> {
                     .get(*term as usize)
                     .and_then(|term| image.scopes.get(term.scope as usize));
                 if scope.is_none_or(|scope| matches!(scope.base, ScopeBase::Same | ScopeBase::Sharing(_))) {
-                    return Err(reader.wrong("a policy is for pods that depend on another pod"));
+                    return Err(reader.wrong("a policy's subject depends on another pod"));
                 }
             }
             let rules = reader.list(23, |reader| rule(reader, files, &sets, tier))?;
@@ -380,7 +378,7 @@ impl Body<'_> {
     }
 }
 
-/// How many sets of each kind there are.
+/// The number of sets of each kind.
 struct Sets {
     pods: usize,
     addresses: usize,
@@ -396,13 +394,13 @@ fn rule(reader: &mut Reader<'_>, files: usize, sets: &Sets, tier: Tier) -> Resul
     let direction = match reader.u8()? {
         0 => Direction::Egress,
         1 => Direction::Ingress,
-        _ => return Err(reader.wrong("there is no such direction")),
+        _ => return Err(reader.wrong("unknown direction")),
     };
     let action = match (reader.u8()?, tier) {
         (0, _) => Action::Allow,
         (1, Tier::Admin | Tier::Baseline) => Action::Deny,
         (2, Tier::Admin) => Action::Pass,
-        _ => return Err(reader.wrong("there is no such action in this tier")),
+        _ => return Err(reader.wrong("unknown action, or one that this tier does not allow")),
     };
     Ok(Rule {
         place,
@@ -415,13 +413,12 @@ fn rule(reader: &mut Reader<'_>, files: usize, sets: &Sets, tier: Tier) -> Resul
     })
 }
 
-/// Whether ranges cover everything, in order.
+/// Checks that ranges begin at 0 and are in strictly ascending order, so that they cover everything.
 fn ranges<K: Ord + Default>(reader: &Reader<'_>, list: &[(K, u32)]) -> Result<()> {
     let begins = list.first().is_some_and(|(first, _)| *first == K::default());
     if !begins || !list.is_sorted_by(|(a, _), (b, _)| a < b) {
-        return Err(
-            reader.wrong("the ranges before this place are not in order from the first address or port")
-        );
+        return Err(reader
+            .wrong("the ranges that end here are not sorted, or do not begin at the first address or port"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Writes the format.
+//! Writes an image.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -9,20 +9,20 @@ use sha2::{Digest as _, Sha256};
 use crate::VERSION;
 use crate::image::{Glob, Image, Place, Policy, Rule, Scope, ScopeBase};
 
-/// What a file begins with: no text has its first byte, and a transfer as text breaks its end.
+/// The magic number. No UTF-8 text begins with its first byte, and a transfer in text mode changes the line
+/// break at its end.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89NPMAP\r\n";
 
-/// How long the header is: the magic number, the version, the number of sections, the length of the
-/// file, and its digest.
+/// The length of the header: magic number, version, number of sections, file length, digest.
 pub(crate) const HEADER: usize = 8 + 4 + 4 + 8 + 32;
 
-/// Where the digest stands in the header.
+/// The position of the digest in the header.
 pub(crate) const DIGEST: std::ops::Range<usize> = HEADER - 32..HEADER;
 
-/// The SHA-256 of a file in which the digest itself is zero.
+/// The SHA-256 of a file, computed with the digest field set to zero.
 pub type Digest = [u8; 32];
 
-/// The sections, in the order in which they stand.
+/// The sections, in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Section {
@@ -47,10 +47,10 @@ impl Section {
     ];
 }
 
-/// The absence of a set in a rule.
+/// Marks an absent address or port set of a rule.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// The digest of a file, as it is named elsewhere: `sha256:` and its digits.
+/// The digest of a file as text: `sha256:` and hexadecimal digits.
 #[must_use]
 pub fn digest_text(bytes: &[u8]) -> String {
     digest(bytes).iter().fold("sha256:".to_owned(), |mut out, byte| {
@@ -60,7 +60,7 @@ pub fn digest_text(bytes: &[u8]) -> String {
     })
 }
 
-/// The digest of a file.
+/// Computes the digest of a file.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Digest {
     let (before, behind) = (bytes.get(..DIGEST.start), bytes.get(DIGEST.end..));
@@ -72,7 +72,7 @@ pub fn digest(bytes: &[u8]) -> Digest {
         .into()
 }
 
-/// The file of an image. Equal images give equal bytes.
+/// Serializes an image. Equal images give equal bytes.
 #[must_use]
 pub fn write(image: &Image) -> Vec<u8> {
     let mut strings = Strings::default();
@@ -108,7 +108,7 @@ pub fn write(image: &Image) -> Vec<u8> {
     bytes
 }
 
-/// The texts of an image, each once.
+/// The string table, without duplicates.
 #[derive(Default)]
 struct Strings {
     list: Vec<Arc<str>>,
@@ -153,7 +153,8 @@ impl Bytes {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// What has more than 2³² of anything does not fit in memory, where it takes eight bytes each.
+    /// Writes a list's count. It saturates at 2³²−1, which no image reaches: so many entries would take over
+    /// 32 GiB.
     fn count(&mut self, count: usize) {
         self.u32(u32::try_from(count).unwrap_or(u32::MAX));
     }

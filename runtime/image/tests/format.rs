@@ -1,4 +1,4 @@
-//! The format: what is written is read as it was, and nothing else is read.
+//! The format: images survive a round trip, and invalid files are rejected.
 
 #![allow(
     clippy::unwrap_used,
@@ -69,7 +69,7 @@ fn image(random: &mut Rng) -> Image {
     });
     selectors.push(Vec::new());
     let count = selectors.len() as u32;
-    // The first scope depends on no other pod, so that it may be a subject's.
+    // A subject's scope must not depend on another pod, and the first scope does not.
     let scopes = vec![scope(random, count, false), scope(random, count, true), scope(random, count, true)];
     let pod_terms: Vec<PodTerm> =
         (0..3).map(|scope| PodTerm { scope, selector: random.u32(..count) }).collect();
@@ -141,7 +141,7 @@ fn what_is_written_is_read() {
     }
 }
 
-/// Every bit flipped, every truncation, and anything behind the end.
+/// Flips every bit, truncates to every length, and appends a byte.
 #[test]
 fn what_is_not_whole_is_refused() {
     let mut random = Rng::with_seed(2);
@@ -168,7 +168,7 @@ fn what_is_not_whole_is_refused() {
     println!("image: {} bytes, {refused} bits and truncations refused", bytes.len());
 }
 
-/// A file that was made up has its digest: what is in it is refused, or sound.
+/// A forged file has a valid digest: it is rejected, or its content is valid.
 #[test]
 fn what_is_made_up_is_refused_or_sound() {
     let mut random = Rng::with_seed(3);
@@ -184,7 +184,7 @@ fn what_is_made_up_is_refused_or_sound() {
             let digest = digest(&made_up);
             made_up[24..56].copy_from_slice(&digest);
             match read(&made_up) {
-                // What is taken is an image like any other: it can be written and read again.
+                // An accepted image must be as valid as any other: it survives a round trip.
                 Ok(image) => {
                     assert_eq!(read(&write(&image)).as_ref(), Ok(&image));
                     taken += 1;
@@ -219,14 +219,14 @@ fn errors_say_what_is_wrong() {
     newer[8] = 2;
     assert_eq!(
         read(&newer).unwrap_err().to_string(),
-        "the image is of version 2 of the format, and this program reads version 1: compile the program again with an npc of the same version as the node's"
+        "the image has format version 2, and only version 1 is supported: compile it again with the version of npc that the node runs"
     );
     let mut altered = bytes;
     altered[70] ^= 1;
     assert_eq!(
         read(&altered).unwrap_err().to_string(),
-        "the image was altered: its content does not have its digest"
+        "the image is corrupt: its content does not match its digest"
     );
     let text = read(b"policy p for all pods").unwrap_err().to_string();
-    assert_eq!(text, "this is no map image: it does not begin as one");
+    assert_eq!(text, "this is not a map image: it does not begin with the format's magic number");
 }

@@ -1,29 +1,30 @@
-//! Connections that were open before anything was judged.
+//! Connections that were open before a pod's packets were evaluated.
 
 use std::net::{IpAddr, SocketAddr};
 
 use npc_image::Direction;
 
-/// A connection of a pod, as it sees it.
+/// A connection of a pod, as seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenConnection {
-    /// Who opened it: the pod (`Egress`), or the other side.
+    /// Who opened it: the pod (`Egress`) or the peer (`Ingress`).
     pub opened: Direction,
     /// The IP protocol: TCP, UDP or SCTP.
     pub protocol: u8,
     /// The pod's address and port.
     pub local: SocketAddr,
-    /// The other side's, as the pod sees it.
+    /// The peer's address and port, as seen from the pod.
     pub remote: SocketAddr,
-    /// Whether that is what stands for pods.
+    /// Whether the peer's address is a Service's, which is translated to a pod's.
     pub to_service: bool,
 }
 
-/// The bytes of `struct connection` and `struct record` in `runtime/kernel/tables.h`.
+/// The sizes of `struct connection` and `struct record` in `runtime/kernel/tables.h`, in bytes.
 pub(crate) const KEY: usize = 48;
 pub(crate) const RECORD: usize = 40;
 
-/// An address as the kernel program keeps it: 128 bits, those of IPv4 in front of zeros.
+/// Converts an address to the kernel program's format: 128 bits in two halves. IPv4 addresses occupy the
+/// upper 32 bits.
 pub(crate) fn halves(address: IpAddr) -> [u64; 2] {
     match address {
         IpAddr::V4(address) => [u64::from(address.to_bits()) << 32, 0],
@@ -32,7 +33,7 @@ pub(crate) fn halves(address: IpAddr) -> [u64; 2] {
 }
 
 impl OpenConnection {
-    /// Its key, for the pod of that [`Endpoint::id`](crate::Endpoint::id).
+    /// Returns the map key, for the pod with this [`Endpoint::id`](crate::Endpoint::id).
     pub(crate) fn key(&self, endpoint: u32) -> [u8; KEY] {
         let ([remote_hi, remote_lo], [local_hi, local_lo]) =
             (halves(self.remote.ip()), halves(self.local.ip()));
@@ -54,7 +55,7 @@ impl OpenConnection {
         key
     }
 
-    /// Its record: seen now, of no tables, so that it is judged by those in force when something answers it.
+    /// Returns the record, last seen at `now`. Its stamp is 0, so that the next reply causes a new verdict.
     pub(crate) fn record(&self, now: u64) -> [u8; RECORD] {
         /// `OPEN` of `enum state`.
         const OPEN: u8 = 1;

@@ -1,4 +1,4 @@
-//! Why a program cannot be loaded, or its tables not be written.
+//! Errors of loading a program and of writing its tables.
 
 use std::fmt;
 use std::io;
@@ -7,22 +7,22 @@ use aya::EbpfError;
 use aya::programs::ProgramError;
 use npc_resolver::layout::LayoutError;
 
-/// Why a program cannot be loaded, or its tables not be written.
+/// Why a program cannot be loaded, or its tables cannot be written.
 #[derive(Debug)]
 pub enum LoadError {
-    /// The kernel does not take the program, or a map. With what its verifier says.
+    /// The kernel rejects the program or a map. Includes the verifier's log.
     Kernel(Box<dyn std::error::Error + Send + Sync>),
-    /// The folder of pins cannot be used.
+    /// The pin directory cannot be used.
     Pins(io::Error),
-    /// The sockets of the node cannot be judged at the root of control groups.
+    /// The program for the node's sockets cannot be attached to the root cgroup.
     Sockets(Box<LoadError>),
-    /// Nothing was put in force yet.
+    /// No generation has been put in force yet.
     Nothing,
-    /// The interface of this name is another one by now, or none.
+    /// The interface with this name is gone, or another interface has taken the name.
     Gone(String),
-    /// The memory of a map cannot be had.
+    /// The memory of the tables cannot be allocated or mapped.
     Memory(io::Error),
-    /// The tables have no room for it, or there is too much of something.
+    /// The tables have no room, or there is more of something than they can hold.
     Layout(LayoutError),
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernel(why) => {
-                write!(f, "the kernel does not take the program: {why}")?;
+                write!(f, "the kernel rejects the program: {why}")?;
                 let mut source = why.source();
                 while let Some(why) = source {
                     write!(f, ": {why}")?;
@@ -39,12 +39,14 @@ impl fmt::Display for LoadError {
                 Ok(())
             }
             Self::Pins(why) => {
-                write!(f, "the folder of pins, which is to be in a bpffs, cannot be used: {why}")
+                write!(f, "cannot use the pin directory, which must be in a bpffs: {why}")
             }
-            Self::Sockets(why) => write!(f, "what the sockets of the node get cannot be judged: {why}"),
-            Self::Nothing => f.write_str("nothing was put in force yet"),
-            Self::Gone(name) => write!(f, "the interface {name} is gone, or another has its name"),
-            Self::Memory(why) => write!(f, "no memory for the tables: {why}"),
+            Self::Sockets(why) => write!(f, "cannot evaluate packets to sockets of the node: {why}"),
+            Self::Nothing => f.write_str("no generation has been put in force"),
+            Self::Gone(name) => {
+                write!(f, "the interface {name} no longer exists, or another interface has its name")
+            }
+            Self::Memory(why) => write!(f, "cannot allocate the tables: {why}"),
             Self::Layout(why) => why.fmt(f),
         }
     }

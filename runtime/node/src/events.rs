@@ -1,4 +1,4 @@
-//! What the kernel program reports.
+//! Reads the packets that the kernel program reports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,51 +10,51 @@ use npc_resolver::Decision;
 /// Why a packet was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// What policies say of it.
+    /// A policy decided on it, and the decision is reported.
     Policy,
-    /// It could not be read, and was dropped.
+    /// It could not be parsed, and was dropped.
     Unreadable,
-    /// It came from an address that is not the pod's, and was dropped.
+    /// Its source is not an address of the sending pod. It was dropped.
     ForeignSource,
-    /// It went to an address that is not the pod's, and was dropped.
+    /// Its destination is not an address of the receiving pod. It was dropped.
     ForeignDestination,
-    /// It was an encapsulated packet to a tunnel of the node, and was dropped.
+    /// It was encapsulated for a tunnel of the node, and was dropped.
     Tunnelled,
 }
 
-/// A packet that was reported.
+/// A reported packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When, in nanoseconds since the machine started.
+    /// The time, in nanoseconds since boot.
     pub time: u64,
-    /// The host's side of the pod's interface.
+    /// The ifindex of the host end of the pod's interface.
     pub interface: u32,
-    /// The pod, by [`Endpoint::id`](crate::Endpoint::id).
+    /// The pod's [`Endpoint::id`](crate::Endpoint::id).
     pub endpoint: u32,
-    /// What policies decided. It is allowed where the packet passed, if only as an answer.
+    /// The decision of the policies. It allows the packet if the packet passed, even if only as a reply.
     pub decision: Decision,
-    /// Under which generation.
+    /// The generation that decided.
     pub generation: u32,
-    /// Whether the pod sent it, or was sent it.
+    /// Whether the pod sent the packet (egress) or received it (ingress).
     pub direction: Direction,
     /// Why it was reported.
     pub cause: Cause,
     /// The IP protocol.
     pub protocol: u8,
-    /// Where it came from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where it went.
+    /// The destination address.
     pub destination: IpAddr,
-    /// The ports of both, of a protocol that has some.
+    /// The source and destination ports, or 0 for protocols without ports.
     pub ports: (u16, u16),
     /// Its length in bytes.
     pub length: u32,
 }
 
-/// How long an event is in the ring (`struct event` in `runtime/kernel/tables.h`).
+/// The size of an event in the ring buffer, in bytes (`struct event` in `runtime/kernel/tables.h`).
 const EVENT: usize = 72;
 
-/// The events of a loaded program.
+/// Iterates over the events of a loaded program.
 pub struct Events {
     ring: RingBuf<MapData>,
 }
@@ -65,14 +65,14 @@ impl Events {
     }
 }
 
-/// To wait until there is something.
+/// The file descriptor becomes readable when there are events.
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 }
 
-/// Gives what is there, and does not wait.
+/// Returns the events that are in the ring buffer, without blocking.
 impl Iterator for Events {
     type Item = Event;
 

@@ -1,9 +1,8 @@
 //! Enforces a map image in the kernel of a node.
 //!
-//! [`Loader`] makes the kernel's tables of a [`Resolver`](npc_resolver::Resolver) and loads the program
-//! that reads them; [`Loaded`] keeps them true as the resolver changes, and asks the loaded program
-//! itself what it makes of a packet. Needs Linux 6.6 or later, and the capabilities BPF, NET_ADMIN and
-//! PERFMON.
+//! [`Loader`] builds the kernel tables of a [`Resolver`](npc_resolver::Resolver) and loads the kernel program
+//! that reads them. [`Loaded`] updates the tables as the resolver changes, and runs the loaded program on
+//! test packets. Requires Linux 6.6 or later, and the capabilities BPF, NET_ADMIN and PERFMON.
 
 #[cfg(target_os = "linux")]
 mod connections;

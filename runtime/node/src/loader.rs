@@ -1,4 +1,4 @@
-//! Loads the kernel program, with tables that are made of a resolver.
+//! Loads the kernel program with the tables of a resolver.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -26,25 +26,25 @@ use crate::events::Events;
 use crate::packet;
 use crate::table::Table;
 
-/// The kernel program, as `runtime/kernel/build` makes it.
+/// The kernel program, built by `runtime/kernel/build`.
 static PROGRAM: &[u8] = include_bytes_aligned!("../../kernel/npc.bpf.o");
 
-/// What the kernel returns of a packet that passes.
+/// The return value for a packet that passes (`TCX_NEXT`, -1).
 const PASS: u32 = u32::MAX;
 
-/// The index of no interface: where a packet that another machine sent came in.
+/// An ifindex that no interface has: stands for the interface by which packets from other machines arrive.
 const OUTSIDE: u32 = i32::MAX as u32;
 
-/// The index of the loopback device, which every network has.
+/// The ifindex of the loopback device, which is the same in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// How to enforce, whatever is enforced.
+/// How packets are evaluated, independently of the image.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Let pods send from, and be sent to, addresses that are not theirs.
+    /// Let pods send from, and receive for, addresses that are not theirs.
     pub foreign_sources: bool,
-    /// Evaluate egress policies where a packet is delivered. Takes [`Loaded::attach_arriving`]; without it, a
-    /// packet that policies deny is dropped where the pod sends it, whatever it would be translated to.
+    /// Evaluate egress policies where a packet is delivered. Requires [`Loaded::attach_arriving`]. Without
+    /// it, the policies are evaluated on the address before translation, where the pod sends the packet.
     pub at_delivery: bool,
 }
 
@@ -54,7 +54,7 @@ impl Default for Settings {
     }
 }
 
-/// Loads the program.
+/// Loads the kernel program.
 #[derive(Clone, Debug, Default)]
 pub struct Loader {
     generation: u32,
@@ -79,79 +79,80 @@ const SHARED: [&str; 13] = [
     "last_generation",
 ];
 
-/// A generation: a program that is loaded, and its tables.
+/// A generation: a loaded kernel program and its tables.
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
     tables: Tables<Table>,
     pub(crate) node_addresses: HashSet<IpAddr>,
 }
 
-/// Packets that were dropped whatever the policies say, and reports that did not come through.
+/// Counts of packets that were dropped regardless of policies, and of lost reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Troubles {
-    /// Packets of isolated pods that cannot be read.
+    /// Packets that cannot be parsed, from any pod or to an isolated one.
     pub unreadable: u64,
-    /// Fragments of packets whose first fragment was not seen, or not allowed.
+    /// Fragments of packets whose first fragment was not seen or not allowed.
     pub fragments: u64,
-    /// Reports for which there was no room.
+    /// Reports over the rate limit, or for which the ring buffer had no room.
     pub lost_events: u64,
-    /// Packets of interfaces that are judged and no pod's.
+    /// Packets at an attached interface that belongs to no known pod.
     pub unknown_interface: u64,
-    /// Packets of pods from addresses that are not theirs.
+    /// Packets from a pod with a source address that is not the pod's.
     pub foreign_source: u64,
-    /// Packets that one generation let in, and the next would not have.
+    /// Packets that were allowed where they were sent and denied where they were delivered, because the
+    /// tables changed in between.
     pub between_generations: u64,
-    /// Packets to pods, to addresses that are not theirs.
+    /// Packets to a pod with a destination address that is not the pod's.
     pub foreign_destination: u64,
-    /// Encapsulated packets of pods to a tunnel of the node.
+    /// Packets from a pod that are encapsulated for a tunnel of the node.
     pub tunnelled: u64,
 }
 
-/// What the loaded program makes of a packet.
+/// The result of the loaded program for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether it passes.
+    /// Whether the packet passes.
     pub passes: bool,
 }
 
-/// How long the loaded program takes for a packet.
+/// The result of the loaded program for a packet, and its run time.
 #[derive(Clone, Copy, Debug)]
 pub struct Timed {
-    /// What it makes of it.
+    /// The result.
     pub verdict: Verdict,
-    /// How long it takes, in the mean of all runs.
+    /// The mean time of all runs.
     pub time: Duration,
 }
 
 impl Loader {
-    /// Of a generation. Records of connections that another one made are judged again.
+    /// A loader for this generation. Conntrack records of other generations are evaluated again.
     #[must_use]
     pub const fn new(generation: u32) -> Self {
         let settings = Settings { foreign_sources: false, at_delivery: true };
         Self { generation, pins: None, settings }
     }
 
-    /// Shares with other generations the records of connections, and what is in force, which are pinned
-    /// in this folder of a bpffs.
+    /// Shares conntrack records and the programs in force with other generations, by pinning them in this
+    /// directory of a bpffs.
     #[must_use]
     pub fn pins(mut self, folder: &Path) -> Self {
         self.pins = Some(folder.to_owned());
         self
     }
 
-    /// How to enforce.
+    /// Sets how packets are evaluated.
     #[must_use]
     pub const fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Loads the program with the tables of a resolver, for these pods. It judges nothing until it is
-    /// [put in force](Loaded::put_in_force).
+    /// Loads the program with the tables of a resolver, for these endpoints. It evaluates no packets until it
+    /// is [put in force](Loaded::put_in_force).
     ///
     /// # Errors
     ///
-    /// Where the kernel does not take it, with what its verifier says; or where there is too much.
+    /// Fails if the kernel rejects the program, with the verifier's log, or if the tables cannot be laid out.
     pub fn load(&self, resolver: &Resolver, endpoints: &[Endpoint]) -> Result<Loaded, LoadError> {
         let room = Room::new(resolver, endpoints, processors().map_err(LoadError::Memory)?)?;
         let layout = room.layout();
@@ -181,31 +182,31 @@ impl Loader {
     }
 }
 
-/// One more than the highest number that a processor of this machine can have.
+/// One more than the highest processor number that this machine can have.
 fn processors() -> io::Result<usize> {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
-    // Ranges, as `0-3,8-11`.
+    // Ranges, for example `0-3,8-11`.
     let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<usize>().ok());
     last.map(|last| last + 1).ok_or_else(|| io::Error::other(format!("processors: `{}`", text.trim())))
 }
 
-/// What stands in the object for the size of the tables (`SIZE_OF_TABLES` in `runtime/kernel/tables.h`).
+/// The placeholder for the size of the tables in the object (`SIZE_OF_TABLES` in `runtime/kernel/maps.h`).
 const SIZE: [u8; 4] = 0x4e50_4321_u32.to_le_bytes();
 
-/// The program with tables of so many bytes: the size of a value is no property of a map that a loader can
-/// change, as the number of values is.
+/// Returns the program with the size of its tables set. A loader can change a map's number of entries, but
+/// not the size of its values, so that the object itself is patched.
 fn sized(bytes: usize) -> Result<Vec<u8>, LoadError> {
     let size = u32::try_from(bytes).map_err(|_| LoadError::Layout(LayoutError::ProofError(bytes)))?;
     let mut object = PROGRAM.to_vec();
     let mut places = object.windows(SIZE.len()).enumerate().filter(|(_, word)| *word == SIZE);
     let (Some((place, _)), None) = (places.next(), places.next()) else {
-        return Err(LoadError::Kernel("the program does not say how large its tables are".into()));
+        return Err(LoadError::Kernel("the program has no placeholder for the size of its tables".into()));
     };
     object.get_mut(place..place + SIZE.len()).unwrap_or_default().copy_from_slice(&size.to_le_bytes());
     Ok(object)
 }
 
-/// Puts a program in force.
+/// Puts a program into a program array.
 fn set(ebpf: &mut Ebpf, name: &str, index: u32, program: &ProgramFd) -> Result<(), LoadError> {
     let map = ebpf.map_mut(name).and_then(|map| ProgramArray::try_from(map).ok());
     let mut map = map.ok_or_else(|| LoadError::Kernel(format!("the program has no map `{name}`").into()))?;
@@ -219,8 +220,8 @@ fn table(ebpf: &Ebpf, name: &'static str, bytes: usize) -> Result<Table, LoadErr
     }
 }
 
-/// A program of the interfaces', which is loaded where it was not yet: those that are only attached, or only
-/// asked, need not be in every generation.
+/// Returns a classifier program, and loads it if it has not been loaded. Entry and test programs are not
+/// needed in every generation.
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, LoadError> {
     let program: &mut SchedClassifier = find(ebpf, name)?;
     if program.fd().is_err() {
@@ -229,7 +230,7 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier
     Ok(program)
 }
 
-/// The same of a program of the sockets'.
+/// Returns a cgroup program, and loads it if it has not been loaded.
 fn socket_program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut CgroupSkb, LoadError> {
     let program: &mut CgroupSkb = find(ebpf, name)?;
     if program.fd().is_err() {
@@ -243,40 +244,41 @@ where
     P: TryFrom<&'e mut Program, Error = ProgramError>,
 {
     let program = ebpf.program_mut(name);
-    let program = program.ok_or_else(|| LoadError::Kernel(format!("there is no program `{name}`").into()))?;
+    let program =
+        program.ok_or_else(|| LoadError::Kernel(format!("the object has no program `{name}`").into()))?;
     Ok(program.try_into()?)
 }
 
-/// Whether this process may load the program into this kernel.
+/// Checks whether this process may load the program into this kernel.
 ///
 /// # Errors
 ///
-/// Why not.
+/// Fails with the reason if it may not.
 pub fn probe() -> Result<(), LoadError> {
     let nothing = Resolver::new(Arc::new(Image::default()), Vec::new());
     Loader::new(1).load(&nothing, &[]).map(drop)
 }
 
 impl Loaded {
-    /// Writes what changed, in its order.
+    /// Writes changes of the resolver, in the given order.
     ///
     /// # Errors
     ///
-    /// Where a table has no room for it: what was written until then is whole, and the tables are to be
-    /// loaded again.
+    /// Fails if a table has no room. The changes up to that one have been written and are consistent; a new
+    /// generation must be loaded.
     pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
         Ok(self.tables.apply(resolver, changes)?)
     }
 
-    /// Judges by these tables from now on: all packets of all interfaces that the program is attached to,
-    /// also by other generations that share its pins.
+    /// Puts this generation in force: it evaluates all packets at all interfaces with an entry program,
+    /// including those that were attached by other generations with the same pins.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not take it.
+    /// Fails if the kernel rejects an update.
     pub fn put_in_force(&mut self) -> Result<(), LoadError> {
-        // Packets carry which generation judged them, so that what is between two hooks while these change
-        // is judged again, as a whole, by the last of them.
+        // The entries are replaced one after the other. A packet that is between two hooks meanwhile is
+        // evaluated again where it is delivered, by the program that is in force there.
         for (index, name) in [(0, "from_pod"), (1, "to_pod"), (2, "leave"), (3, "leave_network")] {
             let program = program(&mut self.ebpf, name)?.fd()?.try_clone();
             set(
@@ -291,7 +293,7 @@ impl Loaded {
         set(&mut self.ebpf, "in_force_for_sockets", 0, &program)
     }
 
-    /// Judges what leaves by an interface that is no pod's, where a pod sent it.
+    /// Attaches to an interface that is not a pod's, to evaluate the packets of pods that leave by it.
     ///
     /// # Errors
     ///
@@ -302,16 +304,16 @@ impl Loaded {
         has_ethernet: bool,
     ) -> Result<Option<FdLink>, LoadError> {
         let name = if has_ethernet { "enter_leave" } else { "enter_leave_network" };
-        // Before all others, which may let a packet go for good.
+        // Before all other programs, because one of them may accept a packet finally (`TCX_PASS`).
         self.attach_entry(name, interface, TcAttachType::Egress, LinkOrder::first())
     }
 
-    /// Judges what sockets of the node get, where a pod sent it. Takes the root of the second version of
-    /// control groups.
+    /// Evaluates packets from pods to sockets of the node. `root` is the root directory of a cgroup2
+    /// hierarchy.
     ///
     /// # Errors
     ///
-    /// Where that is not the root of one.
+    /// Fails if `root` is not one.
     pub fn attach_arriving(&mut self, root: &File) -> Result<FdLink, LoadError> {
         let program = socket_program(&mut self.ebpf, "enter_arrive")?;
         let link = program.attach(root, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)?;
@@ -319,7 +321,7 @@ impl Loaded {
         FdLink::try_from(link).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
-    /// Keeps for the next process which generation this is.
+    /// Stores the number of this generation for later processes.
     pub(crate) fn set_last_generation(&mut self, generation: u32) -> Result<(), LoadError> {
         let map = self.ebpf.map_mut("last_generation").and_then(|map| Array::try_from(map).ok());
         let mut map =
@@ -327,14 +329,14 @@ impl Loaded {
         map.set(0, generation, 0).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
-    /// Attaches the program to one side of an interface, before any other program there: the host's side of
-    /// a pod's. What the pod sends, or what it is sent, is judged by what is in force, as long as the link
-    /// lives. `None` where it is attached there already. With `again` it is attached once more, to take the
-    /// place of one that is no longer the first.
+    /// Attaches the entry program to one side of the host end of a pod's interface, before all other programs
+    /// there. The packets that the pod sends or receives are evaluated by the generation in force, as long as
+    /// the link lives. Returns `None` if the program is already attached. With `again`, a second entry
+    /// program is attached, to replace the first one when it is no longer the first in order.
     ///
     /// # Errors
     ///
-    /// Where there is no such interface, or the kernel does not take the program there.
+    /// Fails if the interface does not exist or the kernel rejects the program.
     pub fn attach(
         &mut self,
         interface: &str,
@@ -350,7 +352,7 @@ impl Loaded {
         self.attach_entry(name, interface, at, LinkOrder::first())
     }
 
-    /// The number of the program that [`attach`](Self::attach) attaches; nothing where it was not loaded yet.
+    /// The id of the program that [`attach`](Self::attach) attaches, or `None` if it cannot be loaded.
     pub(crate) fn entry(&mut self, direction: Direction, again: bool) -> Option<u32> {
         let name = match (direction, again) {
             (Direction::Egress, false) => "enter_from_pod",
@@ -380,40 +382,39 @@ impl Loaded {
         FdLink::try_from(link).map(Some).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
-    /// What is reported from now on: packets that were dropped, and those of rules that say `log` or of
-    /// which audit policies would decide otherwise.
+    /// Takes the ring buffer of reports: packets that were dropped, that a `log` rule decided, or that audit
+    /// policies would have decided differently.
     ///
     /// # Errors
     ///
-    /// Where they were taken before.
+    /// Fails if it has already been taken.
     pub fn take_events(&mut self) -> Result<Events, LoadError> {
         let map = self.ebpf.take_map("events");
-        let map = map.ok_or_else(|| LoadError::Kernel("the events are somebody else's".into()))?;
+        let map = map.ok_or_else(|| LoadError::Kernel("the events have already been taken".into()))?;
         let ring = RingBuf::try_from(map).map_err(|why| LoadError::Kernel(Box::new(why)))?;
         Ok(Events::new(ring))
     }
 
-    /// A local pod is judged by what the resolver says of it from now on: new, on another interface, or
-    /// under another number.
+    /// Evaluates the packets of a local pod from now on, or moves the pod to another interface or id.
     ///
     /// # Errors
     ///
-    /// Where its place in the table is taken: then the tables are to be loaded again.
+    /// Fails if its slot is occupied. The tables must then be loaded again.
     pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LoadError> {
         Ok(self.tables.set_endpoint(resolver, endpoint)?)
     }
 
-    /// A pod is no longer on this node. What still comes by its interface, or goes there, is dropped.
+    /// Removes a pod that is no longer on this node. Packets by its interface are dropped.
     ///
     /// # Errors
     ///
-    /// None that a caller could cause.
+    /// Fails only on an internal error.
     pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
         Ok(self.tables.remove_endpoint(pod)?)
     }
 
-    /// What was counted of each reason since this generation is in force, on all processors: packets and
-    /// bytes, by the numbers of [`Resolver::reasons`].
+    /// The counters of this generation, summed over all processors: packets and bytes, indexed by the numbers
+    /// of [`Resolver::reasons`].
     #[must_use]
     pub fn counters(&self) -> Vec<[u64; 2]> {
         let (table, each) = self.tables.counters();
@@ -430,11 +431,11 @@ impl Loaded {
         (0..each).map(sum).collect()
     }
 
-    /// What went wrong, on all processors, since anything was put in force.
+    /// The counts of drops and lost reports, summed over all processors, since the first generation.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not give them.
+    /// Fails if the kernel cannot read them.
     pub fn troubles(&self) -> Result<Troubles, LoadError> {
         let counters: PerCpuArray<_, u64> = self.map("troubles")?;
         let of = |which: u32| {
@@ -458,12 +459,12 @@ impl Loaded {
         map.ok_or_else(|| LoadError::Kernel(format!("the program has no map `{name}`").into()))
     }
 
-    /// Runs the loaded program on a packet that a pod sends, or is sent, as if it were on the wire,
-    /// `repeat` times. What a pod is sent comes from another machine.
+    /// Runs the loaded program `repeat` times on a packet that a pod sends or receives. A received packet
+    /// comes from another machine.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not run it.
+    /// Fails if the kernel cannot run it.
     pub fn run(
         &mut self,
         direction: Direction,
@@ -478,9 +479,9 @@ impl Loaded {
         self.run_program(name, OUTSIDE, interface, packet, repeat)
     }
 
-    /// Runs the loaded program on a packet that is delivered: to the pod behind the interface `to`, or, without
-    /// one, to somebody outside of this node. It came by the interface `from`; 0 where the node itself sends
-    /// it.
+    /// Runs the loaded program on a packet that is delivered: to the pod at interface `to`, or, if it is
+    /// `None`, outside this node. `from` is the ifindex of the interface that the packet came from, or 0 if
+    /// the node itself sends it.
     ///
     /// # Errors
     ///
@@ -504,8 +505,7 @@ impl Loaded {
         packet: &[u8],
         repeat: u32,
     ) -> Result<Timed, LoadError> {
-        // The context of a packet, `struct __sk_buff`: all that is set in it are the interface that the packet
-        // came from, and that where it is.
+        // The packet's context, `struct __sk_buff`, with `ingress_ifindex` and `ifindex` set.
         let mut context = [0; 192];
         context.get_mut(36..40).unwrap_or_default().copy_from_slice(&from.to_ne_bytes());
         context.get_mut(40..44).unwrap_or_default().copy_from_slice(&interface.to_ne_bytes());
@@ -515,8 +515,8 @@ impl Loaded {
         Ok(Timed { verdict: Verdict { passes: result.return_value == PASS }, time: result.duration })
     }
 
-    /// Asks the loaded tables of the packet that opens a connection: what the policies say, whatever
-    /// connections there are, and without a trace. `None` where the addresses are not of one family.
+    /// Evaluates the packet that opens a connection by the loaded policies, without looking up or changing
+    /// conntrack records and counters. Returns `None` if the addresses are of different families.
     ///
     /// # Errors
     ///
@@ -539,14 +539,14 @@ impl Loaded {
         }
     }
 
-    /// What the tables take of the kernel's memory, in bytes.
+    /// The size of the tables in kernel memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.tables.bytes()
     }
 }
 
-/// Maps that the loader does not share with the program are read as they are.
+/// Prints the tables only.
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loaded").field("tables", &self.tables).finish()

@@ -1,4 +1,4 @@
-//! What is written to the maps that all generations share.
+//! Writes to the maps that all generations share.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -11,25 +11,25 @@ use crate::connections::{KEY, OpenConnection, RECORD, halves};
 use crate::error::LoadError;
 use crate::loader::Loaded;
 
-/// Only where there is none (`BPF_NOEXIST`).
+/// The flag `BPF_NOEXIST`: insert only if the key is absent.
 const NO_OTHER: u64 = 1;
 
-/// A bit for each port, in words of 64.
+/// A bit for each port, in words of 64 bits.
 const PORT_WORDS: usize = 65_536 / 64;
 
 impl Loaded {
-    /// The addresses of this machine, of all scopes and with the broadcasts of its networks: what a socket of
-    /// the node gets is for one of them. Only those that are new, or are no longer, are written.
+    /// Sets the addresses of this machine: of all scopes, and the broadcast addresses of its networks. A
+    /// packet for one of them is delivered to a socket of the node. Only differences are written.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not take them.
+    /// Fails if the kernel rejects a write.
     pub fn set_node_addresses(&mut self, addresses: &HashSet<IpAddr>) -> Result<(), LoadError> {
         let map = self.ebpf.map_mut("node_addresses").and_then(|map| HashMap::try_from(map).ok());
         let mut map: HashMap<_, [u64; 2], u8> =
             map.ok_or_else(|| LoadError::Kernel("the program has no map `node_addresses`".into()))?;
         let failed = |why: MapError| LoadError::Kernel(Box::new(why));
-        // The map outlives whoever wrote it.
+        // The map is pinned and may contain addresses that an earlier process wrote.
         let wanted: HashSet<[u64; 2]> = addresses.iter().copied().map(halves).collect();
         let known: HashSet<[u64; 2]> = map.keys().collect::<Result<_, _>>().map_err(failed)?;
         for gone in known.difference(&wanted) {
@@ -42,11 +42,11 @@ impl Loaded {
         Ok(())
     }
 
-    /// The UDP ports at which this machine takes packets out of tunnels.
+    /// Sets the UDP ports at which this machine decapsulates tunnel packets.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not take them.
+    /// Fails if the kernel rejects a write.
     pub fn set_tunnel_ports(&mut self, ports: &BTreeSet<u16>) -> Result<(), LoadError> {
         let map = self.ebpf.map_mut("tunnels").and_then(|map| Array::try_from(map).ok());
         let mut map: Array<_, [u64; PORT_WORDS]> =
@@ -60,13 +60,13 @@ impl Loaded {
         map.set(0, bits, 0).map_err(|why| LoadError::Kernel(Box::new(why)))
     }
 
-    /// Remembers connections of a pod that were open before its packets were judged, where none is remembered
-    /// of them. Those that policies do not allow are not let through for that. `now` is in nanoseconds since
-    /// the machine started.
+    /// Adds conntrack records for connections that a pod had open before its packets were evaluated. Existing
+    /// records are kept. A record does not let packets pass that the policies deny: the verdict is evaluated
+    /// again. `now` is in nanoseconds since boot.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not take them.
+    /// Fails if the kernel rejects a write.
     pub fn remember(
         &mut self,
         endpoint: u32,
@@ -87,8 +87,8 @@ impl Loaded {
         Ok(())
     }
 
-    /// Copies the records that are pinned there, where there is none of a connection yet. They are judged again
-    /// by the tables in force.
+    /// Copies the records of a map that is pinned at `place`, unless a record exists for the same connection.
+    /// Their verdicts are evaluated again by the tables in force.
     pub(crate) fn take_over_records(&mut self, place: &Path) -> Result<(), LoadError> {
         let failed = |why: MapError| LoadError::Kernel(Box::new(why));
         let before = Map::LruHashMap(MapData::from_pin(place).map_err(failed)?);
@@ -96,7 +96,7 @@ impl Loaded {
         let map = self.ebpf.map_mut("records").and_then(|map| HashMap::try_from(map).ok());
         let mut records: HashMap<_, [u8; KEY], [u8; RECORD]> =
             map.ok_or_else(|| LoadError::Kernel("the program has no map `records`".into()))?;
-        // One that is removed meanwhile is nobody's loss.
+        // Entries may disappear during the iteration; missing one is harmless.
         for (key, record) in before.iter().flatten() {
             let _ = records.insert(key, record, NO_OTHER);
         }

@@ -1,4 +1,4 @@
-//! What is enforced on a machine, and outlives whoever enforces it.
+//! The enforcement on a machine, which outlives the process.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -18,8 +18,8 @@ use crate::error::LoadError;
 use crate::loader::{Loaded, Loader, Settings};
 use crate::order::{self, Side};
 
-/// What is enforced on a machine. Programs, links and records of connections are pinned in a folder of a
-/// bpffs: when the process ends, in whatever way, all goes on as it is, and the next one takes it up.
+/// The enforcement on a machine. Programs, links and conntrack records are pinned in a directory of a bpffs:
+/// enforcement continues when the process ends for any reason, and the next process takes it over.
 #[derive(Debug)]
 pub struct Node {
     pins: PathBuf,
@@ -27,54 +27,54 @@ pub struct Node {
     settings: Settings,
     addresses: HashSet<IpAddr>,
     tunnel_ports: BTreeSet<u16>,
-    /// The root of control groups.
+    /// The root of the cgroup2 hierarchy.
     sockets: Option<PathBuf>,
-    /// The programs that this process attached, by interface and direction, and whether it was the one for the
-    /// place of another.
+    /// The id of the entry program that this process attached, by ifindex and direction, and whether it is
+    /// the second one (`again`).
     entries: HashMap<(u32, Direction), (u32, bool)>,
     loaded: Option<Loaded>,
 }
 
-/// An interface of this machine. Of two that had one name, one after the other, each has an index of its own.
+/// An interface of this machine. Names are reused, indices are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Interface {
-    /// Its index.
+    /// Its ifindex.
     pub index: u32,
-    /// Its name, as it is now.
+    /// Its current name.
     pub name: String,
 }
 
-/// A side of an interface on which the program is not the first.
+/// A side of an interface on which another program is before the entry program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Displaced {
-    /// What passes there: what the pod sends, or what it is sent.
+    /// The direction of the packets there, as seen from the pod.
     pub direction: Direction,
-    /// Whether the program is there behind others, and not gone.
+    /// Whether the entry program is still attached.
     pub is_attached: bool,
 }
 
-/// The folder of the maps, by the version of what is in them: it changes with the maps and the structures in
-/// `runtime/kernel/tables.h` and `maps.h`, so that a process finds only maps that it knows. Links are not in it:
-/// whoever starts next replaces them one by one.
+/// The directory of the maps, named after the version of their contents. The version changes with the maps
+/// and the structures in `runtime/kernel/tables.h` and `maps.h`, so that a process opens only maps of its own
+/// format. Links are not in it: the next process replaces them one by one.
 pub(crate) const VERSION: &str = "2";
 
-/// The maps that the version before had, which were in no folder. Of them the records and the number of the
-/// generation stay, for a return to it.
+/// The maps of the previous version, which were directly in the pin directory. Its `records` and
+/// `last_generation` are kept, so that a return to that version is possible.
 const PREVIOUS: [&str; 7] =
     ["fragment_verdicts", "events", "budgets", "tickets", "troubles", "in_force", "in_force_for_sockets"];
 
-/// The two sides of an interface, as their links are named.
+/// The suffixes of the names of an interface's two links.
 const SIDES: [&str; 2] = ["from", "to"];
 
-/// The map of the number of the last generation that is pinned in a folder.
+/// Opens the map with the number of the last generation, if it is pinned in this directory.
 fn last_generation(folder: &Path) -> Option<Array<MapData, u32>> {
     Array::try_from(Map::Array(MapData::from_pin(folder.join("last_generation")).ok()?)).ok()
 }
 
-/// How the link of an interface that is no pod's is named.
+/// The suffix of the name of the link of an interface that is not a pod's.
 const LEAVING: &str = "leaving";
 
-/// How the link of the sockets is named. No interface has such a name.
+/// The name of the cgroup link. No interface has this name.
 const ARRIVING: &str = "%arriving";
 
 fn failed(why: io::Error) -> LoadError {
@@ -82,11 +82,11 @@ fn failed(why: io::Error) -> LoadError {
 }
 
 impl Node {
-    /// Takes up what is pinned in a folder, which is made where it is not there.
+    /// Opens the pin directory, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be made: no bpffs is mounted there, or the process may not.
+    /// Fails if the directory cannot be created: no bpffs is mounted there, or the process lacks permission.
     pub fn open(pins: &Path) -> Result<Self, LoadError> {
         fs::create_dir_all(pins.join("links")).map_err(failed)?;
         fs::create_dir_all(pins.join(VERSION)).map_err(failed)?;
@@ -104,28 +104,29 @@ impl Node {
         })
     }
 
-    /// Enforces in this way from now on.
+    /// Sets how packets are evaluated by the next generation.
     #[must_use]
     pub const fn with(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// The root of the second version of control groups, where what pods send to sockets of this machine is
-    /// judged. Without one, what pods may not send is dropped where they send it, before translation.
+    /// Sets the root of the cgroup2 hierarchy, where packets from pods to sockets of this machine are
+    /// evaluated. Without it, egress policies are evaluated before translation, where the pod sends the
+    /// packet.
     pub fn set_sockets(&mut self, root: Option<PathBuf>) {
         self.sockets = root;
     }
 
-    /// The generation that was made last; 0 before the first.
+    /// The number of the last generation, or 0 if there was none.
     #[must_use]
     pub const fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Puts the tables of a resolver in force: built aside, whole before the first packet is judged by
-    /// them, and then for all interfaces at once. Where that fails, what was in force stays. Gives what this
-    /// process had put in force before.
+    /// Puts the tables of a resolver in force. They are built completely before the first packet is evaluated
+    /// by them, and then put in force for all interfaces at once. On failure the previous generation stays in
+    /// force. Returns the generation that this process had put in force before.
     ///
     /// # Errors
     ///
@@ -135,21 +136,21 @@ impl Node {
         resolver: &Resolver,
         endpoints: &[Endpoint],
     ) -> Result<Option<Loaded>, LoadError> {
-        // Zero is no generation, so that no record is of none.
+        // 0 is not a generation: records with this stamp belong to none.
         let generation = self.generation.checked_add(1).unwrap_or(1);
         let at_delivery = self.settings.at_delivery && self.sockets.is_some();
         let settings = Settings { at_delivery, ..self.settings };
         let loader = Loader::new(generation).pins(&self.pins.join(VERSION)).settings(settings);
         let mut loaded = loader.load(resolver, endpoints)?;
-        // First the number, so that no other generation ever has it.
+        // Store the number first, so that no other generation gets it.
         loaded.set_last_generation(generation)?;
-        // Of the version before, too, which may come back: it counts on from there.
+        // Also for the previous version, which continues from this number if it returns.
         if let Some(mut map) = last_generation(&self.pins) {
             map.set(0, generation, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
         }
         loaded.set_node_addresses(&self.addresses)?;
         loaded.set_tunnel_ports(&self.tunnel_ports)?;
-        // Before anything is left for it to decide.
+        // Attach before the first packet is deferred to this hook.
         if let Some(root) = &self.sockets {
             let attached = fs::File::open(root).map_err(failed).and_then(|root| {
                 self.pin(loaded.attach_arriving(&root)?, &self.pins.join("links").join(ARRIVING))
@@ -164,11 +165,11 @@ impl Node {
         Ok(self.loaded.replace(loaded))
     }
 
-    /// Writes what changed in the tables that this process put in force.
+    /// Writes changes to the tables that this process put in force.
     ///
     /// # Errors
     ///
-    /// Where a table has no room for it: then they are to be [enforced](Self::enforce) anew.
+    /// Fails if a table has no room. The tables must then be [enforced](Self::enforce) anew.
     pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LoadError> {
         match &mut self.loaded {
             Some(loaded) => loaded.apply(resolver, changes),
@@ -176,7 +177,7 @@ impl Node {
         }
     }
 
-    /// The addresses of this machine, of all scopes and with the broadcasts of its networks.
+    /// Sets the addresses of this machine: of all scopes, and the broadcast addresses of its networks.
     ///
     /// # Errors
     ///
@@ -187,7 +188,7 @@ impl Node {
         self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.set_node_addresses(addresses))
     }
 
-    /// The UDP ports at which this machine takes packets out of tunnels.
+    /// Sets the UDP ports at which this machine decapsulates tunnel packets.
     ///
     /// # Errors
     ///
@@ -198,7 +199,7 @@ impl Node {
         self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.set_tunnel_ports(ports))
     }
 
-    /// A local pod is new, or is on another interface.
+    /// Adds a local pod, or moves it to another interface.
     ///
     /// # Errors
     ///
@@ -210,20 +211,21 @@ impl Node {
         }
     }
 
-    /// A pod is no longer on this node: its interface lets nothing through, while it is there.
+    /// Removes a pod that is no longer on this node. Packets at its interface are dropped as long as the
+    /// interface exists.
     ///
     /// # Errors
     ///
-    /// None that a caller could cause.
+    /// Fails only on an internal error.
     pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LoadError> {
         self.loaded.as_mut().map_or(Ok(()), |loaded| loaded.remove_endpoint(pod))
     }
 
-    /// The interfaces that are judged: also those that are gone since.
+    /// Returns the interfaces that are attached, including those that no longer exist.
     ///
     /// # Errors
     ///
-    /// Where the folder of pins cannot be read.
+    /// Fails if the pin directory cannot be read.
     pub fn attached(&self) -> Result<Vec<Interface>, LoadError> {
         let mut interfaces = Vec::new();
         for entry in fs::read_dir(self.pins.join("links")).map_err(failed)? {
@@ -239,24 +241,24 @@ impl Node {
         Ok(interfaces)
     }
 
-    /// What this process put in force.
+    /// The generation that this process put in force.
     #[must_use]
     pub const fn loaded(&mut self) -> Option<&mut Loaded> {
         self.loaded.as_mut()
     }
 
     fn link(&self, interface: &Interface, side: &str) -> PathBuf {
-        // No name in a bpffs has a full stop.
+        // A name in a bpffs cannot contain a full stop.
         let name = interface.name.replace('%', "%25").replace('.', "%2e");
         self.pins.join("links").join(format!("{name}-{}-{side}", interface.index))
     }
 
-    /// Judges the packets of an interface from now on, until it is [detached](Self::detach). One that is
-    /// judged already is judged on without a gap.
+    /// Attaches to an interface: its packets are evaluated until it is [detached](Self::detach). If it is
+    /// already attached, there is no gap.
     ///
     /// # Errors
     ///
-    /// Where nothing was put in force yet, or there is no such interface.
+    /// Fails if no generation is in force, or the interface does not exist.
     pub fn attach(&mut self, interface: &Interface) -> Result<(), LoadError> {
         let Some(loaded) = &mut self.loaded else { return Err(LoadError::Nothing) };
         let name = &interface.name;
@@ -266,7 +268,7 @@ impl Node {
             let link = loaded.attach(name, direction, false)?;
             links.push((link, loaded.entry(direction, false)));
         }
-        // The kernel attaches by name: it must still have been that of this interface.
+        // The kernel attaches by name. Check that the name still belongs to this interface.
         is_still(interface)?;
         for ((link, program), (direction, side)) in links.into_iter().zip(directions.into_iter().zip(SIDES)) {
             let place = self.link(interface, side);
@@ -280,7 +282,7 @@ impl Node {
                 None if place.exists() => {}
                 None => {
                     return Err(LoadError::Pins(io::Error::other(format!(
-                        "{} is not there",
+                        "{} does not exist",
                         place.display()
                     ))));
                 }
@@ -289,15 +291,15 @@ impl Node {
         Ok(())
     }
 
-    /// Takes over the records of connections that the version before kept.
+    /// Takes over the conntrack records of the previous version.
     ///
     /// # Errors
     ///
-    /// Where they cannot be read.
+    /// Fails if they cannot be read.
     pub fn take_over_records(&mut self) -> Result<(), LoadError> {
         let place = self.pins.join("records");
         match &mut self.loaded {
-            // Not once the version before is retired: what it knew is old by then.
+            // Not after the previous version has been retired, because its records are then outdated.
             Some(loaded) if place.exists() && self.pins.join("in_force").exists() => {
                 loaded.take_over_records(&place)
             }
@@ -305,20 +307,20 @@ impl Node {
         }
     }
 
-    /// Removes what the version before kept and nobody uses any more. To be called once all links are this
-    /// process' own: before that, they judge by it.
+    /// Removes maps of the previous version that are no longer used. Call it only when all links have been
+    /// replaced by this process, because older links use these maps.
     pub fn retire_previous(&self) {
         for name in PREVIOUS {
-            // Where it stays it takes memory, and does nothing.
+            // A map that cannot be removed has no effect and only takes memory.
             let _ = remove(&self.pins.join(name));
         }
     }
 
-    /// Whether the program is still the first on both sides of an interface that this process attached it to.
+    /// Returns the sides of an interface on which the entry program of this process is not the first program.
     ///
     /// # Errors
     ///
-    /// Where the kernel does not tell.
+    /// Fails if the kernel cannot be queried.
     pub fn displaced(&self, interface: u32) -> Result<Vec<Displaced>, LoadError> {
         let mut displaced = Vec::new();
         for (direction, side) in [(Direction::Egress, Side::Ingress), (Direction::Ingress, Side::Egress)] {
@@ -332,7 +334,7 @@ impl Node {
         Ok(displaced)
     }
 
-    /// Puts the program in front of those that took its place. Until it is there, the one behind goes on.
+    /// Moves the entry program to the front. The one that is attached behind stays until then.
     ///
     /// # Errors
     ///
@@ -351,8 +353,9 @@ impl Node {
         Ok(())
     }
 
-    /// Judges what pods send where it leaves by an interface that is no pod's, from now on: one whose packets
-    /// begin with a header of Ethernet's, or with that of IP.
+    /// Attaches to an interface that is not a pod's, to evaluate the packets of pods that leave by it.
+    /// `has_ethernet` is true if its packets begin with an Ethernet header, and false if they begin with the
+    /// IP header.
     ///
     /// # Errors
     ///
@@ -367,11 +370,11 @@ impl Node {
         }
     }
 
-    /// An interface that is judged has another name from now on.
+    /// Renames the links of an attached interface.
     ///
     /// # Errors
     ///
-    /// Where its links cannot be kept under the new one.
+    /// Fails if a link cannot be renamed.
     pub fn renamed(&self, before: &Interface, now: &Interface) -> Result<(), LoadError> {
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| {
             match fs::rename(self.link(before, side), self.link(now, side)) {
@@ -381,7 +384,7 @@ impl Node {
         })
     }
 
-    /// Pins a link in the place of another, which ends only then.
+    /// Pins a link in place of another one, which lives until then.
     fn pin(&self, link: FdLink, place: &Path) -> Result<(), LoadError> {
         let mut beside = place.as_os_str().to_owned();
         beside.push("-new");
@@ -392,25 +395,25 @@ impl Node {
         fs::rename(&beside, place).map_err(failed)
     }
 
-    /// Judges the packets of an interface no more.
+    /// Detaches from an interface.
     ///
     /// # Errors
     ///
-    /// Where its links cannot be removed.
+    /// Fails if its links cannot be removed.
     pub fn detach(&mut self, interface: &Interface) -> Result<(), LoadError> {
         self.entries.retain(|(index, _), _| *index != interface.index);
         SIDES.iter().chain([&LEAVING]).try_for_each(|side| remove(&self.link(interface, side)))
     }
 
-    /// Undoes everything: no interface is judged, and nothing is kept.
+    /// Detaches from all interfaces, and removes everything that is pinned.
     ///
     /// # Errors
     ///
-    /// Where something cannot be removed.
+    /// Fails if something cannot be removed.
     pub fn detach_all(mut self) -> Result<(), LoadError> {
         self.loaded = None;
         let links = self.pins.join("links");
-        // First what judges, then what it judges by.
+        // Remove the links before the maps that they use.
         let maps = self.pins.join(VERSION);
         for folder in [&links, &maps, &self.pins] {
             for entry in fs::read_dir(folder).map_err(failed)? {
@@ -424,7 +427,7 @@ impl Node {
     }
 }
 
-/// Whether an interface has the name that is known.
+/// Checks that the interface's name still belongs to its index.
 fn is_still(interface: &Interface) -> Result<(), LoadError> {
     let index = socket(AddressFamily::INET, SocketType::DGRAM, None)
         .and_then(|socket| name_to_index(&socket, &interface.name));

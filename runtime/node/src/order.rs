@@ -1,21 +1,22 @@
-//! Whether the program is the first of those that an interface has.
+//! Queries the programs that are attached to an interface, in order.
 
-// `BPF_PROG_QUERY` says it, which aya wraps in a way that takes the right to open programs of others.
+// aya's wrapper of `BPF_PROG_QUERY` requires the privilege to open other processes' programs.
 #![allow(unsafe_code)]
 
 use std::io;
 
-/// A side of an interface, as the kernel numbers it (`enum bpf_attach_type`).
+/// A side of an interface, with the kernel's number (`enum bpf_attach_type`: `BPF_TCX_INGRESS`,
+/// `BPF_TCX_EGRESS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Ingress = 46,
     Egress = 47,
 }
 
-/// How many programs are looked at: no interface has as many.
+/// The maximum number of programs that are returned. The kernel allows no more on one side (`BPF_MPROG_MAX`).
 const MOST: usize = 64;
 
-/// The part of `union bpf_attr` for `BPF_PROG_QUERY`.
+/// The members of `union bpf_attr` for `BPF_PROG_QUERY`.
 #[repr(C)]
 #[derive(Default)]
 struct Query {
@@ -32,7 +33,7 @@ struct Query {
     revision: u64,
 }
 
-/// The programs at one side of an interface, by their numbers, the first one first.
+/// Returns the ids of the programs attached to one side of an interface, in order of execution.
 pub(crate) fn programs(interface: u32, side: Side) -> io::Result<Vec<u32>> {
     const PROG_QUERY: libc::c_int = 16;
     let mut numbers = [0u32; MOST];

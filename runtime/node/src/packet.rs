@@ -1,21 +1,21 @@
-//! Packets as they stand on a wire, for asking the kernel program.
+//! Builds packets to run the kernel program on.
 
 use std::net::IpAddr;
 
 use npc_image::{Protocol, Traffic};
 
-/// The number of IP in IP, which stands for all protocols without ports.
+/// IP-in-IP, as an example of a protocol without ports.
 const OTHER: u8 = 4;
 
-/// The packet that opens a connection: with an Ethernet header, without a checksum, which nothing that
-/// judges looks at. `None` where the addresses are not of one family.
+/// Returns a packet that opens a connection, with an Ethernet header. It has no checksums, because the kernel
+/// program does not check them. Returns `None` if the addresses are of different families.
 #[must_use]
 pub fn opening(source: IpAddr, destination: IpAddr, traffic: Traffic) -> Option<Vec<u8>> {
     let (number, body) = match traffic {
         Traffic::Other => (OTHER, vec![0; 20]),
         Traffic::Port(protocol, port) => {
             let mut body = vec![0; 20];
-            // A source port as clients have, the destination's, and of TCP the flag SYN.
+            // An ephemeral source port, the destination port, and for TCP the SYN flag.
             let ports = [40_000u16.to_be_bytes(), port.to_be_bytes()].concat();
             body.splice(0..4, ports);
             let number = match protocol {

@@ -1,4 +1,4 @@
-//! Ends the records of connections that nobody asks for any more.
+//! Removes conntrack records that are no longer needed.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,13 +14,13 @@ const SHARE: u32 = 8192;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// How much longer than its life a record stays, so that none ends whose connection has just gone on.
+/// How long an expired record is kept, so that a connection that has just continued does not lose it.
 const GRACE: u64 = 60 * SECOND;
 
-/// How long a record lives after its last packet (`life` in `runtime/kernel/connections.h`).
+/// How long a record lives after its last packet, in nanoseconds (`life` in `runtime/kernel/connections.h`).
 const fn life(protocol: u8, state: u8) -> u64 {
     const TCP: u8 = 6;
-    // Of `enum state`.
+    // Values of `enum state`.
     const OPENING: u8 = 0;
     const OPEN: u8 = 1;
     const DENIED: u8 = 3;
@@ -33,8 +33,7 @@ const fn life(protocol: u8, state: u8) -> u64 {
     }
 }
 
-/// Whether a record is of a pod that is gone, or has not been asked for since its connection ended. `now` is in
-/// nanoseconds since the machine started.
+/// Whether a record belongs to a pod that is gone, or has expired. `now` is in nanoseconds since boot.
 fn is_over(key: &[u8; KEY], record: &[u8; RECORD], alive: &HashSet<u32>, now: u64) -> bool {
     let (Some(endpoint), Some(protocol)) = (key.get(32..36), key.get(40)) else { return false };
     let (Some(seen), Some(state)) = (record.get(..8), record.get(17)) else { return false };
@@ -50,13 +49,13 @@ fn map<const N: usize, const M: usize>(
     HashMap::try_from(Map::HashMap(MapData::from_pin(pins.join(VERSION).join(name))?))
 }
 
-/// Ends the records of connections that are over, and what is kept for pods that are not `alive`: by
-/// [`Endpoint::id`](crate::Endpoint::id). Gives how many records there were, and how many of them ended. `now`
-/// is in nanoseconds since the machine started.
+/// Removes expired conntrack records, and everything that is stored for pods that are not in `alive`, which
+/// are identified by [`Endpoint::id`](crate::Endpoint::id). Returns the number of records, and how many of
+/// them were removed. `now` is in nanoseconds since boot.
 ///
 /// # Errors
 ///
-/// Where the kernel does not give the records.
+/// Fails if a map cannot be opened.
 pub fn sweep(pins: &Path, alive: &HashSet<u32>, now: u64) -> Result<[usize; 2], LoadError> {
     let failed = |why: MapError| LoadError::Kernel(Box::new(why));
     let mut records = map::<KEY, RECORD>(pins, "records").map_err(failed)?;
@@ -69,7 +68,7 @@ pub fn sweep(pins: &Path, alive: &HashSet<u32>, now: u64) -> Result<[usize; 2], 
     }
     let mut ended = 0;
     for key in &over {
-        // It may have been made anew since.
+        // The connection may have been opened again since.
         if records.get(key, 0).is_ok_and(|record| is_over(key, &record, alive, now)) {
             ended += usize::from(records.remove(key).is_ok());
         }
@@ -83,7 +82,7 @@ pub fn sweep(pins: &Path, alive: &HashSet<u32>, now: u64) -> Result<[usize; 2], 
             for (byte, value) in place.iter_mut().zip(pod.iter().copied().chain(number.to_ne_bytes())) {
                 *byte = value;
             }
-            // Few pods have used all.
+            // Most pods have not used their whole share, so that a missing entry is no error.
             let _ = shares.remove(&place);
         }
         let _ = next.remove(pod);

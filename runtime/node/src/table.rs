@@ -1,6 +1,6 @@
-//! A table that the kernel program reads, in memory that is shared with it.
+//! A table in memory that is shared with the kernel program.
 
-// A map is memory of the kernel: there is no safe way to share it.
+// Map memory is written by the kernel and by this process: there is no safe interface to it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,28 +13,28 @@ use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
 use npc_resolver::layout::{Memory, Shape};
 
-/// The memory of a map, which the kernel program reads while it is written: a cell at a time, each with
-/// one store.
+/// The memory of a map, which the kernel program reads while it is written. Each cell is written with one
+/// store.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     memory: Arc<MmapRaw>,
-    /// Where the table begins and ends.
+    /// The range of the table in this memory.
     bytes: Range<usize>,
 }
 
 impl Table {
-    /// All of a map that was made with `BPF_F_MMAPABLE`, with so many bytes.
+    /// Maps a map that was created with `BPF_F_MMAPABLE` and has a value of `bytes` bytes.
     pub(crate) fn new(map: &MapData, bytes: usize) -> io::Result<Self> {
         let memory = MmapOptions::new().len(bytes).map_raw(map.fd().as_fd().as_raw_fd())?;
         Ok(Self { memory: Arc::new(memory), bytes: 0..bytes })
     }
 
-    /// A part of it.
+    /// Returns one table in this memory.
     pub(crate) fn part(&self, shape: &Shape) -> Self {
         Self { memory: Arc::clone(&self.memory), bytes: shape.at..shape.at + shape.bytes() }
     }
 
-    /// The cell, where it is within the memory and in its place.
+    /// Returns a pointer to a cell, or `None` if the cell is out of bounds.
     fn cell<T>(&self, index: usize) -> Option<*mut T> {
         let size = size_of::<T>();
         let begin = index.checked_mul(size)?.checked_add(self.bytes.start)?;
@@ -45,7 +45,7 @@ impl Table {
 }
 
 impl Table {
-    /// Reads 64 bits; nothing where they are outside.
+    /// Reads 64 bits, or returns `None` if they are out of bounds.
     pub(crate) fn u64(&self, index: usize) -> Option<u64> {
         // SAFETY: as below.
         self.cell(index).map(|cell| unsafe { AtomicU64::from_ptr(cell) }.load(Ordering::Relaxed))

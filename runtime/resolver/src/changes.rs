@@ -1,50 +1,50 @@
-//! What changed in the tables, in the order in which it must be written.
+//! Changes of the tables, in the order in which they must be written.
 
-/// One thing that changed. What leads to something is written after what it leads to.
+/// A changed part of the tables. A reference is always written after the part that it refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A branch of the trie is new: all of it.
+    /// A new branch of the trie, to be written completely.
     NewBranch {
         /// Its number.
         number: u32,
     },
-    /// A comparison of the trie.
+    /// A new comparison of the trie.
     Compare {
         /// Its number.
         number: u32,
     },
     /// One cell of a branch.
     Branch {
-        /// The branch.
+        /// The branch's number.
         number: u32,
-        /// The cell.
+        /// The index of the cell.
         cell: u8,
     },
-    /// A decision list is new, or has new columns: all of it.
+    /// A decision list that is new or has new columns, to be written completely.
     List {
         /// Its number.
         number: u32,
     },
-    /// The cell of a row.
+    /// One cell of a row.
     Cell {
-        /// The row.
+        /// The row's number.
         row: u32,
         /// The peer class.
         class: u32,
     },
-    /// A row is new: all of it.
+    /// A new row, to be written completely.
     Row {
         /// Its number.
         number: u32,
     },
-    /// The class of a port.
+    /// The column of a port.
     Port {
-        /// The protocol, as [`npc_image::Protocol`] numbers it.
+        /// The protocol, as the number of a [`npc_image::Protocol`].
         protocol: u8,
         /// The port.
         port: u16,
     },
-    /// What decides for a local pod; the place is its number.
+    /// The rows and addresses of a local pod.
     Endpoint {
         /// The pod's number.
         pod: u32,

@@ -1,16 +1,16 @@
-//! Things that are counted: each once, by a number that is used again when nobody needs it.
+//! Interning with reference counts. Numbers are reused, but only after [`Interned::recycle`].
 
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
-/// Things by their numbers.
+/// Interned keys.
 #[derive(Debug)]
 pub(crate) struct Interned<K> {
     entries: Vec<Option<Entry<K>>>,
     numbers: FxHashMap<K, u32>,
     free: Vec<u32>,
-    /// Numbers that nobody needs any more, and that some reader may still have.
+    /// Released numbers that a concurrent reader of the tables may still use.
     left: Vec<u32>,
 }
 
@@ -25,7 +25,7 @@ impl<K: Clone + Eq + Hash> Interned<K> {
         Self { entries: Vec::new(), numbers: FxHashMap::default(), free: Vec::new(), left: Vec::new() }
     }
 
-    /// The number of a thing, which is used once more; and whether it is new.
+    /// Interns a key or increments its reference count. Returns its number, and whether it is new.
     pub(crate) fn acquire(&mut self, key: &K) -> (u32, bool) {
         if let Some(number) = self.numbers.get(key) {
             if let Some(Some(entry)) = self.entries.get_mut(*number as usize) {
@@ -50,14 +50,14 @@ impl<K: Clone + Eq + Hash> Interned<K> {
         (number, true)
     }
 
-    /// Uses a number once more that is in use.
+    /// Increments the reference count of a number that is in use.
     pub(crate) fn acquire_known(&mut self, number: u32) {
         if let Some(Some(entry)) = self.entries.get_mut(number as usize) {
             entry.uses += 1;
         }
     }
 
-    /// Uses a number once less, and says whether nobody needs it any more: then it is gone.
+    /// Decrements the reference count of a number. Returns true, and removes the key, if the count is now 0.
     pub(crate) fn release(&mut self, number: u32) -> bool {
         let Some(place) = self.entries.get_mut(number as usize) else { return false };
         let Some(entry) = place else { return false };
@@ -71,7 +71,7 @@ impl<K: Clone + Eq + Hash> Interned<K> {
         true
     }
 
-    /// Gives out again what was released, once no reader can have it.
+    /// Makes released numbers available again. Call it only when no reader can use them any more.
     pub(crate) fn recycle(&mut self) {
         self.free.append(&mut self.left);
     }
@@ -80,12 +80,12 @@ impl<K: Clone + Eq + Hash> Interned<K> {
         self.entries.get(number as usize)?.as_ref().map(|entry| &entry.key)
     }
 
-    /// All that are in use.
+    /// Iterates over the numbers and keys in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &K)> {
         (0..).zip(&self.entries).filter_map(|(number, entry)| Some((number, &entry.as_ref()?.key)))
     }
 
-    /// How many numbers were ever given out at once.
+    /// One more than the highest number that was ever in use.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -1,4 +1,4 @@
-//! The tables as the kernel program reads them: which cell stands where (`runtime/kernel/tables.h`).
+//! The memory layout of the tables that the kernel program reads (`runtime/kernel/tables.h`).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,64 +6,66 @@ use std::net::IpAddr;
 use crate::trie::{self, Referred};
 use crate::{Change, Compare, PORTS, Resolver};
 
-/// The bytes of a comparison in its table.
+/// The size of a comparison, in bytes.
 const COMPARE: usize = 40;
 
-/// The bytes that the tables may take: as far as the kernel lets a program reach from one address
+/// The maximum size of the tables, in bytes: the verifier bounds the variable offset into a map value
 /// (`BPF_MAX_VAR_OFF`).
 const MOST: usize = 1 << 29;
 
-/// The bytes of a counter: packets and bytes.
+/// The size of a counter, in bytes: packets and bytes, 64 bits each.
 const COUNTER: usize = 16;
 
-/// The bytes of an endpoint in its table.
+/// The size of an endpoint, in bytes.
 const ENDPOINT: usize = 64;
 
-/// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it leaves.
+/// The bits of [`Endpoint::id`] that a packet carries from the hook where it is sent to the one where it is
+/// delivered.
 const SENDER: u32 = (1 << 13) - 1;
 
-/// A pod whose packets are judged.
+/// A local pod whose packets are evaluated, or a [bridge](Self::bridge).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The pod, by its number in the resolver.
+    /// The pod's number in the resolver.
     pub pod: u32,
-    /// The index of the host's side of its interface.
+    /// The ifindex of the host end of its interface.
     pub interface: u32,
-    /// What its records of connections are kept under. No two pods ever have the same; and the last 13 bits
-    /// are those of no other pod that is judged now, and not all zero. 0 of a [bridge](Self::bridge).
+    /// Identifies the pod's conntrack records, and is never reused. The low 13 bits are unique among the
+    /// local pods and not zero. 0 for a [bridge](Self::bridge).
     pub id: u32,
-    /// Until when a packet that no record is known for may belong to a connection that is older than the
-    /// enforcement of this pod, in nanoseconds since the machine started.
+    /// Until this time, a packet without a conntrack record may belong to a connection that was opened before
+    /// the pod's policies were enforced. In nanoseconds since boot.
     pub taken_over: u64,
 }
 
 impl Endpoint {
-    /// A pod, by its number in the resolver, the index of its interface, and the number of its records.
+    /// An endpoint for a pod: its number in the resolver, the ifindex of its interface, and the id of its
+    /// records.
     #[must_use]
     pub const fn new(pod: u32, interface: u32, id: u32) -> Self {
         Self { pod, interface, id, taken_over: 0 }
     }
 
-    /// The same, where the pod may have connections that are older than its enforcement, until then.
+    /// The same endpoint, which may have connections from before enforcement until the given time.
     #[must_use]
     pub const fn taken_over(self, until: u64) -> Self {
         Self { taken_over: until, ..self }
     }
 
-    /// A bridge that pods are behind, by its index: what the node receives by it may be a pod's.
+    /// An endpoint for a bridge with pods behind it: a packet that the node receives by it may be a pod's.
     #[must_use]
     pub const fn bridge(interface: u32) -> Self {
-        // The numbers of pods are counted from 0.
+        // The resolver's pods are numbered upward from 0, so that these numbers do not collide.
         Self::new(u32::MAX - interface, interface, 0)
     }
 }
 
-/// Why tables cannot be laid out.
+/// Why the tables cannot be laid out or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayoutError {
-    /// They have no room for it: they are to be made again, larger.
+    /// The tables have no room for more of these. They must be rebuilt with more.
     Full(&'static str),
-    /// There are more of something than a table can number.
+    /// There are more of these than the format can number.
     TooMany(&'static str),
     /// They would take so many bytes.
     ProofError(usize),
@@ -78,7 +80,7 @@ impl fmt::Display for LayoutError {
                 let of = |bytes: usize| bytes.div_ceil(1 << 20);
                 write!(
                     f,
-                    "the tables would take {} MiB, and the kernel reads at most {}",
+                    "the tables would take {} MiB, and the kernel program supports at most {} MiB",
                     of(*bytes),
                     of(MOST)
                 )
@@ -89,8 +91,8 @@ impl fmt::Display for LayoutError {
 
 impl std::error::Error for LayoutError {}
 
-/// A table's memory. Cells are numbered by their own size; each is written with one store. False where a
-/// cell is outside.
+/// The memory of one table. An index counts cells of the stored width, and each cell is written with one
+/// store. Returns false if the cell is out of bounds.
 pub trait Memory {
     /// Stores 16 bits.
     fn set_u16(&self, index: usize, value: u16) -> bool;
@@ -100,7 +102,7 @@ pub trait Memory {
     fn set_u64(&self, index: usize, value: u64) -> bool;
 }
 
-/// How much room the tables have.
+/// The capacity of each table.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     classes: usize,
@@ -115,11 +117,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// For what there is, and a quarter more, on a machine that has so many processors.
+    /// Takes the current sizes plus a quarter as spare room, for a machine with this many processors.
     ///
     /// # Errors
     ///
-    /// Where there is more of something than can be numbered.
+    /// Fails if the cells of a table cannot be numbered, or if the tables exceed the maximum size.
     pub fn new(resolver: &Resolver, endpoints: &[Endpoint], processors: usize) -> Result<Self, LayoutError> {
         let more = |count: usize, least: usize| count + count / 4 + least;
         let room = Self {
@@ -130,20 +132,20 @@ impl Room {
             branches: more(resolver.trie().branches().len(), 256),
             compares: more(resolver.trie().compares().len(), 256),
             slots: slots(endpoints),
-            // No two processors write to one line of memory.
+            // Aligned so that no two processors write to the same cache line.
             counters: (resolver.reasons().count() as usize).next_multiple_of(64 / COUNTER),
             processors,
         };
-        // The kernel program numbers cells with 32 bits, and columns with 16.
+        // The kernel program uses 32-bit offsets of cells and 16-bit column numbers.
         let fits = |cells: Option<usize>| cells.is_some_and(|cells| u32::try_from(cells).is_ok());
         if !fits(room.classes.checked_mul(room.rows)) {
-            return Err(LayoutError::TooMany("kinds of pods"));
+            return Err(LayoutError::TooMany("groups of pods that the same policies select"));
         }
         if !fits(room.columns.checked_mul(room.lists)) {
             return Err(LayoutError::TooMany("different decisions"));
         }
         if room.columns > usize::from(u16::MAX) {
-            return Err(LayoutError::TooMany("different ports"));
+            return Err(LayoutError::TooMany("groups of ports that no rule distinguishes"));
         }
         if room.bytes() > MOST {
             return Err(LayoutError::ProofError(room.bytes()));
@@ -151,7 +153,7 @@ impl Room {
         Ok(room)
     }
 
-    /// The tables that take so much, in the order in which they lie behind each other.
+    /// The tables in the order in which they are laid out in memory.
     #[must_use]
     pub fn shapes(&self) -> [Shape; 9] {
         let Self { classes, columns, rows, lists, branches, compares, slots, counters, processors } = *self;
@@ -175,20 +177,21 @@ impl Room {
         ]
     }
 
-    /// How many counters each processor has: one of each reason, and some that are nobody's.
+    /// The number of counters per processor: one for each reason, padded to whole cache lines.
     #[must_use]
     pub const fn counters(&self) -> usize {
         self.counters
     }
 
-    /// What all of them take, in bytes: from where any cell begins, the largest could be read.
+    /// The size of all tables in bytes, padded so that the largest cell can be read from the start of any
+    /// cell.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let [.., last] = self.shapes();
         last.at + last.bytes() + 64
     }
 
-    /// What the program is told of them (`layout` in `runtime/kernel/maps.h`).
+    /// The layout that is set when the kernel program is loaded (`layout` in `runtime/kernel/maps.h`).
     #[must_use]
     pub fn layout(&self) -> [u32; 8] {
         let [_, _, port_columns, _, _, endpoints, senders, epoch, counters] = self.shapes();
@@ -199,30 +202,31 @@ impl Room {
     }
 }
 
-/// A table of the kernel program.
+/// The position and shape of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Its name.
     pub name: &'static str,
-    /// Where it begins, in bytes.
+    /// Its offset, in bytes.
     pub at: usize,
-    /// The bytes of a cell.
+    /// The size of a cell, in bytes.
     pub cell: usize,
-    /// How many cells it has.
+    /// The number of cells.
     pub cells: usize,
-    /// How many of them belong together: those of a branch, a row, a list.
+    /// The number of cells in one branch, row or list.
     pub together: usize,
 }
 
 impl Shape {
-    /// The bytes of all cells.
+    /// The size of the table, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.cell * self.cells
     }
 }
 
-/// A table of endpoints in which each finds its own place by the last bits of its interface's index.
+/// The number of slots of the endpoint table. An endpoint's slot is the low bits of its ifindex; the table
+/// grows up to 2¹⁸ slots until no two endpoints collide.
 fn slots(endpoints: &[Endpoint]) -> usize {
     let mut slots = 4096;
     loop {
@@ -238,7 +242,7 @@ fn slots(endpoints: &[Endpoint]) -> usize {
     }
 }
 
-/// Where tables begin that others refer to.
+/// The offsets of the tables that other tables refer to.
 #[derive(Clone, Copy, Debug)]
 struct At {
     compares: usize,
@@ -246,7 +250,7 @@ struct At {
     lists: usize,
 }
 
-/// The tables, in some memory.
+/// The tables, in memory of type `M`.
 #[derive(Debug)]
 pub struct Tables<M> {
     room: Room,
@@ -260,18 +264,18 @@ pub struct Tables<M> {
     senders: M,
     epoch: M,
     counters: M,
-    /// The pods in them.
+    /// The endpoints that are in the table.
     local: Vec<Endpoint>,
-    /// How often they changed.
+    /// The number of changes so far.
     changes: u32,
 }
 
 impl<M: Memory> Tables<M> {
-    /// In the memory that is given for each, which holds zeros.
+    /// Creates the tables in the memory that `memory` returns for each, which must be zeroed.
     ///
     /// # Errors
     ///
-    /// Where the memory cannot be had.
+    /// Fails if `memory` fails.
     pub fn new<E>(
         room: Room,
         endpoints: &[Endpoint],
@@ -295,16 +299,16 @@ impl<M: Memory> Tables<M> {
         })
     }
 
-    /// What processors count, each in its own part; how many counters each has.
+    /// Returns the counters of all processors, and the number of counters per processor.
     pub const fn counters(&self) -> (&M, usize) {
         (&self.counters, self.room.counters)
     }
 
-    /// Writes all that a resolver says.
+    /// Writes the complete state of a resolver.
     ///
     /// # Errors
     ///
-    /// Where there is no room for it.
+    /// Fails if a table has no room for it.
     pub fn write_all(&self, resolver: &Resolver) -> Result<(), LayoutError> {
         for number in 0..resolver.list_count() {
             self.write_list(resolver, number)?;
@@ -327,12 +331,12 @@ impl<M: Memory> Tables<M> {
         Ok(())
     }
 
-    /// Writes what changed, in its order.
+    /// Writes changes, in the given order.
     ///
     /// # Errors
     ///
-    /// Where a table has no room for it: what was written until then is whole, and the tables are to be made
-    /// again, larger.
+    /// Fails if a table has no room. The changes up to that one have been written and are consistent; the
+    /// tables must be rebuilt with more room.
     pub fn apply(&mut self, resolver: &Resolver, changes: &[Change]) -> Result<(), LayoutError> {
         for change in changes {
             match *change {
@@ -372,17 +376,17 @@ impl<M: Memory> Tables<M> {
                 }
             }
         }
-        // Connections that were allowed before are judged again when something answers them.
+        // A new epoch invalidates the cached verdicts in conntrack records.
         self.changes = self.changes.wrapping_add(1);
         self.epoch.set_u32(0, self.changes);
         Ok(())
     }
 
-    /// A pod is new, or on another interface, or under another number.
+    /// Adds an endpoint, or replaces the one of the same pod.
     ///
     /// # Errors
     ///
-    /// Where its place is taken.
+    /// Fails if another interface occupies its slot.
     pub fn set_endpoint(&mut self, resolver: &Resolver, endpoint: Endpoint) -> Result<(), LayoutError> {
         self.remove_endpoint(endpoint.pod)?;
         let slot = |interface: u32| interface as usize & (self.room.slots - 1);
@@ -393,11 +397,11 @@ impl<M: Memory> Tables<M> {
         Ok(())
     }
 
-    /// A pod is gone.
+    /// Removes the endpoint of a pod.
     ///
     /// # Errors
     ///
-    /// None that a caller could cause.
+    /// Fails only if the endpoint's slot is out of bounds, which cannot happen.
     pub fn remove_endpoint(&mut self, pod: u32) -> Result<(), LayoutError> {
         let Some(place) = self.local.iter().position(|endpoint| endpoint.pod == pod) else {
             return Ok(());
@@ -408,7 +412,7 @@ impl<M: Memory> Tables<M> {
         room(self.endpoints.set_u32(slot * (ENDPOINT / 4), 0), "pods")
     }
 
-    /// What they take, in bytes.
+    /// The size of the tables, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.room.bytes()
@@ -423,8 +427,8 @@ impl<M: Memory> Tables<M> {
         Ok(())
     }
 
-    /// A cell of the trie, as the kernel program reads it: what refers to a comparison says where that begins,
-    /// in steps of eight bytes. What it refers to lies within the tables.
+    /// Converts a cell of the trie to the kernel program's format, in which a comparison is referred to by
+    /// its offset in units of eight bytes. Fails if the cell refers beyond the tables.
     fn cell(&self, cell: u32) -> Result<u32, LayoutError> {
         match trie::referred(cell) {
             Referred::Comparison(number) => {
@@ -437,7 +441,7 @@ impl<M: Memory> Tables<M> {
                 Ok(cell)
             }
             Referred::Class(class) => {
-                room((class as usize) < self.room.classes, "kinds of peers")?;
+                room((class as usize) < self.room.classes, "groups of peers that no rule distinguishes")?;
                 Ok(cell)
             }
         }
@@ -458,7 +462,7 @@ impl<M: Memory> Tables<M> {
     fn write_list(&self, resolver: &Resolver, number: usize) -> Result<(), LayoutError> {
         let list = resolver.list(u32::try_from(number).unwrap_or(u32::MAX));
         room(number < self.room.lists, "different decisions")?;
-        room(list.len() <= self.room.columns, "different ports")?;
+        room(list.len() <= self.room.columns, "groups of ports that no rule distinguishes")?;
         for (place, decision) in (number * self.room.columns..).zip(list) {
             self.lists.set_u64(place, *decision);
         }
@@ -474,9 +478,12 @@ impl<M: Memory> Tables<M> {
     }
 
     fn write_cell(&self, row: usize, class: usize, list: u32) -> Result<(), LayoutError> {
-        room(row < self.room.rows && class < self.room.classes, "kinds of pods")?;
+        room(
+            row < self.room.rows && class < self.room.classes,
+            "groups of pods that the same policies select",
+        )?;
         room((list as usize) < self.room.lists, "different decisions")?;
-        // What stands there is where the list begins.
+        // A cell contains the offset of the list.
         let list = self.at.lists + list as usize * self.room.columns * 8;
         self.rows.set_u32(row * self.room.classes + class, u32::try_from(list).unwrap_or(0));
         Ok(())
@@ -492,7 +499,7 @@ impl<M: Memory> Tables<M> {
             return cell(0, endpoint.interface);
         }
         let Some(rows) = resolver.endpoint(endpoint.pod) else {
-            // First it is nobody's, then what was its own goes.
+            // Clear the sender first, so that no packet is attributed to the slot while it is cleared.
             self.set_sender(endpoint.id, 0);
             return cell(0, 0);
         };
@@ -511,7 +518,10 @@ impl<M: Memory> Tables<M> {
             room(table.set_u64(place, word), "pods")?;
         }
         let [egress, ingress] = resolver.isolation(endpoint.pod);
-        room(rows.iter().all(|row| (*row as usize) < self.room.rows), "kinds of pods")?;
+        room(
+            rows.iter().all(|row| (*row as usize) < self.room.rows),
+            "groups of pods that the same policies select",
+        )?;
         let begins =
             |row: u32| u32::try_from(self.at.rows + row as usize * self.room.classes * 4).unwrap_or(0);
         cell(2, begins(rows[0]))?;
@@ -525,7 +535,7 @@ impl<M: Memory> Tables<M> {
         Ok(())
     }
 
-    /// Sets which slot belongs to the pod whose packets carry this number, counted from 1; 0 for none.
+    /// Sets the slot of the endpoint whose low id bits packets carry. Slots are counted from 1; 0 means none.
     fn set_sender(&self, id: u32, place: u32) {
         self.senders.set_u32((id & SENDER) as usize, place);
     }

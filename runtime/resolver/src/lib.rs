@@ -1,10 +1,10 @@
-//! From a map image and the pods of a cluster to the tables that the kernel reads, and from one change
-//! of a pod to the few cells that change.
+//! Builds the kernel tables from a map image and the pods of a cluster, and updates single cells when pods
+//! change.
 //!
-//! Peers that no rule tells apart are one class, subjects for which the same policies decide share a
-//! row, and a cell of a row names a list that has a decision for each class of ports. [`Resolver`] keeps
-//! all of it true as pods come and go; [`Change`]s say what to write, in which order, so that a reader
-//! in between never sees a mix.
+//! Peers that no rule tells apart form one class. Local pods that the same policies select share a row. The
+//! cell of a row for a class refers to a decision list, which has one decision for each column (ports that no
+//! rule tells apart). [`Resolver`] maintains these tables. It returns [`Change`]s in the order in which they
+//! must be written, so that a concurrent reader always sees a consistent state.
 
 mod changes;
 mod interned;

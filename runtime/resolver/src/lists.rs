@@ -1,62 +1,63 @@
-//! Decision lists: what rules that name a peer say of each port.
+//! Decision lists: the decision for each column of ports, computed from the rules that match a peer.
 
 use npc_image::{Action, Policy, Protocol, Rule, Tier};
 
 use crate::reason::{Reason, Reasons};
 
-/// Ports that no rule tells apart.
+/// A set of ports that no rule tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
-    /// Protocols without ports.
+    /// Protocols that have no ports.
     Other,
-    /// A class of ports in the image.
+    /// A port class of the image.
     Class(u32),
-    /// One port that pods name, and the class that it would be of otherwise.
+    /// A port that some pod names, and the port class that contains it by number.
     Named { class: u32, protocol: Protocol, port: u16 },
 }
 
-/// What a decision list is made of.
+/// The inputs that determine a decision list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ListKey {
-    /// The node reaches its pods.
+    /// The peer is the pod's own node, which is always allowed.
     Node,
-    /// Rules.
+    /// The peer is matched by rules.
     Rules {
-        /// Those that name the peer, in the order in which they are asked.
+        /// The rules that match the peer, in order of evaluation.
         rules: Box<[u32]>,
-        /// The first plain policy that isolates the subject, without and with audit policies.
+        /// The first plain policy that isolates the subject: without audit policies, and with them.
         isolating: [Option<u32>; 2],
-        /// Whether the address may be translated to another, for which the policies decide.
+        /// Whether the address may be translated, so that a denial is deferred until delivery.
         deferred: bool,
-        /// The ports that the destination names, where a rule asks for them.
+        /// The named ports of the destination as (protocol, name, port), if a rule uses a named port.
         ports: Box<[(Protocol, u32, u16)]>,
     },
 }
 
-/// A decision, as it stands in a list: in its lower half what is in force, in its upper half what would
-/// be if audit policies were in force.
+/// A decision, as stored in a list. The lower half is enforced. The upper half is the decision that would be
+/// made if audit policies were enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision(pub u64);
 
 impl Decision {
     /// The connection is allowed.
     pub const ALLOW: u32 = 1 << 31;
-    /// It is to be reported.
+    /// The connection is to be reported.
     pub const LOG: u32 = 1 << 30;
-    /// The other half differs: audit policies would decide otherwise.
+    /// Only one of the two halves allows the connection.
     pub const AUDIT: u32 = 1 << 29;
-    /// The address may stand for pods that it is translated to: what is denied here is decided at delivery.
+    /// The address may be translated to a pod's, so that a denial is deferred to the hook that delivers the
+    /// packet.
     pub const DEFER: u32 = 1 << 28;
-    /// The number of the reason.
+    /// The bits that hold the number of the [`Reason`].
     pub const REASON: u32 = Self::DEFER - 1;
 
-    /// What is in force.
+    /// The enforced half.
     #[must_use]
     pub const fn enforced(self) -> u32 {
         self.0 as u32
     }
 
-    /// What would be if audit policies were in force.
+    /// The half that includes audit policies.
     #[must_use]
     pub const fn audited(self) -> u32 {
         (self.0 >> 32) as u32
@@ -69,8 +70,8 @@ impl Decision {
     }
 }
 
-/// The decision of a list. `rule` gives a rule and its policy, where it is for the ports that are asked
-/// for.
+/// Computes the decision of a list for one column. `rule` returns a rule and its policy if the rule matches
+/// the column; it receives the rule's number and the destination's named ports.
 pub(crate) fn decide<'i>(
     key: &ListKey,
     reasons: &Reasons,
@@ -94,7 +95,7 @@ pub(crate) fn decide<'i>(
                     passed = true;
                     continue;
                 }
-                // No plain policy allows it.
+                // No plain rule has matched, and the subject is isolated: baseline policies do not apply.
                 (Tier::Baseline, _) if isolated.is_some() => break,
                 _ => {}
             }

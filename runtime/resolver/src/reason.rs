@@ -1,33 +1,33 @@
-//! Why a packet is allowed or denied, as one number.
+//! Numbers for the reasons of decisions.
 
 use npc_image::Image;
 
-/// What decided.
+/// The reason why a connection is allowed or denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No policy says anything.
+    /// Allowed by default: no policy decides.
     Default,
-    /// The node that a pod runs on reaches it.
+    /// Always allowed: the peer is the pod's own node.
     Node,
-    /// A rule, by the places of its policy and of itself in that policy.
+    /// A rule matched.
     Rule {
-        /// The policy.
+        /// The index of its policy.
         policy: u32,
-        /// The rule.
+        /// The index of the rule in that policy.
         rule: u32,
     },
-    /// The policy isolates the pod, maybe with others, and no rule of theirs matches.
+    /// Plain policies isolate the pod, and none of their rules matches.
     Isolated {
-        /// The first such policy, by its place.
+        /// The index of the first such policy.
         policy: u32,
     },
 }
 
-/// The numbers of the reasons of an image: 0 and 1 for what no policy decides, then one for each rule,
-/// then one for each policy that may isolate.
+/// Maps the reasons of an image to numbers: 0 is `Default`, 1 is `Node`, then follow one number for each
+/// rule, and one for each policy (`Isolated`).
 #[derive(Debug)]
 pub struct Reasons {
-    /// The number of the first rule of each policy.
+    /// The number of each policy's first rule.
     first: Vec<u32>,
     rules: u32,
 }
@@ -35,7 +35,7 @@ pub struct Reasons {
 impl Reasons {
     pub(crate) const RULES: u32 = 2;
 
-    /// Of an image.
+    /// Numbers the reasons of an image.
     #[must_use]
     pub fn new(image: &Image) -> Self {
         let mut rules = 0;
@@ -48,13 +48,13 @@ impl Reasons {
         Self { first, rules }
     }
 
-    /// How many there are.
+    /// The number of reasons.
     #[must_use]
     pub fn count(&self) -> u32 {
         Self::RULES + self.rules + u32::try_from(self.first.len()).unwrap_or(u32::MAX)
     }
 
-    /// The number of a reason.
+    /// Returns the number of a reason.
     #[must_use]
     pub fn number(&self, reason: Reason) -> u32 {
         match reason {
@@ -65,7 +65,7 @@ impl Reasons {
         }
     }
 
-    /// The reason of a number.
+    /// Returns the reason with a number.
     #[must_use]
     pub fn reason(&self, number: u32) -> Reason {
         match number {
@@ -75,8 +75,8 @@ impl Reasons {
                 Reason::Isolated { policy: number - Self::RULES - self.rules }
             }
             _ => {
-                // The last policy that begins at or before it; those without rules begin where the next
-                // does.
+                // The last policy whose first rule is at or before the number. A policy without rules has the
+                // same first number as the next one, so that it is never the last.
                 let policy = self.first.partition_point(|first| *first <= number).saturating_sub(1);
                 let first = self.first.get(policy).copied().unwrap_or(number);
                 Reason::Rule { policy: u32::try_from(policy).unwrap_or(0), rule: number - first }

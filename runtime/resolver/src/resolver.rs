@@ -1,4 +1,4 @@
-//! An image and the pods there are, as tables.
+//! The resolver: computes the tables of an image for the pods of a cluster.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::select::{Labels, Terms};
 use crate::tables::{Identity, PORTS, PeerKey, Shared, SubjectKey, Tables};
 use crate::trie::{Family, Trie};
 
-/// A pod, as far as tables are made of it.
+/// The properties of a pod that the tables depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// Its namespace's name.
+    /// The name of its namespace.
     pub namespace: Arc<str>,
     /// Its labels.
     pub labels: Arc<Labels>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// The ports that it names.
+    /// Its named ports.
     pub ports: Vec<Named>,
-    /// Whether it is on its node's network: then no selector matches it, and its addresses are the node's.
+    /// Whether it uses `hostNetwork`. No selector matches such a pod, and its addresses are the node's.
     pub host_network: bool,
-    /// Whether it runs on this node, so that its packets are judged here.
+    /// Whether it runs on this node, so that its packets are evaluated here.
     pub local: bool,
 }
 
@@ -45,36 +45,37 @@ struct PodState {
     rows: Option<[u32; 2]>,
 }
 
-/// The tables of an image, for the pods that there are.
+/// The tables of an image, and the pods that they were computed from.
 #[derive(Debug)]
 pub struct Resolver {
     tables: Tables,
     trie: Trie,
     terms: Terms,
-    /// Whether each term is a peer's.
+    /// Whether each pod term is used as a peer.
     is_peer: Vec<bool>,
-    /// The policies that are for the pods of each term.
+    /// The policies that select the pods of each term.
     of_term: Vec<Vec<u32>>,
     node: Vec<IpAddr>,
     services: Vec<IpNet>,
     namespaces: FxHashMap<Arc<str>, Namespace>,
     pods: FxHashMap<u32, PodState>,
     owners: FxHashMap<IpAddr, SmallVec<[u32; 2]>>,
-    /// The class that an address has of its own, while it has one.
+    /// The class of each address that has one of its own.
     classes_of: FxHashMap<IpAddr, u32>,
     changes: Vec<Change>,
-    /// Whether somebody takes them. Until then none are kept: the tables are to be written whole.
+    /// Whether [`Self::take_changes`] has been called. Before that no changes are kept, since the tables must
+    /// be written completely.
     are_taken: bool,
 }
 
 impl Resolver {
-    /// Of an image, on a node with these addresses, without pods.
+    /// Creates the tables of an image without pods, on a node with these addresses.
     #[must_use]
     pub fn new(image: Arc<Image>, node: Vec<IpAddr>) -> Self {
         Self::with_services(image, node, &[])
     }
 
-    /// The same, where some addresses stand for pods that they are translated to.
+    /// Like [`Self::new`], with CIDRs of Services, whose addresses are translated to those of pods.
     #[must_use]
     pub fn with_services(image: Arc<Image>, node: Vec<IpAddr>, services: &[IpNet]) -> Self {
         let mut is_peer = vec![false; image.pod_terms.len()];
@@ -114,7 +115,7 @@ impl Resolver {
         resolver
     }
 
-    /// The labels of a namespace, new or changed.
+    /// Adds a namespace or changes its labels.
     pub fn set_namespace(&mut self, name: &str, labels: Labels) {
         let scopes = self.terms.scopes_of(&self.tables.image, name, &labels);
         let Some(known) = self.namespaces.get_mut(name) else {
@@ -135,7 +136,7 @@ impl Resolver {
         }
     }
 
-    /// A namespace is gone. Pods that are still there have one without labels.
+    /// Removes a namespace. Its remaining pods are treated as in a namespace without labels.
     pub fn remove_namespace(&mut self, name: &str) {
         self.set_namespace(name, Labels::new());
         if self.namespaces.get(name).is_some_and(|namespace| namespace.pods.is_empty()) {
@@ -143,7 +144,7 @@ impl Resolver {
         }
     }
 
-    /// A pod is there, or has changed. Numbers are the caller's.
+    /// Adds or changes a pod. The caller assigns the numbers.
     pub fn set_pod(&mut self, number: u32, mut pod: Pod) {
         if !self.namespaces.contains_key(&pod.namespace) {
             self.set_namespace(&pod.namespace.clone(), Labels::new());
@@ -151,7 +152,8 @@ impl Resolver {
         let scopes = self.namespaces.get(&pod.namespace).map_or(&[][..], |namespace| &namespace.scopes);
         let terms = self.terms.matching(&self.tables.image, scopes, &pod.labels);
         let identity = self.identity(&pod, &terms);
-        // Of a hundred thousand pods only what can decide something is kept.
+        // With a hundred thousand pods, memory matters: keep only ports that rules refer to, and share the
+        // name.
         if let Some((name, _)) = self.namespaces.get_key_value(&pod.namespace) {
             pod.namespace = Arc::clone(name);
         }
@@ -179,7 +181,7 @@ impl Resolver {
                 owners.retain(|owner| *owner != number);
             }
         }
-        // A pod that has an address already does not take it back from one that came by it later.
+        // A pod that already has an address does not take it back from a pod that got it later.
         for address in &addresses {
             let owners = self.owners.entry(*address).or_default();
             if !owners.contains(&number) {
@@ -201,7 +203,7 @@ impl Resolver {
         }
     }
 
-    /// A pod is gone.
+    /// Removes a pod.
     pub fn remove_pod(&mut self, number: u32) {
         let Some(before) = self.pods.remove(&number) else { return };
         self.leave(&before.pod.namespace, number);
@@ -225,21 +227,21 @@ impl Resolver {
         }
     }
 
-    /// What changed since the last time, in the order in which it is to be written; nothing the first time,
-    /// when all is to be written.
+    /// Returns the changes since the last call, in the order in which they must be written. The first call
+    /// returns none: the tables must then be written completely.
     pub fn take_changes(&mut self) -> Vec<Change> {
         self.are_taken = true;
         std::mem::take(&mut self.changes)
     }
 
-    /// Uses numbers again that nothing leads to any more. To be called once all changes so far are
-    /// written, and every packet that was being judged then has been.
+    /// Makes released numbers available again. Call it only when all changes so far have been written, and
+    /// the packets that were being evaluated at that time are finished.
     pub fn recycle(&mut self) {
         self.trie.recycle();
         self.tables.recycle();
     }
 
-    /// What rules can tell of a pod that these terms select: nothing of one on its node's network.
+    /// Returns the identity of a pod that these terms select. A host-network pod has an empty one.
     fn identity(&self, pod: &Pod, terms: &[u32]) -> Identity {
         if pod.host_network {
             return Identity::default();
@@ -273,12 +275,13 @@ impl Resolver {
         lists.iter().filter_map(of_list).collect()
     }
 
-    /// The class that an address has now: that of the pod that has it, or of this node, or of its block.
+    /// Recomputes the class of an address: from the pod that has it, or this node, or the ranges of the
+    /// image.
     fn refresh(&mut self, address: IpAddr) {
         let owners = self.owners.get(&address).map_or(&[][..], SmallVec::as_slice);
         let state = |owner: &u32| self.pods.get(owner);
-        // Of two pods, the one that came last: an address passes from one that ends to one that begins.
-        // The address of a pod on its node's network is the node's.
+        // If two pods have the address, the later one counts: a new pod may get the address of one that is
+        // ending. The address of a host-network pod is the node's.
         let pod = owners.iter().rev().filter_map(state).find(|state| !state.pod.host_network);
         let identity = pod.map(|state| state.identity.clone());
         let node = self.node.contains(&address);
@@ -305,7 +308,7 @@ impl Resolver {
         }
     }
 
-    /// The rows of a local pod: what it sends, and what it is sent.
+    /// Acquires the rows of a local pod, for egress and ingress.
     fn acquire_rows(&mut self, pod: &Pod, terms: &[u32], ports: &[(Protocol, u32, u16)]) -> [u32; 2] {
         let mut policies: Vec<u32> =
             terms.iter().filter_map(|term| self.of_term.get(*term as usize)).flatten().copied().collect();
@@ -338,7 +341,7 @@ impl Resolver {
         })
     }
 
-    /// Whether there are addresses that stand for pods.
+    /// Whether there are CIDRs of Services.
     #[must_use]
     pub const fn has_services(&self) -> bool {
         !self.services.is_empty()
@@ -350,55 +353,55 @@ impl Resolver {
         &self.tables.image
     }
 
-    /// The numbers of reasons.
+    /// The numbers of the reasons.
     #[must_use]
     pub const fn reasons(&self) -> &Reasons {
         &self.tables.reasons
     }
 
-    /// From addresses to peer classes.
+    /// The trie from addresses to classes.
     #[must_use]
     pub const fn trie(&self) -> &Trie {
         &self.trie
     }
 
-    /// From ports to columns: for each protocol [`PORTS`] cells.
+    /// The table from ports to columns: [`PORTS`] cells for each protocol.
     #[must_use]
     pub fn ports(&self) -> &[u16] {
         &self.tables.ports
     }
 
-    /// How many columns a decision list has.
+    /// The number of columns in a decision list.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.tables.columns.len()
     }
 
-    /// How many peer classes there are room for.
+    /// The number of class numbers in use or reusable.
     #[must_use]
     pub fn class_count(&self) -> usize {
         self.tables.classes.len()
     }
 
-    /// How many rows there are.
+    /// The number of rows, including unused ones.
     #[must_use]
     pub fn row_count(&self) -> usize {
         self.tables.rows.len()
     }
 
-    /// A row: of each peer class, the number of a decision list.
+    /// A row: the number of a decision list for each class.
     #[must_use]
     pub fn row(&self, number: u32) -> &[u32] {
         self.tables.rows.get(number as usize).map_or(&[], |row| &row.cells)
     }
 
-    /// How many decision lists there are.
+    /// The number of decision lists, including unused ones.
     #[must_use]
     pub fn list_count(&self) -> usize {
         self.tables.decisions.len()
     }
 
-    /// A decision list: of each column, the decision (see [`Decision`](crate::Decision)).
+    /// A decision list: the decision for each column (see [`Decision`](crate::Decision)).
     #[must_use]
     pub fn list(&self, number: u32) -> &[u64] {
         self.tables.decisions.get(number as usize).map_or(&[], Vec::as_slice)
@@ -410,14 +413,14 @@ impl Resolver {
         self.pods.get(&number).map(|state| &state.pod)
     }
 
-    /// The rows of a local pod: of what it sends, and of what it is sent.
+    /// The rows of a local pod, for egress and ingress.
     #[must_use]
     pub fn endpoint(&self, pod: u32) -> Option<[u32; 2]> {
         self.pods.get(&pod)?.rows
     }
 
-    /// Of a local pod, whether policies are for it, by direction: 0 none, 1 audit policies only, which
-    /// decide nothing, 2 some that decide.
+    /// Whether policies select a local pod, for egress and ingress: 0 if none does, 1 if only audit policies
+    /// do, 2 if others do.
     #[must_use]
     pub fn isolation(&self, pod: u32) -> [u32; 2] {
         let rows = self.endpoint(pod);
@@ -430,7 +433,7 @@ impl Resolver {
         rows.map_or([0, 0], |rows| rows.map(of))
     }
 
-    /// What the tables say of one side of a connection, found as the kernel finds it.
+    /// Returns the decision for one direction of a connection, computed as the kernel program does.
     #[must_use]
     pub fn decision(&self, pod: u32, direction: Direction, peer: IpAddr, traffic: Traffic) -> Option<u64> {
         let row = *self.endpoint(pod)?.get(direction as usize)?;
@@ -450,7 +453,7 @@ impl Resolver {
     }
 }
 
-/// From addresses to the classes of their blocks, with classes of their own for those of services.
+/// Builds the trie of the image's address ranges. Service CIDRs get classes of their own.
 fn blocks(services: &[IpNet], tables: &mut Tables) -> Trie {
     let image = Arc::clone(&tables.image);
     let (own_v4, own_v6) = (&image.addresses.v4, &image.addresses.v6);
@@ -459,7 +462,7 @@ fn blocks(services: &[IpNet], tables: &mut Tables) -> Trie {
     }
     let mut of_class = |class: u32| {
         let key = PeerKey { addresses: class, node: false, service: true, identity: Identity::default() };
-        // There are no rows yet, so that nothing changes.
+        // There are no rows yet, so that no change is recorded.
         tables.acquire_class(&key, &mut Vec::new())
     };
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -474,14 +477,14 @@ fn blocks(services: &[IpNet], tables: &mut Tables) -> Trie {
     Trie::new(v4.into_iter(), v6.into_iter())
 }
 
-/// Ranges, by where each begins, with other classes for what lies in some blocks.
+/// Splits ranges at the edges of some blocks, and maps the classes inside the blocks with `of_class`.
 fn overlaid<K: Copy + Ord>(
     ranges: &[(K, u32)],
     blocks: &[(K, K)],
     next: impl Fn(K) -> Option<K>,
     mut of_class: impl FnMut(u32) -> u32,
 ) -> Vec<(K, u32)> {
-    // Where anything may begin or end.
+    // All addresses where a range or block may begin or end.
     let mut edges: Vec<K> = ranges.iter().map(|(first, _)| *first).collect();
     edges.extend(blocks.iter().flat_map(|(first, last)| [Some(*first), next(*last)]).flatten());
     edges.sort_unstable();

@@ -1,4 +1,4 @@
-//! Which pod terms of an image select a pod, found by an index.
+//! An index of an image's pod terms, to find those that select a pod.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,25 +6,25 @@ use std::sync::Arc;
 use npc_image::{Glob, Image, Operator, Requirement, Scope, ScopeBase};
 use rustc_hash::FxHashMap;
 
-/// Labels of an object.
+/// The labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// The pod terms of an image, by their scopes and by what they ask of labels.
+/// The pod terms of an image, indexed by scope and by a required label.
 #[derive(Debug)]
 pub(crate) struct Terms {
-    /// Of each scope, its terms.
+    /// The terms of each scope.
     of_scope: Vec<OfScope>,
-    /// The scopes that name namespaces, each by its name.
+    /// Scopes that list namespaces by exact name, indexed by that name.
     by_name: FxHashMap<Arc<str>, Vec<u32>>,
-    /// All others.
+    /// All other scopes.
     not_by_name: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
 struct OfScope {
-    /// Those that ask a label to have one of some values, by one such.
+    /// Terms with an `In` requirement, indexed by the key and by each value of the first one.
     by_label: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<u32>>>,
-    /// All others.
+    /// All other terms.
     other: Vec<u32>,
 }
 
@@ -64,7 +64,8 @@ impl Terms {
         Self { of_scope, by_name, not_by_name }
     }
 
-    /// The scopes that a namespace is in. What they ask of two namespaces together is not asked.
+    /// Returns the scopes that contain a namespace, in order. `same` and `sharing` scopes depend on a second
+    /// namespace: only their conditions on this one are checked.
     pub(crate) fn scopes_of(&self, image: &Image, name: &str, labels: &Labels) -> Vec<u32> {
         let named = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         let may_hold = named.iter().chain(&self.not_by_name).copied();
@@ -77,7 +78,7 @@ impl Terms {
         found
     }
 
-    /// The terms that select a pod with these labels, in a namespace that is in these scopes; in order.
+    /// Returns the terms that select a pod with these labels in a namespace of these scopes, in order.
     pub(crate) fn matching(&self, image: &Image, scopes: &[u32], labels: &Labels) -> Vec<u32> {
         let mut found = Vec::new();
         let mut add = |terms: &[u32]| {

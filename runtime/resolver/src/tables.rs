@@ -1,4 +1,4 @@
-//! What rules say of every kind of peer: classes, rows and decision lists.
+//! Classes, rows and decision lists: the decisions of all rules for every kind of peer.
 
 use std::sync::Arc;
 
@@ -10,47 +10,48 @@ use crate::interned::Interned;
 use crate::lists::{Column, ListKey, decide};
 use crate::reason::{Reason, Reasons};
 
-/// The values of labels that must be shared, by the lists of labels that are asked for.
+/// The values of the labels that `sharing` scopes compare, by the number of the label list.
 pub(crate) type Shared = Box<[(u32, Box<[Arc<str>]>)]>;
 
-/// What tells one kind of peer from another.
+/// The properties that distinguish one class of peers from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeerKey {
-    /// The class of its address in the image.
+    /// The address class in the image.
     pub(crate) addresses: u32,
-    /// Whether it is this node.
+    /// Whether the address is this node's.
     pub(crate) node: bool,
-    /// Whether it stands for pods that it is translated to.
+    /// Whether it is a Service address, which is translated to a pod's.
     pub(crate) service: bool,
     pub(crate) identity: Identity,
 }
 
-/// What rules can tell of a pod, but for its address.
+/// The properties of a pod that rules can distinguish, other than its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
-    /// The terms of peers that select it.
+    /// The peer pod terms that select it.
     pub(crate) terms: Box<[u32]>,
-    /// Its namespace, where one of them asks whether it is the subject's.
+    /// Its namespace, if one of the terms compares it with the subject's.
     pub(crate) namespace: Option<Arc<str>>,
-    /// The values of labels that must be shared, of the lists of labels that its terms ask for.
+    /// The values of the labels that its `sharing` terms compare.
     pub(crate) shared: Shared,
-    /// The ports that it names and rules know: the protocol, the number of the name, the port.
+    /// Its named ports that rules refer to, as (protocol, number of the name, port).
     pub(crate) ports: Box<[(Protocol, u32, u16)]>,
 }
 
-/// What decides for a pod in one direction.
+/// The properties that determine a row: the policies of a pod in one direction, and what their rules depend
+/// on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SubjectKey {
     pub(crate) direction: Direction,
-    /// The policies in the order in which they are asked, by their places.
+    /// The indices of the policies, in order of evaluation.
     pub(crate) policies: Box<[u32]>,
     pub(crate) namespace: Option<Arc<str>>,
     pub(crate) shared: Shared,
-    /// Of a destination, the ports that it names.
+    /// The pod's named ports, if the direction is ingress and a rule uses a named port.
     pub(crate) ports: Box<[(Protocol, u32, u16)]>,
 }
 
-/// What is asked of two namespaces together.
+/// How a pod term relates the namespaces of subject and peer.
 #[derive(Clone, Copy, Debug)]
 enum Relation {
     None,
@@ -58,14 +59,15 @@ enum Relation {
     Sharing(u32),
 }
 
-/// What rules ask of a peer, or what there is of one, as a set that may hold more than it should: where two
-/// of them have nothing in common, no rule names the peer.
+/// A Bloom filter of pod terms and address sets, of the rules of a row or of a class. If two filters have no
+/// bit in common, no rule of the row matches the class.
 #[derive(Clone, Copy, Debug, Default)]
 struct Hint([u64; 4]);
 
 impl Hint {
     fn add(&mut self, number: u32, is_term: bool) {
-        // Multiplied by the golden ratio, the upper bits are spread.
+        // Fibonacci hashing: the factor is 2³² divided by the golden ratio, and the upper bits are well
+        // distributed.
         let spread = (number << 1 | u32::from(is_term)).wrapping_mul(0x9e37_79b9) >> 24;
         if let Some(word) = self.0.get_mut(spread as usize / 64) {
             *word |= 1 << (spread % 64);
@@ -77,38 +79,38 @@ impl Hint {
     }
 }
 
-/// A row: a cell for each peer class, which is the number of a decision list.
+/// A row: the number of a decision list for each class.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
-    /// The rules, in the order in which they are asked, by their numbers.
+    /// The numbers of the rules, in order of evaluation.
     rules: Vec<u32>,
-    /// What they ask of peers.
+    /// The terms and sets that the rules match.
     hint: Hint,
-    /// The lists of peers that no rule names, for addresses that are judged at once, and after translation.
-    /// They are the row's for as long as it is there.
+    /// The lists for peers that no rule matches, without and with deferral. The row holds a reference to
+    /// each.
     of_others: [Option<u32>; 2],
-    /// The first plain policy that isolates, without and with audit policies.
+    /// The first plain policy that isolates: without audit policies, and with them.
     isolating: [Option<u32>; 2],
     pub(crate) cells: Vec<u32>,
 }
 
-/// How many cells the table of ports has for each protocol.
+/// The number of cells in the port table for each protocol.
 pub const PORTS: usize = 1 << 16;
 
-/// The tables, but for the trie: they know classes and rows, and no pods.
+/// All tables except the trie. They contain classes and rows, but no pods.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) image: Arc<Image>,
     pub(crate) reasons: Reasons,
     relations: Vec<Relation>,
-    /// The lists of labels that are to be shared.
+    /// The distinct label lists of `sharing` scopes.
     pub(crate) shared: Vec<Vec<Arc<str>>>,
-    /// The names of ports that rules know.
+    /// The numbers of the port names that rules refer to.
     pub(crate) names: FxHashMap<Arc<str>, u32>,
-    /// All rules: the places of the policy and of the rule.
+    /// All rules, as the indices of the policy and of the rule in it.
     rules: Vec<(u32, u32)>,
     pub(crate) classes: Interned<PeerKey>,
-    /// Of each class, what rules may ask of it.
+    /// The terms and sets of each class.
     hints: Vec<Hint>,
     pub(crate) subjects: Interned<SubjectKey>,
     pub(crate) rows: Vec<Row>,
@@ -120,7 +122,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Of an image, with the classes of its addresses and no row.
+    /// Creates the tables of an image, with its address classes and without rows.
     pub(crate) fn new(image: Arc<Image>) -> Self {
         let mut shared: Vec<Vec<Arc<str>>> = Vec::new();
         let relations = image.pod_terms.iter().map(|term| {
@@ -164,8 +166,8 @@ impl Tables {
             image,
         };
         tables.number_ports();
-        // The classes of addresses come first, by their own numbers, and stay. There are no rows yet, so
-        // that nothing changes.
+        // The address classes of the image are created first, so that they keep their numbers, and are never
+        // released. There are no rows yet, so that no change is recorded.
         for class in 0..tables.image.addresses.classes.len() {
             let addresses = u32::try_from(class).unwrap_or(u32::MAX);
             let key = PeerKey { addresses, node: false, service: false, identity: Identity::default() };
@@ -174,14 +176,15 @@ impl Tables {
         tables
     }
 
-    /// Uses numbers again that nothing leads to any more.
+    /// Makes released numbers available again. Call it only when no reader can use them any more.
     pub(crate) fn recycle(&mut self) {
         self.classes.recycle();
         self.subjects.recycle();
         self.lists.recycle();
     }
 
-    /// Ports by their classes in the image: the column behind that of what has no ports.
+    /// Fills the port table. Column 0 is for protocols without ports; port class `n` of the image is column
+    /// `n + 1`.
     fn number_ports(&mut self) {
         let classes = u32::try_from(self.image.ports.classes.len()).unwrap_or(u32::MAX);
         self.columns.extend((0..classes).map(Column::Class));
@@ -280,7 +283,7 @@ impl Tables {
         number
     }
 
-    /// Fills the cell of a row for a class.
+    /// Computes the cell of a row for a class.
     fn fill(&mut self, row_number: u32, class_number: u32, changes: &mut Vec<Change>) {
         let (Some(row), Some(subject), Some(class), Some(hint)) = (
             self.rows.get(row_number as usize),
@@ -291,7 +294,7 @@ impl Tables {
             return;
         };
         let is_node = subject.direction == Direction::Ingress && class.node;
-        // An address that is no pod's may stand for pods, which the node translates it to.
+        // An address outside the cluster may be translated to a pod's.
         let deferred = (class.service || class.identity == Identity::default())
             && subject.direction == Direction::Egress;
         let rules = if is_node || !row.hint.has_common(hint) {
@@ -328,7 +331,7 @@ impl Tables {
         }
     }
 
-    /// The rules of a row that name the peers of a class.
+    /// Returns the rules of a row that match peers of a class.
     fn rules_for(&self, row: &Row, subject: &SubjectKey, class: &PeerKey) -> Box<[u32]> {
         let sets = self.image.addresses.classes.get(class.addresses as usize);
         let sets = sets.map_or(&[][..], Vec::as_slice);
@@ -341,7 +344,7 @@ impl Tables {
         row.rules.iter().filter(matches).copied().collect()
     }
 
-    /// The ports that the destination names, where one of these rules asks for ports by name.
+    /// Returns the named ports of the destination if one of these rules uses a named port.
     fn ports_for(&self, rules: &[u32], subject: &SubjectKey, class: &PeerKey) -> Box<[(Protocol, u32, u16)]> {
         let has_names =
             |number: &u32| self.rule(*number).is_some_and(|(_, rule)| !self.names_of(rule).is_empty());
@@ -372,7 +375,7 @@ impl Tables {
         Some((*policy, self.image.policies.get(*policy as usize)?.rules.get(*rule as usize)?))
     }
 
-    /// Whether a term names a peer, as this subject sees it.
+    /// Whether a term selects a peer, relative to this subject.
     fn is_named(&self, term: u32, subject: &SubjectKey, peer: &Identity) -> bool {
         peer.terms.binary_search(&term).is_ok()
             && match self.relations.get(term as usize) {
@@ -412,7 +415,7 @@ impl Tables {
         })
     }
 
-    /// A port that a pod names has a column of its own, and every list a cell for it.
+    /// Adds a column for a port that a pod names, and a decision for it to every list.
     pub(crate) fn name_port(&mut self, protocol: Protocol, port: u16, changes: &mut Vec<Change>) {
         if self.named.contains_key(&(protocol, port)) {
             return;
@@ -438,7 +441,8 @@ impl Tables {
         changes.push(Change::Port { protocol: protocol as u8, port });
     }
 
-    /// What terms ask of two namespaces together: whether one asks for the same, and the lists of labels.
+    /// Returns how terms relate two namespaces: whether one requires the same namespace, and the numbers of
+    /// the label lists that must be shared.
     pub(crate) fn asked(&self, terms: impl Iterator<Item = u32>) -> (bool, Vec<u32>) {
         let (mut same, mut lists) = (false, Vec::new());
         for term in terms {
@@ -453,7 +457,7 @@ impl Tables {
         (same, lists)
     }
 
-    /// A row is used once less.
+    /// Decrements the reference count of a row, and releases its lists if it is now 0.
     pub(crate) fn release_row(&mut self, row: u32) {
         if self.subjects.release(row) {
             let classes: Vec<u32> = self.classes.iter().map(|(class, _)| class).collect();
@@ -468,7 +472,7 @@ impl Tables {
     }
 }
 
-/// The values of the labels of one list, where the namespace has all of them.
+/// Returns the values of a label list, if the namespace has all of the labels.
 fn values_of(shared: &Shared, list: u32) -> Option<&[Arc<str>]> {
     shared.iter().find(|(known, _)| *known == list).map(|(_, values)| &**values)
 }

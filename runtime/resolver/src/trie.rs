@@ -1,46 +1,47 @@
-//! From an address to a value, in a few steps that the kernel takes as it is.
+//! A trie from addresses to values that the kernel program walks in few steps.
 //!
-//! The first two bytes of an address lead to a cell of the root; from there on, a branch takes one byte
-//! more, and a comparison skips the bytes that all addresses below have in common, or tells one block
-//! from what surrounds it. So a block takes some bytes and not a branch, and an address takes few steps,
-//! at most one for each byte behind the first two, whether there are ten blocks or a million.
+//! The first two bytes of an address select a cell of the root. After that, a branch consumes one byte, and a
+//! comparison either skips the bytes that all addresses below share, or separates a CIDR from the range
+//! around it. A CIDR therefore takes one comparison instead of a branch. A lookup takes at most one step for
+//! each byte after the first two, regardless of the number of CIDRs.
 
 use std::collections::BTreeMap;
 
 use crate::changes::Change;
 
-/// The cells of a branch.
+/// The number of cells in a branch.
 pub(crate) const FAN: usize = 256;
 
-/// How many branches the root of a family takes: one for each first byte, of which the second byte
-/// chooses the cell. Those of IPv4 come first.
+/// The number of branches in the root of a family: one for each first byte. The second byte selects the cell.
+/// The branches of IPv4 come first.
 pub(crate) const ROOT: usize = 256;
 
-/// What a cell is.
+/// The bits that hold the type of a cell.
 const TAG: u32 = 0b11 << 30;
-/// It is the value itself.
+/// The cell contains the value.
 const VALUE: u32 = 0;
-/// It is a branch: its number, and which byte it takes.
+/// The cell refers to a branch: its number, and the byte that it consumes.
 const BRANCH: u32 = 0b01 << 30;
-/// It is a comparison: its number.
+/// The cell refers to a comparison: its number.
 pub(crate) const COMPARE: u32 = 0b10 << 30;
 
-/// Of a branch: the byte is one of the lower half of the address.
+/// For a branch: the byte is in the lower half of the address.
 const LOWER: u32 = 0b10 << 30;
-/// Of a branch: how many bits stand below the byte in its half, so that the kernel can shift by the cell
-/// as it is.
+/// For a branch: the position of the byte in its half, as a number of bits to shift right. The kernel program
+/// can shift by the whole cell, because a shift uses only the lowest six bits.
 const SHIFT: u32 = 63;
-/// Where the number of a branch stands, and what is left for it.
+/// The position and the mask of a branch's number.
 const NUMBER_AT: u32 = 6;
 const NUMBER: u32 = (1 << 24) - 1;
 
-/// The cell of a branch that takes one byte of an address, which are counted from its first.
+/// Encodes a cell that refers to a branch which consumes the given byte of an address. Bytes are numbered
+/// from 0.
 const fn branch(number: u32, byte: u32) -> u32 {
     let half = if byte < 8 { 0 } else { LOWER };
     BRANCH | half | (number << NUMBER_AT) | ((7 - (byte & 7)) * 8)
 }
 
-/// Which byte a branch takes.
+/// The byte that a branch consumes.
 const fn byte_of(cell: u32) -> u32 {
     let half = if cell & LOWER == 0 { 0 } else { 8 };
     half + 7 - (cell & SHIFT) / 8
@@ -50,7 +51,7 @@ const fn number_of(cell: u32) -> u32 {
     (cell >> NUMBER_AT) & NUMBER
 }
 
-/// What a cell refers to, by its number.
+/// The target of a cell, by number.
 pub(crate) enum Referred {
     Class(u32),
     Branch(u32),
@@ -65,7 +66,7 @@ pub(crate) const fn referred(cell: u32) -> Referred {
     }
 }
 
-/// A family of addresses. All are kept as 128 bits, those of IPv4 in front of zeros.
+/// An address family. Addresses are stored as 128 bits; IPv4 addresses occupy the upper 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4
@@ -82,13 +83,13 @@ impl Family {
         }
     }
 
-    /// How many steps an address takes at most: each is about a byte behind the first two that none before it
-    /// was about. So many does the kernel take, too.
+    /// The maximum number of steps of a lookup: each step examines at least one byte after the first two that
+    /// no earlier step has examined. The kernel program uses the same limit.
     const fn steps(self) -> u32 {
         self.bits() / 8 - 2
     }
 
-    /// The bits of an address.
+    /// The number of bits in an address.
     const fn bits(self) -> u32 {
         match self {
             Self::V4 => 32,
@@ -97,41 +98,41 @@ impl Family {
     }
 }
 
-/// Where `key & mask == prefix`, the cell is `yes`, and elsewhere `no`.
+/// A comparison: continues with cell `yes` if `key & mask == prefix`, and with `no` otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compare {
     /// The bits that are compared.
     pub mask: u128,
-    /// What they are to be.
+    /// The expected value of these bits.
     pub prefix: u128,
-    /// The cell where they are that.
+    /// The cell if they match.
     pub yes: u32,
-    /// The cell where they are not.
+    /// The cell if they do not match.
     pub no: u32,
 }
 
-/// The trie of both families.
+/// The trie for both families.
 #[derive(Debug)]
 pub struct Trie {
     branches: Vec<[u32; FAN]>,
     compares: Vec<Compare>,
     free_branches: Vec<u32>,
     free_compares: Vec<u32>,
-    /// What nothing leads to any more, and some reader may still be in.
+    /// Cells that are no longer referenced, but that a concurrent reader may still use.
     left: Vec<u32>,
     families: [Content; 2],
 }
 
-/// What a family's part of the trie says.
+/// The content of one family's part.
 #[derive(Debug, Default)]
 struct Content {
-    /// The first address of each range, in order, and its value.
+    /// The ranges: the first address of each, in ascending order, and its value.
     ranges: Vec<(u128, u32)>,
-    /// The addresses that have a value of their own.
+    /// Single addresses that have a value of their own.
     hosts: BTreeMap<u128, u32>,
 }
 
-/// Addresses that share their first so many bytes, and how far a block of them reaches.
+/// A block of addresses that share their first `bytes` bytes.
 #[derive(Clone, Copy)]
 struct Block {
     first: u128,
@@ -157,7 +158,8 @@ const fn byte(key: u128, at: u32) -> u8 {
 }
 
 impl Trie {
-    /// Of ranges of values: of each family the first address of each, in order, from 0 on.
+    /// Builds the trie from ranges: for each family the first address of each, in ascending order from 0, and
+    /// its value.
     #[must_use]
     pub fn new(v4: impl Iterator<Item = (u32, u32)>, v6: impl Iterator<Item = (u128, u32)>) -> Self {
         let v4 = Content {
@@ -185,7 +187,7 @@ impl Trie {
         trie
     }
 
-    /// The branches, each a cell for every byte.
+    /// The branches, each with one cell for every byte value.
     #[must_use]
     pub fn branches(&self) -> &[[u32; FAN]] {
         &self.branches
@@ -197,7 +199,7 @@ impl Trie {
         &self.compares
     }
 
-    /// The value of an address.
+    /// Looks up the value of an address.
     #[must_use]
     pub fn get(&self, family: Family, key: u128) -> u32 {
         let mut cell = self.first(family, key);
@@ -207,16 +209,16 @@ impl Trie {
                 None => return cell,
             }
         }
-        // No cell is further away; if one were, the kernel would say the same of it.
+        // Values are never further away. The kernel program returns the same if one is.
         if cell & TAG == VALUE { cell } else { 0 }
     }
 
-    /// The cell that the first two bytes of an address lead to.
+    /// Returns the cell in the root that the first two bytes of an address select.
     fn first(&self, family: Family, key: u128) -> u32 {
         self.cell(family.root() + u32::from(byte(key, 0)), byte(key, 1))
     }
 
-    /// The cell that another leads to; none behind a value.
+    /// Returns the next cell, or `None` if the cell is a value.
     fn step(&self, cell: u32, key: u128) -> Option<u32> {
         match referred(cell) {
             Referred::Branch(number) => Some(self.cell(number, byte(key, byte_of(cell)))),
@@ -228,8 +230,8 @@ impl Trie {
         }
     }
 
-    /// Gives an address a value of its own, or takes it away. What is new is written before the one
-    /// cell that leads to it.
+    /// Sets or removes the value of a single address. Changes are recorded so that new parts are written
+    /// before the one cell that refers to them.
     pub fn set_host(&mut self, family: Family, key: u128, value: Option<u32>, changes: &mut Vec<Change>) {
         let Some(content) = self.families.get_mut(family as usize) else { return };
         let before = match value {
@@ -239,7 +241,7 @@ impl Trie {
         if before == value {
             return;
         }
-        // The last branch on the way to the address, and its cell.
+        // Find the last branch on the path to the address, and its cell.
         let mut block = Block { first: 0, bytes: 0 }.child(byte(key, 0)).child(byte(key, 1));
         let (mut branch, mut at) = (family.root() + u32::from(byte(key, 0)), byte(key, 1));
         let mut cell = self.cell(branch, at);
@@ -247,7 +249,7 @@ impl Trie {
             match referred(cell) {
                 Referred::Branch(number) => {
                     let taken = byte_of(cell);
-                    // What a comparison skipped is the address's own.
+                    // The bytes that a comparison skipped equal the address's own.
                     let shift = 128 - taken * 8;
                     let first = key.checked_shr(shift).map_or(0, |kept| kept << shift);
                     block = Block { first, bytes: taken }.child(byte(key, taken));
@@ -272,8 +274,8 @@ impl Trie {
         self.free(old);
     }
 
-    /// Uses again what nothing leads to. To be called once no reader can be in it any more: all changes
-    /// so far are written, and every packet that was being judged then has been.
+    /// Makes unreferenced parts available again. Call it only when no reader can use them any more: all
+    /// changes so far have been written, and the packets that were being evaluated at that time are finished.
     pub fn recycle(&mut self) {
         for cell in self.left.drain(..) {
             match referred(cell) {
@@ -300,7 +302,7 @@ impl Trie {
         }
     }
 
-    /// The value of a block in which no range begins and no address has its own.
+    /// Returns the value of a block if all of its addresses have the same.
     fn only_value(&self, family: Family, block: Block) -> Option<u32> {
         let content = self.families.get(family as usize)?;
         let after = content.ranges.partition_point(|(first, _)| *first <= block.first);
@@ -311,7 +313,7 @@ impl Trie {
         })
     }
 
-    /// The values in a block: where each begins, in order.
+    /// Returns the values in a block: the first address of each range, in ascending order, and its value.
     fn values(&self, family: Family, block: Block) -> Vec<(u128, u32)> {
         let Some(content) = self.families.get(family as usize) else { return Vec::new() };
         let last = block.last();
@@ -339,7 +341,7 @@ impl Trie {
                 }
                 (_, Some((key, value))) => {
                     push(&mut values, **key, **value);
-                    // Behind the address the range goes on, where it does not end there.
+                    // After the address the range continues, unless it ends there.
                     let behind = (**key | host_rest).checked_add(1).filter(|behind| *behind <= last);
                     hosts.next();
                     if let Some(behind) = behind
@@ -349,13 +351,13 @@ impl Trie {
                         push(&mut values, behind, current);
                     }
                 }
-                // A range is before what is no host.
+                // Unreachable: the second arm takes a range if there is no host.
                 (Some(_), None) => return values,
             }
         }
     }
 
-    /// Builds the cell of a block.
+    /// Builds the cell for a block.
     fn build(&mut self, family: Family, block: Block, changes: &mut Vec<Change>) -> u32 {
         if let Some(value) = self.only_value(family, block) {
             return VALUE | value;
@@ -371,7 +373,7 @@ impl Trie {
         if let Some(compare) = single(block, values) {
             return self.add_compare(compare, changes);
         }
-        // The bytes that all of it which is not alike has in common.
+        // Skip the bytes that all addresses with a value other than the surrounding one have in common.
         let mut inner = block;
         let surrounding = values.first().map_or(0, |(_, value)| *value);
         while let Some(child) = only_child(inner, values, surrounding) {
@@ -422,7 +424,7 @@ impl Trie {
         COMPARE | number
     }
 
-    /// Frees what a cell led to.
+    /// Marks everything below a cell as unreferenced.
     fn free(&mut self, cell: u32) {
         match referred(cell) {
             Referred::Branch(number) => {
@@ -441,7 +443,7 @@ impl Trie {
     }
 }
 
-/// The values of a part of a block.
+/// Returns the values within a smaller block.
 fn clip(values: &[(u128, u32)], block: Block) -> Vec<(u128, u32)> {
     let from = values.partition_point(|(first, _)| *first <= block.first).saturating_sub(1);
     let to = values.partition_point(|(first, _)| *first <= block.last());
@@ -452,11 +454,11 @@ fn clip(values: &[(u128, u32)], block: Block) -> Vec<(u128, u32)> {
     within
 }
 
-/// The comparison, where one value surrounds one block of another.
+/// Returns a comparison if it suffices: one value fills a CIDR, and another the rest of the block.
 fn single(block: Block, values: &[(u128, u32)]) -> Option<Compare> {
     let (first, last, yes, no) = match values {
         [(_, a), (second, b)] => {
-            // Either part may be the block.
+            // Either part may be a CIDR.
             let behind = (*second, block.last(), *b, *a);
             let before = (block.first, second - 1, *a, *b);
             if is_block(behind.0, behind.1) { behind } else { before }
@@ -467,13 +469,13 @@ fn single(block: Block, values: &[(u128, u32)]) -> Option<Compare> {
     is_block(first, last).then_some(Compare { mask: !(first ^ last), prefix: first, yes, no })
 }
 
-/// Whether a range is all addresses with some first bits.
+/// Whether a range consists of all addresses with a common prefix.
 const fn is_block(first: u128, last: u128) -> bool {
     let differ = first ^ last;
     differ & differ.wrapping_add(1) == 0 && first & differ == 0
 }
 
-/// The only part of a block, by its next byte, that is not the surrounding value throughout.
+/// Returns the only child of a block, by its next byte, that contains a value other than the surrounding one.
 fn only_child(block: Block, values: &[(u128, u32)], surrounding: u32) -> Option<Block> {
     if block.bytes >= 15 {
         return None;
@@ -509,7 +511,7 @@ mod tests {
             .unwrap_or_else(|| ranges[ranges.partition_point(|(first, _)| *first <= key) - 1].1)
     }
 
-    /// Random blocks and addresses, with neighbours, deep and shallow.
+    /// Random CIDRs and addresses, adjacent, deep and shallow.
     #[test]
     fn every_address_has_its_value() {
         let mut random = fastrand::Rng::with_seed(1);
@@ -558,7 +560,7 @@ mod tests {
                         most = trie.branches.len() - trie.free_branches.len();
                     }
                 }
-                // What is taken away leaves little behind.
+                // Removed addresses leave few branches allocated.
                 for host in std::mem::take(&mut hosts).into_keys() {
                     trie.set_host(family, host, None, &mut changes);
                 }
@@ -570,8 +572,8 @@ mod tests {
         }
     }
 
-    /// At every byte of an address there is something to tell apart, in any number of ways: values are as far
-    /// away as the kernel goes, and none further.
+    /// With ranges to separate at every byte of an address, in many combinations, the maximum depth is
+    /// reached and not exceeded.
     #[test]
     fn as_deep_as_can_be() {
         let mut random = fastrand::Rng::with_seed(3);
@@ -581,7 +583,7 @@ mod tests {
                 let bytes = family.bits() / 8;
                 let mask = !u128::MAX.checked_shr(family.bits()).unwrap_or(0);
                 let key = random.u128(..) & mask;
-                // Blocks beside the key's own at each byte: one, so that a comparison will do, or more.
+                // Neighbouring CIDRs at each byte: one, for which a comparison suffices, or more.
                 let mut blocks = Vec::new();
                 for byte in 0..bytes {
                     let beside = if round % 2 == 0 { 2 } else { random.u32(..3) };
@@ -622,7 +624,7 @@ mod tests {
         assert_eq!(deepest, [Family::V4, Family::V6].map(|family| family.steps() as usize));
     }
 
-    /// A million blocks take memory in proportion.
+    /// Memory grows in proportion to the number of CIDRs.
     #[test]
     fn blocks_take_little() {
         let mut random = fastrand::Rng::with_seed(2);

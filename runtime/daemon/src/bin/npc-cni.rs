@@ -10,6 +10,6 @@ fn main() -> ExitCode {
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "error: npc-cni works in the kernel of Linux, and this is none");
+    let _ = writeln!(std::io::stderr(), "error: npc-cni runs only on Linux");
     ExitCode::from(2)
 }

@@ -11,14 +11,14 @@ use serde::Serialize;
 use crate::arguments::{Check, Format};
 use crate::client::{Error, print};
 
-/// Something that this machine has or lacks.
+/// A requirement, and whether this machine meets it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Finding {
     pub(crate) what: String,
     pub(crate) found: bool,
-    /// Whether nothing can be enforced without it.
+    /// Whether enforcement is impossible without it.
     pub(crate) needed: bool,
-    /// What to do where it is missing, or what goes without.
+    /// How to meet it, or what does not work without it.
     pub(crate) repair: String,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Check) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(u8::from(lacks)))
 }
 
-/// What is missing that nothing can be enforced without.
+/// The mandatory requirements that are not met.
 pub(crate) fn missing(pins: &Path) -> Vec<Finding> {
     findings(pins).into_iter().filter(|finding| finding.needed && !finding.found).collect()
 }
@@ -66,19 +66,19 @@ fn findings(pins: &Path) -> Vec<Finding> {
     let mounted = is_bpffs(pins);
     let loads = probe();
     vec![
-        need(&format!("Linux 6.6 or later (this is {release})"), version >= (6, 6), "use a later kernel"),
+        need(&format!("Linux 6.6 or later (this is {release})"), version >= (6, 6), "use a newer kernel"),
         need(&format!("a bpffs at {}", pins.display()), mounted, "mount one: `mount -t bpf bpf /sys/fs/bpf`"),
         need(
-            "the kernel takes the program",
+            "the kernel accepts the program",
             loads.is_ok(),
             &loads.err().map_or_else(String::new, |why| {
-                format!("{why}; it takes the capabilities BPF, NET_ADMIN and PERFMON, or root")
+                format!("{why}; this requires the capabilities BPF, NET_ADMIN and PERFMON, or root")
             }),
         ),
     ]
 }
 
-/// What is mounted, and of which kind.
+/// The mount points and their file system types.
 pub(super) fn mounts() -> Vec<(PathBuf, String)> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let of = |line: &str| {
@@ -88,7 +88,7 @@ pub(super) fn mounts() -> Vec<(PathBuf, String)> {
     mounts.lines().filter_map(of).collect()
 }
 
-/// Whether a folder, or the first one above it that is there, is in a bpffs.
+/// Whether a directory, or its first existing ancestor, is in a bpffs.
 fn is_bpffs(folder: &Path) -> bool {
     let there = folder.ancestors().find(|folder| folder.exists());
     let Some(there) = there.and_then(|there| there.canonicalize().ok()) else { return false };

@@ -10,16 +10,16 @@ use crate::client::{Client, Error, print};
 
 pub(crate) fn run(place: &Where) -> Result<ExitCode, Error> {
     match runtime()?.block_on(Client::new(&place.socket).post("/detach", &())) {
-        Ok(_) => print("npc-node has stopped, and nothing is enforced any more\n")?,
+        Ok(_) => print("npc-node has stopped, and policies are no longer enforced\n")?,
         Err(Error::NoDaemon(..)) if place.pins.exists() => {
             let node = Node::open(&place.pins).map_err(|why| Error::Other(why.to_string()))?;
             node.detach_all().map_err(|why| Error::Other(why.to_string()))?;
-            print("nothing is enforced any more\n")?;
+            print("policies are no longer enforced\n")?;
         }
-        Err(Error::NoDaemon(..)) => print("nothing was enforced\n")?,
+        Err(Error::NoDaemon(..)) => print("no policies were enforced\n")?,
         Err(error) => return Err(error),
     }
-    // What the daemon kept beside its socket.
+    // The state file that the daemon keeps beside its socket.
     let _ = std::fs::remove_file(place.socket.with_file_name("pods.json"));
     Ok(ExitCode::SUCCESS)
 }

@@ -15,10 +15,10 @@ use crate::arguments::InstallCni;
 use crate::client::{Error, print};
 use crate::place::{is_same, put};
 
-/// The plugin's name, as its file and in the chain.
+/// The name of the plugin's file, and its `type` in the configuration.
 const PLUGIN: &str = "npc-cni";
 
-/// How often it is looked at whether the plugin is still in its place.
+/// How often the configuration is checked.
 const EVERY: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
         runtime()?.block_on(follow(options))?;
     } else {
         let (list, changed) = install(options)?;
-        let said = if changed { "is now the last of" } else { "was already in" };
+        let said = if changed { "is now the last of" } else { "was already one of" };
         print(&format!("{PLUGIN} {said} the plugins in {}\n", list.display()))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &InstallCni) -> Result<ExitCode, Error> {
 
 fn remove(options: &InstallCni) -> Result<(), Error> {
     let (binary, list) = (options.bin.join(PLUGIN), first_list(&options.conf)?);
-    // First the chain, then what it calls.
+    // The configuration first, so that it never names a missing binary.
     let changed = change(&list, |plugins| plugins.retain(|plugin| !is_ours(plugin)))?;
     if let Err(why) = fs::remove_file(&binary)
         && why.kind() != io::ErrorKind::NotFound
@@ -47,10 +47,11 @@ fn remove(options: &InstallCni) -> Result<(), Error> {
     print(&format!("{PLUGIN} {said} {}\n", list.display()))
 }
 
-/// Puts the plugin in its place. Gives the list, and whether anything was to be done.
+/// Installs the plugin. Returns the configuration file, and whether anything changed.
 fn install(options: &InstallCni) -> Result<(PathBuf, bool), Error> {
     let (binary, list) = (options.bin.join(PLUGIN), first_list(&options.conf)?);
-    let own = std::env::current_exe().map_err(|why| Error::Other(format!("where this command is: {why}")))?;
+    let own = std::env::current_exe()
+        .map_err(|why| Error::Other(format!("cannot find the path of this command: {why}")))?;
     let beside = own.with_file_name(PLUGIN);
     let is_there = is_same(&beside, &binary).unwrap_or(false);
     if !is_there {
@@ -66,10 +67,10 @@ fn install(options: &InstallCni) -> Result<(PathBuf, bool), Error> {
     Ok((list, changed || !is_there))
 }
 
-/// Keeps it in its place until stopped: whoever made the list may write it anew, as networks do when they are
-/// upgraded.
+/// Installs the plugin, and again whenever it disappears, until stopped. Networks rewrite their
+/// configuration, for example on upgrades.
 async fn follow(options: &InstallCni) -> Result<(), Error> {
-    let stop = |kind| signal(kind).map_err(|why| Error::Other(format!("signals cannot be caught: {why}")));
+    let stop = |kind| signal(kind).map_err(|why| Error::Other(format!("cannot catch signals: {why}")));
     let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
     let mut said = None;
     loop {
@@ -78,12 +79,12 @@ async fn follow(options: &InstallCni) -> Result<(), Error> {
                 Some(format!("{PLUGIN} is now the last of the plugins in {}", list.display()))
             }
             Ok((list, false)) if said.is_none() => {
-                Some(format!("{PLUGIN} is in the plugins in {}", list.display()))
+                Some(format!("{PLUGIN} is one of the plugins in {}", list.display()))
             }
             Ok((_, false)) => None,
             Err(why) => Some(why.to_string()),
         };
-        // An error is said once, and not each time.
+        // The same message is not printed twice in a row.
         if let Some(say) = say.filter(|say| said.as_ref() != Some(say)) {
             print(&format!("{say}\n"))?;
             said = Some(say);
@@ -100,7 +101,7 @@ fn is_ours(plugin: &Value) -> bool {
     plugin.get("type").and_then(Value::as_str) == Some(PLUGIN)
 }
 
-/// The list that container runtimes use: the first one by name.
+/// The configuration that container runtimes use: the first file by name, which must be a list.
 fn first_list(folder: &Path) -> Result<PathBuf, Error> {
     let cannot = |why: io::Error| Error::Other(format!("cannot read {}: {why}", folder.display()));
     let mut files = Vec::new();
@@ -114,27 +115,27 @@ fn first_list(folder: &Path) -> Result<PathBuf, Error> {
     files.sort_unstable();
     let first = files.into_iter().next().ok_or_else(|| {
         Error::Other(format!(
-            "{} holds no CNI configuration: install the node's network first",
+            "{} contains no CNI configuration: install the node's network first",
             folder.display()
         ))
     })?;
     match first.extension().and_then(|end| end.to_str()) {
         Some("conflist") => Ok(first),
         _ => Err(Error::Other(format!(
-            "{} is the configuration of one plugin: to chain another to it, make it a list (`.conflist`)",
+            "{} configures a single plugin: convert it to a list (`.conflist`), so that another can be chained",
             first.display()
         ))),
     }
 }
 
-/// Changes the plugins of a list. False where that changes nothing.
+/// Changes the plugins of a configuration list. Returns whether that changed anything.
 fn change(list: &Path, to: impl FnOnce(&mut Vec<Value>)) -> Result<bool, Error> {
     let cannot = |why: String| Error::Other(format!("{}: {why}", list.display()));
     let text = fs::read(list).map_err(|why| cannot(why.to_string()))?;
     let mut configuration: Value = serde_json::from_slice(&text).map_err(|why| cannot(why.to_string()))?;
     let before = configuration.clone();
     let plugins = configuration.get_mut("plugins").and_then(Value::as_array_mut);
-    to(plugins.ok_or_else(|| cannot("it has no `plugins`".to_owned()))?);
+    to(plugins.ok_or_else(|| cannot("`plugins` is missing".to_owned()))?);
     if configuration == before {
         return Ok(false);
     }

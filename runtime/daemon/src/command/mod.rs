@@ -1,4 +1,4 @@
-//! What each command does.
+//! The subcommands.
 
 mod check;
 mod detach;
@@ -27,8 +27,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     }
 }
 
-/// What the short commands run on.
+/// The runtime of the commands other than `run`.
 fn runtime() -> Result<Runtime, Error> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|why| Error::Other(format!("no runtime: {why}")))
+    runtime.map_err(|why| Error::Other(format!("cannot start the async runtime: {why}")))
 }

@@ -8,7 +8,7 @@ use crate::arguments::{Format, Query};
 use crate::client::{Client, Error, print};
 use crate::control::{Answer, Asked, Side};
 
-/// How many are asked at once.
+/// How many connections are sent in one request.
 const BATCH: usize = 10_000;
 
 pub(crate) fn run(options: &Query) -> Result<ExitCode, Error> {
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Query) -> Result<ExitCode, Error> {
             .map_err(|why| Error::Other(format!("cannot read {}: {why}", path.display())))?;
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         for batch in lines.chunks(BATCH) {
-            // A line that is none is answered as such, and the others all the same.
+            // A malformed line gets an error as its answer; the others are still evaluated.
             let read: Vec<Result<Asked, String>> =
                 batch.iter().map(|line| serde_json::from_str(line).map_err(|why| why.to_string())).collect();
             let asked: Vec<Asked> = read.iter().filter_map(|read| read.as_ref().ok()).cloned().collect();
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Query) -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(u8::from(!well)));
     }
     let [source, destination, port] = options.words.as_slice() else {
-        return Err(Error::Other("give the source, the destination and the port".to_owned()));
+        return Err(Error::Other("expected a source, a destination and a port".to_owned()));
     };
     let (proto, port) = port.split_once('/').unwrap_or((port, ""));
     let asked = Asked {
@@ -74,12 +74,11 @@ fn text(answer: &Answer) -> String {
     let verdict = if answer.allowed { "allowed" } else { "denied" };
     let mut out = format!("{verdict}: {} -> {} {}\n", answer.source, answer.destination, answer.traffic);
     for (name, Side { interpreter, kernel }) in [("egress", answer.egress), ("ingress", answer.ingress)] {
-        let kernel = kernel.map_or("is not asked: the pod is not on this node", word);
-        let _ =
-            writeln!(out, "  {name:8} the kernel {kernel}; the image's interpreter {}", word(interpreter));
+        let kernel = kernel.map_or("was not queried: the pod is not on this node", word);
+        let _ = writeln!(out, "  {name:8} the kernel {kernel}; the interpreter {}", word(interpreter));
     }
     if !answer.agree {
-        out += "  THEY DIFFER: this is a fault of npc-node, please report it\n";
+        out += "  THEY DIFFER: this is a bug in npc-node, please report it\n";
     }
     out
 }

@@ -21,26 +21,26 @@ use crate::enforcer::{Config, Enforcer, Inbox, Message};
 use crate::interfaces::Interfaces;
 use crate::{followed, source};
 
-/// How many messages may wait.
+/// The capacity of the enforcer's message channel.
 const WAITING: usize = 4096;
 
-/// How many times that the kernel reports packets, some hundreds at most each time, may wait.
+/// The capacity of the report channel, in batches of up to 256 reports.
 const REPORTS: usize = 16;
 
-/// What is not logged unless NPC_LOG names it: what the client of the API server fails at is told once, in
-/// other words.
+/// Modules that are not logged unless NPC_LOG names them. The enforcer logs failures of the API client
+/// itself, once.
 const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|why| Error::Other(format!("no runtime: {why}")))?;
+    let runtime = runtime.map_err(|why| Error::Other(format!("cannot start the async runtime: {why}")))?;
     log(options.log_format);
     let services = options
         .services
         .iter()
         .map(|text| block(text).map_err(|why| Error::Other(format!("--services {text}: {why}"))))
         .collect::<Result<Vec<IpNet>, Error>>()?;
-    // What is loaded was written for Linux 6.6; what is missing is said before anything is touched.
+    // The kernel program requires Linux 6.6. Missing requirements are reported before anything is changed.
     let missing = super::check::missing(&options.place.pins);
     if let [first, ..] = missing.as_slice() {
         return Err(Error::Other(format!("{}: {}; see `npc-node check`", first.what, first.repair)));
@@ -50,10 +50,11 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     if cgroup.is_none() {
         if !services.is_empty() {
             return Err(Error::Other(
-                "--services takes a mounted cgroup2: `mount -t cgroup2 none FOLDER`, and --cgroup".to_owned(),
+                "--services requires cgroup2: run `mount -t cgroup2 none DIR`, and pass `--cgroup DIR`"
+                    .to_owned(),
             ));
         }
-        warn!("no cgroup2 is mounted: what pods send is decided where they send it, before translation");
+        warn!("no cgroup2 is mounted: egress policies are evaluated at the sending pod, before translation");
     }
     let config = Config {
         image: options.image.clone(),
@@ -69,25 +70,25 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Where the second version of control groups is mounted.
+/// The mount point of the cgroup2 hierarchy.
 fn cgroup_root() -> Option<PathBuf> {
     super::check::mounts().into_iter().find(|(_, kind)| kind == "cgroup2").map(|(place, _)| place)
 }
 
-/// A block of addresses, or one address.
+/// Parses a CIDR or a single address.
 fn block(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Ok(IpNet::from(address));
     }
     let net: IpNet =
-        text.parse().map_err(|_| "neither a block (`10.96.0.0/12`) nor an address".to_owned())?;
+        text.parse().map_err(|_| "neither a CIDR, such as `10.96.0.0/12`, nor an address".to_owned())?;
     match net.trunc() == net {
         true => Ok(net),
-        false => Err(format!("it has bits behind its length; `{}` is meant?", net.trunc())),
+        false => Err(format!("host bits are set: did you mean `{}`?", net.trunc())),
     }
 }
 
-/// The name of this node, where pods are told apart by theirs.
+/// The name of this node, or `None` if pods are found by their interfaces.
 fn node(options: &Run) -> Result<Option<String>, Error> {
     if options.node.as_ref().is_some_and(|node| !node.is_empty()) {
         return Ok(options.node.clone());
@@ -96,8 +97,9 @@ fn node(options: &Run) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let name =
-        name.map_err(|why| Error::Other(format!("the name of this node: {why}; give it with --node")))?;
+    let name = name.map_err(|why| {
+        Error::Other(format!("cannot read the name of this node: {why}; pass it with --node"))
+    })?;
     Ok(Some(name.trim().to_owned()))
 }
 
@@ -140,13 +142,13 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     let netlink = rtnetlink::new_multicast_connection(&groups);
     let (connection, _, changed) = netlink.map_err(|why| cannot("netlink", &why))?;
     tokio::spawn(connection);
-    // What is asked has a socket of its own, so that no flood of news takes the room of its answers.
+    // Requests use a socket of their own, so that a flood of notifications cannot displace the responses.
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|why| cannot("netlink", &why))?;
     tokio::spawn(connection);
     tokio::spawn(links(changed, Arc::clone(&inbox.links)));
     let client = if options.pods.kubernetes {
         let client = kube::Client::try_default().await;
-        Some(client.map_err(|why| cannot("the cluster cannot be found", &why))?)
+        Some(client.map_err(|why| cannot("cannot configure access to the cluster", &why))?)
     } else {
         None
     };
@@ -176,34 +178,34 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
     info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "started");
     let stop = stopped(to);
     tokio::select! {
-        done = enforcing => done.map_err(|why| cannot("the enforcer ended", &why))?,
+        done = enforcing => done.map_err(|why| cannot("the enforcer failed", &why))?,
         () = stop => {}
     }
-    // Who asked to stop is answered first; who follows the flows is not waited for.
+    // Pending requests, such as `detach`, are answered; clients that follow flows are cut off.
     let _ = ended.send(());
     let _ = tokio::time::timeout(std::time::Duration::from_millis(500), serving).await;
-    // Whoever starts next finds no socket that nobody serves.
+    // The next daemon must not find a stale socket.
     let _ = std::fs::remove_file(socket);
     Ok(())
 }
 
-/// Waits for a signal to stop, and passes it on.
+/// Waits for a signal to stop, and forwards it to the enforcer.
 async fn stopped(to: mpsc::Sender<Message>) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        warn!("signals cannot be caught");
+        warn!("cannot catch signals");
         return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    info!("stopping; what is in force stays");
+    info!("stopping; policies stay enforced");
     let _ = to.send(Message::Stop).await;
 }
 
-/// Tells when something of the interfaces, addresses or routes changed, many changes together.
+/// Notifies of changes to interfaces, addresses or routes. Changes within 20 ms are combined.
 async fn links<T>(mut changed: impl futures_util::Stream<Item = T> + Unpin, to: Arc<Notify>) {
     use futures_util::StreamExt as _;
     const TOGETHER: tokio::time::Duration = tokio::time::Duration::from_millis(20);

@@ -34,7 +34,7 @@ pub(crate) fn run(options: &arguments::Status) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(u8::from(!well)))
 }
 
-/// Tells what goes on being enforced without a daemon.
+/// Prints what stays enforced without a daemon.
 fn left(pins: &std::path::Path) -> Result<(), Error> {
     if !pins.exists() {
         return Ok(());
@@ -62,7 +62,7 @@ fn text(status: &Status) -> String {
         _ => writeln!(out, "in force    nothing yet"),
     };
     if let Some(why) = &image.error {
-        let _ = writeln!(out, "refused     {} as it is now: {why}", image.path);
+        let _ = writeln!(out, "refused     the current content of {}: {why}", image.path);
     }
     let _ = writeln!(out, "known       {pods_known} pods in {namespaces_known} namespaces");
     if let Some(why) = &status.source.error {
@@ -71,13 +71,13 @@ fn text(status: &Status) -> String {
     let _ = writeln!(out, "tables      {:.1} MiB", status.memory as f64 / 1024.0 / 1024.0);
     let dropped = &status.dropped;
     for (count, what) in [
-        (dropped.unreadable, "packets dropped that cannot be read"),
-        (dropped.fragments, "fragments dropped that follow nothing"),
-        (dropped.unknown_interface, "packets dropped of pods that are not known"),
-        (dropped.foreign_source, "packets dropped from addresses that are not their pod's"),
-        (dropped.foreign_destination, "packets dropped to addresses that are not their pod's"),
-        (dropped.tunnelled, "encapsulated packets dropped of pods to a tunnel of this node"),
-        (dropped.between_generations, "packets dropped on which two generations differ"),
+        (dropped.unreadable, "packets dropped that cannot be parsed"),
+        (dropped.fragments, "fragments dropped whose first fragment was not seen or not allowed"),
+        (dropped.unknown_interface, "packets dropped from or to unknown pods"),
+        (dropped.foreign_source, "packets dropped with a source address that is not the pod's"),
+        (dropped.foreign_destination, "packets dropped with a destination address that is not the pod's"),
+        (dropped.tunnelled, "packets dropped that a pod encapsulated for a tunnel of this node"),
+        (dropped.between_generations, "packets dropped that one generation allows and the next denies"),
         (dropped.lost_reports, "reports lost"),
     ] {
         if count > 0 {
@@ -86,10 +86,8 @@ fn text(status: &Status) -> String {
     }
     if !status.displaced.is_empty() {
         let names = status.displaced.join(", ");
-        let _ = writeln!(
-            out,
-            "DISPLACED   another program is in front on {names}: packets may pass that are not judged"
-        );
+        let _ =
+            writeln!(out, "DISPLACED   another program is in front on {names}: packets may bypass npc-node");
     }
     if status.displacements > 0 {
         let _ = writeln!(out, "            {} times another program was in front", status.displacements);
@@ -109,7 +107,7 @@ fn text(status: &Status) -> String {
         let addresses: Vec<String> = pod.addresses.iter().map(ToString::to_string).collect();
         let _ = write!(out, "{:name$}  {:width$}  ", pod.pod, interface(pod));
         let _ = match &pod.not_enforced {
-            Some(why) => writeln!(out, "NOT JUDGED: {why}"),
+            Some(why) => writeln!(out, "NOT ENFORCED: {why}"),
             None => {
                 let [egress, ingress] = [pod.egress, pod.ingress].map(isolation);
                 writeln!(out, "{egress:8}  {ingress:8}  {}", addresses.join(", "))

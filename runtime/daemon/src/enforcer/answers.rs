@@ -1,4 +1,4 @@
-//! What the enforcer is asked, and what the kernel tells it.
+//! Answers requests, and describes the kernel's reports.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ impl Enforcer {
                 self.recent.pop_front();
             }
             self.recent.push_back(flow.clone());
-            // Nobody may be listening.
+            // Sending fails if there are no receivers.
             let _ = self.flows.send(flow);
         }
     }
@@ -47,7 +47,7 @@ impl Enforcer {
         question::answer(asked, &cluster, image, loaded, numbers)
     }
 
-    /// The cluster, as far as it is known.
+    /// The cluster as the enforcer knows it.
     pub(super) fn cluster(&self) -> Cluster {
         let namespaces: Vec<Namespace> =
             self.namespaces.iter().flatten().map(|(_, own)| own.clone()).collect();
@@ -58,7 +58,7 @@ impl Enforcer {
             pod.namespace = place;
             pod.addresses = known.addresses().to_vec();
             if known.placed.is_some() {
-                // All addresses of this node are its.
+                // The pod is on this node, which has these addresses.
                 pod.node_addresses.clone_from(&self.own_addresses);
             }
             cluster.pods.push(pod);
@@ -109,7 +109,7 @@ impl Enforcer {
         Troubles { lost_events, ..troubles }
     }
 
-    /// Keeps what a generation counted that is no longer in force.
+    /// Adds the counters of a generation that was replaced.
     pub(super) fn add_counters(&mut self, loaded: &Loaded) {
         let Some(spoken) = self.spoken.front() else { return };
         add(&mut self.numbers.counted, spoken, &loaded.counters());

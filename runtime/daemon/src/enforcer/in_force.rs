@@ -1,4 +1,4 @@
-//! Puts what is known in force, and writes what changes to the kernel's tables.
+//! Puts generations in force, and writes changes to the kernel tables.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use super::{Answered, Enforcer, SPOKEN, Spoken};
 use crate::flow;
 
 impl Enforcer {
-    /// Writes what changed to the kernel's tables; makes them anew where they have no room for it.
+    /// Writes pending changes to the kernel tables. Rebuilds the tables if there is no room.
     pub(super) fn flush(&mut self) {
         let Some(resolver) = &mut self.resolver else { return };
         let changes = resolver.take_changes();
-        // Of tables that are behind, all is written anew.
+        // Tables that are out of date will be rebuilt completely.
         if changes.is_empty() || self.stale {
             return;
         }
@@ -26,12 +26,12 @@ impl Enforcer {
         match applied {
             Ok(()) => {}
             Err(LoadError::Layout(LayoutError::Full(what))) => {
-                debug!(what, "the tables are made anew, larger");
+                debug!(what, "the tables are rebuilt with more room");
                 self.enforce_or_say();
             }
             Err(why) => {
                 self.stale = true;
-                error!(%why, "what changed cannot be written");
+                error!(%why, "cannot write changes to the tables");
             }
         }
     }
@@ -40,21 +40,22 @@ impl Enforcer {
         if let Err(why) = self.enforce() {
             self.numbers.failures += 1;
             self.tried = Some(Instant::now());
-            // Said once, and tried again.
+            // The error is logged once; the attempt is repeated.
             if !std::mem::replace(&mut self.stale, true) {
-                error!(%why, "the tables cannot be made anew; what is in force stays, and is out of date");
+                error!(%why, "cannot rebuild the tables; those in force stay, and are out of date");
             }
         }
     }
 
-    /// Makes tables of all there is, and puts them in force.
+    /// Builds the tables and puts them in force.
     pub(super) fn enforce(&mut self) -> Answered<()> {
         let (Some(image), Some(namespaces), Some(pods)) = (&self.image, &self.namespaces, &self.pods) else {
             return Ok(());
         };
         let image = Arc::clone(image);
         let began = Instant::now();
-        // What the node itself sends is told by where it comes from, not by its addresses.
+        // Packets from the node itself are recognised by having no incoming interface, not by their
+        // addresses.
         let mut resolver = Resolver::with_services(Arc::clone(&image), Vec::new(), &self.config.services);
         for namespace in namespaces.values() {
             resolver.set_namespace(&namespace.name, namespace.labels.clone());
@@ -73,7 +74,7 @@ impl Enforcer {
         let known = pods.len();
         let mut before = self.node.enforce(&resolver, &endpoints);
         if let Err(why @ LoadError::Sockets(_)) = &before {
-            error!(%why, "what pods send is decided where they send it, before translation");
+            error!(%why, "egress policies are evaluated at the sending pod, before translation");
             self.node.set_sockets(None);
             before = self.node.enforce(&resolver, &endpoints);
         }
@@ -108,13 +109,13 @@ impl Enforcer {
         self.attach(&here);
         self.guard_ways_out();
         if is_first {
-            // And of the connections that were opened meanwhile.
+            // Includes connections that were opened in the meantime.
             self.take_over_records();
         }
         Ok(())
     }
 
-    /// Takes up the kernel's reports.
+    /// Starts a thread that receives the kernel's reports.
     fn listen(&mut self) {
         let Some(loaded) = self.node.loaded() else { return };
         match loaded.take_events() {
@@ -122,7 +123,7 @@ impl Enforcer {
                 let (to, lost) = (self.reports.clone(), Arc::clone(&self.lost));
                 std::thread::spawn(move || flow::listen(events, &to, &lost));
             }
-            Err(why) => error!(%why, "no packets can be reported"),
+            Err(why) => error!(%why, "cannot receive reports of packets"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! All namespaces and pods there are, as they are listed at once; and which of the pods are on this node.
+//! Applies complete lists of namespaces and pods, and decides which pods are on this node.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -61,8 +61,8 @@ impl Enforcer {
 
     /// Whether a pod is on this node.
     ///
-    /// One whose namespace is not known is nobody's, until it is: policies may select it by the labels of its
-    /// namespace.
+    /// A pod does not count as local until its namespace is known, because policies may select it by the
+    /// namespace's labels.
     pub(super) fn is_local(&self, key: &Key, known: &Known) -> bool {
         if self.namespaces.as_ref().is_none_or(|namespaces| !namespaces.contains_key(&*key.namespace)) {
             return false;

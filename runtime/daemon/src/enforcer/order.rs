@@ -1,5 +1,5 @@
-//! Keeps the program the first on the interfaces of pods: another one in front may let packets pass that it
-//! never sees.
+//! Keeps the kernel program first on the interfaces of pods: a program before it may accept packets that it
+//! then never sees.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use tracing::{error, info, warn};
 use super::Enforcer;
 
 impl Enforcer {
-    /// Looks at all interfaces of pods, says where another program is in front, and puts the own one there again.
+    /// Checks all interfaces of pods, logs where another program is first, and moves the kernel program to
+    /// the front again.
     pub(super) fn keep_order(&mut self) {
         let own: Vec<Interface> = self
             .attached
@@ -20,7 +21,7 @@ impl Enforcer {
             .collect();
         let mut now = BTreeSet::new();
         for interface in own {
-            // An interface that is gone is no news here.
+            // An interface that no longer exists is handled elsewhere.
             for displaced in self.node.displaced(interface.index).unwrap_or_default() {
                 let key = (interface.index, displaced.direction == Direction::Egress);
                 let is_new = !self.displaced.contains(&key);
@@ -40,7 +41,7 @@ impl Enforcer {
         let Displaced { direction, is_attached } = displaced;
         let what = if is_attached { "another program is in front" } else { "the program was detached" };
         if is_new {
-            warn!(interface = %interface.name, ?direction, "{what}: packets may pass that are not judged");
+            warn!(interface = %interface.name, ?direction, "{what}: packets may bypass npc-node");
         }
         let restored = self.node.restore(interface, direction);
         let in_order = self
@@ -62,7 +63,7 @@ impl Enforcer {
         }
     }
 
-    /// The names of the interfaces on which another program is in front.
+    /// The names of the interfaces on which another program is first.
     pub(super) fn displaced(&self) -> Vec<String> {
         let indices: BTreeSet<u32> = self.displaced.iter().map(|(index, _)| *index).collect();
         indices.iter().filter_map(|index| Some(self.attached.get(index)?.0.clone())).collect()

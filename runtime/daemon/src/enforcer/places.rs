@@ -1,4 +1,5 @@
-//! Where the pods' packets are judged: their interfaces, and where else they leave.
+//! Finds the interfaces of pods, and attaches the kernel program to them and to all other interfaces by which
+//! packets of pods leave.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -16,17 +17,18 @@ use crate::interfaces::{Link, NotFound};
 use crate::kept::{Place, Starting};
 use crate::open;
 
-/// How long packets may belong to connections that are older than the enforcement of their pod.
+/// How long after the first attachment to a pod's interface its packets may belong to older connections, in
+/// nanoseconds.
 const TAKEN_OVER: u64 = 30_000_000_000;
 
-/// The time since the machine started, in nanoseconds.
+/// The time since boot (`CLOCK_BOOTTIME`), in nanoseconds.
 pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 impl Enforcer {
-    /// Judges what pods send wherever it may leave.
+    /// Attaches to all interfaces by which packets of pods may leave.
     pub(super) fn guard_ways_out(&mut self) {
         match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => self.guard(&links),
@@ -40,7 +42,7 @@ impl Enforcer {
         }
         let ports = links.values().filter_map(|link| link.tunnel_port).collect();
         if let Err(why) = self.node.set_tunnel_ports(ports) {
-            error!(%why, "the ports of this node's tunnels cannot be written");
+            error!(%why, "cannot write the ports of this node's tunnels");
         }
         self.leaving.retain(|own| links.get(&own.index).is_some_and(|link| link.name == own.name));
         for (index, link) in links.iter().filter(|(_, link)| link.is_end) {
@@ -53,13 +55,13 @@ impl Enforcer {
                     self.leaving.insert(own);
                 }
                 Err(why) => {
-                    error!(interface = %own.name, %why, "what pods send by it is not judged");
+                    error!(interface = %own.name, %why, "packets that pods send by it are not evaluated");
                 }
             }
         }
     }
 
-    /// The bridges that pods are behind, as they are now.
+    /// Updates the set of bridges whose ports are interfaces of pods.
     fn follow_bridges(&mut self, links: &HashMap<u32, Link>) {
         let ports = links.values().filter(|link| link.is_pods);
         let now: BTreeSet<u32> = ports.filter_map(|link| link.bridge).collect();
@@ -67,7 +69,7 @@ impl Enforcer {
         let Some(resolver) = &self.resolver else { return };
         for gone in before.difference(&self.bridges) {
             if let Err(why) = self.node.remove_endpoint(Endpoint::bridge(*gone).pod) {
-                error!(%why, "a bridge cannot be removed from the tables");
+                error!(%why, "cannot remove a bridge from the tables");
             }
         }
         let mut has_room = true;
@@ -75,7 +77,7 @@ impl Enforcer {
             match self.node.set_endpoint(resolver, Endpoint::bridge(*new)) {
                 Ok(()) => {}
                 Err(LoadError::Layout(LayoutError::Full(_))) => has_room = false,
-                Err(why) => error!(%why, "a bridge cannot be written to the tables"),
+                Err(why) => error!(%why, "cannot write a bridge to the tables"),
             }
         }
         if !has_room {
@@ -83,9 +85,10 @@ impl Enforcer {
         }
     }
 
-    /// Judges the packets of pods that have their places.
+    /// Attaches the kernel program to the interfaces of these pods.
     pub(super) fn attach(&mut self, keys: &[Key]) {
-        // What is open goes on, where it is allowed: it is read once for all whose packets were not judged.
+        // Open connections continue if the policies allow them. They are read once for all pods whose packets
+        // were not evaluated before.
         let known = keys.iter().filter_map(|key| self.pods.as_ref()?.get(key));
         let is_new = |known: &&Known| {
             known.placed.as_ref().is_some_and(|(interface, _)| !self.attached.contains_key(&interface.index))
@@ -115,21 +118,21 @@ impl Enforcer {
         if is_new {
             let is_own = |own: &&OpenConnection| known.addresses().contains(&own.local.ip());
             let open: Vec<OpenConnection> = open.iter().filter(is_own).copied().collect();
-            debug!(pod = %key, connections = open.len(), "were open before");
+            debug!(pod = %key, connections = open.len(), "open connections found");
             let now = now();
             if let Err(why) = loaded.remember(*id, &open, now) {
-                warn!(%why, "connections that were open before are not known");
+                warn!(%why, "cannot store the open connections");
             }
         }
         match self.node.attach(&interface) {
             Ok(()) => {
                 if is_new {
-                    info!(pod = %key, interface = %interface.name, "judged from now on");
+                    info!(pod = %key, interface = %interface.name, "enforced from now on");
                 }
                 self.attached.insert(interface.index, (interface.name, true));
             }
             Err(why) => {
-                error!(pod = %key, interface = %interface.name, %why, "not judged");
+                error!(pod = %key, interface = %interface.name, %why, "not enforced");
                 if let Some(pods) = &mut self.pods {
                     pods.set_place(key, None);
                     pods.set_unplaced(key, NotFound::Kernel(why.to_string()));
@@ -138,7 +141,7 @@ impl Enforcer {
         }
     }
 
-    /// Finds the interfaces of all pods that have none and may be here.
+    /// Searches the interfaces of all pods that have none and may be on this node.
     pub(super) fn place_all(&mut self) {
         let Some(pods) = &self.pods else { return };
         if self.config.node.is_none() {
@@ -151,7 +154,7 @@ impl Enforcer {
         }
     }
 
-    /// Finds the interface of a pod, where it has none and may be here, and judges its packets.
+    /// Searches the interface of a pod, if it has none and may be on this node, and enforces the pod.
     pub(super) fn place(&mut self, key: &Key) {
         let Some(known) = self.pods.as_ref().and_then(|pods| pods.get(key)) else { return };
         let may_be_here = self.config.node.as_ref().is_none_or(|node| **node == *known.pod.node);
@@ -160,7 +163,7 @@ impl Enforcer {
         }
         let identity = key.identity(&known.pod);
         let told = self.kept.starting(&key.to_string(), &known.pod.uid).cloned();
-        // What was known of it once is true as long as the interface is there.
+        // The stored interface is valid as long as it exists.
         if let Some(place) = told.or_else(|| self.kept.place(&identity).cloned()) {
             match self.started(key, &place.interface(), place.addresses) {
                 Ok(()) => {
@@ -173,11 +176,11 @@ impl Enforcer {
         }
         let found = self.runtime.block_on(self.interfaces.find(known.addresses()));
         match found {
-            // An address that was told of one pod may still be told of the one before.
+            // The API server may still report an address of the new pod for the previous one.
             Ok(interface) if self.kept.is_starting(interface.index) => {
                 self.not_placed(
                     key,
-                    &format!("its interface {} is that of a pod that starts", interface.name),
+                    &format!("its interface {} belongs to a pod that is starting", interface.name),
                 );
             }
             Ok(interface) if known.had_place => self.hold(key, &interface),
@@ -197,40 +200,41 @@ impl Enforcer {
         }
     }
 
-    /// A pod's interface is gone, and another one has its address. It may be another pod's, of which nothing is
-    /// told yet: until something is told of either, nothing passes there.
+    /// A pod's interface is gone, and another interface has its address. That interface may belong to a new
+    /// pod that is not known yet. The kernel program is attached, so that nothing passes there until one of
+    /// the pods is updated.
     fn hold(&mut self, key: &Key, interface: &Interface) {
         if !self.attached.contains_key(&interface.index) {
             match self.node.attach(interface) {
                 Ok(()) => {
-                    info!(pod = %key, interface = %interface.name, "held: it has the address of a pod that is gone");
+                    info!(pod = %key, interface = %interface.name, "held: it has the address of a pod whose interface is gone");
                     self.attached.insert(interface.index, (interface.name.clone(), true));
                 }
-                Err(why) => error!(interface = %interface.name, %why, "not judged"),
+                Err(why) => error!(interface = %interface.name, %why, "not enforced"),
             }
         }
         self.not_placed(
             key,
             &format!(
-                "its interface is gone, and {} has its address: nothing is told of it since",
+                "its interface is gone, and {} has its address: waiting for an update of either pod",
                 interface.name
             ),
         );
     }
 
-    /// A pod cannot be judged where it is: it is tried again.
+    /// Records why a pod cannot be enforced. The attempt is repeated.
     fn not_placed(&mut self, key: &Key, why: &str) {
         let why = NotFound::Another(why.to_owned());
         let Some(pods) = &mut self.pods else { return };
-        // Said once, and not each second.
+        // The error is logged once, not every second.
         if pods.get(key).is_some_and(|known| known.unplaced.as_deref() != Some(&why)) {
-            error!(pod = %key, %why, "not judged");
+            error!(pod = %key, %why, "not enforced");
         }
         pods.set_unplaced(key, why);
     }
 
-    /// Where a pod is found whose interface was told to be another's, by who made it, it was looked for by an
-    /// address that is no longer its own.
+    /// Takes an interface from another pod, because the CNI plugin reported it for `key`. The other pod was
+    /// found by an address that it no longer has.
     fn evict(&mut self, interface: u32, key: &Key) {
         let Some(pods) = &mut self.pods else { return };
         let Some(other) = pods.at(interface).filter(|other| *other != key).cloned() else { return };
@@ -238,48 +242,49 @@ impl Enforcer {
             return;
         };
         let identity = other.identity(&known.pod);
-        info!(pod = %other, by = %key, "its interface is another's");
+        info!(pod = %other, by = %key, "its interface belongs to another pod");
         let lost = self.kept.lost(&identity);
         self.kept_or_say(lost);
         self.unplace(&other);
     }
 
-    /// A pod has no place any more: nothing of it passes.
+    /// Removes a pod's interface. Its packets no longer pass.
     fn unplace(&mut self, key: &Key) {
         let Some(pods) = &mut self.pods else { return };
         let Some(number) = pods.get(key).map(|known| known.number) else { return };
         pods.set_place(key, None);
         if let Err(why) = self.node.remove_endpoint(number) {
-            error!(%why, "a pod cannot be removed from the tables");
+            error!(%why, "cannot remove a pod from the tables");
         }
         self.resolve(key);
     }
 
-    /// A pod's interface is known.
+    /// Enforces a pod at its interface.
     fn placed(&mut self, key: &Key, interface: Interface) -> Answered<()> {
         let Some(pods) = &mut self.pods else { return Ok(()) };
         if let Some(other) = pods.at(interface.index).filter(|other| *other != key) {
-            return Err(format!("its interface {} is that of the pod {other}", interface.name));
+            return Err(format!("its interface {} belongs to the pod {other}", interface.name));
         }
         if !self.attached.contains_key(&interface.index) {
             pods.set_taken_over(key, now() + TAKEN_OVER);
         }
         let Some(known) = pods.get(key) else { return Ok(()) };
-        // Those that the API server tells are not kept: they may change.
+        // Addresses from the API server are not stored, because they may change.
         let own = if known.addresses() == known.pod.addresses { &[] } else { known.addresses() };
         let place = Place::new(&interface, own);
-        let id = self.kept.set(&key.identity(&known.pod), place).map_err(|why| {
-            format!("{}: the number of the pod cannot be kept: {why}", self.config.kept.display())
-        })?;
+        let id = self
+            .kept
+            .set(&key.identity(&known.pod), place)
+            .map_err(|why| format!("cannot store the pod's id in {}: {why}", self.config.kept.display()))?;
         let endpoint = Endpoint::new(known.number, interface.index, id).taken_over(known.taken_over);
         pods.set_place(key, Some((interface, id)));
         if self.config.node.is_none() {
-            // Now it is known to be here.
+            // The pod is now known to be on this node.
             self.resolve(key);
             self.flush();
         }
         if self.stale {
-            // Nothing is written to tables that are behind: it is let through by those that follow them.
+            // Nothing is written to outdated tables. The new ones include the pod.
             self.enforce_or_say();
         } else if let Some(resolver) = &self.resolver {
             match self.node.set_endpoint(resolver, endpoint) {
@@ -291,7 +296,7 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Something of the machine's interfaces, routes or addresses changed.
+    /// Handles a change of the machine's interfaces, routes or addresses.
     pub(super) fn links(&mut self) {
         let links = match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => links,
@@ -320,7 +325,7 @@ impl Enforcer {
             gone.map(|(index, (name, _))| Interface { index: *index, name: name.clone() }).collect();
         for interface in gone {
             if let Err(why) = self.node.detach(&interface) {
-                warn!(%why, interface = %interface.name, "its pins cannot be removed");
+                warn!(%why, interface = %interface.name, "cannot remove its pins");
             }
             self.attached.remove(&interface.index);
         }
@@ -338,38 +343,38 @@ impl Enforcer {
         }
     }
 
-    /// The addresses of this machine, as they are now: of those that changed, each is one cell.
+    /// Updates the addresses of this machine. Only those that changed are written to the map.
     pub(super) fn own_addresses_or_say(&mut self) {
         match self.runtime.block_on(self.interfaces.own_addresses()) {
             Ok((addresses, every)) => {
                 self.own_addresses = addresses;
                 if let Err(why) = self.node.set_addresses(every) {
-                    error!(%why, "the addresses of this machine cannot be written");
+                    error!(%why, "cannot write the addresses of this machine");
                     self.unlisted = true;
                 }
             }
             Err(why) => {
-                warn!(%why, "the addresses of this machine cannot be listed");
+                warn!(%why, "cannot list the addresses of this machine");
                 self.unlisted = true;
             }
         }
     }
 
-    /// What changed of the interfaces is not known: they are listed again.
+    /// The interfaces are listed again on the next tick.
     fn cannot_list(&mut self, why: &NotFound) {
-        error!(%why, "the interfaces cannot be listed");
+        error!(%why, "cannot list the interfaces");
         self.unlisted = true;
     }
 
-    /// Interfaces that have other names than they had are what they were.
+    /// Follows interfaces that were renamed.
     fn rename(&mut self, links: &HashMap<u32, Link>) {
         for (index, (name, _)) in &mut self.attached {
             let Some(link) = links.get(index).filter(|link| link.name != *name) else { continue };
             let before = Interface { index: *index, name: std::mem::replace(name, link.name.clone()) };
             let now = Interface { index: *index, name: link.name.clone() };
-            info!(interface = %now.name, before = %before.name, "has another name");
+            info!(interface = %now.name, before = %before.name, "the interface was renamed");
             if let Err(why) = self.node.renamed(&before, &now) {
-                warn!(%why, interface = %now.name, "its pins cannot be named anew");
+                warn!(%why, interface = %now.name, "cannot rename its pins");
             }
             if let Some(pods) = &mut self.pods {
                 pods.renamed(&now);
@@ -377,15 +382,15 @@ impl Enforcer {
         }
     }
 
-    /// Says where what is known of pods could not be kept.
+    /// Logs a failure to store the state of pods.
     pub(super) fn kept_or_say(&self, kept: io::Result<()>) {
         if let Err(why) = kept {
-            warn!(%why, file = %self.config.kept.display(), "what is known of the pods cannot be kept");
+            warn!(%why, file = %self.config.kept.display(), "cannot store the state of the pods");
         }
     }
 
-    /// A pod is about to start. Its packets are judged before it has sent one: by its policies where it
-    /// is known by then; where not, all are dropped until it is.
+    /// Enforces a pod that is about to start. If the pod is not known yet, all its packets are dropped until
+    /// it is.
     pub(super) fn add(&mut self, added: &Added) -> Answered<()> {
         let key = Key::new(&added.namespace, &added.name);
         if self.node.loaded().is_none() {
@@ -397,19 +402,19 @@ impl Enforcer {
         let mut own = links.iter().filter(|(_, link)| named(link));
         let interface = match (own.next(), own.next()) {
             (Some((index, link)), None) => Interface { index: *index, name: link.name.clone() },
-            // The plugins before do not say which it is.
+            // The previous plugins do not report exactly one interface of a pod.
             _ => {
                 let found = self.runtime.block_on(self.interfaces.find(&added.addresses));
-                found.map_err(|why| format!("the interface of the pod is not found: {why}"))?
+                found.map_err(|why| format!("cannot find the pod's interface: {why}"))?
             }
         };
-        // From here on nothing passes that is nobody's.
+        // From here on, packets at this interface are dropped until it belongs to a known pod.
         self.node.attach(&interface).map_err(|why| why.to_string())?;
         self.attached.insert(interface.index, (interface.name.clone(), true));
-        info!(pod = %key, interface = %interface.name, "judged before its first packet");
+        info!(pod = %key, interface = %interface.name, "enforced before its first packet");
         self.evict(interface.index, &key);
         let known = self.pods.as_ref().and_then(|pods| pods.get(&key));
-        // One of the same name may be the one before, which is not gone yet.
+        // A pod of the same name may be the previous one, which is not deleted yet.
         let is_it = |known: &Known| {
             let here = self.config.node.as_ref().is_none_or(|node| **node == *known.pod.node);
             here && added.uid.as_ref().is_none_or(|uid| *uid == known.pod.uid)
@@ -420,14 +425,14 @@ impl Enforcer {
             let place = Place::new(&interface, &added.addresses);
             let starting = Starting { uid: added.uid.clone(), place };
             self.kept.start(&key.to_string(), starting).map_err(|why| {
-                format!("{}: where the pod is cannot be kept: {why}", self.config.kept.display())
+                format!("cannot store the pod's interface in {}: {why}", self.config.kept.display())
             })?;
         }
         Ok(())
     }
 
-    /// A pod is known, and where it is. Addresses that were told with the interface are those that it has,
-    /// whatever the API server still tells.
+    /// Enforces a known pod at a known interface. Addresses that the CNI plugin reported take precedence over
+    /// those of the API server.
     fn started(&mut self, key: &Key, interface: &Interface, addresses: Vec<IpAddr>) -> Answered<()> {
         self.evict(interface.index, key);
         if let Some(pods) = &mut self.pods {

@@ -1,4 +1,4 @@
-//! The pods that are known: by name, by address, by where they are.
+//! An index of pods by name, address and interface.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::interfaces::NotFound;
 
-/// A pod, by its namespace and name.
+/// A pod's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) namespace: Arc<str>,
@@ -23,7 +23,7 @@ impl Key {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
-    /// What is kept of the pod is kept under.
+    /// The key of the pod's stored state.
     pub(super) fn identity(&self, pod: &Pod) -> String {
         format!("{self}/{}", pod.uid)
     }
@@ -35,41 +35,41 @@ impl fmt::Display for Key {
     }
 }
 
-/// A pod that is known.
+/// A pod, and the enforcer's state of it.
 #[derive(Debug)]
 pub(super) struct Known {
     /// Its number in the resolver.
     pub(super) number: u32,
-    /// As it was told.
+    /// The pod as last reported by the source.
     pub(super) pod: Pod,
-    /// Its addresses, where the node itself knows them.
+    /// Its addresses, if the CNI plugin reported them.
     own: Vec<IpAddr>,
-    /// Where its packets are judged, and the number of its records.
+    /// Its interface and the id of its conntrack records, if it is enforced.
     pub(super) placed: Option<(Interface, u32)>,
-    /// Until when its packets may be of connections that are older than its enforcement, in nanoseconds since
-    /// the machine started.
+    /// Until when its packets may belong to connections that are older than its enforcement, in nanoseconds
+    /// since boot.
     pub(super) taken_over: u64,
-    /// Whether it had an interface that is gone. Another one with its address may be another pod's, so that it
-    /// is not looked for until something new is told of it.
+    /// Whether it had an interface that is gone. Another interface with its address may be another pod's, so
+    /// that none is searched until the pod is updated.
     pub(super) had_place: bool,
-    /// Why they are not, though it is on this node.
+    /// Why it is not enforced although it is on this node.
     pub(super) unplaced: Option<Box<NotFound>>,
 }
 
 impl Known {
-    /// Its addresses.
+    /// Its addresses, preferably those that the CNI plugin reported.
     pub(super) fn addresses(&self) -> &[IpAddr] {
         if self.own.is_empty() { &self.pod.addresses } else { &self.own }
     }
 }
 
-/// All that are known.
+/// All known pods.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     by_key: BTreeMap<Key, Box<Known>>,
-    /// Whose an address is: those that have it, in the order in which they came by it.
+    /// The pods that have an address, in the order in which they acquired it.
     by_address: HashMap<IpAddr, SmallVec<[Key; 1]>>,
-    /// Those that have a place, by the index of their interface.
+    /// The pods that are enforced, by ifindex.
     by_interface: HashMap<u32, Key>,
     next_number: u32,
 }
@@ -87,30 +87,30 @@ impl Pods {
         self.by_key.iter().map(|(key, known)| (key, known.as_ref()))
     }
 
-    /// Those of a namespace.
+    /// The pods of a namespace.
     pub(super) fn of_namespace(&self, name: &str) -> impl Iterator<Item = &Key> {
         let own = self.by_key.range(Key::new(name, "")..).map(|(key, _)| key);
         own.take_while(move |key| *key.namespace == *name)
     }
 
-    /// Those that have a place.
+    /// The pods that are enforced.
     pub(super) fn placed(&self) -> impl Iterator<Item = (&Key, &Known)> {
         let of = |key| self.by_key.get_key_value(key).map(|(key, known)| (key, known.as_ref()));
         self.by_interface.values().filter_map(of)
     }
 
-    /// Whose an interface is.
+    /// The pod at an interface.
     pub(super) fn at(&self, interface: u32) -> Option<&Key> {
         self.by_interface.get(&interface)
     }
 
-    /// Whose an address is: of several that have it, of the one that came by it last. Pods on their nodes'
-    /// networks have none of their own.
+    /// The pod that has an address; of several, the one that acquired it last. Host-network pods have no
+    /// addresses of their own.
     pub(super) fn with_address(&self, address: &IpAddr) -> Option<&Key> {
         self.by_address.get(address)?.last()
     }
 
-    /// A pod is new, or has changed.
+    /// Adds or updates a pod.
     pub(super) fn set(&mut self, key: &Key, pod: Pod) {
         let before = self.held(key);
         if let Some(known) = self.by_key.get_mut(key) {
@@ -128,7 +128,7 @@ impl Pods {
                 had_place: false,
                 unplaced: None,
             };
-            // Pods of one namespace share its name.
+            // Pods of the same namespace share the allocation of its name.
             let neighbour = self.by_key.range(..key).next_back().map(|(other, _)| &other.namespace);
             let namespace = neighbour.filter(|name| **name == key.namespace).unwrap_or(&key.namespace);
             let key = Key { namespace: Arc::clone(namespace), name: Arc::clone(&key.name) };
@@ -137,7 +137,7 @@ impl Pods {
         self.follow_addresses(key, &before);
     }
 
-    /// The node itself knows a pod's addresses; none where it does not.
+    /// Sets the addresses that the CNI plugin reported. None restores those of the API server.
     pub(super) fn set_addresses(&mut self, key: &Key, addresses: Vec<IpAddr>) {
         let before = self.held(key);
         if let Some(known) = self.by_key.get_mut(key) {
@@ -146,7 +146,7 @@ impl Pods {
         self.follow_addresses(key, &before);
     }
 
-    /// A pod's packets are judged there, or nowhere.
+    /// Sets or removes a pod's interface.
     pub(super) fn set_place(&mut self, key: &Key, place: Option<(Interface, u32)>) {
         let Some(known) = self.by_key.get_mut(key) else { return };
         if let Some((before, _)) = &known.placed {
@@ -159,7 +159,7 @@ impl Pods {
         known.placed = place;
     }
 
-    /// A pod's interface is gone.
+    /// Removes a pod's interface, which is gone.
     pub(super) fn lose_place(&mut self, key: &Key) {
         self.set_place(key, None);
         if let Some(known) = self.by_key.get_mut(key) {
@@ -167,14 +167,14 @@ impl Pods {
         }
     }
 
-    /// A pod may have connections that are older than its enforcement.
+    /// Sets until when a pod's packets may belong to connections that are older than its enforcement.
     pub(super) fn set_taken_over(&mut self, key: &Key, until: u64) {
         if let Some(known) = self.by_key.get_mut(key) {
             known.taken_over = until;
         }
     }
 
-    /// An interface has another name.
+    /// Updates the name of an interface.
     pub(super) fn renamed(&mut self, now: &Interface) {
         let known = self.by_interface.get(&now.index).and_then(|key| self.by_key.get_mut(key));
         if let Some((interface, _)) = known.and_then(|known| known.placed.as_mut()) {
@@ -182,14 +182,14 @@ impl Pods {
         }
     }
 
-    /// Why a pod has no place.
+    /// Sets why a pod has no interface.
     pub(super) fn set_unplaced(&mut self, key: &Key, why: NotFound) {
         if let Some(known) = self.by_key.get_mut(key) {
             known.unplaced = Some(Box::new(why));
         }
     }
 
-    /// A pod is gone.
+    /// Removes a pod.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Known> {
         let before = self.held(key);
         self.set_place(key, None);
@@ -198,13 +198,14 @@ impl Pods {
         known.map(|known| *known)
     }
 
-    /// The addresses that a pod has of its own.
+    /// The addresses that a pod has of its own. Empty for host-network pods.
     fn held(&self, key: &Key) -> Vec<IpAddr> {
         let known = self.by_key.get(key).filter(|known| !known.pod.host_network);
         known.map(|known| known.addresses().to_vec()).unwrap_or_default()
     }
 
-    /// A pod had these addresses before. Those that it still has it keeps, and takes back from nobody.
+    /// Updates the address index after a change. An address that the pod had `before` keeps its order among
+    /// the owners.
     fn follow_addresses(&mut self, key: &Key, before: &[IpAddr]) {
         let now = self.held(key);
         for address in before.iter().filter(|address| !now.contains(address)) {
@@ -238,13 +239,14 @@ mod tests {
         assert_eq!(pods.with_address(&one), Some(&a));
         pods.set(&a, with(&[three]));
         assert_eq!((pods.with_address(&one), pods.with_address(&three)), (None, Some(&a)));
-        // One that is told of two is that of the last, also when something is told of the first, or it is gone.
+        // An address of two pods belongs to the one that acquired it last, even when the other is updated or
+        // removed.
         pods.set(&b, with(&[three]));
         pods.set(&a, with(&[three]));
         assert_eq!(pods.with_address(&three), Some(&b));
         pods.remove(&a);
         assert_eq!(pods.with_address(&three), Some(&b));
-        // What the node knows counts, whatever is told.
+        // Addresses from the CNI plugin take precedence over reported ones.
         pods.set_addresses(&b, vec![one]);
         pods.set(&b, with(&[two]));
         assert_eq!((pods.with_address(&one), pods.with_address(&two)), (Some(&b), None));

@@ -1,4 +1,4 @@
-//! The records of connections: those of the version before, and those that are over.
+//! Conntrack records: takes over those of the previous version, and deletes expired ones.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -7,18 +7,18 @@ use tracing::{debug, warn};
 
 use super::{Enforcer, places};
 
-/// How often the records of connections are looked through.
+/// How often expired records are deleted.
 const SWEEP: Duration = Duration::from_secs(60);
 
 impl Enforcer {
-    /// Takes over the records of connections of the version before.
+    /// Takes over the conntrack records of the previous version.
     pub(super) fn take_over_records(&mut self) {
         if let Err(why) = self.node.take_over_records() {
-            warn!(%why, "the records of the version before cannot be read: they are made again");
+            warn!(%why, "cannot read the conntrack records of the previous version: they are created anew");
         }
     }
 
-    /// Ends records of connections that are over, from time to time, in a thread of its own.
+    /// Starts a thread that periodically deletes expired records.
     pub(super) fn sweep(&self) {
         let (pins, alive) = (self.config.pins.clone(), Arc::clone(&self.alive));
         std::thread::spawn(move || {
@@ -26,8 +26,8 @@ impl Enforcer {
                 std::thread::sleep(SWEEP);
                 let alive = alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 match npc_node::sweep(&pins, &alive, places::now()) {
-                    Ok([records, ended]) => debug!(records, ended, "records of connections"),
-                    Err(why) => debug!(%why, "the records of connections cannot be read"),
+                    Ok([records, ended]) => debug!(records, ended, "deleted expired conntrack records"),
+                    Err(why) => debug!(%why, "cannot read the conntrack records"),
                 }
             }
         });

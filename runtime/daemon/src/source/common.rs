@@ -1,4 +1,4 @@
-//! What a cluster's pods have in common is kept once: at a hundred thousand pods, it would be most of the memory.
+//! Shares equal values among pods. At 100,000 pods they would take most of the memory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use npc_cluster::Pod;
 
-/// What pods have in common, each kept once: pods of one workload have the same labels, and a node has many pods.
+/// Interned labels and node names: pods of one workload have the same labels, and a node has many pods.
 #[derive(Default)]
 pub(super) struct Common {
     labels: Kept<BTreeMap<String, String>>,
@@ -14,7 +14,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// The pod, with what it has in common with others in place of its own.
+    /// Returns the pod with its labels and node name interned.
     pub(super) fn share(&mut self, pod: Pod) -> Pod {
         Pod { labels: self.labels.share(pod.labels), node: self.nodes.share(pod.node), ..pod }
     }
@@ -22,7 +22,7 @@ impl Common {
 
 struct Kept<T: ?Sized> {
     all: HashSet<Arc<T>>,
-    /// With how many those that no pod has any more are let go.
+    /// The size at which values that no pod uses any more are removed.
     most: usize,
 }
 

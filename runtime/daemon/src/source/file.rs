@@ -1,4 +1,4 @@
-//! Pods from a file, as kubectl prints them.
+//! Reads pods from a file in kubectl's output format.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use crate::enforcer::Message;
 use crate::followed;
 
-/// Reads the file, and again whenever it changes. What cannot be read leaves what was read last.
+/// Reads the file now and after every change. If it cannot be read, the last content stays valid.
 pub(crate) async fn follow(path: &Path, to: Sender<Message>) {
     let messages = |read| match parse(read) {
         Err(why) => vec![Message::Source("pods", Err(format!("{}: {why}", path.display())))],

@@ -1,4 +1,4 @@
-//! Pods and namespaces of the cluster, watched.
+//! Watches the pods and namespaces of the cluster.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,12 +21,12 @@ use tracing::warn;
 use super::common::Common;
 use crate::enforcer::Message;
 
-/// How the API server is asked again that did not answer: as clients do, but not later than in some seconds,
-/// since pods that start meanwhile wait for it.
+/// The back-off of API requests: the default one, but at most [`LATEST`], because pods that start meanwhile
+/// wait for it.
 #[derive(Default)]
 struct Patience(DefaultBackoff);
 
-/// How late at most.
+/// The longest interval between attempts.
 const LATEST: Duration = Duration::from_secs(5);
 
 impl Iterator for Patience {
@@ -43,8 +43,8 @@ impl Backoff for Patience {
     }
 }
 
-/// Watches until the enforcer is gone. Where the API server does not answer, it is asked again, ever
-/// more slowly, and what is known stays.
+/// Watches until the enforcer stops. While the API server does not answer, requests are repeated with
+/// back-off, and the known state stays.
 pub(crate) async fn follow(client: Client, to: Sender<Message>) {
     tokio::join!(namespaces(client.clone(), to.clone()), pods(client, to));
 }
@@ -92,7 +92,7 @@ async fn pods(client: Client, to: Sender<Message>) {
             let namespace = watched.namespace().unwrap_or_default();
             Some(match watched.pod {
                 Some(pod) => Message::SetPod(namespace, Box::new(common.share(*pod)), watched.is_ending),
-                // It has ended: another may have its address.
+                // The pod has ended, and another pod may have its address.
                 None => Message::RemovePod(namespace, watched.metadata.name.unwrap_or_default()),
             })
         }
@@ -104,12 +104,12 @@ async fn pods(client: Client, to: Sender<Message>) {
     .await;
 }
 
-/// A Pod that is watched. Of its metadata only what the watch itself needs is kept.
+/// A watched Pod. Only the metadata that the watch itself needs is kept.
 #[derive(Clone, Debug)]
 struct WatchedPod {
     metadata: ObjectMeta,
     is_ending: bool,
-    /// The pod as every other part reads it; none where it has ended, or cannot be read.
+    /// The pod in the cluster model; `None` if it has ended or cannot be read.
     pod: Option<Box<Pod>>,
 }
 
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for WatchedPod {
         };
         let is_ending = object.is_ending();
         let pod = object.pod().unwrap_or_else(|why| {
-            warn!(%why, "a pod cannot be read");
+            warn!(%why, "cannot read a pod");
             None
         });
         Ok(Self { metadata, is_ending, pod: pod.map(Box::new) })
@@ -160,8 +160,8 @@ impl Resource for WatchedPod {
     }
 }
 
-/// Watches what there is of a kind, and tells the enforcer what each event means, and when it cannot be
-/// read.
+/// Watches the objects of one kind. Sends the meaning of each event, and whether the kind can be read, to the
+/// enforcer.
 async fn each<K>(
     api: &Api<K>,
     which: &'static str,
@@ -172,10 +172,11 @@ async fn each<K>(
 {
     let stream = watcher(api.clone(), watcher::Config::default()).backoff(Patience::default());
     let mut stream = pin!(stream);
-    // Whether it failed, and whether that was in a watch that had begun.
+    // Whether the watch failed, and whether it was past the initial list at that time.
     let (mut failed, mut is_watched, mut was_watched) = (false, false, false);
     loop {
-        // A watch that goes on where it was cut tells nothing until something changes.
+        // A resumed watch emits no event until an object changes, so that its recovery must be detected
+        // separately.
         let goes_on = async {
             match failed && was_watched {
                 true => goes_on(api).await,
@@ -190,7 +191,7 @@ async fn each<K>(
                     [Some(Message::Source(which, Err(format!("{which}: {why}")))), None]
                 }
                 Ok(Some(event)) => {
-                    // A list has begun before anything of it came.
+                    // `Init` and `InitApply` come before the initial list is complete.
                     is_watched = !matches!(event, Event::Init | Event::InitApply(_));
                     let is_read = is_watched && std::mem::take(&mut failed);
                     [meaning(event), is_read.then_some(Message::Source(which, Ok(())))]
@@ -209,8 +210,8 @@ async fn each<K>(
     }
 }
 
-/// Waits until the API server answers, and then as long as it takes to try the watch once more: if that
-/// failed, it would be known by then.
+/// Waits until the API server answers, and then for as long as the watch takes to retry: if the retry failed,
+/// that would be known by then.
 async fn goes_on<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug>(api: &Api<K>) {
     let one = ListParams::default().limit(1);
     loop {

@@ -1,4 +1,4 @@
-//! Where pods and namespaces come from.
+//! The sources of pods and namespaces.
 
 mod common;
 pub(crate) mod file;
