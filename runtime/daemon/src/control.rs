@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use npc_node::Troubles;
+use npc_node::DropCounters;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::Sender;
@@ -109,8 +109,8 @@ pub(crate) struct Dropped {
     pub(crate) lost_reports: u64,
 }
 
-impl From<Troubles> for Dropped {
-    fn from(troubles: Troubles) -> Self {
+impl From<DropCounters> for Dropped {
+    fn from(troubles: DropCounters) -> Self {
         Self {
             unreadable: troubles.unreadable,
             fragments: troubles.fragments,
@@ -139,10 +139,10 @@ pub(crate) struct Flow {
     pub(crate) destination: End,
     pub(crate) protocol: String,
     pub(crate) bytes: u32,
-    pub(crate) by: Told,
+    pub(crate) by: DecidedBy,
     /// What would decide if audit policies were in force, if the verdict would differ.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) audit: Option<Told>,
+    pub(crate) audit: Option<DecidedBy>,
 }
 
 /// The source or the destination of a packet.
@@ -157,7 +157,7 @@ pub(crate) struct End {
 
 /// The rule or the default that decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct DecidedBy {
     /// `admin`, `policy` or `baseline`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tier: Option<String>,
@@ -169,7 +169,7 @@ pub(crate) struct Told {
     pub(crate) reason: String,
 }
 
-impl Told {
+impl DecidedBy {
     pub(crate) fn because(reason: &str) -> Self {
         Self { reason: reason.to_owned(), ..Self::default() }
     }

@@ -1,13 +1,13 @@
 //! Keeps the kernel in line with the image and the pods. One thread owns all state and handles messages one
 //! after the other.
 
-mod answers;
 mod in_force;
-mod listed;
+mod interfaces;
+mod lists;
 mod order;
-mod places;
 mod pods;
 mod records;
+mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
@@ -31,8 +31,8 @@ use tracing::{error, info, warn};
 use self::pods::{Key, Known, Pods};
 use crate::control::{Answer, Asked, Flow, ImageStatus, Status};
 use crate::interfaces::Interfaces;
-use crate::kept::Kept;
 use crate::metrics::Numbers;
+use crate::pod_state::PodState;
 
 /// A message to the enforcer.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ enum Incoming {
     Message(Message),
     Links,
     Reports(Vec<Event>),
-    /// No input within [`LOOK`].
+    /// No input within [`ORDER_INTERVAL`].
     Nothing,
 }
 
@@ -123,14 +123,14 @@ impl Inbox {
             message = self.messages.recv() => Incoming::Message(message.unwrap_or(Message::Stop)),
             () = self.links.notified() => Incoming::Links,
             Some(reports) = self.reports.recv() => Incoming::Reports(reports),
-            () = tokio::time::sleep(LOOK) => Incoming::Nothing,
+            () = tokio::time::sleep(ORDER_INTERVAL) => Incoming::Nothing,
         }
     }
 }
 
 /// The image and the reasons of a generation, to describe its reports.
 #[derive(Debug)]
-pub(crate) struct Spoken {
+pub(crate) struct GenerationReasons {
     pub(crate) generation: u32,
     pub(crate) image: Arc<Image>,
     pub(crate) reasons: Reasons,
@@ -141,7 +141,7 @@ pub(crate) struct Enforcer {
     node: Node,
     interfaces: Interfaces,
     runtime: Handle,
-    kept: Kept,
+    kept: PodState,
     image: Option<Arc<Image>>,
     image_status: ImageStatus,
     namespaces: Option<BTreeMap<String, Namespace>>,
@@ -161,7 +161,7 @@ pub(crate) struct Enforcer {
     /// The sides of interfaces (ifindex, is egress) on which another program was before the kernel program at
     /// the last check.
     displaced: BTreeSet<(u32, bool)>,
-    spoken: VecDeque<Spoken>,
+    generations: VecDeque<GenerationReasons>,
     recent: VecDeque<Flow>,
     flows: broadcast::Sender<Flow>,
     reports: Sender<Vec<Event>>,
@@ -179,32 +179,32 @@ pub(crate) struct Enforcer {
     waiting: Option<(Vec<u8>, Instant)>,
     /// When changes were last written. Numbers that they freed are reused only after [`UNDER_WAY`].
     written: Option<Instant>,
-    stale_elsewhere: Option<Instant>,
+    last_relocation: Option<Instant>,
     /// Whether pods were removed whose ids are still stored.
-    forgetful: bool,
+    has_removed_pods: bool,
 }
 
 /// How many reports are kept for later requests.
 const RECENT: usize = 1000;
 
 /// For how many generations reports can be described.
-const SPOKEN: usize = 4;
+const KEPT_GENERATIONS: usize = 4;
 
 /// How long a packet may still be in flight after the tables that evaluated it were replaced.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// When a failed attempt to put an image in force, or to rebuild the tables, is repeated.
-const AGAIN: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The interval of periodic work.
-const TICK: Duration = Duration::from_secs(1);
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the order of programs on the interfaces is checked.
-const LOOK: Duration = Duration::from_millis(400);
+const ORDER_INTERVAL: Duration = Duration::from_millis(400);
 
 /// How often the interfaces of pods that seem to be on other nodes are searched again, if the node's name is
 /// not known.
-const ELSEWHERE: Duration = Duration::from_secs(5);
+const RELOCATE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Enforcer {
     pub(crate) fn open(
@@ -218,7 +218,7 @@ impl Enforcer {
         node.set_sockets(config.cgroup.clone());
         let attached = node.attached()?;
         let attached = attached.into_iter().map(|own| (own.index, (own.name, false))).collect();
-        let kept = Kept::open(&config.kept);
+        let kept = PodState::open(&config.kept);
         let image_status = ImageStatus { path: config.image.display().to_string(), ..ImageStatus::default() };
         Ok(Self {
             config,
@@ -238,7 +238,7 @@ impl Enforcer {
             bridges: BTreeSet::new(),
             alive: Arc::default(),
             displaced: BTreeSet::new(),
-            spoken: VecDeque::new(),
+            generations: VecDeque::new(),
             recent: VecDeque::new(),
             flows,
             reports,
@@ -249,8 +249,8 @@ impl Enforcer {
             tried: None,
             waiting: None,
             written: None,
-            stale_elsewhere: None,
-            forgetful: false,
+            last_relocation: None,
+            has_removed_pods: false,
         })
     }
 
@@ -271,11 +271,11 @@ impl Enforcer {
                 Incoming::Reports(events) => self.report(&events),
             }
             self.recycle();
-            if looked.elapsed() > LOOK {
+            if looked.elapsed() > ORDER_INTERVAL {
                 self.keep_order();
                 looked = Instant::now();
             }
-            if ticked.elapsed() > TICK {
+            if ticked.elapsed() > TICK_INTERVAL {
                 self.tick();
                 ticked = Instant::now();
             }
@@ -326,7 +326,7 @@ impl Enforcer {
             Message::RemovePod(namespace, name) => {
                 self.remove_pod(&Key::new(&namespace, &name));
                 self.flush();
-                self.forgetful = true;
+                self.has_removed_pods = true;
             }
             Message::Source(which, state) => self.source_is(which, state),
             Message::Add(added, answer) => {
@@ -353,14 +353,14 @@ impl Enforcer {
 
     /// Does the periodic work.
     fn tick(&mut self) {
-        if std::mem::take(&mut self.forgetful) {
+        if std::mem::take(&mut self.has_removed_pods) {
             self.forget();
         }
-        let again = |since: &Instant| since.elapsed() > AGAIN;
+        let again = |since: &Instant| since.elapsed() > RETRY_AFTER;
         if let Some((bytes, _)) = self.waiting.take_if(|(_, since)| again(since)) {
             self.new_image(&bytes);
         } else if self.stale && self.tried.as_ref().is_none_or(again) {
-            self.enforce_or_say();
+            self.try_enforce();
         }
         let placed = self.pods.iter().flat_map(Pods::placed);
         let alive = placed.filter_map(|(_, known)| known.placed.as_ref().map(|(_, id)| *id)).collect();
@@ -374,8 +374,8 @@ impl Enforcer {
         let unplaced = self.pods.iter().flat_map(Pods::iter).any(|(_, known)| {
             known.unplaced.as_ref().is_some_and(|why| self.config.node.is_some() || !why.is_elsewhere())
         });
-        let elsewhere =
-            self.config.node.is_none() && self.stale_elsewhere.is_none_or(|last| last.elapsed() > ELSEWHERE);
+        let elsewhere = self.config.node.is_none()
+            && self.last_relocation.is_none_or(|last| last.elapsed() > RELOCATE_INTERVAL);
         if unplaced || elsewhere {
             self.place_all();
         }
@@ -443,7 +443,7 @@ impl Enforcer {
         self.links();
         self.place_all();
         if self.image.is_some() {
-            self.enforce_or_say();
+            self.try_enforce();
         }
     }
 
@@ -499,6 +499,6 @@ impl Enforcer {
         let Some(pods) = &self.pods else { return };
         let there: HashSet<String> = pods.iter().map(|(key, known)| key.identity(&known.pod)).collect();
         let retained = self.kept.retain(|pod| there.contains(pod));
-        self.kept_or_say(retained);
+        self.log_state_error(retained);
     }
 }

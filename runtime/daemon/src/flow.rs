@@ -14,8 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::Sender;
 use tracing::error;
 
-use crate::control::{End, Flow, Told};
-use crate::enforcer::Spoken;
+use crate::control::{DecidedBy, End, Flow};
+use crate::enforcer::GenerationReasons;
 
 /// Converts nanoseconds since boot, the clock of the kernel's reports, to wall-clock time.
 fn at(since_start: u64) -> Option<Timestamp> {
@@ -49,26 +49,26 @@ pub(crate) fn listen(mut events: Events, to: &Sender<Vec<Event>>, lost: &AtomicU
 }
 
 /// Describes the reason with this number.
-pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
-    let of = |place: u32| spoken.image.policies.get(place as usize);
-    match spoken.reasons.reason(number) {
-        Reason::Default => Told::because("no policy selects the pod"),
-        Reason::Node => Told::because("a node may reach its pods"),
+pub(crate) fn reason(generations: &GenerationReasons, number: u32) -> DecidedBy {
+    let of = |place: u32| generations.image.policies.get(place as usize);
+    match generations.reasons.reason(number) {
+        Reason::Default => DecidedBy::because("no policy selects the pod"),
+        Reason::Node => DecidedBy::because("a node may reach its pods"),
         Reason::Isolated { policy } => match of(policy) {
-            None => Told::default(),
-            Some(policy) => Told {
+            None => DecidedBy::default(),
+            Some(policy) => DecidedBy {
                 tier: Some(policy.tier.as_str().to_owned()),
                 policy: Some(policy.name.to_string()),
-                place: Some(spoken.image.place(policy.place)),
+                place: Some(generations.image.place(policy.place)),
                 reason: "no rule allows it".to_owned(),
             },
         },
         Reason::Rule { policy, rule } => {
             match of(policy).map(|policy| (policy, policy.rules.get(rule as usize))) {
-                Some((policy, Some(rule))) => Told {
+                Some((policy, Some(rule))) => DecidedBy {
                     tier: Some(policy.tier.as_str().to_owned()),
                     policy: Some(policy.name.to_string()),
-                    place: Some(spoken.image.place(rule.place)),
+                    place: Some(generations.image.place(rule.place)),
                     reason: match rule.action {
                         npc_image::Action::Allow => "a rule allows it",
                         npc_image::Action::Deny => "a rule denies it",
@@ -76,7 +76,7 @@ pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
                     }
                     .to_owned(),
                 },
-                _ => Told::default(),
+                _ => DecidedBy::default(),
             }
         }
     }
@@ -85,7 +85,7 @@ pub(crate) fn reason(spoken: &Spoken, number: u32) -> Told {
 /// Describes a report.
 pub(crate) fn tell(
     event: &Event,
-    spoken: Option<&Spoken>,
+    generations: Option<&GenerationReasons>,
     own: Option<String>,
     pod: impl Fn(&IpAddr) -> Option<String>,
 ) -> Flow {
@@ -100,7 +100,9 @@ pub(crate) fn tell(
     let has_ports = matches!(event.protocol, 6 | 17 | 132);
     let unreadable = event.cause == Cause::Unreadable;
     let decision = event.decision;
-    let told = |half: u32| spoken.map(|spoken| reason(spoken, half & Decision::REASON)).unwrap_or_default();
+    let told = |half: u32| {
+        generations.map(|generations| reason(generations, half & Decision::REASON)).unwrap_or_default()
+    };
     let [source, destination] =
         [event.source, event.destination].map(|address| End { pod: pod(&address), address, port: None });
     let mut flow = Flow {
@@ -113,10 +115,10 @@ pub(crate) fn tell(
         protocol,
         bytes: event.length,
         by: match event.cause {
-            Cause::Unreadable => Told::because("it cannot be parsed"),
-            Cause::ForeignSource => Told::because("its source address is not the pod's"),
-            Cause::ForeignDestination => Told::because("its destination address is not the pod's"),
-            Cause::Tunnelled => Told::because("it is encapsulated for a tunnel of the node"),
+            Cause::Unreadable => DecidedBy::because("it cannot be parsed"),
+            Cause::ForeignSource => DecidedBy::because("its source address is not the pod's"),
+            Cause::ForeignDestination => DecidedBy::because("its destination address is not the pod's"),
+            Cause::Tunnelled => DecidedBy::because("it is encapsulated for a tunnel of the node"),
             Cause::Policy => told(decision.enforced()),
         },
         audit: None,

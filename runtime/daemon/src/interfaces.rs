@@ -23,11 +23,11 @@ pub(crate) struct Link {
     pub(crate) name: String,
     /// Whether packets leave this machine or network namespace by it. False for the loopback device, bridges
     /// and IFB devices.
-    pub(crate) is_end: bool,
+    pub(crate) is_exit: bool,
     /// Whether its packets begin with an Ethernet header.
     pub(crate) has_ethernet: bool,
     /// Whether its other end may be in a pod.
-    pub(crate) is_pods: bool,
+    pub(crate) may_be_pod: bool,
     /// The ifindex of the bridge that it is a port of.
     pub(crate) bridge: Option<u32>,
     /// The UDP port at which it receives tunnelled packets.
@@ -94,7 +94,7 @@ pub(crate) struct Interfaces {
 }
 
 /// Whether the other end of such a link is in a pod.
-fn is_pods(kind: &InfoKind) -> bool {
+fn may_be_pod(kind: &InfoKind) -> bool {
     matches!(kind, InfoKind::Veth | InfoKind::Netkit)
 }
 
@@ -196,7 +196,7 @@ impl Interfaces {
         let link = self.link(index).await?.ok_or(NotFound::NoRoute(address))?;
         let link_name = name(&link).unwrap_or_default();
         match kind(&link) {
-            Some(kind) if is_pods(kind) => Ok(Interface { index, name: link_name }),
+            Some(kind) if may_be_pod(kind) => Ok(Interface { index, name: link_name }),
             Some(InfoKind::Bridge) => self.behind(address, index, link_name).await,
             kind => {
                 let kind = kind.map_or_else(|| "a device".to_owned(), ToString::to_string);
@@ -252,7 +252,7 @@ impl Interfaces {
             let ports = self.neighbours(AddressFamily::Bridge).await?;
             for port in ports.iter().filter(|entry| station_is(entry, &station)) {
                 let Some(link) = self.link(port.header.ifindex).await? else { continue };
-                if kind(&link).is_some_and(is_pods) {
+                if kind(&link).is_some_and(may_be_pod) {
                     let name = name(&link).unwrap_or_default();
                     return Ok(Interface { index: port.header.ifindex, name });
                 }
@@ -274,12 +274,12 @@ impl Interfaces {
             // A bridge's packets leave by its ports. An IFB device returns packets to the stack, and they are
             // translated only afterwards.
             let passes_on = matches!(kind(link), Some(InfoKind::Bridge | InfoKind::Ifb));
-            let is_end = !link.header.flags.contains(LinkFlags::Loopback) && !passes_on;
+            let is_exit = !link.header.flags.contains(LinkFlags::Loopback) && !passes_on;
             let has_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
-            let is_pods = kind(link).is_some_and(is_pods);
+            let may_be_pod = kind(link).is_some_and(may_be_pod);
             let (bridge, tunnel_port) = (controller(link), tunnel_port(link));
             let name = name(link)?;
-            Some((link.header.index, Link { name, is_end, has_ethernet, is_pods, bridge, tunnel_port }))
+            Some((link.header.index, Link { name, is_exit, has_ethernet, may_be_pod, bridge, tunnel_port }))
         };
         let mut all: HashMap<u32, Link> = links.iter().filter_map(of).collect();
         let is_bridge = |link: &&LinkMessage| matches!(kind(link), Some(InfoKind::Bridge));

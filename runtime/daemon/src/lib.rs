@@ -4,20 +4,20 @@
 #![cfg(target_os = "linux")]
 
 mod arguments;
+mod atomic_file;
 mod client;
 mod cni;
 mod command;
+mod conntrack;
 mod control;
 mod enforcer;
 mod flow;
-mod followed;
 mod interfaces;
-mod kept;
 mod metrics;
-mod open;
-mod place;
-mod question;
+mod pod_state;
+mod query;
 mod source;
+mod watched_file;
 
 use std::io::Write as _;
 use std::process::ExitCode;

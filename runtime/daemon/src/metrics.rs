@@ -11,13 +11,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::control::{Isolation, Status, Told};
+use crate::control::{DecidedBy, Isolation, Status};
 
 /// The media type of the response.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Packets and bytes by what decided.
-pub(crate) type Counted = BTreeMap<Told, (u64, u64)>;
+pub(crate) type Counted = BTreeMap<DecidedBy, (u64, u64)>;
 
 /// The values of all metrics.
 #[derive(Clone, Debug, Default)]

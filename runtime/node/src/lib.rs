@@ -34,7 +34,7 @@ pub use error::LoadError;
 #[cfg(target_os = "linux")]
 pub use events::{Cause, Event, Events};
 #[cfg(target_os = "linux")]
-pub use loader::{Loaded, Loader, Settings, Timed, Troubles, Verdict, probe};
+pub use loader::{DropCounters, Loaded, Loader, Settings, Timed, Verdict, probe};
 #[cfg(target_os = "linux")]
 pub use node::{Displaced, Interface, Node};
 #[cfg(target_os = "linux")]

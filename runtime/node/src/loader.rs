@@ -88,7 +88,7 @@ pub struct Loaded {
 
 /// Counts of packets that were dropped regardless of policies, and of lost reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Troubles {
+pub struct DropCounters {
     /// Packets that cannot be parsed, from any pod or to an isolated one.
     pub unreadable: u64,
     /// Fragments of packets whose first fragment was not seen or not allowed.
@@ -436,13 +436,13 @@ impl Loaded {
     /// # Errors
     ///
     /// Fails if the kernel cannot read them.
-    pub fn troubles(&self) -> Result<Troubles, LoadError> {
+    pub fn troubles(&self) -> Result<DropCounters, LoadError> {
         let counters: PerCpuArray<_, u64> = self.map("troubles")?;
         let of = |which: u32| {
             let each = counters.get(&which, 0).map_err(|why| LoadError::Kernel(Box::new(why)))?;
             Ok::<u64, LoadError>(each.iter().sum())
         };
-        Ok(Troubles {
+        Ok(DropCounters {
             unreadable: of(0)?,
             fragments: of(1)?,
             lost_events: of(2)?,

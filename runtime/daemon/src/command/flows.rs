@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::runtime;
 use crate::arguments::{Flows, Format};
 use crate::client::{Client, Error, print};
-use crate::control::{End, Flow, Told};
+use crate::control::{DecidedBy, End, Flow};
 
 pub(crate) fn run(options: &Flows) -> Result<ExitCode, Error> {
     let client = Client::new(&options.place.socket);
@@ -40,7 +40,7 @@ fn end(end: &End) -> String {
     }
 }
 
-fn told(told: &Told) -> String {
+fn told(told: &DecidedBy) -> String {
     let mut text = told.reason.clone();
     if let (Some(tier), Some(policy)) = (&told.tier, &told.policy) {
         let tier = if tier == "policy" { String::new() } else { format!("{tier} ") };

@@ -12,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::runtime;
 use crate::arguments::InstallCni;
+use crate::atomic_file::{is_same, put};
 use crate::client::{Error, print};
-use crate::place::{is_same, put};
 
 /// The name of the plugin's file, and its `type` in the configuration.
 const PLUGIN: &str = "npc-cni";

@@ -19,7 +19,7 @@ use crate::client::Error;
 use crate::control::{self, Shared};
 use crate::enforcer::{Config, Enforcer, Inbox, Message};
 use crate::interfaces::Interfaces;
-use crate::{followed, source};
+use crate::{source, watched_file};
 
 /// The capacity of the enforcer's message channel.
 const WAITING: usize = 4096;
@@ -164,7 +164,7 @@ async fn serve(options: &Run, config: Config) -> Result<(), Error> {
         tokio::spawn(source::kubernetes::follow(client, to.clone()));
     }
     let (path, images) = (options.image.clone(), to.clone());
-    tokio::spawn(async move { followed::follow(&path, images, |read| vec![Message::Image(read)]).await });
+    tokio::spawn(async move { watched_file::follow(&path, images, |read| vec![Message::Image(read)]).await });
     let shared = Shared { enforcer: to.clone(), flows };
     let app = control::on_socket(shared.clone());
     let (ended, end) = tokio::sync::oneshot::channel::<()>();

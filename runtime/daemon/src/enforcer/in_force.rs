@@ -8,7 +8,7 @@ use npc_resolver::layout::LayoutError;
 use npc_resolver::{Reasons, Resolver};
 use tracing::{debug, error, info};
 
-use super::{Answered, Enforcer, SPOKEN, Spoken};
+use super::{Answered, Enforcer, GenerationReasons, KEPT_GENERATIONS};
 use crate::flow;
 
 impl Enforcer {
@@ -27,7 +27,7 @@ impl Enforcer {
             Ok(()) => {}
             Err(LoadError::Layout(LayoutError::Full(what))) => {
                 debug!(what, "the tables are rebuilt with more room");
-                self.enforce_or_say();
+                self.try_enforce();
             }
             Err(why) => {
                 self.stale = true;
@@ -36,7 +36,7 @@ impl Enforcer {
         }
     }
 
-    pub(super) fn enforce_or_say(&mut self) {
+    pub(super) fn try_enforce(&mut self) {
         if let Err(why) = self.enforce() {
             self.numbers.failures += 1;
             self.tried = Some(Instant::now());
@@ -87,12 +87,12 @@ impl Enforcer {
             self.listen();
             self.sweep();
         }
-        self.spoken.push_front(Spoken {
+        self.generations.push_front(GenerationReasons {
             generation: self.node.generation(),
             image: Arc::clone(&image),
             reasons: Reasons::new(&image),
         });
-        self.spoken.truncate(SPOKEN);
+        self.generations.truncate(KEPT_GENERATIONS);
         self.resolver = Some(resolver);
         self.stale = false;
         self.written = None;
@@ -107,7 +107,7 @@ impl Enforcer {
         );
         self.numbers.last_enforced = began.elapsed();
         self.attach(&here);
-        self.guard_ways_out();
+        self.attach_other_interfaces();
         if is_first {
             // Includes connections that were opened in the meantime.
             self.take_over_records();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::{Enforcer, places};
+use super::{Enforcer, interfaces};
 
 /// How often expired records are deleted.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ impl Enforcer {
             loop {
                 std::thread::sleep(SWEEP);
                 let alive = alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                match npc_node::sweep(&pins, &alive, places::now()) {
+                match npc_node::sweep(&pins, &alive, interfaces::now()) {
                     Ok([records, ended]) => debug!(records, ended, "deleted expired conntrack records"),
                     Err(why) => debug!(%why, "cannot read the conntrack records"),
                 }

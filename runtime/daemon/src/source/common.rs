@@ -9,8 +9,8 @@ use npc_cluster::Pod;
 /// Interned labels and node names: pods of one workload have the same labels, and a node has many pods.
 #[derive(Default)]
 pub(super) struct Common {
-    labels: Kept<BTreeMap<String, String>>,
-    nodes: Kept<str>,
+    labels: PodState<BTreeMap<String, String>>,
+    nodes: PodState<str>,
 }
 
 impl Common {
@@ -20,19 +20,19 @@ impl Common {
     }
 }
 
-struct Kept<T: ?Sized> {
+struct PodState<T: ?Sized> {
     all: HashSet<Arc<T>>,
     /// The size at which values that no pod uses any more are removed.
     most: usize,
 }
 
-impl<T: ?Sized> Default for Kept<T> {
+impl<T: ?Sized> Default for PodState<T> {
     fn default() -> Self {
         Self { all: HashSet::new(), most: 1000 }
     }
 }
 
-impl<T: ?Sized + Eq + Hash> Kept<T> {
+impl<T: ?Sized + Eq + Hash> PodState<T> {
     fn share(&mut self, new: Arc<T>) -> Arc<T> {
         if let Some(known) = self.all.get(&new) {
             return Arc::clone(known);
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn what_pods_share_is_kept_once_and_only_while_one_has_it() {
-        let mut kept = Kept::<str>::default();
+        let mut kept = PodState::<str>::default();
         let first = kept.share("node-1".into());
         assert!(Arc::ptr_eq(&first, &kept.share("node-1".into())));
         for number in 0..10_000 {

@@ -7,7 +7,7 @@ use npc_cluster::Cluster;
 use tokio::sync::mpsc::Sender;
 
 use crate::enforcer::Message;
-use crate::followed;
+use crate::watched_file;
 
 /// Reads the file now and after every change. If it cannot be read, the last content stays valid.
 pub(crate) async fn follow(path: &Path, to: Sender<Message>) {
@@ -15,7 +15,7 @@ pub(crate) async fn follow(path: &Path, to: Sender<Message>) {
         Err(why) => vec![Message::Source("pods", Err(format!("{}: {why}", path.display())))],
         Ok(cluster) => all(cluster),
     };
-    followed::follow(path, to, messages).await;
+    watched_file::follow(path, to, messages).await;
 }
 
 fn parse(read: io::Result<Vec<u8>>) -> Result<Cluster, String> {

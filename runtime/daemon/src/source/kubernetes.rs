@@ -24,12 +24,12 @@ use crate::enforcer::Message;
 /// The back-off of API requests: the default one, but at most [`LATEST`], because pods that start meanwhile
 /// wait for it.
 #[derive(Default)]
-struct Patience(DefaultBackoff);
+struct CappedBackoff(DefaultBackoff);
 
 /// The longest interval between attempts.
 const LATEST: Duration = Duration::from_secs(5);
 
-impl Iterator for Patience {
+impl Iterator for CappedBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -37,7 +37,7 @@ impl Iterator for Patience {
     }
 }
 
-impl Backoff for Patience {
+impl Backoff for CappedBackoff {
     fn reset(&mut self) {
         self.0.reset();
     }
@@ -170,16 +170,16 @@ async fn each<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watcher(api.clone(), watcher::Config::default()).backoff(Patience::default());
+    let stream = watcher(api.clone(), watcher::Config::default()).backoff(CappedBackoff::default());
     let mut stream = pin!(stream);
     // Whether the watch failed, and whether it was past the initial list at that time.
     let (mut failed, mut is_watched, mut was_watched) = (false, false, false);
     loop {
         // A resumed watch emits no event until an object changes, so that its recovery must be detected
         // separately.
-        let goes_on = async {
+        let wait_until_recovered = async {
             match failed && was_watched {
-                true => goes_on(api).await,
+                true => wait_until_recovered(api).await,
                 false => std::future::pending().await,
             }
         };
@@ -197,7 +197,7 @@ async fn each<K>(
                     [meaning(event), is_read.then_some(Message::Source(which, Ok(())))]
                 }
             },
-            () = goes_on => {
+            () = wait_until_recovered => {
                 failed = false;
                 [Some(Message::Source(which, Ok(()))), None]
             }
@@ -212,7 +212,9 @@ async fn each<K>(
 
 /// Waits until the API server answers, and then for as long as the watch takes to retry: if the retry failed,
 /// that would be known by then.
-async fn goes_on<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug>(api: &Api<K>) {
+async fn wait_until_recovered<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug>(
+    api: &Api<K>,
+) {
     let one = ListParams::default().limit(1);
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -13,9 +13,9 @@ use tracing::{debug, error, info, warn};
 
 use super::pods::{Key, Known, Pods};
 use super::{Added, Answered, Enforcer};
+use crate::conntrack;
 use crate::interfaces::{Link, NotFound};
-use crate::kept::{Place, Starting};
-use crate::open;
+use crate::pod_state::{Place, Starting};
 
 /// How long after the first attachment to a pod's interface its packets may belong to older connections, in
 /// nanoseconds.
@@ -29,7 +29,7 @@ pub(super) fn now() -> u64 {
 
 impl Enforcer {
     /// Attaches to all interfaces by which packets of pods may leave.
-    pub(super) fn guard_ways_out(&mut self) {
+    pub(super) fn attach_other_interfaces(&mut self) {
         match self.runtime.block_on(self.interfaces.all()) {
             Ok(links) => self.guard(&links),
             Err(why) => self.cannot_list(&why),
@@ -45,7 +45,7 @@ impl Enforcer {
             error!(%why, "cannot write the ports of this node's tunnels");
         }
         self.leaving.retain(|own| links.get(&own.index).is_some_and(|link| link.name == own.name));
-        for (index, link) in links.iter().filter(|(_, link)| link.is_end) {
+        for (index, link) in links.iter().filter(|(_, link)| link.is_exit) {
             let own = Interface { index: *index, name: link.name.clone() };
             if self.attached.contains_key(index) || self.leaving.contains(&own) {
                 continue;
@@ -63,7 +63,7 @@ impl Enforcer {
 
     /// Updates the set of bridges whose ports are interfaces of pods.
     fn follow_bridges(&mut self, links: &HashMap<u32, Link>) {
-        let ports = links.values().filter(|link| link.is_pods);
+        let ports = links.values().filter(|link| link.may_be_pod);
         let now: BTreeSet<u32> = ports.filter_map(|link| link.bridge).collect();
         let before = std::mem::replace(&mut self.bridges, now);
         let Some(resolver) = &self.resolver else { return };
@@ -81,7 +81,7 @@ impl Enforcer {
             }
         }
         if !has_room {
-            self.enforce_or_say();
+            self.try_enforce();
         }
     }
 
@@ -98,7 +98,7 @@ impl Enforcer {
         let open = if addresses.is_empty() || self.node.loaded().is_none() {
             Vec::new()
         } else {
-            open::of(&addresses, &self.config.services)
+            conntrack::of(&addresses, &self.config.services)
         };
         for key in keys {
             self.attach_one(key, &open);
@@ -145,7 +145,7 @@ impl Enforcer {
     pub(super) fn place_all(&mut self) {
         let Some(pods) = &self.pods else { return };
         if self.config.node.is_none() {
-            self.stale_elsewhere = Some(Instant::now());
+            self.last_relocation = Some(Instant::now());
         }
         let keys: Vec<Key> =
             pods.iter().filter(|(_, known)| known.placed.is_none()).map(|(key, _)| key.clone()).collect();
@@ -168,9 +168,9 @@ impl Enforcer {
             match self.started(key, &place.interface(), place.addresses) {
                 Ok(()) => {
                     let kept = self.kept.started(&key.to_string());
-                    self.kept_or_say(kept);
+                    self.log_state_error(kept);
                 }
-                Err(why) => self.not_placed(key, &why),
+                Err(why) => self.set_unenforced(key, &why),
             }
             return;
         }
@@ -178,7 +178,7 @@ impl Enforcer {
         match found {
             // The API server may still report an address of the new pod for the previous one.
             Ok(interface) if self.kept.is_starting(interface.index) => {
-                self.not_placed(
+                self.set_unenforced(
                     key,
                     &format!("its interface {} belongs to a pod that is starting", interface.name),
                 );
@@ -186,7 +186,7 @@ impl Enforcer {
             Ok(interface) if known.had_place => self.hold(key, &interface),
             Ok(interface) => {
                 if let Err(why) = self.placed(key, interface) {
-                    self.not_placed(key, &why);
+                    self.set_unenforced(key, &why);
                 }
             }
             Err(why) => {
@@ -213,7 +213,7 @@ impl Enforcer {
                 Err(why) => error!(interface = %interface.name, %why, "not enforced"),
             }
         }
-        self.not_placed(
+        self.set_unenforced(
             key,
             &format!(
                 "its interface is gone, and {} has its address: waiting for an update of either pod",
@@ -223,7 +223,7 @@ impl Enforcer {
     }
 
     /// Records why a pod cannot be enforced. The attempt is repeated.
-    fn not_placed(&mut self, key: &Key, why: &str) {
+    fn set_unenforced(&mut self, key: &Key, why: &str) {
         let why = NotFound::Another(why.to_owned());
         let Some(pods) = &mut self.pods else { return };
         // The error is logged once, not every second.
@@ -244,12 +244,12 @@ impl Enforcer {
         let identity = other.identity(&known.pod);
         info!(pod = %other, by = %key, "its interface belongs to another pod");
         let lost = self.kept.lost(&identity);
-        self.kept_or_say(lost);
-        self.unplace(&other);
+        self.log_state_error(lost);
+        self.remove_interface(&other);
     }
 
     /// Removes a pod's interface. Its packets no longer pass.
-    fn unplace(&mut self, key: &Key) {
+    fn remove_interface(&mut self, key: &Key) {
         let Some(pods) = &mut self.pods else { return };
         let Some(number) = pods.get(key).map(|known| known.number) else { return };
         pods.set_place(key, None);
@@ -285,11 +285,11 @@ impl Enforcer {
         }
         if self.stale {
             // Nothing is written to outdated tables. The new ones include the pod.
-            self.enforce_or_say();
+            self.try_enforce();
         } else if let Some(resolver) = &self.resolver {
             match self.node.set_endpoint(resolver, endpoint) {
                 Ok(()) => self.attach(std::slice::from_ref(key)),
-                Err(LoadError::Layout(LayoutError::Full(_))) => self.enforce_or_say(),
+                Err(LoadError::Layout(LayoutError::Full(_))) => self.try_enforce(),
                 Err(why) => return Err(why.to_string()),
             }
         }
@@ -313,13 +313,13 @@ impl Enforcer {
             if let Some(pods) = &mut self.pods {
                 pods.set_addresses(key, Vec::new());
             }
-            self.unplace(key);
+            self.remove_interface(key);
             if let Some(pods) = &mut self.pods {
                 pods.lose_place(key);
             }
         }
         let kept = self.kept.interfaces(|index| links.get(&index).map(|link| link.name.clone()));
-        self.kept_or_say(kept);
+        self.log_state_error(kept);
         let gone = self.attached.iter().filter(|(index, _)| !links.contains_key(index));
         let gone: Vec<Interface> =
             gone.map(|(index, (name, _))| Interface { index: *index, name: name.clone() }).collect();
@@ -332,19 +332,19 @@ impl Enforcer {
         self.follow_bridges(&links);
         self.guard(&links);
         self.flush();
-        self.own_addresses_or_say();
+        self.update_node_addresses();
         if self.config.node.is_some() {
             self.place_all();
         } else {
             for key in &lost {
                 self.place(key);
             }
-            self.stale_elsewhere = None;
+            self.last_relocation = None;
         }
     }
 
     /// Updates the addresses of this machine. Only those that changed are written to the map.
-    pub(super) fn own_addresses_or_say(&mut self) {
+    pub(super) fn update_node_addresses(&mut self) {
         match self.runtime.block_on(self.interfaces.own_addresses()) {
             Ok((addresses, every)) => {
                 self.own_addresses = addresses;
@@ -383,7 +383,7 @@ impl Enforcer {
     }
 
     /// Logs a failure to store the state of pods.
-    pub(super) fn kept_or_say(&self, kept: io::Result<()>) {
+    pub(super) fn log_state_error(&self, kept: io::Result<()>) {
         if let Err(why) = kept {
             warn!(%why, file = %self.config.kept.display(), "cannot store the state of the pods");
         }
@@ -398,7 +398,7 @@ impl Enforcer {
         }
         let links = self.runtime.block_on(self.interfaces.all()).map_err(|why| why.to_string())?;
         self.follow_bridges(&links);
-        let named = |link: &&Link| link.is_pods && added.interfaces.contains(&link.name);
+        let named = |link: &&Link| link.may_be_pod && added.interfaces.contains(&link.name);
         let mut own = links.iter().filter(|(_, link)| named(link));
         let interface = match (own.next(), own.next()) {
             (Some((index, link)), None) => Interface { index: *index, name: link.name.clone() },

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use npc_node::Interface;
 use serde::{Deserialize, Serialize};
 
-use crate::place::put;
+use crate::atomic_file::put;
 
 /// The bits of an id that a packet's mark can carry from one hook to the next.
 const CARRIED: u32 = (1 << 13) - 1;
@@ -65,7 +65,7 @@ struct State {
 
 /// The state, stored in a file.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct PodState {
     file: PathBuf,
     state: State,
 }
@@ -77,7 +77,7 @@ fn network() -> String {
     format!("{} {}", start.trim(), own.display())
 }
 
-impl Kept {
+impl PodState {
     /// Reads the file. A missing or corrupt file gives an empty state.
     pub(crate) fn open(file: &Path) -> Self {
         Self::of_network(file, network())
@@ -202,29 +202,29 @@ mod tests {
     fn numbers_stay_and_are_nobody_elses() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pods.json");
-        let mut first = Kept::open(&file);
+        let mut first = PodState::open(&file);
         let a = first.set("a", at(1)).unwrap();
         let b = first.set("b", at(2)).unwrap();
         assert_ne!(a, b);
         first.retain(|pod| pod == "b").unwrap();
-        let mut next = Kept::open(&file);
+        let mut next = PodState::open(&file);
         assert_eq!(next.set("b", at(2)).unwrap(), b);
         assert!(![a, b].contains(&next.set("a", at(1)).unwrap()), "a number is given once");
         fs::write(&file, "{").unwrap();
-        assert_eq!(Kept::open(&file).set("c", at(3)).unwrap(), 1);
+        assert_eq!(PodState::open(&file).set("c", at(3)).unwrap(), 1);
     }
 
     #[test]
     fn places_stay_while_the_interface_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pods.json");
-        let mut first = Kept::open(&file);
+        let mut first = PodState::open(&file);
         first.set("a", at(1)).unwrap();
         first.set("b", at(2)).unwrap();
         let new = Starting { uid: Some("n1".to_owned()), place: at(3) };
         first.start("x/new", new).unwrap();
         first.start("x/gone", Starting { uid: None, place: at(4) }).unwrap();
-        let mut next = Kept::open(&file);
+        let mut next = PodState::open(&file);
         next.interfaces(|index| [1, 3].contains(&index).then(|| format!("own{index}"))).unwrap();
         assert_eq!(next.place("a").unwrap().interface, "own1", "one that has another name");
         assert_eq!(next.place("b"), None);
@@ -233,9 +233,9 @@ mod tests {
         assert_eq!(next.starting("x/new", "n1").unwrap().index, 3);
         assert!(next.is_starting(3));
         next.started("x/new").unwrap();
-        assert_eq!(Kept::open(&file).starting("x/new", "n1"), None);
+        assert_eq!(PodState::open(&file).starting("x/new", "n1"), None);
         // In another network namespace, the same ifindexes are other interfaces. The ids of the pods stay.
-        let mut other = Kept::of_network(&file, "other".to_owned());
+        let mut other = PodState::of_network(&file, "other".to_owned());
         assert_eq!(other.place("a"), None);
         assert_eq!(other.starting("x/new", "n1"), None);
         assert_eq!(other.set("a", at(7)).unwrap(), 1);
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn packets_tell_all_pods_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut numbers = Kept { file: folder.path().join("x"), state: State::default() };
+        let mut numbers = PodState { file: folder.path().join("x"), state: State::default() };
         // Ids wrap around.
         numbers.state.last = CARRIED - 2;
         let held: Vec<u32> =

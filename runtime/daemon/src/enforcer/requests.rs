@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use npc_cluster::{Cluster, Namespace};
-use npc_node::{Event, Loaded, Troubles};
+use npc_node::{DropCounters, Event, Loaded};
 
 use super::pods::{Key, Known, Pods};
-use super::{Enforcer, RECENT, Spoken};
+use super::{Enforcer, GenerationReasons, RECENT};
 use crate::control::{Answer, Asked, PodStatus, SourceStatus, Status};
 use crate::flow;
 use crate::metrics::{Counted, Numbers};
-use crate::question;
+use crate::query;
 
 impl Enforcer {
     pub(super) fn report(&mut self, events: &[Event]) {
@@ -22,8 +22,9 @@ impl Enforcer {
             let is = |known: &Known| known.placed.as_ref().is_some_and(|(_, own)| *own == event.endpoint);
             let own = pods.and_then(|pods| pods.placed().find(|(_, known)| is(known)));
             let own = own.map(|(key, _)| key.to_string());
-            let spoken = self.spoken.iter().find(|spoken| spoken.generation == event.generation);
-            let flow = flow::tell(event, spoken, own, pod);
+            let generations =
+                self.generations.iter().find(|generations| generations.generation == event.generation);
+            let flow = flow::tell(event, generations, own, pod);
             self.numbers.flows += 1;
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -44,7 +45,7 @@ impl Enforcer {
             let answer = |_: &Asked| Answer::error("no image is in force yet");
             return asked.iter().map(answer).collect();
         };
-        question::answer(asked, &cluster, image, loaded, numbers)
+        query::answer(asked, &cluster, image, loaded, numbers)
     }
 
     /// The cluster as the enforcer knows it.
@@ -103,33 +104,33 @@ impl Enforcer {
         status
     }
 
-    pub(super) fn troubles(&mut self) -> Troubles {
+    pub(super) fn troubles(&mut self) -> DropCounters {
         let troubles = self.node.loaded().and_then(|loaded| loaded.troubles().ok()).unwrap_or_default();
         let lost_events = troubles.lost_events + self.lost.load(Ordering::Relaxed);
-        Troubles { lost_events, ..troubles }
+        DropCounters { lost_events, ..troubles }
     }
 
     /// Adds the counters of a generation that was replaced.
     pub(super) fn add_counters(&mut self, loaded: &Loaded) {
-        let Some(spoken) = self.spoken.front() else { return };
-        add(&mut self.numbers.counted, spoken, &loaded.counters());
+        let Some(generations) = self.generations.front() else { return };
+        add(&mut self.numbers.counted, generations, &loaded.counters());
     }
 
     pub(super) fn count(&mut self) -> Numbers {
         let mut numbers = self.numbers.clone();
         let counters = self.node.loaded().map(|loaded| loaded.counters());
-        if let (Some(spoken), Some(counters)) = (self.spoken.front(), counters) {
-            add(&mut numbers.counted, spoken, &counters);
+        if let (Some(generations), Some(counters)) = (self.generations.front(), counters) {
+            add(&mut numbers.counted, generations, &counters);
         }
         numbers.status = self.status();
         numbers
     }
 }
 
-fn add(counted: &mut Counted, spoken: &Spoken, counters: &[[u64; 2]]) {
+fn add(counted: &mut Counted, generations: &GenerationReasons, counters: &[[u64; 2]]) {
     for (number, [packets, bytes]) in (0..).zip(counters) {
         if *packets > 0 {
-            let own = counted.entry(flow::reason(spoken, number)).or_default();
+            let own = counted.entry(flow::reason(generations, number)).or_default();
             own.0 += packets;
             own.1 += bytes;
         }
