@@ -3,10 +3,11 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use npc_driver::Cni;
 use npc_program::FailurePolicy;
-use npc_targets::{KyvernoVersion, Target};
+use npc_targets::{AnyTarget, Capabilities, KyvernoVersion};
 
 /// Network policy for Kubernetes: a small language, compiled to Kyverno policies and
 /// NetworkPolicies.
@@ -167,8 +168,8 @@ pub(crate) struct Compile {
     #[command(flatten)]
     pub(crate) input: Input,
     /// The targets, separated by commas. Default: `targets` in npc.toml, or `kyverno`.
-    #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
-    pub(crate) target: Vec<Target>,
+    #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = targets(|_| true))]
+    pub(crate) target: Vec<AnyTarget>,
     /// The output folder, or `-` for standard output (one target only).
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     pub(crate) output: PathBuf,
@@ -209,8 +210,8 @@ pub(crate) struct Check {
     #[arg(long, value_name = "NAME@VERSION")]
     pub(crate) cni: Option<Cni>,
     /// Also check that these targets can express the program. Default: `targets` in npc.toml.
-    #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = target)]
-    pub(crate) target: Vec<Target>,
+    #[arg(long, short, value_name = "TARGETS", value_delimiter = ',', value_parser = targets(|_| true))]
+    pub(crate) target: Vec<AnyTarget>,
     /// The Kyverno version for `--target`. Default: npc.toml, or 1.19.1.
     #[arg(long, value_name = "VERSION")]
     pub(crate) kyverno_version: Option<KyvernoVersion>,
@@ -284,19 +285,13 @@ pub(crate) struct Diff {
     /// For programs, also show the effect of the update on the Kyverno policies of this target: which
     /// changes Kyverno rejects, and which objects it leaves behind. Default: npc.toml. For Kyverno
     /// policies as input this is always shown.
-    #[arg(short, long, value_name = "TARGET")]
-    pub(crate) target: Option<KyvernoTarget>,
+    #[arg(short, long, value_name = "TARGET", value_parser = targets(|target| target.by_kyverno))]
+    pub(crate) target: Option<AnyTarget>,
     /// The output format of the changes.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: AnswerFormat,
     #[command(flatten)]
     pub(crate) namespace: AppliedTo,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KyvernoTarget {
-    Kyverno,
-    KyvernoCel,
 }
 
 #[derive(Args, Debug)]
@@ -320,7 +315,7 @@ pub(crate) struct Query {
     #[arg(long, requires = "connections")]
     pub(crate) verdicts: bool,
     /// Evaluate the policies themselves, or the compiled output of these targets in the cluster.
-    #[arg(long, value_name = "WAYS", value_delimiter = ',', default_value = "program")]
+    #[arg(long, value_name = "WAYS", value_delimiter = ',', default_value = "program", value_parser = Way::parser())]
     pub(crate) via: Vec<Way>,
     #[command(flatten)]
     pub(crate) namespace: AppliedTo,
@@ -364,32 +359,38 @@ pub(crate) enum ReachFormat {
 }
 
 /// How a connection is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// With the policies themselves.
     Program,
-    /// With the compiled NetworkPolicies.
-    Networkpolicy,
-    /// With the NetworkPolicies that Kyverno generates from the compiled ClusterPolicies.
-    Kyverno,
-    /// With the NetworkPolicies that Kyverno generates from the compiled GeneratingPolicies.
-    KyvernoCel,
-    /// With the compiled ClusterNetworkPolicies and NetworkPolicies.
-    Clusternetworkpolicy,
-    /// With the compiled map image.
-    Image,
+    /// With the output of a target: for Kyverno's, with the NetworkPolicies that Kyverno generates.
+    Target(AnyTarget),
+}
+
+impl Way {
+    fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Program).chain(AnyTarget::ALL.map(Self::Target))
+    }
+
+    /// The name on the command line. The map image has the name of what is evaluated, not of its target.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Target(target) if target.capabilities().text => target.name(),
+            Self::Target(_) => "image",
+        }
+    }
+
+    fn parser() -> impl TypedValueParser<Value = Self> {
+        PossibleValuesParser::new(Self::all().map(|way| PossibleValue::new(way.name()))).try_map(|name| {
+            Self::all().find(|way| way.name() == name).ok_or_else(|| format!("unknown way {name}"))
+        })
+    }
 }
 
 impl std::fmt::Display for Way {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Program => "program",
-            Self::Networkpolicy => "networkpolicy",
-            Self::Kyverno => "kyverno",
-            Self::KyvernoCel => "kyverno-cel",
-            Self::Clusternetworkpolicy => "clusternetworkpolicy",
-            Self::Image => "image",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -441,9 +442,9 @@ impl From<Format> for npc_render::Format {
     }
 }
 
-fn target(name: &str) -> Result<Target, String> {
-    Target::parse(name).ok_or_else(|| {
-        let names: Vec<&str> = Target::ALL.into_iter().map(Target::as_str).collect();
-        format!("the targets are {}", names.join(", "))
-    })
+/// Parses the name of a target with some capabilities. Completions and errors list the names.
+fn targets(condition: fn(Capabilities) -> bool) -> impl TypedValueParser<Value = AnyTarget> {
+    let names = AnyTarget::with(condition).map(|target| PossibleValue::new(target.name()));
+    PossibleValuesParser::new(names)
+        .try_map(|name| AnyTarget::parse(&name).ok_or_else(|| format!("unknown target {name}")))
 }

@@ -7,7 +7,7 @@ use npc_diagnostics::FileId;
 use npc_driver::{Config, check, codes, compile, target_diagnostics, repaired};
 use npc_program::{Files, ReadError};
 use npc_render::{Format, Style, render};
-use npc_targets::{Options, Target};
+use npc_targets::{Options, AnyTarget};
 
 struct One<'a>(&'a [u8]);
 
@@ -23,11 +23,11 @@ fuzz_target!(|bytes: &[u8]| {
     let checked = check(&One(bytes), &["a.np".to_owned()], &Config::default(), Some(&cluster));
     let mut found = checked.report.diagnostics.clone();
     if !checked.report.has_errors() {
-        let targets = [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy];
+        let targets = [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL, AnyTarget::NETWORK_POLICY];
         let outputs = compile(&checked, &targets, &Options::default(), Some(&cluster));
         for output in &outputs {
             let refused = output.diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
-            if !refused && output.target != Target::NetworkPolicy {
+            if !refused && output.target != AnyTarget::NETWORK_POLICY {
                 npc_expand::expand(&output.text, &cluster).expect("what is written can be evaluated");
             }
         }

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use npc_diagnostics::{FileId, Level};
 use npc_driver::{Config, check, compile, draft, prove, validate};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::timing::{best, milliseconds};
 
@@ -70,8 +70,8 @@ fn main() {
         assert!(!checked.report.has_errors());
         let options = Options::default();
         let target = |target| best(runs, || draft(&checked, &[target], &options, None));
-        let (kyverno, cel) = (target(Target::Kyverno), target(Target::KyvernoCel));
-        let both = [Target::Kyverno, Target::KyvernoCel];
+        let (kyverno, cel) = (target(AnyTarget::KYVERNO), target(AnyTarget::KYVERNO_CEL));
+        let both = [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL];
         let side_by_side = best(runs, || draft(&checked, &both, &options, None));
         let total = milliseconds(checking + side_by_side);
         let parsing = milliseconds(parse);

@@ -6,7 +6,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::Level;
 use npc_driver::{Checked, Cni, Config, check, codes, compile};
 use npc_program::{Files, ReadError};
-use npc_targets::{Options, Output, Target};
+use npc_targets::{AnyTarget, Options, Output};
 
 /// Files by name.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ impl Files for Memory {
 /// The codes of all errors.
 pub fn compiled(
     files: &Memory,
-    target: Target,
+    target: AnyTarget,
     cluster: Option<&Cluster>,
 ) -> Result<Output, Vec<&'static str>> {
     let checked = files.check(None);

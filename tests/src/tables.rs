@@ -11,13 +11,13 @@ use npc_image::Image;
 use npc_model::{Connection, Endpoint};
 use npc_program::Program;
 use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 
 use crate::namespaces;
 
 /// Compiles a program to an image and reads it back.
 pub fn image(program: &Program, sources: &SourceMap) -> Arc<Image> {
-    let output = npc_targets::compile(Target::Ebpf, program, sources, &Options::default(), None);
+    let output = npc_targets::compile(AnyTarget::EBPF, program, sources, &Options::default(), None);
     Arc::new(npc_image::read(&output.image).unwrap())
 }
 

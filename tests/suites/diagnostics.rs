@@ -14,7 +14,7 @@
 use npc_diagnostics::{Diagnostic, Edit, FileId, Level};
 use npc_driver::{Checked, codes, compile, target_diagnostics};
 use npc_render::{Format, Style, render};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::root;
 
@@ -66,7 +66,7 @@ fn invalid_programs_give_one_diagnostic() {
         if name.starts_with("targets") {
             found.extend(target_diagnostics(&compile(
                 &checked,
-                &[Target::Kyverno],
+                &[AnyTarget::KYVERNO],
                 &Options::default(),
                 None,
             )));

@@ -22,7 +22,7 @@ use npc_diagnostics::Level;
 use npc_driver::{Cni, compile};
 use npc_model::{Connection, Endpoint, Evaluator, Traffic, Verdict};
 use npc_program::values::port::Protocol;
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::tools::tools;
 use npc_tests::{namespaces, random};
@@ -125,7 +125,7 @@ const NETWORKS: [Network; 6] = [
 const CYCLONUS: [&str; 2] = ["notin-without-key", "empty-value"];
 
 /// The objects that a program compiles to for a cluster.
-fn objects(checked: &npc_driver::Checked, targets: &[Target], cluster: &Cluster) -> Option<Vec<Value>> {
+fn objects(checked: &npc_driver::Checked, targets: &[AnyTarget], cluster: &Cluster) -> Option<Vec<Value>> {
     let outputs = compile(checked, targets, &Options::default(), Some(cluster));
     let mut objects = Vec::new();
     for output in &outputs {
@@ -269,10 +269,10 @@ fn other_engines_agree_or_the_difference_is_reported() {
         }
         let has_tiers =
             checked.program.policies.iter().any(|policy| policy.tier != npc_program::Tier::Namespaced);
-        let targets: &[Target] = if has_tiers {
-            &[Target::NetworkPolicy, Target::ClusterNetworkPolicy]
+        let targets: &[AnyTarget] = if has_tiers {
+            &[AnyTarget::NETWORK_POLICY, AnyTarget::CLUSTER_NETWORK_POLICY]
         } else {
-            &[Target::NetworkPolicy]
+            &[AnyTarget::NETWORK_POLICY]
         };
         let Some(objects) = objects(&checked, targets, &cluster) else { continue };
         let asked = connections(&mut random, &cluster, 150);

@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use npc_cluster::Cluster;
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::root;
 use npc_tests::tools::{examples, sources};
@@ -43,13 +43,13 @@ fn committed_output_is_current() {
         let found: Vec<&str> = checked.report.diagnostics.iter().map(|d| d.code.id).collect();
         assert!(found.is_empty(), "{name}: {found:?}");
         if name == "tiers" {
-            for target in [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy] {
+            for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL, AnyTarget::NETWORK_POLICY] {
                 let errors = compiled(&files, target, Some(&cluster)).unwrap_err();
                 assert_eq!(errors, ["NP0601"; 3], "{target}");
             }
             continue;
         }
-        for target in [Target::Kyverno, Target::KyvernoCel] {
+        for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
             let options = npc_targets::Options::default();
             let output = npc_driver::compile(&checked, &[target], &options, None).remove(0);
             assert!(!output.text.is_empty(), "{name}");

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 
 use npc_cluster::Cluster;
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{cluster, stream};
 use npc_tests::random::program;
@@ -61,7 +61,7 @@ fn main() {
         let name = format!("p{made}");
         let text = program(&mut random, &name);
         let files = Memory::new([(format!("{name}.np"), text.clone())]);
-        match compiled(&files, Target::Kyverno, None) {
+        match compiled(&files, AnyTarget::KYVERNO, None) {
             Ok(_) => {
                 programs.push(Program { name, files, text });
                 made += 1;
@@ -100,7 +100,7 @@ fn main() {
                 different
             })
         };
-        let threads = [judge(Target::Kyverno), judge(Target::KyvernoCel)];
+        let threads = [judge(AnyTarget::KYVERNO), judge(AnyTarget::KYVERNO_CEL)];
         threads.into_iter().map(|thread| thread.join().expect("the comparison ends")).sum()
     });
     assert_eq!(different, 0, "Kyverno makes something else than the expansion says");
@@ -461,7 +461,7 @@ fn objects_in(file: &Path) -> Vec<Value> {
 }
 
 /// Compares one batch. Returns the numbers of objects, policies and differences.
-fn compare(kyverno: &Path, target: Target, batch: &[Program], cluster: &Cluster) -> (usize, usize, usize) {
+fn compare(kyverno: &Path, target: AnyTarget, batch: &[Program], cluster: &Cluster) -> (usize, usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(kyverno);
     command.arg("apply");

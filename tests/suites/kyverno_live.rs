@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use npc_program::FailurePolicy;
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::live::{Key, Watch, kubectl, namespaces, normal, try_kubectl};
 use npc_tests::memory::Memory;
 use npc_tests::tools::{examples, sources, tools};
@@ -35,7 +35,7 @@ struct Program {
 }
 
 impl Program {
-    fn compile(&self, target: Target) -> String {
+    fn compile(&self, target: AnyTarget) -> String {
         let roots: Vec<String> = self.files.iter().map(|(name, _)| name.clone()).collect();
         let files = Memory::new(self.files.clone());
         let checked = npc_driver::check(&files, &roots, &npc_driver::Config::default(), None);
@@ -70,7 +70,7 @@ fn main() {
         if only.as_ref().is_some_and(|only| *only != program.name) {
             continue;
         }
-        for target in [Target::Kyverno, Target::KyvernoCel] {
+        for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
             run.life(program, target);
         }
     }
@@ -158,7 +158,7 @@ fn guards() {
     let files = Memory::one(GUARDED);
     let checked = files.check(None);
     let options = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
-    let output = npc_driver::compile(&checked, &[Target::KyvernoCel], &options, None).remove(0);
+    let output = npc_driver::compile(&checked, &[AnyTarget::KYVERNO_CEL], &options, None).remove(0);
     assert!(output.diagnostics.is_empty(), "{:?}", output.diagnostics);
     assert_eq!((output.objects, output.guards), (2, 1));
     for (name, labels) in [
@@ -368,7 +368,7 @@ impl Run {
         kubectl(&[&["label", "--overwrite", "namespace", name], labels].concat(), "");
     }
 
-    fn life(&mut self, program: &Program, target: Target) {
+    fn life(&mut self, program: &Program, target: AnyTarget) {
         let what = |step: &str| format!("{} as {target}, {step}", program.name);
         println!("kyverno_live: {} as {target}", program.name);
         // Namespaces that exist before the policies.

@@ -12,7 +12,7 @@
 use npc_cluster::Cluster;
 use npc_driver::{Config, check, compile};
 use npc_program::FailurePolicy;
-use npc_targets::{KyvernoVersion, Options, Target};
+use npc_targets::{AnyTarget, KyvernoVersion, Options};
 use npc_tests::memory::Memory;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -31,11 +31,11 @@ policy three for pods { zone = "1e3" } in namespaces { tenant } {
 }
 "#;
 
-fn documents(target: Target, program: &str) -> Vec<Value> {
+fn documents(target: AnyTarget, program: &str) -> Vec<Value> {
     documents_with(target, program, &Options::default()).0
 }
 
-fn documents_with(target: Target, program: &str, options: &Options) -> (Vec<Value>, Vec<&'static str>) {
+fn documents_with(target: AnyTarget, program: &str, options: &Options) -> (Vec<Value>, Vec<&'static str>) {
     let files = Memory::one(program);
     let checked = check(&files, &["policies.np".to_owned()], &Config::default(), None);
     assert!(!checked.report.has_errors(), "{:?}", checked.report);
@@ -75,7 +75,7 @@ fn template(policy: &Value) -> Value {
 
 #[test]
 fn rule_01_the_trigger_is_a_namespace_chosen_by_names_and_selector_alone() {
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         for part in ["match", "exclude"] {
             for entry in rule(&policy)[part]["any"].as_array().into_iter().flatten() {
                 let resources = entry["resources"].as_object().unwrap();
@@ -91,7 +91,7 @@ fn rule_01_the_trigger_is_a_namespace_chosen_by_names_and_selector_alone() {
 
 #[test]
 fn rule_02_no_operations_in_background_policies() {
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         walk(&policy, "", &mut |path, value| {
             assert!(!path.ends_with("/operations"), "{path}");
             assert!(!value.as_str().is_some_and(|text| text.contains("request.operation")), "{value}");
@@ -101,7 +101,7 @@ fn rule_02_no_operations_in_background_policies() {
 
 #[test]
 fn rule_03_no_wildcards_in_selectors() {
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         walk(&policy, "", &mut |path, value| {
             if path.contains("/selector/") {
                 assert!(!value.as_str().is_some_and(|text| text.contains(['*', '?'])), "{path} {value}");
@@ -112,7 +112,7 @@ fn rule_03_no_wildcards_in_selectors() {
 
 #[test]
 fn rule_04_any_without_all_never_empty_and_no_empty_selector() {
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         walk(&policy, "", &mut |path, value| {
             assert!(!path.ends_with("/all"), "{path}");
             assert!(!path.ends_with("/any") || value.as_array().is_none_or(|any| !any.is_empty()), "{path}");
@@ -123,7 +123,7 @@ fn rule_04_any_without_all_never_empty_and_no_empty_selector() {
 
 #[test]
 fn rule_05_labels_have_a_default_and_are_required_by_the_selector() {
-    let policies = documents(Target::Kyverno, EVERYTHING);
+    let policies = documents(AnyTarget::KYVERNO, EVERYTHING);
     let mut seen = 0;
     for policy in &policies {
         walk(policy, "", &mut |_, value| {
@@ -141,10 +141,10 @@ fn rule_05_labels_have_a_default_and_are_required_by_the_selector() {
 fn rule_06_names_fit_into_labels() {
     let name = "a".repeat(57);
     let files = Memory::one(&format!("policy {name} for all pods in namespace shop {{ isolate ingress }}"));
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         assert_eq!(npc_tests::memory::compiled(&files, target, None).unwrap_err(), ["NP0602"]);
     }
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         for name in [&policy["metadata"]["name"], &rule(&policy)["name"]] {
             assert!(name.as_str().unwrap().len() <= 63);
         }
@@ -154,7 +154,7 @@ fn rule_06_names_fit_into_labels() {
 #[test]
 fn rule_07_label_values_are_strings_for_every_yaml_parser() {
     let files = Memory::one(EVERYTHING);
-    for target in [Target::Kyverno, Target::KyvernoCel, Target::NetworkPolicy] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL, AnyTarget::NETWORK_POLICY] {
         let cluster =
             Cluster::parse("kind: Namespace\nmetadata: {name: shop, labels: {tenant: 'no'}}").unwrap();
         let text = npc_tests::memory::compiled(&files, target, Some(&cluster)).unwrap().text;
@@ -177,7 +177,7 @@ fn rule_08_names_depend_on_their_own_policy_alone() {
     };
     let before =
         "policy zero for all pods in namespace zero, pods { a } in namespace x { isolate ingress }\n";
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         let alone = names(EVERYTHING, target);
         let with = names(&EVERYTHING.replacen("/// Says", &format!("{before}/// Says"), 1), target);
         assert!(alone.iter().all(|name| with.contains(name)), "{alone:?} {with:?}");
@@ -186,7 +186,7 @@ fn rule_08_names_depend_on_their_own_policy_alone() {
 
 #[test]
 fn rule_09_one_rule_in_a_policy() {
-    let policies = documents(Target::Kyverno, EVERYTHING);
+    let policies = documents(AnyTarget::KYVERNO, EVERYTHING);
     assert!(policies.len() > 4);
     for policy in &policies {
         rule(policy);
@@ -196,7 +196,7 @@ fn rule_09_one_rule_in_a_policy() {
 #[test]
 fn rule_10_text_is_not_interpolated() {
     let cluster = Cluster::parse("kind: Namespace\nmetadata: {name: 'no', labels: {env: prod}}").unwrap();
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         let text = npc_tests::memory::compiled(&Memory::one(EVERYTHING), target, None).unwrap().text;
         let made = npc_expand::expand(&text, &cluster).unwrap().objects;
         let described = made.iter().find(|object| object.name == "one").unwrap();
@@ -210,10 +210,10 @@ fn rule_10_text_is_not_interpolated() {
 
 #[test]
 fn rule_11_synchronize_is_on_and_always_written() {
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         assert_eq!(rule(&policy)["generate"]["synchronize"], true);
     }
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         assert_eq!(policy["spec"]["evaluation"]["synchronize"]["enabled"], true);
     }
     // If two policies generate one object, the last one wins silently. So this is an error.
@@ -221,21 +221,21 @@ fn rule_11_synchronize_is_on_and_always_written() {
         "policy p for all pods in namespaces (a, b) { allow ingress from all pods in namespaces sharing t }
 policy p-sharing-t for all pods in namespace a { isolate egress }";
     assert_eq!(
-        npc_tests::memory::compiled(&Memory::one(twice), Target::Kyverno, None).unwrap_err(),
+        npc_tests::memory::compiled(&Memory::one(twice), AnyTarget::KYVERNO, None).unwrap_err(),
         ["NP0603"]
     );
 }
 
 #[test]
 fn rule_12_only_what_the_published_roles_cover_is_generated() {
-    for policy in documents(Target::Kyverno, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO, EVERYTHING) {
         let generate = &rule(&policy)["generate"];
         assert_eq!(
             (&generate["apiVersion"], &generate["kind"]),
             (&json!("networking.k8s.io/v1"), &json!("NetworkPolicy"))
         );
     }
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         let object = template(&policy);
         assert_eq!(
             (&object["apiVersion"], &object["kind"]),
@@ -247,7 +247,7 @@ fn rule_12_only_what_the_published_roles_cover_is_generated() {
 #[test]
 fn rule_13_filtered_namespaces_are_reported() {
     let all = "policy p for all pods in all namespaces { isolate ingress }";
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         assert_eq!(documents_with(target, all, &Options::default()).1, ["NP0606"]);
         let configured = Options { filtered_namespaces: Vec::new(), ..Options::default() };
         assert!(documents_with(target, all, &configured).1.is_empty());
@@ -262,14 +262,14 @@ fn rule_13_filtered_namespaces_are_reported() {
 fn rule_14_the_failure_policy_is_written() {
     for (setting, written) in [("", "Ignore"), ("kyverno { failure-policy = fail }", "Fail")] {
         let program = format!("{setting}\npolicy p for all pods in namespace shop {{ isolate ingress }}");
-        let policies = documents(Target::Kyverno, &program);
+        let policies = documents(AnyTarget::KYVERNO, &program);
         assert_eq!(policies[0]["spec"]["webhookConfiguration"]["failurePolicy"], written);
     }
 }
 
 #[test]
 fn rule_15_generating_policies_select_in_match_conditions_alone() {
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         let constraints = policy["spec"]["matchConstraints"].as_object().unwrap();
         assert_eq!(constraints.keys().collect::<Vec<_>>(), ["resourceRules"]);
         assert!(!policy["spec"]["matchConditions"].as_array().unwrap().is_empty());
@@ -278,7 +278,7 @@ fn rule_15_generating_policies_select_in_match_conditions_alone() {
 
 #[test]
 fn rule_16_label_access_is_optional_and_operations_are_set() {
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         assert_eq!(
             policy["spec"]["matchConstraints"]["resourceRules"][0]["operations"],
             json!(["CREATE", "UPDATE"])
@@ -294,7 +294,7 @@ fn rule_16_label_access_is_optional_and_operations_are_set() {
 
 #[test]
 fn rule_17_templates_are_interpolated_and_keys_are_not() {
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         assert_eq!(policy["spec"]["generate"][0]["template"]["interpolate"], "cel");
         walk(&template(&policy), "", &mut |path, _| assert!(!path.contains("(("), "{path}"));
     }
@@ -306,7 +306,7 @@ fn rule_18_existing_objects_are_not_adopted_and_a_guard_prevents_them() {
     // documented. A guard prevents such objects; kyverno_live tests it on a running Kyverno.
     let guarded = Options { guard: Some(FailurePolicy::Fail), ..Options::default() };
     let program = "policy p for all pods in namespaces { env = prod } { allow egress to anywhere except 169.254.169.254 }";
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         let (policies, told) = documents_with(target, program, &guarded);
         assert!(told.is_empty(), "{told:?}");
         let guard = policies.last().unwrap();
@@ -326,7 +326,7 @@ fn rule_18_existing_objects_are_not_adopted_and_a_guard_prevents_them() {
     }
     let text = std::fs::read_to_string(npc_tests::root().join("docs/kyverno.md")).unwrap();
     assert!(text.contains("stays, and the policy does nothing there"));
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         assert!(policy["spec"].get("useServerSideApply").is_none(), "it does not help");
     }
 }
@@ -336,11 +336,11 @@ fn rule_19_a_generating_policy_cannot_refuse_namespaces() {
     let fail =
         "policy p for all pods in namespace shop { isolate ingress kyverno { failure-policy = fail } }";
     assert_eq!(
-        npc_tests::memory::compiled(&Memory::one(fail), Target::KyvernoCel, None).unwrap_err(),
+        npc_tests::memory::compiled(&Memory::one(fail), AnyTarget::KYVERNO_CEL, None).unwrap_err(),
         ["NP0601"]
     );
-    assert!(npc_tests::memory::compiled(&Memory::one(fail), Target::Kyverno, None).is_ok());
-    for policy in documents(Target::KyvernoCel, EVERYTHING) {
+    assert!(npc_tests::memory::compiled(&Memory::one(fail), AnyTarget::KYVERNO, None).is_ok());
+    for policy in documents(AnyTarget::KYVERNO_CEL, EVERYTHING) {
         assert!(policy["spec"]["webhookConfiguration"].get("failurePolicy").is_none());
     }
 }
@@ -352,17 +352,17 @@ fn rule_20_label_values_that_can_become_stale_are_in_the_object_name() {
             "policy p for all pods in namespaces {{ tenant }} {{ allow ingress from all pods in namespaces sharing tenant {settings} }}"
         )
     };
-    let (policies, told) = documents_with(Target::KyvernoCel, &program(""), &Options::default());
+    let (policies, told) = documents_with(AnyTarget::KYVERNO_CEL, &program(""), &Options::default());
     assert_eq!(told, ["NP0608"], "it is said");
     let name = |policy: &Value| template(policy)["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(name(&policies[0]).starts_with("p-(( sha256(variables.label_tenant)"), "{}", name(&policies[0]));
     // Without synchronize nothing becomes stale.
     let off = program("kyverno { synchronize = false }");
-    let (policies, told) = documents_with(Target::KyvernoCel, &off, &Options::default());
+    let (policies, told) = documents_with(AnyTarget::KYVERNO_CEL, &off, &Options::default());
     assert!(told.is_empty());
     assert_eq!(name(&policies[0]), "p");
     // A ClusterPolicy does not need it.
-    let (policies, told) = documents_with(Target::Kyverno, &program(""), &Options::default());
+    let (policies, told) = documents_with(AnyTarget::KYVERNO, &program(""), &Options::default());
     assert!(told.is_empty());
     assert_eq!(rule(&policies[0])["generate"]["name"], "p");
     // Different label values give different names, including values that are not valid in names.
@@ -375,7 +375,7 @@ fn rule_20_label_values_that_can_become_stale_are_in_the_object_name() {
         })
         .collect();
     let text =
-        npc_tests::memory::compiled(&Memory::one(&program("")), Target::KyvernoCel, None).unwrap().text;
+        npc_tests::memory::compiled(&Memory::one(&program("")), AnyTarget::KYVERNO_CEL, None).unwrap().text;
     let made = npc_expand::expand(&text, &Cluster::parse(&cluster).unwrap()).unwrap().objects;
     let mut names: Vec<&str> = made.iter().map(|object| object.name.as_str()).collect();
     assert!(names.iter().all(|name| npc_program::values::name::is_subdomain(name)), "{names:?}");
@@ -389,7 +389,7 @@ fn rule_21_an_update_keeps_the_names_of_policy_and_object() {
     let edited =
         EVERYTHING.replace("169.254.169.254/32", "169.254.0.0/16").replace("{ tenant }", "{ tenant, env }");
     let names = |program: &str| -> Vec<(Value, Value)> {
-        documents(Target::KyvernoCel, program)
+        documents(AnyTarget::KYVERNO_CEL, program)
             .iter()
             .map(|policy| (policy["metadata"]["name"].clone(), template(policy)["metadata"]["name"].clone()))
             .collect()
@@ -404,10 +404,10 @@ fn unsuitable_kyverno_versions_are_reported() {
         let options = Options { kyverno_version: KyvernoVersion { minor, patch }, ..Options::default() };
         documents_with(target, program, &options).1
     };
-    assert_eq!(at(Target::Kyverno, 12, 0), ["NP0610"]);
-    assert!(at(Target::Kyverno, 13, 0).is_empty());
-    assert_eq!(at(Target::Kyverno, 20, 0), ["NP0611"]);
-    assert_eq!(at(Target::KyvernoCel, 18, 2), ["NP0609"]);
-    assert_eq!(at(Target::KyvernoCel, 19, 0), ["NP0609"]);
-    assert!(at(Target::KyvernoCel, 19, 1).is_empty());
+    assert_eq!(at(AnyTarget::KYVERNO, 12, 0), ["NP0610"]);
+    assert!(at(AnyTarget::KYVERNO, 13, 0).is_empty());
+    assert_eq!(at(AnyTarget::KYVERNO, 20, 0), ["NP0611"]);
+    assert_eq!(at(AnyTarget::KYVERNO_CEL, 18, 2), ["NP0609"]);
+    assert_eq!(at(AnyTarget::KYVERNO_CEL, 19, 0), ["NP0609"]);
+    assert!(at(AnyTarget::KYVERNO_CEL, 19, 1).is_empty());
 }

@@ -19,7 +19,7 @@ use npc_import::import;
 use npc_model::{Connection, Decision, Endpoint, Evaluator, Route, Traffic, Verdict, verdict};
 use npc_program::Program;
 use npc_program::values::port::Protocol;
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
 
@@ -71,7 +71,7 @@ fn all_representations_give_the_same_verdicts() {
         let cluster = namespaces::cluster_with_pods(seed * 7 + index, 30);
         let options = Options { filtered_namespaces: Vec::new(), ..Options::default() };
         let mut ways: Vec<(String, Program)> = Vec::new();
-        for target in [Target::NetworkPolicy, Target::Kyverno, Target::KyvernoCel] {
+        for target in [AnyTarget::NETWORK_POLICY, AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
             // A target reports what it cannot express.
             let outputs = compile(&checked, &[target], &options, Some(&cluster));
             let own = |found: &&Diagnostic| matches!(found.code.id, "NP0618" | "NP0620");
@@ -171,7 +171,7 @@ fn evaluator_and_image_agree_with_the_interpreter() {
 
 /// The image of a program, written, validated and read.
 fn image(checked: &Checked) -> Image {
-    let output = compile(checked, &[Target::Ebpf], &Options::default(), None).remove(0);
+    let output = compile(checked, &[AnyTarget::EBPF], &Options::default(), None).remove(0);
     assert!(output.diagnostics.is_empty(), "{:#?}", output.diagnostics);
     read(&output.image).unwrap()
 }
@@ -261,7 +261,7 @@ fn changed_images_are_rejected() {
         }
         let cluster = namespaces::cluster_with_pods(seed * 13 + index, 30);
         let options = Options::default();
-        let mut output = compile(&checked, &[Target::Ebpf], &options, None).remove(0);
+        let mut output = compile(&checked, &[AnyTarget::EBPF], &options, None).remove(0);
         let original = read(&output.image).unwrap();
         for _ in 0..10 {
             let mut image = original.clone();
@@ -309,7 +309,7 @@ fn changed_outputs_are_reported() {
             continue;
         }
         let cluster = namespaces::cluster_with_pods(seed * 9 + index, 30);
-        let target = [Target::Kyverno, Target::KyvernoCel][random.usize(..2)];
+        let target = [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL][random.usize(..2)];
         let options = Options::default();
         let mut outputs = compile(&checked, &[target], &options, None);
         let output = &mut outputs[0];

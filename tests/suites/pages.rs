@@ -13,7 +13,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::Code;
 use npc_driver::{codes, compile};
 use npc_program::FailurePolicy;
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 
 /// An example on a page: the words of its fence, and its text.
@@ -78,7 +78,7 @@ fn found(files: &Memory, code: &Code, example: &Example) -> Vec<&'static str> {
     if let Some(target) = example.word("target")
         && !checked.report.has_errors()
     {
-        let target = Target::parse(target).unwrap();
+        let target = AnyTarget::parse(target).unwrap();
         let guard = example.words.iter().any(|word| word == "guard").then_some(FailurePolicy::Fail);
         let options = Options { guard, ..Options::default() };
         let output = compile(&checked, &[target], &options, cluster.as_ref()).remove(0);

@@ -9,7 +9,7 @@
     clippy::print_stdout
 )]
 
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::cluster;
 use npc_tests::random::program;
@@ -34,12 +34,12 @@ fn generated_objects_equal_target_networkpolicy() {
         let cluster = cluster(random.u64(..));
         let text = program(&mut random, "p");
         let files = Memory::one(&text);
-        let Ok(plain) = compiled(&files, Target::NetworkPolicy, Some(&cluster)) else { continue };
+        let Ok(plain) = compiled(&files, AnyTarget::NETWORK_POLICY, Some(&cluster)) else { continue };
         let written: Vec<Value> = serde_yaml::Deserializer::from_str(&plain.text)
             .map(|d| Value::deserialize(d).unwrap())
             .filter(|v| !v.is_null())
             .collect();
-        for target in [Target::Kyverno, Target::KyvernoCel] {
+        for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
             let policies = compiled(&files, target, None).unwrap().text;
             let generated = npc_expand::expand(&policies, &cluster).unwrap().objects;
             let mut theirs: Vec<String> = generated.into_iter().map(|object| content(object.value)).collect();
@@ -60,7 +60,7 @@ fn compiling_twice_gives_the_same_bytes() {
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..50 {
         let files = Memory::one(&program(&mut random, "p"));
-        for target in [Target::Kyverno, Target::KyvernoCel] {
+        for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
             let once = compiled(&files, target, None).map(|output| output.text);
             assert_eq!(once, compiled(&files, target, None).map(|output| output.text));
         }
@@ -82,7 +82,7 @@ fn many_policies_are_compiled_and_counted() {
         .collect();
     let files = Memory::one(&program);
     let checked = files.check(None);
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         let output =
             npc_driver::compile(&checked, &[target], &npc_targets::Options::default(), None).remove(0);
         assert_eq!(output.objects, 304);

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use npc_diagnostics::{Diagnostic, FileId, Level};
-use npc_targets::{Target, yaml};
+use npc_targets::{AnyTarget, yaml};
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::to_np;
 use npc_tests::vectors::text;
@@ -40,7 +40,7 @@ fn checks_agree_with_the_api_server() {
             }
         };
         let id = case["id"].as_str().unwrap();
-        let result = compiled(&Memory::one(&source), Target::NetworkPolicy, None);
+        let result = compiled(&Memory::one(&source), AnyTarget::NETWORK_POLICY, None);
         // The API accepts a selector that nothing satisfies; for the compiler it is an error.
         let contradiction = matches!(&result, Err(codes) if codes == &["NP0310"]);
         if contradiction && case["admitted"] == true {

@@ -16,7 +16,7 @@ use npc_driver::{Config, check_manifests, image_verdict, round_trip};
 use npc_import::Import;
 use npc_model::{Connection, Evaluator, Verdict, verdict};
 use npc_program::Program;
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::vectors::{Case, Probe, sets, text};
 
@@ -34,7 +34,7 @@ fn read(case: &Case) -> Import {
 }
 
 /// The policies of a case, compiled for a target and read back.
-fn compiled(case: &Case, cluster: &Cluster, target: Target) -> Program {
+fn compiled(case: &Case, cluster: &Cluster, target: AnyTarget) -> Program {
     let mut sources = SourceMap::new();
     sources.add("manifests.yaml", case.manifests());
     let mut program = imported(case);
@@ -109,23 +109,23 @@ fn of_the_program() {
 
 #[test]
 fn by_network_policies() {
-    ask("by_network_policies", "AR", |case, cluster| compiled(case, cluster, Target::NetworkPolicy));
+    ask("by_network_policies", "AR", |case, cluster| compiled(case, cluster, AnyTarget::NETWORK_POLICY));
 }
 
 #[test]
 fn by_kyverno() {
-    ask("by_kyverno", "AR", |case, cluster| compiled(case, cluster, Target::Kyverno));
+    ask("by_kyverno", "AR", |case, cluster| compiled(case, cluster, AnyTarget::KYVERNO));
 }
 
 #[test]
 fn by_kyverno_cel() {
-    ask("by_kyverno_cel", "AR", |case, cluster| compiled(case, cluster, Target::KyvernoCel));
+    ask("by_kyverno_cel", "AR", |case, cluster| compiled(case, cluster, AnyTarget::KYVERNO_CEL));
 }
 
 #[test]
 fn by_cluster_network_policies() {
     ask("by_cluster_network_policies", "CT", |case, cluster| {
-        compiled(case, cluster, Target::ClusterNetworkPolicy)
+        compiled(case, cluster, AnyTarget::CLUSTER_NETWORK_POLICY)
     });
 }
 
@@ -136,7 +136,7 @@ fn by_image() {
     ask_by("by_image", "ACRTX", program, |program, _| {
         let mut sources = SourceMap::new();
         sources.add("manifests.yaml", String::new());
-        let output = npc_targets::compile(Target::Ebpf, program, &sources, &Options::default(), None);
+        let output = npc_targets::compile(AnyTarget::EBPF, program, &sources, &Options::default(), None);
         let image = npc_image::read(&output.image).unwrap();
         Box::new(move |connection| {
             let found = image_verdict(&image, connection);

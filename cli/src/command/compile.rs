@@ -8,7 +8,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, Level};
 use npc_driver::Config;
 use npc_expand::Generated;
-use npc_targets::{KyvernoVersion, Options, Output, Target, yaml};
+use npc_targets::{AnyTarget, KyvernoVersion, Options, Output, yaml};
 
 use crate::Outcome;
 use crate::arguments::{Compile, Guard};
@@ -29,15 +29,17 @@ pub(crate) fn options(
     config: &Config,
     version: Option<KyvernoVersion>,
     guard: Option<Guard>,
-    targets: &[Target],
+    targets: &[AnyTarget],
 ) -> Result<Options, Error> {
     let mut options = config.options.clone();
     if let Some(version) = version {
         options.kyverno_version = version;
     }
     if let Some(guard) = guard {
-        if !targets.iter().any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel)) {
-            return Err(Error::new("`--with-guard` requires the target `kyverno` or `kyverno-cel`"));
+        if !targets.iter().any(|target| target.capabilities().by_kyverno) {
+            let names = AnyTarget::with(|target| target.by_kyverno).map(|target| format!("`{target}`"));
+            let names = names.collect::<Vec<_>>().join(" or ");
+            return Err(Error::new(format!("`--with-guard` requires the target {names}")));
         }
         options.guard = Some(guard.into());
     }
@@ -89,10 +91,10 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         return Ok((Outcome::CouldNotRun, root));
     };
     let targets = targets(arguments, &project.config);
-    if arguments.expand && targets.contains(&Target::Ebpf) {
-        return Err(Error::new(
-            "`--expand` does not support the target `ebpf`: it prints what Kyverno will generate",
-        ));
+    if let Some(target) = targets.iter().find(|target| arguments.expand && !target.capabilities().text) {
+        return Err(Error::new(format!(
+            "`--expand` does not support the target `{target}`: it prints what Kyverno will generate"
+        )));
     }
     let to_stdout = arguments.output.as_os_str() == "-";
     if (to_stdout || arguments.expand) && targets.len() > 1 {
@@ -117,7 +119,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
         expand(&outputs, cluster.as_ref(), &options)?;
     } else if to_stdout {
         for output in &outputs {
-            print(content(output))?;
+            print(output.bytes())?;
         }
     } else {
         write(arguments, &project, &outputs, options.guard.is_some())?;
@@ -125,7 +127,7 @@ fn once(arguments: &Compile, colour: bool) -> Result<(Outcome, Option<PathBuf>),
     Ok((Outcome::Fine, root))
 }
 
-fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
+fn targets(arguments: &Compile, config: &Config) -> Vec<AnyTarget> {
     let chosen = if arguments.target.is_empty() { &config.targets } else { &arguments.target };
     let mut targets = Vec::new();
     for target in chosen {
@@ -134,45 +136,25 @@ fn targets(arguments: &Compile, config: &Config) -> Vec<Target> {
         }
     }
     if targets.is_empty() {
-        targets.push(Target::Kyverno);
+        targets.extend(AnyTarget::ALL.first());
     }
     targets
-}
-
-/// The bytes that are written for an output.
-fn content(output: &Output) -> &[u8] {
-    match output.target {
-        Target::Ebpf => &output.image,
-        _ => output.text.as_bytes(),
-    }
 }
 
 fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool) -> Result<(), Error> {
     let files: Vec<(PathBuf, &[u8])> = outputs
         .iter()
         .map(|output| {
-            let name = match output.target {
-                Target::Ebpf => format!("{}.npmap", project.name),
-                target => format!("{}.{target}.yaml", project.name),
-            };
-            (arguments.output.join(name), content(output))
+            let name = format!("{}.{}", project.name, output.target.extension());
+            (arguments.output.join(name), output.bytes())
         })
         .collect();
     write_all(&files)?;
     for ((path, _), output) in files.iter().zip(outputs) {
         let path = path.strip_prefix(".").unwrap_or(path);
-        let noun = match (output.target, output.objects) {
-            (Target::Kyverno, 1) => "ClusterPolicy",
-            (Target::Kyverno, _) => "ClusterPolicies",
-            (Target::KyvernoCel, 1) => "GeneratingPolicy",
-            (Target::KyvernoCel, _) => "GeneratingPolicies",
-            (Target::Ebpf, 1) => "policy",
-            (Target::Ebpf, _) => "policies",
-            (_, 1) => "NetworkPolicy",
-            _ => "NetworkPolicies",
-        };
-        let guards = match (guard, output.guards) {
-            _ if !matches!(output.target, Target::Kyverno | Target::KyvernoCel) => String::new(),
+        let [one, several] = output.target.nouns();
+        let noun = if output.objects == 1 { one } else { several };
+        let guards = match (guard && output.target.capabilities().by_kyverno, output.guards) {
             (false, _) => String::new(),
             (true, 0) => " and no guard: the program has no denial to guard".to_owned(),
             (true, 1) => " and 1 guard".to_owned(),
@@ -187,7 +169,7 @@ fn write(arguments: &Compile, project: &Project, outputs: &[Output], guard: bool
 fn expand(outputs: &[Output], cluster: Option<&Cluster>, options: &Options) -> Result<(), Error> {
     let Some(cluster) = cluster else { return Ok(()) };
     for output in outputs {
-        if output.target == Target::NetworkPolicy {
+        if !output.target.capabilities().by_kyverno {
             print(&output.text)?;
             continue;
         }

@@ -7,11 +7,11 @@ use npc_driver::{
     Answer, Gaps, UpdateKind, ask, changes, exclude_filtered_from, kind_text, side_text, test_text, updates,
 };
 use npc_proof::Change;
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::arguments::{AnswerFormat, Diff, Format, KyvernoTarget};
+use crate::arguments::{AnswerFormat, Diff, Format};
 use crate::files::{Error, print};
 use crate::policies::{self, Policies, Purpose};
 use crate::report::Reporter;
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
     let found =
         changes(&old.program, &new.program, pod_cidrs, MOST).map_err(|why| Error::new(why.to_string()))?;
     // If one side is Kyverno policies, the other is probably compiled to Kyverno as well.
-    let fallback = is_kyverno.then_some(Target::Kyverno);
+    let fallback = AnyTarget::with(|target| target.by_kyverno).next().filter(|_| is_kyverno);
     let updates = match [kyverno(old, arguments.target, fallback), kyverno(new, arguments.target, fallback)] {
         [Ok(was), Ok(is)] => {
             let text = |texts: &Option<Vec<String>>| texts.clone().unwrap_or_default();
@@ -122,20 +122,14 @@ pub(crate) fn run(arguments: &Diff, colour: bool) -> Result<Outcome, Error> {
 /// `None` if no Kyverno target is set and the program cannot be compiled to `fallback`.
 fn kyverno(
     policies: &Policies,
-    asked: Option<KyvernoTarget>,
-    fallback: Option<Target>,
+    asked: Option<AnyTarget>,
+    fallback: Option<AnyTarget>,
 ) -> Result<Option<Vec<String>>, Vec<Diagnostic>> {
     if !policies.is_program() {
         return Ok(Some(policies.sources.files().map(|(_, file)| file.text().to_owned()).collect()));
     }
-    let target = match asked {
-        Some(KyvernoTarget::Kyverno) => Some(Target::Kyverno),
-        Some(KyvernoTarget::KyvernoCel) => Some(Target::KyvernoCel),
-        None => {
-            let configured = policies.config.targets.iter();
-            configured.copied().find(|target| matches!(target, Target::Kyverno | Target::KyvernoCel))
-        }
-    };
+    let configured = policies.config.targets.iter().copied();
+    let target = asked.or_else(|| configured.into_iter().find(|target| target.capabilities().by_kyverno));
     let Some((target, is_named)) =
         target.map(|target| (target, true)).or(fallback.map(|target| (target, false)))
     else {

@@ -10,7 +10,7 @@ use npc_driver::{Answer, Explainer, Question, Resolution, ask, image_verdict, ro
 use npc_image::Image;
 use npc_model::{Connection, Evaluator};
 use npc_program::Program;
-use npc_targets::Target;
+use npc_targets::ReadBack;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -108,26 +108,28 @@ fn ways<'p>(
     let mut named: Option<Program> = None;
     for way in &arguments.via {
         let (program, sources) = (&policies.program, &policies.sources);
+        let unchanged = |image| Asked {
+            way: *way,
+            program: Cow::Borrowed(program),
+            sources: Cow::Borrowed(sources),
+            image,
+            gaps: Vec::new(),
+        };
         let target = match way {
-            Way::Program | Way::Image => {
-                let image = (*way == Way::Image).then(|| {
-                    let options = &policies.config.options;
-                    npc_targets::compile(Target::Ebpf, program, sources, options, None).image
-                });
-                let image = image.map(|bytes| npc_image::read(&bytes)).transpose();
-                ways.push(Asked {
-                    way: *way,
-                    program: Cow::Borrowed(program),
-                    sources: Cow::Borrowed(sources),
-                    image: image.map_err(|why| Error::new(why.to_string()))?,
-                    gaps: Vec::new(),
-                });
+            Way::Program => {
+                ways.push(unchanged(None));
                 continue;
             }
-            Way::Networkpolicy => Target::NetworkPolicy,
-            Way::Kyverno => Target::Kyverno,
-            Way::KyvernoCel => Target::KyvernoCel,
-            Way::Clusternetworkpolicy => Target::ClusterNetworkPolicy,
+            Way::Target(target) if !target.capabilities().text => {
+                let options = &policies.config.options;
+                let output = npc_targets::compile(*target, program, sources, options, None);
+                let ReadBack::Image(image) = output.read_back().map_err(Error::new)? else {
+                    return Err(Error::new(format!("npc cannot evaluate the output of target `{target}`")));
+                };
+                ways.push(unchanged(Some(*image)));
+                continue;
+            }
+            Way::Target(target) => *target,
         };
         let Some(cluster) = cluster else {
             return Err(Error::new(format!("`--via {target}` requires the cluster: `--cluster FILE`")));

@@ -6,7 +6,7 @@ use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span
 use npc_lints::Cni;
 use npc_program::FailurePolicy;
 use npc_program::values::{address, name};
-use npc_targets::{KyvernoVersion, Options, PodCidrs, Target};
+use npc_targets::{AnyTarget, KyvernoVersion, Options, PodCidrs};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use toml::Spanned;
@@ -38,7 +38,7 @@ npc_diagnostics::codes! {
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The targets of `npc compile`; empty if the file does not set them.
-    pub targets: Vec<Target>,
+    pub targets: Vec<AnyTarget>,
     /// The levels of diagnostics.
     pub lints: LintLevels,
     /// The options of the targets.
@@ -146,17 +146,17 @@ impl Reader {
         }
     }
 
-    fn targets(&mut self, section: &Compile) -> Vec<Target> {
+    fn targets(&mut self, section: &Compile) -> Vec<AnyTarget> {
         let mut targets = Vec::new();
         for written in &section.targets {
-            match Target::parse(written.as_ref()) {
+            match AnyTarget::parse(written.as_ref()) {
                 Some(target) => {
                     if !targets.contains(&target) {
                         targets.push(target);
                     }
                 }
                 None => {
-                    let names: Vec<&str> = Target::ALL.into_iter().map(Target::as_str).collect();
+                    let names: Vec<&str> = AnyTarget::ALL.iter().map(|target| target.name()).collect();
                     self.emit(written, &format!("not a target: the targets are {}", names.join(", ")));
                 }
             }

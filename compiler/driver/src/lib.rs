@@ -24,7 +24,7 @@ use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
 pub use npc_import::{Import, Imported, import, import_in, rename};
 use npc_program::{Files, Kept, Loaded, Names, Program, Resolved, load, resolve};
-use npc_targets::{Options, Output, Target};
+use npc_targets::{AnyTarget, Options, Output};
 use rayon::prelude::*;
 
 use levels::Levels;
@@ -79,7 +79,7 @@ impl Checked {
     /// Adds the diagnostics of the targets. Does nothing if the program has errors.
     pub fn add_target_diagnostics(
         &mut self,
-        targets: &[Target],
+        targets: &[AnyTarget],
         options: &Options,
         cluster: Option<&Cluster>,
     ) {
@@ -216,7 +216,7 @@ pub fn check_manifests(
 #[must_use]
 pub fn compile(
     checked: &Checked,
-    targets: &[Target],
+    targets: &[AnyTarget],
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Vec<Output> {
@@ -233,24 +233,24 @@ pub fn compile(
 
 /// The options for several targets of one compilation: targets without tiers skip the policies that
 /// `clusternetworkpolicy` writes, and that target skips the plain policies that another target writes.
-fn together(targets: &[Target], options: &Options) -> Options {
-    let tiers = targets.contains(&Target::ClusterNetworkPolicy);
-    let plain = targets
-        .iter()
-        .any(|target| matches!(target, Target::Kyverno | Target::KyvernoCel | Target::NetworkPolicy));
-    Options { tiers_elsewhere: tiers, plain_elsewhere: plain, ..options.clone() }
+fn together(targets: &[AnyTarget], options: &Options) -> Options {
+    let any = |tiers| {
+        let mut capabilities = targets.iter().map(|target| target.capabilities());
+        capabilities.any(|target| target.text && target.tiers == tiers)
+    };
+    Options { tiers_elsewhere: any(true), plain_elsewhere: any(false), ..options.clone() }
 }
 
 /// Compiles like [`compile`], but without the proof. Enough for the diagnostics of the targets.
 #[must_use]
 pub fn draft(
     checked: &Checked,
-    targets: &[Target],
+    targets: &[AnyTarget],
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Vec<Output> {
     let options = &together(targets, options);
-    let one = |target: Target| {
+    let one = |target: AnyTarget| {
         let mut output = npc_targets::compile(target, &checked.program, checked.sources(), options, cluster);
         let mut report = Report { diagnostics: std::mem::take(&mut output.diagnostics) };
         checked.levels.apply(&mut report);

@@ -7,7 +7,7 @@ use npc_diagnostics::{Diagnostic, Level, SourceMap};
 use npc_expand::Object;
 use npc_import::import;
 use npc_program::Program;
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 
 npc_diagnostics::codes! {
     /// # The output of a target differs from the program
@@ -58,7 +58,7 @@ pub(crate) fn not_for_existing(name: &str) -> String {
 ///
 /// The diagnostics of the target, if it rejects the program.
 pub fn round_trip(
-    target: Target,
+    target: AnyTarget,
     program: &Program,
     sources: &SourceMap,
     options: &Options,
@@ -70,25 +70,24 @@ pub fn round_trip(
     }
     let wrong = |why: String| vec![Diagnostic::without_place(&READ_BACK, why)];
     let mut gaps = Vec::new();
-    let text = match target {
-        Target::Kyverno | Target::KyvernoCel => {
-            let generated = npc_expand::expand(&output.text, cluster).map_err(|error| {
-                wrong(format!("the output of target `{target}` cannot be evaluated: {error}"))
-            })?;
-            let is_filtered = |object: &Object| options.filtered_namespaces.contains(&object.namespace);
-            let (made, not_made): (Vec<Object>, Vec<Object>) =
-                generated.objects.into_iter().partition(|object| object.for_existing && !is_filtered(object));
-            let filtered = not_made.iter().filter(|object| is_filtered(object));
-            let filtered: BTreeSet<&str> = filtered.map(|object| object.namespace.as_str()).collect();
-            if !filtered.is_empty() {
-                gaps.push(kyverno_ignores(filtered.into_iter()));
-            }
-            let late = not_made.iter().filter(|object| !object.for_existing);
-            let late: BTreeSet<&str> = late.map(|object| object.name.as_str()).collect();
-            gaps.extend(late.into_iter().map(not_for_existing));
-            made.iter().map(|object| format!("---\n{}\n", object.value)).collect()
+    let text = if target.capabilities().by_kyverno {
+        let generated = npc_expand::expand(&output.text, cluster).map_err(|error| {
+            wrong(format!("the output of target `{target}` cannot be evaluated: {error}"))
+        })?;
+        let is_filtered = |object: &Object| options.filtered_namespaces.contains(&object.namespace);
+        let (made, not_made): (Vec<Object>, Vec<Object>) =
+            generated.objects.into_iter().partition(|object| object.for_existing && !is_filtered(object));
+        let filtered = not_made.iter().filter(|object| is_filtered(object));
+        let filtered: BTreeSet<&str> = filtered.map(|object| object.namespace.as_str()).collect();
+        if !filtered.is_empty() {
+            gaps.push(kyverno_ignores(filtered.into_iter()));
         }
-        _ => output.text,
+        let late = not_made.iter().filter(|object| !object.for_existing);
+        let late: BTreeSet<&str> = late.map(|object| object.name.as_str()).collect();
+        gaps.extend(late.into_iter().map(not_for_existing));
+        made.iter().map(|object| format!("---\n{}\n", object.value)).collect()
+    } else {
+        output.text
     };
     let mut sources = SourceMap::new();
     let file = sources.add(format!("<{target}>").as_str(), text.as_str());

@@ -1,11 +1,11 @@
 //! Translation validation: every compilation imports its own output and proves it equivalent to the program.
 
 use npc_cluster::Cluster;
-use npc_diagnostics::{Diagnostic, Level, SourceMap};
-use npc_import::{Imported, import};
+use npc_diagnostics::Diagnostic;
+use npc_import::Imported;
 use npc_program::{Direction, Policy, Program, Tier};
 use npc_proof::{Witness, policies_differ};
-use npc_targets::{Options, Output, Target};
+use npc_targets::{Capabilities, Options, Output, ReadBack};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -29,37 +29,27 @@ pub fn validate(
         Diagnostic::without_place(&READ_BACK, what)
             .note("this is a bug in npc, and no output is written: please report it, with the program")
     };
-    if target == Target::Ebpf {
-        return match npc_image::read(&output.image) {
-            Ok(image) => match crate::image::difference(program, &image) {
-                None => Vec::new(),
-                Some(what) => vec![fault(format!("the map image differs from the program: {what}"))],
-            },
-            Err(why) => vec![fault(format!("the map image cannot be read: {why}"))],
-        };
-    }
-    let mut sources = SourceMap::new();
-    let file = sources.add(format!("<{target}>").as_str(), output.text.as_str());
-    let import = import(file, &output.text);
-    if let Some(found) = import.diagnostics.iter().find(|found| found.level == Level::Error) {
-        let place = found.location().map(|place| sources.line_of(place)).unwrap_or_default();
-        return vec![fault(format!(
-            "the output of target `{target}` cannot be read at {place}: {}",
-            found.message
-        ))];
-    }
+    let policies = match output.read_back() {
+        Err(why) => return vec![fault(format!("the output of target `{target}` cannot be read: {why}"))],
+        Ok(ReadBack::Image(image)) => {
+            let found = crate::image::difference(program, &image);
+            let found = found.map(|what| fault(format!("the map image differs from the program: {what}")));
+            return found.into_iter().collect();
+        }
+        Ok(ReadBack::Policies(policies)) => policies,
+    };
     let mut objects: FxHashMap<&str, Vec<&Policy>> = FxHashMap::default();
-    for Imported { policy, origin, .. } in &import.policies {
+    for Imported { policy, origin, .. } in &policies {
         objects.entry(origin.as_deref().unwrap_or("")).or_default().push(policy);
     }
-    // These targets write objects for the namespaces of one cluster.
-    let for_cluster = matches!(target, Target::NetworkPolicy | Target::ClusterNetworkPolicy);
-    let namespaces = cluster.filter(|_| for_cluster).map(|cluster| cluster.namespaces.as_slice());
+    let capabilities = target.capabilities();
+    let namespaces =
+        cluster.filter(|_| capabilities.per_cluster).map(|cluster| cluster.namespaces.as_slice());
     let carried: Vec<&Policy> = program
         .policies
         .iter()
         .map(|policy| &**policy)
-        .filter(|policy| carries(target, options, policy))
+        .filter(|policy| carries(capabilities, options, policy))
         .collect();
     let known = carried.iter().filter(|policy| objects.contains_key(&*policy.name)).count();
     if known < objects.len() {
@@ -96,12 +86,12 @@ pub fn validate(
 }
 
 /// Whether the target writes the policy in this compilation.
-fn carries(target: Target, options: &Options, policy: &Policy) -> bool {
+fn carries(capabilities: Capabilities, options: &Options, policy: &Policy) -> bool {
     let says = policy.covers(Direction::Ingress) || policy.covers(Direction::Egress);
     policy.audit.is_none()
         && match policy.tier {
-            Tier::Namespaced => says && !(target == Target::ClusterNetworkPolicy && options.plain_elsewhere),
-            Tier::Admin | Tier::Baseline => target == Target::ClusterNetworkPolicy,
+            Tier::Namespaced => says && !(capabilities.tiers && options.plain_elsewhere),
+            Tier::Admin | Tier::Baseline => capabilities.tiers,
         }
 }
 

@@ -13,9 +13,10 @@ use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
+use crate::guard;
 use crate::limits::{annotations_fit, name_too_long, object_fits};
 use crate::options::Options;
-use crate::target::{AUDIT_OMITTED, NAME_COLLISION, Target, cannot};
+use crate::target::{AUDIT_OMITTED, AnyTarget, Emitted, Input, NAME_COLLISION, cannot};
 use crate::template::{Names, Template, templates};
 use crate::yaml;
 
@@ -203,12 +204,8 @@ const SHARE: usize = 64;
 
 /// Compiles a program to one of Kyverno's kinds. Returns the YAML text, the number of objects and the diagnostics. The
 /// text is incomplete if a diagnostic is an error.
-pub(crate) fn compile<K: Kind>(
-    kind: &K,
-    program: &Program,
-    sources: &SourceMap,
-    options: &Options,
-) -> (String, usize, Vec<Diagnostic>) {
+pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
+    let Input { program, sources, options, cluster: _ } = *input;
     // Policies are independent of each other except for the names of their objects, so they are compiled in parallel.
     let shares: Vec<(String, Vec<Piece>)> = program
         .policies
@@ -246,7 +243,13 @@ pub(crate) fn compile<K: Kind>(
         }
     }
     diagnostics.extend(filtered.diagnostic(|names| format!("exclude them with `except ({names})`")));
-    (text, objects, diagnostics)
+    let mut guards = 0;
+    if let Some(failure_policy) = options.guard {
+        let documents;
+        (documents, guards) = guard::compile(program, sources, options, failure_policy, &mut diagnostics);
+        text.push_str(&documents);
+    }
+    Emitted { text, objects, guards, diagnostics, ..Emitted::default() }
 }
 
 fn piece<K: Kind>(
@@ -288,7 +291,7 @@ fn piece<K: Kind>(
 /// a report.
 pub(crate) fn belongs(
     policy: &Policy,
-    target: Target,
+    target: AnyTarget,
     options: &Options,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> bool {
@@ -312,7 +315,7 @@ pub(crate) fn belongs(
             tier,
             policy.tier_location.unwrap_or(policy.location),
             "NetworkPolicies have no tiers",
-            &[Target::ClusterNetworkPolicy, Target::Ebpf],
+            &[AnyTarget::CLUSTER_NETWORK_POLICY, AnyTarget::EBPF],
         )
         .help(format!("compile with `--target {target},clusternetworkpolicy`, which writes this policy as a ClusterNetworkPolicy")),
     );
@@ -320,7 +323,7 @@ pub(crate) fn belongs(
 }
 
 /// The note for an audit policy that the target omits.
-pub(crate) fn audit_left_out(policy: &Policy, target: Target, audit: Location) -> Diagnostic {
+pub(crate) fn audit_left_out(policy: &Policy, target: AnyTarget, audit: Location) -> Diagnostic {
     Diagnostic::new(
         &AUDIT_OMITTED,
         format!("target `{target}` omits the audit policy `{}`", policy.name),

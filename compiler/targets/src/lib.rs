@@ -2,7 +2,7 @@
 //!
 //! A target compiles a whole [`Program`](npc_program::Program) to the text of its output, or reports the constructs
 //! that it cannot express. The targets that produce NetworkPolicies share the lowering in [`template`]. Each target has
-//! a module of its own, and [`compile`] dispatches to them.
+//! a folder of its own, which implements the trait [`Target`], and [`AnyTarget::ALL`] lists them.
 
 mod cluster_network_policy;
 mod ebpf;
@@ -25,13 +25,13 @@ use npc_program::Program;
 pub use ebpf::image_protocol;
 pub use kyverno_common::unreached;
 pub use options::{KyvernoVersion, Options, PodCidrs};
-pub use target::Target;
+pub use target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target};
 
 /// The output of one target.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The target.
-    pub target: Target,
+    pub target: AnyTarget,
     /// YAML documents, each preceded by `---`. Empty if there is nothing to write, and for target `ebpf`.
     pub text: String,
     /// The map image of target `ebpf`; empty for the other targets.
@@ -44,48 +44,37 @@ pub struct Output {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Output {
+    /// The content of the output file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        if self.target.capabilities().text { self.text.as_bytes() } else { &self.image }
+    }
+
+    /// Reads the output back.
+    ///
+    /// # Errors
+    ///
+    /// Why the output is not valid. The compiler has a bug then.
+    pub fn read_back(&self) -> Result<ReadBack, String> {
+        self.target.read(self)
+    }
+}
+
 /// Compiles a program to one target.
 ///
 /// The output is deterministic: the same program gives the same bytes on every machine. Only the targets
 /// `networkpolicy` and `clusternetworkpolicy` use `cluster`.
 #[must_use]
 pub fn compile(
-    target: Target,
+    target: AnyTarget,
     program: &Program,
     sources: &SourceMap,
     options: &Options,
     cluster: Option<&Cluster>,
 ) -> Output {
-    let mut image = Vec::new();
-    let (mut text, objects, mut diagnostics) = match target {
-        Target::Kyverno => kyverno_common::compile(&kyverno::ClusterPolicies, program, sources, options),
-        Target::KyvernoCel => {
-            kyverno_common::compile(&kyverno_cel::GeneratingPolicies, program, sources, options)
-        }
-        Target::NetworkPolicy => networkpolicy::compile(program, sources, options, cluster),
-        Target::ClusterNetworkPolicy => {
-            let (mut text, mut objects, mut diagnostics) =
-                cluster_network_policy::compile(program, sources, options, cluster);
-            if !options.plain_elsewhere {
-                let options = Options { tiers_elsewhere: true, ..options.clone() };
-                let plain = networkpolicy::compile(program, sources, &options, cluster);
-                text.push_str(&plain.0);
-                objects += plain.1;
-                diagnostics.extend(plain.2);
-            }
-            (text, objects, diagnostics)
-        }
-        Target::Ebpf => {
-            image = npc_image::write(&ebpf::compile(program, sources));
-            (String::new(), program.policies.len(), Vec::new())
-        }
-    };
-    let mut guards = 0;
-    if let (Target::Kyverno | Target::KyvernoCel, Some(failure_policy)) = (target, options.guard) {
-        let documents;
-        (documents, guards) = guard::compile(program, sources, options, failure_policy, &mut diagnostics);
-        text.push_str(&documents);
-    }
+    let Emitted { text, image, objects, guards, diagnostics } =
+        target.emit(&Input { program, sources, options, cluster });
     Output { target, text, image, objects, guards, diagnostics }
 }
 

@@ -1,8 +1,17 @@
 //! The list of targets, and the diagnostics that they share.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 
-use npc_diagnostics::{Diagnostic, Location};
+use npc_cluster::Cluster;
+use npc_diagnostics::{Diagnostic, Level, Location, SourceMap};
+use npc_image::Image;
+use npc_import::Imported;
+use npc_program::Program;
+
+use crate::Output;
+use crate::options::Options;
 
 npc_diagnostics::codes! {
     /// # The target cannot express a construct
@@ -75,59 +84,178 @@ npc_diagnostics::codes! {
     AUDIT_OMITTED = "NP0605" "audit-left-out" Note;
 }
 
-/// An output format of `npc compile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Target {
-    /// Kyverno's ClusterPolicy, `kyverno.io/v1`.
-    Kyverno,
-    /// Kyverno's GeneratingPolicy, `policies.kyverno.io/v1`.
-    KyvernoCel,
-    /// Kubernetes' NetworkPolicy, `networking.k8s.io/v1`.
-    NetworkPolicy,
-    /// Kubernetes' ClusterNetworkPolicy, `policy.networking.k8s.io/v1alpha2`.
-    ClusterNetworkPolicy,
-    /// The map image of the node runtime.
-    Ebpf,
+/// An output format of the compiler: its emitter, and the reader of what the emitter wrote.
+///
+/// [`AnyTarget::ALL`] is the only list of targets. Commands, the language server, the configuration and the tests
+/// iterate over it and check [`Capabilities`].
+pub trait Target: Sync {
+    /// The name on the command line and in `npc.toml`.
+    fn name(&self) -> &'static str;
+
+    /// What one emitted object is called, and several.
+    fn nouns(&self) -> [&'static str; 2];
+
+    /// The part of the output file's name after the program's name and a dot.
+    fn extension(&self) -> &'static str;
+
+    /// What the target supports, and the properties of its output.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Compiles a program. Reports each construct that the target cannot express as an error at its location.
+    fn emit(&self, input: &Input<'_>) -> Emitted;
+
+    /// Reads the output back, independently of [`Self::emit`], so that it can be proved equivalent to the program.
+    ///
+    /// # Errors
+    ///
+    /// Why the output is not valid. The compiler has a bug then.
+    fn read(&self, output: &Output) -> Result<ReadBack, String>;
 }
 
-impl Target {
-    /// Every target.
-    pub const ALL: [Self; 5] =
-        [Self::Kyverno, Self::KyvernoCel, Self::NetworkPolicy, Self::ClusterNetworkPolicy, Self::Ebpf];
+/// What a target supports, and the properties of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It supports admin and baseline policies.
+    pub tiers: bool,
+    /// The output is text, as opposed to a binary file for nodes.
+    pub text: bool,
+    /// Kyverno generates the objects that the cluster enforces. Only these targets support guards.
+    pub by_kyverno: bool,
+    /// The output depends on the namespaces of one cluster, and is for that cluster only.
+    pub per_cluster: bool,
+}
 
-    /// The name of the target, as `--target` takes it.
+/// What a target compiles.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The program, without errors.
+    pub program: &'a Program,
+    /// The texts of its files.
+    pub sources: &'a SourceMap,
+    /// The options.
+    pub options: &'a Options,
+    /// The cluster. Only targets with [`Capabilities::per_cluster`] use it.
+    pub cluster: Option<&'a Cluster>,
+}
+
+/// What a target wrote: the fields of [`Output`] with the same names.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the fields of `Output` have the documentation")]
+pub struct Emitted {
+    pub text: String,
+    pub image: Vec<u8>,
+    pub objects: usize,
+    pub guards: usize,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// An output that was read back.
+#[derive(Debug)]
+pub enum ReadBack {
+    /// The policies in the emitted objects, or those that Kyverno generates from them.
+    Policies(Vec<Imported>),
+    /// A map image.
+    Image(Box<Image>),
+}
+
+/// One of the targets.
+#[derive(Clone, Copy)]
+pub struct AnyTarget(&'static dyn Target);
+
+impl AnyTarget {
+    /// Kyverno's ClusterPolicy, `kyverno.io/v1`.
+    pub const KYVERNO: Self = Self(&crate::kyverno::ClusterPolicies);
+    /// Kyverno's GeneratingPolicy, `policies.kyverno.io/v1`.
+    pub const KYVERNO_CEL: Self = Self(&crate::kyverno_cel::GeneratingPolicies);
+    /// Kubernetes' NetworkPolicy, `networking.k8s.io/v1`.
+    pub const NETWORK_POLICY: Self = Self(&crate::networkpolicy::NetworkPolicies);
+    /// Kubernetes' ClusterNetworkPolicy, `policy.networking.k8s.io/v1alpha2`.
+    pub const CLUSTER_NETWORK_POLICY: Self = Self(&crate::cluster_network_policy::ClusterNetworkPolicies);
+    /// The map image of the node runtime.
+    pub const EBPF: Self = Self(&crate::ebpf::MapImage);
+
+    /// Every target. Where several fit, the first is the default.
+    pub const ALL: [Self; 5] =
+        [Self::KYVERNO, Self::KYVERNO_CEL, Self::NETWORK_POLICY, Self::CLUSTER_NETWORK_POLICY, Self::EBPF];
+
+    /// A target that is not in the list, as a test defines it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Kyverno => "kyverno",
-            Self::KyvernoCel => "kyverno-cel",
-            Self::NetworkPolicy => "networkpolicy",
-            Self::ClusterNetworkPolicy => "clusternetworkpolicy",
-            Self::Ebpf => "ebpf",
-        }
+    pub const fn new(target: &'static dyn Target) -> Self {
+        Self(target)
     }
 
-    /// Parses the name of a target.
+    /// The target with a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.as_str() == name)
+        Self::ALL.into_iter().find(|target| target.name() == name)
+    }
+
+    /// The targets with some capabilities.
+    pub fn with(condition: impl Fn(Capabilities) -> bool) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |target| condition(target.capabilities()))
     }
 }
 
-impl fmt::Display for Target {
+impl Deref for AnyTarget {
+    type Target = dyn Target;
+
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl PartialEq for AnyTarget {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for AnyTarget {}
+
+impl Hash for AnyTarget {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl fmt::Display for AnyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for AnyTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Reads the policies in emitted YAML: the reader of the targets with text output.
+///
+/// # Errors
+///
+/// The first error of the import, with its line.
+pub(crate) fn read_policies(output: &Output) -> Result<ReadBack, String> {
+    let mut sources = SourceMap::new();
+    let file = sources.add(format!("<{}>", output.target).as_str(), output.text.as_str());
+    let import = npc_import::import(file, &output.text);
+    match import.diagnostics.iter().find(|found| found.level == Level::Error) {
+        None => Ok(ReadBack::Policies(import.policies)),
+        Some(found) => {
+            let line = found.location().map(|location| sources.line_of(location)).unwrap_or_default();
+            Err(format!("{line}: {}", found.message))
+        }
     }
 }
 
 /// The error for a construct that a target cannot express. `why` names the limit of the target's API; `others` are the
 /// targets that support the construct, and must not be empty.
 pub(crate) fn cannot(
-    target: Target,
+    target: AnyTarget,
     what: &str,
     place: Location,
     why: &str,
-    others: &[Target],
+    others: &[AnyTarget],
 ) -> Diagnostic {
     let names: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
     let (last, rest) = names.split_last().map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));

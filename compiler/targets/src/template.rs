@@ -24,12 +24,12 @@ use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::kyverno_common::LONGEST;
-use crate::target::{Target, cannot};
+use crate::target::{AnyTarget, cannot};
 
 /// The syntax of a target for values that depend on the namespace in which the object is created.
 pub(crate) trait Names {
     /// The target, for messages.
-    const TARGET: Target;
+    const TARGET: AnyTarget;
 
     /// The name of the namespace.
     fn own_name(&self) -> String;
@@ -134,13 +134,14 @@ pub(crate) fn templates<'a, N: Names>(
 }
 
 /// Reports rules with `log`, which no policy API of Kubernetes supports.
-pub(crate) fn log_refused(policy: &Policy, target: Target, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn log_refused(policy: &Policy, target: AnyTarget, diagnostics: &mut Vec<Diagnostic>) {
     for log in policy.rules.iter().filter_map(|rule| rule.log) {
-        let kind = match target {
-            Target::ClusterNetworkPolicy => "a ClusterNetworkPolicy cannot log",
-            _ => "a NetworkPolicy cannot log",
+        let kind = if target.capabilities().tiers {
+            "a ClusterNetworkPolicy cannot log"
+        } else {
+            "a NetworkPolicy cannot log"
         };
-        let told = cannot(target, "`log`", log, kind, &[Target::Ebpf]);
+        let told = cannot(target, "`log`", log, kind, &[AnyTarget::EBPF]);
         diagnostics.push(told.help("remove `log`").fix(Applicability::Maybe, "remove `log`", log, ""));
     }
 }
@@ -390,7 +391,7 @@ impl<N: Names> Lower<'_, N> {
                             "they expand to at least {} peers; the limit is {MAX_PEERS}",
                             selectors.len()
                         ),
-                        &[Target::Ebpf],
+                        &[AnyTarget::EBPF],
                     )
                     .help("use fewer exceptions, or select the namespaces by a label that only they have"),
                 );
@@ -417,9 +418,9 @@ impl<N: Names> Lower<'_, N> {
                     &format!(
                         "the API selects namespaces by label, and a label selector cannot match the pattern `{glob}`"
                     ),
-                    &[Target::Ebpf],
+                    &[AnyTarget::EBPF],
                 );
-                diagnostic = diagnostic.help(if N::TARGET == Target::NetworkPolicy {
+                diagnostic = diagnostic.help(if N::TARGET == AnyTarget::NETWORK_POLICY {
                     "pass the cluster's namespaces with `--cluster FILE`, list the names one by one, or select the namespaces by label"
                 } else {
                     "list the names one by one, or select the namespaces by a label that they share"

@@ -1,7 +1,7 @@
 //! `npc/yaml`, `npc/reach` and `npc/pods`: the compiled program, and reachability between the cluster's pods.
 
 use npc_reach::{Reach, View};
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use serde::{Deserialize, Serialize};
 use tower_lsp::ls_types::TextDocumentIdentifier;
 
@@ -65,7 +65,7 @@ impl Shown {
 
 /// Compiles the program for a target.
 pub(crate) fn yaml(program: &Program, target: &str, policy: Option<&str>) -> Shown {
-    let Some(target) = Target::parse(target).filter(|target| *target != Target::Ebpf) else {
+    let Some(target) = AnyTarget::parse(target).filter(|target| target.capabilities().text) else {
         return Shown::not(format!("`{target}` is not a target with text output"));
     };
     match program.compiled(target, None) {

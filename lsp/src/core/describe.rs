@@ -8,7 +8,7 @@ use npc_driver::draft;
 use npc_program::{Action, Direction, Policy, Rule, Set, Tier, Value};
 use npc_syntax::TokenKind;
 use npc_syntax::ast::{ItemKind, Peer, Statement};
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 
 use super::program::Program;
 use super::selected;
@@ -145,13 +145,11 @@ impl Program {
     /// Compiles one policy. Uses the first target of the configuration that supports it, otherwise the
     /// default target for its tier.
     #[must_use]
-    pub fn yaml_of(&self, policy: &Arc<Policy>) -> Option<(Target, String)> {
-        let usual = match policy.tier {
-            Tier::Namespaced => Target::Kyverno,
-            Tier::Admin | Tier::Baseline => Target::ClusterNetworkPolicy,
-        };
-        let named = self.config.targets.iter().copied().filter(|target| *target != Target::Ebpf);
-        named.chain([usual]).find_map(|target| {
+    pub fn yaml_of(&self, policy: &Arc<Policy>) -> Option<(AnyTarget, String)> {
+        let needs_tiers = policy.tier != Tier::Namespaced;
+        let usual = AnyTarget::with(|target| target.text && (target.tiers || !needs_tiers)).next();
+        let named = self.config.targets.iter().copied().filter(|target| target.capabilities().text);
+        named.chain(usual).find_map(|target| {
             let text = self.compiled(target, Some(policy)).ok()?;
             let mut lines: Vec<&str> = text.lines().skip_while(|line| line.starts_with(['#', '-'])).collect();
             if lines.len() > MOST_LINES {
@@ -180,7 +178,7 @@ impl Program {
     /// # Errors
     ///
     /// The first error of the program or the target.
-    pub fn compiled(&self, target: Target, policy: Option<&Arc<Policy>>) -> Result<String, String> {
+    pub fn compiled(&self, target: AnyTarget, policy: Option<&Arc<Policy>>) -> Result<String, String> {
         let cluster = self.cluster.as_deref();
         let output = match policy {
             Some(policy) => {

@@ -32,7 +32,7 @@ mod linux {
     use npc_cluster::Cluster;
     use npc_model::{Connection, Endpoint, Traffic};
     use npc_program::values::port::Protocol;
-    use npc_targets::Target;
+    use npc_targets::AnyTarget;
     use npc_tests::live::{kubectl, try_kubectl};
     use npc_tests::memory::Memory;
     use npc_tests::net::{Pushed, ip, is_in_own_network, python};
@@ -167,7 +167,7 @@ while True:
 
         /// Installs npc-node as docs/node.md describes.
         fn install(&self) {
-            let image = npc_tests::memory::compiled(&tour(), Target::Ebpf, None).unwrap().image;
+            let image = npc_tests::memory::compiled(&tour(), AnyTarget::EBPF, None).unwrap().image;
             let file = self.state.join("policies.npmap");
             fs::write(&file, image).unwrap();
             kubectl(&["create", "namespace", "npc-system"], "");

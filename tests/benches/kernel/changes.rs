@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use npc_node::{Endpoint, Loader};
 use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::large;
 use npc_tests::memory::Memory;
 use npc_tests::tables;
@@ -23,7 +23,7 @@ pub(crate) fn main() {
     let checked = Memory::one(&large::program(POLICIES, cluster.namespaces.len())).check(None);
     assert!(!checked.report.has_errors());
     let options = Options::default();
-    let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
+    let output = npc_targets::compile(AnyTarget::EBPF, &checked.program, checked.sources(), &options, None);
     let pods: Vec<Pod> = (0..PODS)
         .map(|place| Pod { local: place % (PODS / LOCAL) == 0, ..tables::pod(&cluster, place) })
         .collect();

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use npc_image::{Direction, Protocol, Traffic};
 use npc_node::{Endpoint, Loaded, Loader, packet};
 use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 
 /// How often a packet is evaluated in one turn, and the number of turns, of which the best counts.
@@ -255,7 +255,7 @@ fn loaded(source: &str, rules: usize, blocks: usize, family: &Family) -> Loaded 
     assert!(!checked.report.has_errors());
     let begun = Instant::now();
     let output =
-        npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &Options::default(), None);
+        npc_targets::compile(AnyTarget::EBPF, &checked.program, checked.sources(), &Options::default(), None);
     let compiled = begun.elapsed();
     let begun = Instant::now();
     let image = Arc::new(npc_image::read(&output.image).unwrap());

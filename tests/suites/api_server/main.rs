@@ -11,7 +11,7 @@
 
 mod refusals;
 
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::namespaces::{NAMES, cluster, objects};
@@ -49,13 +49,13 @@ fn main() {
     let mut made = 0;
     while made < PROGRAMS {
         let files = Memory::one(&program(&mut random, &format!("p{made}")));
-        if compiled(&files, Target::Kyverno, None).is_ok() {
+        if compiled(&files, AnyTarget::KYVERNO, None).is_ok() {
             programs.push(files);
             made += 1;
         }
     }
 
-    for target in [Target::Kyverno, Target::KyvernoCel] {
+    for target in [AnyTarget::KYVERNO, AnyTarget::KYVERNO_CEL] {
         let (mut policies, mut objects) = (0, 0);
         for files in &programs {
             let output = compiled(files, target, None).unwrap();
@@ -98,7 +98,7 @@ fn cluster_network_policies(random: &mut fastrand::Rng) {
     for _ in 0..PROGRAMS * 40 {
         let count = 1 + random.usize(..3);
         let files = Memory::one(&program_with_tiers(random, count));
-        let Ok(output) = compiled(&files, Target::ClusterNetworkPolicy, None) else { continue };
+        let Ok(output) = compiled(&files, AnyTarget::CLUSTER_NETWORK_POLICY, None) else { continue };
         if output.objects == 0 {
             continue;
         }

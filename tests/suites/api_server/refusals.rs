@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 use npc_diagnostics::{FileId, Level};
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use npc_tests::live::try_kubectl;
 use npc_tests::memory::{Memory, compiled};
 use npc_tests::random::{program, program_with_tiers};
@@ -101,9 +101,9 @@ fn claim(text: &str) -> Claim {
 /// A random object of a kind, as npc writes it.
 fn object(kind: &str, random: &mut Rng, cluster: &npc_cluster::Cluster) -> Option<Value> {
     let target = match kind {
-        "GeneratingPolicy" => Target::KyvernoCel,
-        "ClusterNetworkPolicy" => Target::ClusterNetworkPolicy,
-        _ => Target::Kyverno,
+        "GeneratingPolicy" => AnyTarget::KYVERNO_CEL,
+        "ClusterNetworkPolicy" => AnyTarget::CLUSTER_NETWORK_POLICY,
+        _ => AnyTarget::KYVERNO,
     };
     let text =
         if kind == "ClusterNetworkPolicy" { program_with_tiers(random, 1) } else { program(random, "p") };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use npc_image::Direction::{Egress, Ingress};
 use npc_node::{Endpoint, Loaded, Loader};
 use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 
 use crate::flows::{ACK, FIN, RST, SYN, ethernet, four, hops, icmp, six, sixteen, tcp, udp};
@@ -55,7 +55,8 @@ impl Node {
         let checked = Memory::one(PROGRAM).check(None);
         assert!(!checked.report.has_errors());
         let options = Options::default();
-        let output = npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &options, None);
+        let output =
+            npc_targets::compile(AnyTarget::EBPF, &checked.program, checked.sources(), &options, None);
         let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
         let mut endpoints = Vec::new();
         for (pod, name) in PODS.iter().enumerate() {

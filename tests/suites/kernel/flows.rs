@@ -5,7 +5,7 @@ use std::sync::Arc;
 use npc_image::Direction::{self, Egress, Ingress};
 use npc_node::{Endpoint, LoadError, Loaded, Loader};
 use npc_resolver::{Pod, Resolver};
-use npc_targets::{Options, Target};
+use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 
 /// The pod accepts tcp/80 and udp/53 from 10.0.1.0/24 and fd01::/64, and may connect to 10.0.2.0/24 and
@@ -108,7 +108,7 @@ fn load(interface: u32) -> Result<Loaded, LoadError> {
     let checked = Memory::one(PROGRAM).check(None);
     assert!(!checked.report.has_errors());
     let output =
-        npc_targets::compile(Target::Ebpf, &checked.program, checked.sources(), &Options::default(), None);
+        npc_targets::compile(AnyTarget::EBPF, &checked.program, checked.sources(), &Options::default(), None);
     let mut resolver = Resolver::new(Arc::new(npc_image::read(&output.image).unwrap()), Vec::new());
     let pod = Pod {
         namespace: Arc::from("x"),

@@ -6,12 +6,10 @@ mod types;
 use std::sync::Arc;
 
 use npc_cluster::Cluster;
-use npc_diagnostics::{Diagnostic, SourceMap};
+use npc_diagnostics::Diagnostic;
 use npc_program::values::address::{Block, IpNet, subtract};
 use npc_program::values::port::{Port, Protocol, Which};
-use npc_program::{
-    Action, Direction, Peer, PodTerm, Policy, PortTerm, Program, Rule, Scope, ScopeBase, Tier,
-};
+use npc_program::{Action, Direction, Peer, PodTerm, Policy, PortTerm, Rule, Scope, ScopeBase, Tier};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::types::{
@@ -21,9 +19,10 @@ use crate::kyverno_common::{audit_left_out, collision, object_annotations};
 use crate::limits::{MAX_NAME, annotations_fit, object_fits, too_long};
 use crate::networkpolicy::names_like;
 use crate::options::Options;
-use crate::target::{Target, cannot};
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, cannot, read_policies};
 use crate::template::{Lower, Names, hash, log_refused, subject_key};
 use crate::yaml;
+use crate::{Output, networkpolicy};
 
 npc_diagnostics::codes! {
     /// # Too many rules for a ClusterNetworkPolicy
@@ -46,7 +45,7 @@ struct Own<'a> {
 }
 
 impl Names for Own<'_> {
-    const TARGET: Target = Target::ClusterNetworkPolicy;
+    const TARGET: AnyTarget = AnyTarget::CLUSTER_NETWORK_POLICY;
 
     // Not called: `absolute` rejects or replaces peers that depend on the subject's namespace.
     fn own_name(&self) -> String {
@@ -62,26 +61,59 @@ impl Names for Own<'_> {
     }
 }
 
-/// Compiles the admin and baseline policies. Returns the YAML text, the number of objects and the diagnostics. The text
-/// is incomplete if a diagnostic is an error.
-pub(crate) fn compile(
-    program: &Program,
-    sources: &SourceMap,
-    options: &Options,
-    cluster: Option<&Cluster>,
-) -> (String, usize, Vec<Diagnostic>) {
+/// Target `clusternetworkpolicy`: the admin and baseline policies as ClusterNetworkPolicies, and the plain policies as
+/// NetworkPolicies unless another target of the compilation writes them.
+pub(crate) struct ClusterNetworkPolicies;
+
+impl Target for ClusterNetworkPolicies {
+    fn name(&self) -> &'static str {
+        "clusternetworkpolicy"
+    }
+
+    fn nouns(&self) -> [&'static str; 2] {
+        ["policy", "policies"]
+    }
+
+    fn extension(&self) -> &'static str {
+        "clusternetworkpolicy.yaml"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tiers: true, text: true, by_kyverno: false, per_cluster: true }
+    }
+
+    fn emit(&self, input: &Input<'_>) -> Emitted {
+        let mut emitted = compile(input);
+        if !input.options.plain_elsewhere {
+            let options = Options { tiers_elsewhere: true, ..input.options.clone() };
+            let plain = networkpolicy::compile(&Input { options: &options, ..*input });
+            emitted.text.push_str(&plain.text);
+            emitted.objects += plain.objects;
+            emitted.diagnostics.extend(plain.diagnostics);
+        }
+        emitted
+    }
+
+    fn read(&self, output: &Output) -> Result<ReadBack, String> {
+        read_policies(output)
+    }
+}
+
+/// Compiles the admin and baseline policies. The text is incomplete if a diagnostic is an error.
+fn compile(input: &Input<'_>) -> Emitted {
+    let Input { program, sources, options, cluster } = *input;
     let mut diagnostics = Vec::new();
     let mut text = String::new();
     let mut objects = 0;
     let mut taken = FxHashMap::default();
     for policy in program.policies.iter().filter(|policy| policy.tier != Tier::Namespaced) {
         if let Some(audit) = policy.audit {
-            diagnostics.push(audit_left_out(policy, Target::ClusterNetworkPolicy, audit));
+            diagnostics.push(audit_left_out(policy, AnyTarget::CLUSTER_NETWORK_POLICY, audit));
             continue;
         }
         let source = sources.line_of(policy.location);
         annotations_fit(policy, &source, &mut diagnostics);
-        log_refused(policy, Target::ClusterNetworkPolicy, &mut diagnostics);
+        log_refused(policy, AnyTarget::CLUSTER_NETWORK_POLICY, &mut diagnostics);
         let mut policies = Policies { policy, cluster, options, diagnostics: &mut diagnostics };
         let ingress = policies.rules(Direction::Ingress, |action, from, protocols| IngressRule {
             action,
@@ -120,7 +152,7 @@ pub(crate) fn compile(
     // Several rules of one policy can report the same error; keep the first.
     let mut told = FxHashSet::default();
     diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
-    (text, objects, diagnostics)
+    Emitted { text, objects, diagnostics, ..Emitted::default() }
 }
 
 /// The lowering of one policy.
@@ -250,7 +282,7 @@ impl Policies<'_> {
                     format!("the API allows at most {MOST} rules, with at most {MOST} peers, networks and ports each"),
                 )
                 .help("split the policy into two with consecutive priorities, or use larger CIDRs")
-                .note(format!("target `{}` has no such limit", Target::Ebpf)),
+                .note(format!("target `{}` has no such limit", AnyTarget::EBPF)),
             );
         }
         rules
@@ -282,11 +314,11 @@ impl Policies<'_> {
             if rule.direction == Direction::Ingress {
                 self.diagnostics.push(
                     cannot(
-                        Target::ClusterNetworkPolicy,
+                        AnyTarget::CLUSTER_NETWORK_POLICY,
                         "addresses as ingress peers",
                         place,
                         "the ingress peers of a ClusterNetworkPolicy are pods: it does not apply to traffic from outside the cluster",
-                        &[Target::Ebpf],
+                        &[AnyTarget::EBPF],
                     )
                     .help("to match only pods, write `all pods in all namespaces`"),
                 );
@@ -296,11 +328,11 @@ impl Policies<'_> {
             if let (Some(port), Peer::Block(_)) = (named, peer) {
                 self.diagnostics.push(
                     cannot(
-                        Target::ClusterNetworkPolicy,
+                        AnyTarget::CLUSTER_NETWORK_POLICY,
                         "a named port with addresses",
                         port.location,
                         "only pods have named ports, and the API rejects them in rules with networks",
-                        &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
+                        &[AnyTarget::KYVERNO, AnyTarget::NETWORK_POLICY, AnyTarget::EBPF],
                     )
                     .label(place, "these addresses")
                     .help("write the port's number, or select pods instead of addresses"),
@@ -333,11 +365,11 @@ impl Policies<'_> {
         }
         self.diagnostics.push(
             cannot(
-                Target::ClusterNetworkPolicy,
+                AnyTarget::CLUSTER_NETWORK_POLICY,
                 what,
                 place,
                 "a ClusterNetworkPolicy selects namespaces by label, and cannot compare labels with the subject's namespace",
-                &[Target::Ebpf],
+                &[AnyTarget::EBPF],
             )
             .help("name the namespaces, or write one policy for each namespace"),
         );
@@ -381,11 +413,11 @@ impl Policies<'_> {
                         .collect();
                     self.diagnostics.push(
                         cannot(
-                            Target::ClusterNetworkPolicy,
+                            AnyTarget::CLUSTER_NETWORK_POLICY,
                             "a named port of one protocol",
                             term.location,
                             "in this API, a port name matches the ports with that name of every protocol",
-                            &[Target::Kyverno, Target::NetworkPolicy, Target::Ebpf],
+                            &[AnyTarget::KYVERNO, AnyTarget::NETWORK_POLICY, AnyTarget::EBPF],
                         )
                         .help(format!("write the port's number, or all of {}", missing.join(", "))),
                     );

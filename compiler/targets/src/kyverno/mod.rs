@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, Scope, ScopeBase, Selector};
 
+use crate::Output;
 use crate::kyverno_common::{self, Kind, Made, Resolved, annotations, object_annotations};
 use crate::manifest;
 use crate::options::{KyvernoVersion, Options};
-use crate::target::Target;
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies};
 use crate::template::{Names, Template, label_selector};
 use types::{
     Any, ClusterPolicy, Data, DataMetadata, Generate, Metadata, Resources, ResourcesOf, Rule, Spec,
@@ -79,7 +80,7 @@ const REMOVAL: KyvernoVersion = KyvernoVersion { minor: 20, patch: 0 };
 pub(crate) struct JmesPath;
 
 impl Names for JmesPath {
-    const TARGET: Target = Target::Kyverno;
+    const TARGET: AnyTarget = AnyTarget::KYVERNO;
 
     fn own_name(&self) -> String {
         "{{ request.object.metadata.name }}".to_owned()
@@ -137,7 +138,34 @@ fn is_reference(text: &str) -> bool {
     inner.next().is_some_and(|first| first != '\n') && inner.find(|c| matches!(c, ' ' | ')')) == Some(')')
 }
 
+/// Target `kyverno`.
 pub(crate) struct ClusterPolicies;
+
+impl Target for ClusterPolicies {
+    fn name(&self) -> &'static str {
+        "kyverno"
+    }
+
+    fn nouns(&self) -> [&'static str; 2] {
+        ["ClusterPolicy", "ClusterPolicies"]
+    }
+
+    fn extension(&self) -> &'static str {
+        "kyverno.yaml"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tiers: false, text: true, by_kyverno: true, per_cluster: false }
+    }
+
+    fn emit(&self, input: &Input<'_>) -> Emitted {
+        kyverno_common::compile(self, input)
+    }
+
+    fn read(&self, output: &Output) -> Result<ReadBack, String> {
+        read_policies(output)
+    }
+}
 
 impl Kind for ClusterPolicies {
     type Policy = ClusterPolicy;

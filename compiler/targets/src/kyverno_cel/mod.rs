@@ -11,9 +11,10 @@ use npc_program::{FailurePolicy, ScopeBase};
 use crate::kyverno_common::{Kind, Made, Resolved, annotations, object_annotations};
 use crate::manifest::Manifest;
 use crate::options::{KyvernoVersion, Options};
-use crate::target::{Target, cannot};
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, cannot, read_policies};
 use crate::template::{Names, Template};
 use crate::yaml;
+use crate::{Output, kyverno_common};
 use expression::{OBJECT, conditions, label, variable};
 use types::{
     Enabled, Evaluation, GeneratingPolicy, Generation, MatchConstraints, Metadata, Named, ResourceRule, Spec,
@@ -62,7 +63,7 @@ const MAX_EXPRESSION: usize = 100_000;
 pub(crate) struct Cel;
 
 impl Names for Cel {
-    const TARGET: Target = Target::KyvernoCel;
+    const TARGET: AnyTarget = AnyTarget::KYVERNO_CEL;
 
     fn own_name(&self) -> String {
         "(( object.metadata.name ))".to_owned()
@@ -78,7 +79,34 @@ fn escape(text: &str) -> String {
     text.replace("((", "\\((")
 }
 
+/// Target `kyverno-cel`.
 pub(crate) struct GeneratingPolicies;
+
+impl Target for GeneratingPolicies {
+    fn name(&self) -> &'static str {
+        "kyverno-cel"
+    }
+
+    fn nouns(&self) -> [&'static str; 2] {
+        ["GeneratingPolicy", "GeneratingPolicies"]
+    }
+
+    fn extension(&self) -> &'static str {
+        "kyverno-cel.yaml"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tiers: false, text: true, by_kyverno: true, per_cluster: false }
+    }
+
+    fn emit(&self, input: &Input<'_>) -> Emitted {
+        kyverno_common::compile(self, input)
+    }
+
+    fn read(&self, output: &Output) -> Result<ReadBack, String> {
+        read_policies(output)
+    }
+}
 
 impl Kind for GeneratingPolicies {
     type Policy = GeneratingPolicy;
@@ -142,11 +170,11 @@ impl Kind for GeneratingPolicies {
             && let Some(place) = settings.failure_policy_location
         {
             diagnostics.push(cannot(
-                Target::KyvernoCel,
+                AnyTarget::KYVERNO_CEL,
                 "`failure-policy = fail`",
                 place,
                 "a GeneratingPolicy cannot reject namespaces while Kyverno is unavailable",
-                &[Target::Kyverno],
+                &[AnyTarget::KYVERNO],
             ));
         }
         let place = template.policy.location;
@@ -177,11 +205,11 @@ impl Kind for GeneratingPolicies {
                 let place = template.scopes.first().and_then(|subject| subject.scope_location);
                 diagnostics.push(
                     cannot(
-                        Target::KyvernoCel,
+                        AnyTarget::KYVERNO_CEL,
                         "so many namespace names",
                         place.unwrap_or(template.policy.location),
                         &format!("Kyverno evaluates expressions of at most {MAX_EXPRESSION} characters"),
-                        &[Target::Kyverno, Target::NetworkPolicy],
+                        &[AnyTarget::KYVERNO, AnyTarget::NETWORK_POLICY],
                     )
                     .help("select the namespaces by a label that they share"),
                 );

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use npc_targets::Target;
+use npc_targets::AnyTarget;
 use npc_tests::memory::{Memory, compiled};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub(crate) struct Daemon {
 
 /// Compiles a program to an image.
 pub(crate) fn image(program: &str) -> Vec<u8> {
-    compiled(&Memory::one(program), Target::Ebpf, None).unwrap().image
+    compiled(&Memory::one(program), AnyTarget::EBPF, None).unwrap().image
 }
 
 impl Daemon {

@@ -14,8 +14,43 @@ use npc_program::{
 };
 use rustc_hash::FxHashMap;
 
+use crate::Output;
+use crate::target::{Capabilities, Emitted, Input, ReadBack, Target};
+
+/// Target `ebpf`.
+pub(crate) struct MapImage;
+
+impl Target for MapImage {
+    fn name(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn nouns(&self) -> [&'static str; 2] {
+        ["policy", "policies"]
+    }
+
+    fn extension(&self) -> &'static str {
+        "npmap"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tiers: true, text: false, by_kyverno: false, per_cluster: false }
+    }
+
+    fn emit(&self, input: &Input<'_>) -> Emitted {
+        let image = npc_image::write(&compile(input.program, input.sources));
+        Emitted { image, objects: input.program.policies.len(), ..Emitted::default() }
+    }
+
+    fn read(&self, output: &Output) -> Result<ReadBack, String> {
+        npc_image::read(&output.image)
+            .map(|image| ReadBack::Image(Box::new(image)))
+            .map_err(|why| why.to_string())
+    }
+}
+
 /// Compiles a program to a map image.
-pub(crate) fn compile(program: &Program, sources: &SourceMap) -> Image {
+fn compile(program: &Program, sources: &SourceMap) -> Image {
     let rules = || program.policies.iter().flat_map(|policy| &policy.rules);
     let addresses: Vec<Option<Addresses>> = rules().map(addresses_of).collect();
     let sets = AddressSets::new(addresses.iter().flatten());

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_cluster::{Cluster, Namespace};
-use npc_diagnostics::{Diagnostic, SourceMap};
+use npc_diagnostics::Diagnostic;
+use npc_program::ScopeBase;
 use npc_program::values::name::glob_matches;
-use npc_program::{Program, ScopeBase};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::Output;
 use crate::kyverno_common::{belongs, collision, object_annotations};
 use crate::limits::{MAX_NAME, annotations_fit, name_too_long, object_fits};
 use crate::manifest::Manifest;
-use crate::options::Options;
-use crate::target::{NEEDS_CLUSTER, Target};
+use crate::target::{
+    AnyTarget, Capabilities, Emitted, Input, NEEDS_CLUSTER, ReadBack, Target, read_policies,
+};
 use crate::template::{Names, Template, templates};
 use crate::yaml;
 
@@ -29,7 +31,7 @@ struct Later<'a> {
 }
 
 impl Names for Later<'_> {
-    const TARGET: Target = Target::NetworkPolicy;
+    const TARGET: AnyTarget = AnyTarget::NETWORK_POLICY;
 
     fn own_name(&self) -> String {
         OWN_NAME.to_owned()
@@ -50,20 +52,44 @@ pub(crate) fn names_like(cluster: &Cluster, glob: &str) -> Vec<String> {
     names.filter(|name| glob_matches(glob, name)).cloned().collect()
 }
 
-/// Compiles a program to NetworkPolicies. Returns the YAML text, the number of objects and the diagnostics. The text is
-/// incomplete if a diagnostic is an error.
-pub(crate) fn compile(
-    program: &Program,
-    sources: &SourceMap,
-    options: &Options,
-    cluster: Option<&Cluster>,
-) -> (String, usize, Vec<Diagnostic>) {
+/// Target `networkpolicy`.
+pub(crate) struct NetworkPolicies;
+
+impl Target for NetworkPolicies {
+    fn name(&self) -> &'static str {
+        "networkpolicy"
+    }
+
+    fn nouns(&self) -> [&'static str; 2] {
+        ["NetworkPolicy", "NetworkPolicies"]
+    }
+
+    fn extension(&self) -> &'static str {
+        "networkpolicy.yaml"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tiers: false, text: true, by_kyverno: false, per_cluster: true }
+    }
+
+    fn emit(&self, input: &Input<'_>) -> Emitted {
+        compile(input)
+    }
+
+    fn read(&self, output: &Output) -> Result<ReadBack, String> {
+        read_policies(output)
+    }
+}
+
+/// Compiles a program to NetworkPolicies. The text is incomplete if a diagnostic is an error.
+pub(crate) fn compile(input: &Input<'_>) -> Emitted {
+    let Input { program, sources, options, cluster } = *input;
     let mut diagnostics = Vec::new();
     let mut text = String::new();
     let mut objects = 0;
     let mut taken = FxHashMap::default();
     for policy in &program.policies {
-        if !belongs(policy, Target::NetworkPolicy, options, &mut diagnostics) {
+        if !belongs(policy, AnyTarget::NETWORK_POLICY, options, &mut diagnostics) {
             continue;
         }
         let source = sources.line_of(policy.location);
@@ -103,7 +129,7 @@ pub(crate) fn compile(
     // Several objects of one policy can report the same error; keep the first.
     let mut told = FxHashSet::default();
     diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
-    (text, objects, diagnostics)
+    Emitted { text, objects, diagnostics, ..Emitted::default() }
 }
 
 /// The namespaces for which an object is written. Returns `None`, and reports an error, if they depend on a cluster
@@ -144,7 +170,7 @@ fn namespaces(
             &NEEDS_CLUSTER,
             format!(
                 "target `{}` needs the cluster's namespaces for policy `{}`",
-                Target::NetworkPolicy,
+                AnyTarget::NETWORK_POLICY,
                 template.policy.name
             ),
             place,
