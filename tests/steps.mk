@@ -24,6 +24,11 @@ STEPS := lint dependencies kernel-objects ci editors grammars vscode browser fuz
 # In the order in which they start: the longest chains first.
 all: tools build node cluster suites fuzz ci vscode lint $(STEPS)
 
+# If everything runs, the build comes first: most steps wait for it.
+ifneq ($(filter all,$(MAKECMDGOALS)),)
+lint ci fuzz: | build
+endif
+
 # The hook for sockets (cgroup_skb) sees the packets of all network namespaces: one step at a time attaches it.
 ONE_AT_A_TIME = exec 9>target/kernel.lock; flock 9
 
