@@ -370,7 +370,7 @@ fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
             format!("use `{known}`"),
         );
     }
-    let told = Diagnostic::new(
+    let diagnostic = Diagnostic::new(
         &UNKNOWN_KIND,
         format!("npc cannot read `{kind}` of `{version}`"),
         place("kind"),
@@ -380,7 +380,7 @@ fn unknown_kind(node: &Node, version: &str, kind: &str) -> Diagnostic {
             "npc does not skip it, since it may contain network rules"
         },
     );
-    told.help("to get answers that ignore it, remove it from the input")
+    diagnostic.help("to get answers that ignore it, remove it from the input")
 }
 
 #[cfg(test)]

@@ -127,16 +127,16 @@ impl Reader {
                 continue;
             }
             let field = path.field(&entry.key);
-            let mut told = Diagnostic::new(
+            let mut diagnostic = Diagnostic::new(
                 &BAD_FIELD,
                 format!("the API server does not know the field `{field}`"),
                 entry.location,
                 "not a field of this object",
             );
             if let Some(near) = nearest(&entry.key, known.iter().copied()) {
-                told = told.help(format!("did you mean `{near}`?"));
+                diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
             }
-            self.diagnostics.push(told);
+            self.diagnostics.push(diagnostic);
         }
         Some(Fields { entries, location: node.location })
     }

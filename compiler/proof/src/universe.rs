@@ -94,7 +94,7 @@ pub(crate) struct Universe {
     pub(crate) v6: Formula,
     /// Whether some formula distinguishes addresses of a family: of the source (IPv4, IPv6), and of the
     /// destination.
-    told_apart: [[bool; 2]; 2],
+    distinguished: [[bool; 2]; 2],
     pub(crate) bits: [Vec<Option<Formula>>; 2],
     pub(crate) protocols: [Formula; 3],
     pub(crate) port: [Formula; 16],
@@ -132,7 +132,7 @@ impl Default for Universe {
             formulas,
             pod,
             v6,
-            told_apart: [[false; 2]; 2],
+            distinguished: [[false; 2]; 2],
             bits: [vec![None; 128], vec![None; 128]],
             protocols,
             port,
@@ -330,10 +330,10 @@ impl Universe {
             IpAddr::V6(address) => (self.v6, u128::from(address), 128),
         };
         if net.prefix_len() > 0
-            && let Some(told) = self.told_apart.get_mut(end.index())
-            && let Some(told) = told.get_mut(usize::from(width == 128))
+            && let Some(is_distinguished) = self.distinguished.get_mut(end.index())
+            && let Some(is_distinguished) = is_distinguished.get_mut(usize::from(width == 128))
         {
-            *told = true;
+            *is_distinguished = true;
         }
         let mut prefix = family;
         for index in 0..usize::from(net.prefix_len()) {

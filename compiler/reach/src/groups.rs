@@ -14,7 +14,7 @@ use crate::set::GroupSet;
 
 /// The location of the addresses of a group's members, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Lies {
+pub(crate) enum AddressClass {
     /// They have no address of the family.
     Nowhere,
     /// Their addresses are unknown.
@@ -43,7 +43,7 @@ pub(crate) struct Group {
     /// has the scope `same namespace`.
     pub(crate) namespace: Option<usize>,
     /// The location of their addresses, by family.
-    pub(crate) lies: [Lies; 2],
+    pub(crate) address_class: [AddressClass; 2],
     /// The named ports that they declare.
     pub(crate) ports: Vec<PortName>,
 }
@@ -157,7 +157,7 @@ struct KindKey<'c> {
 struct PodKey {
     kind: usize,
     host_network: bool,
-    lies: [Lies; 2],
+    address_class: [AddressClass; 2],
     ports: Vec<PortName>,
 }
 
@@ -180,14 +180,14 @@ impl Groups {
             else {
                 continue;
             };
-            let told = PodKey {
+            let key = PodKey {
                 kind: kind_place,
                 host_network: pod.host_network,
-                lies: [Family::V4, Family::V6].map(|family| lies(pod, family, classes)),
+                address_class: [Family::V4, Family::V6].map(|family| address_class(pod, family, classes)),
                 ports: groups.ports(pod),
             };
             let next = groups.list.len();
-            let group = match known.get(&told) {
+            let group = match known.get(&key) {
                 Some(group) => *group,
                 None => {
                     groups.list.push(Group {
@@ -195,10 +195,10 @@ impl Groups {
                         sides: (!pod.host_network).then_some(kind.sides),
                         terms: kind.terms.clone(),
                         namespace: Some(pod.namespace),
-                        lies: told.lies,
-                        ports: told.ports.clone(),
+                        address_class: key.address_class,
+                        ports: key.ports.clone(),
                     });
-                    known.insert(told, next);
+                    known.insert(key, next);
                     next
                 }
             };
@@ -210,16 +210,16 @@ impl Groups {
         debug_assert!(sets.of_rule.len() == evaluator.rules().len());
         for (family, classes) in classes.iter().enumerate() {
             for class in 0..classes.all().len() {
-                let mut lies = [Lies::Nowhere; 2];
-                if let Some(own) = lies.get_mut(family) {
-                    *own = Lies::In(class);
+                let mut address_class = [AddressClass::Nowhere; 2];
+                if let Some(own) = address_class.get_mut(family) {
+                    *own = AddressClass::In(class);
                 }
                 groups.list.push(Group {
                     pods: Vec::new(),
                     sides: None,
                     terms: TermList::new(),
                     namespace: None,
-                    lies,
+                    address_class,
                     ports: Vec::new(),
                 });
             }
@@ -275,7 +275,7 @@ impl Groups {
             let sides = |way| evaluator.sides(kind, way);
             let Some(sides) = sides(Direction::Egress).zip(sides(Direction::Ingress)) else { continue };
             let lists = 0..self.relations.shared.len();
-            let told = KindKey {
+            let key = KindKey {
                 sides,
                 terms: evaluator.terms_of(kind).iter().copied().filter(is_peer).collect(),
                 namespace: own.contains(&namespace).then_some(namespace),
@@ -284,7 +284,7 @@ impl Groups {
                     .filter(|values| shared.contains(values))
                     .collect(),
             };
-            let (place, _) = kinds.list.insert_full(told);
+            let (place, _) = kinds.list.insert_full(key);
             if let Some(of) = kinds.of.get_mut(kind) {
                 *of = Some(place);
             }
@@ -311,7 +311,7 @@ impl Groups {
     pub(crate) fn of_family<S: GroupSet>(&self, family: usize) -> S {
         let mut all = S::default();
         for (index, group) in (0..).zip(&self.list) {
-            if group.lies.get(family).is_some_and(|lies| *lies != Lies::Nowhere) {
+            if group.address_class.get(family).is_some_and(|address_class| *address_class != AddressClass::Nowhere) {
                 all.insert(index);
             }
         }
@@ -338,14 +338,14 @@ fn port_names(evaluator: &Evaluator<'_>) -> FxHashMap<String, usize> {
 }
 
 /// The location of a pod's first address of a family.
-fn lies(pod: &Pod, family: Family, classes: &[Classes; 2]) -> Lies {
+fn address_class(pod: &Pod, family: Family, classes: &[Classes; 2]) -> AddressClass {
     if pod.addresses.is_empty() {
-        return Lies::Unknown;
+        return AddressClass::Unknown;
     }
     let first = pod.addresses.iter().find(|address| Family::of(**address) == family);
     match (first, classes) {
-        (Some(address @ IpAddr::V4(_)), [v4, _]) => Lies::In(v4.of(number(*address))),
-        (Some(address @ IpAddr::V6(_)), [_, v6]) => Lies::In(v6.of(number(*address))),
-        (None, _) => Lies::Nowhere,
+        (Some(address @ IpAddr::V4(_)), [v4, _]) => AddressClass::In(v4.of(number(*address))),
+        (Some(address @ IpAddr::V6(_)), [_, v6]) => AddressClass::In(v6.of(number(*address))),
+        (None, _) => AddressClass::Nowhere,
     }
 }

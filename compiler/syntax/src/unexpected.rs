@@ -183,13 +183,13 @@ pub(crate) fn bad_character(token: Token, again: bool, out: &mut Output<'_>) {
 /// reported; the fix covers both.
 fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let location = out.at(bracket);
-    let told = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "unexpected bracket");
+    let reported = |message: &str| Diagnostic::new(&BAD_CHARACTER, message, location, "unexpected bracket");
     let lists = "write values in parentheses, `app in (a, b)`; separate peers and ports with commas only";
     let rest = out.source.get(bracket.end as usize..).unwrap_or("");
     let line = rest.lines().next().unwrap_or("");
     let inner = line.find(']').and_then(|end| line.get(..end));
     let Some(inner) = inner.filter(|_| out.text(bracket) == "[") else {
-        return told("lists are not written in brackets").help(lists);
+        return reported("lists are not written in brackets").help(lists);
     };
     let close = Span::new(bracket.end + inner.len() as u32, bracket.end + inner.len() as u32 + 1);
     let both = |open: &str, end: &str| {
@@ -199,7 +199,7 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let behind = line.get(inner.len() + 1..).unwrap_or("");
     if inner.contains(':') && inner.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/'))
     {
-        let diagnostic = told("an IPv6 address is not written in brackets");
+        let diagnostic = reported("an IPv6 address is not written in brackets");
         let port = behind.strip_prefix(':').unwrap_or("");
         let digits = port.bytes().take_while(u8::is_ascii_digit).count();
         return match port.get(..digits).filter(|port| !port.is_empty()) {
@@ -213,22 +213,22 @@ fn brackets(ahead: &str, bracket: Span, out: &Output<'_>) -> Diagnostic {
     let word = words.next().unwrap_or("");
     let is_set = word == "=" && words.nth(1) == Some("let");
     match word {
-        "=" if is_set => told("the members of a set are not written in brackets").fix_edits(
+        "=" if is_set => reported("the members of a set are not written in brackets").fix_edits(
             Applicability::Automatic,
             format!("write `= {inner}`"),
             both("", ""),
         ),
-        "in" | "notin" | "namespaces" | "except" => told("lists are written in parentheses").fix_edits(
+        "in" | "notin" | "namespaces" | "except" => reported("lists are written in parentheses").fix_edits(
             Applicability::Automatic,
             format!("write `{word} ({inner})`"),
             both("(", ")"),
         ),
-        "from" | "to" | "on" => told("lists are not written in brackets").fix_edits(
+        "from" | "to" | "on" => reported("lists are not written in brackets").fix_edits(
             Applicability::Automatic,
             format!("write `{word} {inner}`"),
             both("", ""),
         ),
-        _ => told("lists are not written in brackets").help(lists),
+        _ => reported("lists are not written in brackets").help(lists),
     }
 }
 

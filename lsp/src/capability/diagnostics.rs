@@ -30,12 +30,12 @@ pub(crate) fn of_program(places: Places<'_>) -> HashMap<PathBuf, Vec<Diagnostic>
         all.entry(program.path(file)).or_default().push(one(places, found));
     }
     if let Some(broken) = &program.broken_config {
-        let told = broken.diagnostics.iter().map(|found| {
+        let reported = broken.diagnostics.iter().map(|found| {
             let place =
                 found.location().map(|place| convert::range(&broken.text, place.span, places.encoding));
             Diagnostic { range: place.unwrap_or_default(), ..plain(found) }
         });
-        all.insert(program.folder().join(CONFIG), told.collect());
+        all.insert(program.folder().join(CONFIG), reported.collect());
     }
     all
 }

@@ -18,12 +18,12 @@ pub(crate) fn hover(places: Places<'_>, file: usize, offset: u32) -> Option<Hove
     let program = places.program;
     let (mut parts, mut span) = (Vec::new(), None);
     if let Some(found) = program.word(file, offset) {
-        let told = word(program, &found, offset);
-        if !told.is_empty() {
-            (parts, span) = (told, Some(found.word.span));
+        let text = word(program, &found, offset);
+        if !text.is_empty() {
+            (parts, span) = (text, Some(found.word.span));
         }
-    } else if let Some((told, place)) = token(program, file, offset) {
-        (parts, span) = (vec![told], Some(place));
+    } else if let Some((text, place)) = token(program, file, offset) {
+        (parts, span) = (vec![text], Some(place));
     }
     let id = program.files().get(file)?.id;
     let here = |place: &Location| place.file == id && place.span.touches(offset);
@@ -51,8 +51,8 @@ fn word(program: &Program, found: &Found<'_>, offset: u32) -> Vec<String> {
         };
         let name = program.says(found.file, name);
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
-        let told = setting.map(|own| format!("`{}`: {} Default: `{}`.", own.name, own.about, own.default));
-        return told.into_iter().collect();
+        let text = setting.map(|own| format!("`{}`: {} Default: `{}`.", own.name, own.about, own.default));
+        return text.into_iter().collect();
     }
     let Some((symbol, _)) = program.symbol(found.file, offset) else {
         return address(&program.says(found.file, found.word)).into_iter().collect();
@@ -92,12 +92,12 @@ fn set_parts(program: &Program, set: usize) -> Vec<String> {
     }
     let members = program.members(set);
     if !members.is_empty() {
-        let mut told = format!("A set of {}:\n", set.value.kind());
-        members.iter().for_each(|one| told.push_str(&format!("\n- `{one}`")));
+        let mut text = format!("A set of {}:\n", set.value.kind());
+        members.iter().for_each(|one| text.push_str(&format!("\n- `{one}`")));
         if let Some(count) = program.pods_of(set) {
-            told.push_str(&format!("\n\n{} in the cluster file.", pods(count)));
+            text.push_str(&format!("\n\n{} in the cluster file.", pods(count)));
         }
-        parts.push(told);
+        parts.push(text);
     }
     parts
 }
@@ -132,16 +132,16 @@ fn namespace(program: &Program, name: &str) -> String {
         let meant = if meant.is_empty() { String::new() } else { format!(": {}", meant.join(", ")) };
         return format!("Namespaces whose names match `{name}`{meant}.");
     }
-    let mut told = format!("The namespace `{name}`");
-    let Some(cluster) = &program.cluster else { return told + "." };
+    let mut text = format!("The namespace `{name}`");
+    let Some(cluster) = &program.cluster else { return text + "." };
     let Some((place, own)) = cluster.namespace(name).and_then(|at| Some((at, cluster.namespaces.get(at)?)))
     else {
-        return told + ". It is not in the cluster file.";
+        return text + ". It is not in the cluster file.";
     };
     let count = cluster.pods.iter().filter(|pod| pod.namespace == place).count();
-    told.push_str(&format!(", with {} in the cluster file. Its labels:\n", pods(count)));
-    own.labels.iter().for_each(|(key, value)| told.push_str(&format!("\n- `{key} = {value}`")));
-    told
+    text.push_str(&format!(", with {} in the cluster file. Its labels:\n", pods(count)));
+    own.labels.iter().for_each(|(key, value)| text.push_str(&format!("\n- `{key} = {value}`")));
+    text
 }
 
 fn label(program: &Program, of: Object, key: &str, value: Option<&str>) -> String {
@@ -150,15 +150,15 @@ fn label(program: &Program, of: Object, key: &str, value: Option<&str>) -> Strin
         Object::Namespace => ("namespaces", "namespace"),
     };
     let written = value.map_or_else(|| format!("`{key}`"), |value| format!("`{key} = {value}`"));
-    let mut told = format!("The {whose} label {written}");
-    let Some(cluster) = &program.cluster else { return told + "." };
+    let mut text = format!("The {whose} label {written}");
+    let Some(cluster) = &program.cluster else { return text + "." };
     let fits = |own: Option<&String>| own.is_some_and(|own| value.is_none_or(|value| own == value));
     let count = match of {
         Object::Pod => cluster.pods.iter().filter(|pod| fits(pod.labels.get(key))).count(),
         Object::Namespace => cluster.namespaces.iter().filter(|own| fits(own.labels.get(key))).count(),
     };
-    told.push_str(&format!(": {count} {what} in the cluster file."));
-    told
+    text.push_str(&format!(": {count} {what} in the cluster file."));
+    text
 }
 
 /// The size and bounds of a CIDR.

@@ -138,9 +138,9 @@ pub(crate) fn run(places: Places<'_>, ids: Option<&[String]>, files: &impl npc_p
                 message.lines().skip(1).map(|line| line.strip_prefix("       ").unwrap_or(line)).collect();
             let place = places.location(failure.location)?;
             // The editor shows the failure at the expectation, so the message begins with what is wrong.
-            let told = lines.join("\n");
-            let told = told.strip_prefix("but ").unwrap_or(&told);
-            let message = told.trim_end().to_owned();
+            let reported = lines.join("\n");
+            let reported = reported.strip_prefix("but ").unwrap_or(&reported);
+            let message = reported.trim_end().to_owned();
             Some(Failure { message, uri: place.uri, range: place.range })
         });
         Some(Outcome {

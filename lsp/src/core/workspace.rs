@@ -141,7 +141,7 @@ impl Workspace {
     /// The cluster.
     #[must_use]
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {
-        self.cluster.as_ref().and_then(|(_, told)| told.as_ref().ok())
+        self.cluster.as_ref().and_then(|(_, cluster)| cluster.as_ref().ok())
     }
 
     /// Why there is no cluster: no file is set, or it cannot be read. `None` if there is one.

@@ -436,7 +436,7 @@ fn in_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Join
 /// Reads a cluster file on a blocking thread.
 async fn read_cluster(path: PathBuf) -> (PathBuf, ClusterResult) {
     let own = path.clone();
-    let told = spawn_blocking(move || Workspace::read_cluster(&own)).await;
-    let told = told.unwrap_or_else(|_| Err(format!("cannot read {}", path.display())));
-    (path, told)
+    let cluster = spawn_blocking(move || Workspace::read_cluster(&own)).await;
+    let cluster = cluster.unwrap_or_else(|_| Err(format!("cannot read {}", path.display())));
+    (path, cluster)
 }

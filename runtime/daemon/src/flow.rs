@@ -100,7 +100,7 @@ pub(crate) fn tell(
     let has_ports = matches!(event.protocol, 6 | 17 | 132);
     let unreadable = event.cause == Cause::Unreadable;
     let decision = event.decision;
-    let told = |half: u32| {
+    let decided_by = |half: u32| {
         generations.map(|generations| reason(generations, half & Decision::REASON)).unwrap_or_default()
     };
     let [source, destination] =
@@ -119,7 +119,7 @@ pub(crate) fn tell(
             Cause::ForeignSource => DecidedBy::because("its source address is not the pod's"),
             Cause::ForeignDestination => DecidedBy::because("its destination address is not the pod's"),
             Cause::Tunnelled => DecidedBy::because("it is encapsulated for a tunnel of the node"),
-            Cause::Policy => told(decision.enforced()),
+            Cause::Policy => decided_by(decision.enforced()),
         },
         audit: None,
     };
@@ -129,7 +129,7 @@ pub(crate) fn tell(
         (flow.source.port, flow.destination.port) = (Some(event.ports.0), Some(event.ports.1));
     }
     if decision.enforced() & Decision::AUDIT != 0 && event.cause == Cause::Policy {
-        flow.audit = Some(told(decision.audited()));
+        flow.audit = Some(decided_by(decision.audited()));
     }
     flow
 }

@@ -39,12 +39,12 @@ pub(crate) fn encode(numbers: &Numbers) -> Result<String, fmt::Error> {
     let status = &numbers.status;
     let packets = Family::<Vec<(&'static str, String)>, Counter>::default();
     let bytes = Family::<Vec<(&'static str, String)>, Counter>::default();
-    for (told, (own_packets, own_bytes)) in &numbers.counted {
+    for (rule, (own_packets, own_bytes)) in &numbers.counted {
         let labels = vec![
-            ("tier", told.tier.clone().unwrap_or_default()),
-            ("policy", told.policy.clone().unwrap_or_default()),
-            ("place", told.place.clone().unwrap_or_default()),
-            ("reason", told.reason.clone()),
+            ("tier", rule.tier.clone().unwrap_or_default()),
+            ("policy", rule.policy.clone().unwrap_or_default()),
+            ("place", rule.place.clone().unwrap_or_default()),
+            ("reason", rule.reason.clone()),
         ];
         packets.get_or_create(&labels).inc_by(*own_packets);
         bytes.get_or_create(&labels).inc_by(*own_bytes);

@@ -85,7 +85,7 @@ fn selects_nothing(term: &PodTerm) -> bool {
 /// The policy without the parts that have no effect, or a comment if the whole policy has none.
 fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> Result<Imported, String> {
     let policy = &mut imported.policy;
-    let told = |what: &str, term: &PodTerm| {
+    let reported = |what: &str, term: &PodTerm| {
         Diagnostic::new(&NO_EFFECT, what, term.location, "nothing can satisfy this selector")
             .note("the program omits it")
     };
@@ -93,7 +93,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
     policy.subjects.retain(|term| !selects_nothing(term));
     if policy.subjects.is_empty() {
         if let Some(term) = first {
-            diagnostics.push(told(&format!("the policy `{}` selects no pod", policy.name), &term));
+            diagnostics.push(reported(&format!("the policy `{}` selects no pod", policy.name), &term));
         }
         return Err(format!(
             "// The policy `{}` selects no pod: nothing can satisfy its selector.\n",
@@ -106,7 +106,7 @@ fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> 
     for (mut rule, name) in std::mem::take(&mut policy.rules).into_iter().zip(names) {
         rule.peers.retain(|peer| match peer {
             Peer::Pods(term) if selects_nothing(term) => {
-                diagnostics.push(told(&format!("a peer of `{}` matches no pod", policy.name), term));
+                diagnostics.push(reported(&format!("a peer of `{}` matches no pod", policy.name), term));
                 false
             }
             _ => true,

@@ -213,17 +213,17 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
 
 /// The diagnostic for a port with an unknown protocol.
 fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Location) -> Diagnostic {
-    let told = |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
+    let reported = |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
     let lower = name.to_ascii_lowercase();
     if lower.starts_with("icmp") {
-        let mut diagnostic = told("ICMP has no ports");
+        let mut diagnostic = reported("ICMP has no ports");
         diagnostic.message = format!("`{word}`: the language has no construct for ICMP");
         return diagnostic.help("a rule without `on` covers every protocol, including ICMP: `allow ingress from anywhere`; a rule with `on` covers only its ports, and no rule can cover only ICMP");
     }
     // `80/tcp`, as in the output of `kubectl get services`.
     if let Some(protocol) = which.and_then(|which| Protocol::parse(&which.to_ascii_lowercase())) {
         let fixed = format!("{}/{name}", protocol.as_str());
-        return told("the protocol comes first").fix(
+        return reported("the protocol comes first").fix(
             Applicability::Automatic,
             format!("write `{fixed}`"),
             location,
@@ -232,7 +232,7 @@ fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Locatio
     }
     let written =
         |protocol: &str| which.map_or_else(|| protocol.to_owned(), |which| format!("{protocol}/{which}"));
-    let diagnostic = told("protocols are `tcp`, `udp` and `sctp`");
+    let diagnostic = reported("protocols are `tcp`, `udp` and `sctp`");
     // A protocol in another case is certain. Other corrections are guesses, and must not be applied automatically,
     // because they could choose the wrong protocol.
     let (meant, sure) = match Protocol::parse(&lower) {

@@ -46,14 +46,14 @@ impl Universe {
         let reserved = ["169.254.0.0/16", "127.0.0.0/8", "224.0.0.0/4", "fe80::/10", "::1/128", "ff00::/8"];
         let reserved: Vec<IpNet> = reserved.iter().filter_map(|net| net.parse().ok()).collect();
         // Copied, because `in_net` below changes it.
-        let told_apart = self.told_apart;
+        let distinguished = self.distinguished;
         for end in End::BOTH {
             let pod = self.is_pod(end);
             for net in &reserved {
                 debug_assert!(is_reserved(net));
                 let v6 = matches!(net, IpNet::V6(_));
-                let told = told_apart.get(end.index()).and_then(|told| told.get(usize::from(v6)));
-                if told != Some(&true) {
+                let is_distinguished = distinguished.get(end.index()).and_then(|is_distinguished| is_distinguished.get(usize::from(v6)));
+                if is_distinguished != Some(&true) {
                     continue;
                 }
                 let inside = self.in_net(end, net);

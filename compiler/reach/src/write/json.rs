@@ -19,15 +19,15 @@ pub fn json(view: &View<'_, '_>) -> String {
             });
             let addresses =
                 group.addresses.iter().map(|(first, last)| value!({"first": first, "last": last}));
-            let mut told = value!({"id": at, "members": group.members.items});
-            if let Some(told) = told.as_object_mut() {
+            let mut object = value!({"id": at, "members": group.members.items});
+            if let Some(object) = object.as_object_mut() {
                 if group.pods.is_empty() {
-                    told.insert("outside".to_owned(), addresses.collect());
+                    object.insert("outside".to_owned(), addresses.collect());
                 } else {
-                    told.insert("pods".to_owned(), pods.collect());
+                    object.insert("pods".to_owned(), pods.collect());
                 }
             }
-            told
+            object
         })
         .collect();
     let connections: Vec<Value> = view
@@ -38,16 +38,16 @@ pub fn json(view: &View<'_, '_>) -> String {
                 .into_iter()
                 .filter(|(_, set)| !set.is_empty())
                 .map(|(family, set)| {
-                    let mut told = value!({"from": from, "to": to, "traffic": set.words()});
-                    if let (Some(told), Some(family)) = (told.as_object_mut(), family) {
-                        told.insert("family".to_owned(), family.as_str().into());
+                    let mut object = value!({"from": from, "to": to, "traffic": set.words()});
+                    if let (Some(object), Some(family)) = (object.as_object_mut(), family) {
+                        object.insert("family".to_owned(), family.as_str().into());
                     }
-                    told
+                    object
                 })
                 .collect::<Vec<_>>()
         })
         .collect();
     // Serializing cannot fail, because all keys are strings.
-    let told = value!({"groups": groups, "connections": connections});
-    serde_json::to_string_pretty(&told).unwrap_or_default() + "\n"
+    let object = value!({"groups": groups, "connections": connections});
+    serde_json::to_string_pretty(&object).unwrap_or_default() + "\n"
 }

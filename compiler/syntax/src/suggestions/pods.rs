@@ -397,7 +397,7 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
     };
     let pods = format!("pods {{ app = {name} }}{scope}");
     let flag = namespace.map(|name| format!(" -n {name}")).unwrap_or_default();
-    let told = |what: &str, label: &str| {
+    let reported = |what: &str, label: &str| {
         let message = format!("pods are selected by labels, not by the name of {what}");
         Diagnostic::new(&SYNTAX, message, whole, label)
     };
@@ -407,14 +407,14 @@ pub(super) fn workload(cx: &Context<'_>) -> Option<Diagnostic> {
                 "Service" if !subject => "a Service cannot be a peer",
                 _ => "not a selector",
             };
-            told(&format!("a {kind}"), label).help(format!(
+            reported(&format!("a {kind}"), label).help(format!(
                 "write the labels of the {kind}'s selector, as in `{pods}`; `kubectl get {resource} {name}{flag} -o wide` shows them"
             ))
         }
-        NamedObject::Pod => told("a pod", "not a selector").help(format!(
+        NamedObject::Pod => reported("a pod", "not a selector").help(format!(
             "write the pod's labels, as in `{pods}`; `kubectl get pod {name}{flag} --show-labels` shows them"
         )),
-        NamedObject::ServiceAccount => told("a ServiceAccount", "not a selector")
+        NamedObject::ServiceAccount => reported("a ServiceAccount", "not a selector")
             .help(format!("write the labels of the pods that use it, as in `{pods}`")),
         NamedObject::Label => {
             let start = if matches!(kind, "app" | "tag") { cx.before().start } else { cx.span.start };

@@ -114,7 +114,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
     let message = "expected `ingress` or `egress`";
     let action = cx.word_before();
     let found = cx.found();
-    let told = || cx.diagnostic(message, &found);
+    let reported = || cx.diagnostic(message, &found);
     // The help that splits a rule into two, one per direction.
     let both = |peers: &str| {
         format!("write two rules, `{action} ingress from {peers}` and `{action} egress to {peers}`")
@@ -136,7 +136,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             "inbound" | "incoming" | "in" => cx.instead(message, "ingress", Automatic),
             "outbound" | "outgoing" | "out" => cx.instead(message, "egress", Automatic),
             text if npc_diagnostics::nearest(text, ["ingress", "egress"]).is_some() => return None,
-            _ => told().help("write `isolate ingress`, `isolate egress` or `isolate ingress, egress`"),
+            _ => reported().help("write `isolate ingress`, `isolate egress` or `isolate ingress, egress`"),
         });
     }
     let lower = cx.text.to_ascii_lowercase();
@@ -144,7 +144,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
         (Some(T::From | T::To), _) => {
             let (word, one) = if cx.is(T::From) { ("ingress", "to") } else { ("egress", "from") };
             let peers = cx.statement_from(cx.span.end);
-            let diagnostic = told().help(format!(
+            let diagnostic = reported().help(format!(
                 "for connections {one} these pods, write `{action} {word} {} {peers}`; for both directions, {}",
                 cx.text,
                 both(&peers)
@@ -167,7 +167,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
         (Some(T::Word), text) if npc_diagnostics::nearest(text, ["ingress", "egress"]).is_some() => {
             return None;
         }
-        (Some(T::Word), "dns") if action == "allow" => told().help(
+        (Some(T::Word), "dns") if action == "allow" => reported().help(
             "write the whole rule for DNS: `allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53`",
         ),
         (Some(T::Word), "icmp" | "icmpv6" | "ping") => {
@@ -176,7 +176,7 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             ))
         }
         (Some(T::Word), text) if ["tcp/", "udp/", "sctp/"].iter().any(|own| text.starts_with(own)) => {
-            told().help(format!(
+            reported().help(format!(
                 "ports come last: `{action} ingress from … on {}` or `{action} egress to … on {}`",
                 cx.text, cx.text
             ))
@@ -189,13 +189,13 @@ fn missing_direction(cx: &Context<'_>) -> Option<Diagnostic> {
             cx.diagnostic("a rule has one direction", &found).help(both(&peers))
         }
         (Some(T::All), _) if matches!(cx.word_behind(), "pods" | "namespaces" | "namespace") => {
-            told().help(both(&cx.statement_from(cx.span.start)))
+            reported().help(both(&cx.statement_from(cx.span.start)))
         }
-        (Some(T::Pods | T::Anywhere), _) => told().help(both(&cx.statement_from(cx.span.start))),
+        (Some(T::Pods | T::Anywhere), _) => reported().help(both(&cx.statement_from(cx.span.start))),
         (_, "all" | "any" | "both" | "everything" | "everyone" | "traffic" | "*") => {
-            told().help(format!("for everything, {}", both("anywhere")))
+            reported().help(format!("for everything, {}", both("anywhere")))
         }
-        _ => told().help(format!("add the direction: `{action} ingress from …` or `{action} egress to …`")),
+        _ => reported().help(format!("add the direction: `{action} ingress from …` or `{action} egress to …`")),
     })
 }
 

@@ -127,8 +127,8 @@ pub(crate) fn compile(input: &Input<'_>) -> Emitted {
         }
     }
     // Several objects of one policy can report the same error; keep the first.
-    let mut told = FxHashSet::default();
-    diagnostics.retain(|diagnostic| told.insert((diagnostic.code.id, diagnostic.location())));
+    let mut reported = FxHashSet::default();
+    diagnostics.retain(|diagnostic| reported.insert((diagnostic.code.id, diagnostic.location())));
     Emitted { text, objects, diagnostics, ..Emitted::default() }
 }
 

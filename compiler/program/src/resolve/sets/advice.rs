@@ -128,29 +128,29 @@ pub(super) fn qualified_name(word: &str, location: Location) -> Option<Diagnosti
     if is_port || address::looks_like_address(word) || first.contains(':') {
         return None;
     }
-    let told = |message: String, label: &str| Diagnostic::new(&UNKNOWN_NAME, message, location, label);
+    let reported = |message: String, label: &str| Diagnostic::new(&UNKNOWN_NAME, message, location, label);
     if first.contains('.') {
         let message =
             format!("`{word}`: the language has no construct for host names: rules match addresses");
-        return Some(told(message, "a host name").help(ADDRESSES));
+        return Some(reported(message, "a host name").help(ADDRESSES));
     }
     let message = format!("`{word}` does not select pods: they are selected by their labels");
     let scope = "in namespace NAMESPACE";
     Some(match first.to_ascii_lowercase().as_str() {
-        "service" | "svc" | "services" => told(message, "a Service").help(service_advice(second, None)),
-        "deployment" | "deploy" | "statefulset" | "sts" | "daemonset" | "ds" | "job" => told(message, "names no labels")
+        "service" | "svc" | "services" => reported(message, "a Service").help(service_advice(second, None)),
+        "deployment" | "deploy" | "statefulset" | "sts" | "daemonset" | "ds" | "job" => reported(message, "names no labels")
             .help(format!(
                 "write the labels of its pods, as in `pods {{ app = {second} }} {scope}`; `kubectl get {first} {second} -o wide` shows them"
             )),
-        "pod" | "pods" => told(message, "names no labels").help(format!(
+        "pod" | "pods" => reported(message, "names no labels").help(format!(
             "write the pod's labels, as in `pods {{ app = {second} }} {scope}`; `kubectl get pod {second} --show-labels` shows them"
         )),
-        "namespace" | "ns" => told(message, "a namespace")
+        "namespace" | "ns" => reported(message, "a namespace")
             .help(format!("write `all pods in namespace {second}`")),
-        "entity" | "entities" | "cidr" => told(message, "not known here"),
-        _ if second == "*" => told(message, "a namespace, and any pod")
+        "entity" | "entities" | "cidr" => reported(message, "not known here"),
+        _ if second == "*" => reported(message, "a namespace, and any pod")
             .help(format!("write `all pods in namespace {first}`")),
-        _ => told(message, "a namespace and a name").help(format!(
+        _ => reported(message, "a namespace and a name").help(format!(
             "write `pods {{ app = {second} }} in namespace {first}`, with the labels that the pods have: `kubectl get pods -n {first} --show-labels`"
         )),
     })

@@ -33,7 +33,7 @@ impl Literal {
     fn of(text: &str, location: Location, cx: &mut Context<'_>) -> Self {
         if address::looks_like_address(text) {
             let Some(net) = cx.ok(address::parse(text, location)) else { return Self::Broken };
-            address::unspecified(text, &net, location).into_iter().for_each(|told| cx.emit(told));
+            address::unspecified(text, &net, location).into_iter().for_each(|reported| cx.emit(reported));
             Self::Address(net)
         } else if port::looks_like_port(text) {
             cx.ok(port::parse(text, location)).map_or(Self::Broken, Self::Port)
