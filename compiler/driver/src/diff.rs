@@ -98,7 +98,6 @@ fn rest_text(end: &KindEnd, same: Option<bool>) -> String {
     if end.pod != Some(false) {
         text.push_str(&namespaces(end, same));
     }
-    let inside: Vec<String> = end.nets.iter().filter(|(_, is)| *is).map(|(net, _)| net.to_string()).collect();
     let outside: Vec<String> =
         end.nets.iter().filter(|(_, is)| !is).map(|(net, _)| net.to_string()).collect();
     // The smallest CIDR implies the larger ones.
@@ -106,7 +105,6 @@ fn rest_text(end: &KindEnd, same: Option<bool>) -> String {
     if let Some((net, _)) = smallest {
         text.push_str(&format!(" at {net}"));
     }
-    debug_assert!(smallest.is_some() != inside.is_empty());
     if !outside.is_empty() {
         let at = if smallest.is_some() { " except" } else { " at anything but" };
         text.push_str(&format!("{at} {}", outside.join(", ")));

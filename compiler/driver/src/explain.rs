@@ -85,7 +85,8 @@ impl<'a> Explainer<'a> {
 
     fn policy(&self, index: usize) -> Option<Arc<PolicyReference>> {
         let policy = self.program.policies.get(index)?;
-        let diagnostic = self.policies.get(index)?.get_or_init(|| Arc::new(policy_reference(self.sources, policy)));
+        let diagnostic =
+            self.policies.get(index)?.get_or_init(|| Arc::new(policy_reference(self.sources, policy)));
         Some(Arc::clone(diagnostic))
     }
 

@@ -177,7 +177,7 @@ fn lint(
         diagnostics.extend(npc_lints::portability(&overview, cni, origin, cluster));
     }
     if let Some(cluster) = cluster {
-        diagnostics.extend(npc_lints::cluster(program, cluster, pod_cidrs));
+        diagnostics.extend(npc_lints::cluster(program, origin, cluster, pod_cidrs));
     }
     overview.into_quiet()
 }

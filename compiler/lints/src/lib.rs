@@ -60,11 +60,11 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
 
 /// Runs the lints that need a cluster.
 #[must_use]
-pub fn cluster(program: &Program, cluster: &Cluster, pod_cidrs: &[IpNet]) -> Vec<Diagnostic> {
+pub fn cluster(program: &Program, origin: Origin, cluster: &Cluster, pod_cidrs: &[IpNet]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let index = Index::new(cluster);
     np0801_selects_nothing::run(program, cluster, &index, &mut diagnostics);
-    np0802_uncovered_namespace::run(program, &index, &mut diagnostics);
+    np0802_uncovered_namespace::run(program, origin, &index, &mut diagnostics);
     diagnostics.extend(np0808_pods_by_address::run(program, &[], Some(cluster)));
     np0809_outside_pod_cidrs::run(cluster, pod_cidrs, &mut diagnostics);
     diagnostics

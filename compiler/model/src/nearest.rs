@@ -43,8 +43,6 @@ pub enum Lack<'a> {
     Port,
     /// The destination's port of this name has another number, or does not exist.
     PortName(&'a Port),
-    /// A rule that denies the connection comes first.
-    Denied,
 }
 
 impl fmt::Display for Lack<'_> {
@@ -75,7 +73,6 @@ impl fmt::Display for Lack<'_> {
             Self::Address => f.write_str("the rule does not name this address"),
             Self::Port => f.write_str("the rule does not cover this port or protocol"),
             Self::PortName(port) => write!(f, "the destination has no port `{port}` with this number"),
-            Self::Denied => f.write_str("an earlier rule denies it"),
         }
     }
 }

@@ -311,7 +311,11 @@ impl Groups {
     pub(crate) fn of_family<S: GroupSet>(&self, family: usize) -> S {
         let mut all = S::default();
         for (index, group) in (0..).zip(&self.list) {
-            if group.address_class.get(family).is_some_and(|address_class| *address_class != AddressClass::Nowhere) {
+            if group
+                .address_class
+                .get(family)
+                .is_some_and(|address_class| *address_class != AddressClass::Nowhere)
+            {
                 all.insert(index);
             }
         }

@@ -5,6 +5,7 @@ use npc_program::Program;
 use rustc_hash::FxHashSet;
 
 use super::Index;
+use crate::portability::Origin;
 
 npc_diagnostics::codes! {
     /// # A namespace without a policy
@@ -25,7 +26,11 @@ npc_diagnostics::codes! {
     UNCOVERED_NAMESPACE = "NP0802" "uncovered-namespace" Warning;
 }
 
-pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn run(program: &Program, origin: Origin, index: &Index<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let example = match origin {
+        Origin::Program => "policy default-deny for all pods in namespace … { isolate ingress }",
+        Origin::Manifests => "{podSelector: {}, policyTypes: [Ingress]}",
+    };
     let mut covered = FxHashSet::default();
     let subjects = program.deciding().flat_map(|(_, policy)| &policy.subjects);
     for subject in subjects {
@@ -47,6 +52,6 @@ pub(crate) fn run(program: &Program, index: &Index<'_>, diagnostics: &mut Vec<Di
     diagnostics.push(
         Diagnostic::without_place(&UNCOVERED_NAMESPACE, message)
             .note("a pod without a policy may connect to everything and accepts every connection")
-            .help("add a policy for their pods, such as `policy default-deny for all pods in namespace … { isolate ingress }`"),
+            .help(format!("add a policy for their pods, such as `{example}`")),
     );
 }

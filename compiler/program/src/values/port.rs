@@ -213,7 +213,8 @@ pub fn parse(word: &str, location: Location) -> Result<Port, Box<Diagnostic>> {
 
 /// The diagnostic for a port with an unknown protocol.
 fn not_a_protocol(word: &str, name: &str, which: Option<&str>, location: Location) -> Diagnostic {
-    let reported = |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
+    let reported =
+        |label: &str| Diagnostic::new(&NOT_A_PORT, format!("`{word}` is not a port"), location, label);
     let lower = name.to_ascii_lowercase();
     if lower.starts_with("icmp") {
         let mut diagnostic = reported("ICMP has no ports");

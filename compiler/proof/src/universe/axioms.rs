@@ -52,7 +52,9 @@ impl Universe {
             for net in &reserved {
                 debug_assert!(is_reserved(net));
                 let v6 = matches!(net, IpNet::V6(_));
-                let is_distinguished = distinguished.get(end.index()).and_then(|is_distinguished| is_distinguished.get(usize::from(v6)));
+                let is_distinguished = distinguished
+                    .get(end.index())
+                    .and_then(|is_distinguished| is_distinguished.get(usize::from(v6)));
                 if is_distinguished != Some(&true) {
                     continue;
                 }
