@@ -156,5 +156,5 @@ pub struct NearestRule {
     #[serde(flatten)]
     pub rule: Arc<RuleReference>,
     /// The unmet conditions, as text.
-    pub lacks: Vec<String>,
+    pub unmet: Vec<String>,
 }

@@ -129,9 +129,9 @@ fn namespaces(end: &KindEnd, same: Option<bool>) -> String {
         names => parts.push(format!("namespaces ({})", names.join(" and "))),
     }
     if !end.namespace_labels.is_empty() {
-        let (has, lacks): (Vec<&Requirement>, Vec<&Requirement>) =
+        let (has, unmet): (Vec<&Requirement>, Vec<&Requirement>) =
             end.namespace_labels.iter().partition(|one| one.operator != Operator::DoesNotExist);
-        let all: Vec<Requirement> = has.into_iter().chain(lacks).cloned().collect();
+        let all: Vec<Requirement> = has.into_iter().chain(unmet).cloned().collect();
         parts.push(format!("namespaces {}", labels(&all)));
     }
     let mut text = if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(" and ")) };

@@ -75,7 +75,7 @@ impl<'a> Explainer<'a> {
                     policies.iter().filter_map(|at| Some((*at, &**self.program.policies.get(*at)?)));
                 near = nearest(isolating, direction, connection).and_then(|near| {
                     let rule = self.rule(near.policy, near.rule)?;
-                    Some(NearestRule { rule, lacks: near.lacks.iter().map(ToString::to_string).collect() })
+                    Some(NearestRule { rule, unmet: near.unmet.iter().map(ToString::to_string).collect() })
                 });
                 Reason::Isolated { policies: policies.iter().filter_map(|at| self.policy(*at)).collect() }
             }

@@ -36,7 +36,7 @@ pub fn side_text(out: &mut String, word: &str, name: &str, side: &Side) {
             if let Some(near) = &side.nearest {
                 let _ = writeln!(out, "    the nearest is {}", described(&near.rule));
                 let _ = writeln!(out, "      {}", near.rule.text);
-                for lack in &near.lacks {
+                for lack in &near.unmet {
                     let _ = writeln!(out, "      but {lack}");
                 }
             }

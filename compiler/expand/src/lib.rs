@@ -73,9 +73,9 @@ pub fn expand(policies: &str, cluster: &Cluster) -> Result<Generated, Error> {
 }
 
 /// A policy that generates nothing.
-struct Nothing;
+struct NoGeneration;
 
-impl Policy for Nothing {
+impl Policy for NoGeneration {
     fn generate(&self, _: &Namespace) -> Result<Vec<Object>, String> {
         Ok(Vec::new())
     }
@@ -89,7 +89,7 @@ fn parse(document: Value) -> Result<Box<dyn Policy>, String> {
             Ok(Box::new(generating_policy::GeneratingPolicy::parse(document)?))
         }
         // A ValidatingPolicy generates nothing.
-        ("policies.kyverno.io/v1", "ValidatingPolicy") => Ok(Box::new(Nothing)),
+        ("policies.kyverno.io/v1", "ValidatingPolicy") => Ok(Box::new(NoGeneration)),
         (version, kind) => Err(format!("npc does not evaluate {version} {kind}")),
     }
 }

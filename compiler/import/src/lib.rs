@@ -48,7 +48,7 @@ npc_diagnostics::codes! {
     ///
     /// The object is valid, but contains something that the language cannot express. npc does not omit it,
     /// since that would change what the policies mean.
-    NOT_CARRIED = "NP0904" "not-carried" Error;
+    UNSUPPORTED = "NP0904" "not-carried" Error;
 
     /// # Labels and annotations that are omitted
     ///

@@ -25,7 +25,7 @@ pub use portability::{Cni, Network, Origin, ignored_rules, portability};
 #[must_use]
 pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster>) -> Vec<Diagnostic> {
     // The lints are independent of each other, and each has a sequential part, so they run in parallel.
-    let ((undone, idle), ((dns, half), (family, by_address))) = rayon::join(
+    let ((undone, redundant), ((dns, half), (family, by_address))) = rayon::join(
         || rayon::join(|| np0804_denial_undone::run(overview), || np0803_redundant::run(overview)),
         || {
             rayon::join(
@@ -47,9 +47,9 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
     let mut diagnostics = undone;
     // If NP0804 reports that one policy opens what another closes, NP0803 may find that the second decides
     // nothing. Both have the same cause; only NP0804 is reported.
-    let told: Vec<_> =
+    let reported: Vec<_> =
         diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
-    diagnostics.extend(idle.into_iter().filter(|idle| !idle.location().is_some_and(|at| told.contains(&at))));
+    diagnostics.extend(redundant.into_iter().filter(|redundant| !redundant.location().is_some_and(|at| reported.contains(&at))));
     let dns = match cluster.and_then(dns_in_cluster::Resolvers::find) {
         Some(resolvers) => resolvers.judge(overview.program, dns, origin),
         None => dns,

@@ -81,7 +81,7 @@ pub struct Fields<'n> {
 
 impl Reader {
     /// Reports that the API server rejects a field.
-    pub fn refuse(&mut self, path: &Path<'_>, location: Location, why: impl Into<String>) {
+    pub fn report_invalid(&mut self, path: &Path<'_>, location: Location, why: impl Into<String>) {
         let message = match (path.is_of_generated(), path.is_empty()) {
             (false, true) => "the API server refuses this object".to_owned(),
             (false, false) => format!("the API server refuses `{path}`"),
@@ -109,7 +109,7 @@ impl Reader {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if wanted == "a string" => ": put it in quotes",
             _ => "",
         };
-        self.refuse(path, node.location, format!("expected {wanted}, found {}{quoted}", node.value.kind()));
+        self.report_invalid(path, node.location, format!("expected {wanted}, found {}{quoted}", node.value.kind()));
     }
 
     /// The fields of an object; reports those that are not in `known`. `null` is an object without fields.

@@ -17,12 +17,12 @@ pub struct Nearest<'a> {
     /// Its index in the policy.
     pub rule: usize,
     /// The conditions that fail: those of the peer, then those of the port. Never empty.
-    pub lacks: Vec<Lack<'a>>,
+    pub unmet: Vec<UnmetCondition<'a>>,
 }
 
 /// A condition of a rule that the connection does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lack<'a> {
+pub enum UnmetCondition<'a> {
     /// A label of the peer: the requirement, and the value that the pod has.
     Label(&'a Requirement, Option<&'a str>),
     /// A label of the peer's namespace: the requirement, and the value that the namespace has.
@@ -45,7 +45,7 @@ pub enum Lack<'a> {
     PortName(&'a Port),
 }
 
-impl fmt::Display for Lack<'_> {
+impl fmt::Display for UnmetCondition<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn label(
             f: &mut fmt::Formatter<'_>,
@@ -111,54 +111,54 @@ pub fn nearest<'a>(
             if rule.direction != direction || rule.action != Action::Allow {
                 continue;
             }
-            let lacks = lacks(rule, subject, peer, connection);
-            if !lacks.is_empty() && best.as_ref().is_none_or(|best| lacks.len() < best.lacks.len()) {
+            let unmet = unmet(rule, subject, peer, connection);
+            if !unmet.is_empty() && best.as_ref().is_none_or(|best| unmet.len() < best.unmet.len()) {
                 // No rule can be nearer: at least one condition fails.
-                if lacks.len() == 1 {
-                    return Some(Nearest { policy: index, rule: at, lacks });
+                if unmet.len() == 1 {
+                    return Some(Nearest { policy: index, rule: at, unmet });
                 }
-                best = Some(Nearest { policy: index, rule: at, lacks });
+                best = Some(Nearest { policy: index, rule: at, unmet });
             }
         }
     }
     best
 }
 
-fn lacks<'a>(
+fn unmet<'a>(
     rule: &'a Rule,
     subject: &Endpoint<'a>,
     peer: &Endpoint<'a>,
     connection: &Connection<'_>,
-) -> Vec<Lack<'a>> {
+) -> Vec<UnmetCondition<'a>> {
     debug_assert!(!matches(rule, subject, peer, connection));
-    let mut lacks = Vec::new();
+    let mut unmet = Vec::new();
     if !rule.peers.iter().any(|term| is_peer(term, subject, peer)) {
         let ways = rule.peers.iter().map(|term| peer_lacks(term, subject, peer));
-        lacks.extend(ways.min_by_key(Vec::len).unwrap_or_default());
+        unmet.extend(ways.min_by_key(Vec::len).unwrap_or_default());
     }
     if !ports_match(rule, connection) {
-        lacks.push(port_lack(rule, connection));
+        unmet.push(port_lack(rule, connection));
     }
-    lacks
+    unmet
 }
 
-fn peer_lacks<'a>(term: &'a Peer, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<Lack<'a>> {
+fn peer_lacks<'a>(term: &'a Peer, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<UnmetCondition<'a>> {
     match term {
-        Peer::Anywhere { .. } | Peer::Block(_) => vec![Lack::Address],
+        Peer::Anywhere { .. } | Peer::Block(_) => vec![UnmetCondition::Address],
         Peer::Pods(term) => pod_lacks(term, subject, peer),
     }
 }
 
-fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<Lack<'a>> {
+fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<UnmetCondition<'a>> {
     debug_assert!(!selects(term, subject, peer));
     let Some((pod, namespace)) = peer.selectable() else {
-        return vec![if matches!(peer, Endpoint::Outside(_)) { Lack::NoPod } else { Lack::OnHost }];
+        return vec![if matches!(peer, Endpoint::Outside(_)) { UnmetCondition::NoPod } else { UnmetCondition::OnHost }];
     };
-    let mut lacks: Vec<Lack<'a>> = Vec::new();
+    let mut unmet: Vec<UnmetCondition<'a>> = Vec::new();
     for requirement in &term.selector.requirements {
         let value = pod.labels.get(&*requirement.key).map(String::as_str);
         if !requirement.matches(value) {
-            lacks.push(Lack::Label(requirement, value));
+            unmet.push(UnmetCondition::Label(requirement, value));
         }
     }
     let label = |key: &str| namespace.labels.get(key).map(String::as_str);
@@ -166,41 +166,41 @@ fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>)
         Endpoint::Pod { namespace, .. } => Some(*namespace),
         Endpoint::Node { .. } | Endpoint::Outside(_) => None,
     };
-    let before = lacks.len();
+    let before = unmet.len();
     match &term.scope.base {
         ScopeBase::Labels(selector) => {
-            lacks.extend(
+            unmet.extend(
                 selector
                     .requirements
                     .iter()
                     .filter(|requirement| !requirement.matches(label(&requirement.key)))
-                    .map(|requirement| Lack::NamespaceLabel(requirement, label(&requirement.key))),
+                    .map(|requirement| UnmetCondition::NamespaceLabel(requirement, label(&requirement.key))),
             );
         }
         ScopeBase::Same if own.is_none_or(|own| own.name != namespace.name) => {
-            lacks.push(Lack::SameNamespace(&namespace.name));
+            unmet.push(UnmetCondition::SameNamespace(&namespace.name));
         }
         ScopeBase::Sharing(keys) => {
             let same = |key: &&Arc<str>| {
                 let value = own.and_then(|own| own.labels.get(&***key));
                 value.is_none() || value.map(String::as_str) != label(key)
             };
-            lacks.extend(keys.iter().filter(same).map(|key| Lack::Shared(key)));
+            unmet.extend(keys.iter().filter(same).map(|key| UnmetCondition::Shared(key)));
         }
         ScopeBase::All | ScopeBase::Names(_) | ScopeBase::Same => {}
     }
-    if lacks.len() == before && !term.scope.holds(&namespace.name, label) {
-        lacks.push(Lack::Namespace(&namespace.name));
+    if unmet.len() == before && !term.scope.holds(&namespace.name, label) {
+        unmet.push(UnmetCondition::Namespace(&namespace.name));
     }
-    lacks
+    unmet
 }
 
-fn port_lack<'a>(rule: &'a Rule, connection: &Connection<'_>) -> Lack<'a> {
-    let Traffic::Port(protocol, _) = connection.traffic else { return Lack::Port };
+fn port_lack<'a>(rule: &'a Rule, connection: &Connection<'_>) -> UnmetCondition<'a> {
+    let Traffic::Port(protocol, _) = connection.traffic else { return UnmetCondition::Port };
     match rule.ports.as_slice() {
         [only] if matches!(only.port.which, Which::Named(_)) && only.port.protocol == protocol => {
-            Lack::PortName(&only.port)
+            UnmetCondition::PortName(&only.port)
         }
-        _ => Lack::Port,
+        _ => UnmetCondition::Port,
     }
 }

@@ -85,10 +85,10 @@ pub(crate) fn parse_tokens(
         return Parsed { tokens, comments, diagnostics: vec![diagnostic], ..Parsed::default() };
     }
     let chunks = split(&mut tokens, &mut out);
-    let mut told: Vec<u32> =
+    let mut error_offsets: Vec<u32> =
         out.diagnostics.iter().filter_map(Diagnostic::location).map(|place| place.span.start).collect();
-    told.sort_unstable();
-    let share = |share| parse_share(share, &tokens, &told, file, source, known);
+    error_offsets.sort_unstable();
+    let share = |share| parse_share(share, &tokens, &error_offsets, file, source, known);
     let pieces: Vec<Vec<Piece>> = chunks.par_chunks(SHARE).map(share).collect();
 
     let mut tree = Tree { items: Vec::with_capacity(chunks.len()), docs: Vec::new() };
@@ -148,11 +148,11 @@ enum Read {
     Nothing,
 }
 
-/// Parses some chunks. `told` holds the sorted start offsets of the diagnostics emitted so far.
+/// Parses some chunks. `error_offsets` holds the sorted start offsets of the diagnostics emitted so far.
 fn parse_share(
     chunks: &[Chunk],
     tokens: &[Token],
-    told: &[u32],
+    error_offsets: &[u32],
     file: FileId,
     source: &str,
     known: Option<&Known<'_>>,
@@ -185,7 +185,7 @@ fn parse_share(
             let parsers = parsers.get_or_init(Parsers::new);
             item(parsers, chunk, chunk_tokens, first.kind, span, &mut out)
         } else {
-            let next = told.get(told.partition_point(|at| *at < span.start));
+            let next = error_offsets.get(error_offsets.partition_point(|at| *at < span.start));
             if next.is_none_or(|at| *at > span.end) {
                 report_outside_item(first, &mut out);
             }

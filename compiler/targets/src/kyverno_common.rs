@@ -14,9 +14,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::guard;
-use crate::limits::{annotations_fit, name_too_long, object_fits};
+use crate::limits::{check_annotation_size, name_too_long, check_object_size};
 use crate::options::Options;
-use crate::target::{AUDIT_OMITTED, AnyTarget, Emitted, Input, NAME_COLLISION, cannot};
+use crate::target::{AUDIT_OMITTED, AnyTarget, Emitted, Input, NAME_COLLISION, unsupported};
 use crate::template::{Names, Template, templates};
 use crate::yaml;
 
@@ -81,13 +81,13 @@ pub fn unreached<'p>(policies: impl Iterator<Item = &'p Policy>, options: &Optio
     let mut filtered = Filtered::new(options);
     for policy in policies {
         if let Some((false, location)) = policy.settings.generate_existing {
-            let told = not_existing(location).help("set `generateExisting: true`");
+            let reported = not_existing(location).help("set `generateExisting: true`");
             // The rules of one Kyverno policy can share the setting; report its location once.
-            if !found.iter().any(|other| other.location() == told.location()) {
-                found.push(told);
+            if !found.iter().any(|other| other.location() == reported.location()) {
+                found.push(reported);
             }
         }
-        filtered.look_at(policy);
+        filtered.collect_policy(policy);
     }
     found.extend(filtered.diagnostic(|names| format!("exclude them with `exclude` ({names})")));
     found
@@ -161,7 +161,7 @@ impl Resolved {
 }
 
 /// A template with the values that a [`Kind`] needs to write it.
-pub(crate) struct Made<'t, 'a> {
+pub(crate) struct TemplateContext<'t, 'a> {
     pub(crate) template: Template<'a>,
     pub(crate) settings: &'t Resolved,
     /// The location of the policy, as `file:line`.
@@ -178,7 +178,7 @@ pub(crate) trait Kind: Sync {
     type Names: Names;
 
     fn names(&self) -> Self::Names;
-    fn policy(&self, made: Made<'_, '_>) -> Self::Policy;
+    fn policy(&self, made: TemplateContext<'_, '_>) -> Self::Policy;
 
     /// Reports settings of the policy that this kind does not support or handles differently.
     fn check(&self, _: &Template<'_>, _: &Resolved, _: &Options, _: &mut Vec<Diagnostic>) {}
@@ -189,32 +189,32 @@ const PREFIX: &str = "netpol-";
 /// The maximum length of a label value, in characters.
 const MAX_NAME: usize = 63;
 /// The maximum length of a template's name, which [`PREFIX`] precedes in the name of the Kyverno policy.
-pub(crate) const LONGEST: usize = MAX_NAME - PREFIX.len();
+pub(crate) const MAX_TEMPLATE_NAME: usize = MAX_NAME - PREFIX.len();
 
 /// The output of one policy of the program, apart from its text.
 #[derive(Default)]
-struct Piece {
+struct PolicyOutput {
     /// The names of the generated NetworkPolicies.
     names: Vec<String>,
     diagnostics: Vec<Diagnostic>,
 }
 
 /// The number of policies that a thread compiles at a time.
-const SHARE: usize = 64;
+const CHUNK_SIZE: usize = 64;
 
 /// Compiles a program to one of Kyverno's kinds. Returns the YAML text, the number of objects and the diagnostics. The
 /// text is incomplete if a diagnostic is an error.
 pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
     let Input { program, sources, options, cluster: _ } = *input;
     // Policies are independent of each other except for the names of their objects, so they are compiled in parallel.
-    let shares: Vec<(String, Vec<Piece>)> = program
+    let shares: Vec<(String, Vec<PolicyOutput>)> = program
         .policies
-        .par_chunks(SHARE)
+        .par_chunks(CHUNK_SIZE)
         .map(|policies| {
             // 2,000 bytes are enough for a typical policy. Growing the string by doubling would copy megabytes.
             let mut text = String::with_capacity(policies.len() * 2_000);
             let pieces =
-                policies.iter().map(|policy| piece(kind, policy, program, sources, options, &mut text));
+                policies.iter().map(|policy| compile_policy(kind, policy, program, sources, options, &mut text));
             let pieces = pieces.collect();
             (text, pieces)
         })
@@ -222,7 +222,7 @@ pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
 
     let mut text = String::with_capacity(shares.iter().map(|(share, _)| share.len()).sum());
     let mut objects = 0;
-    let mut told: FxHashSet<(&str, Option<Location>)> = FxHashSet::default();
+    let mut reported: FxHashSet<(&str, Option<Location>)> = FxHashSet::default();
     let mut diagnostics = Vec::new();
     let mut filtered = Filtered::new(options);
     let mut taken: FxHashMap<String, &Policy> = FxHashMap::default();
@@ -230,16 +230,16 @@ pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
     for (share, pieces) in shares {
         text.push_str(&share);
         // `zip` advances its left iterator first, so at the end of the pieces it consumes no policy.
-        for (piece, policy) in pieces.into_iter().zip(policies.by_ref()) {
-            if !piece.names.is_empty() {
-                filtered.look_at(policy);
+        for (output, policy) in pieces.into_iter().zip(policies.by_ref()) {
+            if !output.names.is_empty() {
+                filtered.collect_policy(policy);
             }
-            objects += piece.names.len();
-            for name in piece.names {
+            objects += output.names.len();
+            for name in output.names {
                 collision(name, policy, &mut taken, &mut diagnostics);
             }
             diagnostics
-                .extend(piece.diagnostics.into_iter().filter(|d| told.insert((d.code.id, d.location()))));
+                .extend(output.diagnostics.into_iter().filter(|d| reported.insert((d.code.id, d.location()))));
         }
     }
     diagnostics.extend(filtered.diagnostic(|names| format!("exclude them with `except ({names})`")));
@@ -252,44 +252,44 @@ pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
     Emitted { text, objects, guards, diagnostics, ..Emitted::default() }
 }
 
-fn piece<K: Kind>(
+fn compile_policy<K: Kind>(
     kind: &K,
     policy: &Policy,
     program: &Program,
     sources: &SourceMap,
     options: &Options,
     text: &mut String,
-) -> Piece {
-    let mut piece = Piece::default();
-    let diagnostics = &mut piece.diagnostics;
-    if !belongs(policy, <K::Names as Names>::TARGET, options, diagnostics) {
-        return piece;
+) -> PolicyOutput {
+    let mut output = PolicyOutput::default();
+    let diagnostics = &mut output.diagnostics;
+    if !is_expressible(policy, <K::Names as Names>::TARGET, options, diagnostics) {
+        return output;
     }
     let settings = Resolved::new(policy, program, diagnostics);
     let source = sources.line_of(policy.location);
-    annotations_fit(policy, &source, diagnostics);
+    check_annotation_size(policy, &source, diagnostics);
     for template in templates(policy, &kind.names(), &options.pod_cidrs, diagnostics) {
         check_name(&template, diagnostics);
         kind.check(&template, &settings, options, diagnostics);
-        piece.names.push(template.name.clone());
+        output.names.push(template.name.clone());
         let name = format!("{PREFIX}{}", template.name);
         let before = text.len();
         text.push_str("---\n");
         // These types have no value that the YAML writer rejects.
         if let Err(error) =
-            yaml::write_to(text, &kind.policy(Made { template, settings: &settings, source: &source, name }))
+            yaml::write_to(text, &kind.policy(TemplateContext { template, settings: &settings, source: &source, name }))
         {
             debug_assert!(false, "{error}");
         }
-        object_fits(policy, text.len() - before, diagnostics);
+        check_object_size(policy, text.len() - before, diagnostics);
     }
-    piece
+    output
 }
 
 /// Whether NetworkPolicies can express a policy, and the policy covers a direction. Reports the reason if it is in a
 /// tier or is an audit policy; a policy in a tier that another target of the same compilation writes is skipped without
 /// a report.
-pub(crate) fn belongs(
+pub(crate) fn is_expressible(
     policy: &Policy,
     target: AnyTarget,
     options: &Options,
@@ -302,7 +302,7 @@ pub(crate) fn belongs(
         Tier::Baseline => Some("a baseline policy"),
     };
     if let Some(audit) = policy.audit {
-        diagnostics.push(audit_left_out(policy, target, audit));
+        diagnostics.push(audit_omitted(policy, target, audit));
         return false;
     }
     let Some(tier) = tier else {
@@ -310,7 +310,7 @@ pub(crate) fn belongs(
             || policy.covers(npc_program::Direction::Egress);
     };
     diagnostics.push(
-        cannot(
+        unsupported(
             target,
             tier,
             policy.tier_location.unwrap_or(policy.location),
@@ -323,7 +323,7 @@ pub(crate) fn belongs(
 }
 
 /// The note for an audit policy that the target omits.
-pub(crate) fn audit_left_out(policy: &Policy, target: AnyTarget, audit: Location) -> Diagnostic {
+pub(crate) fn audit_omitted(policy: &Policy, target: AnyTarget, audit: Location) -> Diagnostic {
     Diagnostic::new(
         &AUDIT_OMITTED,
         format!("target `{target}` omits the audit policy `{}`", policy.name),
@@ -335,7 +335,7 @@ pub(crate) fn audit_left_out(policy: &Policy, target: AnyTarget, audit: Location
 fn check_name(template: &Template<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let length = PREFIX.len() + template.name.len();
     if length > MAX_NAME {
-        diagnostics.push(name_too_long(template, LONGEST).note(format!(
+        diagnostics.push(name_too_long(template, MAX_TEMPLATE_NAME).note(format!(
             "Kyverno writes `{PREFIX}{}` into a label value, which has at most {MAX_NAME} characters; this name has {length}",
             template.name
         )));
@@ -379,7 +379,7 @@ impl<'a> Filtered<'a> {
         Self { names: &options.filtered_namespaces, found: Vec::new(), fixed: true }
     }
 
-    fn look_at(&mut self, policy: &Policy) {
+    fn collect_policy(&mut self, policy: &Policy) {
         for subject in &policy.subjects {
             let meant: Vec<&str> = self
                 .names

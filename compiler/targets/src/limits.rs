@@ -50,7 +50,7 @@ pub(crate) fn too_long(policy: &Policy, name: &str, limit: usize) -> Diagnostic 
 }
 
 /// Reports a policy whose documentation, which becomes an annotation, exceeds [`MAX_ANNOTATIONS`].
-pub(crate) fn annotations_fit(policy: &Policy, source: &str, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn check_annotation_size(policy: &Policy, source: &str, diagnostics: &mut Vec<Diagnostic>) {
     let size: usize =
         object_annotations(policy, source).iter().map(|(key, value)| key.len() + value.len()).sum();
     if size > MAX_ANNOTATIONS {
@@ -64,7 +64,7 @@ pub(crate) fn annotations_fit(policy: &Policy, source: &str, diagnostics: &mut V
 }
 
 /// Reports an object whose YAML has more than [`MAX_OBJECT`] bytes.
-pub(crate) fn object_fits(policy: &Policy, size: usize, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn check_object_size(policy: &Policy, size: usize, diagnostics: &mut Vec<Diagnostic>) {
     if size > MAX_OBJECT {
         diagnostics.push(
             Diagnostic::new(

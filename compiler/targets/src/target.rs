@@ -250,7 +250,7 @@ pub(crate) fn read_policies(output: &Output) -> Result<ReadBack, String> {
 
 /// The error for a construct that a target cannot express. `why` names the limit of the target's API; `others` are the
 /// targets that support the construct, and must not be empty.
-pub(crate) fn cannot(
+pub(crate) fn unsupported(
     target: AnyTarget,
     what: &str,
     place: Location,

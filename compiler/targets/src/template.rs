@@ -23,8 +23,8 @@ use npc_program::{
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
-use crate::kyverno_common::LONGEST;
-use crate::target::{AnyTarget, cannot};
+use crate::kyverno_common::MAX_TEMPLATE_NAME;
+use crate::target::{AnyTarget, unsupported};
 
 /// The syntax of a target for values that depend on the namespace in which the object is created.
 pub(crate) trait Names {
@@ -76,7 +76,7 @@ pub(crate) fn templates<'a, N: Names>(
     pod_cidrs: &PodCidrs,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Template<'a>> {
-    log_refused(policy, N::TARGET, diagnostics);
+    reject_log(policy, N::TARGET, diagnostics);
     let mut lower = Lower { names, pod_cidrs, diagnostics };
     let mut templates = Vec::new();
     for (index, group) in group(policy).into_iter().enumerate() {
@@ -134,15 +134,15 @@ pub(crate) fn templates<'a, N: Names>(
 }
 
 /// Reports rules with `log`, which no policy API of Kubernetes supports.
-pub(crate) fn log_refused(policy: &Policy, target: AnyTarget, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn reject_log(policy: &Policy, target: AnyTarget, diagnostics: &mut Vec<Diagnostic>) {
     for log in policy.rules.iter().filter_map(|rule| rule.log) {
         let kind = if target.capabilities().tiers {
             "a ClusterNetworkPolicy cannot log"
         } else {
             "a NetworkPolicy cannot log"
         };
-        let told = cannot(target, "`log`", log, kind, &[AnyTarget::EBPF]);
-        diagnostics.push(told.help("remove `log`").fix(Applicability::Maybe, "remove `log`", log, ""));
+        let rejected = unsupported(target, "`log`", log, kind, &[AnyTarget::EBPF]);
+        diagnostics.push(rejected.help("remove `log`").fix(Applicability::Maybe, "remove `log`", log, ""));
     }
 }
 
@@ -208,7 +208,7 @@ fn sharing_name(name: &str, keys: &[Arc<str>]) -> String {
         && npc_program::values::name::is_subdomain(key)
     {
         let readable = format!("{name}-sharing-{key}");
-        if readable.len() <= LONGEST {
+        if readable.len() <= MAX_TEMPLATE_NAME {
             return readable;
         }
     }
@@ -383,7 +383,7 @@ impl<N: Names> Lower<'_, N> {
                 .collect();
             if selectors.len() > MAX_PEERS {
                 self.diagnostics.push(
-                    cannot(
+                    unsupported(
                         N::TARGET,
                         "so many exceptions by label",
                         place,
@@ -411,7 +411,7 @@ impl<N: Names> Lower<'_, N> {
             } else if let Some(expanded) = self.names.expand(glob) {
                 names.extend(expanded);
             } else {
-                let mut diagnostic = cannot(
+                let mut diagnostic = unsupported(
                     N::TARGET,
                     "a name pattern in a peer",
                     place,

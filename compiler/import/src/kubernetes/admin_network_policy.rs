@@ -51,7 +51,7 @@ fn read(reader: &mut Reader, node: &Node, version: &Version) -> Option<Imported>
     } else {
         if let Some(metadata) = metadata.as_ref().filter(|metadata| metadata.name != "default") {
             let why = "a BaselineAdminNetworkPolicy must have the name `default`";
-            reader.refuse(&Path::Root.field("metadata").field("name"), metadata.location, why);
+            reader.report_invalid(&Path::Root.field("metadata").field("name"), metadata.location, why);
         }
         Some(Rank { tier: Tier::Baseline, priority: LAST_PRIORITY, location: node.location })
     };
@@ -74,7 +74,7 @@ fn ports(reader: &mut Reader, path: &Path<'_>, rule: &Fields<'_>, addresses: boo
             let name_path = path.field("namedPort");
             let name = reader.string(&name_path, name)?;
             if addresses {
-                reader.refuse(
+                reader.report_invalid(
                     &name_path,
                     node.location,
                     "only pods have named ports, addresses do not: use a number",
@@ -109,7 +109,7 @@ fn numbers(reader: &mut Reader, path: &Path<'_>, node: &Node, ends: [&str; 2]) -
     let first = port_number(reader, path, &fields, first_key)?;
     let last = port_number(reader, path, &fields, last_key)?;
     if first_key != last_key && first >= last {
-        reader.refuse(path, fields.location, "`start` must be below `end`");
+        reader.report_invalid(path, fields.location, "`start` must be below `end`");
         return None;
     }
     Some(Port { protocol, which: Which::Range(first, last) })

@@ -32,7 +32,7 @@ pub(crate) fn cluster_network_policy(reader: &mut Reader, node: &Node) -> Option
             "Admin" => Some((Tier::Admin, node.location)),
             "Baseline" => Some((Tier::Baseline, node.location)),
             word => {
-                reader.refuse(
+                reader.report_invalid(
                     &tier_path,
                     node.location,
                     format!("`{word}` is neither `Admin` nor `Baseline`"),
@@ -65,7 +65,7 @@ pub(crate) fn priority(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) 
     let number = reader.integer(&path, node)?;
     let checked = u16::try_from(number).ok().filter(|number| *number <= 1000);
     if checked.is_none() {
-        reader.refuse(&path, node.location, "priorities go from 0 to 1000");
+        reader.report_invalid(&path, node.location, "priorities go from 0 to 1000");
     }
     checked
 }
@@ -112,7 +112,7 @@ fn protocols(
     }
     if named && addresses {
         let why = "only pods have named ports, addresses do not: use a number";
-        reader.refuse(path, rule.location, why);
+        reader.report_invalid(path, rule.location, why);
         fine = false;
     }
     fine.then_some(terms)
@@ -145,7 +145,7 @@ pub(crate) fn port_number(
     let number = reader.integer(&path, node)?;
     let checked = u16::try_from(number).ok().filter(|number| *number > 0);
     if checked.is_none() {
-        reader.refuse(&path, node.location, "ports go from 1 to 65535");
+        reader.report_invalid(&path, node.location, "ports go from 1 to 65535");
     }
     checked
 }
@@ -157,7 +157,7 @@ fn range(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Which> {
         (port_number(reader, path, &fields, "start"), port_number(reader, path, &fields, "end"));
     let (start, end) = (start?, end?);
     if start >= end {
-        reader.refuse(path, fields.location, "`start` must be below `end`");
+        reader.report_invalid(path, fields.location, "`start` must be below `end`");
         return None;
     }
     Some(Which::Range(start, end))

@@ -110,21 +110,21 @@ pub(crate) fn metadata<'n>(reader: &mut Reader, object: &Fields<'n>, scope: Scop
         } else {
             "lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"
         };
-        reader.refuse(&name_path, location, why);
+        reader.report_invalid(&name_path, location, why);
     }
     let namespace = namespace.filter(|(namespace, _)| !namespace.is_empty());
     let has_namespace = namespace.is_some();
     let namespace = match namespace {
         None => "default",
         Some((_, location)) if scope == Scope::Cluster => {
-            reader.refuse(&path.field("namespace"), location, "this kind is not namespaced");
+            reader.report_invalid(&path.field("namespace"), location, "this kind is not namespaced");
             ""
         }
         Some(_) if scope == Scope::ClusterIgnoringNamespace => "",
         Some((namespace, location)) => {
             if !is_label(namespace) {
                 let why = "at most 63 lower-case letters, digits and `-`, without dots";
-                reader.refuse(&path.field("namespace"), location, why);
+                reader.report_invalid(&path.field("namespace"), location, why);
             }
             namespace
         }
@@ -164,7 +164,7 @@ fn labels(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) {
         let checked =
             check_key(&entry.key, entry.location).and_then(|()| check_value(value, entry.node.location));
         if let Err(wrong) = checked {
-            reader.refuse(&path, wrong.location().unwrap_or(entry.location), wrong.message);
+            reader.report_invalid(&path, wrong.location().unwrap_or(entry.location), wrong.message);
         }
     }
 }
@@ -181,7 +181,7 @@ pub(crate) fn described(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Ve
     for (entry, _) in &annotations {
         // Their keys have the syntax of label keys, but may have capital letters in the prefix.
         if check_key(&entry.key.to_lowercase(), entry.location).is_err() {
-            reader.refuse(&path, entry.location, format!("`{}` is not a valid annotation key", entry.key));
+            reader.report_invalid(&path, entry.location, format!("`{}` is not a valid annotation key", entry.key));
         }
     }
     let described = DESCRIPTIONS.iter().find_map(|key| {

@@ -205,7 +205,7 @@ fn policy_types(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Op
         });
     }
     if list.len() > 2 {
-        reader.refuse(&path, fields.location_of("policyTypes"), "at most two types");
+        reader.report_invalid(&path, fields.location_of("policyTypes"), "at most two types");
         return None;
     }
     let mut types = Some(Vec::new());
@@ -215,7 +215,7 @@ fn policy_types(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Op
             "Ingress" => Some(Direction::Ingress),
             "Egress" => Some(Direction::Egress),
             word => {
-                reader.refuse(&path, node.location, format!("`{word}` is neither `Ingress` nor `Egress`"));
+                reader.report_invalid(&path, node.location, format!("`{word}` is neither `Ingress` nor `Egress`"));
                 None
             }
         };
@@ -319,7 +319,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
     };
     let block = fields.get("ipBlock");
     if block.is_some() && (pods.is_some() || namespaces.is_some()) {
-        reader.refuse(path, fields.location, "`ipBlock` cannot be combined with a selector in one peer");
+        reader.report_invalid(path, fields.location, "`ipBlock` cannot be combined with a selector in one peer");
         return None;
     }
     if let Some(node) = block {
@@ -331,7 +331,7 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         None => (Scope::own(), None),
     };
     if pods.is_none() && namespaces.is_none() {
-        reader.refuse(path, fields.location, "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`");
+        reader.report_invalid(path, fields.location, "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`");
         return None;
     }
     let (selector, location) = match pods {
@@ -366,7 +366,7 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
         if let (Some(inside), Some(net)) = (inner, net)
             && !(net.contains(&inside) && net.prefix_len() < inside.prefix_len())
         {
-            reader.refuse(&path, node.location, format!("`{inside}` is not a strict subset of `{net}`"));
+            reader.report_invalid(&path, node.location, format!("`{inside}` is not a strict subset of `{net}`"));
             inner = None;
         }
         except = except.zip(inner).map(|(mut except, inner)| {
@@ -381,14 +381,14 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
 /// Parses a CIDR, in the forms that Kubernetes 1.36 accepts.
 fn cidr(reader: &mut Reader, path: &Path<'_>, text: &str, place: Location) -> Option<IpNet> {
     if !text.contains('/') {
-        reader.refuse(path, place, format!("`{text}` is not a CIDR such as `10.0.0.0/8`"));
+        reader.report_invalid(path, place, format!("`{text}` is not a CIDR such as `10.0.0.0/8`"));
         return None;
     }
     match parse_address(text, place) {
         Ok(net) => Some(net),
         Err(wrong) => {
             let why = wrong.labels.first().map_or("", |label| label.text.as_str());
-            reader.refuse(path, place, format!("{}: {why}", wrong.message));
+            reader.report_invalid(path, place, format!("{}: {why}", wrong.message));
             None
         }
     }
@@ -401,7 +401,7 @@ pub(crate) fn protocol(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>
     let word = reader.string(&path, node)?;
     let known = Protocol::ALL.into_iter().find(|protocol| protocol.api_name() == word);
     if known.is_none() {
-        reader.refuse(&path, node.location, format!("`{word}` is not one of TCP, UDP and SCTP"));
+        reader.report_invalid(&path, node.location, format!("`{word}` is not one of TCP, UDP and SCTP"));
     }
     known
 }
@@ -418,7 +418,7 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
     let which = match fields.get("port").map(|node| (&node.value, node)) {
         None => {
             if let Some((_, place)) = end {
-                reader.refuse(&end_path, place, "`endPort` needs a `port`");
+                reader.report_invalid(&end_path, place, "`endPort` needs a `port`");
                 return None;
             }
             Some(Which::All)
@@ -426,18 +426,18 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
         Some((Value::Int(first), node)) => {
             let checked = number(*first);
             if checked.is_none() {
-                reader.refuse(&port_path, node.location, "ports go from 1 to 65535");
+                reader.report_invalid(&port_path, node.location, "ports go from 1 to 65535");
             }
             match end {
                 None => checked.map(|port| Which::Range(port, port)),
                 Some((last, place)) => {
                     let mut fine = true;
                     if last < *first {
-                        reader.refuse(&end_path, place, "must not be below `port`");
+                        reader.report_invalid(&end_path, place, "must not be below `port`");
                         fine = false;
                     }
                     if number(last).is_none() {
-                        reader.refuse(&end_path, place, "ports go from 1 to 65535");
+                        reader.report_invalid(&end_path, place, "ports go from 1 to 65535");
                         fine = false;
                     }
                     checked.zip(number(last)).filter(|_| fine).map(|(first, last)| Which::Range(first, last))
@@ -447,17 +447,17 @@ fn port(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<PortTerm> {
         Some((Value::String(name), node)) => {
             let mut fine = true;
             if let Err(why) = check_name(name) {
-                reader.refuse(&port_path, node.location, format!("`{name}`: {why}"));
+                reader.report_invalid(&port_path, node.location, format!("`{name}`: {why}"));
                 fine = false;
             }
             if let Some((_, place)) = end {
-                reader.refuse(&end_path, place, "a named port cannot have an `endPort`");
+                reader.report_invalid(&end_path, place, "a named port cannot have an `endPort`");
                 fine = false;
             }
             fine.then(|| Which::Named(name.as_str().into()))
         }
         Some((other, node)) => {
-            reader.refuse(
+            reader.report_invalid(
                 &port_path,
                 node.location,
                 format!("expected a number or a name, found {}", other.kind()),

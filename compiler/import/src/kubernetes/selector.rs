@@ -39,7 +39,7 @@ pub(crate) fn selector(
     let mut wrong = |reader: &mut Reader, path: &Path<'_>, place: Location, why: String| {
         valid = false;
         match checked {
-            Checked::ByTheServer => reader.refuse(path, place, why),
+            Checked::ByTheServer => reader.report_invalid(path, place, why),
             Checked::ByNobody => reader.diagnostics.push(
                 Diagnostic::new(
                     &INVALID_SELECTOR,

@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use super::metadata::Metadata;
 use super::network_policy::scope_of;
 use super::selector::{Checked, selector};
-use crate::{Imported, NOT_CARRIED};
+use crate::{Imported, UNSUPPORTED};
 
 /// A function that reads the ports of a rule in one version of the API. The last argument states whether a
 /// peer of the rule names addresses.
@@ -47,11 +47,11 @@ pub(crate) fn bounded<'n>(
 ) -> Option<&'n [Node]> {
     let list = reader.list(path, node)?;
     if list.len() < least {
-        reader.refuse(path, node.location, format!("must have {least} or more elements"));
+        reader.report_invalid(path, node.location, format!("must have {least} or more elements"));
         return None;
     }
     if list.len() > most {
-        reader.refuse(
+        reader.report_invalid(
             path,
             node.location,
             format!("must have at most {most} elements, and has {}", list.len()),
@@ -75,7 +75,7 @@ pub(crate) fn one_of<'n>(
             0 => format!("one of {} must be given", known.join(", ")),
             _ => format!("only one of {} may be given", known.join(", ")),
         };
-        reader.refuse(path, fields.location, why);
+        reader.report_invalid(path, fields.location, why);
         return None;
     }
     Some(fields)
@@ -209,7 +209,7 @@ fn rule(
         Some(node) => {
             let name = reader.string(&name_path, node)?;
             if name.len() > 100 {
-                reader.refuse(&name_path, node.location, "at most 100 bytes");
+                reader.report_invalid(&name_path, node.location, "at most 100 bytes");
                 return None;
             }
             Some(name.to_owned()).filter(|name| !name.is_empty())
@@ -228,7 +228,7 @@ fn rule(
             if found.is_none() {
                 let words: Vec<&str> = version.actions.iter().map(|(word, _)| *word).collect();
                 let why = format!("`{word}` is not one of {}", words.join(", "));
-                reader.refuse(&action_path, node.location, why);
+                reader.report_invalid(&action_path, node.location, why);
             }
             found.map(|(_, action)| (*action, node.location))
         }
@@ -283,7 +283,7 @@ fn peer(
         }
         reader.diagnostics.push(
             Diagnostic::new(
-                &NOT_CARRIED,
+                &UNSUPPORTED,
                 format!("npc does not support `{}`", path.field(key)),
                 node.location,
                 format!("the language has no {what}"),
@@ -301,7 +301,7 @@ fn peer(
             let path = path.index(index);
             let text = reader.string(&path, node)?;
             if !seen.insert(text) {
-                reader.refuse(&path, node.location, format!("`{text}` is listed twice"));
+                reader.report_invalid(&path, node.location, format!("`{text}` is listed twice"));
                 fine = false;
                 continue;
             }
@@ -312,7 +312,7 @@ fn peer(
                 }
                 None => {
                     let why = format!("`{text}` is not a CIDR such as `10.0.0.0/8`");
-                    reader.refuse(&path, node.location, why);
+                    reader.report_invalid(&path, node.location, why);
                     fine = false;
                 }
             }
@@ -343,7 +343,7 @@ fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()>
     for (index, node) in list.iter().enumerate() {
         let path = path.index(index);
         let Value::String(name) = &node.value else {
-            reader.refuse(&path, node.location, "a domain name must be a string");
+            reader.report_invalid(&path, node.location, "a domain name must be a string");
             fine = false;
             continue;
         };
@@ -357,7 +357,7 @@ fn domain_names(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<()>
                 && !part.ends_with('-')
         };
         if parts.len() < 2 || !parts.iter().all(part) {
-            reader.refuse(&path, node.location, format!("`{name}` is not a domain name"));
+            reader.report_invalid(&path, node.location, format!("`{name}` is not a domain name"));
             fine = false;
         }
     }

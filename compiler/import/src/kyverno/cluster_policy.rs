@@ -8,9 +8,9 @@ use npc_program::values::name::is_subdomain;
 use super::condition::Condition;
 use super::filter::{Form, Role, filters};
 use super::jmespath::JmesPath;
-use super::object::{Needs, Template, generated, is_name};
-use super::settings::{Given, of_cluster_policy, of_rule};
-use super::{Kind, OTHER_OBJECT, generates_network_policies, not_carried, object_name, scopes};
+use super::object::{RequiredLabels, Template, generated, is_name};
+use super::settings::{PolicySettings, of_cluster_policy, of_rule};
+use super::{Kind, OTHER_OBJECT, generates_network_policies, report_unsupported, object_name, scopes};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
@@ -50,7 +50,7 @@ pub(crate) fn cluster_policy(reader: &mut Reader, node: &Node) -> Option<Vec<Imp
     if rules.len() > 1
         && let Some(apply) = spec.get("applyRules").filter(|node| node.as_str() == Some("One"))
     {
-        not_carried(
+        report_unsupported(
             reader,
             "`spec.applyRules: One`",
             apply.location,
@@ -133,7 +133,7 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
     };
     if let Some(other) = other {
         let why = format!("a rule cannot have both `generate` and `{other}`");
-        reader.refuse(path, fields.location_of(other), why);
+        reader.report_invalid(path, fields.location_of(other), why);
         return None;
     }
     let known = [
@@ -161,7 +161,7 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
         ("foreach", "the number of its objects is known only when the policy runs"),
     ] {
         if let Some(node) = generate.get(key) {
-            not_carried(reader, format!("`{}`", generate_path.field(key)), node.location, why);
+            report_unsupported(reader, format!("`{}`", generate_path.field(key)), node.location, why);
             return None;
         }
     }
@@ -171,7 +171,7 @@ fn generate<'n>(reader: &mut Reader, path: &Path<'_>, node: &'n Node) -> Option<
         ("context", "its values are known only when the policy runs"),
     ] {
         if let Some(node) = fields.get(key) {
-            not_carried(reader, format!("`{}`", path.field(key)), node.location, why);
+            report_unsupported(reader, format!("`{}`", path.field(key)), node.location, why);
             return None;
         }
     }
@@ -210,7 +210,7 @@ fn kinds<'n>(reader: &mut Reader, path: &Path<'_>, generate: &Fields<'n>) -> Opt
         }
         if kind == "NetworkPolicy" && version.is_empty() {
             let why = "must be `networking.k8s.io/v1`; Kyverno 1.10 and later reject the rule without it";
-            reader.refuse(&path.field("apiVersion"), place, why);
+            reader.report_invalid(&path.field("apiVersion"), place, why);
             return None;
         }
         kinds.push((version, kind, place));
@@ -230,7 +230,7 @@ struct Rule<'r, 'n> {
 
 impl Rule<'_, '_> {
     /// Reads the NetworkPolicy that the rule generates.
-    fn read(&self, reader: &mut Reader, given: &Given) -> Option<Imported> {
+    fn read(&self, reader: &mut Reader, given: &PolicySettings) -> Option<Imported> {
         let Self { path, fields, generate, policy, whole, form } = self;
         let path = *path;
         let generate_path = path.field("generate");
@@ -245,7 +245,7 @@ impl Rule<'_, '_> {
                 None => "use `{{request.object.metadata.name}}`, the trigger namespace".to_owned(),
             };
             let what = format!("another namespace in `{namespace_path}`");
-            not_carried(reader, what, generate.location_of("namespace"), why);
+            report_unsupported(reader, what, generate.location_of("namespace"), why);
             return None;
         }
         let condition = |reader: &mut Reader, key: &str, role| {
@@ -259,12 +259,12 @@ impl Rule<'_, '_> {
         let data_path = generate_path.field("data");
         let Some(data) = generate.get("data") else {
             let why = "write the NetworkPolicy in `data`";
-            not_carried(reader, "a generate rule without `data`", generate.location, why);
+            report_unsupported(reader, "a generate rule without `data`", generate.location, why);
             return None;
         };
         let data_path = Path::Generated(&data_path);
         let data = reader.object(&data_path, data, &["apiVersion", "kind", "metadata", "spec"])?;
-        let mut needs = Needs::default();
+        let mut needs = RequiredLabels::default();
         let name_path = generate_path.field("name");
         let fixed_name = match generate.get("name") {
             Some(node) => needs.of_name(reader, &name_path, node, &JmesPath)?,

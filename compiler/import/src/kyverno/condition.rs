@@ -21,7 +21,7 @@ pub(crate) enum Condition {
 
 /// One conjunction of a condition in disjunctive normal form: all its parts must hold.
 #[derive(Clone, Debug, Default)]
-struct Way {
+struct Conjunction {
     /// Lists of names and patterns; the namespace's name must match each list.
     names: Vec<Vec<Arc<str>>>,
     except_names: Vec<Arc<str>>,
@@ -76,16 +76,16 @@ impl Condition {
     }
 
     /// The conjunctions of the condition, or of its negation if `positive` is false.
-    fn ways(&self, positive: bool) -> Result<Vec<Way>, String> {
-        let one = |way: Way| Ok(vec![way]);
+    fn ways(&self, positive: bool) -> Result<Vec<Conjunction>, String> {
+        let one = |way: Conjunction| Ok(vec![way]);
         match self {
-            Self::Constant(holds) if *holds == positive => one(Way::default()),
+            Self::Constant(holds) if *holds == positive => one(Conjunction::default()),
             Self::Constant(_) => Ok(Vec::new()),
-            Self::Name(names) if positive => one(Way { names: vec![names.clone()], ..Way::default() }),
-            Self::Name(names) => one(Way { except_names: names.clone(), ..Way::default() }),
+            Self::Name(names) if positive => one(Conjunction { names: vec![names.clone()], ..Conjunction::default() }),
+            Self::Name(names) => one(Conjunction { except_names: names.clone(), ..Conjunction::default() }),
             Self::Label(requirement) => {
                 let requirement = if positive { requirement.clone() } else { requirement.negated() };
-                one(Way { labels: vec![requirement], ..Way::default() })
+                one(Conjunction { labels: vec![requirement], ..Conjunction::default() })
             }
             Self::Not(inner) => inner.ways(!positive),
             // The negation of several label requirements is one `except` with a selector.
@@ -97,7 +97,7 @@ impl Condition {
                         _ => None,
                     })
                     .collect();
-                one(Way { except_labels: vec![Selector { requirements }], ..Way::default() })
+                one(Conjunction { except_labels: vec![Selector { requirements }], ..Conjunction::default() })
             }
             Self::All(parts) if positive => all(parts, positive),
             Self::Any(parts) if !positive => all(parts, positive),
@@ -117,13 +117,13 @@ impl Condition {
     }
 }
 
-fn bounded(ways: &[Way]) -> Result<(), String> {
+fn bounded(ways: &[Conjunction]) -> Result<(), String> {
     if ways.len() > MAX_WAYS { Err("the condition has too many combinations".to_owned()) } else { Ok(()) }
 }
 
 /// Combines each conjunction of each part with those of the other parts.
-fn all(parts: &[Condition], positive: bool) -> Result<Vec<Way>, String> {
-    let mut ways = vec![Way::default()];
+fn all(parts: &[Condition], positive: bool) -> Result<Vec<Conjunction>, String> {
+    let mut ways = vec![Conjunction::default()];
     for part in parts {
         let more = part.ways(positive)?;
         ways = ways.iter().flat_map(|way| more.iter().map(|other| way.and(other))).collect();
@@ -145,7 +145,7 @@ fn possible(list: &mut Vec<Arc<str>>) -> Result<(), String> {
     }
 }
 
-impl Way {
+impl Conjunction {
     fn and(&self, other: &Self) -> Self {
         fn join<T: Clone + PartialEq>(a: &[T], b: &[T]) -> Vec<T> {
             let mut all = a.to_vec();

@@ -9,7 +9,7 @@ use npc_manifest::{Fields, Node, Path, Reader, Value};
 use npc_program::values::name::glob_matches;
 
 use super::condition::Condition;
-use super::not_carried;
+use super::report_unsupported;
 use crate::kubernetes::selector::{Checked, selector};
 
 /// Whether a filter is part of `match` or of `exclude`.
@@ -73,7 +73,7 @@ fn only_one_of(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, keys: 
     if both {
         let [one, other] = keys;
         let why = format!("`{one}` and `{other}` cannot be given together, even if one is empty");
-        reader.refuse(path, fields.location, why);
+        reader.report_invalid(path, fields.location, why);
     }
     both
 }
@@ -87,7 +87,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
         let Some(node) = fields.get(who) else { continue };
         if !reader.list(&path.field(who), node)?.is_empty() {
             let why = "for existing namespaces, it is not known who created them";
-            not_carried(reader, format!("`{}`", path.field(who)), node.location, why);
+            report_unsupported(reader, format!("`{}`", path.field(who)), node.location, why);
             return None;
         }
     }
@@ -105,18 +105,18 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
         "operations",
     ];
     let fields = reader.object(&path, resources, &known)?;
-    if only_one_of(reader, &path, &fields, ["name", "names"]) || !refusable(reader, &path, &fields, role)? {
+    if only_one_of(reader, &path, &fields, ["name", "names"]) || !check_supported(reader, &path, &fields, role)? {
         return None;
     }
     let kinds = strings(reader, &path, &fields, "kinds")?;
     if kinds.iter().any(|kind| **kind == *"*") {
         let why = "Kyverno rejects the kind `*` in a generate rule: list the kinds";
-        reader.refuse(&path.field("kinds"), fields.location_of("kinds"), why);
+        reader.report_invalid(&path.field("kinds"), fields.location_of("kinds"), why);
         return None;
     }
     if role == Role::Match && (kinds.is_empty() || !kinds.iter().all(|kind| takes_namespaces(kind))) {
         let what = "a rule that matches other kinds than Namespace";
-        not_carried(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
+        report_unsupported(reader, what, fields.location_of("kinds"), "the kind must be `Namespace`");
         return None;
     }
     // Without kinds, `exclude` applies to objects of every kind; with other kinds, to no namespace.
@@ -145,7 +145,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
             None => true,
         });
         if is_empty && matches!(node.value, Value::Map(_)) {
-            reader.refuse(&path, node.location, "a selector must have at least one requirement");
+            reader.report_invalid(&path, node.location, "a selector must have at least one requirement");
             return None;
         }
         let selector = selector(reader, &path, node, Checked::ByTheServer)?;
@@ -156,7 +156,7 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
 }
 
 /// Reports fields of a filter that a program cannot express. Returns whether there are none.
-fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Role) -> Option<bool> {
+fn check_supported(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Role) -> Option<bool> {
     let reasons: [(&str, &str); 4] = match role {
         Role::Match => [
             ("namespaces", "Kyverno applies it to new namespaces but not to existing ones: use `names`"),
@@ -180,7 +180,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
             _ => false,
         };
         if !is_empty {
-            not_carried(reader, format!("`{}`", path.field(key)), node.location, why);
+            report_unsupported(reader, format!("`{}`", path.field(key)), node.location, why);
             return Some(false);
         }
     }
@@ -189,7 +189,7 @@ fn refusable(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>, role: Ro
             Role::Match => "Kyverno applies it to new namespaces but not to existing ones",
             Role::Exclude => "the language has no wildcards in labels",
         };
-        not_carried(reader, "a wildcard in a selector", wild.location, why);
+        report_unsupported(reader, "a wildcard in a selector", wild.location, why);
         return Some(false);
     }
     Some(true)

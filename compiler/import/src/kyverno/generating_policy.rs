@@ -8,9 +8,9 @@ use npc_program::values::name::is_subdomain;
 
 use super::condition::Condition;
 use super::expression::{Variables, applies, condition, parse, part};
-use super::object::{Needs, Part, Placeholders, Template, generated, is_name};
-use super::settings::{Given, of_generating_policy};
-use super::{generates_network_policies, not_carried, object_name, scopes};
+use super::object::{RequiredLabels, Part, Placeholders, Template, generated, is_name};
+use super::settings::{PolicySettings, of_generating_policy};
+use super::{generates_network_policies, report_unsupported, object_name, scopes};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
@@ -39,7 +39,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         match condition(&expression, &variables) {
             Ok(condition) => conditions.push(condition),
             Err(why) => {
-                not_carried(reader, format!("the condition `{name}`"), place, why);
+                report_unsupported(reader, format!("the condition `{name}`"), place, why);
                 return None;
             }
         }
@@ -53,14 +53,14 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
     };
     let list = reader.list(&generate_path, generate)?;
     if list.is_empty() {
-        reader.refuse(&generate_path, generate.location, "must have at least one item");
+        reader.report_invalid(&generate_path, generate.location, "must have at least one item");
         return None;
     }
     let (metadata, _) = (metadata?, takes?);
     let settings = of_generating_policy(reader, &path, &spec, metadata.location)?;
     let mut imported = Vec::new();
     // A template that fails stops those after it, so each template also needs the labels of those before it.
-    let mut needs = Needs::default();
+    let mut needs = RequiredLabels::default();
     let policy = Templates { metadata: &metadata, whole: node, scopes: &scopes, settings: &settings };
     for (index, generation) in list.iter().enumerate() {
         let path = generate_path.index(index);
@@ -72,7 +72,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
             } else {
                 "npc reads only a `template`"
             };
-            not_carried(reader, format!("`{}`", path.field("expression")), node.location, why);
+            report_unsupported(reader, format!("`{}`", path.field("expression")), node.location, why);
             return None;
         }
         let path = path.field("template");
@@ -96,7 +96,7 @@ pub(crate) fn generating_policy(reader: &mut Reader, node: &Node, text: &str) ->
         let is_object = |document: &Node| matches!(document.value, Value::Map(_));
         if let Some(other) = documents.list.iter().find(|document| !is_object(document)) {
             let why = format!("expected an object, found {}", other.value.kind());
-            reader.refuse(&value_path, value.location, why);
+            reader.report_invalid(&value_path, value.location, why);
             return None;
         }
         for document in &mut documents.list {
@@ -115,7 +115,7 @@ struct Templates<'p, 'n> {
     metadata: &'p Metadata<'n>,
     whole: &'n Node,
     scopes: &'p [Scope],
-    settings: &'p Given,
+    settings: &'p PolicySettings,
 }
 
 impl Templates<'_, '_> {
@@ -124,7 +124,7 @@ impl Templates<'_, '_> {
         &self,
         reader: &mut Reader,
         node: &Node,
-        needs: &mut Needs,
+        needs: &mut RequiredLabels,
         placeholders: &Cel<'_>,
     ) -> Option<Option<Imported>> {
         let policy = self.metadata;
@@ -145,7 +145,7 @@ impl Templates<'_, '_> {
         if !namespace.and_then(Node::as_str).is_some_and(|text| is_name(text, placeholders)) {
             let place = namespace.map_or(metadata.location, |node| node.location);
             let why = "use `(( object.metadata.name ))`, the trigger namespace";
-            not_carried(reader, "this namespace of a generated object", place, why);
+            report_unsupported(reader, "this namespace of a generated object", place, why);
             return None;
         }
         let mut docs: Vec<String> = Vec::new();
@@ -224,7 +224,7 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
         let Some(node) = fields.get(key) else { continue };
         let empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
         if !empty {
-            not_carried(reader, format!("`{}`", path.field(key)), node.location, why);
+            report_unsupported(reader, format!("`{}`", path.field(key)), node.location, why);
             return None;
         }
     }
@@ -263,7 +263,7 @@ fn takes_namespaces(reader: &mut Reader, path: &Path<'_>, spec: &Fields<'_>) -> 
         return Some(());
     }
     let why = "a rule must match the creation of `namespaces` of the core group, version v1";
-    not_carried(reader, "a policy that does not match the creation of namespaces", node.location, why);
+    report_unsupported(reader, "a policy that does not match the creation of namespaces", node.location, why);
     None
 }
 
@@ -295,7 +295,7 @@ fn named(
             Ok(parsed) => all.push((name, place, parsed)),
             Err(why) => {
                 let why = why.lines().next().unwrap_or_default().to_owned();
-                reader.refuse(&path.field("expression"), place, format!("not a CEL expression: {why}"));
+                reader.report_invalid(&path.field("expression"), place, format!("not a CEL expression: {why}"));
                 return None;
             }
         }

@@ -18,7 +18,7 @@ use npc_program::Scope;
 use npc_program::values::name::is_subdomain;
 
 use self::condition::Condition;
-use crate::{NOT_CARRIED, UNKNOWN_KIND};
+use crate::{UNSUPPORTED, UNKNOWN_KIND};
 
 npc_diagnostics::codes! {
     /// # A rule that generates no network policy
@@ -90,19 +90,19 @@ pub(crate) fn object_name(
         return Some(name);
     }
     let why = "this is not a valid name, so Kyverno would generate nothing";
-    reader.refuse(&path.field("name"), place, why);
+    reader.report_invalid(&path.field("name"), place, why);
     None
 }
 
 /// Reports something that a program cannot express.
-pub(crate) fn not_carried(
+pub(crate) fn report_unsupported(
     reader: &mut Reader,
     what: impl Into<String>,
     place: Location,
     why: impl Into<String>,
 ) {
     reader.diagnostics.push(Diagnostic::new(
-        &NOT_CARRIED,
+        &UNSUPPORTED,
         format!("npc does not support {}", what.into()),
         place,
         why,
@@ -117,5 +117,5 @@ pub(crate) fn scopes(
     what: &str,
     place: Location,
 ) -> Option<Vec<Scope>> {
-    condition.scopes().map_err(|why| not_carried(reader, what, place, why)).ok()
+    condition.scopes().map_err(|why| report_unsupported(reader, what, place, why)).ok()
 }

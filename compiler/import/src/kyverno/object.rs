@@ -8,7 +8,7 @@ use npc_program::values::label::NAMESPACE_NAME;
 use npc_program::values::name::is_subdomain;
 use npc_program::{Operator, Policy, Requirement, Scope, ScopeBase, Selector};
 
-use super::{NAME_FROM_LABEL, not_carried};
+use super::{NAME_FROM_LABEL, report_unsupported};
 use crate::kubernetes::network_policy::{Place, Selectors, scope_of, spec_with};
 use crate::kubernetes::selector::{Checked, selector};
 
@@ -51,14 +51,14 @@ pub(crate) fn is_name(text: &str, placeholders: &impl Placeholders) -> bool {
 
 /// The labels that a namespace needs. Without them, Kyverno generates nothing for it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needs {
+pub(crate) struct RequiredLabels {
     /// Labels that the namespace must have.
     pub(crate) labels: Vec<Arc<str>>,
     /// Labels whose value must not be empty.
     not_empty: Vec<Arc<str>>,
 }
 
-impl Needs {
+impl RequiredLabels {
     fn label(&mut self, key: &Arc<str>) {
         if !self.labels.contains(key) {
             self.labels.push(Arc::clone(key));
@@ -85,7 +85,7 @@ impl Needs {
                     Some(())
                 }
                 Err(why) => {
-                    not_carried(reader, "this value", node.location, why);
+                    report_unsupported(reader, "this value", node.location, why);
                     None
                 }
             },
@@ -188,7 +188,7 @@ pub(crate) fn generated(
     reader: &mut Reader,
     template: Template<'_>,
     scopes: &[Scope],
-    needs: &mut Needs,
+    needs: &mut RequiredLabels,
     placeholders: &impl Placeholders,
 ) -> Option<Policy> {
     let Template { spec, path, whole, place } = template;
@@ -204,7 +204,7 @@ pub(crate) fn generated(
             _ => scope.except_labels.iter().any(|except| lacks(except, &key)),
         };
         if !scopes.iter().all(implied) {
-            not_carried(
+            report_unsupported(
                 reader,
                 format!("a default for the label `{key}` here"),
                 location,
@@ -233,7 +233,7 @@ fn lacks(selector: &Selector, key: &str) -> bool {
 /// Reads the selectors of a generated NetworkPolicy.
 struct Generated<'p, P> {
     placeholders: &'p P,
-    needs: &'p mut Needs,
+    needs: &'p mut RequiredLabels,
     /// Labels that are read with a default, with their locations.
     defaults: Vec<(Arc<str>, Location)>,
 }
@@ -272,7 +272,7 @@ impl<P: Placeholders> Selectors for Generated<'_, P> {
                     }
                     _ => {
                         let why = why_not(&entry.key, &parts);
-                        not_carried(reader, "this value of a label", entry.node.location, why);
+                        report_unsupported(reader, "this value of a label", entry.node.location, why);
                         return None;
                     }
                 }
@@ -339,7 +339,7 @@ fn only_where_they_are_understood(
                 let why = parts.err().unwrap_or_else(|| {
                     "npc supports it only in `matchLabels` of a `namespaceSelector`".to_owned()
                 });
-                not_carried(reader, "a value that is read from the namespace here", node.location, why);
+                report_unsupported(reader, "a value that is read from the namespace here", node.location, why);
             }
             plain
         }

@@ -7,7 +7,7 @@ use npc_diagnostics::Location;
 use npc_manifest::{Fields, Node, Path, Reader, Value};
 use npc_program::{FailurePolicy, Settings};
 
-use super::not_carried;
+use super::report_unsupported;
 
 /// The value of a setting, with its location.
 type Setting<T> = (T, Location);
@@ -19,7 +19,7 @@ fn unless<T: PartialEq + Copy>(default: T, (value, location): Setting<T>) -> Opt
 
 /// The settings of a policy as Kyverno reads them.
 #[derive(Clone)]
-pub(crate) struct Given {
+pub(crate) struct PolicySettings {
     pub(crate) synchronize: Setting<bool>,
     pub(crate) generate_existing: Setting<bool>,
     pub(crate) orphan_on_delete: Setting<bool>,
@@ -29,7 +29,7 @@ pub(crate) struct Given {
     pub(crate) failure_policy: Option<Setting<FailurePolicy>>,
 }
 
-impl Given {
+impl PolicySettings {
     /// Whether a setting is not given whose default in Kyverno differs from the language's.
     pub(crate) const fn leaves_defaults(&self) -> bool {
         self.webhook_timeout.is_none() || self.failure_policy.is_none()
@@ -67,7 +67,7 @@ pub(crate) fn of_cluster_policy(
     path: &Path<'_>,
     spec: &Fields<'_>,
     here: Location,
-) -> Option<Given> {
+) -> Option<PolicySettings> {
     let mut existing = switch(reader, path, spec, "generateExisting", (false, here))?;
     // The deprecated name of `generateExisting`.
     let older = switch(reader, path, spec, "generateExistingOnPolicyUpdate", (false, here))?;
@@ -99,12 +99,12 @@ pub(crate) fn of_cluster_policy(
     {
         let what = format!("`{}`", webhook_path.field("matchConditions"));
         let why = "it keeps requests from Kyverno: select the namespaces with `match` and `exclude` instead";
-        not_carried(reader, what, node.location, why);
+        report_unsupported(reader, what, node.location, why);
         return None;
     }
     let admission = switch(reader, path, spec, "admission", (true, here))?;
     looks_at_new_namespaces(reader, "`spec.admission: false`", admission)?;
-    Some(Given {
+    Some(PolicySettings {
         synchronize: (false, here),
         generate_existing: existing,
         orphan_on_delete: (false, here),
@@ -118,10 +118,10 @@ pub(crate) fn of_rule(
     reader: &mut Reader,
     path: &Path<'_>,
     generate: &Fields<'_>,
-    policy: &Given,
-) -> Option<Given> {
+    policy: &PolicySettings,
+) -> Option<PolicySettings> {
     let here = policy.synchronize.1;
-    Some(Given {
+    Some(PolicySettings {
         synchronize: switch(reader, path, generate, "synchronize", (false, here))?,
         generate_existing: switch(reader, path, generate, "generateExisting", policy.generate_existing)?,
         orphan_on_delete: switch(reader, path, generate, "orphanDownstreamOnPolicyDelete", (false, here))?,
@@ -135,7 +135,7 @@ pub(crate) fn of_generating_policy(
     path: &Path<'_>,
     spec: &Fields<'_>,
     here: Location,
-) -> Option<Given> {
+) -> Option<PolicySettings> {
     let evaluation_path = path.field("evaluation");
     let null = Node { value: Value::Null, location: here };
     let known = [
@@ -152,7 +152,7 @@ pub(crate) fn of_generating_policy(
         let fields = reader.object(&path, node, &["enabled"])?;
         switch(reader, &path, &fields, "enabled", (default, node.location))
     };
-    let given = Given {
+    let given = PolicySettings {
         synchronize: enabled("synchronize", false)?,
         generate_existing: enabled("generateExisting", false)?,
         orphan_on_delete: enabled("orphanDownstreamOnPolicyDelete", false)?,
@@ -172,21 +172,21 @@ pub(crate) fn of_generating_policy(
             // The API server accepts any number here, unlike in a ClusterPolicy.
             let Some(seconds) = waits(number) else {
                 let why = "the API server waits 1 to 30 seconds for a webhook";
-                not_carried(reader, format!("`{path}: {number}`"), node.location, why);
+                report_unsupported(reader, format!("`{path}: {number}`"), node.location, why);
                 return None;
             };
             Some((seconds, node.location))
         }
         None => None,
     };
-    Some(Given { webhook_timeout, ..given })
+    Some(PolicySettings { webhook_timeout, ..given })
 }
 
 /// Checks that Kyverno handles the admission of namespaces. `what` is the setting that turns it off.
 fn looks_at_new_namespaces(reader: &mut Reader, what: &str, (admission, place): Setting<bool>) -> Option<()> {
     if !admission {
         let why = "without admission, Kyverno handles new namespaces only in the background";
-        not_carried(reader, what, place, why);
+        report_unsupported(reader, what, place, why);
     }
     admission.then_some(())
 }
@@ -195,7 +195,7 @@ fn seconds(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<u8> {
     let number = reader.integer(path, node)?;
     let seconds = waits(number);
     if seconds.is_none() {
-        reader.refuse(path, node.location, "a timeout is between 1 and 30 seconds");
+        reader.report_invalid(path, node.location, "a timeout is between 1 and 30 seconds");
     }
     seconds
 }
@@ -210,7 +210,7 @@ fn failure_policy(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<F
         "Fail" => Some(FailurePolicy::Fail),
         "Ignore" => Some(FailurePolicy::Ignore),
         word => {
-            reader.refuse(path, node.location, format!("`{word}` is neither `Fail` nor `Ignore`"));
+            reader.report_invalid(path, node.location, format!("`{word}` is neither `Fail` nor `Ignore`"));
             None
         }
     }

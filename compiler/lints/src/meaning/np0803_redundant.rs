@@ -44,7 +44,7 @@ const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let mut found: Vec<Redundant<'_>> = overview.each(|index, policy, found| {
-        let competing_rules = Beside { overview, index, policy };
+        let competing_rules = PolicyContext { overview, index, policy };
         let rules: Vec<(usize, Deciders<'_>)> = (0..policy.rules.len())
             .filter_map(|place| Some((place, competing_rules.covered(place)?)))
             .collect();
@@ -73,7 +73,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         // Rules are candidates too: if the policy cannot be removed as a whole, some of its rules
         // may.
         if let Some(isolating) = idle_policy() {
-            found.push(Redundant { policy, what: What::Policy, rules: rules.clone(), isolating });
+            found.push(Redundant { policy, what: Subject::Policy, rules: rules.clone(), isolating });
         }
         for (place, by) in rules {
             let Some(rule) = policy.rules.get(place) else { continue };
@@ -88,7 +88,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
                     .any(|(other, kept)| other != place && kept.direction == rule.direction);
             let isolating = if keeps { Some(Vec::new()) } else { competing_rules.isolated(rule.direction) };
             if let Some(isolating) = isolating {
-                found.push(Redundant { policy, what: What::Rule(rule), rules: vec![(place, by)], isolating });
+                found.push(Redundant { policy, what: Subject::Rule(rule), rules: vec![(place, by)], isolating });
             }
         }
     });
@@ -98,8 +98,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let mut needed: FxHashSet<Location> = FxHashSet::default();
     found.retain(|idle| {
         let own: Vec<Location> = match idle.what {
-            What::Rule(rule) => vec![rule.location],
-            What::Policy => {
+            Subject::Rule(rule) => vec![rule.location],
+            Subject::Policy => {
                 let rules = idle.policy.rules.iter().map(|rule| rule.location);
                 rules.chain([idle.policy.location]).collect()
             }
@@ -115,8 +115,8 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         // A policy cannot make itself redundant, and the last rule of a direction may isolate the
         // pods.
         let keeps_one = match idle.what {
-            What::Policy => true,
-            What::Rule(rule) => {
+            Subject::Policy => true,
+            Subject::Rule(rule) => {
                 let left = |other: &&Rule| {
                     other.direction == rule.direction
                         && other.location != rule.location
@@ -137,33 +137,33 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
         }
         sound
     });
-    found.iter().map(Redundant::told).collect()
+    found.iter().map(Redundant::diagnostic).collect()
 }
 
 /// A redundant rule or policy.
 struct Redundant<'p> {
     policy: &'p Policy,
-    what: What<'p>,
+    what: Subject<'p>,
     /// The redundant rules by index, each with what decides its connections instead.
     rules: Vec<(usize, Deciders<'p>)>,
     /// The other policies that isolate the same pods.
     isolating: Vec<&'p Policy>,
 }
 
-enum What<'p> {
+enum Subject<'p> {
     Policy,
     Rule(&'p Rule),
 }
 
 /// A policy, with access to the policies that select its example pod.
-struct Beside<'o, 'p> {
+struct PolicyContext<'o, 'p> {
     overview: &'o Overview<'p>,
     /// The policy's index in the program.
     index: usize,
     policy: &'p Policy,
 }
 
-impl<'p> Beside<'_, 'p> {
+impl<'p> PolicyContext<'_, 'p> {
     /// The policies that select the example pod of this one.
     fn selecting(&self) -> &[usize] {
         &self.overview.first(self.index).policies
@@ -253,19 +253,19 @@ impl<'p> Beside<'_, 'p> {
 }
 
 impl Redundant<'_> {
-    fn told(&self) -> Diagnostic {
+    fn diagnostic(&self) -> Diagnostic {
         let by_admin = |by: &Deciders<'_>| by.rules.iter().any(|(by, _)| by.tier == Tier::Admin);
         let shadowed = self.policy.tier != Tier::Namespaced || self.rules.iter().any(|(_, by)| by_admin(by));
         let kind = if shadowed { "unreachable" } else { "redundant" };
         let how = if shadowed { "is decided before it" } else { "is allowed without it" };
         let mut diagnostic = match self.what {
-            What::Rule(rule) => Diagnostic::new(
+            Subject::Rule(rule) => Diagnostic::new(
                 &DECIDES_NOTHING,
                 format!("this rule of policy `{}` is {kind}", self.policy.name),
                 rule.location,
                 format!("every connection that it matches {how}"),
             ),
-            What::Policy => Diagnostic::new(
+            Subject::Policy => Diagnostic::new(
                 &DECIDES_NOTHING,
                 format!("policy `{}` is {kind}", self.policy.name),
                 self.policy.location,
@@ -285,8 +285,8 @@ impl Redundant<'_> {
             "remove it"
         });
         match self.what {
-            What::Rule(rule) => diagnostic.fix(Applicability::Maybe, "remove the rule", rule.location, ""),
-            What::Policy => diagnostic,
+            Subject::Rule(rule) => diagnostic.fix(Applicability::Maybe, "remove the rule", rule.location, ""),
+            Subject::Policy => diagnostic,
         }
     }
 }

@@ -15,12 +15,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use self::types::{
     Both, ClusterNetworkPolicy, DestinationPort, EgressRule, IngressRule, Metadata, Pods, Ports, Range, Spec,
 };
-use crate::kyverno_common::{audit_left_out, collision, object_annotations};
-use crate::limits::{MAX_NAME, annotations_fit, object_fits, too_long};
+use crate::kyverno_common::{audit_omitted, collision, object_annotations};
+use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, too_long};
 use crate::networkpolicy::names_like;
 use crate::options::Options;
-use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, cannot, read_policies};
-use crate::template::{Lower, Names, hash, log_refused, subject_key};
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, unsupported, read_policies};
+use crate::template::{Lower, Names, hash, reject_log, subject_key};
 use crate::yaml;
 use crate::{Output, networkpolicy};
 
@@ -108,12 +108,12 @@ fn compile(input: &Input<'_>) -> Emitted {
     let mut taken = FxHashMap::default();
     for policy in program.policies.iter().filter(|policy| policy.tier != Tier::Namespaced) {
         if let Some(audit) = policy.audit {
-            diagnostics.push(audit_left_out(policy, AnyTarget::CLUSTER_NETWORK_POLICY, audit));
+            diagnostics.push(audit_omitted(policy, AnyTarget::CLUSTER_NETWORK_POLICY, audit));
             continue;
         }
         let source = sources.line_of(policy.location);
-        annotations_fit(policy, &source, &mut diagnostics);
-        log_refused(policy, AnyTarget::CLUSTER_NETWORK_POLICY, &mut diagnostics);
+        check_annotation_size(policy, &source, &mut diagnostics);
+        reject_log(policy, AnyTarget::CLUSTER_NETWORK_POLICY, &mut diagnostics);
         let mut policies = Policies { policy, cluster, options, diagnostics: &mut diagnostics };
         let ingress = policies.rules(Direction::Ingress, |action, from, protocols| IngressRule {
             action,
@@ -145,7 +145,7 @@ fn compile(input: &Input<'_>) -> Emitted {
             if let Err(error) = yaml::write_to(&mut text, &object) {
                 debug_assert!(false, "{error}");
             }
-            object_fits(policy, text.len() - before, &mut diagnostics);
+            check_object_size(policy, text.len() - before, &mut diagnostics);
             objects += 1;
         }
     }
@@ -313,7 +313,7 @@ impl Policies<'_> {
             };
             if rule.direction == Direction::Ingress {
                 self.diagnostics.push(
-                    cannot(
+                    unsupported(
                         AnyTarget::CLUSTER_NETWORK_POLICY,
                         "addresses as ingress peers",
                         place,
@@ -327,7 +327,7 @@ impl Policies<'_> {
             let named = rule.ports.iter().find(|term| matches!(term.port.which, Which::Named(_)));
             if let (Some(port), Peer::Block(_)) = (named, peer) {
                 self.diagnostics.push(
-                    cannot(
+                    unsupported(
                         AnyTarget::CLUSTER_NETWORK_POLICY,
                         "a named port with addresses",
                         port.location,
@@ -364,7 +364,7 @@ impl Policies<'_> {
             return Some(Arc::new(PodTerm { scope, ..PodTerm::clone(term) }));
         }
         self.diagnostics.push(
-            cannot(
+            unsupported(
                 AnyTarget::CLUSTER_NETWORK_POLICY,
                 what,
                 place,
@@ -412,7 +412,7 @@ impl Policies<'_> {
                         .map(|protocol| format!("{}/{name}", protocol.as_str()))
                         .collect();
                     self.diagnostics.push(
-                        cannot(
+                        unsupported(
                             AnyTarget::CLUSTER_NETWORK_POLICY,
                             "a named port of one protocol",
                             term.location,

@@ -8,7 +8,7 @@ use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, Scope, ScopeBase, Selector};
 
 use crate::Output;
-use crate::kyverno_common::{self, Kind, Made, Resolved, annotations, object_annotations};
+use crate::kyverno_common::{self, Kind, TemplateContext, Resolved, annotations, object_annotations};
 use crate::manifest;
 use crate::options::{KyvernoVersion, Options};
 use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies};
@@ -233,8 +233,8 @@ impl Kind for ClusterPolicies {
         }
     }
 
-    fn policy(&self, made: Made<'_, '_>) -> ClusterPolicy {
-        let Made { template, settings, source, name } = made;
+    fn policy(&self, made: TemplateContext<'_, '_>) -> ClusterPolicy {
+        let TemplateContext { template, settings, source, name } = made;
         let matched = matched(&template);
         let annotations_of_data = data_annotations(&template, source);
         ClusterPolicy {

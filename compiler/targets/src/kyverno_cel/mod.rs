@@ -8,10 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, ScopeBase};
 
-use crate::kyverno_common::{Kind, Made, Resolved, annotations, object_annotations};
+use crate::kyverno_common::{Kind, TemplateContext, Resolved, annotations, object_annotations};
 use crate::manifest::Manifest;
 use crate::options::{KyvernoVersion, Options};
-use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, cannot, read_policies};
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, unsupported, read_policies};
 use crate::template::{Names, Template};
 use crate::yaml;
 use crate::{Output, kyverno_common};
@@ -116,8 +116,8 @@ impl Kind for GeneratingPolicies {
         Cel
     }
 
-    fn policy(&self, made: Made<'_, '_>) -> GeneratingPolicy {
-        let Made { template, settings, source, name } = made;
+    fn policy(&self, made: TemplateContext<'_, '_>) -> GeneratingPolicy {
+        let TemplateContext { template, settings, source, name } = made;
         let match_conditions = conditions(&template);
         GeneratingPolicy {
             api_version: "policies.kyverno.io/v1",
@@ -169,7 +169,7 @@ impl Kind for GeneratingPolicies {
         if settings.failure_policy == FailurePolicy::Fail
             && let Some(place) = settings.failure_policy_location
         {
-            diagnostics.push(cannot(
+            diagnostics.push(unsupported(
                 AnyTarget::KYVERNO_CEL,
                 "`failure-policy = fail`",
                 place,
@@ -204,7 +204,7 @@ impl Kind for GeneratingPolicies {
             if longest.is_some_and(|length| length > MAX_EXPRESSION) {
                 let place = template.scopes.first().and_then(|subject| subject.scope_location);
                 diagnostics.push(
-                    cannot(
+                    unsupported(
                         AnyTarget::KYVERNO_CEL,
                         "so many namespace names",
                         place.unwrap_or(template.policy.location),

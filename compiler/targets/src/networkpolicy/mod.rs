@@ -11,8 +11,8 @@ use npc_program::values::name::glob_matches;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Output;
-use crate::kyverno_common::{belongs, collision, object_annotations};
-use crate::limits::{MAX_NAME, annotations_fit, name_too_long, object_fits};
+use crate::kyverno_common::{is_expressible, collision, object_annotations};
+use crate::limits::{MAX_NAME, check_annotation_size, name_too_long, check_object_size};
 use crate::manifest::Manifest;
 use crate::target::{
     AnyTarget, Capabilities, Emitted, Input, NEEDS_CLUSTER, ReadBack, Target, read_policies,
@@ -89,7 +89,7 @@ pub(crate) fn compile(input: &Input<'_>) -> Emitted {
     let mut objects = 0;
     let mut taken = FxHashMap::default();
     for policy in &program.policies {
-        if !belongs(policy, AnyTarget::NETWORK_POLICY, options, &mut diagnostics) {
+        if !is_expressible(policy, AnyTarget::NETWORK_POLICY, options, &mut diagnostics) {
             continue;
         }
         let source = sources.line_of(policy.location);
@@ -98,7 +98,7 @@ pub(crate) fn compile(input: &Input<'_>) -> Emitted {
             if template.name.len() > MAX_NAME {
                 diagnostics.push(name_too_long(&template, MAX_NAME));
             }
-            annotations_fit(policy, &source, &mut diagnostics);
+            check_annotation_size(policy, &source, &mut diagnostics);
             let Some(namespaces) = namespaces(&template, cluster, &mut diagnostics) else { continue };
             for namespace in namespaces {
                 let object = NetworkPolicy {
@@ -121,7 +121,7 @@ pub(crate) fn compile(input: &Input<'_>) -> Emitted {
                 if let Err(error) = yaml::write_to(&mut text, &Manifest(&object)) {
                     debug_assert!(false, "{error}");
                 }
-                object_fits(policy, text.len() - before, &mut diagnostics);
+                check_object_size(policy, text.len() - before, &mut diagnostics);
                 objects += 1;
             }
         }

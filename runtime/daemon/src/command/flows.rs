@@ -40,13 +40,13 @@ fn end(end: &End) -> String {
     }
 }
 
-fn told(told: &DecidedBy) -> String {
-    let mut text = told.reason.clone();
-    if let (Some(tier), Some(policy)) = (&told.tier, &told.policy) {
+fn describe(decided_by: &DecidedBy) -> String {
+    let mut text = decided_by.reason.clone();
+    if let (Some(tier), Some(policy)) = (&decided_by.tier, &decided_by.policy) {
         let tier = if tier == "policy" { String::new() } else { format!("{tier} ") };
         text += &format!(": {tier}policy {policy}");
     }
-    if let Some(place) = &told.place {
+    if let Some(place) = &decided_by.place {
         text += &format!(", {place}");
     }
     text
@@ -58,9 +58,9 @@ fn text(flow: &Flow) -> String {
     let (source, destination) = (end(&flow.source), end(&flow.destination));
     let time = time.as_deref().unwrap_or("-");
     let audit =
-        flow.audit.as_ref().map(|audit| format!("; under audit: {}", told(audit))).unwrap_or_default();
+        flow.audit.as_ref().map(|audit| format!("; under audit: {}", describe(audit))).unwrap_or_default();
     format!(
         "{time} {verdict} {direction:7} {source} -> {destination} {protocol}: {}{audit}\n",
-        told(&flow.by)
+        describe(&flow.by)
     )
 }
