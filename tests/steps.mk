@@ -1,4 +1,5 @@
-# The steps of tests/all, which sets the environment. What a step needs is its prerequisite; other steps run in parallel.
+# The steps of tests/all, which sets the environment and decides what runs side by side. What a step needs is its
+# prerequisite.
 # The comment after ## is the step's line in `tests/all --list`.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +10,7 @@ export NPC_TEST_CACHE := $(or $(NPC_TEST_CACHE),$(HOME)/.cache/npc)
 TOOLS := $(NPC_TEST_CACHE)/bin
 PACKAGES := $(NPC_TEST_CACHE)/packages
 BINARIES := target/checked
-START := $(shell date +%s)
+START := $(or $(NPC_TEST_START),$(shell date +%s))
 
 # One set of features for every step: `--workspace` with the names of the tests, so that nothing is compiled twice.
 CARGO_TEST := cargo test --quiet --workspace --profile checked
@@ -18,19 +19,8 @@ ALONE := kernel node real_node api_server kyverno_live
 SUITES = $(filter-out $(ALONE),$(shell cargo metadata --quiet --no-deps --format-version 1 | \
   jq -r '.packages[].targets[] | select(.kind == ["test"]) | .name' | sort -u))
 
-STEPS := lint dependencies kernel-objects ci editors grammars vscode browser fuzz chart suites node cluster \
-  older-kernel real-node kernel try
-.PHONY: all build tools engines previous clock $(STEPS)
-# In the order in which they start: the longest chains first.
-all: tools build node cluster suites fuzz ci vscode lint $(STEPS)
-
-# If everything runs, the build comes first: most steps wait for it.
-ifneq ($(filter all,$(MAKECMDGOALS)),)
-lint ci fuzz: | build
-endif
-
-# The hook for sockets (cgroup_skb) sees the packets of all network namespaces: one step at a time attaches it.
-ONE_AT_A_TIME = exec 9>target/kernel.lock; flock 9
+.PHONY: build tools engines previous lint dependencies kernel-objects ci editors grammars vscode browser fuzz chart suites \
+  node cluster older-kernel real-node kernel try clock
 
 define began
 now=$$(date +%s); at=$$((now - $(START)))
@@ -141,17 +131,14 @@ suites: build tools engines ## unit tests and suites
 
 kernel: build ## verdicts and packets against the eBPF program
 	$(began)
-	$(ONE_AT_A_TIME)
 	NPC_TEST_KERNEL=1 $(CARGO_TEST) --test kernel
 
 node: build previous ## npc-node with real packets between network namespaces
 	$(began)
-	$(ONE_AT_A_TIME)
 	NPC_TEST_KERNEL=1 NPC_TEST_PREVIOUS=$$(tests/previous_version) $(CARGO_TEST) --test node
 
 real-node: build tools ## npc-node with a real kubelet, containerd and kube-proxy
 	$(began)
-	$(ONE_AT_A_TIME)
 	NPC_TEST_KERNEL=1 NPC_TEST_TOOLS=$(TOOLS) $(CARGO_TEST) --test real_node
 
 cluster: build tools ## a real API server and Kyverno's controllers
@@ -164,7 +151,6 @@ cluster: build tools ## a real API server and Kyverno's controllers
 
 try: build ## the node as the README shows it
 	$(began)
-	$(ONE_AT_A_TIME)
 	output=$$(NPC_BIN=$$PWD/$(BINARIES) deploy/try/run 2>&1)
 	echo "$$output"
 	for line in "arrived: the database's kernel answers" "no answer" \
@@ -176,8 +162,6 @@ older-kernel: build ## the eBPF program in Linux 6.12
 	$(began)
 	tests/older_kernel/run $(BINARIES)/npc-node
 
-# Not one of `all`: tests/all runs it when nothing else runs.
 clock: build ## npc-node while the machine's clock jumps
 	$(began)
-	$(ONE_AT_A_TIME)
 	NPC_TEST_KERNEL=1 NPC_TEST_CLOCK=1 $(CARGO_TEST) --test node
