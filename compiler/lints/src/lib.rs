@@ -49,7 +49,11 @@ pub fn meaning(overview: &Overview<'_>, origin: Origin, cluster: Option<&Cluster
     // nothing. Both have the same cause; only NP0804 is reported.
     let reported: Vec<_> =
         diagnostics.iter().flat_map(|found| &found.labels).map(|label| label.location).collect();
-    diagnostics.extend(redundant.into_iter().filter(|redundant| !redundant.location().is_some_and(|at| reported.contains(&at))));
+    diagnostics.extend(
+        redundant
+            .into_iter()
+            .filter(|redundant| !redundant.location().is_some_and(|at| reported.contains(&at))),
+    );
     let dns = match cluster.and_then(dns_in_cluster::Resolvers::find) {
         Some(resolvers) => resolvers.judge(overview.program, dns, origin),
         None => dns,

@@ -109,7 +109,11 @@ impl Reader {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if wanted == "a string" => ": put it in quotes",
             _ => "",
         };
-        self.report_invalid(path, node.location, format!("expected {wanted}, found {}{quoted}", node.value.kind()));
+        self.report_invalid(
+            path,
+            node.location,
+            format!("expected {wanted}, found {}{quoted}", node.value.kind()),
+        );
     }
 
     /// The fields of an object; reports those that are not in `known`. `null` is an object without fields.

@@ -17,5 +17,5 @@ pub use classes::{AddressSets, Classes};
 pub use connection::{Connection, Endpoint, Route, Traffic};
 pub use evaluator::{Evaluator, Labels, Prepared, Sides, Subjects, TermId, Terms, TierRules};
 pub use interpreter::{rule_matches, verdict};
-pub use nearest::{UnmetCondition, Nearest, nearest};
+pub use nearest::{Nearest, UnmetCondition, nearest};
 pub use verdict::{Decision, Verdict};

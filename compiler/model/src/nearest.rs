@@ -152,7 +152,11 @@ fn peer_lacks<'a>(term: &'a Peer, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -
 fn pod_lacks<'a>(term: &'a PodTerm, subject: &Endpoint<'a>, peer: &Endpoint<'a>) -> Vec<UnmetCondition<'a>> {
     debug_assert!(!selects(term, subject, peer));
     let Some((pod, namespace)) = peer.selectable() else {
-        return vec![if matches!(peer, Endpoint::Outside(_)) { UnmetCondition::NoPod } else { UnmetCondition::OnHost }];
+        return vec![if matches!(peer, Endpoint::Outside(_)) {
+            UnmetCondition::NoPod
+        } else {
+            UnmetCondition::OnHost
+        }];
     };
     let mut unmet: Vec<UnmetCondition<'a>> = Vec::new();
     for requirement in &term.selector.requirements {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::crossing::{Cell, cells};
 use crate::describe::{Census, Members, outside_members, pods_members};
-use crate::groups::{Groups, Lies};
+use crate::groups::{AddressClass, Groups};
 use crate::partition::Partition;
 use crate::rows::{Row, RowId, Rows, ports_of};
 use crate::set::{FEW, GroupSet, Words};
@@ -84,7 +84,11 @@ impl<'c> Reach<'c> {
             |index: u32| groups.list.get(index as usize).is_none_or(|group| group.pods.is_empty());
         let mut partition = Partition::new((0..).zip(&groups.list).map(|(index, group)| {
             let rows: SmallVec<[_; 2]> = families.iter().map(|family| family.of_group(index)).collect();
-            (is_outside(index), group.lies.map(|lies| lies == Lies::Nowhere), rows)
+            (
+                is_outside(index),
+                group.address_class.map(|address_class| address_class == AddressClass::Nowhere),
+                rows,
+            )
         }));
         for family in &families {
             for (_, set) in family.rows.list.iter().flatten() {
@@ -123,7 +127,7 @@ impl<'c> Reach<'c> {
             .map(|(_, pods, block)| {
                 let groups = block.iter().filter_map(|group| groups.list.get(*group as usize));
                 let own = groups.filter(|_| pods.is_empty());
-                own.flat_map(|group| outside_ranges(&group.lies, &ranges)).collect()
+                own.flat_map(|group| outside_ranges(&group.address_class, &ranges)).collect()
             })
             .collect();
         let census = Census::new(cluster);
@@ -211,10 +215,13 @@ fn addresses_in(ranges: &[(IpAddr, IpAddr)]) -> u128 {
     ranges.iter().fold(0, |sum: u128, (first, last)| sum.saturating_add(number(*last) - number(*first)))
 }
 
-fn outside_ranges(lies: &[Lies; 2], ranges: &[Vec<Vec<(u128, u128)>>]) -> Vec<(IpAddr, IpAddr)> {
+fn outside_ranges(
+    address_class: &[AddressClass; 2],
+    ranges: &[Vec<Vec<(u128, u128)>>],
+) -> Vec<(IpAddr, IpAddr)> {
     let mut all = Vec::new();
-    for (index, (lies, of_family)) in lies.iter().zip(ranges).enumerate() {
-        let Lies::In(class) = lies else { continue };
+    for (index, (address_class, of_family)) in address_class.iter().zip(ranges).enumerate() {
+        let AddressClass::In(class) = address_class else { continue };
         let address = |bits: u128| match u32::try_from(bits) {
             Ok(bits) if index == 0 => IpAddr::V4(bits.into()),
             _ => IpAddr::V6(bits.into()),

@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::{SmallVec, smallvec};
 use std::hash::{Hash as _, Hasher as _};
 
-use crate::groups::{Group, Groups, Lies, PortName, Relation};
+use crate::groups::{AddressClass, Group, Groups, PortName, Relation};
 use crate::set::GroupSet;
 use crate::traffic::{Operation, SetId, Sets, TrafficSet};
 
@@ -102,10 +102,10 @@ impl<'e, 'a, S: GroupSet> Rows<'e, 'a, S> {
         rows.intern(vec![(Sets::ALL, rows.all.clone())]);
         let unknown = sets.of_unknown();
         for (index, group) in (0..).zip(&groups.list) {
-            let lies_in = match group.lies.get(family) {
-                None | Some(Lies::Nowhere) => continue,
-                Some(Lies::Unknown) => unknown.as_slice(),
-                Some(Lies::In(class)) => classes.sets(*class),
+            let lies_in = match group.address_class.get(family) {
+                None | Some(AddressClass::Nowhere) => continue,
+                Some(AddressClass::Unknown) => unknown.as_slice(),
+                Some(AddressClass::In(class)) => classes.sets(*class),
             };
             for set in lies_in {
                 if let Some(of_set) = rows.of_set.get_mut(*set) {

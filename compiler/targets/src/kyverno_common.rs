@@ -14,7 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::guard;
-use crate::limits::{check_annotation_size, name_too_long, check_object_size};
+use crate::limits::{check_annotation_size, check_object_size, name_too_long};
 use crate::options::Options;
 use crate::target::{AUDIT_OMITTED, AnyTarget, Emitted, Input, NAME_COLLISION, unsupported};
 use crate::template::{Names, Template, templates};
@@ -213,8 +213,9 @@ pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
         .map(|policies| {
             // 2,000 bytes are enough for a typical policy. Growing the string by doubling would copy megabytes.
             let mut text = String::with_capacity(policies.len() * 2_000);
-            let pieces =
-                policies.iter().map(|policy| compile_policy(kind, policy, program, sources, options, &mut text));
+            let pieces = policies
+                .iter()
+                .map(|policy| compile_policy(kind, policy, program, sources, options, &mut text));
             let pieces = pieces.collect();
             (text, pieces)
         })
@@ -238,8 +239,9 @@ pub(crate) fn compile<K: Kind>(kind: &K, input: &Input<'_>) -> Emitted {
             for name in output.names {
                 collision(name, policy, &mut taken, &mut diagnostics);
             }
-            diagnostics
-                .extend(output.diagnostics.into_iter().filter(|d| reported.insert((d.code.id, d.location()))));
+            diagnostics.extend(
+                output.diagnostics.into_iter().filter(|d| reported.insert((d.code.id, d.location()))),
+            );
         }
     }
     diagnostics.extend(filtered.diagnostic(|names| format!("exclude them with `except ({names})`")));
@@ -276,9 +278,10 @@ fn compile_policy<K: Kind>(
         let before = text.len();
         text.push_str("---\n");
         // These types have no value that the YAML writer rejects.
-        if let Err(error) =
-            yaml::write_to(text, &kind.policy(TemplateContext { template, settings: &settings, source: &source, name }))
-        {
+        if let Err(error) = yaml::write_to(
+            text,
+            &kind.policy(TemplateContext { template, settings: &settings, source: &source, name }),
+        ) {
             debug_assert!(false, "{error}");
         }
         check_object_size(policy, text.len() - before, diagnostics);

@@ -181,7 +181,11 @@ pub(crate) fn described(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Ve
     for (entry, _) in &annotations {
         // Their keys have the syntax of label keys, but may have capital letters in the prefix.
         if check_key(&entry.key.to_lowercase(), entry.location).is_err() {
-            reader.report_invalid(&path, entry.location, format!("`{}` is not a valid annotation key", entry.key));
+            reader.report_invalid(
+                &path,
+                entry.location,
+                format!("`{}` is not a valid annotation key", entry.key),
+            );
         }
     }
     let described = DESCRIPTIONS.iter().find_map(|key| {

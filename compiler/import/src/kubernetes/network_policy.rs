@@ -215,7 +215,11 @@ fn policy_types(reader: &mut Reader, path: &Path<'_>, fields: &Fields<'_>) -> Op
             "Ingress" => Some(Direction::Ingress),
             "Egress" => Some(Direction::Egress),
             word => {
-                reader.report_invalid(&path, node.location, format!("`{word}` is neither `Ingress` nor `Egress`"));
+                reader.report_invalid(
+                    &path,
+                    node.location,
+                    format!("`{word}` is neither `Ingress` nor `Egress`"),
+                );
                 None
             }
         };
@@ -319,7 +323,11 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
     };
     let block = fields.get("ipBlock");
     if block.is_some() && (pods.is_some() || namespaces.is_some()) {
-        reader.report_invalid(path, fields.location, "`ipBlock` cannot be combined with a selector in one peer");
+        reader.report_invalid(
+            path,
+            fields.location,
+            "`ipBlock` cannot be combined with a selector in one peer",
+        );
         return None;
     }
     if let Some(node) = block {
@@ -331,7 +339,11 @@ fn peer(reader: &mut Reader, path: &Path<'_>, node: &Node, selectors: &mut impl 
         None => (Scope::own(), None),
     };
     if pods.is_none() && namespaces.is_none() {
-        reader.report_invalid(path, fields.location, "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`");
+        reader.report_invalid(
+            path,
+            fields.location,
+            "a peer needs `podSelector`, `namespaceSelector` or `ipBlock`",
+        );
         return None;
     }
     let (selector, location) = match pods {
@@ -366,7 +378,11 @@ fn ip_block(reader: &mut Reader, path: &Path<'_>, node: &Node) -> Option<Block> 
         if let (Some(inside), Some(net)) = (inner, net)
             && !(net.contains(&inside) && net.prefix_len() < inside.prefix_len())
         {
-            reader.report_invalid(&path, node.location, format!("`{inside}` is not a strict subset of `{net}`"));
+            reader.report_invalid(
+                &path,
+                node.location,
+                format!("`{inside}` is not a strict subset of `{net}`"),
+            );
             inner = None;
         }
         except = except.zip(inner).map(|(mut except, inner)| {

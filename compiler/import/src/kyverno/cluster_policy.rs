@@ -10,7 +10,7 @@ use super::filter::{Form, Role, filters};
 use super::jmespath::JmesPath;
 use super::object::{RequiredLabels, Template, generated, is_name};
 use super::settings::{PolicySettings, of_cluster_policy, of_rule};
-use super::{Kind, OTHER_OBJECT, generates_network_policies, report_unsupported, object_name, scopes};
+use super::{Kind, OTHER_OBJECT, generates_network_policies, object_name, report_unsupported, scopes};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};

@@ -81,7 +81,9 @@ impl Condition {
         match self {
             Self::Constant(holds) if *holds == positive => one(Conjunction::default()),
             Self::Constant(_) => Ok(Vec::new()),
-            Self::Name(names) if positive => one(Conjunction { names: vec![names.clone()], ..Conjunction::default() }),
+            Self::Name(names) if positive => {
+                one(Conjunction { names: vec![names.clone()], ..Conjunction::default() })
+            }
             Self::Name(names) => one(Conjunction { except_names: names.clone(), ..Conjunction::default() }),
             Self::Label(requirement) => {
                 let requirement = if positive { requirement.clone() } else { requirement.negated() };

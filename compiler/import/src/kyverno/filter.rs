@@ -105,7 +105,9 @@ fn filter(reader: &mut Reader, path: &Path<'_>, node: &Node, role: Role) -> Opti
         "operations",
     ];
     let fields = reader.object(&path, resources, &known)?;
-    if only_one_of(reader, &path, &fields, ["name", "names"]) || !check_supported(reader, &path, &fields, role)? {
+    if only_one_of(reader, &path, &fields, ["name", "names"])
+        || !check_supported(reader, &path, &fields, role)?
+    {
         return None;
     }
     let kinds = strings(reader, &path, &fields, "kinds")?;

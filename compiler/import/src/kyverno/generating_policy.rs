@@ -8,9 +8,9 @@ use npc_program::values::name::is_subdomain;
 
 use super::condition::Condition;
 use super::expression::{Variables, applies, condition, parse, part};
-use super::object::{RequiredLabels, Part, Placeholders, Template, generated, is_name};
+use super::object::{Part, Placeholders, RequiredLabels, Template, generated, is_name};
 use super::settings::{PolicySettings, of_generating_policy};
-use super::{generates_network_policies, report_unsupported, object_name, scopes};
+use super::{generates_network_policies, object_name, report_unsupported, scopes};
 use crate::kubernetes::metadata::{self, Metadata, cluster_object, described, dropped};
 use crate::kubernetes::network_policy::Place;
 use crate::{Generated, Imported};
@@ -295,7 +295,11 @@ fn named(
             Ok(parsed) => all.push((name, place, parsed)),
             Err(why) => {
                 let why = why.lines().next().unwrap_or_default().to_owned();
-                reader.report_invalid(&path.field("expression"), place, format!("not a CEL expression: {why}"));
+                reader.report_invalid(
+                    &path.field("expression"),
+                    place,
+                    format!("not a CEL expression: {why}"),
+                );
                 return None;
             }
         }

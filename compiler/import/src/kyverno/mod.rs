@@ -18,7 +18,7 @@ use npc_program::Scope;
 use npc_program::values::name::is_subdomain;
 
 use self::condition::Condition;
-use crate::{UNSUPPORTED, UNKNOWN_KIND};
+use crate::{UNKNOWN_KIND, UNSUPPORTED};
 
 npc_diagnostics::codes! {
     /// # A rule that generates no network policy

@@ -339,7 +339,12 @@ fn only_where_they_are_understood(
                 let why = parts.err().unwrap_or_else(|| {
                     "npc supports it only in `matchLabels` of a `namespaceSelector`".to_owned()
                 });
-                report_unsupported(reader, "a value that is read from the namespace here", node.location, why);
+                report_unsupported(
+                    reader,
+                    "a value that is read from the namespace here",
+                    node.location,
+                    why,
+                );
             }
             plain
         }

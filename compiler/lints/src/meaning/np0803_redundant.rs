@@ -88,7 +88,12 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
                     .any(|(other, kept)| other != place && kept.direction == rule.direction);
             let isolating = if keeps { Some(Vec::new()) } else { competing_rules.isolated(rule.direction) };
             if let Some(isolating) = isolating {
-                found.push(Redundant { policy, what: Subject::Rule(rule), rules: vec![(place, by)], isolating });
+                found.push(Redundant {
+                    policy,
+                    what: Subject::Rule(rule),
+                    rules: vec![(place, by)],
+                    isolating,
+                });
             }
         }
     });

@@ -19,7 +19,7 @@ use crate::kyverno_common::{audit_omitted, collision, object_annotations};
 use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, too_long};
 use crate::networkpolicy::names_like;
 use crate::options::Options;
-use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, unsupported, read_policies};
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies, unsupported};
 use crate::template::{Lower, Names, hash, reject_log, subject_key};
 use crate::yaml;
 use crate::{Output, networkpolicy};

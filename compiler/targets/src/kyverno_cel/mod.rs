@@ -8,10 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, ScopeBase};
 
-use crate::kyverno_common::{Kind, TemplateContext, Resolved, annotations, object_annotations};
+use crate::kyverno_common::{Kind, Resolved, TemplateContext, annotations, object_annotations};
 use crate::manifest::Manifest;
 use crate::options::{KyvernoVersion, Options};
-use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, unsupported, read_policies};
+use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies, unsupported};
 use crate::template::{Names, Template};
 use crate::yaml;
 use crate::{Output, kyverno_common};

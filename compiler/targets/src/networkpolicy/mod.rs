@@ -11,8 +11,8 @@ use npc_program::values::name::glob_matches;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Output;
-use crate::kyverno_common::{is_expressible, collision, object_annotations};
-use crate::limits::{MAX_NAME, check_annotation_size, name_too_long, check_object_size};
+use crate::kyverno_common::{collision, is_expressible, object_annotations};
+use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, name_too_long};
 use crate::manifest::Manifest;
 use crate::target::{
     AnyTarget, Capabilities, Emitted, Input, NEEDS_CLUSTER, ReadBack, Target, read_policies,
