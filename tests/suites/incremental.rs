@@ -71,6 +71,17 @@ fn compare(again: &Parsed, anew: &Parsed, before: &str, text: &str) {
     assert!(same, "before\n{before}\n--- now\n{text}\n--- again\n{again:#?}\n--- anew\n{anew:#?}");
 }
 
+/// Errors beside an invalid character are not reported, but an item with such an error must not be reused once the
+/// character is gone.
+#[test]
+fn error_beside_a_removed_character_is_reported() {
+    let before = "policy a for all pods in namespace a { isolate ingress }\n\npolicy poli\r \u{feff}";
+    let now = before.replace('\u{feff}', "");
+    let again = parse_again(FileId(0), &now, &parse(FileId(0), before), before);
+    compare(&again, &parse(FileId(0), &now), before, &now);
+    assert_eq!(again.diagnostics.len(), 1, "{:#?}", again.diagnostics);
+}
+
 #[test]
 fn reparsing_equals_parsing() {
     let seed = npc_tests::settings::fresh_seed();

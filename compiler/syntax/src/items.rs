@@ -99,7 +99,7 @@ pub(crate) fn parse_tokens(
     for piece in pieces.into_iter().flatten() {
         let docs = docs.above(before, piece.span, &mut out);
         before = piece.span.end;
-        if piece.diagnostics.is_empty() && !matches!(piece.kind, Read::Nothing) {
+        if piece.is_clean && !matches!(piece.kind, Read::Nothing) {
             whole.push(Whole { span: piece.span, body: piece.body, item: tree.items.len() });
         }
         out.diagnostics.extend(piece.diagnostics);
@@ -137,6 +137,8 @@ struct Piece {
     first: T,
     body: Option<u32>,
     kind: Read,
+    /// Whether parsing found no error, reported or not.
+    is_clean: bool,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -177,7 +179,14 @@ fn parse_share(
         let span = first.span.0.to(last.span.0);
         if let Some(item) = known.and_then(|known| known.item(chunk, span)) {
             let (body, kind) = (chunk.body, Read::Known(item));
-            pieces.push(Piece { span, first: first.kind, body, kind, diagnostics: Vec::new() });
+            pieces.push(Piece {
+                span,
+                first: first.kind,
+                body,
+                kind,
+                is_clean: true,
+                diagnostics: Vec::new(),
+            });
             continue;
         }
         let mut out = Output { file, source, diagnostics: Vec::new() };
@@ -191,12 +200,14 @@ fn parse_share(
             }
             fragment(chunk_tokens, &out)
         };
+        // An error that is not reported beside an invalid character is an error once that character is gone.
+        let is_clean = out.diagnostics.is_empty();
         if !bad.is_empty() {
             out.drop_on_bad_lines(bad);
         }
         let kind = kind.map_or(Read::Nothing, Read::New);
         let diagnostics = out.diagnostics;
-        pieces.push(Piece { span, first: first.kind, body: chunk.body, kind, diagnostics });
+        pieces.push(Piece { span, first: first.kind, body: chunk.body, kind, is_clean, diagnostics });
     }
     pieces
 }
