@@ -161,8 +161,8 @@ static __always_inline int passes_from(struct __sk_buff *skb, void *all, struct 
 			decide(all, endpoint->rows[EGRESS], family, peer, IPPROTO_TCP, bpf_ntohs(tcp->dest));
 		if (((__u32)decision & (ALLOW | LOG | AUDIT)) != ALLOW)
 			return 0;
-		// At delivery the ticket identifies the connection, even after translation. The slow path must
-		// write it, unless it does not conflict.
+		// At delivery the ticket identifies the connection, even after translation. If the slot
+		// of the packet's hash holds another ticket, the slow path replaces it.
 		struct ticket *ticket = ticket_at(skb->hash);
 		if (ticket && (ticket->hash != skb->hash || ticket->connection.endpoint != endpoint->id ||
 			       ticket->kind != PERMITTED))
