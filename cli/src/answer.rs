@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use npc_driver::{Answer, Resolution, side_text};
-use npc_model::{Connection, Route, Traffic};
+use npc_cluster::Resolution;
+use npc_driver::{Answer, side_text};
+use npc_vocabulary::{Connection, Route, Traffic};
 use serde::Serialize;
 
 use crate::arguments::Way;

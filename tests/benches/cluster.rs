@@ -15,12 +15,13 @@ use std::process::Command;
 
 use fastrand::Rng;
 use npc_cluster::Cluster;
-use npc_model::{Connection, Evaluator, Traffic, verdict};
+use npc_model::{Evaluator, verdict};
 use npc_program::Program;
 use npc_reach::Reach;
 use npc_tests::large;
 use npc_tests::memory::Memory;
 use npc_tests::timing::{best, milliseconds};
+use npc_vocabulary::{Connection, Traffic};
 
 /// The allocator that the command uses.
 #[global_allocator]

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_cluster::{Cluster, NAMESPACE_NAME, Namespace, Pod};
-use npc_model::{Connection, Endpoint, Traffic};
-use npc_program::values::port::Protocol;
+use npc_vocabulary::{Connection, Endpoint, Protocol, Traffic};
 
 /// The number of different label sets of pods in each namespace.
 const APPS: usize = 10;
@@ -96,7 +95,7 @@ pub fn program(policies: usize, namespaces: usize) -> String {
 pub fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> Vec<Connection<'c>> {
     let pod = |place: usize| {
         let address = cluster.pods.get(place).and_then(|pod| pod.addresses.first().copied());
-        Endpoint::pod(cluster, place, address)
+        cluster.endpoint(place, address)
     };
     let ports = [80, 443, 8000, 8003, 53];
     (0..count)

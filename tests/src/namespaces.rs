@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use npc_cluster::{Cluster, NAMESPACE_NAME, NamedPort, Namespace, Pod};
-use npc_program::values::port::Protocol;
+use npc_vocabulary::Protocol;
 use serde_json::{Value, json};
 
 /// The labels of the namespaces. `None` means that the label is absent.

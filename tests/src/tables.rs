@@ -8,10 +8,10 @@ use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
 use npc_image::Image;
-use npc_model::{Connection, Endpoint};
 use npc_program::Program;
 use npc_resolver::{Pod, Resolver};
 use npc_targets::{AnyTarget, Options};
+use npc_vocabulary::{Connection, Endpoint};
 
 use crate::namespaces;
 
@@ -25,7 +25,7 @@ pub fn image(program: &Program, sources: &SourceMap) -> Arc<Image> {
 #[must_use]
 pub fn pod(cluster: &Cluster, place: usize) -> Pod {
     let pod = &cluster.pods[place];
-    npc_driver::node_pod(cluster.namespaces[pod.namespace].name.as_str(), pod, true)
+    Pod::new(cluster.namespaces[pod.namespace].name.as_str(), pod, true)
 }
 
 /// A resolver for a cluster all of whose pods are on one node.
@@ -69,7 +69,7 @@ pub fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> 
             }
             let place = random.usize(..cluster.pods.len());
             let addresses = &cluster.pods[place].addresses;
-            Endpoint::pod(cluster, place, Some(addresses[random.usize(..addresses.len())])).unwrap()
+            cluster.endpoint(place, Some(addresses[random.usize(..addresses.len())])).unwrap()
         };
         let first = end(true);
         let is_pod = matches!(first, Endpoint::Pod { .. });
@@ -81,9 +81,9 @@ pub fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> 
         }
         let ports = [53, 80, 8050, 9, 65535, 8080, 1];
         let traffic = match random.u8(..8) {
-            0 => npc_model::Traffic::Other,
-            _ => npc_model::Traffic::Port(
-                npc_program::values::port::Protocol::ALL[random.usize(..3)],
+            0 => npc_vocabulary::Traffic::Other,
+            _ => npc_vocabulary::Traffic::Port(
+                npc_vocabulary::Protocol::ALL[random.usize(..3)],
                 ports[random.usize(..ports.len())],
             ),
         };

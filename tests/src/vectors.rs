@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use flate2::read::GzDecoder;
 use npc_cluster::Cluster;
-use npc_model::{Connection, Endpoint, Traffic};
-use npc_program::values::port::Protocol;
+use npc_vocabulary::{Connection, Endpoint, Protocol, Traffic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -163,7 +162,7 @@ impl Probe {
         let end = |name: &str, address: Option<IpAddr>| match name.split_once('/') {
             Some((namespace, pod)) => {
                 let place = cluster.pod(namespace, pod).unwrap_or_else(|| panic!("there is no {name}"));
-                Endpoint::pod(cluster, place, address).expect("its namespace")
+                cluster.endpoint(place, address).expect("its namespace")
             }
             None => Endpoint::Outside(address.expect("an address")),
         };

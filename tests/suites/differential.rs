@@ -20,12 +20,12 @@ use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::Level;
 use npc_driver::{Cni, compile};
-use npc_model::{Connection, Endpoint, Evaluator, Traffic, Verdict};
-use npc_program::values::port::Protocol;
+use npc_model::Evaluator;
 use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::tools::tools;
 use npc_tests::{namespaces, random};
+use npc_vocabulary::{Connection, Endpoint, Protocol, Traffic, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -150,7 +150,7 @@ fn connections<'c>(random: &mut Rng, cluster: &'c Cluster, count: usize) -> Vec<
         let pod = |random: &mut Rng| {
             let place = random.usize(..cluster.pods.len());
             let addresses = &cluster.pods[place].addresses;
-            Endpoint::pod(cluster, place, Some(addresses[random.usize(..addresses.len())])).unwrap()
+            cluster.endpoint(place, Some(addresses[random.usize(..addresses.len())])).unwrap()
         };
         let (mut source, mut destination) = (pod(random), pod(random));
         match random.u8(..8) {
@@ -215,7 +215,12 @@ fn case(cluster: &Cluster, objects: &[Value], connections: &[Connection<'_>]) ->
             })
         })
         .collect();
-    json!({"namespaces": cluster.namespaces, "pods": pods, "policies": objects, "probes": probes})
+    let namespaces: Vec<Value> = cluster
+        .namespaces
+        .iter()
+        .map(|namespace| json!({"name": namespace.name, "labels": namespace.labels}))
+        .collect();
+    json!({"namespaces": namespaces, "pods": pods, "policies": objects, "probes": probes})
 }
 
 /// The causes that `npc check --cni --cluster` reports.
@@ -268,7 +273,7 @@ fn other_engines_agree_or_the_difference_is_reported() {
             pod.ports.retain(|port| seen.insert((port.name.clone(), port.protocol)));
         }
         let has_tiers =
-            checked.program.policies.iter().any(|policy| policy.tier != npc_program::Tier::Namespaced);
+            checked.program.policies.iter().any(|policy| policy.tier != npc_vocabulary::Tier::Namespaced);
         let targets: &[AnyTarget] = if has_tiers {
             &[AnyTarget::NETWORK_POLICY, AnyTarget::CLUSTER_NETWORK_POLICY]
         } else {

@@ -13,15 +13,15 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Diagnostic, FileId, Level};
-use npc_driver::{Checked, compile, image_verdict, round_trip};
+use npc_driver::{Checked, compile, round_trip};
 use npc_image::{Image, read};
 use npc_import::import;
-use npc_model::{Connection, Decision, Endpoint, Evaluator, Route, Traffic, Verdict, verdict};
+use npc_model::{Evaluator, verdict};
 use npc_program::Program;
-use npc_program::values::port::Protocol;
 use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
+use npc_vocabulary::{Connection, Decision, Endpoint, Protocol, Route, Traffic, Verdict};
 
 /// A random connection in a cluster.
 fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
@@ -35,7 +35,7 @@ fn connection<'c>(random: &mut Rng, cluster: &'c Cluster) -> Connection<'c> {
         let place = random.usize(..cluster.pods.len());
         let addresses = &cluster.pods[place].addresses;
         let address = (!addresses.is_empty()).then(|| addresses[random.usize(..addresses.len())]);
-        Endpoint::pod(cluster, place, address).unwrap()
+        cluster.endpoint(place, address).unwrap()
     };
     let (source, destination) = if first { (end(true), end(false)) } else { (end(false), end(true)) };
     let ports = [53, 80, 8050, 9, 65535, 8080, 1];
@@ -148,7 +148,7 @@ fn evaluator_and_image_agree_with_the_interpreter() {
                 connection.traffic,
             );
             assert_eq!(
-                image_verdict(&image, &connection),
+                npc_image::verdict(&image, &connection),
                 expected,
                 "by the image, {} -> {} {}\n{source}",
                 connection.source,
@@ -283,7 +283,7 @@ fn changed_images_are_rejected() {
             for _ in 0..200 {
                 let connection = connection(&mut random, &cluster);
                 assert_eq!(
-                    image_verdict(&image, &connection),
+                    npc_image::verdict(&image, &connection),
                     verdict(&checked.program, &connection),
                     "{source}"
                 );
@@ -409,11 +409,10 @@ fn host_network_pod_has_the_verdicts_of_its_address() {
             if host == other {
                 continue;
             }
-            let pod = Endpoint::pod(&cluster, host, Some(address)).unwrap();
+            let pod = cluster.endpoint(host, Some(address)).unwrap();
             let as_address = Endpoint::Node { address, name: None };
             let outside = Endpoint::Outside(address);
-            let peer =
-                Endpoint::pod(&cluster, other, cluster.pods[other].addresses.first().copied()).unwrap();
+            let peer = cluster.endpoint(other, cluster.pods[other].addresses.first().copied()).unwrap();
             let traffic = connection(&mut random, &cluster).traffic;
             for egress in [true, false] {
                 let between = |end| match egress {
@@ -428,7 +427,7 @@ fn host_network_pod_has_the_verdicts_of_its_address() {
                     let found = [
                         verdict(&checked.program, &connection),
                         evaluator.verdict(&connection),
-                        image_verdict(&image, &connection),
+                        npc_image::verdict(&image, &connection),
                     ];
                     assert!(
                         found.iter().all(|found| found.denied() == expected.denied()),

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_cluster::{NAMESPACE_NAME, NamedPort, Namespace, Pod};
-use npc_model::{Connection, Endpoint, Traffic, verdict};
-use npc_program::values::port::Protocol;
-use npc_program::{Peer, Program, Tier};
+use npc_model::verdict;
+use npc_program::{Peer, Program};
 use npc_proof::{Outcome, changes, difference, prove};
 use npc_tests::memory::Memory;
+use npc_vocabulary::{Connection, Endpoint, Protocol, Tier, Traffic};
 
 fn one<'a>(random: &mut Rng, of: &[&'a str]) -> &'a str {
     of[random.usize(..of.len())]
@@ -191,7 +191,8 @@ impl Small {
 
 /// A program that allows exactly the connections that an assertion covers: the assertion as a policy.
 fn covers(program: &Program, index: usize) -> Program {
-    use npc_program::{Action, Direction, Isolation, Policy, Rule, Settings};
+    use npc_program::{Isolation, Policy, Rule, Settings};
+    use npc_vocabulary::{Action, Direction};
     let assertion = &program.asserts[index];
     let rule = Rule {
         location: assertion.location,

@@ -14,11 +14,11 @@ use std::net::IpAddr;
 
 use fastrand::Rng;
 use npc_cluster::Cluster;
-use npc_model::{Connection, Endpoint, Family, Traffic, Verdict, verdict};
-use npc_program::values::port::Protocol;
+use npc_model::{Family, verdict};
 use npc_reach::Reach;
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
+use npc_vocabulary::{Connection, Endpoint, Protocol, Traffic, Verdict};
 
 /// All traffic that the rules of random programs distinguish, and more.
 fn traffic() -> Vec<Traffic> {
@@ -44,7 +44,7 @@ fn ends<'c>(reach: &Reach<'c>, cluster: &'c Cluster, family: Family) -> Vec<(usi
     for (place, pod) in cluster.pods.iter().enumerate() {
         let own = pod.addresses.iter().copied().find(|address| Family::of(*address) == family);
         if own.is_some() || pod.addresses.is_empty() {
-            ends.push((group_of[&place], Endpoint::pod(cluster, place, own).unwrap()));
+            ends.push((group_of[&place], cluster.endpoint(place, own).unwrap()));
         }
     }
     let outside = [

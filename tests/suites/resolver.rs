@@ -12,14 +12,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use npc_driver::image_traffic;
-use npc_image::Direction;
-use npc_model::{Connection, Decision, Endpoint, Verdict};
 use npc_resolver::{Change, Reason, Resolver};
 use npc_tests::memory::Memory;
 use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver};
 use npc_tests::vectors::sets;
+use npc_vocabulary::{Connection, Decision, Direction, Endpoint, Verdict};
 
 /// Compares the tables' decisions of both sides with the verdict.
 fn compare(resolver: &Resolver, connection: &Connection<'_>, expected: &Verdict) -> usize {
@@ -34,7 +32,7 @@ fn compare_half(
     half: fn(npc_resolver::Decision) -> u32,
 ) -> usize {
     let Verdict::Decided { egress, ingress } = expected else { return 0 };
-    let traffic = image_traffic(connection.traffic);
+    let traffic = connection.traffic;
     let sides = [
         (Direction::Egress, egress, &connection.source, &connection.destination),
         (Direction::Ingress, ingress, &connection.destination, &connection.source),
@@ -214,7 +212,7 @@ fn known_verdicts() {
                 let connection = probe.connection(&cluster);
                 let expected = npc_model::verdict(&program, &connection);
                 assert_eq!(expected.allowed(), probe.allowed, "{}", case.id);
-                let traffic = image_traffic(connection.traffic);
+                let traffic = connection.traffic;
                 let side = |direction, subject: &Endpoint<'_>, peer: &Endpoint<'_>| match subject {
                     Endpoint::Pod { place, .. } => resolver
                         .decision(*place as u32, direction, peer.address().unwrap(), traffic)
@@ -257,7 +255,7 @@ fn newest_owner_keeps_its_address() {
     };
     let shared: IpAddr = "10.99.0.9".parse().unwrap();
     let is_allowed = |resolver: &Resolver| {
-        let found = resolver.decision(0, Direction::Ingress, shared, npc_image::Traffic::Other);
+        let found = resolver.decision(0, Direction::Ingress, shared, npc_vocabulary::Traffic::Other);
         npc_resolver::Decision(found.unwrap()).allows()
     };
     resolver.set_pod(0, pod("local", "10.0.0.1", true));

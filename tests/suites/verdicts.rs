@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use npc_cluster::Cluster;
 use npc_diagnostics::{FileId, Level, SourceMap};
-use npc_driver::{Config, check_manifests, image_verdict, round_trip};
+use npc_driver::{Config, check_manifests, round_trip};
 use npc_import::Import;
-use npc_model::{Connection, Evaluator, Verdict, verdict};
+use npc_model::{Evaluator, verdict};
 use npc_program::Program;
 use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
 use npc_tests::vectors::{Case, Probe, sets, text};
+use npc_vocabulary::{Connection, Verdict};
 
 /// The policies of a case as a program.
 fn imported(case: &Case) -> Program {
@@ -139,7 +140,7 @@ fn by_image() {
         let output = npc_targets::compile(AnyTarget::EBPF, program, &sources, &Options::default(), None);
         let image = npc_image::read(&output.image).unwrap();
         Box::new(move |connection| {
-            let found = image_verdict(&image, connection);
+            let found = npc_image::verdict(&image, connection);
             // The reason must be equal too.
             assert_eq!(found, verdict(program, connection));
             found

@@ -1,6 +1,6 @@
 //! `npc explain`
 
-use npc_diagnostics::nearest;
+use npc_suggest::nearest;
 
 use crate::Outcome;
 use crate::arguments::Explain;

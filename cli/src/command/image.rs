@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use npc_image::{
-    Action, Direction, Image, NamedPort, Operator, PodTerm, Rule, Scope, ScopeBase, digest_text, read,
-};
+use npc_image::{Image, PodTerm, PortName, Rule, Scope, ScopeBase, digest_text, read};
+use npc_vocabulary::{Action, Direction, Operator};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -132,7 +131,7 @@ fn dump(image: &Image) -> Value {
             "ofUnknown": image.addresses.of_unknown,
         },
         "ports": {
-            "named": image.ports.named.iter().map(|set| set.iter().map(|NamedPort { protocol, name }| {
+            "named": image.ports.named.iter().map(|set| set.iter().map(|PortName { protocol, name }| {
                 format!("{}/{name}", protocol.as_str())
             }).collect::<Vec<_>>()).collect::<Vec<_>>(),
             "classes": image.ports.classes,

@@ -4,13 +4,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use npc_cluster::{Cluster, Index};
+use npc_cluster::{Cluster, Index, Question, Resolution};
 use npc_diagnostics::SourceMap;
-use npc_driver::{Answer, Explainer, Question, Resolution, ask, image_verdict, round_trip};
-use npc_image::Image;
-use npc_model::{Connection, Evaluator};
+use npc_driver::{Answer, Explainer, ask, round_trip};
+use npc_image::{Image, verdict};
+use npc_model::Evaluator;
 use npc_program::Program;
 use npc_targets::ReadBack;
+use npc_vocabulary::Connection;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -89,8 +90,9 @@ impl Asked<'_> {
     fn answer(&self, connection: &Connection<'_>) -> Answer {
         match &self.image {
             None => ask(&self.program, &self.sources, connection),
-            Some(image) => Explainer::new(&self.program, &self.sources)
-                .explain(connection, &image_verdict(image, connection)),
+            Some(image) => {
+                Explainer::new(&self.program, &self.sources).explain(connection, &verdict(image, connection))
+            }
         }
     }
 }
@@ -326,7 +328,7 @@ impl Ready<'_> {
     fn answer(&self, connection: &Connection<'_>) -> Answer {
         let verdict = match &self.judge {
             Judge::Program(evaluator) => evaluator.verdict(connection),
-            Judge::Image(image) => image_verdict(image, connection),
+            Judge::Image(image) => verdict(image, connection),
         };
         match &self.explainer {
             Some(explainer) => explainer.explain(connection, &verdict),

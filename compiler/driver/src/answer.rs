@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use npc_model::{Connection, Endpoint, Route, Verdict};
+use npc_vocabulary::{Connection, Endpoint, Route, Verdict};
 use serde::Serialize;
 
 /// The verdict on a connection and its reason.

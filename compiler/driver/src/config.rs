@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span, nearest};
+use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span};
 use npc_lints::Cni;
 use npc_program::FailurePolicy;
 use npc_program::values::{address, name};
+use npc_suggest::nearest;
 use npc_targets::{AnyTarget, KyvernoVersion, Options, PodCidrs};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use npc_import::Import;
-use npc_program::{Policy, Program, Scope, Tier, scopes_overlap};
+use npc_program::{Policy, Program, Scope, scopes_overlap};
+use npc_vocabulary::Tier;
 
 use crate::round_trip::{kyverno_ignores, not_for_existing};
 

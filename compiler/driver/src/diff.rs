@@ -2,9 +2,9 @@
 
 use npc_import::{block_text, pods_text, selector_text, word};
 use npc_program::values::address::Block;
-use npc_program::values::port::Port;
-use npc_program::{Operator, Requirement, Selector};
+use npc_program::{Requirement, Selector};
 use npc_proof::{Kind, KindEnd};
+use npc_vocabulary::{Operator, Port};
 
 /// Describes a kind of connections in a syntax close to that of programs:
 /// `pods { app = web } in namespace shop -> pods in same namespace on tcp/80`.

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use npc_cluster::{AddressOwner, Index, Service, ServicePort, Via};
 use npc_diagnostics::SourceMap;
-use npc_model::{Connection, Endpoint, Evaluator, Traffic};
+use npc_model::Evaluator;
 use npc_program::values::address::Block;
-use npc_program::values::port::{Port, Protocol, Which};
 use npc_program::{End, Expectation, Peer, Program};
+use npc_vocabulary::{Connection, Endpoint, Port, Protocol, Traffic, Which};
 
 use crate::explain::Explainer;
-use crate::question::{NEITHER_IS_A_POD, ServiceRoute, end_at, is_pod};
 use crate::test_runner::Why;
+use npc_cluster::{NEITHER_IS_A_POD, ServiceRoute, end_at, is_pod};
 
 /// The boundaries of the CIDRs and port ranges of a program. No rule distinguishes addresses or ports between two
 /// boundaries, so it suffices to evaluate one of them.
@@ -177,7 +177,7 @@ impl<'a> Expecting<'a> {
                     // Two pods have the address; evaluate both.
                     Some(AddressOwner::Pods(first, second)) => {
                         let cluster = self.index.cluster;
-                        let pod = |place| Endpoint::pod(cluster, place, Some(address)).map(Ok);
+                        let pod = |place| cluster.endpoint(place, Some(address)).map(Ok);
                         [first, second].into_iter().filter_map(pod).collect()
                     }
                     _ => vec![end_at(address, Some(self.index))],
@@ -192,7 +192,7 @@ impl<'a> Expecting<'a> {
                     [] => vec![None],
                     some => some.iter().copied().map(Some).collect(),
                 };
-                let pods = addresses.into_iter().filter_map(|address| Endpoint::pod(cluster, place, address));
+                let pods = addresses.into_iter().filter_map(|address| cluster.endpoint(place, address));
                 Ok(pods.collect())
             }
         }

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use npc_diagnostics::SourceMap;
 use npc_import::rule_text;
-use npc_model::{Connection, Decision, Verdict, nearest, verdict};
-use npc_program::{Direction, Policy, Program, Tier};
+use npc_model::{nearest, verdict};
+use npc_program::{Policy, Program};
+use npc_vocabulary::{Connection, Decision, Direction, Tier, Verdict};
 
 use crate::answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
 

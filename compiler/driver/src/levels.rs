@@ -1,7 +1,8 @@
 //! The levels of diagnostics: `[lints]` in `npc.toml`, and `// npc: allow(NP0210)` above an item.
 
-use npc_diagnostics::{Code, Diagnostic, Level, Location, Report, Span, nearest};
+use npc_diagnostics::{Code, Diagnostic, Level, Location, Report, Span};
 use npc_program::{Loaded, LoadedFile};
+use npc_suggest::nearest;
 use npc_syntax::CommentKind;
 use rustc_hash::FxHashMap;
 

@@ -9,10 +9,9 @@ mod coverage;
 mod diff;
 mod expect;
 mod explain;
-mod image;
+mod image_difference;
 mod levels;
 mod page;
-mod question;
 mod repair;
 mod round_trip;
 mod test_runner;
@@ -34,18 +33,26 @@ pub use config::{Config, LintLevels};
 pub use coverage::{Gaps, exclude_filtered, exclude_filtered_from, retain_in_force};
 pub use diff::kind_text;
 pub use explain::{Explainer, ask};
-pub use image::{image_traffic, image_verdict, node_pod};
 use npc_lints::{Before, Quiet};
 pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
 pub use page::reach_page;
-pub use question::{Question, Resolution, ToService};
 pub use repair::{offered_fixes, repaired};
 pub use round_trip::{RoundTrip, round_trip};
 pub use test_runner::{Failure, TestResult, Why, run, test_text};
 pub use text::{failure_text, side_text};
 pub use updates::{Update, UpdateKind, updates};
 pub use validate::validate;
+
+npc_diagnostics::codes! {
+    /// # Not a cluster file
+    ///
+    /// `--cluster` reads the output of `kubectl get namespaces,pods -A -o yaml`: a `List`, a stream of
+    /// documents, or single objects, as YAML or JSON. The file must contain at least one Namespace, and the
+    /// Namespace of each Pod. It may also contain Nodes, Services, EndpointSlices and Endpoints, which give
+    /// npc the addresses of nodes and Services. npc skips objects of other kinds, and Pods that have ended.
+    BAD_CLUSTER = "NP0702" "bad-cluster" Error;
+}
 
 /// A checked program.
 #[derive(Debug)]
@@ -286,7 +293,7 @@ pub fn codes() -> Vec<&'static Code> {
     let mut codes = npc_program::codes();
     codes.extend(npc_targets::codes());
     codes.extend(npc_lints::codes());
-    codes.extend(npc_cluster::CODES);
+    codes.extend(CODES);
     codes.extend(config::CODES);
     codes.extend(levels::CODES);
     codes.extend(round_trip::CODES);
@@ -298,6 +305,6 @@ pub fn codes() -> Vec<&'static Code> {
 /// The diagnostic for an invalid cluster file.
 #[must_use]
 pub fn bad_cluster(name: &str, error: &npc_cluster::Error) -> Diagnostic {
-    Diagnostic::without_place(&npc_cluster::BAD_CLUSTER, format!("{name} is not a cluster file: {error}"))
+    Diagnostic::without_place(&BAD_CLUSTER, format!("{name} is not a cluster file: {error}"))
         .help("pass the output of `kubectl get namespaces -o yaml`")
 }

@@ -1,10 +1,11 @@
 //! The HTML page of the reachability matrix, with the reason for each cell.
 
 use npc_diagnostics::SourceMap;
-use npc_model::{Connection, Evaluator, Family, Traffic, Verdict};
+use npc_model::{Evaluator, Family};
 use npc_program::Program;
 use npc_reach::write::{Example, ProofError, html};
 use npc_reach::{Reach, TrafficSet, View};
+use npc_vocabulary::{Connection, Traffic, Verdict};
 
 use crate::answer::Side;
 use crate::explain::Explainer;

@@ -6,11 +6,11 @@ use ipnet::IpNet;
 use npc_cluster::{Cluster, Index, NAMESPACE_NAME, NamedPort, Namespace, Node, Pod, Service};
 use npc_diagnostics::{Location, SourceMap};
 use npc_import::word;
-use npc_model::{Evaluator, Traffic};
-use npc_program::values::port::{Port, Which};
+use npc_model::Evaluator;
 use npc_program::{Assertion, Files, Program, Test};
 use npc_proof::{Outcome, Witness, WitnessEnd, prove};
 use npc_targets::Options;
+use npc_vocabulary::{Port, Traffic, Which};
 
 use crate::answer::Answer;
 use crate::expect::{Bounds, Expecting};

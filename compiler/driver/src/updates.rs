@@ -11,7 +11,8 @@ use std::fmt;
 
 use npc_diagnostics::FileId;
 use npc_import::import;
-use npc_program::{Scope, Tier, scopes_overlap};
+use npc_program::{Scope, scopes_overlap};
+use npc_vocabulary::Tier;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 

@@ -3,9 +3,10 @@
 use npc_cluster::Cluster;
 use npc_diagnostics::Diagnostic;
 use npc_import::Imported;
-use npc_program::{Direction, Policy, Program, Tier};
+use npc_program::{Policy, Program};
 use npc_proof::{Witness, policies_differ};
 use npc_targets::{Capabilities, Options, Output, ReadBack};
+use npc_vocabulary::{Direction, Tier};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -32,7 +33,7 @@ pub fn validate(
     let policies = match output.read_back() {
         Err(why) => return vec![fault(format!("the output of target `{target}` cannot be read: {why}"))],
         Ok(ReadBack::Image(image)) => {
-            let found = crate::image::difference(program, &image);
+            let found = crate::image_difference::difference(program, &image);
             let found = found.map(|what| fault(format!("the map image differs from the program: {what}")));
             return found.into_iter().collect();
         }

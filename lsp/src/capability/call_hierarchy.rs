@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use npc_diagnostics::Location;
-use npc_program::{Action, Direction, Peer, PodTerm, Policy, Rule, ScopeBase, overlap};
+use npc_program::{Peer, PodTerm, Policy, Rule, ScopeBase, overlap};
+use npc_vocabulary::{Action, Direction};
 use serde_json::json;
 use tower_lsp::ls_types::{
     CallHierarchyIncomingCall, CallHierarchyItem, CallHierarchyOutgoingCall, SymbolKind,

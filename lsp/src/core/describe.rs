@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, Level, Location, Span};
 use npc_driver::draft;
-use npc_program::{Action, Direction, Policy, Rule, Set, Tier, Value};
+use npc_program::{Policy, Rule, Set, Value};
 use npc_syntax::TokenKind;
 use npc_syntax::ast::{ItemKind, Peer, Statement};
 use npc_targets::AnyTarget;
+use npc_vocabulary::{Action, Direction, Tier};
 
 use super::program::Program;
 use super::selected;

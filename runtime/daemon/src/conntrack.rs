@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use npc_image::Direction;
 use npc_node::OpenConnection;
+use npc_vocabulary::Direction;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tracing::debug;
 

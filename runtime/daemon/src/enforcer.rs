@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use npc_cluster::{Namespace, Pod};
-use npc_driver::node_pod;
 use npc_image::Image;
 use npc_node::{Event, Interface, LoadError, Node, Settings};
 use npc_resolver::{Reasons, Resolver};
@@ -478,7 +477,7 @@ impl Enforcer {
 
     /// Converts a pod to the resolver's representation.
     fn as_resolved(&self, key: &Key, known: &Known) -> npc_resolver::Pod {
-        let pod = node_pod(Arc::clone(&key.namespace), &known.pod, self.is_local(key, known));
+        let pod = npc_resolver::Pod::new(Arc::clone(&key.namespace), &known.pod, self.is_local(key, known));
         npc_resolver::Pod { addresses: known.addresses().to_vec(), ..pod }
     }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use npc_image::Direction;
 use npc_node::{Cause, Event, Events};
 use npc_resolver::{Decision, Reason};
+use npc_vocabulary::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -70,9 +70,9 @@ pub(crate) fn reason(generations: &GenerationReasons, number: u32) -> DecidedBy 
                     policy: Some(policy.name.to_string()),
                     place: Some(generations.image.place(rule.place)),
                     reason: match rule.action {
-                        npc_image::Action::Allow => "a rule allows it",
-                        npc_image::Action::Deny => "a rule denies it",
-                        npc_image::Action::Pass => "a rule passes it on",
+                        npc_vocabulary::Action::Allow => "a rule allows it",
+                        npc_vocabulary::Action::Deny => "a rule denies it",
+                        npc_vocabulary::Action::Pass => "a rule passes it on",
                     }
                     .to_owned(),
                 },

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use npc_cluster::{Cluster, Index};
-use npc_driver::{Question, Resolution, image_traffic, image_verdict};
-use npc_image::{Direction, Image};
-use npc_model::{Connection, Endpoint, Verdict};
+use npc_cluster::{Cluster, Index, Question, Resolution};
+use npc_image::{Image, verdict};
 use npc_node::Loaded;
+use npc_vocabulary::{Connection, Direction, Endpoint, Verdict};
 
 use crate::control::{Answer, Asked, Side};
 
@@ -51,7 +50,7 @@ fn one(
             return Err("npc-node does not know Services: name a pod or its address".to_owned());
         }
     };
-    let verdict = image_verdict(image, &connection);
+    let verdict = verdict(image, &connection);
     let interpreted = match &verdict {
         Verdict::Itself | Verdict::Node => [true, true],
         Verdict::Decided { egress, ingress } => [egress.allowed(), ingress.allowed()],
@@ -91,7 +90,7 @@ fn kernel(
 ) -> Result<Option<bool>, String> {
     let Endpoint::Pod { pod, namespace, .. } = end else { return Ok(None) };
     let Some(interface) = interface(&namespace.name, &pod.name) else { return Ok(None) };
-    let traffic = image_traffic(connection.traffic);
+    let traffic = connection.traffic;
     let verdict = loaded.ask(direction, interface, addresses, traffic).map_err(|why| why.to_string())?;
     Ok(verdict.map(|verdict| verdict.passes))
 }

@@ -30,12 +30,12 @@ mod linux {
     use std::time::{Duration, Instant};
 
     use npc_cluster::Cluster;
-    use npc_model::{Connection, Endpoint, Traffic};
-    use npc_program::values::port::Protocol;
     use npc_targets::AnyTarget;
     use npc_tests::live::{kubectl, try_kubectl};
     use npc_tests::memory::Memory;
     use npc_tests::net::{Pushed, ip, is_in_own_network, python};
+    use npc_vocabulary::Protocol;
+    use npc_vocabulary::{Connection, Traffic};
 
     /// Resolves the node's name to this machine.
     const OWN: &str = "mkdir -p /run/netns && { cat /etc/hosts; echo 127.0.0.1 node-1; } > /run/hosts && \
@@ -387,8 +387,8 @@ while True:
             let found = tried(&networks[&source.addresses[0].to_string()], &targets);
             for ((to, port), found) in others.iter().zip(found) {
                 let connection = Connection::direct(
-                    Endpoint::pod(cluster, *from, None).unwrap(),
-                    Endpoint::pod(cluster, *to, None).unwrap(),
+                    cluster.endpoint(*from, None).unwrap(),
+                    cluster.endpoint(*to, None).unwrap(),
                     Traffic::Port(Protocol::Tcp, *port),
                 );
                 let expected = npc_model::verdict(&checked.program, &connection).allowed();

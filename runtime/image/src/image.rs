@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use npc_vocabulary::{Action, Direction, Operator, Protocol, Tier};
 use wildmatch::WildMatch;
 
 /// A compiled program.
@@ -35,20 +36,6 @@ pub struct Requirement {
     pub operator: Operator,
     /// The values, in order. Empty for `Exists` and `DoesNotExist`.
     pub values: Vec<Arc<str>>,
-}
-
-/// The operators of the Kubernetes API's label selectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Operator {
-    /// The label has one of the values.
-    In = 0,
-    /// The label has none of the values, or is absent.
-    NotIn = 1,
-    /// The label is present.
-    Exists = 2,
-    /// The label is absent.
-    DoesNotExist = 3,
 }
 
 impl Requirement {
@@ -163,7 +150,7 @@ pub struct AddressSets {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSets {
     /// The named ports of each set.
-    pub named: Vec<Vec<NamedPort>>,
+    pub named: Vec<Vec<PortName>>,
     /// The port ranges of each protocol, in the order of [`Protocol::ALL`]: the first port of each range, in
     /// ascending order from 0, and its class.
     pub ranges: [Vec<(u16, u32)>; 3],
@@ -173,38 +160,11 @@ pub struct PortSets {
 
 /// A named port, which the destination pod resolves to a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NamedPort {
+pub struct PortName {
     /// The protocol.
     pub protocol: Protocol,
     /// The name.
     pub name: Arc<str>,
-}
-
-/// A protocol that has ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Protocol {
-    /// TCP, IP protocol 6.
-    Tcp = 0,
-    /// UDP, IP protocol 17.
-    Udp = 1,
-    /// SCTP, IP protocol 132.
-    Sctp = 2,
-}
-
-impl Protocol {
-    /// All protocols.
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
-
-    /// `tcp`, `udp` or `sctp`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
 }
 
 /// A policy.
@@ -236,52 +196,6 @@ pub struct Place {
     pub file: u32,
     /// The line number, from 1.
     pub line: u32,
-}
-
-/// The tier of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Tier {
-    /// Evaluated first.
-    Admin = 0,
-    /// Plain policies, whose allow rules form a union.
-    Namespaced = 1,
-    /// Evaluated if no plain policy isolates the pod.
-    Baseline = 2,
-}
-
-impl Tier {
-    /// The keyword before a policy's name in the language: `admin`, `policy` or `baseline`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Namespaced => "policy",
-            Self::Baseline => "baseline",
-        }
-    }
-}
-
-/// A direction, as seen from the subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Direction {
-    /// Connections that the subject opens.
-    Egress = 0,
-    /// Connections to the subject.
-    Ingress = 1,
-}
-
-/// The action of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Action {
-    /// Allows the connection. No further rule is evaluated.
-    Allow = 0,
-    /// Denies the connection. No further rule is evaluated.
-    Deny = 1,
-    /// Skips the rest of the admin tier; plain policies are evaluated next.
-    Pass = 2,
 }
 
 /// A rule.

@@ -4,162 +4,20 @@
 //! and the kernel program that reads them, are tested against it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use crate::image::{Action, Direction, Image, Policy, Protocol, Rule, ScopeBase, Tier, selects};
+use npc_vocabulary::{
+    Action, Connection, Decision, Direction, Endpoint, Namespace, Pod, Route, Tier, Traffic, Verdict,
+};
 
-/// A named port of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Named {
-    /// Its name.
-    pub name: String,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Its number.
-    pub port: u16,
-}
+use crate::image::{Image, Policy, Rule, ScopeBase, selects};
 
-/// A pod.
-#[derive(Clone, Copy, Debug)]
-pub struct Pod<'c> {
-    /// Its name.
-    pub name: &'c str,
-    /// Its namespace's name.
-    pub namespace: &'c str,
-    /// Its namespace's labels.
-    pub namespace_labels: &'c BTreeMap<String, String>,
-    /// Its labels.
-    pub labels: &'c BTreeMap<String, String>,
-    /// The ports that it names.
-    pub ports: &'c [Named],
-    /// Whether it uses `hostNetwork`. No policy selects such a pod, and no selector matches it as a peer.
-    pub host_network: bool,
-    /// The addresses of its node.
-    pub node_addresses: &'c [IpAddr],
-}
-
-/// One end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub enum Endpoint<'c> {
-    /// A pod, and the address that the connection uses, if known.
-    Pod(Pod<'c>, Option<IpAddr>),
-    /// An address that no pod has.
-    Outside(IpAddr),
-}
-
-impl Endpoint<'_> {
-    const fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Pod(_, address) => *address,
-            Self::Outside(address) => Some(*address),
-        }
-    }
-}
-
-/// The protocol and port of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Traffic {
-    /// A protocol that has ports, and the destination port.
-    Port(Protocol, u16),
-    /// Any other IP protocol.
-    Other,
-}
-
-/// A connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Connection<'c> {
-    /// The source.
-    pub source: Endpoint<'c>,
-    /// The destination, after Service translation.
-    pub destination: Endpoint<'c>,
-    /// The protocol and port.
-    pub traffic: Traffic,
-    /// The route.
-    pub route: Route,
-}
-
-/// How a connection reaches its destination.
-#[derive(Clone, Copy, Debug)]
-pub enum Route {
-    /// The source connects to the destination's own address.
-    Direct,
-    /// The source connects to a Service, which is translated to the destination's address.
-    Service,
-    /// As `Service`, and a node replaces the source address by this address of its own.
-    Masqueraded(IpAddr),
-}
-
-/// The verdict on a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Always allowed: source and destination are the same pod, and the route is direct.
-    Itself,
-    /// Always allowed: the source is the node of the destination pod.
-    Node,
-    /// The decisions of both ends.
-    Decided {
-        /// The decision of the source's egress policies.
-        egress: Decision,
-        /// The decision of the destination's ingress policies.
-        ingress: Decision,
-    },
-}
-
-impl Verdict {
-    /// Whether the connection is allowed.
-    #[must_use]
-    pub fn allowed(&self) -> bool {
-        match self {
-            Self::Itself | Self::Node => true,
-            Self::Decided { egress, ingress } => egress.allowed() && ingress.allowed(),
-        }
-    }
-}
-
-/// The decision of one end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The end is not a pod, so that no policy selects it.
-    Outside,
-    /// The end is a host-network pod, which no policy selects.
-    HostNetwork,
-    /// A rule matched.
-    Rule {
-        /// The index of its policy in [`Image::policies`].
-        policy: usize,
-        /// The index of the rule in that policy.
-        rule: usize,
-        /// Whether the rule allows the connection.
-        allowed: bool,
-    },
-    /// Plain policies isolate the pod, and none of their rules matches.
-    Isolated {
-        /// Their indices in [`Image::policies`].
-        policies: Vec<usize>,
-    },
-    /// Allowed by default: no rule matches, and no plain policy isolates the pod.
-    Default,
-}
-
-impl Decision {
-    /// Whether the decision allows the connection.
-    #[must_use]
-    pub const fn allowed(&self) -> bool {
-        match self {
-            Self::Outside | Self::HostNetwork | Self::Default => true,
-            Self::Rule { allowed, .. } => *allowed,
-            Self::Isolated { .. } => false,
-        }
-    }
-}
-
-/// Returns the verdict of an image on a connection. Audit policies are ignored.
+/// The verdict of an image on a connection. Its indices are those of [`Image::policies`]. Audit policies are ignored.
 #[must_use]
 pub fn verdict(image: &Image, connection: &Connection<'_>) -> Verdict {
     judge(image, connection, |policy| !policy.audit)
 }
 
-/// Returns the verdict that an image would give if its audit policies decided like all others.
+/// The verdict that an image would give if its audit policies decided like all others.
 #[must_use]
 pub fn audit(image: &Image, connection: &Connection<'_>) -> Verdict {
     judge(image, connection, |_| true)
@@ -167,25 +25,18 @@ pub fn audit(image: &Image, connection: &Connection<'_>) -> Verdict {
 
 fn judge(image: &Image, connection: &Connection<'_>, decides: impl Fn(&Policy) -> bool) -> Verdict {
     let Connection { source, destination, .. } = connection;
-    if let (Endpoint::Pod(a, _), Endpoint::Pod(b, _)) = (source, destination)
-        && (a.namespace, a.name) == (b.namespace, b.name)
-        && matches!(connection.route, Route::Direct)
-    {
+    if source.is_same_pod(destination) && matches!(connection.route, Route::Direct) {
         return Verdict::Itself;
     }
-    if let (Some(address), Endpoint::Pod(pod, _)) = (source.address(), destination)
+    if let (Some(address), Endpoint::Pod { pod, .. }) = (source.address(), destination)
         && pod.node_addresses.contains(&address)
     {
         return Verdict::Node;
     }
     let side = |direction, subject, peer| Side { image, direction, subject, peer, connection };
-    let seen_source = match connection.route {
-        Route::Masqueraded(address) => &Endpoint::Outside(address),
-        Route::Direct | Route::Service => source,
-    };
     Verdict::Decided {
         egress: side(Direction::Egress, source, destination).decide(&decides),
-        ingress: side(Direction::Ingress, destination, seen_source).decide(&decides),
+        ingress: side(Direction::Ingress, destination, connection.seen_source()).decide(&decides),
     }
 }
 
@@ -200,11 +51,13 @@ struct Side<'a> {
 
 impl Side<'_> {
     fn decide(&self, decides: &impl Fn(&Policy) -> bool) -> Decision {
-        let Endpoint::Pod(subject, _) = self.subject else { return Decision::Outside };
-        if subject.host_network {
-            return Decision::HostNetwork;
-        }
-        let by = |policy, rule, allowed| Decision::Rule { policy, rule, allowed };
+        let subject = match self.subject {
+            Endpoint::Outside(_) => return Decision::Outside,
+            Endpoint::Node { .. } => return Decision::HostNetwork,
+            Endpoint::Pod { pod, .. } if pod.host_network => return Decision::HostNetwork,
+            Endpoint::Pod { pod, namespace, .. } => (*pod, *namespace),
+        };
+        let by = Decision::by_rule;
         match self.first(&self.policies(Tier::Admin, subject, decides)) {
             Some((policy, rule, Action::Allow)) => return by(policy, rule, true),
             Some((policy, rule, Action::Deny)) => return by(policy, rule, false),
@@ -228,7 +81,7 @@ impl Side<'_> {
     fn policies(
         &self,
         tier: Tier,
-        subject: &Pod<'_>,
+        subject: (&Pod, &Namespace),
         decides: &impl Fn(&Policy) -> bool,
     ) -> Vec<(usize, &Policy)> {
         let of_tier = |(_, policy): &(usize, &Policy)| {
@@ -261,10 +114,10 @@ impl Side<'_> {
         };
         rule.addresses.is_some_and(|set| sets.binary_search(&set).is_ok())
             || match self.peer {
-                Endpoint::Pod(pod, _) if !pod.host_network => {
-                    rule.pods.iter().any(|term| self.selects(*term, pod))
+                Endpoint::Pod { pod, namespace, .. } if !pod.host_network => {
+                    rule.pods.iter().any(|term| self.selects(*term, (pod, namespace)))
                 }
-                Endpoint::Pod(..) | Endpoint::Outside(_) => false,
+                Endpoint::Pod { .. } | Endpoint::Node { .. } | Endpoint::Outside(_) => false,
             }
     }
 
@@ -274,7 +127,7 @@ impl Side<'_> {
         if self.image.ports.of(protocol, port).binary_search(&set).is_ok() {
             return true;
         }
-        let Endpoint::Pod(destination, _) = &self.connection.destination else { return false };
+        let Endpoint::Pod { pod: destination, .. } = &self.connection.destination else { return false };
         if destination.host_network {
             return false;
         }
@@ -288,29 +141,30 @@ impl Side<'_> {
     }
 
     /// Whether a pod term selects a pod. `same` and `sharing` scopes are relative to the subject.
-    fn selects(&self, term: u32, pod: &Pod<'_>) -> bool {
+    fn selects(&self, term: u32, (pod, namespace): (&Pod, &Namespace)) -> bool {
         let image = self.image;
         let Some(term) = image.pod_terms.get(term as usize) else { return false };
         let holds = |selector: u32, labels: &BTreeMap<String, String>| {
             let selector = image.selectors.get(selector as usize);
             selector.is_some_and(|list| selects(list, |key| labels.get(key).map(String::as_str)))
         };
-        let (Some(scope), Endpoint::Pod(subject, _)) = (image.scopes.get(term.scope as usize), self.subject)
+        let (Some(scope), Endpoint::Pod { namespace: subject, .. }) =
+            (image.scopes.get(term.scope as usize), self.subject)
         else {
             return false;
         };
         let base = match &scope.base {
             ScopeBase::All => true,
-            ScopeBase::Names(globs) => globs.iter().any(|glob| glob.matches(pod.namespace)),
-            ScopeBase::Labels(selector) => holds(*selector, pod.namespace_labels),
-            ScopeBase::Same => pod.namespace == subject.namespace,
+            ScopeBase::Names(globs) => globs.iter().any(|glob| glob.matches(&namespace.name)),
+            ScopeBase::Labels(selector) => holds(*selector, &namespace.labels),
+            ScopeBase::Same => namespace.name == subject.name,
             ScopeBase::Sharing(keys) => keys.iter().all(|key| {
-                let own = subject.namespace_labels.get(&**key);
-                own.is_some() && own == pod.namespace_labels.get(&**key)
+                let own = subject.labels.get(&**key);
+                own.is_some() && own == namespace.labels.get(&**key)
             }),
         };
-        base && !scope.except_names.iter().any(|glob| glob.matches(pod.namespace))
-            && !scope.except_selectors.iter().any(|selector| holds(*selector, pod.namespace_labels))
-            && holds(term.selector, pod.labels)
+        base && !scope.except_names.iter().any(|glob| glob.matches(&namespace.name))
+            && !scope.except_selectors.iter().any(|selector| holds(*selector, &namespace.labels))
+            && holds(term.selector, &pod.labels)
     }
 }

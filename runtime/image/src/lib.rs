@@ -3,7 +3,7 @@
 //!
 //! [`Image`] is the data model. [`write`] and [`read`] implement the format, which `docs/image.md` describes.
 //! [`verdict`] defines what an image decides for one connection; faster implementations are tested against
-//! it. This crate does not depend on the compiler, so that a node needs nothing else to read an image.
+//! it. This crate does not depend on the compiler, so that a node can read images without it.
 
 mod image;
 mod interpret;
@@ -11,10 +11,10 @@ mod read;
 mod write;
 
 pub use image::{
-    Action, AddressSets, Direction, Glob, Image, NamedPort, Operator, Place, PodTerm, Policy, PortSets,
-    Protocol, Requirement, Rule, Scope, ScopeBase, Selector, Tier,
+    AddressSets, Glob, Image, Place, PodTerm, Policy, PortName, PortSets, Requirement, Rule, Scope,
+    ScopeBase, Selector,
 };
-pub use interpret::{Connection, Decision, Endpoint, Named, Pod, Route, Traffic, Verdict, audit, verdict};
+pub use interpret::{audit, verdict};
 pub use read::{ReadError, read};
 pub use write::{Digest, digest, digest_text, write};
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use npc_vocabulary::{Action, Direction, Operator, Protocol, Tier};
+
 use crate::VERSION;
 use crate::image::{
-    Action, AddressSets, Direction, Glob, Image, NamedPort, Operator, Place, PodTerm, Policy, PortSets,
-    Protocol, Requirement, Rule, Scope, ScopeBase, Selector, Tier,
+    AddressSets, Glob, Image, Place, PodTerm, Policy, PortName, PortSets, Requirement, Rule, Scope,
+    ScopeBase, Selector,
 };
 use crate::write::{DIGEST, HEADER, MAGIC, NONE, Section, digest};
 
@@ -326,7 +328,7 @@ impl Body<'_> {
                     2 => Protocol::Sctp,
                     _ => return Err(reader.wrong("unknown protocol")),
                 };
-                Ok(NamedPort { protocol, name: Self::string(reader, strings)? })
+                Ok(PortName { protocol, name: Self::string(reader, strings)? })
             })
         })?;
         let classes = reader.list(4, |reader| reader.sorted_places(named.len()))?;

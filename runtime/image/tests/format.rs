@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_image::{
-    Action, AddressSets, Direction, Glob, Image, NamedPort, Operator, Place, PodTerm, Policy, PortSets,
-    Protocol, ReadError, Requirement, Rule, Scope, ScopeBase, Tier, digest, read, write,
+    AddressSets, Glob, Image, Place, PodTerm, Policy, PortName, PortSets, ReadError, Requirement, Rule,
+    Scope, ScopeBase, digest, read, write,
 };
+use npc_vocabulary::{Action, Direction, Operator, Protocol, Tier};
 
 fn text(random: &mut Rng) -> Arc<str> {
     Arc::from(["app", "web", "é", "", "a/b", "shop", "kube-*", "🙂"][random.usize(..8)])
@@ -75,8 +76,8 @@ fn image(random: &mut Rng) -> Image {
         (0..3).map(|scope| PodTerm { scope, selector: random.u32(..count) }).collect();
     let sets = random.u32(..4);
     let address_classes: Vec<Vec<u32>> = (0..3).map(|_| sorted(random, sets)).collect();
-    let named: Vec<Vec<NamedPort>> = some(random, 3, |random| {
-        some(random, 2, |random| NamedPort { protocol: Protocol::ALL[random.usize(..3)], name: text(random) })
+    let named: Vec<Vec<PortName>> = some(random, 3, |random| {
+        some(random, 2, |random| PortName { protocol: Protocol::ALL[random.usize(..3)], name: text(random) })
     });
     let ports = named.len() as u32;
     let port_classes: Vec<Vec<u32>> = (0..2).map(|_| sorted(random, ports)).collect();

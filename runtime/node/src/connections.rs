@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use npc_image::Direction;
+use npc_vocabulary::Direction;
 
 /// A connection of a pod, as seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

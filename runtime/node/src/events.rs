@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
-use npc_image::Direction;
 use npc_resolver::Decision;
+use npc_vocabulary::Direction;
 
 /// Why a packet was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

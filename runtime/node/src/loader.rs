@@ -17,9 +17,10 @@ use aya::programs::{
     SchedClassifier, TcAttachType, TestRun as _, TestRunOptions,
 };
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use npc_image::{Direction, Image, Traffic};
+use npc_image::Image;
 use npc_resolver::layout::{Endpoint, LayoutError, Room, Tables};
 use npc_resolver::{Change, Resolver};
+use npc_vocabulary::{Direction, Traffic};
 
 use crate::error::LoadError;
 use crate::events::Events;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::FdLink;
-use npc_image::Direction;
 use npc_resolver::layout::Endpoint;
 use npc_resolver::{Change, Resolver};
+use npc_vocabulary::Direction;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType, socket};
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use npc_image::{Protocol, Traffic};
+use npc_vocabulary::{Protocol, Traffic};
 
 /// IP-in-IP, as an example of a protocol without ports.
 const OTHER: u8 = 4;

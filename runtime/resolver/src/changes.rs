@@ -39,7 +39,7 @@ pub enum Change {
     },
     /// The column of a port.
     Port {
-        /// The protocol, as the number of a [`npc_image::Protocol`].
+        /// The protocol, as the number of a [`npc_vocabulary::Protocol`].
         protocol: u8,
         /// The port.
         port: u16,

@@ -1,6 +1,7 @@
 //! Decision lists: the decision for each column of ports, computed from the rules that match a peer.
 
-use npc_image::{Action, Policy, Protocol, Rule, Tier};
+use npc_image::{Policy, Rule};
+use npc_vocabulary::{Action, Protocol, Tier};
 
 use crate::reason::{Reason, Reasons};
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use npc_image::{Direction, Image, Named, Protocol, Rule, Traffic};
+use npc_image::{Image, Rule};
+use npc_vocabulary::{Direction, NamedPort, Protocol, Traffic};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
@@ -24,11 +25,26 @@ pub struct Pod {
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Its named ports.
-    pub ports: Vec<Named>,
+    pub ports: Vec<NamedPort>,
     /// Whether it uses `hostNetwork`. No selector matches such a pod, and its addresses are the node's.
     pub host_network: bool,
     /// Whether it runs on this node, so that its packets are evaluated here.
     pub local: bool,
+}
+
+impl Pod {
+    /// The properties of a pod of the cluster. `local` states whether it runs on this node.
+    #[must_use]
+    pub fn new(namespace: impl Into<Arc<str>>, pod: &npc_vocabulary::Pod, local: bool) -> Self {
+        Self {
+            namespace: namespace.into(),
+            labels: Arc::clone(&pod.labels),
+            addresses: pod.addresses.clone(),
+            ports: pod.ports.clone(),
+            host_network: pod.host_network,
+            local,
+        }
+    }
 }
 
 #[derive(Debug)]

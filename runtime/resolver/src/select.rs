@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use npc_image::{Glob, Image, Operator, Requirement, Scope, ScopeBase};
+use npc_image::{Glob, Image, Requirement, Scope, ScopeBase};
+use npc_vocabulary::Operator;
 use rustc_hash::FxHashMap;
 
 /// The labels of an object.

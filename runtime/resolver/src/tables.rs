@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use npc_image::{Direction, Image, NamedPort, Protocol, Rule, ScopeBase, Tier};
+use npc_image::{Image, PortName, Rule, ScopeBase};
+use npc_vocabulary::{Direction, Protocol, Tier};
 use rustc_hash::FxHashMap;
 
 use crate::changes::Change;
@@ -237,7 +238,7 @@ impl Tables {
         }
     }
 
-    pub(crate) fn names_of(&self, rule: &Rule) -> &[NamedPort] {
+    pub(crate) fn names_of(&self, rule: &Rule) -> &[PortName] {
         let set = rule.ports.and_then(|set| self.image.ports.named.get(set as usize));
         set.map_or(&[], Vec::as_slice)
     }

@@ -9,11 +9,11 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use fastrand::Rng;
-use npc_image::{Direction, Protocol, Traffic};
 use npc_node::{Endpoint, Loaded, Loader, packet};
 use npc_resolver::{Pod, Resolver};
 use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
+use npc_vocabulary::{Direction, Protocol, Traffic};
 
 /// How often a packet is evaluated in one turn, and the number of turns, of which the best counts.
 const REPEAT: u32 = 500_000;

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use npc_image::Direction::{Egress, Ingress};
 use npc_node::{Endpoint, Loaded, Loader};
 use npc_resolver::{Pod, Resolver};
 use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
+use npc_vocabulary::Direction::{Egress, Ingress};
 
 use crate::flows::{ACK, FIN, RST, SYN, ethernet, four, hops, icmp, six, sixteen, tcp, udp};
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use npc_image::Direction::{self, Egress, Ingress};
 use npc_node::{Endpoint, LoadError, Loaded, Loader};
 use npc_resolver::{Pod, Resolver};
 use npc_targets::{AnyTarget, Options};
 use npc_tests::memory::Memory;
+use npc_vocabulary::Direction::{self, Egress, Ingress};
 
 /// The pod accepts tcp/80 and udp/53 from 10.0.1.0/24 and fd01::/64, and may connect to 10.0.2.0/24 and
 /// fd02::/64 on every port. Everything else is denied.

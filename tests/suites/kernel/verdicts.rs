@@ -6,9 +6,6 @@ use std::process::Command;
 use fastrand::Rng;
 use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
-use npc_driver::image_traffic;
-use npc_image::Direction;
-use npc_model::{Connection, Endpoint as End};
 use npc_node::{Endpoint, LoadError, Loaded, Loader};
 use npc_resolver::layout::LayoutError;
 use npc_tests::memory::Memory;
@@ -16,6 +13,7 @@ use npc_tests::net::index_of;
 use npc_tests::random;
 use npc_tests::tables::{cluster, connection, image, pod, resolver};
 use npc_tests::vectors::{Case, sets};
+use npc_vocabulary::{Connection, Direction, Endpoint as End};
 
 /// The number of interfaces. No case has more pods.
 pub(crate) const INTERFACES: usize = 64;
@@ -54,7 +52,7 @@ fn ask(loaded: &mut Loaded, node: &[IpAddr], interfaces: &[u32], connection: &Co
     let addresses = [&connection.source, &connection.destination].map(|end| end.address().unwrap());
     let mut side = |direction, end: &End<'_>| match end {
         End::Pod { place, .. } => loaded
-            .ask(direction, interfaces[*place], addresses, image_traffic(connection.traffic))
+            .ask(direction, interfaces[*place], addresses, connection.traffic)
             .unwrap()
             .is_some_and(|verdict| verdict.passes),
         End::Node { .. } | End::Outside(_) => true,

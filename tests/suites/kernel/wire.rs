@@ -7,15 +7,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use npc_cluster::Cluster;
-use npc_driver::node_pod;
-use npc_image::Direction;
-use npc_model::{Connection, Endpoint as End, Traffic};
 use npc_node::{Endpoint, Node};
-use npc_program::values::port::Protocol;
 use npc_resolver::{Decision, Reason, Resolver};
 use npc_tests::memory::Memory;
 use npc_tests::net::{STEADY, Servers, index_of, interface, network, python, reaches, setting};
 use npc_tests::tables;
+use npc_vocabulary::{Connection, Direction, Protocol, Traffic};
 
 const PROGRAM: &str = r"admin policy no-c priority 1 for pods { app = b } in namespace x {
   deny ingress from pods { app = c } in namespace x on tcp/81 log
@@ -89,8 +86,8 @@ pub(crate) fn packets() {
                 for family in 0..2 {
                     let address = destination.addresses[family];
                     let connection = Connection::direct(
-                        End::pod(&cluster, from, Some(source.addresses[family])).unwrap(),
-                        End::pod(&cluster, to, Some(address)).unwrap(),
+                        cluster.endpoint(from, Some(source.addresses[family])).unwrap(),
+                        cluster.endpoint(to, Some(address)).unwrap(),
                         Traffic::Port(protocol, port),
                     );
                     let expected = npc_model::verdict(&checked.program, &connection).allowed();
@@ -124,7 +121,7 @@ fn resolved(program: &str, cluster: &Cluster) -> Resolver {
     assert!(!checked.report.has_errors(), "{:?}", checked.report);
     let mut resolver = Resolver::new(tables::image(&checked.program, checked.sources()), Vec::new());
     for (place, pod) in cluster.pods.iter().enumerate() {
-        resolver.set_pod(place as u32, node_pod("x", pod, true));
+        resolver.set_pod(place as u32, npc_resolver::Pod::new("x", pod, true));
     }
     resolver
 }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_diagnostics::Diagnostic;
-use npc_model::{Connection, Endpoint, Traffic};
 use npc_program::values::address::IpNet;
-use npc_program::values::port::Protocol;
-use npc_program::{Direction, Peer, Policy, Tier};
+use npc_program::{Peer, Policy};
 use npc_proof::{Fact, difference, exists};
 use npc_tests::memory::Memory;
+use npc_vocabulary::{Connection, Direction, Endpoint, Protocol, Tier, Traffic};
 
 use crate::selects;
 
@@ -180,10 +179,7 @@ fn half_allowed_agrees_with_the_prover() {
         let possible = |all: &[Fact<'_>]| exists(all, &[], &[]).unwrap().is_some();
         for policy in judges.iter().filter(|policy| policy.tier == Tier::Namespaced) {
             for rule in &policy.rules {
-                let opposite = match rule.direction {
-                    Direction::Egress => Direction::Ingress,
-                    Direction::Ingress => Direction::Egress,
-                };
+                let opposite = rule.direction.opposite();
                 for peer in &rule.peers {
                     let Peer::Pods(term) = peer else { continue };
                     let only = npc_program::Rule { peers: vec![peer.clone()], ..rule.clone() };
@@ -295,10 +291,10 @@ fn dns_in_a_cluster_agrees_with_the_verdicts() {
                     .iter()
                     .all(|peer| matches!(peer, Peer::Block(term) if term.block.net.prefix_len() > 0))
             });
-            let dns = Endpoint::pod(&cluster, cluster.pod("kube-system", "dns").unwrap(), None).unwrap();
+            let dns = cluster.endpoint(cluster.pod("kube-system", "dns").unwrap(), None).unwrap();
             let node_local = Endpoint::Outside("169.254.20.10".parse().unwrap());
             let is_selected = |place: usize| {
-                let pod = Endpoint::pod(&cluster, place, None).unwrap();
+                let pod = cluster.endpoint(place, None).unwrap();
                 policy.subjects.iter().any(|term| selects(term, &pod))
             };
             // The cluster says nothing about a policy that selects no pod in it.
@@ -306,7 +302,7 @@ fn dns_in_a_cluster_agrees_with_the_verdicts() {
                 continue;
             }
             let lacking = (0..cluster.pods.len()).any(|place| {
-                let pod = Endpoint::pod(&cluster, place, None).unwrap();
+                let pod = cluster.endpoint(place, None).unwrap();
                 let selected = is_selected(place);
                 let can = |end: Endpoint<'_>, port| {
                     let connection = Connection::direct(pod, end, Traffic::Port(Protocol::Udp, port));
@@ -380,8 +376,8 @@ fn pods_by_address_agrees_with_the_verdicts() {
         assert!(!checked.report.has_errors(), "{source}");
         let reaches =
             cluster.pods.iter().enumerate().filter(|(_, pod)| !pod.host_network).any(|(place, pod)| {
-                let source = Endpoint::pod(&cluster, cluster.pod("shop", "client").unwrap(), None).unwrap();
-                let destination = Endpoint::pod(&cluster, place, Some(pod.addresses[0])).unwrap();
+                let source = cluster.endpoint(cluster.pod("shop", "client").unwrap(), None).unwrap();
+                let destination = cluster.endpoint(place, Some(pod.addresses[0])).unwrap();
                 let connection = Connection::direct(source, destination, Traffic::Port(Protocol::Tcp, 80));
                 !npc_model::verdict(&checked.program, &connection).denied().0
                     && !source.is_same_pod(&destination)

@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_diagnostics::Diagnostic;
-use npc_model::{Connection, Endpoint, Traffic, verdict};
-use npc_program::values::port::Protocol;
-use npc_program::{Direction, Peer, Policy, Program, Tier};
+use npc_model::verdict;
+use npc_program::{Peer, Policy, Program};
 use npc_proof::difference;
 use npc_tests::memory::Memory;
 use npc_tests::{namespaces, random};
+use npc_vocabulary::{Connection, Direction, Endpoint, Protocol, Tier, Traffic};
 
 /// The program without the rule or policy that a diagnostic is about.
 fn without(program: &Program, found: &Diagnostic) -> Program {
@@ -132,7 +132,7 @@ fn passes(program: &Program, only: &Program, direction: Direction, cluster: &npc
     let pods = || {
         (0..cluster.pods.len()).map(|place| {
             let address = cluster.pods[place].addresses.first().copied();
-            Endpoint::pod(cluster, place, address).unwrap()
+            cluster.endpoint(place, address).unwrap()
         })
     };
     let ports = [1, 53, 80, 8050, 8080, 65535].map(|port| Traffic::Port(Protocol::Tcp, port));

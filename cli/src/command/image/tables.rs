@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use npc_cluster::Pod;
-use npc_driver::node_pod;
 use npc_image::Image;
 use npc_resolver::Resolver;
 use npc_resolver::layout::{Endpoint, Memory, Room, Shape, Tables};
@@ -62,7 +61,7 @@ pub(super) fn print_tables(image: Arc<Image>, cluster: &Path, node: Option<&str>
     for (number, pod) in (0..).zip(&cluster.pods) {
         let local = is_local(pod);
         let namespace = cluster.namespaces.get(pod.namespace).map_or("", |own| own.name.as_str());
-        resolver.set_pod(number, node_pod(namespace, pod, local));
+        resolver.set_pod(number, npc_resolver::Pod::new(namespace, pod, local));
         if local {
             let next = u32::try_from(endpoints.len() + 1).unwrap_or(u32::MAX);
             endpoints.push(Endpoint::new(number, next, next));

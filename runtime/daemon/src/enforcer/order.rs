@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use npc_image::Direction;
 use npc_node::{Displaced, Interface};
+use npc_vocabulary::Direction;
 use tracing::{error, info, warn};
 
 use super::Enforcer;

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use npc_cluster::Cluster;
-use npc_model::{Connection, Endpoint, Traffic};
-use npc_program::values::port::Protocol;
 use npc_tests::memory::Memory;
 use npc_tests::net::{Servers, ip, network, reaches, setting};
+use npc_vocabulary::{Connection, Protocol, Traffic};
 
 use crate::daemon::Daemon;
 
@@ -151,8 +150,8 @@ pub(crate) fn connections(world: &World, daemon: &Daemon) {
                         continue;
                     }
                     let connection = Connection::direct(
-                        Endpoint::pod(cluster, from, Some(*own)).unwrap(),
-                        Endpoint::pod(cluster, to, Some(*other)).unwrap(),
+                        cluster.endpoint(from, Some(*own)).unwrap(),
+                        cluster.endpoint(to, Some(*other)).unwrap(),
                         Traffic::Port(protocol, port),
                     );
                     let allowed = npc_model::verdict(&checked.program, &connection).allowed();
