@@ -192,13 +192,16 @@ fn programs_of(programs: &[PathBuf], piped: &Option<Vec<u8>>) -> Result<Policies
             return Ok(Policies { diagnostics, sources, is_misconfigured: true, ..nothing });
         }
     };
-    let checked = npc_driver::check(&project.disk, &project.roots, &project.config, None);
-    // Warnings are not relevant here.
-    let diagnostics =
-        checked.report.diagnostics.into_iter().filter(|found| found.level == Level::Error).collect();
+    let checked = npc_driver::check_errors(&project.disk, &project.roots, &project.config);
     let mut sources = checked.loaded.sources;
     sources.prefix(&project.prefix);
-    Ok(Policies { program: checked.program, sources, diagnostics, config: project.config, ..nothing })
+    Ok(Policies {
+        program: checked.program,
+        sources,
+        diagnostics: checked.report.diagnostics,
+        config: project.config,
+        ..nothing
+    })
 }
 
 /// Whether the text is YAML or JSON: its first significant line is a key or the start of a document.

@@ -429,3 +429,18 @@ fn imports() {
     assert!(!folder.path().join("out.np").exists());
     snapshot!("import-broken", err(&output));
 }
+
+/// `query`, `reach` and `test` print errors only, so they run the lints only if the configuration makes one an error.
+#[test]
+fn a_lint_that_is_an_error_stops_a_query() {
+    let program = "policy a for all pods in namespace shop { allow ingress from anywhere }\n\
+                   policy b for all pods in namespace shop { allow ingress from anywhere on tcp/80 }\n";
+    let folder = folder(&[("p.np", program), ("cluster.yaml", CLUSTER)]);
+    let query = ["query", "shop/checkout", "shop/web-5d9c7", "tcp/80", "p.np", "--cluster", "cluster.yaml"];
+    let warned = npc(folder.path(), &query);
+    assert_eq!((warned.status.code(), err(&warned).contains("NP0803")), (Some(0), false), "{}", err(&warned));
+    std::fs::write(folder.path().join("npc.toml"), "[lints]\nNP0803 = \"error\"\n").unwrap();
+    let stopped = npc(folder.path(), &query);
+    assert_eq!(stopped.status.code(), Some(2), "{}", err(&stopped));
+    assert!(err(&stopped).contains("NP0803"), "{}", err(&stopped));
+}

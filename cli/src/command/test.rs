@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use npc_diagnostics::{Level, SourceMap};
+use npc_diagnostics::SourceMap;
 use npc_driver::{Failure, TestResult, Why, failure_text, run as run_all};
 use serde_json::{Value, json};
 
@@ -22,11 +22,9 @@ pub(crate) fn run(arguments: &Test, colour: bool) -> Result<Outcome, Error> {
         }
     };
     reporter.style.prefix.clone_from(&project.prefix);
-    let checked = npc_driver::check(&project.disk, &project.roots, &project.config, None);
+    let checked = npc_driver::check_errors(&project.disk, &project.roots, &project.config);
     if checked.report.has_errors() {
-        let errors: Vec<_> =
-            checked.report.diagnostics.iter().filter(|found| found.level == Level::Error).cloned().collect();
-        reporter.print(&errors, checked.sources())?;
+        reporter.print(&checked.report.diagnostics, checked.sources())?;
         return Ok(Outcome::CouldNotRun);
     }
     let mut sources = checked.sources().clone();

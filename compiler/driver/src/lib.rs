@@ -120,6 +120,17 @@ pub fn check(files: &impl Files, roots: &[String], config: &Config, cluster: Opt
     checked
 }
 
+/// Checks like [`check`], but returns only errors, and runs the lints only if the configuration makes one of them an
+/// error.
+pub fn check_errors(files: &impl Files, roots: &[String], config: &Config) -> Checked {
+    let is_error = |code: &&Code| config.lints.get(code) == Some(npc_diagnostics::Level::Error);
+    let lints = npc_lints::codes().iter().any(is_error);
+    let mut checked = check_steps(files, roots, config, None, None, lints);
+    checked.report.diagnostics.retain(|found| found.level == npc_diagnostics::Level::Error);
+    checked.try_choices(files);
+    checked
+}
+
 /// Checks like [`check`], reusing the results of the previous check `before` for unchanged policies. Does not verify
 /// fixes that need a decision.
 fn check_again(
@@ -129,6 +140,17 @@ fn check_again(
     cluster: Option<&Cluster>,
     before: Option<&Checked>,
 ) -> Checked {
+    check_steps(files, roots, config, cluster, before, true)
+}
+
+fn check_steps(
+    files: &impl Files,
+    roots: &[String],
+    config: &Config,
+    cluster: Option<&Cluster>,
+    before: Option<&Checked>,
+    lints: bool,
+) -> Checked {
     let mut loaded = load(files, roots);
     let resolved = resolve(&loaded, before.map(|before| &before.kept));
     let Resolved { program, diagnostics: mut found, names, kept } = resolved;
@@ -136,7 +158,7 @@ fn check_again(
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
     let errors = if broken { repair::Errors::of(&diagnostics) } else { repair::Errors::default() };
-    let quiet = (!broken).then(|| {
+    let quiet = (!broken && lints).then(|| {
         let before =
             before.and_then(|own| Some(Before { program: &own.program, quiet: own.quiet.as_ref()? }));
         lint(&program, config, Origin::Program, cluster, before, &mut diagnostics)

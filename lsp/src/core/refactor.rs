@@ -1,7 +1,7 @@
 //! Refactorings. Each is tried before it is offered, and offered only if the program keeps its meaning.
 
 use npc_diagnostics::{FileId, Level, Location, Span};
-use npc_program::{Files, Same as _};
+use npc_program::Files;
 use npc_syntax::ast::{Address, Item, ItemKind, Peer as PeerTree, Statement, Term, Word};
 
 use super::program::Program;
@@ -153,7 +153,7 @@ impl Program {
             found.iter().filter(|own| own.code.level == Level::Error).count()
         };
         errors(&loaded.diagnostics) + errors(&resolved.diagnostics) == self.own_errors()
-            && self.checked.program.same(&resolved.program)
+            && self.checked.program == resolved.program
     }
 }
 

@@ -1,7 +1,11 @@
 //! The intermediate representation of programs, in which all names are resolved and all values checked.
+//!
+//! Two values are equal if they have the same meaning: locations and documentation do not count.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use educe::Educe;
 use npc_diagnostics::Location;
 use npc_vocabulary::{Action, Direction, Operator, Tier};
 
@@ -9,7 +13,7 @@ use crate::values::address::{Block, IpNet};
 use npc_vocabulary::Port;
 
 /// A program: all files that were compiled together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Program {
     /// The policies, ordered by file and position. When a program is resolved again, unchanged policies keep their
     /// `Arc`.
@@ -23,25 +27,32 @@ pub struct Program {
 }
 
 /// A policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Its name, unique in the program.
     pub name: Arc<str>,
     /// The location of its name.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
     /// The location of the whole item, from its first to its last token.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub whole: Location,
     /// Its documentation, line by line.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub docs: Vec<String>,
     /// The location of `audit`, if this is an audit policy.
+    #[educe(PartialEq(method(same_presence)), Hash(method(hash_presence)))]
     pub audit: Option<Location>,
     /// Its tier.
     pub tier: Tier,
     /// The location of the tier's keyword.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub tier_location: Option<Location>,
     /// Its priority, 0 to 1000. Lower numbers are evaluated first. The default is [`LAST_PRIORITY`].
     pub priority: u16,
     /// The location of the priority.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub priority_location: Option<Location>,
     /// The pods that it selects. Each term has an explicit scope.
     pub subjects: Vec<Arc<PodTerm>>,
@@ -73,11 +84,14 @@ impl Policy {
 pub const LAST_PRIORITY: u16 = 1000;
 
 /// The directions that a policy isolates with `isolate`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Isolation {
     /// The location of `isolate ingress`.
+    #[educe(PartialEq(method(same_presence)), Hash(method(hash_presence)))]
     pub ingress: Option<Location>,
     /// The location of `isolate egress`.
+    #[educe(PartialEq(method(same_presence)), Hash(method(hash_presence)))]
     pub egress: Option<Location>,
 }
 
@@ -93,13 +107,16 @@ impl Isolation {
 }
 
 /// A rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Rule {
     /// The location of the whole rule.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
     /// The action.
     pub action: Action,
     /// The location of the action.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub action_location: Location,
     /// The direction.
     pub direction: Direction,
@@ -108,6 +125,7 @@ pub struct Rule {
     /// The ports. Empty matches every port of every protocol, including protocols without ports.
     pub ports: Vec<PortTerm>,
     /// The location of `log`.
+    #[educe(PartialEq(method(same_presence)), Hash(method(hash_presence)))]
     pub log: Option<Location>,
 }
 
@@ -134,13 +152,15 @@ impl Rule {
 }
 
 /// A peer of a rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub enum Peer {
     /// Every pod and every address, except the addresses in `except` and the pods that have one of them.
     Anywhere {
         /// The excluded addresses.
         except: Vec<Block>,
         /// The location of the peer.
+        #[educe(PartialEq(ignore), Hash(ignore))]
         location: Location,
     },
     /// Pods.
@@ -150,34 +170,41 @@ pub enum Peer {
 }
 
 /// Addresses with their location in the source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct CidrTerm {
     /// The addresses.
     pub block: Block,
     /// The location.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
 }
 
 /// A port term with its location in the source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct PortTerm {
     /// The port.
     pub port: Port,
     /// The location.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
 }
 
 /// A pod term: a selector of pods in the namespaces of a scope.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct PodTerm {
     /// The selector of pods.
     pub selector: Selector,
     /// The namespaces of the pods.
     pub scope: Scope,
     /// The location of the term.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
     /// The location of the scope. `None` if the term has no `in …`; such a peer matches pods in the subject's own
     /// namespace.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub scope_location: Option<Location>,
 }
 
@@ -227,18 +254,24 @@ pub struct Requirement {
 }
 
 /// Kyverno settings, each with its location.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Settings {
     /// `synchronize`: whether Kyverno reverts edits of generated objects and deletes them with their policy. Default:
     /// true.
+    #[educe(PartialEq(method(same_value)), Hash(method(hash_value)))]
     pub synchronize: Option<(bool, Location)>,
     /// `generate-existing`: whether Kyverno also generates objects in namespaces that already exist. Default: true.
+    #[educe(PartialEq(method(same_value)), Hash(method(hash_value)))]
     pub generate_existing: Option<(bool, Location)>,
     /// `webhook-timeout`, in seconds, 1 to 30. Default: 5.
+    #[educe(PartialEq(method(same_value)), Hash(method(hash_value)))]
     pub webhook_timeout: Option<(u8, Location)>,
     /// `failure-policy`. Default: `ignore`.
+    #[educe(PartialEq(method(same_value)), Hash(method(hash_value)))]
     pub failure_policy: Option<(FailurePolicy, Location)>,
     /// `orphan-on-delete`: whether generated objects stay when the Kyverno policy is deleted. Default: false.
+    #[educe(PartialEq(method(same_value)), Hash(method(hash_value)))]
     pub orphan_on_delete: Option<(bool, Location)>,
 }
 
@@ -260,7 +293,7 @@ impl Settings {
 }
 
 /// The failure policy of Kyverno's webhooks: what the API server does with an object if Kyverno does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailurePolicy {
     /// Accepts it: a namespace is created without its policies.
     Ignore,
@@ -281,13 +314,16 @@ impl FailurePolicy {
 }
 
 /// A test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Test {
     /// The name.
     pub name: String,
     /// The location of the name.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
     /// Files with more namespaces and pods. Their paths are relative to the test's file.
+    #[educe(PartialEq(method(same_value)), Hash(method(hash_value)))]
     pub clusters: Vec<(String, Location)>,
     /// The namespaces of the test's cluster.
     pub namespaces: Vec<TestNamespace>,
@@ -301,18 +337,21 @@ pub struct Test {
 pub type Labels = Vec<(Arc<str>, Arc<str>)>;
 
 /// A namespace of a test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct TestNamespace {
     /// Its name.
     pub name: Arc<str>,
     /// Its labels, without `kubernetes.io/metadata.name`.
     pub labels: Labels,
     /// The location of its name.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
 }
 
 /// A pod of a test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct TestPod {
     /// Its name.
     pub name: Arc<str>,
@@ -325,11 +364,12 @@ pub struct TestPod {
     /// Its named ports. Each is a single port of one protocol.
     pub ports: Vec<(Arc<str>, Port)>,
     /// The location of its name.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
 }
 
 /// One end of an expected connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// A pod, by namespace and name.
     Pod(Arc<str>, Arc<str>),
@@ -338,7 +378,8 @@ pub enum End {
 }
 
 /// The expected verdict of connections in a test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Expectation {
     /// Whether the connections must be allowed or denied.
     pub allowed: bool,
@@ -349,11 +390,13 @@ pub struct Expectation {
     /// The ports. Empty for any protocol.
     pub ports: Vec<PortTerm>,
     /// The location.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
 }
 
 /// An assertion: a verdict that must hold in every cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Educe)]
+#[educe(PartialEq, Eq, Hash)]
 pub struct Assertion {
     /// Whether the connections must be allowed or denied.
     pub allowed: bool,
@@ -364,5 +407,48 @@ pub struct Assertion {
     /// The ports. Empty for every protocol.
     pub ports: Vec<PortTerm>,
     /// The location.
+    #[educe(PartialEq(ignore), Hash(ignore))]
     pub location: Location,
+}
+
+/// Compares keywords of which only the presence has a meaning.
+const fn same_presence(a: &Option<Location>, b: &Option<Location>) -> bool {
+    a.is_some() == b.is_some()
+}
+
+fn hash_presence<H: Hasher>(keyword: &Option<Location>, state: &mut H) {
+    keyword.is_some().hash(state);
+}
+
+/// Compares values without their locations.
+fn same_value<'v, T: PartialEq + 'v>(
+    a: &'v impl LocatedValues<Value = T>,
+    b: &'v impl LocatedValues<Value = T>,
+) -> bool {
+    a.values().eq(b.values())
+}
+
+fn hash_value<T: Hash, H: Hasher>(located: &impl LocatedValues<Value = T>, state: &mut H) {
+    located.values().for_each(|value| value.hash(state));
+    located.values().count().hash(state);
+}
+
+/// Values with their locations.
+trait LocatedValues {
+    type Value;
+    fn values(&self) -> impl Iterator<Item = &Self::Value>;
+}
+
+impl<T> LocatedValues for Option<(T, Location)> {
+    type Value = T;
+    fn values(&self) -> impl Iterator<Item = &T> {
+        self.iter().map(|(value, _)| value)
+    }
+}
+
+impl<T> LocatedValues for Vec<(T, Location)> {
+    type Value = T;
+    fn values(&self) -> impl Iterator<Item = &T> {
+        self.iter().map(|(value, _)| value)
+    }
 }

@@ -23,7 +23,6 @@ mod ir;
 mod load;
 mod names;
 mod resolve;
-mod same;
 mod selector;
 pub mod values;
 
@@ -35,7 +34,6 @@ pub use ir::{
 pub use load::{Files, Known, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
 pub use names::{Meaning, Names, Set, Value};
 pub use resolve::{Kept, Resolved, SETTINGS, Setting, resolve};
-pub use same::Same;
 pub use selector::{overlap, policies_overlap, scopes_overlap};
 
 use npc_diagnostics::Code;

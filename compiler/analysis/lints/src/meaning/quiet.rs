@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use npc_program::values::address::IpNet;
-use npc_program::{Peer, Policy, Program, Same as _, overlap, policies_overlap};
+use npc_program::{Peer, Policy, Program, overlap, policies_overlap};
 use npc_vocabulary::Tier;
 
 /// What was found when a program was looked at: which of its policies nothing was told of.
@@ -49,10 +49,10 @@ pub(super) fn quiet(
         return None;
     }
     let (was, now) = (old.policies.as_slice(), program.policies.as_slice());
-    let head = was.iter().zip(now).take_while(|(one, other)| one.same(other)).count();
+    let head = was.iter().zip(now).take_while(|(one, other)| one == other).count();
     let rest = was.len().min(now.len()) - head;
     let pairs = was.iter().rev().zip(now.iter().rev()).take(rest);
-    let tail = pairs.take_while(|(one, other)| one.same(other)).count();
+    let tail = pairs.take_while(|(one, other)| one == other).count();
     let middle = |policies: &[Arc<Policy>]| head..policies.len() - tail;
     let changed = was.get(middle(was)).into_iter().chain(now.get(middle(now))).flatten();
     let changed: Vec<&Arc<Policy>> = changed.collect();
