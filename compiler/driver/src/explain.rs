@@ -95,7 +95,7 @@ impl<'a> Explainer<'a> {
         let rule = self.program.policies.get(policy)?.rules.get(index)?;
         let own = self.policy(policy)?;
         let diagnostic = self.rules.get(self.first_rule.get(policy)? + index)?.get_or_init(|| {
-            let file = self.sources.file(rule.location.file);
+            let file = self.sources.file(self.sources.absolute(rule.location).file);
             let text = if file.name().ends_with(".np") {
                 let text = self.sources.text(rule.location);
                 text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -166,6 +166,7 @@ fn check_steps(
     let (levels, mut found) = Levels::new(&loaded, &config.lints);
     diagnostics.append(&mut found);
     let mut report = Report { diagnostics };
+    report.make_absolute(&loaded.sources);
     levels.apply(&mut report);
     report.sort();
     let mut repaired = repair::Texts::new();
@@ -253,8 +254,9 @@ pub fn compile(
     let options = together(targets, options);
     for output in &mut outputs {
         if !output.diagnostics.iter().any(|found| found.level == npc_diagnostics::Level::Error) {
-            let found = validate(output, &checked.program, &options, cluster);
-            output.diagnostics.extend(found);
+            let mut found = Report { diagnostics: validate(output, &checked.program, &options, cluster) };
+            found.make_absolute(checked.sources());
+            output.diagnostics.append(&mut found.diagnostics);
         }
     }
     outputs
@@ -282,6 +284,7 @@ pub fn draft(
     let one = |target: AnyTarget| {
         let mut output = npc_targets::compile(target, &checked.program, checked.sources(), options, cluster);
         let mut report = Report { diagnostics: std::mem::take(&mut output.diagnostics) };
+        report.make_absolute(checked.sources());
         checked.levels.apply(&mut report);
         report.sort();
         output.diagnostics = report.diagnostics;

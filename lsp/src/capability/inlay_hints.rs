@@ -1,7 +1,9 @@
 //! `textDocument/inlayHint`: the number of selected pods, and the members of sets.
 
+use std::sync::Arc;
+
 use npc_diagnostics::{Location, Span};
-use npc_program::{Meaning, Peer, PodTerm};
+use npc_program::{Meaning, Peer, PodTerm, Policy};
 use npc_syntax::{Role, visit_words};
 use tower_lsp::ls_types::{InlayHint, InlayHintKind, InlayHintLabel, InlayHintTooltip};
 
@@ -32,7 +34,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
     let touches = |span: Span| span.start <= within.end && within.start <= span.end;
     if let Some(cluster) = program.cluster.as_deref() {
         let mut one = |term: &PodTerm| {
-            let Location { file: own, span } = term.location;
+            let Location { file: own, span } = program.checked.sources().absolute(term.location);
             if own == id
                 && touches(span)
                 && let Some(selected) = selected::pods(cluster, term)
@@ -43,9 +45,11 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
                 add(span.end, pods(selected.len()), Some(format!("{}{more}", names.join(", "))));
             }
         };
-        for policy in program.checked.program.policies.iter().filter(|own| own.location.file == id) {
+        let sources = program.checked.sources();
+        let here = |own: &&Arc<Policy>| sources.absolute(own.location).file == id;
+        for policy in program.checked.program.policies.iter().filter(here) {
             // Terms that come from a set are counted at the set's definition.
-            let own = |term: &&PodTerm| policy.whole.span.touches(term.location.span.start);
+            let own = |term: &&PodTerm| term.location.file == policy.location.file;
             policy.subjects.iter().map(|term| &**term).filter(own).for_each(&mut one);
             let peers = policy.rules.iter().flat_map(|rule| &rule.peers);
             let terms =
@@ -55,8 +59,10 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
         for set in program.checked.names.sets.iter().filter(|set| set.file == file) {
             if let npc_program::Value::Pods(list) = &set.value {
                 let item = program.files().get(file).and_then(|own| own.parsed.tree.items.get(set.item));
-                let own =
-                    |term: &&PodTerm| item.is_some_and(|item| item.span.touches(term.location.span.start));
+                let own = |term: &&PodTerm| {
+                    let start = program.checked.sources().absolute(term.location).span.start;
+                    item.is_some_and(|item| item.span.touches(start))
+                };
                 list.iter().map(|term| &**term).filter(own).for_each(&mut one);
             }
         }

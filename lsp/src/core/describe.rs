@@ -83,12 +83,12 @@ impl Program {
 
     /// The peers and ports of a rule, as written in the source.
     fn peers(&self, rule: &Rule) -> String {
-        let file = rule.location.file;
+        let Location { file, span } = self.checked.sources().absolute(rule.location);
         let index = self.files().iter().position(|own| own.id == file);
-        let item = index.and_then(|index| self.item(index, rule.location.span.start));
+        let item = index.and_then(|index| self.item(index, span.start));
         let Some(ItemKind::Policy(policy)) = item.map(|item| &item.kind) else { return String::new() };
         let tree = policy.statements.iter().find_map(|statement| match statement {
-            Statement::Rule(own) if own.span == rule.location.span => Some(own),
+            Statement::Rule(own) if own.span == span => Some(own),
             _ => None,
         });
         let Some(tree) = tree else { return String::new() };

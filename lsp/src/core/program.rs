@@ -125,7 +125,7 @@ impl Program {
     /// The source text at a location, on one line and without comments.
     #[must_use]
     pub fn written(&self, location: Location) -> String {
-        let Location { file, span } = location;
+        let Location { file, span } = self.checked.sources().absolute(location);
         let text = self.checked.sources().file(file).text();
         let comments = self.files().iter().find(|own| own.id == file).map(|own| &own.parsed.comments);
         let (mut out, mut from) = (String::new(), span.start);
@@ -169,7 +169,10 @@ impl Program {
     #[must_use]
     pub fn policy(&self, file: usize, offset: u32) -> Option<&Arc<Policy>> {
         let id = self.files().get(file)?.id;
-        let here = |place: Location| place.file == id && place.span.touches(offset);
+        let here = |place: Location| {
+            let place = self.checked.sources().absolute(place);
+            place.file == id && place.span.touches(offset)
+        };
         self.checked.program.policies.iter().find(|policy| here(policy.whole))
     }
 

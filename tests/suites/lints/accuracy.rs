@@ -54,7 +54,9 @@ fn lints_agree_with_the_prover() {
         assert!(!checked.report.has_errors(), "{source}");
         let program = &checked.program;
         let found = &checked.report.diagnostics;
+        let absolute = |at: npc_diagnostics::Location| checked.sources().absolute(at);
         let reported = |code: &str, at: npc_diagnostics::Location| {
+            let at = absolute(at);
             found.iter().any(|one| {
                 one.code.id == code
                     && one.location().is_some_and(|own| {
@@ -84,8 +86,9 @@ fn lints_agree_with_the_prover() {
                 let is_reported = reported("NP0803", rule.location) || reported("NP0803", policy.location);
                 // Of two rules that make each other redundant only one is reported, and a rule with another
                 // diagnostic is not.
-                let beside =
-                    found.iter().any(|one| one.labels.iter().any(|label| label.location == rule.location));
+                let beside = found
+                    .iter()
+                    .any(|one| one.labels.iter().any(|label| label.location == absolute(rule.location)));
                 if is_reported || !beside {
                     counts.entry("NP0803").or_default().compare(is_reported, idle, || source.clone());
                 }
@@ -186,11 +189,10 @@ fn half_allowed_agrees_with_the_prover() {
                     let allowed_here = Fact::Matches(policy, &only);
                     let is_half = possible(&[allowed_here])
                         && !possible(&[allowed_here, Fact::Allows(&judges, opposite)]);
-                    let is_reported = checked
-                        .report
-                        .diagnostics
-                        .iter()
-                        .any(|one| one.code.id == "NP0806" && one.location() == Some(term.location));
+                    let is_reported = checked.report.diagnostics.iter().any(|one| {
+                        one.code.id == "NP0806"
+                            && one.location() == Some(checked.sources().absolute(term.location))
+                    });
                     count.compare(is_reported, is_half, || format!("{term:?} of\n{source}"));
                 }
             }
@@ -314,7 +316,9 @@ fn dns_in_a_cluster_agrees_with_the_verdicts() {
             let expected = lacking && !fixed && !policy.rules.is_empty();
             let at_policy = |one: &&Diagnostic| {
                 one.code.id == "NP0805"
-                    && one.location().is_some_and(|own| policy.rules.iter().any(|rule| rule.location == own))
+                    && one.location().is_some_and(|own| {
+                        policy.rules.iter().any(|rule| checked.sources().absolute(rule.location) == own)
+                    })
             };
             let reported = checked.report.diagnostics.iter().any(|one| at_policy(&one));
             count.compare(reported, expected, || format!("p{at} of\n{source}"));

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use npc_diagnostics::Diagnostic;
+use npc_diagnostics::{Diagnostic, SourceMap};
 use npc_model::verdict;
 use npc_program::{Peer, Policy, Program};
 use npc_proof::difference;
@@ -23,14 +23,14 @@ use npc_tests::{namespaces, random};
 use npc_vocabulary::{Connection, Direction, Endpoint, Protocol, Tier, Traffic};
 
 /// The program without the rule or policy that a diagnostic is about.
-fn without(program: &Program, found: &Diagnostic) -> Program {
+fn without(program: &Program, sources: &SourceMap, found: &Diagnostic) -> Program {
     let at = found.location().unwrap();
     let mut program = program.clone();
     let before =
         program.policies.len() + program.policies.iter().map(|policy| policy.rules.len()).sum::<usize>();
-    program.policies.retain(|policy| policy.location != at);
+    program.policies.retain(|policy| sources.absolute(policy.location) != at);
     for policy in &mut program.policies {
-        Arc::make_mut(policy).rules.retain(|rule| rule.location != at);
+        Arc::make_mut(policy).rules.retain(|rule| sources.absolute(rule.location) != at);
     }
     let after =
         program.policies.len() + program.policies.iter().map(|policy| policy.rules.len()).sum::<usize>();
@@ -60,7 +60,7 @@ fn reported_lints_are_true() {
             match one.code.id {
                 // Removing it changes nothing, in any cluster.
                 "NP0803" => {
-                    let less = without(&checked.program, one);
+                    let less = without(&checked.program, checked.sources(), one);
                     let differ = difference(&checked.program, &less, &[]).unwrap();
                     assert!(differ.is_none(), "{one:#?} {differ:#?}\n{source}");
                     *confirmed.entry("NP0803").or_default() += 1;
@@ -73,7 +73,7 @@ fn reported_lints_are_true() {
                             let peers: Vec<Peer> = rule
                                 .peers
                                 .iter()
-                                .filter(|peer| matches!(peer, Peer::Pods(term) if term.location == at))
+                                .filter(|peer| matches!(peer, Peer::Pods(term) if checked.sources().absolute(term.location) == at))
                                 .cloned()
                                 .collect();
                             if peers.is_empty() {
@@ -93,7 +93,9 @@ fn reported_lints_are_true() {
         }
         let idle: Vec<&&Diagnostic> = found.iter().filter(|found| found.code.id == "NP0803").collect();
         if idle.len() > 1 {
-            let less = idle.iter().fold(checked.program.clone(), |program, found| without(&program, found));
+            let less = idle
+                .iter()
+                .fold(checked.program.clone(), |program, found| without(&program, checked.sources(), found));
             let differ = difference(&checked.program, &less, &[]).unwrap();
             assert!(differ.is_none(), "all at once: {idle:#?} {differ:#?}\n{source}");
         }
@@ -109,7 +111,11 @@ fn reported_lints_are_true() {
                     all_idle += 1;
                     let is_told = found.iter().any(|one| {
                         one.code.id == "NP0803"
-                            && one.location().is_some_and(|at| at == rule.location || at == policy.location)
+                            && one.location().is_some_and(|at| {
+                                [rule.location, policy.location]
+                                    .into_iter()
+                                    .any(|own| checked.sources().absolute(own) == at)
+                            })
                     });
                     missed += usize::from(!is_told);
                 }
@@ -249,7 +255,9 @@ fn redundant_rules_can_be_removed_together() {
         let idle: Vec<&Diagnostic> =
             checked.report.diagnostics.iter().filter(|found| found.code.id == "NP0803").collect();
         assert!(!idle.is_empty(), "{source}");
-        let less = idle.iter().fold(checked.program.clone(), |program, found| without(&program, found));
+        let less = idle
+            .iter()
+            .fold(checked.program.clone(), |program, found| without(&program, checked.sources(), found));
         let differ = difference(&checked.program, &less, &[]).unwrap();
         assert!(differ.is_none(), "{idle:#?} {differ:#?}\n{source}");
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Diagnostic, FileId, Location, SourceFile, SourceMap};
+use npc_diagnostics::{Diagnostic, FileId, Location, SourceFile, SourceMap, Span};
 use npc_suggest::nearest;
 use npc_syntax::ast::{ItemKind, Word};
-use npc_syntax::{Parsed, parse, parse_again};
+use npc_syntax::{Parsed, next_id, parse, parse_again};
 use rustc_hash::FxHashMap;
 
 npc_diagnostics::codes! {
@@ -121,10 +121,40 @@ pub struct LoadedFile {
     pub path: Arc<str>,
     /// The parser's output.
     pub parsed: Arc<Parsed>,
+    /// The items of its tree as sources of locations, in order.
+    pub items: Vec<ItemSource>,
     /// The indices of the files that it imports, each with the location of the path.
     pub imports: Vec<(usize, Location)>,
     /// Whether one of its imports failed.
     pub incomplete: bool,
+}
+
+/// An item, as the source of locations.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemSource {
+    /// Its file.
+    pub file: FileId,
+    /// The [`FileId`] of its locations.
+    id: FileId,
+    /// Its offset in the file.
+    start: u32,
+}
+
+impl ItemSource {
+    /// A whole file as the source of locations, which are then absolute.
+    #[must_use]
+    pub const fn whole(file: FileId) -> Self {
+        Self { file, id: file, start: 0 }
+    }
+
+    /// The location of a span of the file.
+    #[must_use]
+    pub const fn at(self, span: Span) -> Location {
+        Location::new(
+            self.id,
+            Span::new(span.start.wrapping_sub(self.start), span.end.wrapping_sub(self.start)),
+        )
+    }
 }
 
 /// All files of a program: the given files and the files that they import.
@@ -213,10 +243,20 @@ impl<F: Files> Loader<'_, F> {
         self.loaded.diagnostics.extend(parsed.diagnostics.iter().map(|own| own.clone().in_file(id)));
         let index = self.loaded.files.len();
         let incomplete = parsed.broken_import;
+        let items = parsed.tree.items.iter().map(|item| {
+            let (mut own, start) = (item.id, item.span.start);
+            // Two files with the same text may share their items.
+            while !self.loaded.sources.add_item(own, id, start) {
+                own = next_id();
+            }
+            ItemSource { file: id, id: own, start }
+        });
+        let items = items.collect();
         self.loaded.files.push(LoadedFile {
             id,
             path: Arc::clone(&path),
             parsed,
+            items,
             imports: Vec::new(),
             incomplete,
         });

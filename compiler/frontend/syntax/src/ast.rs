@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use npc_diagnostics::Span;
+use educe::Educe;
+use npc_diagnostics::{FileId, Span};
 pub use npc_vocabulary::{Action, Direction, Operator, Tier};
 
 /// The items of a file, in source order.
@@ -18,9 +19,14 @@ pub struct Tree {
     pub items: Vec<Arc<Item>>,
 }
 
-/// An item and its documentation.
-#[derive(Clone, Debug, PartialEq)]
+/// An item and its documentation. Two items are equal if they are written alike, at the same offset.
+#[derive(Clone, Educe)]
+#[educe(Debug, PartialEq)]
 pub struct Item {
+    /// Identifies the item among all that this process parses. It is kept when the item moves, and changes when its
+    /// text changes.
+    #[educe(Debug(ignore), PartialEq(ignore))]
+    pub id: FileId,
     /// From the item's first to its last token.
     pub span: Span,
     /// The `///` comments above it.

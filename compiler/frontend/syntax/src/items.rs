@@ -6,6 +6,7 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chumsky::Parser as _;
 use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span};
@@ -107,9 +108,11 @@ pub(crate) fn parse_tokens(
             Read::Known(item) if item.docs == docs => tree.items.push(item),
             Read::Known(item) => {
                 let kind = item.kind.clone();
-                tree.items.push(Arc::new(Item { span: piece.span, docs, kind }));
+                tree.items.push(Arc::new(Item { id: item.id, span: piece.span, docs, kind }));
             }
-            Read::New(kind) => tree.items.push(Arc::new(Item { span: piece.span, docs, kind })),
+            Read::New(kind) => {
+                tree.items.push(Arc::new(Item { id: next_id(), span: piece.span, docs, kind }));
+            }
             Read::Nothing => broken_import |= piece.first == T::Import,
         }
     }
@@ -129,6 +132,13 @@ pub(crate) fn parse_tokens(
         ));
     }
     Parsed { tree, tokens, comments, diagnostics, broken_import, whole }
+}
+
+/// A new [`Item::id`].
+#[must_use]
+pub fn next_id() -> FileId {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    FileId::item(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The result of parsing one chunk.

@@ -33,6 +33,6 @@ pub use codes::{
     UNTERMINATED_STRING, WRONG_PREPOSITION,
 };
 pub use expect::{Expectation, Expected, expectation};
-pub use items::{Parsed, parse};
+pub use items::{Parsed, next_id, parse};
 pub use token::{Comment, CommentKind, Token, TokenKind, TokenSpan};
 pub use words::{Object, Role, visit_words};

@@ -1,6 +1,6 @@
 //! The diagnostic type.
 
-use crate::{Code, FileId, Level, Location};
+use crate::{Code, FileId, Level, Location, SourceMap};
 
 /// A diagnostic. It is independent of the output format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,10 +166,14 @@ impl Diagnostic {
     /// The same diagnostic for another file of the program, with the same text.
     #[must_use]
     pub fn in_file(mut self, file: FileId) -> Self {
+        self.locations_mut().for_each(|location| location.file = file);
+        self
+    }
+
+    fn locations_mut(&mut self) -> impl Iterator<Item = &mut Location> {
         let labels = self.labels.iter_mut().map(|label| &mut label.location);
         let edits = self.fixes.iter_mut().flat_map(|fix| &mut fix.edits).map(|edit| &mut edit.location);
-        labels.chain(edits).for_each(|location| location.file = file);
-        self
+        labels.chain(edits)
     }
 
     /// The location of the problem, if there is one.
@@ -187,6 +191,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Converts locations in items to locations in files.
+    pub fn make_absolute(&mut self, sources: &SourceMap) {
+        let locations = self.diagnostics.iter_mut().flat_map(Diagnostic::locations_mut);
+        locations.for_each(|location| *location = sources.absolute(*location));
+    }
+
     /// Adds a diagnostic.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);

@@ -1,7 +1,10 @@
 //! Source files, spans and locations.
 
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 /// A half-open range of bytes in one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,16 +59,30 @@ impl Span {
     }
 }
 
-/// A file of a [`SourceMap`].
+/// A file of a [`SourceMap`], or an item of a file.
+///
+/// Spans in an item count from the item's start. So they stay the same when the item moves, and results that
+/// contain them can be reused. [`SourceMap::absolute`] converts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u32);
 
-/// A span in a file.
+impl FileId {
+    /// The bit that distinguishes items from files.
+    const ITEM: u32 = 1 << 31;
+
+    /// The item with this number.
+    #[must_use]
+    pub const fn item(number: u32) -> Self {
+        Self(number | Self::ITEM)
+    }
+}
+
+/// A span in a file or in an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
-    /// The file.
+    /// The file or item.
     pub file: FileId,
-    /// The span.
+    /// The span, from the start of the file or item.
     pub span: Span,
 }
 
@@ -158,6 +175,8 @@ impl SourceFile {
 #[derive(Clone, Debug, Default)]
 pub struct SourceMap {
     files: Vec<Arc<SourceFile>>,
+    /// The file and the start of each item.
+    items: FxHashMap<FileId, (FileId, u32)>,
 }
 
 impl SourceMap {
@@ -179,7 +198,26 @@ impl SourceMap {
         id
     }
 
-    /// Returns the file; an empty file if the id belongs to another map.
+    /// Adds an item that starts at an offset of a file. Returns whether it is new.
+    pub fn add_item(&mut self, item: FileId, file: FileId, start: u32) -> bool {
+        match self.items.entry(item) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert((file, start));
+                true
+            }
+        }
+    }
+
+    /// The location in its file, if it is a location in an item.
+    #[must_use]
+    pub fn absolute(&self, location: Location) -> Location {
+        let Some((file, start)) = self.items.get(&location.file) else { return location };
+        let offset = |offset: u32| start.wrapping_add(offset);
+        Location::new(*file, Span::new(offset(location.span.start), offset(location.span.end)))
+    }
+
+    /// Returns the file; an empty file if the id belongs to another map, or to an item.
     #[must_use]
     pub fn file(&self, id: FileId) -> &SourceFile {
         static NONE: std::sync::OnceLock<SourceFile> = std::sync::OnceLock::new();
@@ -198,14 +236,16 @@ impl SourceMap {
     /// The text at a location.
     #[must_use]
     pub fn text(&self, location: Location) -> &str {
-        location.span.of(self.file(location.file).text())
+        let Location { file, span } = self.absolute(location);
+        span.of(self.file(file).text())
     }
 
     /// `name:line` of a location, which generated objects contain as their origin.
     #[must_use]
     pub fn line_of(&self, location: Location) -> String {
-        let file = self.file(location.file);
-        format!("{}:{}", file.name(), file.line_number(location.span.start))
+        let Location { file, span } = self.absolute(location);
+        let file = self.file(file);
+        format!("{}:{}", file.name(), file.line_number(span.start))
     }
 
     /// Adds a prefix to the names of all files that are paths, to make them relative to another folder.

@@ -62,6 +62,8 @@ pub(crate) struct ExampleMatch<'p> {
 pub(crate) struct Deciders<'p> {
     /// Other rules that decide them before the rule, or that allow them too.
     pub(crate) rules: Vec<(&'p Policy, &'p Rule)>,
+    /// For a plain rule: how many of `rules`, counted from the first, stand before it in the program.
+    pub(crate) earlier: usize,
     /// Plain policies that isolate the rule's pods, so that no baseline policy is evaluated.
     pub(crate) isolating: Vec<&'p Policy>,
 }
@@ -156,11 +158,16 @@ impl<'p> Overview<'p> {
     pub(crate) fn competing_rules(&self, index: usize, place: usize) -> Option<Deciders<'p>> {
         let policy = self.policy(index)?;
         let direction = policy.rules.get(place)?.direction;
-        let mut found = Deciders { rules: Vec::new(), isolating: Vec::new() };
+        let mut found = Deciders { rules: Vec::new(), earlier: 0, isolating: Vec::new() };
+        // The policies are in the order of the program.
         for other_index in &self.first(index).policies {
             let other = self.policy(*other_index)?;
             let of_direction =
                 other.rules.iter().enumerate().filter(|(_, other)| other.direction == direction);
+            if *other_index <= index {
+                let here = of_direction.clone().filter(|(at, _)| (*other_index, *at) < (index, place));
+                found.earlier = found.rules.len() + here.count();
+            }
             match (policy.tier, other.tier) {
                 (Tier::Namespaced, Tier::Namespaced) => {
                     let others = of_direction.filter(|(at, _)| (*other_index, *at) != (index, place));

@@ -214,7 +214,7 @@ impl<'p> PolicyContext<'_, 'p> {
         let (overview, policy) = (self.overview, self.policy);
         // A rule that logs has an effect even if other rules decide its connections.
         let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
-        let Deciders { rules, isolating } = overview.competing_rules(self.index, place)?;
+        let Deciders { rules, earlier, isolating } = overview.competing_rules(self.index, place)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
             return None;
         }
@@ -236,25 +236,24 @@ impl<'p> PolicyContext<'_, 'p> {
         }
         let own = Fact::Matches(policy, rule);
         let fact = |other: &(&'p Policy, &'p Rule)| Fact::Matches(other.0, other.1);
-        let is_before = |other: &(&'p Policy, &'p Rule)| other.1.location < rule.location;
         // Of two identical rules, the second is reported.
         let rules: Vec<(&Policy, &Rule)> = rules
             .into_iter()
-            .filter(|other| {
-                policy.tier != Tier::Namespaced
-                    || is_before(other)
-                    || overview.possible(&[fact(other)], &[own])
+            .enumerate()
+            .filter(|(at, other)| {
+                policy.tier != Tier::Namespaced || *at < earlier || overview.possible(&[fact(other)], &[own])
             })
+            .map(|(_, other)| other)
             .collect();
         let single = rules
             .iter()
             .find(|other| rule_matches(other.1, &connection) && !overview.possible(&[own], &[fact(other)]));
         if let Some(single) = single {
-            return Some(Deciders { rules: vec![*single], isolating: Vec::new() });
+            return Some(Deciders { rules: vec![*single], earlier: 0, isolating: Vec::new() });
         }
         let mut none: Vec<Fact<'_>> = rules.iter().map(fact).collect();
         none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
-        (!overview.possible(&[own], &none)).then_some(Deciders { rules, isolating })
+        (!overview.possible(&[own], &none)).then_some(Deciders { rules, earlier: 0, isolating })
     }
 }
 

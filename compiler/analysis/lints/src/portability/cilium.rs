@@ -60,7 +60,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 continue;
             }
             let (blocks, pods) = (only(rule, true), only(rule, false));
-            let Some(Deciders { rules, isolating }) = overview.competing_rules(index, place) else { continue };
+            let Some(Deciders { rules, isolating, .. }) = overview.competing_rules(index, place) else { continue };
             let others: Vec<(&Policy, Rule)> =
                 rules.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
             let mut none = vec![Fact::Matches(policy, &pods)];

@@ -187,6 +187,7 @@ impl<'p> Writer<'p> {
     }
 
     fn line(&mut self, location: Location) -> image::Place {
+        let location = self.sources.absolute(location);
         let line = self.sources.file(location.file).line_number(location.span.start);
         image::Place { file: self.files.place(location.file), line }
     }

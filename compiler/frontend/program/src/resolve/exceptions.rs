@@ -1,10 +1,11 @@
 //! The check for lists after `except` without parentheses: `except` ends at the comma.
 
-use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Location, Span};
+use npc_diagnostics::{Applicability, Diagnostic, Edit, Span};
 use npc_syntax::ast::{Address, Peer, ScopeExcept, Term, WordTerm};
 
 use super::sets::{Value, View};
 use super::{Context, at};
+use crate::load::ItemSource;
 use crate::values::address::{self, IpNet};
 
 npc_diagnostics::codes! {
@@ -61,29 +62,34 @@ enum Open {
 impl Context<'_> {
     /// Reports elements of a list that look like further exceptions of the element before them. Returns the number of
     /// elements before the first of them. The caller must ignore the rest of the list.
-    pub(super) fn exceptions<'a, T>(&mut self, file: FileId, list: &'a [T], view: &View<'_, '_>) -> usize
+    pub(super) fn exceptions<'a, T>(
+        &mut self,
+        source: ItemSource,
+        list: &'a [T],
+        view: &View<'_, '_>,
+    ) -> usize
     where
         Member<'a>: From<&'a T>,
     {
         for (index, one) in list.iter().enumerate() {
-            let Some(open) = self.open(file, Member::from(one), view) else { continue };
+            let Some(open) = self.open(source, Member::from(one), view) else { continue };
             let behind = list.get(index + 1..).unwrap_or_default();
             let more: Vec<&WordTerm> = behind
                 .iter()
                 .map_while(|next| match Member::from(next) {
-                    Member::Term(Term::Word(word)) if self.goes_on(file, &open, word, view) => Some(word),
+                    Member::Term(Term::Word(word)) if self.goes_on(source, &open, word, view) => Some(word),
                     _ => None,
                 })
                 .collect();
             if let (Some(first), Some(last)) = (more.first(), more.last()) {
-                self.report_exceptions(file, &open, first, last, more.len());
+                self.report_exceptions(source, &open, first, last, more.len());
                 return index + 1;
             }
         }
         list.len()
     }
 
-    fn open(&self, file: FileId, member: Member<'_>, view: &View<'_, '_>) -> Option<Open> {
+    fn open(&self, source: ItemSource, member: Member<'_>, view: &View<'_, '_>) -> Option<Open> {
         // An exception in parentheses ends before the closing parenthesis, and so before the element.
         let bare = |except: &[Address], end: u32| match except {
             [one] if one.span.end == end => Some(one.span),
@@ -93,7 +99,7 @@ impl Context<'_> {
             Member::Anywhere(span, except) => Some(Open::Addresses(bare(except, span.end)?, None)),
             Member::Term(Term::Word(term)) => {
                 let place = bare(&term.except, term.span.end)?;
-                Some(Open::Addresses(place, Some(self.nets(file, term, view)?)))
+                Some(Open::Addresses(place, Some(self.nets(source, term, view)?)))
             }
             Member::Term(Term::Pods(pods)) => match pods.scope.as_ref()?.except.as_slice() {
                 [ScopeExcept::Glob(one)] if one.span.end == pods.span.end => Some(Open::Names(one.span)),
@@ -103,10 +109,10 @@ impl Context<'_> {
     }
 
     /// The CIDRs of a word; `None` if it does not name addresses.
-    fn nets(&self, file: FileId, term: &WordTerm, view: &View<'_, '_>) -> Option<Vec<IpNet>> {
-        let text = self.text(file, term.word);
+    fn nets(&self, source: ItemSource, term: &WordTerm, view: &View<'_, '_>) -> Option<Vec<IpNet>> {
+        let text = self.text(source, term.word);
         if address::looks_like_address(&text) {
-            return address::parse(&text, at(file, term.word.span)).ok().map(|net| vec![net]);
+            return address::parse(&text, at(source, term.word.span)).ok().map(|net| vec![net]);
         }
         match view.known(&text)? {
             Value::Addresses(list) => Some(list.iter().map(|term| term.block.net).collect()),
@@ -114,10 +120,10 @@ impl Context<'_> {
         }
     }
 
-    fn goes_on(&self, file: FileId, open: &Open, word: &WordTerm, view: &View<'_, '_>) -> bool {
+    fn goes_on(&self, source: ItemSource, open: &Open, word: &WordTerm, view: &View<'_, '_>) -> bool {
         match open {
             Open::Names(_) => {
-                let text = self.text(file, word.word);
+                let text = self.text(source, word.word);
                 word.scope.is_none()
                     && word.except.is_empty()
                     && !address::looks_like_address(&text)
@@ -127,7 +133,7 @@ impl Context<'_> {
             Open::Addresses(_, blocks) => {
                 // A word with its own exception, or a CIDR that is not inside the base, is intended as a peer.
                 word.except.is_empty()
-                    && self.nets(file, word, view).is_some_and(|nets| {
+                    && self.nets(source, word, view).is_some_and(|nets| {
                         let inside = |net: &IpNet| {
                             blocks.iter().flatten().any(|block| block.contains(net) && block != net)
                         };
@@ -139,13 +145,13 @@ impl Context<'_> {
 
     fn report_exceptions(
         &mut self,
-        file: FileId,
+        source: ItemSource,
         open: &Open,
         first: &WordTerm,
         last: &WordTerm,
         count: usize,
     ) {
-        let text = self.text(file, first.word).into_owned();
+        let text = self.text(source, first.word).into_owned();
         let (except, message, label) = match open {
             Open::Names(span) => (
                 *span,
@@ -158,7 +164,7 @@ impl Context<'_> {
                 "the next element of the list, and so included",
             ),
         };
-        let place = |span: Span| Location::new(file, span);
+        let place = |span: Span| source.at(span);
         let whole = first.span.to(last.span);
         let fix = if count == 1 { "exclude both" } else { "exclude all of them" };
         self.emit(

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::sets::Sets;
 use super::{Context, MAX_SUGGESTIONS};
 use crate::ir::{Policy, Program};
-use crate::load::Loaded;
+use crate::load::{ItemSource, Loaded};
 use crate::values::label::KeysUsed;
 
 /// How many policies one thread resolves at a time.
@@ -101,7 +101,7 @@ impl Kept {
 /// A policy, and where it stands.
 struct Standing<'l> {
     file: usize,
-    id: FileId,
+    source: ItemSource,
     /// Its place among the policies of the file.
     number: usize,
     item: &'l Arc<Item>,
@@ -120,13 +120,14 @@ pub(super) fn policies(
     let files = Kept::files(loaded);
     let before = before.filter(|before| before.has_sets_of(&files));
     let standing = loaded.files.iter().enumerate().flat_map(|(file, own)| {
-        let policies = own.parsed.tree.items.iter().filter_map(|item| match &item.kind {
-            ItemKind::Policy(tree) => Some((item, tree)),
+        let items = own.parsed.tree.items.iter().zip(&own.items);
+        let policies = items.filter_map(|(item, source)| match &item.kind {
+            ItemKind::Policy(tree) => Some((item, *source, tree)),
             _ => None,
         });
-        policies.enumerate().map(move |(number, (item, tree))| Standing {
+        policies.enumerate().map(move |(number, (item, source, tree))| Standing {
             file,
-            id: own.id,
+            source,
             number,
             item,
             tree,
@@ -172,7 +173,7 @@ fn taken(
 ) -> Option<Entry> {
     let policy = entry.policy.as_ref().filter(|_| !entry.is_told && Arc::ptr_eq(&entry.item, one.item))?;
     // Its documentation is a comment, of which the item has the place alone.
-    let text = cx.sources.file(one.id).text();
+    let text = cx.sources.file(one.source.file).text();
     if !one.item.documentation(text).eq(policy.docs.iter().map(String::as_str)) {
         return None;
     }
@@ -193,7 +194,7 @@ fn taken(
 /// A policy that is new, or stands elsewhere.
 fn resolved_now(one: &Standing<'_>, sets: &Sets<'_>, cx: &mut Context<'_>) -> Entry {
     let (keys, used, told) = (cx.keys.len(), cx.used.len(), cx.diagnostics.len());
-    let policy = cx.policy(one.id, one.item, one.tree, &sets.view(one.file)).map(Arc::new);
+    let policy = cx.policy(one.source, one.item, one.tree, &sets.view(one.file)).map(Arc::new);
     Entry {
         item: Arc::clone(one.item),
         policy,

@@ -10,12 +10,12 @@ mod test;
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location, SourceMap, Span};
+use npc_diagnostics::{Code, Diagnostic, Level, Location, Report, SourceMap, Span};
 use npc_syntax::ast::{Item, ItemKind, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::Program;
-use crate::load::Loaded;
+use crate::load::{ItemSource, Loaded};
 use crate::names::Names;
 use crate::values::label::KeysUsed;
 use sets::Sets;
@@ -53,16 +53,17 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     let mut test_names = FxHashMap::default();
     for (index, file) in loaded.files.iter().enumerate() {
         let view = sets.view(index);
-        for item in &file.parsed.tree.items {
+        let whole = ItemSource::whole(file.id);
+        for (item, source) in file.parsed.tree.items.iter().zip(&file.items) {
             match &item.kind {
                 ItemKind::Import(_) | ItemKind::Let(_) => {}
-                ItemKind::Policy(policy) => cx.policy_name(file.id, policy, &mut policy_names),
-                ItemKind::Kyverno(block) => cx.settings(file.id, block, &mut program.settings),
+                ItemKind::Policy(policy) => cx.policy_name(*source, policy, &mut policy_names),
+                ItemKind::Kyverno(block) => cx.settings(whole, block, &mut program.settings),
                 ItemKind::Test(test) => {
-                    program.tests.push(cx.test(file.id, test, &view, &mut test_names));
+                    program.tests.push(cx.test(whole, test, &view, &mut test_names));
                 }
                 ItemKind::Assert(assert) => {
-                    program.asserts.extend(cx.assertion(file.id, item.span, assert, &view));
+                    program.asserts.extend(cx.assertion(whole, item.span, assert, &view));
                 }
             }
         }
@@ -74,7 +75,7 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
             Diagnostic::new(
                 &EMPTY_PROGRAM,
                 format!("`{}` has no policy, set or test", first.path),
-                at(first.id, Span::default()),
+                Location::new(first.id, Span::default()),
                 "nothing but comments and white space",
             )
             .help("a program has policies, such as `policy web for pods { app = web } in namespace shop { isolate ingress }`"),
@@ -85,9 +86,11 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {
         sets.unused(&mut cx);
         keys.extend(KeysUsed::count(&cx.keys));
-        cx.diagnostics.extend(keys.misspelt());
+        cx.diagnostics.extend(keys.misspelt(&loaded.sources));
     }
-    Resolved { program, diagnostics: cx.diagnostics, names: sets.into_names(), kept }
+    let mut report = Report { diagnostics: cx.diagnostics };
+    report.make_absolute(&loaded.sources);
+    Resolved { program, diagnostics: report.diagnostics, names: sets.into_names(), kept }
 }
 
 /// The result of resolution.
@@ -95,7 +98,7 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
 pub struct Resolved {
     /// The program, without items that have errors.
     pub program: Program,
-    /// The diagnostics of resolution.
+    /// The diagnostics of resolution, with locations in files.
     pub diagnostics: Vec<Diagnostic>,
     /// The sets that the program defines. The program itself contains their members instead of their names.
     pub names: Names,
@@ -134,13 +137,13 @@ impl<'a> Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn text(&self, file: FileId, word: Word) -> std::borrow::Cow<'a, str> {
-        word.text(self.sources.file(file).text())
+    fn text(&self, source: ItemSource, word: Word) -> std::borrow::Cow<'a, str> {
+        word.text(self.sources.file(source.file).text())
     }
 
     /// Interns the text of a word.
-    fn name(&mut self, file: FileId, word: Word) -> Arc<str> {
-        let text = word.text(self.sources.file(file).text());
+    fn name(&mut self, source: ItemSource, word: Word) -> Arc<str> {
+        let text = word.text(self.sources.file(source.file).text());
         if let Some(known) = self.interned.get(&*text) {
             return Arc::clone(known);
         }
@@ -166,12 +169,12 @@ impl<'a> Context<'a> {
     }
 
     /// The lines of an item's doc comment.
-    fn docs(&self, file: FileId, item: &Item) -> Vec<String> {
-        let text = self.sources.file(file).text();
+    fn docs(&self, source: ItemSource, item: &Item) -> Vec<String> {
+        let text = self.sources.file(source.file).text();
         item.documentation(text).map(str::to_owned).collect()
     }
 }
 
-const fn at(file: FileId, span: Span) -> Location {
-    Location::new(file, span)
+const fn at(source: ItemSource, span: Span) -> Location {
+    source.at(span)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_syntax::ast::{
     Operator, Pods, Scope as ScopeTree, ScopeBase as BaseTree, ScopeExcept, Selector as SelectorTree, Word,
 };
@@ -10,6 +10,7 @@ use npc_syntax::ast::{
 use super::sets::{Value, WRONG_KIND};
 use super::{Context, at};
 use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
+use crate::load::ItemSource;
 use crate::selector::scopes_overlap;
 use crate::values::label::{NAMESPACE_NAME, check_key, check_value};
 use crate::values::name::check_namespace;
@@ -64,19 +65,19 @@ npc_diagnostics::codes! {
 
 impl Context<'_> {
     /// Resolves a selector. Returns `None` if it has an error.
-    pub(super) fn selector(&mut self, file: FileId, tree: &SelectorTree) -> Option<Selector> {
+    pub(super) fn selector(&mut self, source: ItemSource, tree: &SelectorTree) -> Option<Selector> {
         let mut requirements: Vec<Requirement> = Vec::with_capacity(tree.requirements.len());
         // The indices of requirements that repeat another one.
         let mut again = Vec::new();
         let mut complete = true;
         for (place, one) in tree.requirements.iter().enumerate() {
-            let key = self.name(file, one.key);
-            complete &= self.ok(check_key(&key, at(file, one.key.span))).is_some();
-            self.keys.push((Arc::clone(&key), at(file, one.key.span)));
+            let key = self.name(source, one.key);
+            complete &= self.ok(check_key(&key, at(source, one.key.span))).is_some();
+            self.keys.push((Arc::clone(&key), at(source, one.key.span)));
             let mut values = Vec::with_capacity(one.values.len());
             for word in &one.values {
-                let value = self.name(file, *word);
-                complete &= self.ok(check_value(&value, at(file, word.span))).is_some();
+                let value = self.name(source, *word);
+                complete &= self.ok(check_value(&value, at(source, word.span))).is_some();
                 values.push(value);
             }
             values.sort_unstable();
@@ -95,7 +96,7 @@ impl Context<'_> {
         let Some((first, second)) = selector.contradiction() else { return Some(selector) };
         let place = |index: usize| {
             let said = tree.requirements.iter().enumerate().filter(|(place, _)| !again.contains(place));
-            at(file, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
+            at(source, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
         };
         let emit = |label: String| {
             Diagnostic::new(&UNSATISFIABLE, "this selector matches nothing", place(second), label)
@@ -126,37 +127,37 @@ impl Context<'_> {
     }
 
     /// Resolves a pod term. Returns `None` if it has an error.
-    pub(super) fn pods(&mut self, file: FileId, tree: &Pods) -> Option<PodTerm> {
+    pub(super) fn pods(&mut self, source: ItemSource, tree: &Pods) -> Option<PodTerm> {
         let selector = match &tree.selector {
             None => Some(Selector::default()),
-            Some(selector) => self.selector(file, selector),
+            Some(selector) => self.selector(source, selector),
         };
-        let location = at(file, tree.span);
+        let location = at(source, tree.span);
         let (scope, scope_location) = match &tree.scope {
             None => (Some(Scope::own()), None),
-            Some(scope) => (self.scope(file, scope), Some(at(file, scope.span))),
+            Some(scope) => (self.scope(source, scope), Some(at(source, scope.span))),
         };
         Some(PodTerm { selector: selector?, scope: scope?, location, scope_location })
     }
 
     /// Resolves a scope. Returns `None` if it has an error.
-    pub(super) fn scope(&mut self, file: FileId, tree: &ScopeTree) -> Option<Scope> {
+    pub(super) fn scope(&mut self, source: ItemSource, tree: &ScopeTree) -> Option<Scope> {
         let mut complete = true;
         let base = match &tree.base {
             BaseTree::All => ScopeBase::All,
             BaseTree::Same => ScopeBase::Same,
             BaseTree::Name(word) => {
-                let name = self.name(file, *word);
-                complete &= self.ok(check_namespace(&name, false, at(file, word.span))).is_some();
+                let name = self.name(source, *word);
+                complete &= self.ok(check_namespace(&name, false, at(source, word.span))).is_some();
                 ScopeBase::Names(vec![name])
             }
-            BaseTree::Globs(words) => ScopeBase::Names(self.globs(file, words, &mut complete)),
-            BaseTree::Selector(selector) => ScopeBase::Labels(self.selector(file, selector)?),
+            BaseTree::Globs(words) => ScopeBase::Names(self.globs(source, words, &mut complete)),
+            BaseTree::Selector(selector) => ScopeBase::Labels(self.selector(source, selector)?),
             BaseTree::Sharing(words) => {
                 let mut keys = Vec::with_capacity(words.len());
                 for word in words {
-                    let key = self.name(file, *word);
-                    complete &= self.ok(check_key(&key, at(file, word.span))).is_some();
+                    let key = self.name(source, *word);
+                    complete &= self.ok(check_key(&key, at(source, word.span))).is_some();
                     keys.push(key);
                 }
                 keys.sort_unstable();
@@ -173,13 +174,13 @@ impl Context<'_> {
                 }
                 ScopeExcept::Selector(tree) => tree,
             };
-            let selector = self.selector(file, tree)?;
+            let selector = self.selector(source, tree)?;
             if selector.requirements.is_empty() {
                 self.emit(
                     Diagnostic::new(
                         &EMPTY_SCOPE,
                         "an empty selector excludes every namespace",
-                        at(file, tree.span),
+                        at(source, tree.span),
                         "every namespace matches this",
                     )
                     .help("write the labels of the namespaces to exclude"),
@@ -190,7 +191,7 @@ impl Context<'_> {
                 except_labels.push(selector);
             }
         }
-        let except_names = self.globs(file, &except_names, &mut complete);
+        let except_names = self.globs(source, &except_names, &mut complete);
         if !complete {
             return None;
         }
@@ -199,7 +200,7 @@ impl Context<'_> {
             self.emit(Diagnostic::new(
                 &EMPTY_SCOPE,
                 "this scope contains no namespace",
-                at(file, tree.span),
+                at(source, tree.span),
                 "no namespace can match this",
             ));
             return None;
@@ -207,11 +208,11 @@ impl Context<'_> {
         Some(scope)
     }
 
-    fn globs(&mut self, file: FileId, words: &[Word], complete: &mut bool) -> Vec<Arc<str>> {
+    fn globs(&mut self, source: ItemSource, words: &[Word], complete: &mut bool) -> Vec<Arc<str>> {
         let mut names = Vec::with_capacity(words.len());
         for word in words {
-            let name = self.name(file, *word);
-            *complete &= self.ok(check_namespace(&name, true, at(file, word.span))).is_some();
+            let name = self.name(source, *word);
+            *complete &= self.ok(check_namespace(&name, true, at(source, word.span))).is_some();
             names.push(name);
         }
         names.sort_unstable();

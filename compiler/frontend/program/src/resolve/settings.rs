@@ -1,11 +1,12 @@
 //! Resolution of Kyverno settings.
 
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_suggest::nearest;
 use npc_syntax::ast;
 
 use super::{Context, at};
 use crate::ir::{FailurePolicy, Settings};
+use crate::load::ItemSource;
 
 npc_diagnostics::codes! {
     /// # An unknown Kyverno setting
@@ -103,12 +104,12 @@ pub const SETTINGS: [Setting; 5] = [
 
 impl Context<'_> {
     /// Resolves a block of settings and stores the values in `settings`.
-    pub(super) fn settings(&mut self, file: FileId, block: &ast::Settings, settings: &mut Settings) {
+    pub(super) fn settings(&mut self, source: ItemSource, block: &ast::Settings, settings: &mut Settings) {
         for (key, value) in &block.entries {
-            let name = self.text(file, *key).into_owned();
-            let text = self.text(file, *value).into_owned();
-            let place = at(file, key.span);
-            let value = Value { setting: &name, text: &text, location: at(file, value.span) };
+            let name = self.text(source, *key).into_owned();
+            let text = self.text(source, *value).into_owned();
+            let place = at(source, key.span);
+            let value = Value { setting: &name, text: &text, location: at(source, value.span) };
             let read = match name.as_str() {
                 "synchronize" => set(&mut settings.synchronize, value.truth(), &name, place),
                 "generate-existing" => set(&mut settings.generate_existing, value.truth(), &name, place),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_suggest::nearest;
 use npc_syntax::ast::{self, TestEntry, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::sets::{Value, View, WRONG_KIND};
 use super::{Context, at};
 use crate::ir::{End, Expectation, Labels, Test, TestNamespace, TestPod};
+use crate::load::ItemSource;
 use crate::names::Names;
 use crate::values::address;
 use crate::values::label::{check_key, check_value};
@@ -111,13 +112,13 @@ impl Context<'_> {
     /// Resolves a test. Omits parts that have errors.
     pub(super) fn test(
         &mut self,
-        file: FileId,
+        source: ItemSource,
         tree: &ast::Test,
         view: &View<'_, '_>,
         names: &mut FxHashMap<String, Location>,
     ) -> Test {
-        let name = self.text(file, tree.name).into_owned();
-        let location = at(file, tree.name.span);
+        let name = self.text(source, tree.name).into_owned();
+        let location = at(source, tree.name.span);
         self.once(names, name.clone(), location, "test");
         let mut test = Test {
             name,
@@ -131,20 +132,20 @@ impl Context<'_> {
         for entry in &tree.entries {
             match entry {
                 TestEntry::Cluster(path) => {
-                    let text = self.text(file, *path).into_owned();
-                    test.clusters.push((text, at(file, path.span)));
+                    let text = self.text(source, *path).into_owned();
+                    test.clusters.push((text, at(source, path.span)));
                 }
                 TestEntry::Namespace { name, labels } => {
-                    let location = at(file, name.span);
-                    let name = self.name(file, *name);
+                    let location = at(source, name.span);
+                    let name = self.name(source, *name);
                     let checked = check_namespace(&name, false, location);
                     self.ok(checked);
                     self.once(&mut known, name.to_string(), location, "namespace");
-                    let labels = self.labels(file, labels.as_ref());
+                    let labels = self.labels(source, labels.as_ref());
                     test.namespaces.push(TestNamespace { name, labels, location });
                 }
                 TestEntry::Pod(pod) => {
-                    let pod = self.test_pod(file, pod);
+                    let pod = self.test_pod(source, pod);
                     self.once(&mut known, format!("{}/{}", pod.namespace, pod.name), pod.location, "pod");
                     test.pods.push(pod);
                 }
@@ -155,7 +156,7 @@ impl Context<'_> {
         if fixtures.closed {
             for (pod, tree) in test.pods.iter().zip(pods_of(tree)) {
                 if !fixtures.namespaces.contains(&pod.namespace) {
-                    let place = at(file, tree.namespace.span);
+                    let place = at(source, tree.namespace.span);
                     self.emit(fixtures.unknown("namespace", &pod.namespace, place));
                 }
             }
@@ -165,14 +166,14 @@ impl Context<'_> {
         for entry in &tree.entries {
             let TestEntry::Expect(expect) = entry else { continue };
             expects = true;
-            let source = self.end(file, expect.source, &fixtures, view);
-            let destination = self.end(file, expect.destination, &fixtures, view);
-            let ports = view.ports(file, &expect.ports, self);
-            if let (Some(source), Some(destination), Some(ports)) = (source, destination, ports) {
-                let location = at(file, expect.span);
+            let from = self.end(source, expect.source, &fixtures, view);
+            let destination = self.end(source, expect.destination, &fixtures, view);
+            let ports = view.ports(source, &expect.ports, self);
+            if let (Some(from), Some(destination), Some(ports)) = (from, destination, ports) {
+                let location = at(source, expect.span);
                 expectations.push(Expectation {
                     allowed: expect.allowed,
-                    source,
+                    source: from,
                     destination,
                     ports,
                     location,
@@ -219,14 +220,14 @@ impl Context<'_> {
         }
     }
 
-    fn test_pod(&mut self, file: FileId, tree: &ast::TestPod) -> TestPod {
-        let name = self.name(file, tree.name);
-        let namespace = self.name(file, tree.namespace);
-        let labels = self.labels(file, tree.labels.as_ref());
+    fn test_pod(&mut self, source: ItemSource, tree: &ast::TestPod) -> TestPod {
+        let name = self.name(source, tree.name);
+        let namespace = self.name(source, tree.namespace);
+        let labels = self.labels(source, tree.labels.as_ref());
         let mut addresses = Vec::new();
         for word in &tree.addresses {
-            let text = self.text(file, *word).into_owned();
-            let location = at(file, word.span);
+            let text = self.text(source, *word).into_owned();
+            let location = at(source, word.span);
             if let Some(net) = self.ok(address::parse(&text, location)) {
                 if net.prefix_len() == net.max_prefix_len() {
                     addresses.push(net);
@@ -242,13 +243,13 @@ impl Context<'_> {
         }
         let mut ports = Vec::new();
         for (key, value) in &tree.ports {
-            let port_name = self.name(file, *key);
+            let port_name = self.name(source, *key);
             if let Err(why) = npc_vocabulary::check_port_name(&port_name) {
                 let wrong = format!("`{port_name}` cannot be the name of a port");
-                self.emit(Diagnostic::new(&NOT_A_PORT, wrong, at(file, key.span), why));
+                self.emit(Diagnostic::new(&NOT_A_PORT, wrong, at(source, key.span), why));
             }
-            let text = self.text(file, *value).into_owned();
-            let location = at(file, value.span);
+            let text = self.text(source, *value).into_owned();
+            let location = at(source, value.span);
             if let Some(port) = self.ok(port::parse(&text, location)) {
                 if matches!(port.which, Which::Range(first, last) if first == last) {
                     ports.push((port_name, port));
@@ -262,15 +263,15 @@ impl Context<'_> {
                 }
             }
         }
-        TestPod { name, namespace, labels, addresses, ports, location: at(file, tree.name.span) }
+        TestPod { name, namespace, labels, addresses, ports, location: at(source, tree.name.span) }
     }
 
     /// Resolves the labels of a pod or namespace.
-    fn labels(&mut self, file: FileId, tree: Option<&ast::Selector>) -> Labels {
+    fn labels(&mut self, source: ItemSource, tree: Option<&ast::Selector>) -> Labels {
         let mut labels: Labels = Vec::new();
         for one in tree.map_or(&[][..], |tree| &tree.requirements) {
-            let location = at(file, one.span);
-            let key = self.name(file, one.key);
+            let location = at(source, one.span);
+            let key = self.name(source, one.key);
             let (ast::Operator::In, [value]) = (one.operator, one.values.as_slice()) else {
                 self.emit(
                     Diagnostic::new(
@@ -283,9 +284,9 @@ impl Context<'_> {
                 );
                 continue;
             };
-            let value_location = at(file, value.span);
-            let value = self.name(file, *value);
-            let fine = self.ok(check_key(&key, at(file, one.key.span))).is_some()
+            let value_location = at(source, value.span);
+            let value = self.name(source, *value);
+            let fine = self.ok(check_key(&key, at(source, one.key.span))).is_some()
                 & self.ok(check_value(&value, value_location)).is_some();
             if labels.iter().any(|(other, _)| *other == key) {
                 self.emit(Diagnostic::new(
@@ -301,9 +302,15 @@ impl Context<'_> {
         labels
     }
 
-    fn end(&mut self, file: FileId, word: Word, fixtures: &Fixtures, view: &View<'_, '_>) -> Option<End> {
-        let text = self.text(file, word).into_owned();
-        let location = at(file, word.span);
+    fn end(
+        &mut self,
+        source: ItemSource,
+        word: Word,
+        fixtures: &Fixtures,
+        view: &View<'_, '_>,
+    ) -> Option<End> {
+        let text = self.text(source, word).into_owned();
+        let location = at(source, word.span);
         if let Some((namespace, name)) = Names::pod(&text) {
             if fixtures.closed && !fixtures.pods.contains(text.as_str()) {
                 self.emit(fixtures.unknown("pod", &text, location));
@@ -312,7 +319,7 @@ impl Context<'_> {
             return Some(End::Pod(namespace.into(), name.into()));
         }
         let term = ast::Term::Word(ast::WordTerm { span: word.span, word, scope: None, except: Vec::new() });
-        match &*view.term(file, &term, self) {
+        match &*view.term(source, &term, self) {
             Value::Addresses(blocks) => {
                 Some(End::Addresses(blocks.iter().map(|term| term.block.clone()).collect()))
             }

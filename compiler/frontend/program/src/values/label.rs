@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Diagnostic, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location, SourceMap};
 use npc_suggest::nearest;
 use rustc_hash::FxHashMap;
 
@@ -106,15 +106,13 @@ impl KeysUsed {
     /// Adds the uses of another part of the program.
     pub(crate) fn extend(&mut self, other: Self) {
         for (key, (uses, place)) in other.keys {
-            let (all, first) = self.keys.entry(key).or_insert((0, place));
-            *all += uses;
-            *first = (*first).min(place);
+            self.keys.entry(key).or_insert((0, place)).0 += uses;
         }
     }
 
     /// The warnings for keys that may be misspelt: keys with one use that are similar to a key with at least three
     /// uses, or to a well-known key.
-    pub(crate) fn misspelt(&self) -> Vec<Diagnostic> {
+    pub(crate) fn misspelt(&self, sources: &SourceMap) -> Vec<Diagnostic> {
         let often: Vec<&str> =
             self.keys.iter().filter(|(_, (uses, _))| *uses >= 3).map(|(key, _)| &**key).collect();
         let mut once: Vec<(&str, Location)> = self
@@ -123,7 +121,7 @@ impl KeysUsed {
             .filter(|(_, (uses, _))| *uses == 1)
             .map(|(key, (_, place))| (&**key, *place))
             .collect();
-        once.sort_unstable_by_key(|(_, place)| *place);
+        once.sort_unstable_by_key(|(_, place)| sources.absolute(*place));
         let reserved = |key: &str| key.contains("kubernetes.io/") || key.contains("k8s.io/");
         once.into_iter()
             .filter(|(key, _)| key.len() >= 5 && !WELL_KNOWN.contains(key))

@@ -4,13 +4,14 @@ mod priorities;
 
 use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_syntax::ast::{self, Action, Direction, Item, Peer as PeerTree, Statement, Term, Tier};
 use rustc_hash::FxHashMap;
 
 use super::sets::{Value, View, WRONG_KIND};
 use super::{Context, at};
 use crate::ir::{Isolation, LAST_PRIORITY, Peer, PodTerm, Policy, Rule, ScopeBase, Settings};
+use crate::load::ItemSource;
 use crate::values::address::{Block, subtract};
 use crate::values::name::check_name;
 
@@ -154,9 +155,9 @@ pub(super) type Names = FxHashMap<Arc<str>, Location>;
 
 impl Context<'_> {
     /// Reports a policy whose name is already in use.
-    pub(super) fn policy_name(&mut self, file: FileId, tree: &ast::Policy, names: &mut Names) {
-        let name = self.name(file, tree.name);
-        let location = at(file, tree.name.span);
+    pub(super) fn policy_name(&mut self, source: ItemSource, tree: &ast::Policy, names: &mut Names) {
+        let name = self.name(source, tree.name);
+        let location = at(source, tree.name.span);
         match names.entry(Arc::clone(&name)) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let first = *first.get();
@@ -181,35 +182,35 @@ impl Context<'_> {
     /// then unknown.
     pub(super) fn policy(
         &mut self,
-        file: FileId,
+        source: ItemSource,
         item: &Item,
         tree: &ast::Policy,
         view: &View<'_, '_>,
     ) -> Option<Policy> {
-        let name = self.name(file, tree.name);
-        let location = at(file, tree.name.span);
+        let name = self.name(source, tree.name);
+        let location = at(source, tree.name.span);
         let checked = check_name("policy", &name, location);
         self.ok(checked);
-        let priority = self.priority(file, tree);
-        let subjects = self.subjects(file, tree, view);
+        let priority = self.priority(source, tree);
+        let subjects = self.subjects(source, tree, view);
 
         let mut rules = Vec::with_capacity(tree.statements.len());
         let mut isolate = Isolation::default();
         let mut complete = !tree.broken;
         for statement in &tree.statements {
             match statement {
-                Statement::Rule(rule) => match self.rule(file, tree, rule, view) {
+                Statement::Rule(rule) => match self.rule(source, tree, rule, view) {
                     Some(rule) => rules.push(rule),
                     None => complete = false,
                 },
                 Statement::Isolate(statement) => {
                     if tree.tier != Tier::Namespaced {
-                        self.emit(isolate_in_tier(tree, at(file, statement.span), &name));
+                        self.emit(isolate_in_tier(tree, source, at(source, statement.span), &name));
                         complete = false;
                         continue;
                     }
                     for (direction, span) in &statement.directions {
-                        let place = Some(at(file, *span));
+                        let place = Some(at(source, *span));
                         match direction {
                             Direction::Ingress => isolate.ingress = isolate.ingress.or(place),
                             Direction::Egress => isolate.egress = isolate.egress.or(place),
@@ -220,7 +221,7 @@ impl Context<'_> {
         }
         let mut settings = Settings::default();
         for block in &tree.settings {
-            self.settings(file, block, &mut settings);
+            self.settings(source, block, &mut settings);
         }
         if tree.statements.is_empty() && !tree.broken {
             let help = match tree.tier {
@@ -241,13 +242,13 @@ impl Context<'_> {
         complete.then(|| Policy {
             name,
             location,
-            whole: at(file, item.span),
-            docs: self.docs(file, item),
-            audit: tree.audit.map(|span| at(file, span)),
+            whole: at(source, item.span),
+            docs: self.docs(source, item),
+            audit: tree.audit.map(|span| at(source, span)),
             tier: tree.tier,
-            tier_location: tree.tier_span.map(|span| at(file, span)),
+            tier_location: tree.tier_span.map(|span| at(source, span)),
             priority: priority.unwrap_or(LAST_PRIORITY),
-            priority_location: tree.priority.map(|word| at(file, word.span)),
+            priority_location: tree.priority.map(|word| at(source, word.span)),
             subjects,
             rules,
             isolate,
@@ -255,10 +256,10 @@ impl Context<'_> {
         })
     }
 
-    fn priority(&mut self, file: FileId, tree: &ast::Policy) -> Option<u16> {
+    fn priority(&mut self, source: ItemSource, tree: &ast::Policy) -> Option<u16> {
         let word = tree.priority?;
-        let location = at(file, word.span);
-        let text = self.text(file, word).into_owned();
+        let location = at(source, word.span);
+        let text = self.text(source, word).into_owned();
         if tree.tier == Tier::Namespaced {
             self.emit(
                 Diagnostic::new(
@@ -285,28 +286,28 @@ impl Context<'_> {
 
     fn subjects(
         &mut self,
-        file: FileId,
+        source: ItemSource,
         tree: &ast::Policy,
         view: &View<'_, '_>,
     ) -> Option<Vec<Arc<PodTerm>>> {
-        let subjects = view.pods(file, &tree.subject, "a policy selects", self);
+        let subjects = view.pods(source, &tree.subject, "a policy selects", self);
         let mut complete = subjects.is_some() && !tree.subject.is_empty();
         for term in &tree.subject {
             if let Term::Pods(pods) = term
                 && pods.scope.is_none()
             {
                 complete = false;
-                self.emit(no_scope(at(file, pods.span), at(file, pods.span), None));
+                self.emit(no_scope(at(source, pods.span), at(source, pods.span), None));
             }
         }
         for subject in subjects.iter().flatten() {
             if subject.scope_location.is_none() {
                 // Terms in the policy itself are reported above. The others come from a set.
-                let direct = tree.subject.iter().any(|term| at(file, term.span()) == subject.location);
+                let direct = tree.subject.iter().any(|term| at(source, term.span()) == subject.location);
                 if !direct {
                     complete = false;
                     let place = tree.subject.iter().map(Term::span).reduce(npc_diagnostics::Span::to);
-                    let place = at(file, place.unwrap_or(tree.name.span));
+                    let place = at(source, place.unwrap_or(tree.name.span));
                     self.emit(no_scope(place, place, Some(subject.location)));
                 }
                 continue;
@@ -338,7 +339,7 @@ impl Context<'_> {
 
     fn rule(
         &mut self,
-        file: FileId,
+        source: ItemSource,
         policy: &ast::Policy,
         tree: &ast::Rule,
         view: &View<'_, '_>,
@@ -350,32 +351,32 @@ impl Context<'_> {
         };
         if wrong_action {
             complete = false;
-            let name = self.text(file, policy.name).into_owned();
-            self.emit(action_in_tier(policy, tree, file, &name));
+            let name = self.text(source, policy.name).into_owned();
+            self.emit(action_in_tier(policy, tree, source, &name));
         }
-        let ports = view.ports(file, &tree.ports, self);
-        let peers = self.peers(file, &tree.peers, view);
+        let ports = view.ports(source, &tree.ports, self);
+        let peers = self.peers(source, &tree.peers, view);
         let (ports, peers) = (ports?, peers?);
         complete.then(|| Rule {
-            location: at(file, tree.span),
+            location: at(source, tree.span),
             action: tree.action,
-            action_location: at(file, tree.action_span),
+            action_location: at(source, tree.action_span),
             direction: tree.direction,
             peers,
             ports,
-            log: tree.log.map(|span| at(file, span)),
+            log: tree.log.map(|span| at(source, span)),
         })
     }
 
-    fn peers(&mut self, file: FileId, trees: &[PeerTree], view: &View<'_, '_>) -> Option<Vec<Peer>> {
+    fn peers(&mut self, source: ItemSource, trees: &[PeerTree], view: &View<'_, '_>) -> Option<Vec<Peer>> {
         let mut peers = Vec::with_capacity(trees.len());
-        let upto = self.exceptions(file, trees, view);
+        let upto = self.exceptions(source, trees, view);
         let mut complete = upto == trees.len();
         for tree in trees.iter().take(upto) {
             match tree {
                 PeerTree::Anywhere { span, except } => {
-                    let location = at(file, *span);
-                    match view.addresses(file, except, self) {
+                    let location = at(source, *span);
+                    match view.addresses(source, except, self) {
                         Some(except) => {
                             complete &= self.leaves_something(&except, location);
                             peers.push(Peer::Anywhere { except, location });
@@ -383,7 +384,7 @@ impl Context<'_> {
                         None => complete = false,
                     }
                 }
-                PeerTree::Term(term) => match &*view.term(file, term, self) {
+                PeerTree::Term(term) => match &*view.term(source, term, self) {
                     Value::Pods(list) => peers.extend(list.iter().cloned().map(Peer::Pods)),
                     Value::Addresses(list) => {
                         peers.extend(list.iter().map(|one| Peer::Block(Arc::clone(one))));
@@ -394,7 +395,7 @@ impl Context<'_> {
                             Diagnostic::new(
                                 &WRONG_KIND,
                                 "expected pods or addresses, found ports",
-                                at(file, term.span()),
+                                at(source, term.span()),
                                 "these are ports",
                             )
                             .help("ports are written after `on`"),
@@ -413,10 +414,10 @@ impl Context<'_> {
                 Diagnostic::new(
                     &BESIDE_ANYWHERE,
                     "`anywhere` already includes every pod and every address: other peers add nothing",
-                    at(file, beside.span()),
+                    at(source, beside.span()),
                     "adds nothing",
                 )
-                .label(at(file, anywhere.span()), "this includes everything"),
+                .label(at(source, anywhere.span()), "this includes everything"),
             );
         }
         complete.then_some(peers)
@@ -439,15 +440,15 @@ impl Context<'_> {
     /// Resolves an assertion. Returns `None` if it has an error.
     pub(super) fn assertion(
         &mut self,
-        file: FileId,
+        source: ItemSource,
         span: npc_diagnostics::Span,
         tree: &ast::Assert,
         view: &View<'_, '_>,
     ) -> Option<crate::ir::Assertion> {
         let sources =
-            view.pods(file, std::slice::from_ref(&tree.source), "the source of an assertion must be", self);
-        let destinations = self.peers(file, std::slice::from_ref(&tree.destination), view);
-        let ports = view.ports(file, &tree.ports, self);
+            view.pods(source, std::slice::from_ref(&tree.source), "the source of an assertion must be", self);
+        let destinations = self.peers(source, std::slice::from_ref(&tree.destination), view);
+        let ports = view.ports(source, &tree.ports, self);
         let mut complete = true;
         for (list, span) in [(true, tree.source.span()), (false, tree.destination.span())] {
             let unscoped = if list {
@@ -460,7 +461,7 @@ impl Context<'_> {
             };
             if unscoped {
                 complete = false;
-                let place = at(file, span);
+                let place = at(source, span);
                 self.emit(no_scope(place, place, None));
             }
         }
@@ -470,7 +471,7 @@ impl Context<'_> {
             sources,
             destinations,
             ports,
-            location: at(file, span),
+            location: at(source, span),
         })
     }
 }
@@ -494,8 +495,8 @@ fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic
     }
 }
 
-fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &str) -> Diagnostic {
-    let place = at(file, rule.action_span);
+fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, source: ItemSource, name: &str) -> Diagnostic {
+    let place = at(source, rule.action_span);
     let ingress = rule.direction == Direction::Ingress;
     let (direction, preposition) = if ingress { ("ingress", "from") } else { ("egress", "to") };
     if rule.action == Action::Pass && policy.tier == Tier::Baseline {
@@ -515,7 +516,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
         "a plain policy has `allow` and `isolate`, and denies what no rule allows",
     )
     .note("plain policies are a union: none can deny what another allows");
-    let policy_start = at(file, policy.name.span);
+    let policy_start = at(source, policy.name.span);
     let diagnostic = diagnostic.label(policy_start, format!("`{name}` is a plain policy"));
     if rule.action == Action::Pass {
         return diagnostic.help("make it an `admin policy`");
@@ -529,7 +530,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
         (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then denied")).fix(
             Applicability::Maybe,
             format!("write `isolate {direction}`"),
-            at(file, rule.span),
+            at(source, rule.span),
             format!("isolate {direction}"),
         ),
         (_, true, _) => diagnostic.help("what no rule allows is already denied: remove this rule, or exclude its peers with `except` in the rule that allows them; an `admin policy` denies regardless of plain policies"),
@@ -542,7 +543,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, file: FileId, name: &s
     }
 }
 
-fn isolate_in_tier(policy: &ast::Policy, place: Location, name: &str) -> Diagnostic {
+fn isolate_in_tier(policy: &ast::Policy, source: ItemSource, place: Location, name: &str) -> Diagnostic {
     let tier = if policy.tier == Tier::Admin { "an admin" } else { "a baseline" };
     Diagnostic::new(
         &NOT_IN_TIER,
@@ -550,6 +551,6 @@ fn isolate_in_tier(policy: &ast::Policy, place: Location, name: &str) -> Diagnos
         place,
         "only plain policies isolate",
     )
-    .label(at(place.file, policy.name.span), format!("`{name}` is {tier} policy"))
+    .label(at(source, policy.name.span), format!("`{name}` is {tier} policy"))
     .help("to deny everything, write `deny ingress from anywhere` as its last rule")
 }

@@ -17,14 +17,16 @@ use crate::values::name::{literal_prefix, prefixes_overlap};
 /// Subjects are indexed by the namespace name or label value that they require, so each is compared only with subjects
 /// that can overlap. Only the first overlap of a policy is reported.
 pub(in crate::resolve) fn priorities(program: &Program, cx: &mut Context<'_>) {
-    let mut groups: FxHashMap<(Tier, u16), Vec<&Policy>> = FxHashMap::default();
-    for policy in &program.policies {
-        if policy.tier != Tier::Namespaced && policy.audit.is_none() {
-            groups.entry((policy.tier, policy.priority)).or_default().push(policy);
-        }
+    // The groups, in the order of their first policies.
+    let mut groups: Vec<Vec<&Policy>> = Vec::new();
+    let mut known: FxHashMap<(Tier, u16), usize> = FxHashMap::default();
+    for (_, policy) in program.deciding().filter(|(_, policy)| policy.tier != Tier::Namespaced) {
+        let group = *known.entry((policy.tier, policy.priority)).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups.get_mut(group).into_iter().for_each(|group| group.push(policy));
     }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by_key(|group| group.first().map(|policy| policy.location));
     for group in groups {
         let mut buckets = Buckets::default();
         for policy in group {

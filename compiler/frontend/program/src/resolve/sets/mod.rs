@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use npc_diagnostics::{Diagnostic, FileId, Location};
+use npc_diagnostics::{Diagnostic, Location};
 use npc_syntax::TokenKind;
 use npc_syntax::ast::{Address, ItemKind, Let, Term, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Context, at};
-use crate::load::Loaded;
+use crate::load::{ItemSource, Loaded};
 pub(super) use crate::names::Value;
 use crate::names::{self, Meaning, Names};
 use crate::values::address::{self};
@@ -130,7 +130,7 @@ enum State {
 #[derive(Debug)]
 struct Set<'a> {
     file: usize,
-    file_id: FileId,
+    source: ItemSource,
     item: &'a Let,
     name: Arc<str>,
     location: Location,
@@ -175,8 +175,8 @@ impl<'a> Sets<'a> {
             for item in items {
                 match &item.kind {
                     ItemKind::Let(set) if set.terms.is_some() => {
-                        let name = cx.name(file.id, set.name);
-                        check_set_name(&name, at(file.id, set.name.span), cx);
+                        let name = cx.name(ItemSource::whole(file.id), set.name);
+                        check_set_name(&name, Location::new(file.id, set.name.span), cx);
                     }
                     _ => {}
                 }
@@ -203,7 +203,7 @@ impl<'a> Sets<'a> {
         let sets = names.sets.iter().filter_map(|set| {
             Some(Set {
                 file: set.file,
-                file_id: set.location.file,
+                source: *loaded.files.get(set.file)?.items.get(set.item)?,
                 item: item_of(set)?,
                 name: Arc::clone(&set.name),
                 location: set.location,
@@ -339,8 +339,8 @@ impl<'a> Sets<'a> {
         }
         words
             .into_iter()
-            .filter_map(|word| match self.names.find(set.file, &cx.text(set.file_id, word))? {
-                Meaning::Set(index) => Some((index, at(set.file_id, word.span))),
+            .filter_map(|word| match self.names.find(set.file, &cx.text(set.source, word))? {
+                Meaning::Set(index) => Some((index, at(set.source, word.span))),
                 Meaning::Ambiguous(..) => None,
             })
             .collect()
@@ -368,7 +368,7 @@ impl<'a> Sets<'a> {
 
     fn evaluate_one(&self, index: usize, cx: &mut Context<'_>) -> Value {
         let Some(set) = self.sets.get(index) else { return Value::Broken };
-        let (file, file_id) = (set.file, set.file_id);
+        let (file, source) = (set.file, set.source);
         let item = set.item;
         let Some(terms) = &item.terms else { return Value::Broken };
         let view = self.view(file);
@@ -376,12 +376,12 @@ impl<'a> Sets<'a> {
         let mut blocks = Unique::default();
         let mut ports = Unique::default();
         let mut pods = Unique::default();
-        if cx.exceptions(file_id, terms, &view) < terms.len() {
+        if cx.exceptions(source, terms, &view) < terms.len() {
             return Value::Broken;
         }
         for term in terms {
-            let location = at(file_id, term.span());
-            let value = view.term(file_id, term, cx).into_owned();
+            let location = at(source, term.span());
+            let value = view.term(source, term, cx).into_owned();
             match (&kind, &value) {
                 (_, Value::Broken) => return Value::Broken,
                 (Some((first, place)), value) if first.kind() != value.kind() => {
@@ -433,7 +433,7 @@ impl<'a> Sets<'a> {
                 .filter_map(|(file, kind)| match kind {
                     ItemKind::Policy(policy) => {
                         let text = policy.name.text(self.loaded.sources.file(file).text());
-                        Some((text, at(file, policy.name.span)))
+                        Some((text, Location::new(file, policy.name.span)))
                     }
                     _ => None,
                 })

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location};
+use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_suggest::nearest;
 use npc_syntax::ast::{Address, Scope, Term, Word};
 
 use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND, advice};
 use crate::ir::{CidrTerm, PodTerm, PortTerm};
+use crate::load::ItemSource;
 use crate::names::Meaning;
 use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
@@ -128,13 +129,18 @@ impl<'s> View<'s, '_> {
     }
 
     /// Evaluates a term.
-    pub(in crate::resolve) fn term(&self, file: FileId, term: &Term, cx: &mut Context<'_>) -> Cow<'s, Value> {
+    pub(in crate::resolve) fn term(
+        &self,
+        source: ItemSource,
+        term: &Term,
+        cx: &mut Context<'_>,
+    ) -> Cow<'s, Value> {
         match term {
-            Term::Pods(pods) => Cow::Owned(match cx.pods(file, pods) {
+            Term::Pods(pods) => Cow::Owned(match cx.pods(source, pods) {
                 Some(pods) => Value::Pods([Arc::new(pods)].into()),
                 None => Value::Broken,
             }),
-            Term::Word(term) => self.word(file, term.word, term.scope.as_ref(), &term.except, cx),
+            Term::Word(term) => self.word(source, term.word, term.scope.as_ref(), &term.except, cx),
         }
     }
 
@@ -158,14 +164,14 @@ impl<'s> View<'s, '_> {
 
     fn word(
         &self,
-        file: FileId,
+        source: ItemSource,
         word: Word,
         scope: Option<&Scope>,
         except: &[Address],
         cx: &mut Context<'_>,
     ) -> Cow<'s, Value> {
-        let text = cx.text(file, word);
-        let location = at(file, word.span);
+        let text = cx.text(source, word);
+        let location = at(source, word.span);
         if let Some(diagnostic) = advice::qualified_name(&text, location) {
             cx.emit(diagnostic);
             return Cow::Borrowed(&Value::Broken);
@@ -175,8 +181,8 @@ impl<'s> View<'s, '_> {
         let value = match scope {
             None => value,
             Some(scope) => {
-                let resolved = cx.scope(file, scope);
-                Cow::Owned(cx.narrow(&text, &value, resolved, at(file, scope.span), location))
+                let resolved = cx.scope(source, scope);
+                Cow::Owned(cx.narrow(&text, &value, resolved, at(source, scope.span), location))
             }
         };
         if except.is_empty() {
@@ -184,10 +190,10 @@ impl<'s> View<'s, '_> {
         }
         Cow::Owned(match &*value {
             Value::Addresses(blocks) => {
-                self.except(file, blocks, except, location, cx).map_or(Value::Broken, Value::Addresses)
+                self.except(source, blocks, except, location, cx).map_or(Value::Broken, Value::Addresses)
             }
             Value::Broken => {
-                self.mark_used(file, except, cx);
+                self.mark_used(source, except, cx);
                 Value::Broken
             }
             other => {
@@ -203,29 +209,29 @@ impl<'s> View<'s, '_> {
     }
 
     /// Marks the sets in an `except` list as used if its base is broken and the list is not evaluated.
-    fn mark_used(&self, file: FileId, except: &[Address], cx: &mut Context<'_>) {
+    fn mark_used(&self, source: ItemSource, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
-            let name = cx.text(file, one.word);
+            let name = cx.text(source, one.word);
             if let Some(Meaning::Set(index)) = self.sets.names.find(self.file, &name)
                 && let Some(set) = self.sets.sets.get(index)
             {
                 set.mark_used();
             }
-            self.mark_used(file, &one.except, cx);
+            self.mark_used(source, &one.except, cx);
         }
     }
 
     /// Evaluates the exceptions of `anywhere`.
     pub(in crate::resolve) fn addresses(
         &self,
-        file: FileId,
+        source: ItemSource,
         list: &[Address],
         cx: &mut Context<'_>,
     ) -> Option<Vec<Block>> {
         let mut out = Vec::new();
         let mut complete = true;
         for one in list {
-            match self.address(file, one, cx) {
+            match self.address(source, one, cx) {
                 Some(blocks) => out.extend(blocks.iter().map(|term| term.block.clone())),
                 None => complete = false,
             }
@@ -233,16 +239,21 @@ impl<'s> View<'s, '_> {
         complete.then_some(out)
     }
 
-    fn address(&self, file: FileId, one: &Address, cx: &mut Context<'_>) -> Option<Arc<[Arc<CidrTerm>]>> {
-        match &*self.word(file, one.word, None, &one.except, cx) {
+    fn address(
+        &self,
+        source: ItemSource,
+        one: &Address,
+        cx: &mut Context<'_>,
+    ) -> Option<Arc<[Arc<CidrTerm>]>> {
+        match &*self.word(source, one.word, None, &one.except, cx) {
             Value::Addresses(blocks) => Some(Arc::clone(blocks)),
             Value::Broken => None,
             other => {
-                let text = cx.text(file, one.word);
+                let text = cx.text(source, one.word);
                 cx.emit(Diagnostic::new(
                     &WRONG_KIND,
                     format!("expected addresses, and `{text}` holds {}", other.kind()),
-                    at(file, one.word.span),
+                    at(source, one.word.span),
                     format!("this holds {}", other.kind()),
                 ));
                 None
@@ -253,7 +264,7 @@ impl<'s> View<'s, '_> {
     /// Subtracts the exceptions from `blocks`. Reports exceptions that exclude nothing or everything.
     fn except(
         &self,
-        file: FileId,
+        source: ItemSource,
         blocks: &[Arc<CidrTerm>],
         except: &[Address],
         base: Location,
@@ -262,7 +273,7 @@ impl<'s> View<'s, '_> {
         let mut taken = Vec::new();
         let mut fine = true;
         for one in except {
-            let Some(list) = self.address(file, one, cx) else {
+            let Some(list) = self.address(source, one, cx) else {
                 fine = false;
                 continue;
             };
@@ -277,7 +288,7 @@ impl<'s> View<'s, '_> {
                     continue;
                 }
                 fine = false;
-                let place = at(file, one.word.span);
+                let place = at(source, one.word.span);
                 cx.emit(if covers > 0 {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
@@ -324,14 +335,14 @@ impl<'s> View<'s, '_> {
     /// Evaluates a list of ports.
     pub(in crate::resolve) fn ports(
         &self,
-        file: FileId,
+        source: ItemSource,
         words: &[Word],
         cx: &mut Context<'_>,
     ) -> Option<Vec<PortTerm>> {
         let mut out = Unique::default();
         let mut complete = true;
         for word in words {
-            let (text, location) = (cx.text(file, *word), at(file, word.span));
+            let (text, location) = (cx.text(source, *word), at(source, word.span));
             let value = match Literal::of(&text, location, cx) {
                 Literal::Port(port) => {
                     out.add(&port.clone(), PortTerm { port, location });
@@ -352,7 +363,7 @@ impl<'s> View<'s, '_> {
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("`on` takes ports, and `{text}` holds {}", other.kind()),
-                            at(file, word.span),
+                            at(source, word.span),
                             format!("this holds {}", other.kind()),
                         )
                         .help("write a port such as `tcp/443`, or the name of a set of ports"),
@@ -366,16 +377,16 @@ impl<'s> View<'s, '_> {
     /// Evaluates a list of terms that must all be pods. `what` begins the message about other terms.
     pub(in crate::resolve) fn pods(
         &self,
-        file: FileId,
+        source: ItemSource,
         terms: &[Term],
         what: &str,
         cx: &mut Context<'_>,
     ) -> Option<Vec<Arc<PodTerm>>> {
         let mut out = Unique::default();
-        let upto = cx.exceptions(file, terms, self);
+        let upto = cx.exceptions(source, terms, self);
         let mut complete = upto == terms.len();
         for term in terms.iter().take(upto) {
-            match &*self.term(file, term, cx) {
+            match &*self.term(source, term, cx) {
                 // The value of a single term contains no duplicates.
                 Value::Pods(list) if terms.len() == 1 => out.list = list.to_vec(),
                 Value::Pods(list) => {
@@ -390,7 +401,7 @@ impl<'s> View<'s, '_> {
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("{what} pods, but these are {}", other.kind()),
-                            at(file, term.span()),
+                            at(source, term.span()),
                             format!("holds {}", other.kind()),
                         )
                         .help("write `all pods in …` or `pods { app = web } in …`"),
