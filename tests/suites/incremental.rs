@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use npc_diagnostics::{FileId, SourceMap};
 use npc_driver::{Checked, Config, check, check_with_targets};
-use npc_program::{Files, Known, ReadError};
+use npc_program::{Files, Known, Policy, ReadError, load, resolve};
 use npc_syntax::{Parsed, expectation, parse, parse_again};
 use npc_tests::{programs, random};
 
@@ -265,4 +266,43 @@ fn rechecking_equals_checking() {
     println!(
         "checking: seed {seed}: {edits} edits, each checked again as anew; {taken} of {policies} policies were taken over, {found} warnings on meaning"
     );
+}
+
+/// The names of the policies that are resolved anew after an edit.
+fn resolved_anew(before: &str, after: &str) -> Vec<String> {
+    let open = |known: &Known| Open([("p.np".to_owned(), known.clone())].into());
+    let roots = ["p.np".to_owned()];
+    let first = Known::new("p.np", before.into());
+    let old = resolve(&load(&open(&first), &roots), None);
+    let second = Known::again("p.np", after.into(), &first.parsed, before);
+    let new = resolve(&load(&open(&second), &roots), Some(&old.memo));
+    assert_eq!((&old.diagnostics[..], &new.diagnostics[..]), (&[][..], &[][..]));
+    let reused = |policy: &Arc<Policy>| old.program.policies.iter().any(|old| Arc::ptr_eq(old, policy));
+    new.program
+        .policies
+        .iter()
+        .filter(|policy| !reused(policy))
+        .map(|policy| policy.name.to_string())
+        .collect()
+}
+
+#[test]
+fn an_edit_resolves_only_what_depends_on_it() {
+    let before = "// Head.\n\nlet office = 203.0.113.0/24\nlet offices = office, 198.51.100.0/24\nlet web = tcp/80\n\n\
+                  policy a for all pods in namespace a { allow ingress from offices }\n\
+                  policy b for all pods in namespace b { allow ingress from anywhere on web }\n\
+                  policy c for all pods in namespace c { isolate ingress }\n";
+    let none: [&str; 0] = [];
+    // All items move.
+    assert_eq!(resolved_anew(before, &before.replace("Head", "A longer head")), none);
+    // One policy changes, and those below it move.
+    assert_eq!(
+        resolved_anew(before, &before.replace("policy a for all pods", "policy a for pods { x }")),
+        ["a"]
+    );
+    // Sets change: one that a policy uses through another set, and one that it uses itself.
+    assert_eq!(resolved_anew(before, &before.replace("203.0.113.0/24", "203.0.113.0/25")), ["a"]);
+    assert_eq!(resolved_anew(before, &before.replace("tcp/80", "tcp/80, tcp/8080")), ["b"]);
+    // Only the documentation changes.
+    assert_eq!(resolved_anew(before, &before.replace("policy c", "/// Of c.\npolicy c")), ["c"]);
 }

@@ -22,7 +22,7 @@ mod validate;
 use npc_cluster::Cluster;
 use npc_diagnostics::{Code, Diagnostic, Report, SourceMap};
 pub use npc_import::{Import, Imported, import, import_in, rename};
-use npc_program::{Files, Kept, Loaded, Names, Program, Resolved, load, resolve};
+use npc_program::{Files, Loaded, Memo, Names, Program, Resolved, load, resolve};
 use npc_targets::{AnyTarget, Options, Output};
 use rayon::prelude::*;
 
@@ -66,7 +66,7 @@ pub struct Checked {
     /// All diagnostics, sorted by location.
     pub report: Report,
     levels: Levels,
-    kept: Kept,
+    memo: Memo,
     /// The policies without findings, for the lints of the next check. `None` if the program has errors, since the
     /// lints then do not run.
     quiet: Option<Quiet>,
@@ -101,7 +101,7 @@ impl Checked {
     /// turns the others into help text.
     pub fn try_choices(&mut self, files: &impl Files) {
         if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-            let trials = repair::FixVerifier::new(files, &self.loaded, &self.kept, &self.errors);
+            let trials = repair::FixVerifier::new(files, &self.loaded, &self.memo, &self.errors);
             trials.choices(&mut self.report.diagnostics);
         }
     }
@@ -152,8 +152,8 @@ fn check_steps(
     lints: bool,
 ) -> Checked {
     let mut loaded = load(files, roots);
-    let resolved = resolve(&loaded, before.map(|before| &before.kept));
-    let Resolved { program, diagnostics: mut found, names, kept } = resolved;
+    let resolved = resolve(&loaded, before.map(|before| &before.memo));
+    let Resolved { program, diagnostics: mut found, names, memo } = resolved;
     let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
@@ -171,10 +171,10 @@ fn check_steps(
     report.sort();
     let mut repaired = repair::Texts::new();
     if report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-        let trials = repair::FixVerifier::new(files, &loaded, &kept, &errors);
+        let trials = repair::FixVerifier::new(files, &loaded, &memo, &errors);
         repaired = trials.automatic(&mut report.diagnostics);
     }
-    Checked { loaded, program, names, report, levels, kept, errors, quiet, repaired }
+    Checked { loaded, program, names, report, levels, memo, errors, quiet, repaired }
 }
 
 /// Checks a program like [`check`], and adds the diagnostics of the configured targets. Reuses the results of the

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use npc_diagnostics::{Applicability, Diagnostic, Edit, FileId, Fix, Level, Location, Span};
-use npc_program::{Files, Kept, Known, Loaded, ReadError, load, resolve};
+use npc_program::{Files, Known, Loaded, Memo, ReadError, load, resolve};
 use npc_syntax::TOO_MANY;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -40,7 +40,7 @@ pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
 pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
     let mut own = [diagnostic.clone()];
     if own.iter().any(|own| !own.fixes.is_empty()) {
-        FixVerifier::new(files, &checked.loaded, &checked.kept, &checked.errors).choices(&mut own);
+        FixVerifier::new(files, &checked.loaded, &checked.memo, &checked.errors).choices(&mut own);
     }
     let [own] = own;
     own.fixes
@@ -96,19 +96,19 @@ pub(crate) struct FixVerifier<'a, F> {
     files: &'a F,
     roots: Vec<String>,
     loaded: &'a Loaded,
-    kept: &'a Kept,
+    memo: &'a Memo,
     /// The errors of loading and resolving.
     errors: &'a Errors,
     left: usize,
 }
 
 impl<'a, F: Files> FixVerifier<'a, F> {
-    pub(crate) fn new(files: &'a F, loaded: &'a Loaded, kept: &'a Kept, errors: &'a Errors) -> Self {
+    pub(crate) fn new(files: &'a F, loaded: &'a Loaded, memo: &'a Memo, errors: &'a Errors) -> Self {
         // Imported files are roots too, so that every file keeps its id.
         let roots = loaded.files.iter().map(|file| file.path.to_string()).collect();
         let bytes: usize = loaded.sources.files().map(|(_, file)| file.text().len()).sum();
         let left = (MAX_BYTES / bytes.max(1)).clamp(2, MAX_TRIALS);
-        Self { files, roots, loaded, kept, errors, left }
+        Self { files, roots, loaded, memo, errors, left }
     }
 
     /// Keeps the automatic fixes that give a program without new errors, and turns the others into help text. Returns
@@ -254,7 +254,7 @@ impl<'a, F: Files> FixVerifier<'a, F> {
             self.left = self.left.saturating_sub(1);
             overlay.apply(&edits)?;
             let mut loaded = load(&overlay, &self.roots);
-            let mut found = resolve(&loaded, Some(self.kept)).diagnostics;
+            let mut found = resolve(&loaded, Some(self.memo)).diagnostics;
             found.append(&mut loaded.diagnostics);
             let is_cut = found.iter().any(|found| found.code == &TOO_MANY);
             let mut left = allowed.clone();
@@ -460,7 +460,7 @@ mod tests {
         };
         let mut diagnostics: Vec<Diagnostic> = fixes.iter().map(suggest).collect();
         let known = Errors::of(&errors);
-        let trials = || FixVerifier::new(&files, &loaded, &resolved.kept, &known);
+        let trials = || FixVerifier::new(&files, &loaded, &resolved.memo, &known);
         let texts = trials().automatic(&mut diagnostics);
         trials().choices(&mut diagnostics);
         (diagnostics, texts.get(&FileId(0)).map(ToString::to_string))

@@ -33,7 +33,7 @@ pub use ir::{
 };
 pub use load::{Files, Known, Loaded, LoadedFile, MAX_SOURCE, ReadError, UNREADABLE, load};
 pub use names::{Meaning, Names, Set, Value};
-pub use resolve::{Kept, Resolved, SETTINGS, Setting, resolve};
+pub use resolve::{Memo, Resolved, SETTINGS, Setting, resolve};
 pub use selector::{overlap, policies_overlap, scopes_overlap};
 
 use npc_diagnostics::Code;

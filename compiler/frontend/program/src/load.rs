@@ -147,6 +147,10 @@ impl ItemSource {
         Self { file, id: file, start: 0 }
     }
 
+    pub(crate) const fn id(self) -> FileId {
+        self.id
+    }
+
     /// The location of a span of the file.
     #[must_use]
     pub const fn at(self, span: Span) -> Location {

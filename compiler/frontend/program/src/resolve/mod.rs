@@ -1,7 +1,8 @@
 //! Resolution of syntax trees to a program: resolves names, types sets and checks values.
 
 mod exceptions;
-mod kept;
+mod memo;
+mod policies;
 mod policy;
 mod scope;
 mod sets;
@@ -17,10 +18,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::ir::Program;
 use crate::load::{ItemSource, Loaded};
 use crate::names::Names;
-use crate::values::label::KeysUsed;
 use sets::Sets;
 
-pub use kept::Kept;
+pub use memo::Memo;
 pub use settings::{SETTINGS, Setting};
 
 /// The codes of this module, by file.
@@ -35,20 +35,23 @@ npc_diagnostics::codes! {
     EMPTY_PROGRAM = "NP0213" "empty-program" Warning;
 }
 
-/// Resolves the files of a program. Reuses policies of the previous resolution `before` that are unchanged, at the same
-/// position, and had no diagnostics; this does not change the result.
+/// Resolves the files of a program. Reuses the policies of `before`, the memo table of an earlier resolution, that have
+/// not changed and had no diagnostics; this does not change the result.
 ///
 /// Items with errors are reported in the diagnostics and omitted from the program. Items that depend on them are not
 /// reported again.
 #[must_use]
-pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
+pub fn resolve(loaded: &Loaded, before: Option<&Memo>) -> Resolved {
+    let nothing = Memo::default();
+    let before = before.unwrap_or(&nothing);
+    let mut memo = Memo::default();
     let mut cx = Context::new(&loaded.sources, MAX_SUGGESTIONS);
-    let mut sets = Sets::collect(loaded, &mut cx);
-    sets.evaluate(&mut cx);
+    let mut sets = Sets::collect(loaded, before.versions.successor(), &mut cx);
+    sets.evaluate(&before.versions, &mut cx);
     let sets = sets;
 
     let mut program = Program::default();
-    let (kept, mut keys) = kept::policies(loaded, before, &sets, &mut program, &mut cx);
+    let mut keys = policies::policies(loaded, before, &mut memo, &sets, &mut program, &mut cx);
     let mut policy_names = policy::Names::default();
     let mut test_names = FxHashMap::default();
     for (index, file) in loaded.files.iter().enumerate() {
@@ -85,12 +88,14 @@ pub fn resolve(loaded: &Loaded, before: Option<&Kept>) -> Resolved {
     let is_error = |diagnostic: &Diagnostic| diagnostic.level == Level::Error;
     if !loaded.diagnostics.iter().chain(&cx.diagnostics).any(is_error) {
         sets.unused(&mut cx);
-        keys.extend(KeysUsed::count(&cx.keys));
+        keys.add(&cx.keys);
         cx.diagnostics.extend(keys.misspelt(&loaded.sources));
     }
     let mut report = Report { diagnostics: cx.diagnostics };
     report.make_absolute(&loaded.sources);
-    Resolved { program, diagnostics: report.diagnostics, names: sets.into_names(), kept }
+    let (names, versions) = sets.into_names();
+    memo.versions = versions;
+    Resolved { program, diagnostics: report.diagnostics, names, memo }
 }
 
 /// The result of resolution.
@@ -102,8 +107,8 @@ pub struct Resolved {
     pub diagnostics: Vec<Diagnostic>,
     /// The sets that the program defines. The program itself contains their members instead of their names.
     pub names: Names,
-    /// The cache for the next resolution of the same files.
-    pub kept: Kept,
+    /// The memo table for the next resolution of the same files.
+    pub memo: Memo,
 }
 
 /// The state that all steps of resolution share.
@@ -115,8 +120,6 @@ struct Context<'a> {
     suggestions: usize,
     /// The label keys used, each with its location.
     keys: Vec<(Arc<str>, Location)>,
-    /// The indices of the sets that were looked up.
-    used: Vec<usize>,
 }
 
 /// The maximum number of unknown names that get a suggestion, since each is compared with every name of the program. A
@@ -131,7 +134,6 @@ impl<'a> Context<'a> {
             interned: FxHashSet::default(),
             suggestions,
             keys: Vec::new(),
-            used: Vec::new(),
         }
     }
 }

@@ -79,7 +79,7 @@ const WELL_KNOWN: [&str; 20] = [
     "topology.kubernetes.io/zone",
 ];
 
-/// The label keys of a program, each with the number of its uses and the location of the first.
+/// The label keys of a program, each with the number of its uses and the location of one of them.
 #[derive(Default)]
 pub(crate) struct KeysUsed {
     keys: FxHashMap<Arc<str>, (usize, Location)>,
@@ -89,18 +89,16 @@ pub(crate) struct KeysUsed {
 const MAX_COMPARED: usize = 200;
 
 impl KeysUsed {
-    /// Counts uses, which must be ordered by location.
-    pub(crate) fn count(uses: &[(Arc<str>, Location)]) -> Self {
-        let mut all = Self::default();
+    /// Adds uses.
+    pub(crate) fn add(&mut self, uses: &[(Arc<str>, Location)]) {
         for (key, location) in uses {
-            match all.keys.get_mut(key) {
+            match self.keys.get_mut(key) {
                 Some((count, _)) => *count += 1,
                 None => {
-                    all.keys.insert(Arc::clone(key), (1, *location));
+                    self.keys.insert(Arc::clone(key), (1, *location));
                 }
             }
         }
-        all
     }
 
     /// Adds the uses of another part of the program.

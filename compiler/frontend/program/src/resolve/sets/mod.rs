@@ -4,6 +4,7 @@ mod advice;
 mod view;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +13,7 @@ use npc_syntax::TokenKind;
 use npc_syntax::ast::{Address, ItemKind, Let, Term, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::memo::{Found, Lookup, SetVersions};
 use super::{Context, at};
 use crate::load::{ItemSource, Loaded};
 pub(super) use crate::names::Value;
@@ -135,6 +137,8 @@ struct Set<'a> {
     name: Arc<str>,
     location: Location,
     state: State,
+    /// Its version, once it is evaluated.
+    version: u32,
     /// Atomic, because policies are resolved in parallel.
     used: AtomicBool,
 }
@@ -150,6 +154,7 @@ pub(super) struct Sets<'a> {
     sets: Vec<Set<'a>>,
     /// Definitions and imports, for lookups.
     names: Names,
+    versions: SetVersions,
     /// The path of each file, for messages that suggest to import it.
     paths: Vec<Arc<str>>,
     /// Whether each file contains only sets and imports.
@@ -165,7 +170,7 @@ pub(super) struct Sets<'a> {
 
 impl<'a> Sets<'a> {
     /// Collects the definitions and imports of all files, and checks the names of the sets.
-    pub(super) fn collect(loaded: &'a Loaded, cx: &mut Context<'_>) -> Self {
+    pub(super) fn collect(loaded: &'a Loaded, versions: SetVersions, cx: &mut Context<'_>) -> Self {
         let names = Names::new(loaded);
         let mut libraries = Vec::with_capacity(loaded.files.len());
         for file in &loaded.files {
@@ -208,26 +213,28 @@ impl<'a> Sets<'a> {
                 name: Arc::clone(&set.name),
                 location: set.location,
                 state: State::New,
+                version: 0,
                 used: AtomicBool::new(false),
             })
         });
         let sets = sets.collect();
         let paths = loaded.files.iter().map(|file| Arc::clone(&file.path)).collect();
         let incomplete = loaded.files.iter().map(|file| file.incomplete).collect();
-        let all = Self { sets, names, paths, libraries, incomplete, policies: OnceLock::new(), loaded };
+        let all =
+            Self { sets, names, versions, paths, libraries, incomplete, policies: OnceLock::new(), loaded };
         all.report_hidden(cx);
         all
     }
 
     /// Returns the names, with the values of the sets.
-    pub(super) fn into_names(self) -> Names {
+    pub(super) fn into_names(self) -> (Names, SetVersions) {
         let mut names = self.names;
         for (set, own) in names.sets.iter_mut().zip(self.sets) {
             if let State::Done(value) = own.state {
                 set.value = value;
             }
         }
-        names
+        (names, self.versions)
     }
 
     /// Reports sets that hide an imported set. A set whose name is ambiguous among the imports is not reported,
@@ -252,7 +259,7 @@ impl<'a> Sets<'a> {
 
     /// Evaluates every set. Sets can refer to each other in any order and depth, so the traversal uses an explicit
     /// stack instead of recursion.
-    pub(super) fn evaluate(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn evaluate(&mut self, before: &SetVersions, cx: &mut Context<'_>) {
         let mut entries = 0usize;
         for first in 0..self.sets.len() {
             if self.is_done(first) {
@@ -278,6 +285,7 @@ impl<'a> Sets<'a> {
                         // Mark every set of the cycle as broken, so that its users report no error.
                         for member in members.iter().rev() {
                             if let Some(set) = self.sets.get_mut(*member) {
+                                set.version = self.versions.new_version();
                                 set.state = State::Done(Value::Broken);
                             }
                             if *member == dependency {
@@ -293,7 +301,7 @@ impl<'a> Sets<'a> {
                     stack.push((dependency, further, 0));
                     continue;
                 }
-                let value = self.evaluate_one(index, cx);
+                let (value, lookups) = self.evaluate_one(index, cx);
                 entries = entries.saturating_add(value.len());
                 let value = if entries > MAX_ENTRIES {
                     if let Some(set) = self.sets.get(index) {
@@ -310,6 +318,10 @@ impl<'a> Sets<'a> {
                     value
                 };
                 if let Some(set) = self.sets.get_mut(index) {
+                    set.version = match &value {
+                        Value::Broken => self.versions.new_version(),
+                        _ => self.versions.of(before, set.source.id(), &lookups),
+                    };
                     set.state = State::Done(value);
                 }
                 stack.pop();
@@ -366,17 +378,22 @@ impl<'a> Sets<'a> {
         cx.emit(diagnostic);
     }
 
-    fn evaluate_one(&self, index: usize, cx: &mut Context<'_>) -> Value {
-        let Some(set) = self.sets.get(index) else { return Value::Broken };
-        let (file, source) = (set.file, set.source);
-        let item = set.item;
-        let Some(terms) = &item.terms else { return Value::Broken };
-        let view = self.view(file);
+    /// The value of a set, and the lookups of the names in it.
+    fn evaluate_one(&self, index: usize, cx: &mut Context<'_>) -> (Value, Vec<Lookup>) {
+        let Some(set) = self.sets.get(index) else { return (Value::Broken, Vec::new()) };
+        let view = self.view(set.file);
+        let value = Self::members(set, &view, cx);
+        (value, view.lookups.into_inner())
+    }
+
+    fn members(set: &Set<'_>, view: &View<'_, '_>, cx: &mut Context<'_>) -> Value {
+        let source = set.source;
+        let Some(terms) = &set.item.terms else { return Value::Broken };
         let mut kind: Option<(Value, Location)> = None;
         let mut blocks = Unique::default();
         let mut ports = Unique::default();
         let mut pods = Unique::default();
-        if cx.exceptions(source, terms, &view) < terms.len() {
+        if cx.exceptions(source, terms, view) < terms.len() {
             return Value::Broken;
         }
         for term in terms {
@@ -416,9 +433,28 @@ impl<'a> Sets<'a> {
         }
     }
 
-    /// Marks the sets that a reused policy uses.
-    pub(super) fn mark_used(&self, sets: &[usize]) {
-        sets.iter().filter_map(|set| self.sets.get(*set)).for_each(Set::mark_used);
+    /// Marks the sets that a name refers to as used.
+    fn mark_used(&self, meaning: Meaning) {
+        let sets = match meaning {
+            Meaning::Set(index) => [Some(index), None],
+            Meaning::Ambiguous(first, second) => [Some(first), Some(second)],
+        };
+        sets.into_iter().flatten().filter_map(|set| self.sets.get(set)).for_each(Set::mark_used);
+    }
+
+    fn name(&self, index: usize) -> Arc<str> {
+        self.sets.get(index).map(|set| Arc::clone(&set.name)).unwrap_or_default()
+    }
+
+    /// What a name refers to, with the version of the set.
+    fn found(&self, meaning: Option<Meaning>) -> Found {
+        match meaning {
+            None => Found::Nothing,
+            Some(Meaning::Ambiguous(..)) => Found::Ambiguous,
+            Some(Meaning::Set(index)) => {
+                self.sets.get(index).map_or(Found::Nothing, |set| Found::Set(set.version))
+            }
+        }
     }
 
     /// The location of the policy with this name.
@@ -444,7 +480,7 @@ impl<'a> Sets<'a> {
 
     /// The sets as seen from one file.
     pub(super) const fn view(&self, file: usize) -> View<'_, 'a> {
-        View { sets: self, file }
+        View { sets: self, file, lookups: RefCell::new(Vec::new()) }
     }
 
     /// Reports unused sets.

@@ -1,6 +1,7 @@
 //! Name lookup and evaluation of terms from the point of view of one file.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use npc_diagnostics::{Applicability, Diagnostic, Location};
@@ -11,6 +12,7 @@ use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND
 use crate::ir::{CidrTerm, PodTerm, PortTerm};
 use crate::load::ItemSource;
 use crate::names::Meaning;
+use crate::resolve::memo::Lookup;
 use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
 use crate::values::port;
@@ -20,6 +22,8 @@ use npc_vocabulary::Port;
 pub(in crate::resolve) struct View<'s, 'a> {
     pub(super) sets: &'s Sets<'a>,
     pub(super) file: usize,
+    /// All lookups of names through this view.
+    pub(in crate::resolve) lookups: RefCell<Vec<Lookup>>,
 }
 
 /// The classification of a word without name lookup.
@@ -47,13 +51,38 @@ impl Literal {
 }
 
 impl<'s> View<'s, '_> {
+    /// Looks up a name, and records the lookup.
+    fn find(&self, name: &str, is_use: bool) -> Option<Meaning> {
+        let meaning = self.sets.names.find(self.file, name);
+        self.lookups.borrow_mut().push(Lookup {
+            name: match meaning {
+                Some(Meaning::Set(index)) => self.sets.name(index),
+                _ => name.into(),
+            },
+            is_use,
+            found: self.sets.found(meaning),
+        });
+        meaning
+    }
+
+    /// Whether each lookup would have the same result now. If so, marks the sets as used as the lookups did.
+    pub(in crate::resolve) fn repeats(&self, lookups: &[Lookup]) -> bool {
+        let meanings =
+            || lookups.iter().map(|lookup| (lookup, self.sets.names.find(self.file, &lookup.name)));
+        let same = meanings().all(|(lookup, meaning)| self.sets.found(meaning) == lookup.found);
+        if same {
+            let used = meanings().filter(|(lookup, _)| lookup.is_use);
+            used.filter_map(|(_, meaning)| meaning).for_each(|meaning| self.sets.mark_used(meaning));
+        }
+        same
+    }
+
     /// Looks up the value of a name and marks the set as used. Reports an unknown or ambiguous name.
     fn lookup(&self, name: &str, location: Location, cx: &mut Context<'_>) -> &'s Value {
-        match self.sets.names.find(self.file, name) {
+        match self.find(name, true) {
             Some(Meaning::Set(index)) => match self.sets.sets.get(index) {
                 Some(set) => {
                     set.mark_used();
-                    cx.used.push(index);
                     match &set.state {
                         State::Done(value) => value,
                         _ => &Value::Broken,
@@ -86,7 +115,7 @@ impl<'s> View<'s, '_> {
 
     /// Looks up the value of a name. Reports nothing and does not mark the set as used.
     pub(in crate::resolve) fn known(&self, name: &str) -> Option<&Value> {
-        match self.sets.names.find(self.file, name)? {
+        match self.find(name, false)? {
             Meaning::Set(index) => match &self.sets.sets.get(index)?.state {
                 State::Done(value) => Some(value),
                 _ => Some(&Value::Broken),
@@ -212,7 +241,7 @@ impl<'s> View<'s, '_> {
     fn mark_used(&self, source: ItemSource, except: &[Address], cx: &mut Context<'_>) {
         for one in except {
             let name = cx.text(source, one.word);
-            if let Some(Meaning::Set(index)) = self.sets.names.find(self.file, &name)
+            if let Some(Meaning::Set(index)) = self.find(&name, true)
                 && let Some(set) = self.sets.sets.get(index)
             {
                 set.mark_used();
