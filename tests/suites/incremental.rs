@@ -248,13 +248,8 @@ fn rechecking_equals_checking() {
             let seen = |checked: &Checked| format!("{:#?}\n{:#?}", checked.report, checked.program);
             assert!(seen(&again) == seen(&anew), "seed {seed}: {}\n--- not\n{}", seen(&again), seen(&anew));
             let was = before.iter().flat_map(|before| &before.program.policies);
-            let was: Vec<*const npc_program::Policy> = was.map(std::sync::Arc::as_ptr).collect();
-            taken += again
-                .program
-                .policies
-                .iter()
-                .filter(|own| was.contains(&std::sync::Arc::as_ptr(own)))
-                .count();
+            let was: Vec<*const Policy> = was.map(Arc::as_ptr).collect();
+            taken += again.program.policies.iter().filter(|own| was.contains(&Arc::as_ptr(own))).count();
             policies += again.program.policies.len();
             edits += 1;
             found += again.report.diagnostics.iter().filter(|own| own.code.id.starts_with("NP08")).count();
@@ -266,6 +261,97 @@ fn rechecking_equals_checking() {
     println!(
         "checking: seed {seed}: {edits} edits, each checked again as anew; {taken} of {policies} policies were taken over, {found} warnings on meaning"
     );
+}
+
+/// A policy of a program in which nearly every policy affects the lints of others: there are few pods, and few rules.
+fn entangled_policy(random: &mut Rng, number: usize) -> String {
+    let pods = [
+        "pods { app = a } in namespace x",
+        "pods { app = b } in namespace x",
+        "all pods in namespace x",
+        "all pods in namespace y",
+        "pods { app = a } in namespace x, all pods in namespace y",
+    ];
+    let pods = |random: &mut Rng| pods[random.usize(..pods.len())];
+    let rules: String = (0..random.usize(1..3))
+        .map(|_| match random.u8(..7) {
+            0 => "  isolate ingress\n".to_owned(),
+            1 => "  allow egress to anywhere except 10.1.0.0/16\n".to_owned(),
+            2 => "  allow egress to 10.0.0.0/8\n".to_owned(),
+            3 => "  allow egress to pods { k8s-app = kube-dns } in namespace kube-system on udp/53, tcp/53\n"
+                .to_owned(),
+            4 => format!("  allow ingress from {} on tcp/80\n", pods(random)),
+            5 => format!("  allow ingress from {}\n", pods(random)),
+            _ => format!("  allow egress to {}\n", pods(random)),
+        })
+        .collect();
+    match random.u8(..8) {
+        0 => format!(
+            "admin policy p-{number} priority {number} for {} {{ {} egress to 10.0.0.0/8 }}\n",
+            pods(random),
+            ["allow", "deny", "pass"][random.usize(..3)],
+        ),
+        1 => format!(
+            "baseline policy p-{number} priority {number} for {} {{ deny egress to anywhere }}\n",
+            pods(random)
+        ),
+        _ => format!("policy p-{number} for {} {{\n{rules}}}\n", pods(random)),
+    }
+}
+
+/// The lints reuse what they found about a policy only if no other policy changes it. Here one policy after the other
+/// is replaced, and many of the warnings that come and go are about policies that did not change.
+#[test]
+fn lints_notice_changes_of_other_policies() {
+    let seed = npc_tests::settings::fresh_seed();
+    let mut random = Rng::with_seed(seed);
+    let roots = ["p.np".to_owned()];
+    let (mut edits, mut changed) = (0, 0);
+    for _ in 0..npc_tests::settings::amount("NPC_TEST_PROGRAMS", 10, 100) {
+        let mut policies: Vec<String> = (0..7).map(|number| entangled_policy(&mut random, number)).collect();
+        let mut open = Open([("p.np".to_owned(), Known::new("p.np", policies.concat().into()))].into());
+        let mut before = check_with_targets(&open, &roots, &Config::default(), None, None);
+        for _ in 0..20 {
+            let old = policies.concat();
+            let number = random.usize(..policies.len());
+            policies[number] = entangled_policy(&mut random, number);
+            let text = policies.concat();
+            let again = Known::again("p.np", text.as_str().into(), &open.0["p.np"].parsed, &old);
+            open.0.insert("p.np".to_owned(), again);
+            let mut again = check_with_targets(&open, &roots, &Config::default(), None, Some(&before));
+            again.try_choices(&open);
+            let anew = check(&open, &roots, &Config::default(), None);
+            assert!(
+                again.report == anew.report,
+                "seed {seed}: {:#?}\n--- not\n{:#?}",
+                again.report,
+                anew.report
+            );
+            // The warnings by policy, with the codes.
+            let about = |checked: &Checked| -> BTreeMap<String, Vec<&str>> {
+                let mut about: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+                for found in &checked.report.diagnostics {
+                    let start = found.location().unwrap().span.start;
+                    let is_here =
+                        |policy: &&Arc<Policy>| checked.sources().absolute(policy.whole).span.touches(start);
+                    let policy = checked.program.policies.iter().find(is_here).unwrap();
+                    about.entry(policy.name.to_string()).or_default().push(found.code.id);
+                }
+                about
+            };
+            let (was, is) = (about(&before), about(&again));
+            let own = format!("p-{number}");
+            changed += policies
+                .iter()
+                .enumerate()
+                .map(|(other, _)| format!("p-{other}"))
+                .filter(|other| *other != own && was.get(other) != is.get(other))
+                .count();
+            (before, edits) = (again, edits + 1);
+        }
+    }
+    println!("lints: seed {seed}: {edits} edits, which changed the warnings of {changed} other policies");
+    assert!(changed * 4 > edits, "{changed} of {edits}");
 }
 
 /// The names of the policies that are resolved anew after an edit.

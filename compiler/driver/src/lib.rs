@@ -33,7 +33,7 @@ pub use config::{Config, LintLevels};
 pub use coverage::{Gaps, exclude_filtered, exclude_filtered_from, retain_in_force};
 pub use diff::kind_text;
 pub use explain::{Explainer, ask};
-use npc_lints::{Before, Quiet};
+use npc_lints::Before;
 pub use npc_lints::{Cni, Origin};
 pub use npc_proof::{Changes, changes, prove};
 pub use page::reach_page;
@@ -67,9 +67,8 @@ pub struct Checked {
     pub report: Report,
     levels: Levels,
     memo: Memo,
-    /// The policies without findings, for the lints of the next check. `None` if the program has errors, since the
-    /// lints then do not run.
-    quiet: Option<Quiet>,
+    /// The memo table of the lints. `None` if they did not run.
+    lint_memo: Option<npc_lints::Memo>,
     /// The errors of loading and resolving.
     errors: repair::Errors,
     /// The texts after the automatic fixes, for the files that they change.
@@ -158,9 +157,9 @@ fn check_steps(
     diagnostics.append(&mut found);
     let broken = diagnostics.iter().any(|d| d.level == npc_diagnostics::Level::Error);
     let errors = if broken { repair::Errors::of(&diagnostics) } else { repair::Errors::default() };
-    let quiet = (!broken && lints).then(|| {
+    let lint_memo = (!broken && lints).then(|| {
         let before =
-            before.and_then(|own| Some(Before { program: &own.program, quiet: own.quiet.as_ref()? }));
+            before.and_then(|own| Some(Before { program: &own.program, memo: own.lint_memo.as_ref()? }));
         lint(&program, config, Origin::Program, cluster, before, &mut diagnostics)
     });
     let (levels, mut found) = Levels::new(&loaded, &config.lints);
@@ -174,7 +173,7 @@ fn check_steps(
         let trials = repair::FixVerifier::new(files, &loaded, &memo, &errors);
         repaired = trials.automatic(&mut report.diagnostics);
     }
-    Checked { loaded, program, names, report, levels, memo, errors, quiet, repaired }
+    Checked { loaded, program, names, report, levels, memo, errors, lint_memo, repaired }
 }
 
 /// Checks a program like [`check`], and adds the diagnostics of the configured targets. Reuses the results of the
@@ -199,7 +198,7 @@ fn lint(
     cluster: Option<&Cluster>,
     before: Option<Before<'_>>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Quiet {
+) -> npc_lints::Memo {
     let pod_cidrs = config.options.pod_cidrs.blocks();
     let overview = npc_lints::Overview::new(program, pod_cidrs, before);
     diagnostics.extend(npc_lints::meaning(&overview, origin, cluster));
@@ -209,7 +208,7 @@ fn lint(
     if let Some(cluster) = cluster {
         diagnostics.extend(npc_lints::cluster(program, origin, cluster, pod_cidrs));
     }
-    overview.into_quiet()
+    overview.into_memo()
 }
 
 /// Runs the lints on policies imported from manifests, and returns their findings together with `found`, the

@@ -8,7 +8,7 @@ use npc_vocabulary::{Direction, Tier};
 use rustc_hash::FxHashSet;
 
 use super::example::{Case, ports_may_overlap};
-use super::{Deciders, Overview};
+use super::{Deciders, Overview, Reader};
 
 npc_diagnostics::codes! {
     /// # A redundant or unreachable rule
@@ -44,8 +44,8 @@ npc_diagnostics::codes! {
 const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    let mut found: Vec<Redundant<'_>> = overview.each(|index, policy, found| {
-        let competing_rules = PolicyContext { overview, index, policy };
+    let mut found: Vec<Redundant<'_>> = overview.each(|reader, index, policy, found| {
+        let competing_rules = PolicyContext { reader, index, policy };
         let rules: Vec<(usize, Deciders<'_>)> = (0..policy.rules.len())
             .filter_map(|place| Some((place, competing_rules.covered(place)?)))
             .collect();
@@ -162,33 +162,33 @@ enum Subject<'p> {
 }
 
 /// A policy, with access to the policies that select its example pod.
-struct PolicyContext<'o, 'p> {
-    overview: &'o Overview<'p>,
+struct PolicyContext<'r, 'o, 'p> {
+    reader: &'r Reader<'o, 'p>,
     /// The policy's index in the program.
     index: usize,
     policy: &'p Policy,
 }
 
-impl<'p> PolicyContext<'_, 'p> {
+impl<'o, 'p> PolicyContext<'_, 'o, 'p> {
     /// The policies that select the example pod of this one.
-    fn selecting(&self) -> &[usize] {
-        &self.overview.first(self.index).policies
+    fn selecting(&self) -> &'o [usize] {
+        &self.reader.first(self.index).policies
     }
 
     /// The other policies that select the example pod of this one.
     fn others(&self) -> impl Iterator<Item = (usize, &'p Policy)> {
-        let overview = self.overview;
+        let reader = self.reader;
         let own = self.index;
         let others = self.selecting().iter().copied().filter(move |other| *other != own);
-        others.filter_map(move |index| Some((index, overview.policy(index)?)))
+        others.filter_map(move |index| Some((index, &**reader.policy(index)?)))
     }
 
     /// Whether another policy selects all pods of this one. If both select the same pods, only the
     /// first can replace the second, so that at most one of them is reported.
     fn stands_in(&self, index: usize, other: &Policy, way: Direction) -> bool {
         let (own, other) = (Fact::Selects(self.policy, way), Fact::Selects(other, way));
-        !self.overview.possible(&[own], &[other])
-            && (index < self.index || self.overview.possible(&[other], &[own]))
+        !self.reader.possible(&[own], &[other])
+            && (index < self.index || self.reader.possible(&[other], &[own]))
     }
 
     /// Plain policies that isolate all pods of this one: a single policy, or all earlier ones
@@ -205,16 +205,16 @@ impl<'p> PolicyContext<'_, 'p> {
             others.into_iter().filter(|(index, _)| *index < self.index).map(|(_, other)| other).collect();
         let facts: Vec<Fact<'_>> = before.iter().map(|other| Fact::Selects(other, direction)).collect();
         let all =
-            !before.is_empty() && !self.overview.possible(&[Fact::Selects(self.policy, direction)], &facts);
+            !before.is_empty() && !self.reader.possible(&[Fact::Selects(self.policy, direction)], &facts);
         all.then_some(before)
     }
 
     /// What decides every connection of a rule instead of it, if the rule is redundant.
     fn covered(&self, place: usize) -> Option<Deciders<'p>> {
-        let (overview, policy) = (self.overview, self.policy);
+        let (reader, policy) = (self.reader, self.policy);
         // A rule that logs has an effect even if other rules decide its connections.
         let rule = policy.rules.get(place).filter(|rule| rule.log.is_none())?;
-        let Deciders { rules, earlier, isolating } = overview.competing_rules(self.index, place)?;
+        let Deciders { rules, earlier, isolating } = reader.competing_rules(self.index, place)?;
         if (rules.is_empty() && isolating.is_empty()) || rules.len() + isolating.len() > MOST {
             return None;
         }
@@ -222,7 +222,7 @@ impl<'p> PolicyContext<'_, 'p> {
         if isolating.is_empty() && !rules.iter().any(|(_, other)| ports_may_overlap(rule, other)) {
             return None;
         }
-        let example = overview.first(self.index).example.as_ref()?;
+        let example = reader.first(self.index).example.as_ref()?;
         let case = rule.peers.first().and_then(|peer| Case::of(example, rule, peer))?;
         let connection = case.connection()?;
         if !rule_matches(rule, &connection) {
@@ -241,19 +241,19 @@ impl<'p> PolicyContext<'_, 'p> {
             .into_iter()
             .enumerate()
             .filter(|(at, other)| {
-                policy.tier != Tier::Namespaced || *at < earlier || overview.possible(&[fact(other)], &[own])
+                policy.tier != Tier::Namespaced || *at < earlier || reader.possible(&[fact(other)], &[own])
             })
             .map(|(_, other)| other)
             .collect();
         let single = rules
             .iter()
-            .find(|other| rule_matches(other.1, &connection) && !overview.possible(&[own], &[fact(other)]));
+            .find(|other| rule_matches(other.1, &connection) && !reader.possible(&[own], &[fact(other)]));
         if let Some(single) = single {
             return Some(Deciders { rules: vec![*single], earlier: 0, isolating: Vec::new() });
         }
         let mut none: Vec<Fact<'_>> = rules.iter().map(fact).collect();
         none.extend(isolating.iter().map(|other| Fact::Selects(other, rule.direction)));
-        (!overview.possible(&[own], &none)).then_some(Deciders { rules, earlier: 0, isolating })
+        (!reader.possible(&[own], &none)).then_some(Deciders { rules, earlier: 0, isolating })
     }
 }
 

@@ -5,14 +5,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use npc_diagnostics::{Diagnostic, Location};
-use npc_model::verdict;
 use npc_program::values::address::{Block, IpNet};
-use npc_program::{CidrTerm, Peer, Policy, Program, Rule, policies_overlap};
+use npc_program::{CidrTerm, Peer, Policy, Program, Rule};
 use npc_proof::{Fact, Witness};
 use npc_vocabulary::{Action, Direction, Tier};
-use rayon::prelude::*;
 
-use super::{Overview, format_witness};
+use super::{Overview, Reader, RuleList, format_witness};
 
 npc_diagnostics::codes! {
     /// # A denial that another policy undoes
@@ -52,9 +50,6 @@ npc_diagnostics::codes! {
 /// a denial is compared only with policies that select one of its example pods.
 const MOST_PAIRS: usize = 200_000;
 
-/// How many denials one parallel task handles.
-const SHARE: usize = 64;
-
 /// A rule with a peer that excludes addresses.
 struct Denial<'p> {
     index: usize,
@@ -68,72 +63,44 @@ struct Denial<'p> {
 }
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    let denials: Vec<Denial<'_>> = denying(overview.program)
-        .filter(|(index, ..)| overview.may_report(*index))
-        .filter_map(|(index, policy, rule, peer)| denial(index, policy, rule, peer))
-        .collect();
-    if denials.is_empty() {
-        return Vec::new();
-    }
     // The rules that allow addresses, which may undo a denial.
-    let allows: Vec<(usize, &Policy, &Rule)> =
-        rules(overview.program).filter(|(_, _, rule)| allows_addresses(rule)).collect();
-    let isolating: Vec<(usize, &Policy)> = isolating(overview.program).collect();
-    let look = |denial: &Denial<'_>| {
-        let near: Option<Vec<usize>> = (!overview.all_pairs).then(|| {
-            let rest = denial.policy.subjects.iter().skip(1);
-            let examples = rest.filter_map(|term| super::Example::of(term, None));
-            let mut near = overview.first(denial.index).policies.clone();
-            near.extend(examples.flat_map(|example| overview.selecting(&example)));
-            near.sort_unstable();
-            near.dedup();
-            near
-        });
-        let undone = of_near(&allows, near.as_deref(), |(index, ..)| *index)
-            .filter(|(index, ..)| *index != denial.index)
-            .find_map(|(_, policy, rule)| Some((policy, rule, undone(overview, denial, policy, rule)?)));
-        if let Some((policy, rule, witness)) = undone {
-            // One pair of conflicting policies is enough for one rule.
-            return Some(report_undone(denial, policy, rule, &witness));
+    let allows = overview.rules(|_, rule| allows_addresses(rule));
+    overview.each(|reader, index, policy, found| {
+        if policy.tier != Tier::Namespaced {
+            return;
         }
-        let mut closed: Vec<&(usize, &Policy)> = of_near(&isolating, near.as_deref(), |(index, _)| *index)
-            .filter(|(index, _)| denial.open && *index != denial.index)
-            .collect();
-        // Prefers the policy with the fewest rules: it is the strictest, and the conflict is
-        // clearest.
-        closed.sort_by_key(|(_, policy)| policy.rules.len());
-        let opened = closed
-            .into_iter()
-            .find_map(|(index, policy)| Some((policy, opened(overview, denial, *index, policy)?)));
-        opened.map(|(policy, witness)| report_opened(denial, policy, &witness))
-    };
-    let one = |denial: &Denial<'_>| {
-        let found = look(denial);
-        if found.is_some() {
-            overview.mark(denial.index);
+        for rule in &policy.rules {
+            let denials = rule.peers.iter().filter_map(|peer| denial(index, policy, rule, peer));
+            found.extend(denials.filter_map(|denial| look(reader, &denial, &allows)));
         }
-        found
-    };
-    let shares: Vec<Vec<Diagnostic>> =
-        denials.par_chunks(SHARE).map(|share| share.iter().filter_map(one).collect()).collect();
-    shares.into_iter().flatten().collect()
+    })
 }
 
-/// The elements of `list` that belong to the policies `near`, or all if `near` is `None`. Both are
-/// sorted by the index of the policy.
-fn of_near<'l, T>(
-    list: &'l [T],
-    near: Option<&'l [usize]>,
-    policy: impl Fn(&T) -> usize + Copy + 'l,
-) -> Box<dyn Iterator<Item = &'l T> + 'l> {
-    match near {
-        None => Box::new(list.iter()),
-        Some(near) => Box::new(near.iter().flat_map(move |index| {
-            let from = list.partition_point(|own| policy(own) < *index);
-            let rest = list.get(from..).unwrap_or_default();
-            rest.iter().take_while(move |own| policy(own) == *index)
-        })),
+fn look<'p>(reader: &Reader<'_, 'p>, denial: &Denial<'p>, allows: &RuleList<'p>) -> Option<Diagnostic> {
+    let near = reader.near(denial.index, denial.policy);
+    let is_near = |index: usize| {
+        index != denial.index && near.as_ref().is_none_or(|near| near.binary_search(&index).is_ok())
+    };
+    let mut undoing = reader
+        .overlapping_rules(allows, denial.policy, |index, rule| is_near(index) && touches(denial, rule));
+    if let Some((policy, rule, witness)) =
+        undoing.find_map(|(_, policy, rule)| Some((policy, rule, undone(reader, denial, policy, rule)?)))
+    {
+        // One pair of conflicting policies is enough for one rule.
+        return Some(report_undone(denial, policy, rule, &witness));
     }
+    if !denial.open {
+        return None;
+    }
+    let is_closed = |index: usize, policy: &Policy| {
+        is_near(index) && policy.tier == Tier::Namespaced && policy.covers(denial.rule.direction)
+    };
+    let mut closed = reader.overlapping(denial.policy, is_closed);
+    // Prefers the policy with the fewest rules: it is the strictest, and the conflict is
+    // clearest.
+    closed.sort_by_key(|(_, policy)| policy.rules.len());
+    let opened = closed.into_iter().find_map(|(_, policy)| Some((policy, opened(reader, denial, policy)?)));
+    opened.map(|(policy, witness)| report_opened(denial, policy, &witness))
 }
 
 /// Whether all pairs of denials and other policies are compared, or only those with a common
@@ -207,18 +174,25 @@ fn overlaps(a: &Block, b: &Block) -> bool {
         && !a.except.iter().any(|net| net.contains(&b.net))
 }
 
+/// Whether a rule of another policy may allow some of the addresses that a denial excludes.
+fn touches(denial: &Denial<'_>, rule: &Rule) -> bool {
+    rule.direction == denial.rule.direction
+        && rule.peers.iter().any(|peer| match peer {
+            Peer::Pods(_) => false,
+            Peer::Block(term) => denial.except.iter().any(|block| overlaps(block, &term.block)),
+            Peer::Anywhere { except, .. } => {
+                denial.except.iter().any(|block| !except.iter().any(|other| inside(block, other)))
+            }
+        })
+}
+
 /// Finds a connection to an excluded address that a rule of another policy allows.
-fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &Rule) -> Option<Witness> {
-    let touches = rule.peers.iter().any(|peer| match peer {
-        Peer::Pods(_) => false,
-        Peer::Block(term) => denial.except.iter().any(|block| overlaps(block, &term.block)),
-        Peer::Anywhere { except, .. } => {
-            denial.except.iter().any(|block| !except.iter().any(|other| inside(block, other)))
-        }
-    });
-    if rule.direction != denial.rule.direction || !touches || !policies_overlap(denial.policy, policy) {
-        return None;
-    }
+fn undone<'p>(
+    reader: &Reader<'_, 'p>,
+    denial: &Denial<'p>,
+    policy: &'p Policy,
+    rule: &Rule,
+) -> Option<Witness> {
     // The excluded addresses as a rule of the denial's policy, and the other rule with its address
     // peers only.
     let left_out = Rule {
@@ -233,8 +207,7 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
         peers: rule.peers.iter().filter(|peer| !matches!(peer, Peer::Pods(_))).cloned().collect(),
         ..rule.clone()
     };
-    let admin = admin(overview, rule.direction);
-    let mut judges: Vec<&Policy> = admin;
+    let mut judges = admin(reader, rule.direction);
     judges.extend([denial.policy, policy]);
     let facts = [
         Fact::Matches(denial.policy, &left_out),
@@ -245,71 +218,56 @@ fn undone(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy, rule: &
     let direction = denial.rule.direction;
     let own = denial.policy.rules.iter().filter(|own| own.direction == direction);
     let none: Vec<Fact<'_>> = own.map(|own| Fact::Matches(denial.policy, own)).collect();
-    let witness = overview.find(&facts, &none)?;
-    side_allows(overview, &witness, rule.direction).then_some(witness)
+    let witness = reader.find(&facts, &none)?;
+    side_allows(reader, denial, &witness).then_some(witness)
 }
 
 /// Finds a connection that a denial allows, of a pod that another policy isolates, and that no
 /// other rule allows.
-fn opened(overview: &Overview<'_>, denial: &Denial<'_>, index: usize, policy: &Policy) -> Option<Witness> {
+fn opened<'p>(reader: &Reader<'_, 'p>, denial: &Denial<'p>, policy: &'p Policy) -> Option<Witness> {
     let direction = denial.rule.direction;
-    if !policy.covers(direction) || !policies_overlap(denial.policy, policy) {
-        return None;
-    }
-    if is_internet_access(overview, denial, policy) {
+    if is_internet_access(reader, denial, policy) {
         return None;
     }
     // A policy that allows the same connections is not stricter.
-    let others: Vec<Fact<'_>> = rules(overview.program)
-        .filter(|(other, of, rule)| {
-            rule.direction == direction
-                && of.tier == Tier::Namespaced
-                && (*other == index || *other == denial.index || policies_overlap(denial.policy, of))
-                && !std::ptr::eq(*rule, denial.rule)
-        })
-        .map(|(_, of, rule)| Fact::Matches(of, rule))
+    let plain = reader.overlapping(denial.policy, |_, other| other.tier == Tier::Namespaced);
+    let rules = plain.iter().flat_map(|(_, of)| of.rules.iter().map(move |rule| (*of, rule)));
+    let others: Vec<Fact<'_>> = rules
+        .filter(|(_, rule)| rule.direction == direction && !std::ptr::eq(*rule, denial.rule))
+        .map(|(of, rule)| Fact::Matches(of, rule))
         .collect();
-    let mut judges = admin(overview, direction);
+    let mut judges = admin(reader, direction);
     judges.push(denial.policy);
     let facts = [
         Fact::Matches(denial.policy, denial.rule),
         Fact::Selects(policy, direction),
         Fact::Allows(&judges, direction),
     ];
-    let witness = overview.find(&facts, &others)?;
-    side_allows(overview, &witness, direction).then_some(witness)
+    let witness = reader.find(&facts, &others)?;
+    side_allows(reader, denial, &witness).then_some(witness)
 }
 
 /// Whether a rule deliberately allows the internet to some of the pods that another policy
 /// isolates: it selects fewer pods, and it excludes private addresses (`10.0.0.0/8` or `fc00::/7`)
 /// and not only a few addresses.
-fn is_internet_access(overview: &Overview<'_>, denial: &Denial<'_>, policy: &Policy) -> bool {
+fn is_internet_access(reader: &Reader<'_, '_>, denial: &Denial<'_>, policy: &Policy) -> bool {
     let mut private = ["10.0.0.0/8", "fc00::/7"].into_iter().filter_map(|net| net.parse::<IpNet>().ok());
     let leaves_out_private =
         private.any(|net| denial.except.iter().any(|block| inside(&Block::from(net), block)));
     let direction = denial.rule.direction;
     let (own, others) = (Fact::Selects(denial.policy, direction), Fact::Selects(policy, direction));
-    leaves_out_private && !overview.possible(&[own], &[others]) && overview.possible(&[others], &[own])
+    leaves_out_private && !reader.possible(&[own], &[others]) && reader.possible(&[others], &[own])
 }
 
-fn admin<'p>(overview: &Overview<'p>, direction: Direction) -> Vec<&'p Policy> {
-    overview
-        .program
-        .deciding()
-        .map(|(_, policy)| policy)
-        .filter(|policy| policy.tier == Tier::Admin && policy.covers(direction))
-        .collect()
+fn admin<'p>(reader: &Reader<'_, 'p>, direction: Direction) -> Vec<&'p Policy> {
+    reader.tier(Tier::Admin).filter(|policy| policy.covers(direction)).collect()
 }
 
-/// Whether the whole program allows the connection in a direction. The prover was given only some
+/// Whether the whole program allows the connection, for the pod of the denial. The prover was given only some
 /// of its policies, so this confirms a finding.
-fn side_allows(overview: &Overview<'_>, witness: &Witness, direction: Direction) -> bool {
-    let Some(connection) = witness.connection() else { return false };
-    let (egress, ingress) = verdict(overview.program, &connection).denied();
-    match direction {
-        Direction::Egress => !egress,
-        Direction::Ingress => !ingress,
-    }
+fn side_allows(reader: &Reader<'_, '_>, denial: &Denial<'_>, witness: &Witness) -> bool {
+    let connection = witness.connection();
+    connection.is_some_and(|connection| reader.allows(denial.policy, &connection, denial.rule.direction))
 }
 
 fn report_undone(denial: &Denial<'_>, policy: &Policy, rule: &Rule, witness: &Witness) -> Diagnostic {

@@ -2,12 +2,11 @@
 
 use npc_diagnostics::{Applicability, Diagnostic};
 use npc_program::values::label::NAMESPACE_NAME;
-use npc_program::{Peer, PodTerm, Policy, Requirement, Rule, ScopeBase, overlap};
+use npc_program::{Peer, PodTerm, Policy, Requirement, Rule, ScopeBase};
 use npc_proof::Fact;
 use npc_vocabulary::{Action, Direction, Operator, Protocol, Tier, Which};
 
 use super::Overview;
-use super::example::Example;
 use crate::portability::Origin;
 
 npc_diagnostics::codes! {
@@ -51,7 +50,7 @@ const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 const PORTS: [u16; 2] = [53, 5353];
 
 pub(crate) fn run(overview: &Overview<'_>, origin: Origin) -> Vec<Diagnostic> {
-    overview.each(|index, policy, found| {
+    overview.each(|reader, index, policy, found| {
         let Some(last) = policy.rules.iter().rfind(|rule| sends(rule)) else { return };
         if policy.tier != Tier::Namespaced
             || needs_no_names(policy)
@@ -62,32 +61,24 @@ pub(crate) fn run(overview: &Overview<'_>, origin: Origin) -> Vec<Diagnostic> {
         }
         let lacking = policy.subjects.iter().enumerate().any(|(place, subject)| {
             // Without an example pod, the lint reports nothing.
-            let selecting = match place {
-                0 => overview.first(index).example.is_some().then(|| overview.first(index).policies.clone()),
-                _ => Example::of(subject, None).map(|example| overview.selecting(&example)),
+            let example = match place {
+                0 => reader.first(index),
+                _ => &reader.example(subject),
             };
-            let Some(selecting) = selecting else { return false };
-            let others: Vec<&Policy> = selecting
-                .into_iter()
-                .filter(|other| *other != index)
-                .filter_map(|other| overview.policy(other))
-                .filter(|other| allows_dns(other))
-                .collect();
-            if others.is_empty() {
+            if example.example.is_none() {
+                return false;
+            }
+            let others = example.policies.iter().filter(|other| **other != index);
+            if !others.filter_map(|other| reader.policy(*other)).any(|other| allows_dns(other)) {
                 return true;
             }
             // Several policies may together select all pods of this one.
-            let others: Vec<&Policy> = overview
-                .program
-                .deciding()
-                .filter(|(other, policy)| *other != index && allows_dns(policy))
-                .map(|(_, policy)| policy)
-                .filter(|policy| policy.subjects.iter().any(|other| overlap(other, subject)))
-                .collect();
+            let others =
+                reader.overlapping_term(subject, |other, policy| other != index && allows_dns(policy));
             let own = Policy { subjects: vec![subject.clone()], ..policy.clone() };
             let facts: Vec<Fact<'_>> =
                 others.iter().map(|other| Fact::Selects(other, Direction::Egress)).collect();
-            overview.find(&[Fact::Selects(&own, Direction::Egress)], &facts).is_some()
+            reader.find(&[Fact::Selects(&own, Direction::Egress)], &facts).is_some()
         });
         if lacking {
             found.push(report(policy, last, origin));

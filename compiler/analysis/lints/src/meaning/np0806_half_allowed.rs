@@ -5,12 +5,12 @@ use std::sync::Arc;
 use npc_diagnostics::{Applicability, Diagnostic};
 use npc_import::pods_text;
 use npc_model::verdict;
-use npc_program::{Peer, PodTerm, Policy, Program, Rule, overlap};
+use npc_program::{Peer, PodTerm, Policy, Program, Rule};
 use npc_proof::Fact;
 use npc_vocabulary::{Action, Direction, Tier};
 
 use super::example::{Case, Example};
-use super::{Overview, format_witness, is_relative};
+use super::{Overview, Reader, format_witness, is_relative};
 
 npc_diagnostics::codes! {
     /// # The other side denies the connection
@@ -45,15 +45,15 @@ npc_diagnostics::codes! {
 }
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
-    overview.each(|index, policy, found| {
+    overview.each(|reader, index, policy, found| {
         if policy.tier != Tier::Namespaced {
             return;
         }
-        let Some(example) = &overview.first(index).example else { return };
+        let Some(example) = &reader.first(index).example else { return };
         for rule in policy.rules.iter().filter(|rule| rule.action == Action::Allow) {
             for peer in &rule.peers {
                 if let Peer::Pods(term) = peer {
-                    found.extend(half(overview, policy, example, rule, peer, term));
+                    found.extend(half(reader, policy, example, rule, peer, term));
                 }
             }
         }
@@ -61,7 +61,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
 }
 
 fn half<'p>(
-    overview: &Overview<'p>,
+    reader: &Reader<'_, 'p>,
     policy: &'p Policy,
     subject: &Example<'p>,
     rule: &'p Rule,
@@ -70,26 +70,25 @@ fn half<'p>(
 ) -> Option<Diagnostic> {
     let opposite = rule.direction.opposite();
     // The policies that select the pod at the other end.
-    let other = overview.peer(term, &subject.namespace);
-    let judges: Vec<&Policy> = other.policies.iter().filter_map(|index| overview.policy(*index)).collect();
+    let other = reader.peer(term, &subject.namespace);
+    let judges: Vec<&Arc<Policy>> = other.policies.iter().filter_map(|index| reader.policy(*index)).collect();
     // A policy that denies is the cause in preference to one that isolates.
-    let denies = |judge: &&&Policy| {
+    let denies = |judge: &&&Arc<Policy>| {
         judge.rules.iter().any(|rule| rule.direction == opposite && rule.action == Action::Deny)
     };
-    let isolates = |judge: &&&Policy| judge.tier == Tier::Namespaced && judge.covers(opposite);
+    let isolates = |judge: &&&Arc<Policy>| judge.tier == Tier::Namespaced && judge.covers(opposite);
     let tiers = judges.iter().filter(|judge| judge.tier != Tier::Namespaced);
     let denying = tiers.filter(denies).find(|judge| {
         // Considers only policies that deny all of these connections by themselves.
-        let alone = [**judge];
-        !overview.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &[])
+        let alone: [&Policy; 1] = [judge];
+        !reader.possible(&[Fact::Matches(policy, rule), Fact::Allows(&alone, opposite)], &[])
     });
     let isolating = judges.iter().find(isolates);
     let far_policy = denying.or(isolating)?;
     let case = Case::of(subject, rule, peer)?;
     let connection = case.connection()?;
     let competing_rules =
-        other.policies.iter().filter_map(|index| overview.program.policies.get(*index).cloned());
-    let competing_rules = Program { policies: competing_rules.collect(), ..Program::default() };
+        Program { policies: judges.iter().copied().cloned().collect(), ..Program::default() };
     let (egress, ingress) = verdict(&competing_rules, &connection).denied();
     let denied = if opposite == Direction::Egress { egress } else { ingress };
     if !denied {
@@ -98,18 +97,12 @@ fn half<'p>(
     // The other side denies the example. The finding needs that it denies all connections of this
     // peer.
     let only = Rule { peers: vec![peer.clone()], ..rule.clone() };
-    let all: Vec<&Policy> = overview
-        .program
-        .deciding()
-        .map(|(_, other)| other)
-        .filter(|other| other.covers(opposite))
-        .filter(|other| other.subjects.iter().any(|subject| overlap(subject, term)))
-        .collect();
+    let all = reader.overlapping_term(term, |_, other| other.covers(opposite));
     let own = Fact::Matches(policy, &only);
-    if overview.possible(&[own, Fact::Allows(&all, opposite)], &[]) {
+    if reader.possible(&[own, Fact::Allows(&all, opposite)], &[]) {
         return None;
     }
-    let witness = overview.find(&[own], &[])?;
+    let witness = reader.find(&[own], &[])?;
     let (side, far, way) = match opposite {
         Direction::Ingress => ("destination", "ingress", "ingress from"),
         Direction::Egress => ("source", "egress", "egress to"),

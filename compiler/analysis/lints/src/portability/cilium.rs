@@ -52,7 +52,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
     };
     // The part of a rule that Cilium applies to pods.
     let seen = |rule: &Rule| if named_beside(rule) { rule.clone() } else { only(rule, false) };
-    overview.all(|index, policy, found| {
+    overview.all(|reader, index, policy, found| {
         for (place, rule) in policy.rules.iter().enumerate() {
             let Some(first) = rule.peers.iter().find(is_block) else { continue };
             let all = |peer: &Peer| matches!(peer, Peer::Anywhere { except, .. } if except.is_empty());
@@ -60,7 +60,7 @@ fn blocks_and_pods(overview: &Overview<'_>, cni: &Cni, origin: Origin) -> Vec<Di
                 continue;
             }
             let (blocks, pods) = (only(rule, true), only(rule, false));
-            let Some(Deciders { rules, isolating, .. }) = overview.competing_rules(index, place) else { continue };
+            let Some(Deciders { rules, isolating, .. }) = reader.competing_rules(index, place) else { continue };
             let others: Vec<(&Policy, Rule)> =
                 rules.into_iter().map(|(policy, rule)| (policy, seen(rule))).collect();
             let mut none = vec![Fact::Matches(policy, &pods)];
