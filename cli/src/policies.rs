@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use npc_diagnostics::{Diagnostic, Level, SourceMap};
-use npc_driver::{Config, Gaps, Import, exclude_filtered, retain_in_force};
+use npc_driver::{
+    Checked, Config, Depth, Gaps, Import, Input, Session, Uninterrupted, exclude_filtered, retain_in_force,
+};
 use npc_program::Program;
 use npc_project::with_slashes;
 
@@ -192,7 +194,7 @@ fn programs_of(programs: &[PathBuf], piped: &Option<Vec<u8>>) -> Result<Policies
             return Ok(Policies { diagnostics, sources, is_misconfigured: true, ..nothing });
         }
     };
-    let checked = npc_driver::check_errors(&project.disk, &project.roots, &project.config);
+    let checked = check_errors(&project);
     let mut sources = checked.loaded.sources;
     sources.prefix(&project.prefix);
     Ok(Policies {
@@ -202,6 +204,14 @@ fn programs_of(programs: &[PathBuf], piped: &Option<Vec<u8>>) -> Result<Policies
         config: project.config,
         ..nothing
     })
+}
+
+/// Checks a project for errors only.
+pub(crate) fn check_errors(project: &Project) -> Checked {
+    let Project { disk, roots, config, .. } = project;
+    let input = Input { files: disk, roots, config, cluster: None };
+    let Ok(checked) = Session::default().check(&input, Depth::Errors, &Uninterrupted);
+    checked
 }
 
 /// Whether the text is YAML or JSON: its first significant line is a key or the start of a document.

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use fastrand::Rng;
 use npc_diagnostics::{FileId, SourceMap};
-use npc_driver::{Checked, Config, check, check_with_targets};
+use npc_driver::{Checked, Config, Depth, Input, Interrupt, Session, Uninterrupted, check};
 use npc_program::{Files, Known, Policy, ReadError, load, resolve};
 use npc_syntax::{Parsed, expectation, parse, parse_again};
 use npc_tests::{programs, random};
@@ -134,6 +135,12 @@ impl Files for Open {
     }
 }
 
+fn check_again(files: &Open, roots: &[String], config: &Config, session: Option<&Session>) -> Checked {
+    let input = Input { files, roots, config, cluster: None };
+    let Ok(checked) = session.unwrap_or(&Session::default()).check(&input, Depth::Full, &Uninterrupted);
+    checked
+}
+
 /// A policy about few pods, so that lints about pairs of policies are likely.
 fn policy(random: &mut Rng, name: &str) -> String {
     let tier = ["", "", "", "", "", "", "", "admin ", "baseline "][random.usize(..9)];
@@ -242,8 +249,7 @@ fn rechecking_equals_checking() {
             open.0.insert(name.clone(), again);
             texts.insert(name, text);
             let config = &configs[usize::from(random.u8(..6) == 0)];
-            let mut again = check_with_targets(&open, &roots, config, None, before.as_ref());
-            again.try_choices(&open);
+            let again = check_again(&open, &roots, config, before.as_ref().map(|before| &before.session));
             let anew = check(&open, &roots, config, None);
             let seen = |checked: &Checked| format!("{:#?}\n{:#?}", checked.report, checked.program);
             assert!(seen(&again) == seen(&anew), "seed {seed}: {}\n--- not\n{}", seen(&again), seen(&anew));
@@ -310,7 +316,7 @@ fn lints_notice_changes_of_other_policies() {
     for _ in 0..npc_tests::settings::amount("NPC_TEST_PROGRAMS", 10, 100) {
         let mut policies: Vec<String> = (0..7).map(|number| entangled_policy(&mut random, number)).collect();
         let mut open = Open([("p.np".to_owned(), Known::new("p.np", policies.concat().into()))].into());
-        let mut before = check_with_targets(&open, &roots, &Config::default(), None, None);
+        let mut before = check_again(&open, &roots, &Config::default(), None);
         for _ in 0..20 {
             let old = policies.concat();
             let number = random.usize(..policies.len());
@@ -318,8 +324,7 @@ fn lints_notice_changes_of_other_policies() {
             let text = policies.concat();
             let again = Known::again("p.np", text.as_str().into(), &open.0["p.np"].parsed, &old);
             open.0.insert("p.np".to_owned(), again);
-            let mut again = check_with_targets(&open, &roots, &Config::default(), None, Some(&before));
-            again.try_choices(&open);
+            let again = check_again(&open, &roots, &Config::default(), Some(&before.session));
             let anew = check(&open, &roots, &Config::default(), None);
             assert!(
                 again.report == anew.report,
@@ -391,4 +396,40 @@ fn an_edit_resolves_only_what_depends_on_it() {
     assert_eq!(resolved_anew(before, &before.replace("tcp/80", "tcp/80, tcp/8080")), ["b"]);
     // Only the documentation changes.
     assert_eq!(resolved_anew(before, &before.replace("policy c", "/// Of c.\npolicy c")), ["c"]);
+}
+
+/// Ends a check at its n-th opportunity.
+struct EndAt(AtomicUsize);
+
+impl Interrupt for EndAt {
+    type Error = ();
+
+    fn check(&self) -> Result<(), ()> {
+        let left = self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left.map(|_| ()).map_err(|_| ())
+    }
+}
+
+/// A check can end early between any two stages and while the lints run; otherwise it gives the usual result.
+#[test]
+fn checks_end_early_anywhere() {
+    let mut random = Rng::with_seed(npc_tests::settings::seed());
+    let text: String = (0..7).map(|number| entangled_policy(&mut random, number)).collect();
+    let open = Open([("p.np".to_owned(), Known::new("p.np", text.into()))].into());
+    let (roots, config) = (["p.np".to_owned()], Config::default());
+    let input = Input { files: &open, roots: &roots, config: &config, cluster: None };
+    let expected = check(&open, &roots, &config, None).report;
+    assert!(!expected.diagnostics.is_empty());
+    let mut ended = 0;
+    loop {
+        match Session::default().check(&input, Depth::Full, &EndAt(ended.into())) {
+            Err(()) => ended += 1,
+            Ok(checked) => {
+                assert_eq!(checked.report, expected);
+                break;
+            }
+        }
+    }
+    // Five times between stages, and at least once for each of seven policies.
+    assert!(ended >= 12, "{ended}");
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Test, colour: bool) -> Result<Outcome, Error> {
         }
     };
     reporter.style.prefix.clone_from(&project.prefix);
-    let checked = npc_driver::check_errors(&project.disk, &project.roots, &project.config);
+    let checked = crate::policies::check_errors(&project);
     if checked.report.has_errors() {
         reporter.print(&checked.report.diagnostics, checked.sources())?;
         return Ok(Outcome::CouldNotRun);

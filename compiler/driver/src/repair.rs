@@ -35,12 +35,13 @@ pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
 }
 
 /// The verified fixes of a diagnostic: the automatic ones, and those that need a decision by the user. For programs
-/// checked with [`check_with_targets`](crate::check_with_targets), which does not verify the latter.
+/// checked with [`Depth::Editor`](crate::Depth::Editor), which does not verify the latter.
 #[must_use]
 pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
     let mut own = [diagnostic.clone()];
     if own.iter().any(|own| !own.fixes.is_empty()) {
-        FixVerifier::new(files, &checked.loaded, &checked.memo, &checked.errors).choices(&mut own);
+        FixVerifier::new(files, &checked.loaded, &checked.session.resolution, &checked.errors)
+            .choices(&mut own);
     }
     let [own] = own;
     own.fixes

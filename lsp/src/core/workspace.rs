@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use npc_cluster::Cluster;
 use npc_diagnostics::SourceMap;
-use npc_driver::Config;
+use npc_driver::{Config, Depth, Input, Interrupt, Session};
 use npc_program::{Files, Known, ReadError};
 use npc_project::{CONFIG, is_hidden, is_source, with_slashes};
 
@@ -183,8 +183,16 @@ impl Workspace {
 
     /// Checks a program as `npc check` does. Results of `before`, the previous check, are reused for
     /// unchanged parts.
-    #[must_use]
-    pub fn check(&self, program_id: &ProgramId, before: Option<&Program>) -> Program {
+    ///
+    /// # Errors
+    ///
+    /// If `interrupt` ends the check early.
+    pub fn check<I: Interrupt>(
+        &self,
+        program_id: &ProgramId,
+        before: Option<&Program>,
+        interrupt: &I,
+    ) -> Result<Program, I::Error> {
         let folder = program_id.folder();
         let mut paths: Vec<PathBuf> = match program_id {
             ProgramId::Folder(_) => self.disk.sources(folder).to_vec(),
@@ -203,10 +211,12 @@ impl Workspace {
         let files = self.files(folder);
         let (config, broken) = config(folder);
         let cluster = self.cluster();
-        let before = before.map(|before| &before.checked);
-        let checked =
-            npc_driver::check_with_targets(&files, &roots, &config, cluster.map(|own| &**own), before);
-        Program::new(program_id.clone(), checked, config, broken, cluster.cloned())
+        let input =
+            Input { files: &files, roots: &roots, config: &config, cluster: cluster.map(|own| &**own) };
+        let new = Session::default();
+        let session = before.map_or(&new, |before| &before.checked.session);
+        let checked = session.check(&input, Depth::Editor, interrupt)?;
+        Ok(Program::new(program_id.clone(), checked, config, broken, cluster.cloned()))
     }
 
     /// The current files of the program in a folder.

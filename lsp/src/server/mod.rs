@@ -27,6 +27,7 @@ use crate::core::program::Program;
 use crate::core::program_id::ProgramId;
 use crate::core::text::Encoding;
 use crate::core::workspace::{ClusterResult, Workspace};
+use npc_driver::{Stopped, Uninterrupted};
 use state::State;
 
 /// How long a check runs before its progress is shown.
@@ -85,10 +86,11 @@ impl Server {
                 let encoding = state.encoding;
                 state.next().map(|(program_id, edit)| {
                     let before = state.program(&program_id, true);
-                    (program_id, edit, state.workspace.clone(), encoding, before)
+                    let stop = state.start(&program_id);
+                    (program_id, edit, state.workspace.clone(), encoding, before, stop)
                 })
             };
-            let Some((program_id, edit, workspace, encoding, before)) = next else {
+            let Some((program_id, edit, workspace, encoding, before, stop)) = next else {
                 self.tell().await;
                 self.changed.notified().await;
                 continue;
@@ -96,11 +98,15 @@ impl Server {
             number += 1;
             let own = program_id.clone();
             let work = in_pool(move || {
-                let program = workspace.check(&own, before.as_deref());
+                let program = workspace.check(&own, before.as_deref(), &stop)?;
                 let found = diagnostics::of_program(Places { program: &program, encoding });
-                (program, found)
+                Ok((program, found))
             });
-            let checked = self.with_progress(work, number, program_id.folder()).await;
+            let checked = match self.with_progress(work, number, program_id.folder()).await {
+                Some(Err(Stopped)) => continue,
+                Some(Ok(checked)) => Some(checked),
+                None => None,
+            };
             let before = self.state().take(program_id, checked, edit);
             self.checked.notify_waiters();
             self.tell().await;
@@ -182,7 +188,10 @@ impl Server {
             };
             if let Some(workspace) = direct {
                 let program_id = program_id.clone();
-                let work = in_pool(move || Arc::new(workspace.check(&program_id, None)));
+                let work = in_pool(move || {
+                    let Ok(program) = workspace.check(&program_id, None, &Uninterrupted);
+                    Arc::new(program)
+                });
                 return work.await.map_err(|_| Error::internal_error());
             }
             checked.await;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use npc_driver::Stop;
 use tower_lsp::ls_types::{
     ClientCapabilities, Diagnostic, InitializeParams, PositionEncodingKind, SemanticToken, Uri,
 };
@@ -138,6 +139,10 @@ pub(super) struct State {
     checked: BTreeMap<ProgramId, Checked>,
     /// The programs whose check panicked, and the edit that the check included.
     failed: BTreeMap<ProgramId, u64>,
+    /// The running check: its program, and what stops it.
+    running: Option<(ProgramId, Stop)>,
+    /// Whether the last check was stopped.
+    was_stopped: bool,
     /// The diagnostics last published for each file, and the file's version then.
     sent: BTreeMap<PathBuf, (Vec<Diagnostic>, Option<i32>)>,
     /// The semantic tokens last sent for each file, and their result id.
@@ -178,9 +183,24 @@ impl State {
         self.edits += 1;
         for program_id in self.workspace.programs() {
             if is_touched(&program_id) || !self.touched.contains_key(&program_id) {
+                // Of two checks in a row only one is stopped, so that an editor whose user types without a pause
+                // gets diagnostics too.
+                if let Some((_, stop)) =
+                    self.running.take_if(|(own, _)| *own == program_id && !self.was_stopped)
+                {
+                    stop.stop();
+                    self.was_stopped = true;
+                }
                 self.touched.insert(program_id, self.edits);
             }
         }
+    }
+
+    /// Registers a check that begins. Returns what an edit stops it with.
+    pub(super) fn start(&mut self, program_id: &ProgramId) -> Stop {
+        let stop = Stop::default();
+        self.running = Some((program_id.clone(), stop.clone()));
+        stop
     }
 
     fn touched(&self, program_id: &ProgramId) -> u64 {
@@ -217,6 +237,8 @@ impl State {
         checked: Option<(Program, DiagnosticsByFile)>,
         edit: u64,
     ) -> Option<Checked> {
+        self.running = None;
+        self.was_stopped = false;
         let Some((program, found)) = checked else {
             self.failed.insert(program_id, edit);
             return None;

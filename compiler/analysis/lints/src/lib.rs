@@ -18,7 +18,7 @@ use meaning::{
     np0808_pods_by_address,
 };
 
-pub use meaning::{Before, Memo, Overview};
+pub use meaning::{Memo, Overview};
 pub use portability::{Cni, Network, Origin, ignored_rules, portability};
 
 /// Runs the lints that hold in every cluster. Given a cluster, drops the findings that do not apply to it.

@@ -46,27 +46,22 @@ impl Reads {
 /// The memo table.
 #[derive(Debug)]
 pub struct Memo {
-    /// For each policy of the program, what the lints read, if they found nothing.
-    policies: Vec<Option<Arc<Reads>>>,
+    /// The policies of the program, each with what the lints read, if they found nothing.
+    policies: Vec<(Arc<Policy>, Option<Arc<Reads>>)>,
     pod_cidrs: Vec<IpNet>,
     /// Whether all pairs of denials and other policies were compared.
     all_pairs: bool,
-}
-
-/// An earlier version of a program, and its memo table.
-#[derive(Clone, Copy)]
-pub struct Before<'b> {
-    /// The program.
-    pub program: &'b Program,
-    /// Its memo table.
-    pub memo: &'b Memo,
 }
 
 /// If more policies than this changed, the lints look at all policies.
 const MOST_CHANGED: usize = 8;
 
 impl Memo {
-    pub(super) fn new(policies: Vec<Option<Arc<Reads>>>, pod_cidrs: &[IpNet], all_pairs: bool) -> Self {
+    pub(super) fn new(
+        policies: Vec<(Arc<Policy>, Option<Arc<Reads>>)>,
+        pod_cidrs: &[IpNet],
+        all_pairs: bool,
+    ) -> Self {
         Self { policies, pod_cidrs: pod_cidrs.to_vec(), all_pairs }
     }
 }
@@ -77,21 +72,21 @@ pub(super) fn unaffected(
     program: &Program,
     pod_cidrs: &[IpNet],
     all_pairs: bool,
-    before: Option<Before<'_>>,
+    before: Option<&Memo>,
 ) -> Vec<Option<Arc<Reads>>> {
     let all = || vec![None; program.policies.len()];
-    let Some(Before { program: old, memo }) = before else { return all() };
+    let Some(memo) = before else { return all() };
     if memo.pod_cidrs != pod_cidrs || memo.all_pairs != all_pairs {
         return all();
     }
-    let (was, now) = (old.policies.as_slice(), program.policies.as_slice());
-    let head = was.iter().zip(now).take_while(|(was, now)| was == now).count();
+    let (was, now) = (memo.policies.as_slice(), program.policies.as_slice());
+    let head = was.iter().zip(now).take_while(|((was, _), now)| was == *now).count();
     let rest = was.len().min(now.len()) - head;
     let pairs = was.iter().rev().zip(now.iter().rev()).take(rest);
-    let tail = pairs.take_while(|(was, now)| was == now).count();
-    let middle = |policies: &[Arc<Policy>]| head..policies.len() - tail;
+    let tail = pairs.take_while(|((was, _), now)| was == *now).count();
+    let old = was.get(head..was.len() - tail).into_iter().flatten().map(|(policy, _)| policy);
     let changed: Vec<&Arc<Policy>> =
-        was.get(middle(was)).into_iter().chain(now.get(middle(now))).flatten().collect();
+        old.chain(now.get(head..now.len() - tail).into_iter().flatten()).collect();
     if changed.len() > MOST_CHANGED {
         return all();
     }
@@ -102,7 +97,7 @@ pub(super) fn unaffected(
             _ if at >= behind => at + was.len() - now.len(),
             _ => return None,
         };
-        let reads = memo.policies.get(old_index)?.as_ref()?;
+        let reads = memo.policies.get(old_index)?.1.as_ref()?;
         (!changed.iter().any(|policy| reads.may_return(policy))).then(|| Arc::clone(reads))
     };
     (0..now.len()).map(reads).collect()

@@ -18,7 +18,7 @@ use npc_program::{PodTerm, ScopeBase};
 use npc_proof::Witness;
 
 pub(crate) use example::{Example, Home};
-pub use memo::{Before, Memo};
+pub use memo::Memo;
 pub use overview::Overview;
 pub(crate) use overview::{Deciders, Reader, RuleList};
 

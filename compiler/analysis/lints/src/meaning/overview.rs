@@ -11,7 +11,7 @@ use npc_vocabulary::{Action, Connection, Direction, Tier};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::memo::{self, Before, Memo, Reads};
+use super::memo::{self, Memo, Reads};
 use super::{Example, Home, is_relative, np0804_denial_undone};
 
 /// The number of policies that one thread looks at before it takes the next.
@@ -38,6 +38,7 @@ pub struct Overview<'p> {
     results: Vec<Mutex<Option<Reads>>>,
     /// Whether NP0804 compares all pairs of denials and other policies.
     all_pairs: bool,
+    stop: &'p (dyn Fn() -> bool + Sync),
 }
 
 /// An example pod of a term, if the first attempt finds one, and the policies that select it.
@@ -63,9 +64,15 @@ pub(crate) struct RuleList<'p>(Vec<(usize, &'p Policy, &'p Rule)>);
 
 impl<'p> Overview<'p> {
     /// Indexes a program. `pod_cidrs` are the CIDRs of pods' addresses; if empty, pods may have any address.
-    /// `before` is an earlier version of the program, whose results are reused.
+    /// `before` is the memo table of an earlier version of the program. If `stop` returns true, the lints end early, and
+    /// their findings and the memo table are incomplete.
     #[must_use]
-    pub fn new(program: &'p Program, pod_cidrs: &'p [IpNet], before: Option<Before<'_>>) -> Self {
+    pub fn new(
+        program: &'p Program,
+        pod_cidrs: &'p [IpNet],
+        before: Option<&Memo>,
+        stop: &'p (dyn Fn() -> bool + Sync),
+    ) -> Self {
         let all_pairs = np0804_denial_undone::all_pairs(program);
         let mut terms = Terms::default();
         let mut subjects = Subjects::default();
@@ -100,16 +107,17 @@ impl<'p> Overview<'p> {
             unaffected: memo::unaffected(program, pod_cidrs, all_pairs, before),
             results: program.policies.iter().map(|_| Mutex::new(Some(Reads::default()))).collect(),
             all_pairs,
+            stop,
         }
     }
 
     /// The memo table for the next version of the program. To be called after all lints have run.
     #[must_use]
     pub fn into_memo(self) -> Memo {
-        let results = self.unaffected.into_iter().zip(self.results).map(|(unaffected, result)| {
+        let reads = self.unaffected.into_iter().zip(self.results).map(|(unaffected, result)| {
             unaffected.or_else(|| result.into_inner().unwrap_or_else(PoisonError::into_inner).map(Arc::new))
         });
-        Memo::new(results.collect(), self.pod_cidrs, self.all_pairs)
+        Memo::new(self.program.policies.iter().cloned().zip(reads).collect(), self.pod_cidrs, self.all_pairs)
     }
 
     /// The rules of all policies except audit policies that the filter accepts.
@@ -159,6 +167,9 @@ impl<'p> Overview<'p> {
             .map(|share| {
                 let mut found = Vec::new();
                 for (index, policy) in share {
+                    if (self.stop)() {
+                        break;
+                    }
                     let reader = Reader { overview: self, reads: RefCell::default() };
                     look(&reader, *index, policy, &mut found);
                 }
