@@ -122,6 +122,13 @@ fn start(folder: &Path, name: &str, text: &str) -> (Editor, Duration) {
     (editor, begin.elapsed())
 }
 
+/// The position in a label of the first policy that begins at or after a line.
+fn position_after(text: &str, line: usize) -> (usize, usize) {
+    let (line, text) =
+        text.lines().enumerate().skip(line).find(|(_, line)| line.starts_with("policy")).unwrap();
+    (line, text.find(", tier").unwrap())
+}
+
 fn ours(what: &str, files: usize, policies: usize) -> Times {
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join("sets.np"), SETS).unwrap();
@@ -142,12 +149,17 @@ fn ours(what: &str, files: usize, policies: usize) -> Times {
         time
     });
     let starts = Times(starts.collect());
+    // The positions are in a label of a policy at the top, in the middle and at the end: `app = app-0x`.
+    let count = first.lines().count();
+    let [top, end] = [0, count - 12].map(|line| {
+        let (mut editor, _) = start(place.path(), "app-0.np", &first);
+        let (line, column) = position_after(&first, line);
+        let (told, _) = type_in(&mut editor, "app-0.np", line, column, 400);
+        editor.exit();
+        told
+    });
     let (mut editor, _) = start(place.path(), "app-0.np", &first);
-    // The position is in a label of a policy in the middle: `app = app-0x`.
-    let line = first.lines().count() / 2;
-    let (line, text) =
-        first.lines().enumerate().skip(line).find(|(_, line)| line.starts_with("policy")).unwrap();
-    let column = text.find(", tier").unwrap();
+    let (line, column) = position_after(&first, count / 2);
     let (told, completed) = type_in(&mut editor, "app-0.np", line, column, 400);
     let memory = std::fs::read_to_string(format!("/proc/{}/status", editor.process.id())).unwrap_or_default();
     let memory =
@@ -155,6 +167,8 @@ fn ours(what: &str, files: usize, policies: usize) -> Times {
     editor.exit();
     println!("{what}, {lines} lines in {files} files ({memory})");
     println!("  keystroke to diagnostics: {told}");
+    println!("  the same in the first policy of the file: {top}");
+    println!("  the same in the last policy of the file: {end}");
     println!("  completion: {completed}");
     println!("  start to first diagnostics: {starts}");
     told

@@ -16,7 +16,7 @@ use npc_program::{Files, Known, Loaded, Memo, ReadError, load, resolve};
 use npc_syntax::TOO_MANY;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::Checked;
+use super::checked::Checked;
 
 /// The maximum number of times that a check parses and resolves the program again to verify fixes. Bounds the cost of a
 /// file with many errors.

@@ -8,8 +8,6 @@ use npc_import::Import;
 use npc_program::{Policy, Program, Scope, scopes_overlap};
 use npc_vocabulary::Tier;
 
-use crate::round_trip::{kyverno_ignores, not_for_existing};
-
 /// The parts of imported policies that are not in force in a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
@@ -89,4 +87,19 @@ fn filter(policy: &mut Policy, filtered: &[String]) -> Vec<String> {
         found.extend(meant);
     }
     found
+}
+
+/// The sentence for namespaces in which Kyverno, as configured, generates nothing.
+pub(super) fn kyverno_ignores<'n>(namespaces: impl Iterator<Item = &'n str>) -> String {
+    format!(
+        "Kyverno's configuration excludes {}: it generates nothing there (npc explain NP0606)",
+        namespaces.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The sentence for a policy that Kyverno does not generate in existing namespaces.
+pub(super) fn not_for_existing(name: &str) -> String {
+    format!(
+        "`{name}` is generated only in new namespaces, and in existing ones after they are updated: `generateExisting` is off (npc explain NP0607)"
+    )
 }

@@ -9,6 +9,8 @@ use npc_import::import;
 use npc_program::Program;
 use npc_targets::{AnyTarget, Options};
 
+use super::gaps::{kyverno_ignores, not_for_existing};
+
 npc_diagnostics::codes! {
     /// # The output of a target differs from the program
     ///
@@ -34,21 +36,6 @@ pub struct RoundTrip {
     /// The reasons why Kyverno does not generate some of the policies in this cluster, as sentences. If there are
     /// any, the verdicts differ from those of the program.
     pub gaps: Vec<String>,
-}
-
-/// The sentence for namespaces in which Kyverno, as configured, generates nothing.
-pub(crate) fn kyverno_ignores<'n>(namespaces: impl Iterator<Item = &'n str>) -> String {
-    format!(
-        "Kyverno's configuration excludes {}: it generates nothing there (npc explain NP0606)",
-        namespaces.collect::<Vec<_>>().join(", ")
-    )
-}
-
-/// The sentence for a policy that Kyverno does not generate in existing namespaces.
-pub(crate) fn not_for_existing(name: &str) -> String {
-    format!(
-        "`{name}` is generated only in new namespaces, and in existing ones after they are updated: `generateExisting` is off (npc explain NP0607)"
-    )
 }
 
 /// Compiles a program to a target and imports the NetworkPolicies and ClusterNetworkPolicies that the cluster will

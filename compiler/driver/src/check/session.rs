@@ -1,19 +1,15 @@
 //! Checks a program, and reuses the results of earlier checks.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use npc_cluster::Cluster;
-use npc_diagnostics::{Code, Diagnostic, Level, Report, SourceMap};
+use npc_diagnostics::{Code, Diagnostic, Level, Report};
 use npc_lints::{Origin, Overview};
-use npc_program::{Files, Loaded, Names, Program, Resolved, load, resolve};
-use npc_targets::{AnyTarget, Options};
+use npc_program::{Files, Program, Resolved, load, resolve};
 
+use super::checked::Checked;
+use super::interrupt::{Interrupt, Uninterrupted};
+use super::levels::Levels;
+use super::repair;
 use crate::config::Config;
-use crate::levels::Levels;
-use crate::{draft, repair, target_diagnostics};
 
 /// What to check.
 #[derive(Clone, Copy, Debug)]
@@ -40,62 +36,6 @@ pub enum Depth {
     Editor,
 }
 
-/// Stops running checks. Clones stop the same checks.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Stops the checks that were started with this value.
-    pub fn stop(&self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
-/// Whether a running check should end early.
-pub trait Interrupt: Sync {
-    /// The error of a check that ends early.
-    type Error;
-
-    /// Returns the error if the check should end.
-    ///
-    /// # Errors
-    ///
-    /// As described.
-    fn check(&self) -> Result<(), Self::Error>;
-}
-
-impl Interrupt for Stop {
-    type Error = Stopped;
-
-    fn check(&self) -> Result<(), Stopped> {
-        if self.0.load(Relaxed) { Err(Stopped) } else { Ok(()) }
-    }
-}
-
-/// Never ends a check early.
-#[derive(Clone, Copy, Debug)]
-pub struct Uninterrupted;
-
-impl Interrupt for Uninterrupted {
-    type Error = Infallible;
-
-    fn check(&self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-/// The check was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped;
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the check was stopped")
-    }
-}
-
-impl std::error::Error for Stopped {}
-
 /// The memo tables of the stages of a check. Each check returns them for the next check of the same program, in
 /// [`Checked::session`]. They change nothing but the time that it takes.
 ///
@@ -106,26 +46,6 @@ pub struct Session {
     pub(crate) resolution: npc_program::Memo,
     /// `None` if the lints did not run.
     lints: Option<npc_lints::Memo>,
-}
-
-/// A checked program.
-#[derive(Debug)]
-pub struct Checked {
-    /// The files.
-    pub loaded: Loaded,
-    /// The program. It is incomplete if the report has errors.
-    pub program: Program,
-    /// The sets that the files define.
-    pub names: Names,
-    /// All diagnostics, sorted by location.
-    pub report: Report,
-    /// The memo tables for the next check.
-    pub session: Session,
-    pub(crate) levels: Levels,
-    /// The errors of loading and resolving.
-    pub(crate) errors: repair::Errors,
-    /// The texts after the automatic fixes, for the files that they change.
-    pub(crate) repaired: repair::Texts,
 }
 
 /// Checks a program: the given files and all files that they import. See [`Depth::Full`].
@@ -194,52 +114,6 @@ impl Session {
         }
         interrupt.check()?;
         Ok(checked)
-    }
-}
-
-impl Checked {
-    /// Whether one of the given files could not be read, so that the program is unknown.
-    #[must_use]
-    pub fn is_unread(&self) -> bool {
-        self.report.diagnostics.iter().any(|d| d.code == &npc_program::UNREADABLE && d.labels.is_empty())
-    }
-
-    /// The texts of the files.
-    #[must_use]
-    pub const fn sources(&self) -> &SourceMap {
-        &self.loaded.sources
-    }
-
-    /// Adds the diagnostics of targets. Does nothing if the program has errors.
-    pub fn add_target_diagnostics(
-        &mut self,
-        targets: &[AnyTarget],
-        options: &Options,
-        cluster: Option<&Cluster>,
-    ) {
-        if !self.report.has_errors() && !targets.is_empty() {
-            let found = target_diagnostics(&draft(self, targets, options, cluster));
-            self.report.diagnostics.extend(found);
-            self.report.sort();
-        }
-    }
-
-    fn verify_automatic_fixes(&mut self, files: &impl Files) {
-        if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-            let verifier =
-                repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
-            self.repaired = verifier.automatic(&mut self.report.diagnostics);
-        }
-    }
-
-    /// Verifies the fixes that need a decision by the user: keeps those that give a program without new errors, and
-    /// turns the others into help text.
-    fn verify_choices(&mut self, files: &impl Files) {
-        if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-            let verifier =
-                repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
-            verifier.choices(&mut self.report.diagnostics);
-        }
     }
 }
 

@@ -12,49 +12,9 @@ use npc_proof::{Outcome, Witness, WitnessEnd, prove};
 use npc_targets::Options;
 use npc_vocabulary::{Port, Traffic, Which};
 
-use crate::answer::Answer;
-use crate::expect::{Bounds, Expecting};
-use crate::explain::ask;
-
-/// The result of a test or an assertion.
-#[derive(Clone, Debug)]
-pub struct TestResult {
-    /// The name of the test, or the text of the assertion.
-    pub name: String,
-    /// Whether it is an assertion.
-    pub is_assertion: bool,
-    /// The location of the test's name, or of the assertion.
-    pub location: Location,
-    /// The number of connections that were evaluated. 0 for an assertion, which is proved for all connections.
-    pub connections: usize,
-    /// The failures. Empty if the test or assertion passed.
-    pub failures: Vec<Failure>,
-}
-
-/// A failed expectation or assertion.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The location of the expectation.
-    pub location: Location,
-    /// The source text of the expectation.
-    pub expected: String,
-    /// The reason for the failure.
-    pub why: Why,
-}
-
-/// The reason for a failure.
-#[derive(Clone, Debug)]
-pub enum Why {
-    /// This connection has the opposite verdict.
-    Verdict(Box<Answer>),
-    /// An assertion is refuted: this connection of a possible cluster has the opposite verdict. With the text of a test
-    /// that shows it.
-    Refuted(Box<Answer>, String),
-    /// The expectation could not be evaluated, for this reason.
-    NotEvaluated(String),
-    /// An assertion covers no possible connection, so it would hold for every program.
-    Vacuous,
-}
+use super::expect::{Bounds, Expecting};
+use super::failure::{Failure, TestResult, Why};
+use crate::query::ask;
 
 /// Runs the tests and then the assertions for which `wanted` returns true, in source order. Its arguments are the
 /// name of the test or the text of the assertion, and the location.

@@ -3,16 +3,17 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use npc_cluster::{AddressOwner, Index, Service, ServicePort, Via};
+use npc_cluster::{
+    AddressOwner, Index, NEITHER_IS_A_POD, Service, ServicePort, ServiceRoute, Via, end_at, is_pod,
+};
 use npc_diagnostics::SourceMap;
 use npc_model::Evaluator;
 use npc_program::values::address::Block;
 use npc_program::{End, Expectation, Peer, Program};
 use npc_vocabulary::{Connection, Endpoint, Port, Protocol, Traffic, Which};
 
-use crate::explain::Explainer;
-use crate::test_runner::Why;
-use npc_cluster::{NEITHER_IS_A_POD, ServiceRoute, end_at, is_pod};
+use super::failure::Why;
+use crate::query::Explainer;
 
 /// The boundaries of the CIDRs and port ranges of a program. No rule distinguishes addresses or ports between two
 /// boundaries, so it suffices to evaluate one of them.

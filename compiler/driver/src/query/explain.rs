@@ -8,7 +8,7 @@ use npc_model::{nearest, verdict};
 use npc_program::{Policy, Program};
 use npc_vocabulary::{Connection, Decision, Direction, Tier, Verdict};
 
-use crate::answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
+use super::answer::{Answer, NearestRule, PolicyReference, Reason, RuleReference, Side};
 
 /// Explains the verdicts of a program. Caches the descriptions of policies and rules.
 pub struct Explainer<'a> {

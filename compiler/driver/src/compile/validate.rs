@@ -10,7 +10,7 @@ use npc_vocabulary::{Direction, Tier};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::round_trip::READ_BACK;
+use super::round_trip::{NOT_PROVED, READ_BACK};
 
 /// Checks that the output gives exactly the verdicts of the program. An error means a bug in the compiler; the output
 /// must then not be used. A policy whose proof would be too large gets a warning.
@@ -33,7 +33,7 @@ pub fn validate(
     let policies = match output.read_back() {
         Err(why) => return vec![fault(format!("the output of target `{target}` cannot be read: {why}"))],
         Ok(ReadBack::Image(image)) => {
-            let found = crate::image_difference::difference(program, &image);
+            let found = super::image_difference::difference(program, &image);
             let found = found.map(|what| fault(format!("the map image differs from the program: {what}")));
             return found.into_iter().collect();
         }
@@ -71,7 +71,7 @@ pub fn validate(
                 ),
                 Err(why) => Some(
                     Diagnostic::new(
-                        &crate::round_trip::NOT_PROVED,
+                        &NOT_PROVED,
                         format!(
                             "the output of target `{target}` for `{}` is not proved to be equivalent to it",
                             policy.name

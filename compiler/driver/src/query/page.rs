@@ -7,9 +7,9 @@ use npc_reach::write::{Example, ProofError, html};
 use npc_reach::{Reach, TrafficSet, View};
 use npc_vocabulary::{Connection, Traffic, Verdict};
 
-use crate::answer::Side;
-use crate::explain::Explainer;
-use crate::text::side_text;
+use super::answer::Side;
+use super::explain::Explainer;
+use super::text::side_text;
 
 /// Returns a view of the reachability matrix as a self-contained HTML page.
 ///

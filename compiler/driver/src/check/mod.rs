@@ -1,0 +1,15 @@
+//! Checks programs and manifests.
+
+mod checked;
+mod interrupt;
+mod levels;
+mod manifests;
+mod repair;
+mod session;
+
+pub use checked::Checked;
+pub use interrupt::{Interrupt, Stop, Stopped, Uninterrupted};
+pub(crate) use levels::CODES;
+pub use manifests::check_manifests;
+pub use repair::{offered_fixes, repaired};
+pub use session::{Depth, Input, Session, check};
