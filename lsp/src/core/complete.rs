@@ -426,7 +426,7 @@ impl Finder<'_> {
         let Some((program, _)) = self.program else { return };
         for (key, values) in program.name_index().labels(of) {
             let some: Vec<&str> = values.iter().map(String::as_str).take(3).collect();
-            let key = npc_import::word(key);
+            let key = npc_print::word(key);
             self.plain(Kind::Key, 1, &key, &some.join(", "));
         }
     }
@@ -442,7 +442,7 @@ impl Finder<'_> {
         let key = key.map_or("", |key| key.span.0.of(self.source)).trim_matches('"').to_owned();
         let Some((program, _)) = self.program else { return };
         for value in program.name_index().labels(of).get(&key).into_iter().flatten() {
-            let value = npc_import::word(value);
+            let value = npc_print::word(value);
             self.plain(Kind::Value, 1, &value, &key);
         }
     }

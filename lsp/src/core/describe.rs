@@ -112,11 +112,11 @@ impl Program {
         let most = MOST_MEMBERS;
         let mut shown: Vec<String> = match &set.value {
             Value::Addresses(list) => {
-                list.iter().take(most).map(|term| npc_import::block_text(&term.block)).collect()
+                list.iter().take(most).map(|term| npc_print::block_text(&term.block)).collect()
             }
             Value::Ports(list) => list.iter().take(most).map(|term| term.port.to_string()).collect(),
             Value::Pods(list) => {
-                list.iter().take(most).map(|term| npc_import::pods_text(term, false)).collect()
+                list.iter().take(most).map(|term| npc_print::pods_text(term, false)).collect()
             }
             Value::Broken => Vec::new(),
         };

@@ -7,10 +7,9 @@
 use npc_cluster::{NamedPort, Namespace};
 use npc_program::values::address::Block;
 use npc_program::{Peer, PodTerm, Policy, Program, Rule, Scope, ScopeBase};
-use npc_vocabulary::{Action, Direction, Port, Tier, Which};
-
-use npc_vocabulary::{Connection, Endpoint, Route, Traffic};
-use npc_vocabulary::{Decision, Verdict};
+use npc_vocabulary::{
+    Action, Connection, Decision, Direction, Endpoint, Port, Route, Tier, Traffic, Verdict, Which,
+};
 
 /// The verdict of a program for a connection.
 #[must_use]

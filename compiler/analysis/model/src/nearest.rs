@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use npc_program::{Peer, PodTerm, Policy, Requirement, Rule, ScopeBase};
-use npc_vocabulary::{Action, Direction, Operator, Port, Tier, Which};
+use npc_vocabulary::{Action, Connection, Direction, Endpoint, Operator, Port, Tier, Traffic, Which};
 
 use crate::interpreter::{is_peer, matches, ports_match, selects};
-use npc_vocabulary::{Connection, Endpoint, Traffic};
 
 /// A rule that does not match the connection, and the conditions that fail.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Text descriptions of sets of connections, for semantic diffs.
 
-use npc_import::{block_text, pods_text, selector_text, word};
+use npc_print::{block_text, pods_text, selector_text, word};
 use npc_program::values::address::Block;
 use npc_program::{Requirement, Selector};
 use npc_proof::{Kind, KindEnd};

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use npc_diagnostics::SourceMap;
-use npc_import::rule_text;
 use npc_model::{nearest, verdict};
+use npc_print::rule_text;
 use npc_program::{Policy, Program};
 use npc_vocabulary::{Connection, Decision, Direction, Tier, Verdict};
 

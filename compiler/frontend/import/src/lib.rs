@@ -20,15 +20,14 @@
 mod conflicts;
 mod kubernetes;
 mod kyverno;
-mod write;
 
 pub use kubernetes::network_policy::LEFT_OUT_RULES;
-pub use write::{block_text, pods_text, rule_text, selector_text, word};
 
 use std::sync::Arc;
 
 use npc_diagnostics::{Code, Diagnostic, FileId, Level, Location};
 use npc_manifest::{Documents, Node, Path, Reader, Value};
+use npc_print::{Printed, program_text};
 use npc_program::{Policy, Program};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -63,14 +62,6 @@ npc_diagnostics::codes! {
     /// seconds and `failure-policy = ignore`, which is also how a GeneratingPolicy behaves. `npc import`
     /// keeps the settings that a policy states, and leaves the others to the program's defaults.
     DEFAULTS = "NP0915" "other-defaults" Note;
-
-    /// # A part that has no effect
-    ///
-    /// Nothing can satisfy a selector of this policy (a label cannot have two values, or be both present and
-    /// absent), so the policy selects no pod, or a peer matches no pod. Or no port can have the name that a
-    /// rule gives. `npc import` omits such a part. In place of a policy that selects no pod it writes a
-    /// comment.
-    NO_EFFECT = "NP0907" "no-effect" Warning;
 }
 
 /// Imported policies.
@@ -105,6 +96,12 @@ pub struct Imported {
     pub assumes_namespace: bool,
 }
 
+impl Imported {
+    fn into_printed(self) -> Printed {
+        Printed { policy: self.policy, short_name: self.short_name, rule_names: self.rule_names }
+    }
+}
+
 /// The NetworkPolicies that a Kyverno policy generates, one in each namespace.
 #[derive(Clone, Debug)]
 pub struct Generated {
@@ -125,6 +122,7 @@ pub fn codes() -> Vec<&'static Code> {
     let mut codes: Vec<&Code> = [
         npc_manifest::CODES,
         CODES,
+        npc_print::CODES,
         conflicts::CODES,
         kubernetes::selector::CODES,
         kubernetes::network_policy::CODES,
@@ -181,7 +179,8 @@ impl Import {
             imported.policy.name = name;
         }
         let mut diagnostics = self.dropped();
-        let text = write::program_text(&self, &mut diagnostics);
+        let policies: Vec<Printed> = self.policies.into_iter().map(Imported::into_printed).collect();
+        let text = program_text(&policies, &mut diagnostics);
         (text, diagnostics)
     }
 

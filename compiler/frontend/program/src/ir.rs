@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use educe::Educe;
 use npc_diagnostics::Location;
-use npc_vocabulary::{Action, Direction, Operator, Tier};
+use npc_vocabulary::{Action, Direction, Operator, Port, Tier};
 
 use crate::values::address::{Block, IpNet};
-use npc_vocabulary::Port;
 
 /// A program: all files that were compiled together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -303,7 +303,7 @@ fn finish(diagnostic: Diagnostic, denial: &Denial<'_>, help: &str, witness: &Wit
         Some(example) => diagnostic.note(example),
         None => diagnostic,
     };
-    let blocks: Vec<String> = denial.except.iter().take(3).map(npc_import::block_text).collect();
+    let blocks: Vec<String> = denial.except.iter().take(3).map(npc_print::block_text).collect();
     let more = if denial.except.len() > 3 { ", …" } else { "" };
     diagnostic.help(format!(
         "{help}, or replace `except` with an admin policy, which no other policy can undo: `deny {word} {}{more}`",

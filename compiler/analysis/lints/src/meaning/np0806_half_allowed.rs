@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use npc_diagnostics::{Applicability, Diagnostic};
-use npc_import::pods_text;
 use npc_model::verdict;
+use npc_print::pods_text;
 use npc_program::{Peer, PodTerm, Policy, Program, Rule};
 use npc_proof::Fact;
 use npc_vocabulary::{Action, Direction, Tier};

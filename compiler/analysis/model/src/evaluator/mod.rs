@@ -11,13 +11,11 @@ use std::collections::BTreeMap;
 
 use npc_cluster::Cluster;
 use npc_program::{Policy, Program, Scope};
-use npc_vocabulary::{Action, Direction, Tier};
+use npc_vocabulary::{Action, Connection, Decision, Direction, Endpoint, Tier, Verdict};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
 use crate::interpreter::judge;
-use npc_vocabulary::{Connection, Endpoint};
-use npc_vocabulary::{Decision, Verdict};
 use rules::Known;
 pub use rules::{Prepared, TierRules};
 pub use terms::{Labels, Subjects, TermId, Terms};

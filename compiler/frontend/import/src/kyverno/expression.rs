@@ -432,7 +432,7 @@ mod tests {
 
     fn scopes(text: &str) -> Result<String, String> {
         let scopes = condition(&parse(text)?, &Vec::new())?.scopes()?;
-        Ok(scopes.iter().map(crate::write::scope_text).collect::<Vec<_>>().join(" | "))
+        Ok(scopes.iter().map(npc_print::scope_text).collect::<Vec<_>>().join(" | "))
     }
 
     #[test]

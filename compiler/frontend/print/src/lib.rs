@@ -1,4 +1,4 @@
-//! Writes policies as the text of a program.
+//! Prints policies, and parts of them, as the text of a program.
 //!
 //! The text means exactly what the policies mean. Policies are joined only if that changes nothing, and a
 //! policy without effect (nothing can satisfy its selector) becomes a comment.
@@ -7,24 +7,45 @@ mod join;
 mod sets;
 mod term;
 
+use std::sync::Arc;
+
 use npc_diagnostics::{Diagnostic, FileId};
 use npc_program::values::address::{Block, IpNet, is_reserved};
 use npc_program::{
-    FailurePolicy, LAST_PRIORITY, Peer, PodTerm, Rule, ScopeBase, Selector, Settings, scopes_overlap,
+    FailurePolicy, LAST_PRIORITY, Peer, PodTerm, Policy, Rule, ScopeBase, Selector, Settings, scopes_overlap,
 };
 use npc_vocabulary::{Action, Direction, Tier, Which, check_port_name};
 
 use self::sets::Sets;
-#[cfg(test)]
-pub(crate) use self::term::scope_text;
-pub use self::term::{block_text, pods_text, selector_text, word};
+pub use self::term::{block_text, pods_text, scope_text, selector_text, word};
 use self::term::{peers_text, ports_text};
-use crate::{Import, Imported, NO_EFFECT};
 
-/// The text of a program that means the same as the policies, whose names must be valid in a program (see
-/// [`Import::to_text`]). Parts without effect are reported in `diagnostics`.
-pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -> String {
-    let policies = join::join(&import.policies);
+npc_diagnostics::codes! {
+    /// # A part that has no effect
+    ///
+    /// Nothing can satisfy a selector of this policy (a label cannot have two values, or be both present and
+    /// absent), so the policy selects no pod, or a peer matches no pod. Or no port can have the name that a
+    /// rule gives. `npc import` omits such a part. In place of a policy that selects no pod it writes a
+    /// comment.
+    NO_EFFECT = "NP0907" "no-effect" Warning;
+}
+
+/// A policy to print.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// The policy. Its name must be valid in a program.
+    pub policy: Policy,
+    /// The name that policies of different namespaces share if they are joined.
+    pub short_name: Arc<str>,
+    /// The names of its rules, which are printed as comments. May be shorter than the list of rules.
+    pub rule_names: Vec<Option<String>>,
+}
+
+/// The text of a program that means the same as the policies. Values that occur several times become sets, and equal
+/// policies of several namespaces become one policy. Parts without effect are reported in `diagnostics`.
+#[must_use]
+pub fn program_text(policies: &[Printed], diagnostics: &mut Vec<Diagnostic>) -> String {
+    let policies = join::join(policies);
     let mut kept = Vec::with_capacity(policies.len());
     let mut out = String::new();
     let mut comments = Vec::new();
@@ -37,7 +58,7 @@ pub(crate) fn program_text(import: &Import, diagnostics: &mut Vec<Diagnostic>) -
     let sets = Sets::find(&kept);
     sets.write(&mut out);
     // Settings that all policies have are written once.
-    let settings = |imported: &Imported| {
+    let settings = |imported: &Printed| {
         let mut text = String::new();
         settings_text(&mut text, &imported.policy.settings);
         text
@@ -82,7 +103,7 @@ fn selects_nothing(term: &PodTerm) -> bool {
 }
 
 /// The policy without the parts that have no effect, or a comment if the whole policy has none.
-fn without_effect(mut imported: Imported, diagnostics: &mut Vec<Diagnostic>) -> Result<Imported, String> {
+fn without_effect(mut imported: Printed, diagnostics: &mut Vec<Diagnostic>) -> Result<Printed, String> {
     let policy = &mut imported.policy;
     let reported = |what: &str, term: &PodTerm| {
         Diagnostic::new(&NO_EFFECT, what, term.location, "nothing can satisfy this selector")
@@ -174,7 +195,7 @@ fn simplify(rule: &mut Rule) {
     rule.peers.insert(0, Peer::Anywhere { except, location });
 }
 
-fn policy_text(out: &mut String, imported: &Imported, sets: &Sets) {
+fn policy_text(out: &mut String, imported: &Printed, sets: &Sets) {
     let policy = &imported.policy;
     for line in &policy.docs {
         let line = line.replace(['\r', '\u{b}', '\u{c}'], " ");

@@ -62,7 +62,7 @@ pub fn pods_text(term: &PodTerm, subject: bool) -> String {
 }
 
 /// `namespaces { env = prod } except (kube-*)`
-pub(crate) fn scope_text(scope: &Scope) -> String {
+pub fn scope_text(scope: &Scope) -> String {
     let base = match &scope.base {
         ScopeBase::All => "all namespaces".to_owned(),
         ScopeBase::Names(names) => match names.as_slice() {

@@ -11,7 +11,7 @@ use npc_vocabulary::{Operator, Port, Which};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::term::{block_text, pods_text};
-use crate::Imported;
+use crate::Printed;
 
 /// The sets of a program: the name of each set, by the text of its value.
 #[derive(Default)]
@@ -26,7 +26,7 @@ const OFTEN: usize = 2;
 
 impl Sets {
     /// Finds the values that occur in several rules.
-    pub(crate) fn find(policies: &[Imported]) -> Self {
+    pub(crate) fn find(policies: &[Printed]) -> Self {
         let mut found = Found::default();
         for rule in policies.iter().flat_map(|imported| &imported.policy.rules) {
             let ports: Vec<&Port> = rule.ports.iter().map(|term| &term.port).collect();

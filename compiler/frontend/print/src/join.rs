@@ -7,16 +7,16 @@ use npc_vocabulary::Tier;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::term::{block_text, pods_text};
-use crate::Imported;
+use crate::Printed;
 
 /// Joins plain policies that differ only in their namespaces. That does not change the meaning: a policy for
 /// several namespaces is the union of one policy for each, and `same namespace` still means the namespace of
 /// each subject.
 ///
 /// Only policies with the same name are joined. Names are compared as they were before they were made unique.
-pub(crate) fn join(policies: &[Imported]) -> Vec<Imported> {
+pub(crate) fn join(policies: &[Printed]) -> Vec<Printed> {
     let mut first: FxHashMap<String, usize> = FxHashMap::default();
-    let mut joined: Vec<Imported> = Vec::with_capacity(policies.len());
+    let mut joined: Vec<Printed> = Vec::with_capacity(policies.len());
     for imported in policies {
         let Some((namespaces, subject)) = namespaces(&imported.policy) else {
             joined.push(imported.clone());
@@ -57,7 +57,7 @@ fn namespaces(policy: &Policy) -> Option<(&[Arc<str>], &PodTerm)> {
 }
 
 /// A key for the contents of a policy other than its namespaces.
-fn content(imported: &Imported, subject: &PodTerm) -> String {
+fn content(imported: &Printed, subject: &PodTerm) -> String {
     let policy = &imported.policy;
     let anywhere = PodTerm { scope: Scope::of(ScopeBase::All), ..subject.clone() };
     let mut key = format!(
@@ -88,7 +88,7 @@ fn content(imported: &Imported, subject: &PodTerm) -> String {
 }
 
 /// Makes the names unique again: several joined policies may have the same name.
-fn unique_names(policies: &mut [Imported]) {
+fn unique_names(policies: &mut [Printed]) {
     let mut taken: FxHashSet<Arc<str>> = FxHashSet::default();
     for imported in policies {
         let first = Arc::clone(&imported.policy.name);
