@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use npc_cluster::Cluster;
 use npc_diagnostics::FileId;
-use npc_driver::{Config, check, codes, compile, target_diagnostics, repaired};
+use npc_driver::{Config, check, codes, compile, target_diagnostics};
 use npc_program::{Files, ReadError};
 use npc_render::{Format, Style, render};
 use npc_targets::{Options, AnyTarget};
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     for format in [Format::Human, Format::Short, Format::Json, Format::Sarif, Format::Github] {
         let _ = render(format, &found, checked.sources(), &codes(), &Style::default());
     }
-    let _ = repaired(&checked);
+    let _ = checked.repaired();
     // What can be read is written in the one style, says the same, and is written so again.
     if let Ok(text) = std::str::from_utf8(bytes) {
         let parsed = npc_syntax::parse(FileId(0), text);

@@ -109,14 +109,14 @@ fn automatic_fixes_need_no_further_fix() {
     let mut count = 0;
     for (name, text) in programs() {
         let checked = check(&name, &text);
-        let repaired = npc_driver::repaired(&checked);
+        let repaired = checked.repaired();
         let Some(own) = repaired.get(&FileId(0)) else {
             assert!(repaired.is_empty(), "{name}: only the first file has a mistake");
             continue;
         };
         let others = text.find("//// ").map_or("", |at| &text[at..]);
         let after = check(&name, &format!("{own}{others}"));
-        assert!(npc_driver::repaired(&after).is_empty(), "{name}: needs a further fix\n{own}");
+        assert!(after.repaired().is_empty(), "{name}: needs a further fix\n{own}");
         // Some of the ten mistakes have no automatic fix.
         if name != "ten-mistakes" {
             assert!(errors(&after).is_empty(), "{name}: {:#?}\n{own}", errors(&after));

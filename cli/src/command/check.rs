@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     let mut checked = check();
     let mut changes_wanted = false;
     if arguments.diff {
-        let changes = npc_driver::repaired(&checked);
+        let changes = checked.repaired();
         changes_wanted = !changes.is_empty();
         for (file, text) in &changes {
             let file = checked.sources().file(*file);
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Check, colour: bool) -> Result<Outcome, Error> {
     if arguments.fix {
         let mut repaired_files = BTreeSet::new();
         for _ in 0..MAX_ROUNDS {
-            let changes = npc_driver::repaired(&checked);
+            let changes = checked.repaired();
             if changes.is_empty() {
                 break;
             }

@@ -14,7 +14,6 @@ use npc_diagnostics::{Code, Diagnostic};
 
 pub use check::{
     Checked, Depth, Input, Interrupt, Session, Stop, Stopped, Uninterrupted, check, check_manifests,
-    offered_fixes, repaired,
 };
 pub use compare::{Update, UpdateKind, kind_text, updates};
 pub use compile::{

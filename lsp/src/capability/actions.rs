@@ -30,7 +30,7 @@ pub(crate) fn repairs(
             continue;
         }
         let diagnostic = one(places, found);
-        for fix in npc_driver::offered_fixes(&program.checked, files, found) {
+        for fix in program.checked.offered_fixes(files, found) {
             let edits = fix.edits.iter().map(|edit| (edit.location, edit.text.clone()));
             actions.push(CodeAction {
                 title: sentence(&fix.title),
@@ -50,7 +50,7 @@ pub(crate) fn repairs(
 pub(crate) fn repair_all(places: Places<'_>, file: usize, versions: &Versions) -> Option<CodeAction> {
     let program = places.program;
     let id = program.files().get(file)?.id;
-    let repaired = npc_driver::repaired(&program.checked);
+    let repaired = program.checked.repaired();
     let text = repaired.get(&id)?;
     let end = u32::try_from(program.source(file).len()).ok()?;
     let edits = std::iter::once((Location::new(id, Span::new(0, end)), text.clone()));

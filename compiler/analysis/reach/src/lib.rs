@@ -8,6 +8,8 @@
 
 mod crossing;
 mod describe;
+mod destinations;
+mod family;
 mod groups;
 mod matrix;
 mod partition;
@@ -17,8 +19,8 @@ mod traffic;
 mod view;
 pub mod write;
 
-pub use crossing::Destinations;
 pub use describe::Members;
+pub use destinations::Destinations;
 pub use matrix::{Allowed, Group, Reach};
 pub use traffic::TrafficSet;
 pub use view::{View, ViewError};

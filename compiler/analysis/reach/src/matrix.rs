@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use npc_cluster::Cluster;
 use npc_model::{AddressSets, Classes, Evaluator, Family, number};
 use npc_program::Program;
-use npc_vocabulary::{Direction, Endpoint};
+use npc_vocabulary::Endpoint;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::crossing::{Cell, cells};
 use crate::describe::{Census, Members, outside_members, pods_members};
+pub use crate::family::Allowed;
+use crate::family::FamilyRows;
 use crate::groups::{AddressClass, Groups};
 use crate::partition::Partition;
-use crate::rows::{Row, RowId, Rows, ports_of};
+use crate::rows::{Rows, ports_of};
 use crate::set::{FEW, GroupSet, Words};
 use crate::traffic::{SetId, Sets, TrafficSet};
 
@@ -39,13 +41,6 @@ pub struct Group {
     pub pods: Vec<usize>,
     /// The ranges of addresses outside, first and last.
     pub addresses: Vec<(IpAddr, IpAddr)>,
-}
-
-/// What is allowed between two groups: a set of traffic for each family that both have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Allowed {
-    pub(crate) v4: Option<SetId>,
-    pub(crate) v6: Option<SetId>,
 }
 
 impl<'c> Reach<'c> {
@@ -231,41 +226,4 @@ fn outside_ranges(
         all.extend(own.map(|(first, last)| (address(*first), address(*last))));
     }
     all
-}
-
-/// The rows of all groups, in one family.
-pub(crate) struct FamilyRows<'e, 'a, S> {
-    pub(crate) rows: Rows<'e, 'a, S>,
-    /// The egress row and the ingress row of each group that has the family.
-    of: Vec<Option<(RowId, RowId)>>,
-    /// The groups of pods.
-    pub(crate) pods: S,
-}
-
-impl<'e, 'a, S: GroupSet> FamilyRows<'e, 'a, S> {
-    fn new(mut rows: Rows<'e, 'a, S>, groups: &'e Groups, traffic: &mut Sets) -> Self {
-        let mut pods = S::default();
-        let mut of = Vec::with_capacity(groups.list.len());
-        for (index, group) in (0..).zip(&groups.list) {
-            if !rows.all.contains(index) {
-                of.push(None);
-                continue;
-            }
-            if !group.pods.is_empty() {
-                pods.insert(index);
-            }
-            let egress = rows.row(traffic, group, Direction::Egress);
-            let ingress = rows.row(traffic, group, Direction::Ingress);
-            of.push(Some((egress, ingress)));
-        }
-        Self { rows, of, pods }
-    }
-
-    pub(crate) fn of_group(&self, group: u32) -> Option<(RowId, RowId)> {
-        self.of.get(group as usize).copied().flatten()
-    }
-
-    pub(crate) fn row(&self, id: RowId) -> &[(SetId, S)] {
-        self.rows.list.get(id).map_or(&[], Row::as_slice)
-    }
 }

@@ -5,7 +5,7 @@ use std::hash::Hash as _;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHasher;
 
-use crate::crossing::Destinations;
+use crate::destinations::Destinations;
 
 /// A set of groups.
 pub(crate) trait GroupSet: Clone + Default + PartialEq {

@@ -1,6 +1,5 @@
 //! The code that the targets `kyverno` and `kyverno-cel` share: names, annotations, settings and their checks.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::guard;
 use crate::limits::{check_annotation_size, check_object_size, name_too_long};
 use crate::options::Options;
 use crate::target::{AUDIT_OMITTED, AnyTarget, Emitted, Input, NAME_COLLISION, unsupported};
-use crate::template::{Names, Template, templates};
+use crate::template::{MAX_NAME, MAX_TEMPLATE_NAME, Names, PREFIX, Template, templates};
 use crate::yaml;
 
 npc_diagnostics::codes! {
@@ -92,32 +91,6 @@ pub fn unreached<'p>(policies: impl Iterator<Item = &'p Policy>, options: &Optio
     found
 }
 
-/// The annotation with the name of the policy that an object comes from.
-pub(crate) const POLICY_ANNOTATION: &str = "npc/policy";
-/// The annotation with the location of that policy, as `file:line`.
-pub(crate) const SOURCE_ANNOTATION: &str = "npc/source";
-
-/// The annotations of a generated NetworkPolicy.
-pub(crate) fn object_annotations(policy: &Policy, source: &str) -> BTreeMap<&'static str, String> {
-    let mut annotations = BTreeMap::from([
-        (POLICY_ANNOTATION, policy.name.to_string()),
-        (SOURCE_ANNOTATION, source.to_owned()),
-    ]);
-    if !policy.docs.is_empty() {
-        annotations.insert("kubernetes.io/description", policy.docs.join("\n"));
-    }
-    annotations
-}
-
-/// The annotations of a Kyverno policy.
-pub(crate) fn annotations(policy: &Policy, source: &str) -> BTreeMap<&'static str, String> {
-    let mut annotations = object_annotations(policy, source);
-    if let Some(description) = annotations.remove("kubernetes.io/description") {
-        annotations.insert("policies.kyverno.io/description", description);
-    }
-    annotations
-}
-
 /// Adds the requirement that the label exists, unless the selector implies it.
 pub(crate) fn require_label(selector: &mut Selector, key: &Arc<str>) {
     if !selector.implies(key) {
@@ -182,13 +155,6 @@ pub(crate) trait Kind: Sync {
     /// Reports settings of the policy that this kind does not support or handles differently.
     fn check(&self, _: &Template<'_>, _: &Resolved, _: &Options, _: &mut Vec<Diagnostic>) {}
 }
-
-/// The prefix of the names of Kyverno policies.
-const PREFIX: &str = "netpol-";
-/// The maximum length of a label value, in characters.
-const MAX_NAME: usize = 63;
-/// The maximum length of a template's name, which [`PREFIX`] precedes in the name of the Kyverno policy.
-pub(crate) const MAX_TEMPLATE_NAME: usize = MAX_NAME - PREFIX.len();
 
 /// The output of one policy of the program, apart from its text.
 #[derive(Default)]

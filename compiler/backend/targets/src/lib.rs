@@ -4,6 +4,7 @@
 //! that it cannot express. The targets that produce NetworkPolicies share the lowering in [`template`]. Each target has
 //! a folder of its own, which implements the trait [`Target`], and [`AnyTarget::ALL`] lists them.
 
+mod annotations;
 mod cluster_network_policy;
 mod ebpf;
 mod guard;
@@ -14,6 +15,7 @@ mod limits;
 mod manifest;
 mod networkpolicy;
 mod options;
+mod registry;
 mod target;
 mod template;
 pub mod yaml;

@@ -1,4 +1,4 @@
-//! The list of targets, and the diagnostics that they share.
+//! The trait of all targets, and the diagnostics that they share. `registry.rs` lists the targets.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -163,36 +163,10 @@ pub enum ReadBack {
 pub struct AnyTarget(&'static dyn Target);
 
 impl AnyTarget {
-    /// Kyverno's ClusterPolicy, `kyverno.io/v1`.
-    pub const KYVERNO: Self = Self(&crate::kyverno::ClusterPolicies);
-    /// Kyverno's GeneratingPolicy, `policies.kyverno.io/v1`.
-    pub const KYVERNO_CEL: Self = Self(&crate::kyverno_cel::GeneratingPolicies);
-    /// Kubernetes' NetworkPolicy, `networking.k8s.io/v1`.
-    pub const NETWORK_POLICY: Self = Self(&crate::networkpolicy::NetworkPolicies);
-    /// Kubernetes' ClusterNetworkPolicy, `policy.networking.k8s.io/v1alpha2`.
-    pub const CLUSTER_NETWORK_POLICY: Self = Self(&crate::cluster_network_policy::ClusterNetworkPolicies);
-    /// The map image of the node runtime.
-    pub const EBPF: Self = Self(&crate::ebpf::MapImage);
-
-    /// Every target. Where several fit, the first is the default.
-    pub const ALL: [Self; 5] =
-        [Self::KYVERNO, Self::KYVERNO_CEL, Self::NETWORK_POLICY, Self::CLUSTER_NETWORK_POLICY, Self::EBPF];
-
-    /// A target that is not in the list, as a test defines it.
+    /// A target. Those that users can choose are in [`AnyTarget::ALL`]; a test may define others.
     #[must_use]
     pub const fn new(target: &'static dyn Target) -> Self {
         Self(target)
-    }
-
-    /// The target with a name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.name() == name)
-    }
-
-    /// The targets with some capabilities.
-    pub fn with(condition: impl Fn(Capabilities) -> bool) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |target| condition(target.capabilities()))
     }
 }
 

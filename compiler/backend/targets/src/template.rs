@@ -21,8 +21,14 @@ use npc_vocabulary::{Direction, Operator, Port, Which};
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
-use crate::kyverno_common::MAX_TEMPLATE_NAME;
 use crate::target::{AnyTarget, unsupported};
+
+/// The prefix of the names of Kyverno policies.
+pub(crate) const PREFIX: &str = "netpol-";
+/// The maximum length of a label value, in characters.
+pub(crate) const MAX_NAME: usize = 63;
+/// The maximum length of a template's name, which [`PREFIX`] precedes in the name of the Kyverno policy.
+pub(crate) const MAX_TEMPLATE_NAME: usize = MAX_NAME - PREFIX.len();
 
 /// The syntax of a target for values that depend on the namespace in which the object is created.
 pub(crate) trait Names {

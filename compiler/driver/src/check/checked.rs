@@ -1,7 +1,9 @@
 //! The result of a check.
 
+use std::collections::BTreeMap;
+
 use npc_cluster::Cluster;
-use npc_diagnostics::{Report, SourceMap};
+use npc_diagnostics::{Diagnostic, FileId, Fix, Report, SourceMap};
 use npc_program::{Files, Loaded, Names, Program};
 use npc_targets::{AnyTarget, Options};
 
@@ -55,6 +57,26 @@ impl Checked {
             self.report.diagnostics.extend(found);
             self.report.sort();
         }
+    }
+
+    /// The texts after the automatic fixes, for the files that they change.
+    #[must_use]
+    pub fn repaired(&self) -> BTreeMap<FileId, String> {
+        self.repaired.iter().map(|(file, text)| (*file, text.to_string())).collect()
+    }
+
+    /// The verified fixes of a diagnostic: the automatic ones, and those that need a decision by the user. For programs
+    /// checked with [`Depth::Editor`](crate::Depth::Editor), which does not verify the latter.
+    #[must_use]
+    pub fn offered_fixes(&self, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
+        let mut own = [diagnostic.clone()];
+        if own.iter().any(|own| !own.fixes.is_empty()) {
+            let verifier =
+                repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
+            verifier.choices(&mut own);
+        }
+        let [own] = own;
+        own.fixes
     }
 
     pub(super) fn verify_automatic_fixes(&mut self, files: &impl Files) {

@@ -11,5 +11,4 @@ pub use checked::Checked;
 pub use interrupt::{Interrupt, Stop, Stopped, Uninterrupted};
 pub(crate) use levels::CODES;
 pub use manifests::check_manifests;
-pub use repair::{offered_fixes, repaired};
 pub use session::{Depth, Input, Session, check};

@@ -16,8 +16,6 @@ use npc_program::{Files, Known, Loaded, Memo, ReadError, load, resolve};
 use npc_syntax::TOO_MANY;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::checked::Checked;
-
 /// The maximum number of times that a check parses and resolves the program again to verify fixes. Bounds the cost of a
 /// file with many errors.
 const MAX_TRIALS: usize = 64;
@@ -26,26 +24,6 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// The maximum number of rounds in which a fix may reveal an error that has an automatic fix.
 const MAX_ROUNDS: usize = 100;
-
-/// The texts after the automatic fixes, for the files that they change.
-#[must_use]
-pub fn repaired(checked: &Checked) -> BTreeMap<FileId, String> {
-    let texts = checked.repaired.iter();
-    texts.map(|(file, text)| (*file, text.to_string())).collect()
-}
-
-/// The verified fixes of a diagnostic: the automatic ones, and those that need a decision by the user. For programs
-/// checked with [`Depth::Editor`](crate::Depth::Editor), which does not verify the latter.
-#[must_use]
-pub fn offered_fixes(checked: &Checked, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
-    let mut own = [diagnostic.clone()];
-    if own.iter().any(|own| !own.fixes.is_empty()) {
-        FixVerifier::new(files, &checked.loaded, &checked.session.resolution, &checked.errors)
-            .choices(&mut own);
-    }
-    let [own] = own;
-    own.fixes
-}
 
 /// Texts by file.
 pub(crate) type Texts = BTreeMap<FileId, Arc<str>>;

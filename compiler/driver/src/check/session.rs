@@ -32,7 +32,7 @@ pub enum Depth {
     /// Runs the lints, and verifies all fixes.
     Full,
     /// Runs the lints, compiles to the configured targets for their diagnostics, and verifies automatic fixes only:
-    /// [`offered_fixes`](crate::offered_fixes) verifies the others when the editor requests them.
+    /// [`Checked::offered_fixes`] verifies the others when the editor requests them.
     Editor,
 }
 

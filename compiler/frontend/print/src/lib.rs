@@ -4,6 +4,7 @@
 //! policy without effect (nothing can satisfy its selector) becomes a comment.
 
 mod join;
+mod rule;
 mod sets;
 mod term;
 
@@ -14,11 +15,12 @@ use npc_program::values::address::{Block, IpNet, is_reserved};
 use npc_program::{
     FailurePolicy, LAST_PRIORITY, Peer, PodTerm, Policy, Rule, ScopeBase, Selector, Settings, scopes_overlap,
 };
-use npc_vocabulary::{Action, Direction, Tier, Which, check_port_name};
+use npc_vocabulary::{Direction, Tier, Which, check_port_name};
 
+pub use self::rule::rule_text;
+use self::rule::write_rule;
 use self::sets::Sets;
 pub use self::term::{block_text, pods_text, scope_text, selector_text, word};
-use self::term::{peers_text, ports_text};
 
 npc_diagnostics::codes! {
     /// # A part that has no effect
@@ -252,30 +254,4 @@ fn settings_text(out: &mut String, settings: &Settings) {
     if !given.is_empty() {
         out.push_str(&format!("  kyverno {{\n    {}\n  }}\n", given.join("\n    ")));
     }
-}
-
-/// A rule, in one line.
-#[must_use]
-pub fn rule_text(rule: &Rule) -> String {
-    let mut text = String::new();
-    write_rule(&mut text, rule, &Sets::default());
-    text.trim().to_owned()
-}
-
-fn write_rule(out: &mut String, rule: &Rule, sets: &Sets) {
-    let action = match rule.action {
-        Action::Allow => "allow",
-        Action::Deny => "deny",
-        Action::Pass => "pass",
-    };
-    let words = match rule.direction {
-        Direction::Ingress => "ingress from ",
-        Direction::Egress => "egress to ",
-    };
-    let (peers, ports) = (peers_text(&rule.peers, sets), ports_text(&rule.ports, sets));
-    out.push_str(&format!("  {action} {words}{}{}\n", peers.join(", "), on(&ports.join(", "))));
-}
-
-fn on(ports: &str) -> String {
-    if ports.is_empty() { String::new() } else { format!(" on {ports}") }
 }

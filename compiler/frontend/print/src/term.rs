@@ -1,11 +1,9 @@
 //! Writes terms: pods, scopes, addresses, ports.
 
 use npc_program::values::address::Block;
-use npc_program::{Peer, PodTerm, PortTerm, Scope, ScopeBase, Selector};
+use npc_program::{PodTerm, Scope, ScopeBase, Selector};
 use npc_syntax::TokenKind;
-use npc_vocabulary::{Operator, Port};
-
-use super::sets::Sets;
+use npc_vocabulary::Operator;
 
 /// A label's key or value, in quotes if the language requires them.
 #[must_use]
@@ -106,54 +104,5 @@ pub(crate) fn anywhere_text(except: &[Block]) -> String {
         [] => "anywhere".to_owned(),
         [one] if except.iter().all(|block| block.except.is_empty()) => format!("anywhere except {one}"),
         _ => format!("anywhere except ({})", blocks.join(", ")),
-    }
-}
-
-/// The peers of a rule, or the names of sets in their place.
-pub(crate) fn peers_text(peers: &[Peer], sets: &Sets) -> Vec<String> {
-    let mut texts: Vec<String> = Vec::new();
-    let mut blocks = Vec::new();
-    for peer in peers {
-        let text = match peer {
-            Peer::Anywhere { except, .. } => anywhere_text(except),
-            Peer::Block(term) => {
-                blocks.push(&term.block);
-                continue;
-            }
-            Peer::Pods(term) => sets.pods(term).unwrap_or_else(|| pods_text(term, false)),
-        };
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
-    match sets.blocks(&blocks) {
-        Some(name) => texts.push(name),
-        None => {
-            for block in blocks {
-                let text = block_text(block);
-                if !texts.contains(&text) {
-                    texts.push(text);
-                }
-            }
-        }
-    }
-    texts
-}
-
-/// The ports of a rule, or the name of a set in their place.
-pub(crate) fn ports_text(ports: &[PortTerm], sets: &Sets) -> Vec<String> {
-    let ports: Vec<&Port> = ports.iter().map(|term| &term.port).collect();
-    match sets.ports(&ports) {
-        Some(name) => vec![name],
-        None => {
-            let mut texts: Vec<String> = Vec::new();
-            for port in ports {
-                let text = port.to_string();
-                if !texts.contains(&text) {
-                    texts.push(text);
-                }
-            }
-            texts
-        }
     }
 }

@@ -6,7 +6,7 @@ use npc_diagnostics::{FileId, Span};
 
 use crate::error::{ExpectedSet, SyntaxError};
 use crate::grammar::{Parsers, tokens};
-use crate::items::Output;
+use crate::output::Output;
 use crate::split::split;
 use crate::token::{Token, TokenKind as T, TokenSpan, lex};
 

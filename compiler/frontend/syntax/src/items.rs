@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chumsky::Parser as _;
-use npc_diagnostics::{Applicability, Diagnostic, FileId, Location, Span};
+use npc_diagnostics::{Diagnostic, FileId, Location, Span};
 use rayon::prelude::*;
 
 use crate::again::Known;
 use crate::ast::{Item, ItemKind, Let, Policy, Tier, Tree, Word};
-use crate::codes::{TOO_MANY, UNTERMINATED_STRING};
-use crate::error::SyntaxError;
+use crate::codes::TOO_MANY;
 use crate::grammar::{Built, Parsers, PolicyEntry, PolicyHeader, tokens};
+use crate::output::Output;
 use crate::split::{Chunk, kind_at, split};
 use crate::token::{Comment, CommentKind, Token, TokenKind as T, lex};
 use crate::unexpected::{manifest, report_misplaced_doc, report_outside_item};
@@ -220,56 +220,6 @@ fn parse_share(
         pieces.push(Piece { span, first: first.kind, body: chunk.body, kind, is_clean, diagnostics });
     }
     pieces
-}
-
-/// Collects the diagnostics of a file.
-pub(crate) struct Output<'a> {
-    pub(crate) file: FileId,
-    pub(crate) source: &'a str,
-    pub(crate) diagnostics: Vec<Diagnostic>,
-}
-
-impl Output<'_> {
-    pub(crate) fn at(&self, span: Span) -> Location {
-        Location::new(self.file, span)
-    }
-
-    pub(crate) fn text(&self, span: Span) -> &str {
-        span.of(self.source)
-    }
-
-    fn syntax(&mut self, error: SyntaxError) {
-        self.diagnostics.push(error.diagnostic(self.file, self.source));
-    }
-
-    pub(crate) fn open_string(&mut self, span: Span) {
-        self.diagnostics.push(
-            Diagnostic::new(
-                &UNTERMINATED_STRING,
-                "this string has no closing quote",
-                self.at(span),
-                "the string begins here and must end on this line",
-            )
-            .fix(Applicability::Maybe, "close the string", self.at(span.at_end()), "\""),
-        );
-    }
-
-    /// Removes diagnostics in lines with an invalid character: they are most likely consequences of it.
-    fn drop_on_bad_lines(&mut self, bad: &[Span]) {
-        let line = |span: &Span| {
-            let (ahead, behind) = self.source.split_at(self.source.floor_char_boundary(span.start as usize));
-            let start = ahead.rfind('\n').map_or(0, |at| at + 1);
-            let end = behind.find('\n').map_or(self.source.len(), |at| ahead.len() + at);
-            start..=end
-        };
-        let lines: Vec<_> = bad.iter().map(line).collect();
-        let beside = |at: usize| {
-            // The lines are sorted, because the invalid characters are in source order.
-            let behind = lines.partition_point(|line| *line.end() < at);
-            lines.get(behind).is_some_and(|line| line.contains(&at))
-        };
-        self.diagnostics.retain(|d| d.location().is_none_or(|place| !beside(place.span.start as usize)));
-    }
 }
 
 /// Parses the tokens of one item.

@@ -20,6 +20,7 @@ mod error;
 mod expect;
 mod grammar;
 mod items;
+mod output;
 mod shift;
 mod split;
 mod suggestions;

@@ -8,7 +8,7 @@ use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_suggest::nearest;
 
 use crate::codes::{MISPLACED_ITEM, MISSPELT_KEYWORD, NESTED_TOO_DEEPLY, SYNTAX};
-use crate::items::Output;
+use crate::output::Output;
 use crate::token::{Token, TokenKind as T};
 use crate::unexpected::bad_character;
 

@@ -5,7 +5,7 @@ use npc_diagnostics::{Applicability, Diagnostic, Edit, Span};
 use npc_suggest::nearest;
 
 use crate::codes::{BAD_CHARACTER, MISPLACED_DOC, SYNTAX};
-use crate::items::Output;
+use crate::output::Output;
 use crate::split::begins_item;
 use crate::suggestions::OPERATORS;
 use crate::token::{Comment, Token, TokenKind as T};

@@ -3,7 +3,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::{Cell, places};
-use crate::matrix::{Allowed, FamilyRows};
+use crate::family::{Allowed, FamilyRows};
 use crate::rows::RowId;
 use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};

@@ -3,11 +3,9 @@
 mod dense;
 mod sparse;
 
-use roaring::RoaringBitmap;
-use smallvec::SmallVec;
-
-use crate::matrix::{Allowed, FamilyRows};
-use crate::set::{FEW, GroupSet, count, holds, members};
+use crate::destinations::Destinations;
+use crate::family::{Allowed, FamilyRows};
+use crate::set::{FEW, GroupSet};
 use crate::traffic::Sets;
 
 /// Up to this many groups, debug builds compute the cells with both algorithms and compare them. Almost every
@@ -16,64 +14,6 @@ const COMPARED: usize = 500;
 
 /// What is allowed to some groups, at least one.
 pub(crate) type Cell = (Allowed, Destinations);
-
-/// A set of groups, by their index in the table.
-#[derive(Clone, Debug)]
-pub struct Destinations(Kind);
-
-#[derive(Clone, Debug)]
-enum Kind {
-    /// A bit for each group, without trailing zero words.
-    Few(SmallVec<[u64; 4]>),
-    Many(RoaringBitmap),
-}
-
-impl Destinations {
-    pub(crate) fn of_words(words: &[u64]) -> Self {
-        let last = words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
-        Self(Kind::Few(words.get(..last).unwrap_or_default().into()))
-    }
-
-    pub(crate) const fn of_many(groups: RoaringBitmap) -> Self {
-        Self(Kind::Many(groups))
-    }
-
-    /// Whether the set contains a group.
-    #[must_use]
-    pub fn contains(&self, group: usize) -> bool {
-        u32::try_from(group).is_ok_and(|group| match &self.0 {
-            Kind::Few(words) => holds(words, group),
-            Kind::Many(groups) => groups.contains(group),
-        })
-    }
-
-    /// The groups, in order.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        let (dense, sparse) = match &self.0 {
-            Kind::Few(words) => (Some(members(words)), None),
-            Kind::Many(groups) => (None, Some(groups.iter())),
-        };
-        dense.into_iter().flatten().chain(sparse.into_iter().flatten()).map(|group| group as usize)
-    }
-
-    /// The first group.
-    fn first(&self) -> Option<u32> {
-        match &self.0 {
-            Kind::Few(words) => members(words).next(),
-            Kind::Many(groups) => groups.min(),
-        }
-    }
-
-    /// The number of groups.
-    #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "none is empty")]
-    pub fn len(&self) -> u64 {
-        match &self.0 {
-            Kind::Few(words) => count(words),
-            Kind::Many(groups) => groups.len(),
-        }
-    }
-}
 
 /// The cells between the groups of which these are the first members: for each source, its destinations.
 pub(crate) fn cells<S: GroupSet>(

@@ -4,7 +4,7 @@ use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 use super::{Cell, places};
-use crate::matrix::{Allowed, FamilyRows};
+use crate::family::{Allowed, FamilyRows};
 use crate::rows::RowId;
 use crate::set::{GroupSet, set_of};
 use crate::traffic::{Operation, SetId, Sets};

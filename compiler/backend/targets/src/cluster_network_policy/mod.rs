@@ -15,7 +15,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use self::types::{
     Both, ClusterNetworkPolicy, DestinationPort, EgressRule, IngressRule, Metadata, Pods, Ports, Range, Spec,
 };
-use crate::kyverno_common::{audit_omitted, collision, object_annotations};
+use crate::annotations::object_annotations;
+use crate::kyverno_common::{audit_omitted, collision};
 use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, too_long};
 use crate::networkpolicy::names_like;
 use crate::options::Options;

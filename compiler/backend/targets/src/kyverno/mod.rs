@@ -8,7 +8,8 @@ use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, Scope, ScopeBase, Selector};
 
 use crate::Output;
-use crate::kyverno_common::{self, Kind, Resolved, TemplateContext, annotations, object_annotations};
+use crate::annotations::{annotations, object_annotations};
+use crate::kyverno_common::{self, Kind, Resolved, TemplateContext};
 use crate::manifest;
 use crate::options::{KyvernoVersion, Options};
 use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies};

@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, ScopeBase};
 
-use crate::kyverno_common::{Kind, Resolved, TemplateContext, annotations, object_annotations};
+use crate::annotations::{annotations, object_annotations};
+use crate::kyverno_common::{Kind, Resolved, TemplateContext};
 use crate::manifest::Manifest;
 use crate::options::{KyvernoVersion, Options};
 use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies, unsupported};

@@ -11,7 +11,8 @@ use npc_program::values::name::glob_matches;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Output;
-use crate::kyverno_common::{collision, is_expressible, object_annotations};
+use crate::annotations::object_annotations;
+use crate::kyverno_common::{collision, is_expressible};
 use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, name_too_long};
 use crate::manifest::Manifest;
 use crate::target::{
