@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments, colour: bool) -> Result<Outcome, Error>
     let reach = Reach::new(&policies.program, &cluster);
     let view = View::new(&reach, &arguments.from, &arguments.to)
         .map_err(|error| Error::new(format!("{}: {error}", arguments.cluster.display())))?;
-    let too_large = |error: npc_reach::write::ProofError| Error::new(error.to_string());
+    let too_large = |error: npc_reach::write::TooLarge| Error::new(error.to_string());
     let written = match arguments.format {
         ReachFormat::Human => text(&view),
         ReachFormat::Json => json(&view),

@@ -162,8 +162,7 @@ fn lists(item: &Item, source: &str) -> Vec<List> {
     let mut found = Vec::new();
     let port =
         |word: &Word| Member { span: word.span, is_name: !word.span.of(source).contains('/'), fits: true };
-    let ports =
-        |visit_words: &[Word]| List { what: "ports", members: visit_words.iter().map(port).collect() };
+    let ports = |words: &[Word]| List { what: "ports", members: words.iter().map(port).collect() };
     let mut peers = |list: Vec<Member>, trees: &mut dyn Iterator<Item = &[Address]>| {
         found.push(List { what: "peers", members: list });
         for tree in trees {

@@ -197,7 +197,7 @@ const SIZE: [u8; 4] = 0x4e50_4321_u32.to_le_bytes();
 /// Returns the program with the size of its tables set. A loader can change a map's number of entries, but
 /// not the size of its values, so that the object itself is patched.
 fn sized(bytes: usize) -> Result<Vec<u8>, LoadError> {
-    let size = u32::try_from(bytes).map_err(|_| LoadError::Layout(LayoutError::ProofError(bytes)))?;
+    let size = u32::try_from(bytes).map_err(|_| LoadError::Layout(LayoutError::TooLarge(bytes)))?;
     let mut object = PROGRAM.to_vec();
     let mut places = object.windows(SIZE.len()).enumerate().filter(|(_, word)| *word == SIZE);
     let (Some((place, _)), None) = (places.next(), places.next()) else {

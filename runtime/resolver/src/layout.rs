@@ -68,7 +68,7 @@ pub enum LayoutError {
     /// There are more of these than the format can number.
     TooMany(&'static str),
     /// They would take so many bytes.
-    ProofError(usize),
+    TooLarge(usize),
 }
 
 impl fmt::Display for LayoutError {
@@ -76,7 +76,7 @@ impl fmt::Display for LayoutError {
         match self {
             Self::Full(what) => write!(f, "the tables have no room for more {what}"),
             Self::TooMany(what) => write!(f, "there are too many {what} for one node"),
-            Self::ProofError(bytes) => {
+            Self::TooLarge(bytes) => {
                 let of = |bytes: usize| bytes.div_ceil(1 << 20);
                 write!(
                     f,
@@ -148,7 +148,7 @@ impl Room {
             return Err(LayoutError::TooMany("groups of ports that no rule distinguishes"));
         }
         if room.bytes() > MOST {
-            return Err(LayoutError::ProofError(room.bytes()));
+            return Err(LayoutError::TooLarge(room.bytes()));
         }
         Ok(room)
     }

@@ -82,8 +82,8 @@ fn reported_lints_are_true() {
                             let mut only = Policy::clone(policy);
                             only.rules = vec![npc_program::Rule { peers, ..rule.clone() }];
                             let only = Program { policies: vec![only.into()], ..Program::default() };
-                            let round_trip = passes(&checked.program, &only, rule.direction, &cluster);
-                            assert!(!round_trip, "{one:#?}\n{source}");
+                            let is_allowed = passes(&checked.program, &only, rule.direction, &cluster);
+                            assert!(!is_allowed, "{one:#?}\n{source}");
                             *confirmed.entry("NP0806").or_default() += 1;
                         }
                     }

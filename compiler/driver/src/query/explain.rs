@@ -86,15 +86,15 @@ impl<'a> Explainer<'a> {
 
     fn policy(&self, index: usize) -> Option<Arc<PolicyReference>> {
         let policy = self.program.policies.get(index)?;
-        let diagnostic =
+        let reference =
             self.policies.get(index)?.get_or_init(|| Arc::new(policy_reference(self.sources, policy)));
-        Some(Arc::clone(diagnostic))
+        Some(Arc::clone(reference))
     }
 
     fn rule(&self, policy: usize, index: usize) -> Option<Arc<RuleReference>> {
         let rule = self.program.policies.get(policy)?.rules.get(index)?;
         let own = self.policy(policy)?;
-        let diagnostic = self.rules.get(self.first_rule.get(policy)? + index)?.get_or_init(|| {
+        let reference = self.rules.get(self.first_rule.get(policy)? + index)?.get_or_init(|| {
             let file = self.sources.file(self.sources.absolute(rule.location).file);
             let text = if file.name().ends_with(".np") {
                 let text = self.sources.text(rule.location);
@@ -105,7 +105,7 @@ impl<'a> Explainer<'a> {
             let location = self.sources.line_of(rule.location);
             Arc::new(RuleReference { policy: own, rule: index + 1, location, text })
         });
-        Some(Arc::clone(diagnostic))
+        Some(Arc::clone(reference))
     }
 }
 

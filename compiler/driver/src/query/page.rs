@@ -3,7 +3,7 @@
 use npc_diagnostics::SourceMap;
 use npc_model::{Evaluator, Family};
 use npc_program::Program;
-use npc_reach::write::{Example, ProofError, html};
+use npc_reach::write::{Example, TooLarge, html};
 use npc_reach::{Reach, TrafficSet, View};
 use npc_vocabulary::{Connection, Traffic, Verdict};
 
@@ -16,7 +16,7 @@ use super::text::side_text;
 /// # Errors
 ///
 /// If the view has too many groups for a readable page.
-pub fn reach_page(program: &Program, sources: &SourceMap, view: &View<'_, '_>) -> Result<String, ProofError> {
+pub fn reach_page(program: &Program, sources: &SourceMap, view: &View<'_, '_>) -> Result<String, TooLarge> {
     let why = Why::new(program, sources, view.reach);
     html(view, "Who can reach whom", |from, to| why.examples(from, to))
 }

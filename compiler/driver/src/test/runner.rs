@@ -183,7 +183,7 @@ fn cluster(test: &Test, sources: &SourceMap, files: &impl Files) -> Result<Clust
         let bytes = files.read(&full).map_err(|error| match error {
             npc_program::ReadError::NotFound(_) => wrong("there is no such file"),
             npc_program::ReadError::Outside => wrong("it is outside the project's folder"),
-            npc_program::ReadError::ProofError => wrong("it is too large"),
+            npc_program::ReadError::TooLarge => wrong("it is too large"),
             npc_program::ReadError::Other(why) => wrong(&why),
         })?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))?;

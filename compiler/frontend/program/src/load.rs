@@ -56,7 +56,7 @@ pub enum ReadError {
     /// The file is outside the project's folder, possibly through a symbolic link.
     Outside,
     /// The file is larger than [`MAX_SOURCE`].
-    ProofError,
+    TooLarge,
     /// Any other reason, as text.
     Other(String),
 }
@@ -207,7 +207,7 @@ impl<F: Files> Loader<'_, F> {
         let read = self
             .files
             .read(&path)
-            .and_then(|bytes| if bytes.len() > MAX_SOURCE { Err(ReadError::ProofError) } else { Ok(bytes) });
+            .and_then(|bytes| if bytes.len() > MAX_SOURCE { Err(ReadError::TooLarge) } else { Ok(bytes) });
         let text = match read {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => text,
@@ -228,7 +228,7 @@ impl<F: Files> Loader<'_, F> {
                     (ReadError::Outside, None) => {
                         self.unreadable(&path, None, "it is outside the project's folder");
                     }
-                    (ReadError::ProofError, _) => {
+                    (ReadError::TooLarge, _) => {
                         self.unreadable(&path, importer, "it is larger than 64 MiB");
                     }
                     (ReadError::Other(why), _) => self.unreadable(&path, importer, why),

@@ -162,9 +162,9 @@ impl Enforcer {
             return;
         }
         let identity = key.identity(&known.pod);
-        let diagnostic = self.kept.starting(&key.to_string(), &known.pod.uid).cloned();
+        let starting = self.kept.starting(&key.to_string(), &known.pod.uid).cloned();
         // The stored interface is valid as long as it exists.
-        if let Some(place) = diagnostic.or_else(|| self.kept.place(&identity).cloned()) {
+        if let Some(place) = starting.or_else(|| self.kept.place(&identity).cloned()) {
             match self.started(key, &place.interface(), place.addresses) {
                 Ok(()) => {
                     let kept = self.kept.started(&key.to_string());

@@ -45,10 +45,9 @@ const MOST: usize = 300;
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     let mut found: Vec<Redundant<'_>> = overview.each(|reader, index, policy, found| {
-        let competing_rules = PolicyContext { reader, index, policy };
-        let rules: Vec<(usize, Deciders<'_>)> = (0..policy.rules.len())
-            .filter_map(|place| Some((place, competing_rules.covered(place)?)))
-            .collect();
+        let context = PolicyContext { reader, index, policy };
+        let rules: Vec<(usize, Deciders<'_>)> =
+            (0..policy.rules.len()).filter_map(|place| Some((place, context.covered(place)?))).collect();
         let idle_policy = || {
             if rules.len() < policy.rules.len() {
                 return None;
@@ -66,7 +65,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
             let mut isolating = Vec::new();
             for direction in directions {
                 if policy.tier == Tier::Namespaced && policy.covers(direction) {
-                    isolating.extend(competing_rules.isolated(direction)?);
+                    isolating.extend(context.isolated(direction)?);
                 }
             }
             Some(isolating)
@@ -87,7 +86,7 @@ pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
                     .iter()
                     .enumerate()
                     .any(|(other, kept)| other != place && kept.direction == rule.direction);
-            let isolating = if keeps { Some(Vec::new()) } else { competing_rules.isolated(rule.direction) };
+            let isolating = if keeps { Some(Vec::new()) } else { context.isolated(rule.direction) };
             if let Some(isolating) = isolating {
                 found.push(Redundant {
                     policy,

@@ -87,9 +87,8 @@ fn half<'p>(
     let far_policy = denying.or(isolating)?;
     let case = Case::of(subject, rule, peer)?;
     let connection = case.connection()?;
-    let competing_rules =
-        Program { policies: judges.iter().copied().cloned().collect(), ..Program::default() };
-    let (egress, ingress) = verdict(&competing_rules, &connection).denied();
+    let far_side = Program { policies: judges.iter().copied().cloned().collect(), ..Program::default() };
+    let (egress, ingress) = verdict(&far_side, &connection).denied();
     let denied = if opposite == Direction::Egress { egress } else { ingress };
     if !denied {
         return None;

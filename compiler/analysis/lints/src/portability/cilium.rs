@@ -315,18 +315,18 @@ fn baseline_accepts(overview: &Overview<'_>, cni: &Cni) -> Vec<Diagnostic> {
             continue;
         }
         let direction: Direction = rule.direction;
-        let competing_rules: Vec<&Policy> = plain
+        let others: Vec<&Policy> = plain
             .iter()
             .copied()
             .filter(|other| other.covers(direction))
             .filter(|other| policies_overlap(other, policy))
             .collect();
         let mut none: Vec<Fact<'_>> = Vec::new();
-        for other in &competing_rules {
+        for other in &others {
             let own = other.rules.iter().filter(|rule| rule.direction == direction);
             none.extend(own.map(|rule| Fact::Matches(other, rule)));
         }
-        let isolating = competing_rules.iter().find(|other| {
+        let isolating = others.iter().find(|other| {
             overview.possible(&[Fact::Matches(policy, rule), Fact::Selects(other, direction)], &none)
         });
         if let Some(isolating) = isolating {

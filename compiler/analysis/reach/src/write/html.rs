@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::ProofError;
+use super::TooLarge;
 use super::svg::escaped;
 use crate::view::View;
 
@@ -55,7 +55,7 @@ pub fn html(
     view: &View<'_, '_>,
     title: &str,
     mut explain: impl FnMut(usize, usize) -> Vec<Example>,
-) -> Result<String, ProofError> {
+) -> Result<String, TooLarge> {
     view.fits(MOST)?;
     let reach = view.reach;
     let groups = view

@@ -21,14 +21,14 @@ pub use text::text;
 
 /// The error for a picture or page with too many groups to display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProofError {
+pub struct TooLarge {
     /// The number of groups on its longer side.
     pub groups: usize,
     /// The maximum number.
     pub most: usize,
 }
 
-impl fmt::Display for ProofError {
+impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -38,12 +38,12 @@ impl fmt::Display for ProofError {
     }
 }
 
-impl std::error::Error for ProofError {}
+impl std::error::Error for TooLarge {}
 
 impl View<'_, '_> {
-    fn fits(&self, most: usize) -> Result<(), ProofError> {
+    fn fits(&self, most: usize) -> Result<(), TooLarge> {
         let groups = self.from.len().max(self.to.len());
-        if groups > most { Err(ProofError { groups, most }) } else { Ok(()) }
+        if groups > most { Err(TooLarge { groups, most }) } else { Ok(()) }
     }
 
     /// The groups that are sources or destinations, in order.

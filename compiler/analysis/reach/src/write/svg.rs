@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::ProofError;
+use super::TooLarge;
 use crate::view::View;
 
 /// The maximum number of groups of a picture.
@@ -17,7 +17,7 @@ const LETTER: usize = 7;
 /// # Errors
 ///
 /// If there are too many groups to display.
-pub fn svg(view: &View<'_, '_>) -> Result<String, ProofError> {
+pub fn svg(view: &View<'_, '_>) -> Result<String, TooLarge> {
     view.fits(MOST)?;
     let name = |group: &usize| view.name(*group);
     let longest = |groups: &[usize]| {
