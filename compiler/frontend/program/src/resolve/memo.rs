@@ -17,6 +17,17 @@ pub struct Memo {
     /// The resolved policies, by item.
     pub(super) policies: FxHashMap<FileId, Arc<Resolved>>,
     pub(super) versions: SetVersions,
+    /// What names refer to, in each file.
+    pub(super) names: Vec<FileNames>,
+}
+
+/// What names refer to in a file. If this is the same for all files, every lookup has the same result.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FileNames {
+    /// The sets that the file defines, with their versions.
+    pub(super) sets: Vec<(Arc<str>, u32)>,
+    /// The indices of the files that it imports.
+    pub(super) imports: Vec<usize>,
 }
 
 /// A policy that was resolved without diagnostics.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use npc_syntax::ast::{self, Item, ItemKind};
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
-use super::memo::{Memo, Resolved};
+use super::memo::{Found, Memo, Resolved};
 use super::sets::Sets;
 use super::{Context, MAX_SUGGESTIONS};
 use crate::ir::{Policy, Program};
@@ -40,6 +41,9 @@ pub(super) fn policies(
     program: &mut Program,
     cx: &mut Context<'_>,
 ) -> KeysUsed {
+    memo.names = sets.file_names();
+    // If no set changed, the lookups of every policy have the same results.
+    let by_version = (memo.names == before.names).then(|| sets.by_version());
     let items = loaded.files.iter().enumerate().flat_map(|(file, own)| {
         own.parsed.tree.items.iter().zip(&own.items).filter_map(move |(item, source)| match &item.kind {
             ItemKind::Policy(tree) => Some(PolicyItem { file, source: *source, item, tree }),
@@ -56,7 +60,7 @@ pub(super) fn policies(
             let mut keys = KeysUsed::default();
             let outcome = |item: &PolicyItem<'_>| {
                 let known = before.policies.get(&item.source.id());
-                let known = known.filter(|known| is_current(known, item, sets, &cx));
+                let known = known.filter(|known| is_current(known, item, sets, by_version.as_ref(), &cx));
                 let outcome = match known {
                     Some(known) => Outcome::Clean(Arc::clone(known)),
                     None => resolve_now(item, sets, &mut cx),
@@ -92,11 +96,28 @@ pub(super) fn policies(
 }
 
 /// Whether a policy that was resolved before is the same now.
-fn is_current(known: &Resolved, item: &PolicyItem<'_>, sets: &Sets<'_>, cx: &Context<'_>) -> bool {
+fn is_current(
+    known: &Resolved,
+    item: &PolicyItem<'_>,
+    sets: &Sets<'_>,
+    by_version: Option<&FxHashMap<u32, usize>>,
+    cx: &Context<'_>,
+) -> bool {
     // The item has the location of its documentation, and not the text.
     let text = cx.sources.file(item.source.file).text();
     let docs = known.policy.docs.iter().map(String::as_str);
-    item.item.documentation(text).eq(docs) && sets.view(item.file).repeats(&known.lookups)
+    if !item.item.documentation(text).eq(docs) {
+        return false;
+    }
+    let Some(by_version) = by_version else { return sets.view(item.file).repeats(&known.lookups) };
+    for lookup in known.lookups.iter().filter(|lookup| lookup.is_use) {
+        if let Found::Set(version) = lookup.found
+            && let Some(index) = by_version.get(&version)
+        {
+            sets.mark_set_used(*index);
+        }
+    }
+    true
 }
 
 fn resolve_now(item: &PolicyItem<'_>, sets: &Sets<'_>, cx: &mut Context<'_>) -> Outcome {

@@ -13,7 +13,7 @@ use npc_syntax::TokenKind;
 use npc_syntax::ast::{Address, ItemKind, Let, Term, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::memo::{Found, Lookup, SetVersions};
+use super::memo::{FileNames, Found, Lookup, SetVersions};
 use super::{Context, at};
 use crate::load::{ItemSource, Loaded};
 pub(super) use crate::names::Value;
@@ -431,6 +431,34 @@ impl<'a> Sets<'a> {
             Some((Value::Pods(_), _)) => Value::Pods(pods.list.into()),
             _ => Value::Broken,
         }
+    }
+
+    /// What names refer to, in each file.
+    pub(super) fn file_names(&self) -> Vec<FileNames> {
+        let imports =
+            |file: &crate::load::LoadedFile| file.imports.iter().map(|(target, _)| *target).collect();
+        let mut files: Vec<FileNames> = self
+            .loaded
+            .files
+            .iter()
+            .map(|file| FileNames { sets: Vec::new(), imports: imports(file) })
+            .collect();
+        for set in &self.sets {
+            if let Some(file) = files.get_mut(set.file) {
+                file.sets.push((Arc::clone(&set.name), set.version));
+            }
+        }
+        files
+    }
+
+    /// The sets by version.
+    pub(super) fn by_version(&self) -> FxHashMap<u32, usize> {
+        self.sets.iter().enumerate().map(|(index, set)| (set.version, index)).collect()
+    }
+
+    /// Marks a set as used.
+    pub(super) fn mark_set_used(&self, index: usize) {
+        self.sets.get(index).into_iter().for_each(Set::mark_used);
     }
 
     /// Marks the sets that a name refers to as used.
