@@ -113,12 +113,12 @@ impl Edits {
 
 impl Places<'_> {
     pub(crate) fn range(self, location: Location) -> Range {
-        let Location { file, span } = self.program.checked.sources().absolute(location);
+        let Location { file, span } = self.program.absolute(location);
         range(self.program.text(file), span, self.encoding)
     }
 
     pub(crate) fn uri(self, location: Location) -> Option<Uri> {
-        let location = self.program.checked.sources().absolute(location);
+        let location = self.program.absolute(location);
         uri(&self.program.path(location.file))
     }
 

@@ -433,3 +433,31 @@ fn checks_end_early_anywhere() {
     // Five times between stages, and at least once for each of seven policies.
     assert!(ended >= 12, "{ended}");
 }
+
+/// A policy that moves to another file, with other sets of the same names, is resolved again.
+#[test]
+fn a_policy_in_another_file_refers_to_the_sets_of_that_file() {
+    let file = |path: &str, text: &str| (path.to_owned(), Known::new(path, text.into()));
+    let policy = |name: &str| {
+        format!(
+            "import \"s.np\"\npolicy {name} for all pods in namespace x {{ allow ingress from office }}\n"
+        )
+    };
+    let mut open = Open(
+        [
+            file("a/p.np", &policy("one")),
+            file("b/p.np", &policy("two")),
+            file("a/s.np", "let office = 192.0.2.0/24\n"),
+            file("b/s.np", "let office = 198.51.100.0/24\n"),
+        ]
+        .into(),
+    );
+    let roots = ["a/p.np", "b/p.np"].map(str::to_owned);
+    let before = resolve(&load(&open, &roots), None);
+    let [a, b] = ["a/p.np", "b/p.np"].map(|path| open.0[path].clone());
+    open.0.insert("a/p.np".to_owned(), b.named("a/p.np"));
+    open.0.insert("b/p.np".to_owned(), a.named("b/p.np"));
+    let after = resolve(&load(&open, &roots), Some(&before.memo));
+    assert_eq!(after.program, resolve(&load(&open, &roots), None).program);
+    assert_ne!(after.program.policies[0].rules, before.program.policies[1].rules);
+}

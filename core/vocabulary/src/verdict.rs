@@ -1,5 +1,7 @@
 //! Verdicts and their reasons.
 
+use crate::Direction;
+
 /// The verdict of a program or of a map image for a connection, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -48,6 +50,16 @@ impl Verdict {
         match self {
             Self::Itself | Self::Node => true,
             Self::Decided { egress, ingress } => egress.allowed() && ingress.allowed(),
+        }
+    }
+
+    /// Whether the side of a direction denies it.
+    #[must_use]
+    pub const fn denied_in(&self, direction: Direction) -> bool {
+        let (egress, ingress) = self.denied();
+        match direction {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
     let touches = |span: Span| span.start <= within.end && within.start <= span.end;
     if let Some(cluster) = program.cluster.as_deref() {
         let mut one = |term: &PodTerm| {
-            let Location { file: own, span } = program.checked.sources().absolute(term.location);
+            let Location { file: own, span } = program.absolute(term.location);
             if own == id
                 && touches(span)
                 && let Some(selected) = selected::pods(cluster, term)
@@ -45,8 +45,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
                 add(span.end, pods(selected.len()), Some(format!("{}{more}", names.join(", "))));
             }
         };
-        let sources = program.checked.sources();
-        let here = |own: &&Arc<Policy>| sources.absolute(own.location).file == id;
+        let here = |own: &&Arc<Policy>| program.absolute(own.location).file == id;
         for policy in program.checked.program.policies.iter().filter(here) {
             // Terms that come from a set are counted at the set's definition.
             let own = |term: &&PodTerm| term.location.file == policy.location.file;
@@ -60,7 +59,7 @@ pub(crate) fn hints(places: Places<'_>, file: usize, within: Span) -> Vec<InlayH
             if let npc_program::Value::Pods(list) = &set.value {
                 let item = program.files().get(file).and_then(|own| own.parsed.tree.items.get(set.item));
                 let own = |term: &&PodTerm| {
-                    let start = program.checked.sources().absolute(term.location).span.start;
+                    let start = program.absolute(term.location).span.start;
                     item.is_some_and(|item| item.span.touches(start))
                 };
                 list.iter().map(|term| &**term).filter(own).for_each(&mut one);

@@ -83,7 +83,7 @@ impl Program {
 
     /// The peers and ports of a rule, as written in the source.
     fn peers(&self, rule: &Rule) -> String {
-        let Location { file, span } = self.checked.sources().absolute(rule.location);
+        let Location { file, span } = self.absolute(rule.location);
         let index = self.files().iter().position(|own| own.id == file);
         let item = index.and_then(|index| self.item(index, span.start));
         let Some(ItemKind::Policy(policy)) = item.map(|item| &item.kind) else { return String::new() };

@@ -125,7 +125,7 @@ impl Program {
     /// The source text at a location, on one line and without comments.
     #[must_use]
     pub fn written(&self, location: Location) -> String {
-        let Location { file, span } = self.checked.sources().absolute(location);
+        let Location { file, span } = self.absolute(location);
         let text = self.checked.sources().file(file).text();
         let comments = self.files().iter().find(|own| own.id == file).map(|own| &own.parsed.comments);
         let (mut out, mut from) = (String::new(), span.start);
@@ -159,6 +159,12 @@ impl Program {
         found
     }
 
+    /// The location in its file: the locations of policies and of the members of sets are in items.
+    #[must_use]
+    pub fn absolute(&self, location: Location) -> Location {
+        self.checked.sources().absolute(location)
+    }
+
     /// The text of a word, without quotes.
     #[must_use]
     pub fn says(&self, file: usize, word: Word) -> String {
@@ -170,7 +176,7 @@ impl Program {
     pub fn policy(&self, file: usize, offset: u32) -> Option<&Arc<Policy>> {
         let id = self.files().get(file)?.id;
         let here = |place: Location| {
-            let place = self.checked.sources().absolute(place);
+            let place = self.absolute(place);
             place.file == id && place.span.touches(offset)
         };
         self.checked.program.policies.iter().find(|policy| here(policy.whole))

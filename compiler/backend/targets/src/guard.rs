@@ -10,8 +10,8 @@ use npc_program::{FailurePolicy, Peer, PodTerm, Policy, Program, Rule, scopes_ov
 use npc_vocabulary::{Direction, Tier};
 use serde::Serialize;
 
-use crate::annotations::annotations;
 use crate::kyverno_cel::expression::{NAMESPACE_OBJECT, in_scopes, string};
+use crate::metadata::annotations;
 use crate::options::{KyvernoVersion, Options};
 use crate::yaml;
 

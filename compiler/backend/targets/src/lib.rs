@@ -4,7 +4,6 @@
 //! that it cannot express. The targets that produce NetworkPolicies share the lowering in [`template`]. Each target has
 //! a folder of its own, which implements the trait [`Target`], and [`AnyTarget::ALL`] lists them.
 
-mod annotations;
 mod cluster_network_policy;
 mod ebpf;
 mod guard;
@@ -13,6 +12,7 @@ mod kyverno_cel;
 mod kyverno_common;
 mod limits;
 mod manifest;
+mod metadata;
 mod networkpolicy;
 mod options;
 mod registry;

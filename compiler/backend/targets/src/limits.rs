@@ -3,7 +3,7 @@
 use npc_diagnostics::Diagnostic;
 use npc_program::Policy;
 
-use crate::annotations::object_annotations;
+use crate::metadata::object_annotations;
 use crate::template::Template;
 
 npc_diagnostics::codes! {

@@ -70,30 +70,36 @@ impl Checked {
     #[must_use]
     pub fn offered_fixes(&self, files: &impl Files, diagnostic: &Diagnostic) -> Vec<Fix> {
         let mut own = [diagnostic.clone()];
-        if own.iter().any(|own| !own.fixes.is_empty()) {
-            let verifier =
-                repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
-            verifier.choices(&mut own);
-        }
+        self.verify(files, &mut own, repair::FixVerifier::choices);
         let [own] = own;
         own.fixes
     }
 
     pub(super) fn verify_automatic_fixes(&mut self, files: &impl Files) {
-        if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-            let verifier =
-                repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
-            self.repaired = verifier.automatic(&mut self.report.diagnostics);
-        }
+        let mut diagnostics = std::mem::take(&mut self.report.diagnostics);
+        self.repaired = self.verify(files, &mut diagnostics, repair::FixVerifier::automatic);
+        self.report.diagnostics = diagnostics;
     }
 
     /// Verifies the fixes that need a decision by the user: keeps those that give a program without new errors, and
     /// turns the others into help text.
     pub(super) fn verify_choices(&mut self, files: &impl Files) {
-        if self.report.diagnostics.iter().any(|found| !found.fixes.is_empty()) {
-            let verifier =
-                repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
-            verifier.choices(&mut self.report.diagnostics);
+        let mut diagnostics = std::mem::take(&mut self.report.diagnostics);
+        self.verify(files, &mut diagnostics, repair::FixVerifier::choices);
+        self.report.diagnostics = diagnostics;
+    }
+
+    /// Verifies the fixes of some diagnostics, if they have any.
+    fn verify<'c, F: Files, T: Default>(
+        &'c self,
+        files: &'c F,
+        diagnostics: &mut [Diagnostic],
+        verify: impl FnOnce(repair::FixVerifier<'c, F>, &mut [Diagnostic]) -> T,
+    ) -> T {
+        if diagnostics.iter().all(|found| found.fixes.is_empty()) {
+            return T::default();
         }
+        let verifier = repair::FixVerifier::new(files, &self.loaded, &self.session.resolution, &self.errors);
+        verify(verifier, diagnostics)
     }
 }

@@ -21,11 +21,12 @@ pub trait Interrupt: Sync {
     /// The error of a check that ends early.
     type Error;
 
-    /// Returns the error if the check should end.
+    /// Returns the error if the check should end. From then on, every call returns it: a stage that ends early leaves
+    /// incomplete results, which the next call must reject.
     ///
     /// # Errors
     ///
-    /// As described.
+    /// If the check should end.
     fn check(&self) -> Result<(), Self::Error>;
 }
 

@@ -64,7 +64,7 @@ struct Denial<'p> {
 
 pub(crate) fn run(overview: &Overview<'_>) -> Vec<Diagnostic> {
     // The rules that allow addresses, which may undo a denial.
-    let allows = overview.rules(|_, rule| allows_addresses(rule));
+    let allows = overview.rules(allows_addresses);
     overview.each(|reader, index, policy, found| {
         if policy.tier != Tier::Namespaced {
             return;

@@ -88,9 +88,7 @@ fn half<'p>(
     let case = Case::of(subject, rule, peer)?;
     let connection = case.connection()?;
     let far_side = Program { policies: judges.iter().copied().cloned().collect(), ..Program::default() };
-    let (egress, ingress) = verdict(&far_side, &connection).denied();
-    let denied = if opposite == Direction::Egress { egress } else { ingress };
-    if !denied {
+    if !verdict(&far_side, &connection).denied_in(opposite) {
         return None;
     }
     // The other side denies the example. The finding needs that it denies all connections of this

@@ -121,12 +121,12 @@ impl<'p> Overview<'p> {
     }
 
     /// The rules of all policies except audit policies that the filter accepts.
-    pub(crate) fn rules(&self, filter: impl Fn(&Policy, &Rule) -> bool) -> RuleList<'p> {
+    pub(crate) fn rules(&self, filter: impl Fn(&Rule) -> bool) -> RuleList<'p> {
         let all = self
             .program
             .deciding()
             .flat_map(|(index, policy)| policy.rules.iter().map(move |rule| (index, policy, rule)));
-        RuleList(all.filter(|(_, policy, rule)| filter(policy, rule)).collect())
+        RuleList(all.filter(|(_, _, rule)| filter(rule)).collect())
     }
 
     /// Runs a lint in parallel on all policies except audit policies, and those about which it finds nothing as before.
@@ -298,11 +298,7 @@ impl<'o, 'p> Reader<'o, 'p> {
     /// Whether the whole program allows a connection in a direction, for a pod that `policy` selects.
     pub(crate) fn allows(&self, policy: &Policy, connection: &Connection<'_>, direction: Direction) -> bool {
         self.read_pods_of(policy);
-        let (egress, ingress) = verdict(self.overview.program, connection).denied();
-        match direction {
-            Direction::Egress => !egress,
-            Direction::Ingress => !ingress,
-        }
+        !verdict(self.overview.program, connection).denied_in(direction)
     }
 
     /// What else decides the connections of a rule, for the example pod of its policy's first subject.

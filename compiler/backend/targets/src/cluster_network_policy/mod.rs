@@ -13,11 +13,11 @@ use npc_vocabulary::{Action, Direction, Port, Protocol, Tier, Which};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::types::{
-    Both, ClusterNetworkPolicy, DestinationPort, EgressRule, IngressRule, Metadata, Pods, Ports, Range, Spec,
+    Both, ClusterNetworkPolicy, DestinationPort, EgressRule, IngressRule, Pods, Ports, Range, Spec,
 };
-use crate::annotations::object_annotations;
 use crate::kyverno_common::{audit_omitted, collision};
 use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, too_long};
+use crate::metadata::{Metadata, object_annotations};
 use crate::networkpolicy::names_like;
 use crate::options::Options;
 use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies, unsupported};
@@ -131,7 +131,7 @@ fn compile(input: &Input<'_>) -> Emitted {
             let object = ClusterNetworkPolicy {
                 api_version: "policy.networking.k8s.io/v1alpha2",
                 kind: "ClusterNetworkPolicy",
-                metadata: Metadata { name: &name, annotations: object_annotations(policy, &source) },
+                metadata: Metadata { name, annotations: object_annotations(policy, &source) },
                 spec: Spec {
                     tier: if policy.tier == Tier::Admin { "Admin" } else { "Baseline" },
                     priority: policy.priority,

@@ -3,24 +3,17 @@
 //! `k8s-openapi` contains only built-in kinds of Kubernetes. The Network Policy API project defines this one
 //! (kubernetes-sigs/network-policy-api, `apis/v1alpha2`).
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 
+use crate::metadata::Metadata;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClusterNetworkPolicy<'a> {
     pub(super) api_version: &'static str,
     pub(super) kind: &'static str,
-    pub(super) metadata: Metadata<'a>,
+    pub(super) metadata: Metadata,
     pub(super) spec: Spec<'a>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Metadata<'a> {
-    pub(super) name: &'a str,
-    pub(super) annotations: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]

@@ -8,14 +8,14 @@ use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, Scope, ScopeBase, Selector};
 
 use crate::Output;
-use crate::annotations::{annotations, object_annotations};
 use crate::kyverno_common::{self, Kind, Resolved, TemplateContext};
 use crate::manifest;
+use crate::metadata::{Metadata, annotations, object_annotations};
 use crate::options::{KyvernoVersion, Options};
 use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies};
 use crate::template::{Names, Template, label_selector};
 use types::{
-    Any, ClusterPolicy, Data, DataMetadata, Generate, Metadata, Resources, ResourcesOf, Rule, Spec,
+    Any, ClusterPolicy, Data, DataMetadata, Generate, Resources, ResourcesOf, Rule, Spec,
     WebhookConfiguration,
 };
 

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 
 use crate::manifest;
+use crate::metadata::Metadata;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,12 +16,6 @@ pub(crate) struct ClusterPolicy {
     pub(super) kind: &'static str,
     pub(super) metadata: Metadata,
     pub(super) spec: Spec,
-}
-
-#[derive(Serialize)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) annotations: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]

@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use npc_diagnostics::Diagnostic;
 use npc_program::{FailurePolicy, ScopeBase};
 
-use crate::annotations::{annotations, object_annotations};
 use crate::kyverno_common::{Kind, Resolved, TemplateContext};
 use crate::manifest::Manifest;
+use crate::metadata::{Metadata, annotations, object_annotations};
 use crate::options::{KyvernoVersion, Options};
 use crate::target::{AnyTarget, Capabilities, Emitted, Input, ReadBack, Target, read_policies, unsupported};
 use crate::template::{Names, Template};
@@ -18,7 +18,7 @@ use crate::yaml;
 use crate::{Output, kyverno_common};
 use expression::{OBJECT, conditions, label, variable};
 use types::{
-    Enabled, Evaluation, GeneratingPolicy, Generation, MatchConstraints, Metadata, Named, ResourceRule, Spec,
+    Enabled, Evaluation, GeneratingPolicy, Generation, MatchConstraints, Named, ResourceRule, Spec,
     WebhookConfiguration,
 };
 

@@ -1,11 +1,10 @@
 //! The fields of `policies.kyverno.io/v1` GeneratingPolicy that the target writes.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
 
 use crate::manifest::Manifest;
+use crate::metadata::Metadata;
 use crate::yaml::Embedded;
 
 #[derive(Serialize)]
@@ -15,12 +14,6 @@ pub(crate) struct GeneratingPolicy {
     pub(super) kind: &'static str,
     pub(super) metadata: Metadata,
     pub(super) spec: Spec,
-}
-
-#[derive(Serialize)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) annotations: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]

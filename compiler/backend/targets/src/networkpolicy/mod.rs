@@ -11,10 +11,10 @@ use npc_program::values::name::glob_matches;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Output;
-use crate::annotations::object_annotations;
 use crate::kyverno_common::{collision, is_expressible};
 use crate::limits::{MAX_NAME, check_annotation_size, check_object_size, name_too_long};
 use crate::manifest::Manifest;
+use crate::metadata::object_annotations;
 use crate::target::{
     AnyTarget, Capabilities, Emitted, Input, NEEDS_CLUSTER, ReadBack, Target, read_policies,
 };

@@ -3,8 +3,8 @@
 use npc_diagnostics::{Applicability, Diagnostic, Edit, Span};
 use npc_syntax::ast::{Address, Peer, ScopeExcept, Term, WordTerm};
 
+use super::Context;
 use super::sets::{Value, View};
-use super::{Context, at};
 use crate::load::ItemSource;
 use crate::values::address::{self, IpNet};
 
@@ -112,7 +112,7 @@ impl Context<'_> {
     fn nets(&self, source: ItemSource, term: &WordTerm, view: &View<'_, '_>) -> Option<Vec<IpNet>> {
         let text = self.text(source, term.word);
         if address::looks_like_address(&text) {
-            return address::parse(&text, at(source, term.word.span)).ok().map(|net| vec![net]);
+            return address::parse(&text, source.at(term.word.span)).ok().map(|net| vec![net]);
         }
         match view.known(&text)? {
             Value::Addresses(list) => Some(list.iter().map(|term| term.block.net).collect()),

@@ -14,14 +14,14 @@ use crate::ir::Policy;
 /// The memo table. Each resolution returns a new one, with the policies and sets of its program.
 #[derive(Debug, Default)]
 pub struct Memo {
-    /// The resolved policies, by item.
-    pub(super) policies: FxHashMap<FileId, Arc<Resolved>>,
+    /// The resolved policies, by item, each with the index of its file.
+    pub(super) policies: FxHashMap<FileId, (usize, Arc<Resolved>)>,
     pub(super) versions: SetVersions,
     /// What names refer to, in each file.
     pub(super) names: Vec<FileNames>,
 }
 
-/// What names refer to in a file. If this is the same for all files, every lookup has the same result.
+/// What names refer to in a file. If this is the same for all files, every lookup in a file has the same result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FileNames {
     /// The sets that the file defines, with their versions.

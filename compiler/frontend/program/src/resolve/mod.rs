@@ -176,7 +176,3 @@ impl<'a> Context<'a> {
         item.documentation(text).map(str::to_owned).collect()
     }
 }
-
-const fn at(source: ItemSource, span: Span) -> Location {
-    source.at(span)
-}

@@ -42,8 +42,9 @@ pub(super) fn policies(
     cx: &mut Context<'_>,
 ) -> KeysUsed {
     memo.names = sets.file_names();
-    // If no set changed, the lookups of every policy have the same results.
-    let by_version = (memo.names == before.names).then(|| sets.by_version());
+    // If no set changed, the lookups of the policies of a file have the same results.
+    let same_names = memo.names == before.names;
+    let by_version = sets.by_version();
     let items = loaded.files.iter().enumerate().flat_map(|(file, own)| {
         own.parsed.tree.items.iter().zip(&own.items).filter_map(move |(item, source)| match &item.kind {
             ItemKind::Policy(tree) => Some(PolicyItem { file, source: *source, item, tree }),
@@ -60,9 +61,15 @@ pub(super) fn policies(
             let mut keys = KeysUsed::default();
             let outcome = |item: &PolicyItem<'_>| {
                 let known = before.policies.get(&item.source.id());
-                let known = known.filter(|known| is_current(known, item, sets, by_version.as_ref(), &cx));
+                let known = known.filter(|(file, known)| {
+                    has_same_docs(known, item, &cx)
+                        && (same_names && *file == item.file || sets.view(item.file).repeats(&known.lookups))
+                });
                 let outcome = match known {
-                    Some(known) => Outcome::Clean(Arc::clone(known)),
+                    Some((_, known)) => {
+                        mark_used(known, sets, &by_version);
+                        Outcome::Clean(Arc::clone(known))
+                    }
                     None => resolve_now(item, sets, &mut cx),
                 };
                 match &outcome {
@@ -84,7 +91,7 @@ pub(super) fn policies(
             match outcome {
                 Outcome::Clean(resolved) => {
                     program.policies.push(Arc::clone(&resolved.policy));
-                    memo.policies.insert(item.source.id(), resolved);
+                    memo.policies.insert(item.source.id(), (item.file, resolved));
                 }
                 Outcome::Reported(policy) => program.policies.extend(policy),
             }
@@ -95,29 +102,22 @@ pub(super) fn policies(
     keys
 }
 
-/// Whether a policy that was resolved before is the same now.
-fn is_current(
-    known: &Resolved,
-    item: &PolicyItem<'_>,
-    sets: &Sets<'_>,
-    by_version: Option<&FxHashMap<u32, usize>>,
-    cx: &Context<'_>,
-) -> bool {
-    // The item has the location of its documentation, and not the text.
+/// Whether the documentation of a policy is the same. Its item has the location of the documentation, and not the text.
+fn has_same_docs(known: &Resolved, item: &PolicyItem<'_>, cx: &Context<'_>) -> bool {
     let text = cx.sources.file(item.source.file).text();
-    let docs = known.policy.docs.iter().map(String::as_str);
-    if !item.item.documentation(text).eq(docs) {
-        return false;
-    }
-    let Some(by_version) = by_version else { return sets.view(item.file).repeats(&known.lookups) };
-    for lookup in known.lookups.iter().filter(|lookup| lookup.is_use) {
+    item.item.documentation(text).eq(known.policy.docs.iter().map(String::as_str))
+}
+
+/// Marks the sets that a reused policy uses.
+fn mark_used(known: &Resolved, sets: &Sets<'_>, by_version: &FxHashMap<u32, usize>) {
+    let used = known.lookups.iter().filter(|lookup| lookup.is_use);
+    for lookup in used {
         if let Found::Set(version) = lookup.found
             && let Some(index) = by_version.get(&version)
         {
-            sets.mark_set_used(*index);
+            sets.mark_used(*index);
         }
     }
-    true
 }
 
 fn resolve_now(item: &PolicyItem<'_>, sets: &Sets<'_>, cx: &mut Context<'_>) -> Outcome {

@@ -7,8 +7,8 @@ use npc_syntax::ast::{
     Operator, Pods, Scope as ScopeTree, ScopeBase as BaseTree, ScopeExcept, Selector as SelectorTree, Word,
 };
 
+use super::Context;
 use super::sets::{Value, WRONG_KIND};
-use super::{Context, at};
 use crate::ir::{PodTerm, Requirement, Scope, ScopeBase, Selector};
 use crate::load::ItemSource;
 use crate::selector::scopes_overlap;
@@ -72,12 +72,12 @@ impl Context<'_> {
         let mut complete = true;
         for (place, one) in tree.requirements.iter().enumerate() {
             let key = self.name(source, one.key);
-            complete &= self.ok(check_key(&key, at(source, one.key.span))).is_some();
-            self.keys.push((Arc::clone(&key), at(source, one.key.span)));
+            complete &= self.ok(check_key(&key, source.at(one.key.span))).is_some();
+            self.keys.push((Arc::clone(&key), source.at(one.key.span)));
             let mut values = Vec::with_capacity(one.values.len());
             for word in &one.values {
                 let value = self.name(source, *word);
-                complete &= self.ok(check_value(&value, at(source, word.span))).is_some();
+                complete &= self.ok(check_value(&value, source.at(word.span))).is_some();
                 values.push(value);
             }
             values.sort_unstable();
@@ -96,7 +96,7 @@ impl Context<'_> {
         let Some((first, second)) = selector.contradiction() else { return Some(selector) };
         let place = |index: usize| {
             let said = tree.requirements.iter().enumerate().filter(|(place, _)| !again.contains(place));
-            at(source, said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
+            source.at(said.map(|(_, one)| one.span).nth(index).unwrap_or(tree.span))
         };
         let emit = |label: String| {
             Diagnostic::new(&UNSATISFIABLE, "this selector matches nothing", place(second), label)
@@ -132,10 +132,10 @@ impl Context<'_> {
             None => Some(Selector::default()),
             Some(selector) => self.selector(source, selector),
         };
-        let location = at(source, tree.span);
+        let location = source.at(tree.span);
         let (scope, scope_location) = match &tree.scope {
             None => (Some(Scope::own()), None),
-            Some(scope) => (self.scope(source, scope), Some(at(source, scope.span))),
+            Some(scope) => (self.scope(source, scope), Some(source.at(scope.span))),
         };
         Some(PodTerm { selector: selector?, scope: scope?, location, scope_location })
     }
@@ -148,7 +148,7 @@ impl Context<'_> {
             BaseTree::Same => ScopeBase::Same,
             BaseTree::Name(word) => {
                 let name = self.name(source, *word);
-                complete &= self.ok(check_namespace(&name, false, at(source, word.span))).is_some();
+                complete &= self.ok(check_namespace(&name, false, source.at(word.span))).is_some();
                 ScopeBase::Names(vec![name])
             }
             BaseTree::Globs(words) => ScopeBase::Names(self.globs(source, words, &mut complete)),
@@ -157,7 +157,7 @@ impl Context<'_> {
                 let mut keys = Vec::with_capacity(words.len());
                 for word in words {
                     let key = self.name(source, *word);
-                    complete &= self.ok(check_key(&key, at(source, word.span))).is_some();
+                    complete &= self.ok(check_key(&key, source.at(word.span))).is_some();
                     keys.push(key);
                 }
                 keys.sort_unstable();
@@ -180,7 +180,7 @@ impl Context<'_> {
                     Diagnostic::new(
                         &EMPTY_SCOPE,
                         "an empty selector excludes every namespace",
-                        at(source, tree.span),
+                        source.at(tree.span),
                         "every namespace matches this",
                     )
                     .help("write the labels of the namespaces to exclude"),
@@ -200,7 +200,7 @@ impl Context<'_> {
             self.emit(Diagnostic::new(
                 &EMPTY_SCOPE,
                 "this scope contains no namespace",
-                at(source, tree.span),
+                source.at(tree.span),
                 "no namespace can match this",
             ));
             return None;
@@ -212,7 +212,7 @@ impl Context<'_> {
         let mut names = Vec::with_capacity(words.len());
         for word in words {
             let name = self.name(source, *word);
-            *complete &= self.ok(check_namespace(&name, true, at(source, word.span))).is_some();
+            *complete &= self.ok(check_namespace(&name, true, source.at(word.span))).is_some();
             names.push(name);
         }
         names.sort_unstable();

@@ -4,7 +4,7 @@ use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_suggest::nearest;
 use npc_syntax::ast;
 
-use super::{Context, at};
+use super::Context;
 use crate::ir::{FailurePolicy, Settings};
 use crate::load::ItemSource;
 
@@ -108,8 +108,8 @@ impl Context<'_> {
         for (key, value) in &block.entries {
             let name = self.text(source, *key).into_owned();
             let text = self.text(source, *value).into_owned();
-            let place = at(source, key.span);
-            let value = Value { setting: &name, text: &text, location: at(source, value.span) };
+            let place = source.at(key.span);
+            let value = Value { setting: &name, text: &text, location: source.at(value.span) };
             let read = match name.as_str() {
                 "synchronize" => set(&mut settings.synchronize, value.truth(), &name, place),
                 "generate-existing" => set(&mut settings.generate_existing, value.truth(), &name, place),

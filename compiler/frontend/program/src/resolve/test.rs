@@ -7,8 +7,8 @@ use npc_suggest::nearest;
 use npc_syntax::ast::{self, TestEntry, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::Context;
 use super::sets::{Value, View, WRONG_KIND};
-use super::{Context, at};
 use crate::ir::{End, Expectation, Labels, Test, TestNamespace, TestPod};
 use crate::load::ItemSource;
 use crate::names::Names;
@@ -118,7 +118,7 @@ impl Context<'_> {
         names: &mut FxHashMap<String, Location>,
     ) -> Test {
         let name = self.text(source, tree.name).into_owned();
-        let location = at(source, tree.name.span);
+        let location = source.at(tree.name.span);
         self.once(names, name.clone(), location, "test");
         let mut test = Test {
             name,
@@ -133,10 +133,10 @@ impl Context<'_> {
             match entry {
                 TestEntry::Cluster(path) => {
                     let text = self.text(source, *path).into_owned();
-                    test.clusters.push((text, at(source, path.span)));
+                    test.clusters.push((text, source.at(path.span)));
                 }
                 TestEntry::Namespace { name, labels } => {
-                    let location = at(source, name.span);
+                    let location = source.at(name.span);
                     let name = self.name(source, *name);
                     let checked = check_namespace(&name, false, location);
                     self.ok(checked);
@@ -156,7 +156,7 @@ impl Context<'_> {
         if fixtures.closed {
             for (pod, tree) in test.pods.iter().zip(pods_of(tree)) {
                 if !fixtures.namespaces.contains(&pod.namespace) {
-                    let place = at(source, tree.namespace.span);
+                    let place = source.at(tree.namespace.span);
                     self.emit(fixtures.unknown("namespace", &pod.namespace, place));
                 }
             }
@@ -170,7 +170,7 @@ impl Context<'_> {
             let destination = self.end(source, expect.destination, &fixtures, view);
             let ports = view.ports(source, &expect.ports, self);
             if let (Some(from), Some(destination), Some(ports)) = (from, destination, ports) {
-                let location = at(source, expect.span);
+                let location = source.at(expect.span);
                 expectations.push(Expectation {
                     allowed: expect.allowed,
                     source: from,
@@ -227,7 +227,7 @@ impl Context<'_> {
         let mut addresses = Vec::new();
         for word in &tree.addresses {
             let text = self.text(source, *word).into_owned();
-            let location = at(source, word.span);
+            let location = source.at(word.span);
             if let Some(net) = self.ok(address::parse(&text, location)) {
                 if net.prefix_len() == net.max_prefix_len() {
                     addresses.push(net);
@@ -246,10 +246,10 @@ impl Context<'_> {
             let port_name = self.name(source, *key);
             if let Err(why) = npc_vocabulary::check_port_name(&port_name) {
                 let wrong = format!("`{port_name}` cannot be the name of a port");
-                self.emit(Diagnostic::new(&NOT_A_PORT, wrong, at(source, key.span), why));
+                self.emit(Diagnostic::new(&NOT_A_PORT, wrong, source.at(key.span), why));
             }
             let text = self.text(source, *value).into_owned();
-            let location = at(source, value.span);
+            let location = source.at(value.span);
             if let Some(port) = self.ok(port::parse(&text, location)) {
                 if matches!(port.which, Which::Range(first, last) if first == last) {
                     ports.push((port_name, port));
@@ -263,14 +263,14 @@ impl Context<'_> {
                 }
             }
         }
-        TestPod { name, namespace, labels, addresses, ports, location: at(source, tree.name.span) }
+        TestPod { name, namespace, labels, addresses, ports, location: source.at(tree.name.span) }
     }
 
     /// Resolves the labels of a pod or namespace.
     fn labels(&mut self, source: ItemSource, tree: Option<&ast::Selector>) -> Labels {
         let mut labels: Labels = Vec::new();
         for one in tree.map_or(&[][..], |tree| &tree.requirements) {
-            let location = at(source, one.span);
+            let location = source.at(one.span);
             let key = self.name(source, one.key);
             let (ast::Operator::In, [value]) = (one.operator, one.values.as_slice()) else {
                 self.emit(
@@ -284,9 +284,9 @@ impl Context<'_> {
                 );
                 continue;
             };
-            let value_location = at(source, value.span);
+            let value_location = source.at(value.span);
             let value = self.name(source, *value);
-            let fine = self.ok(check_key(&key, at(source, one.key.span))).is_some()
+            let fine = self.ok(check_key(&key, source.at(one.key.span))).is_some()
                 & self.ok(check_value(&value, value_location)).is_some();
             if labels.iter().any(|(other, _)| *other == key) {
                 self.emit(Diagnostic::new(
@@ -310,7 +310,7 @@ impl Context<'_> {
         view: &View<'_, '_>,
     ) -> Option<End> {
         let text = self.text(source, word).into_owned();
-        let location = at(source, word.span);
+        let location = source.at(word.span);
         if let Some((namespace, name)) = Names::pod(&text) {
             if fixtures.closed && !fixtures.pods.contains(text.as_str()) {
                 self.emit(fixtures.unknown("pod", &text, location));

@@ -8,8 +8,8 @@ use npc_diagnostics::{Applicability, Diagnostic, Location};
 use npc_syntax::ast::{self, Action, Direction, Item, Peer as PeerTree, Statement, Term, Tier};
 use rustc_hash::FxHashMap;
 
+use super::Context;
 use super::sets::{Value, View, WRONG_KIND};
-use super::{Context, at};
 use crate::ir::{Isolation, LAST_PRIORITY, Peer, PodTerm, Policy, Rule, ScopeBase, Settings};
 use crate::load::ItemSource;
 use crate::values::address::{Block, subtract};
@@ -157,7 +157,7 @@ impl Context<'_> {
     /// Reports a policy whose name is already in use.
     pub(super) fn policy_name(&mut self, source: ItemSource, tree: &ast::Policy, names: &mut Names) {
         let name = self.name(source, tree.name);
-        let location = at(source, tree.name.span);
+        let location = source.at(tree.name.span);
         match names.entry(Arc::clone(&name)) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let first = *first.get();
@@ -188,7 +188,7 @@ impl Context<'_> {
         view: &View<'_, '_>,
     ) -> Option<Policy> {
         let name = self.name(source, tree.name);
-        let location = at(source, tree.name.span);
+        let location = source.at(tree.name.span);
         let checked = check_name("policy", &name, location);
         self.ok(checked);
         let priority = self.priority(source, tree);
@@ -205,12 +205,12 @@ impl Context<'_> {
                 },
                 Statement::Isolate(statement) => {
                     if tree.tier != Tier::Namespaced {
-                        self.emit(isolate_in_tier(tree, source, at(source, statement.span), &name));
+                        self.emit(isolate_in_tier(tree, source, source.at(statement.span), &name));
                         complete = false;
                         continue;
                     }
                     for (direction, span) in &statement.directions {
-                        let place = Some(at(source, *span));
+                        let place = Some(source.at(*span));
                         match direction {
                             Direction::Ingress => isolate.ingress = isolate.ingress.or(place),
                             Direction::Egress => isolate.egress = isolate.egress.or(place),
@@ -242,13 +242,13 @@ impl Context<'_> {
         complete.then(|| Policy {
             name,
             location,
-            whole: at(source, item.span),
+            whole: source.at(item.span),
             docs: self.docs(source, item),
-            audit: tree.audit.map(|span| at(source, span)),
+            audit: tree.audit.map(|span| source.at(span)),
             tier: tree.tier,
-            tier_location: tree.tier_span.map(|span| at(source, span)),
+            tier_location: tree.tier_span.map(|span| source.at(span)),
             priority: priority.unwrap_or(LAST_PRIORITY),
-            priority_location: tree.priority.map(|word| at(source, word.span)),
+            priority_location: tree.priority.map(|word| source.at(word.span)),
             subjects,
             rules,
             isolate,
@@ -258,7 +258,7 @@ impl Context<'_> {
 
     fn priority(&mut self, source: ItemSource, tree: &ast::Policy) -> Option<u16> {
         let word = tree.priority?;
-        let location = at(source, word.span);
+        let location = source.at(word.span);
         let text = self.text(source, word).into_owned();
         if tree.tier == Tier::Namespaced {
             self.emit(
@@ -297,17 +297,17 @@ impl Context<'_> {
                 && pods.scope.is_none()
             {
                 complete = false;
-                self.emit(no_scope(at(source, pods.span), at(source, pods.span), None));
+                self.emit(no_scope(source.at(pods.span), source.at(pods.span), None));
             }
         }
         for subject in subjects.iter().flatten() {
             if subject.scope_location.is_none() {
                 // Terms in the policy itself are reported above. The others come from a set.
-                let direct = tree.subject.iter().any(|term| at(source, term.span()) == subject.location);
+                let direct = tree.subject.iter().any(|term| source.at(term.span()) == subject.location);
                 if !direct {
                     complete = false;
                     let place = tree.subject.iter().map(Term::span).reduce(npc_diagnostics::Span::to);
-                    let place = at(source, place.unwrap_or(tree.name.span));
+                    let place = source.at(place.unwrap_or(tree.name.span));
                     self.emit(no_scope(place, place, Some(subject.location)));
                 }
                 continue;
@@ -358,13 +358,13 @@ impl Context<'_> {
         let peers = self.peers(source, &tree.peers, view);
         let (ports, peers) = (ports?, peers?);
         complete.then(|| Rule {
-            location: at(source, tree.span),
+            location: source.at(tree.span),
             action: tree.action,
-            action_location: at(source, tree.action_span),
+            action_location: source.at(tree.action_span),
             direction: tree.direction,
             peers,
             ports,
-            log: tree.log.map(|span| at(source, span)),
+            log: tree.log.map(|span| source.at(span)),
         })
     }
 
@@ -375,7 +375,7 @@ impl Context<'_> {
         for tree in trees.iter().take(upto) {
             match tree {
                 PeerTree::Anywhere { span, except } => {
-                    let location = at(source, *span);
+                    let location = source.at(*span);
                     match view.addresses(source, except, self) {
                         Some(except) => {
                             complete &= self.leaves_something(&except, location);
@@ -395,7 +395,7 @@ impl Context<'_> {
                             Diagnostic::new(
                                 &WRONG_KIND,
                                 "expected pods or addresses, found ports",
-                                at(source, term.span()),
+                                source.at(term.span()),
                                 "these are ports",
                             )
                             .help("ports are written after `on`"),
@@ -414,10 +414,10 @@ impl Context<'_> {
                 Diagnostic::new(
                     &BESIDE_ANYWHERE,
                     "`anywhere` already includes every pod and every address: other peers add nothing",
-                    at(source, beside.span()),
+                    source.at(beside.span()),
                     "adds nothing",
                 )
-                .label(at(source, anywhere.span()), "this includes everything"),
+                .label(source.at(anywhere.span()), "this includes everything"),
             );
         }
         complete.then_some(peers)
@@ -461,7 +461,7 @@ impl Context<'_> {
             };
             if unscoped {
                 complete = false;
-                let place = at(source, span);
+                let place = source.at(span);
                 self.emit(no_scope(place, place, None));
             }
         }
@@ -471,7 +471,7 @@ impl Context<'_> {
             sources,
             destinations,
             ports,
-            location: at(source, span),
+            location: source.at(span),
         })
     }
 }
@@ -496,7 +496,7 @@ fn no_scope(place: Location, end: Location, set: Option<Location>) -> Diagnostic
 }
 
 fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, source: ItemSource, name: &str) -> Diagnostic {
-    let place = at(source, rule.action_span);
+    let place = source.at(rule.action_span);
     let ingress = rule.direction == Direction::Ingress;
     let (direction, preposition) = if ingress { ("ingress", "from") } else { ("egress", "to") };
     if rule.action == Action::Pass && policy.tier == Tier::Baseline {
@@ -516,7 +516,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, source: ItemSource, na
         "a plain policy has `allow` and `isolate`, and denies what no rule allows",
     )
     .note("plain policies are a union: none can deny what another allows");
-    let policy_start = at(source, policy.name.span);
+    let policy_start = source.at(policy.name.span);
     let diagnostic = diagnostic.label(policy_start, format!("`{name}` is a plain policy"));
     if rule.action == Action::Pass {
         return diagnostic.help("make it an `admin policy`");
@@ -530,7 +530,7 @@ fn action_in_tier(policy: &ast::Policy, rule: &ast::Rule, source: ItemSource, na
         (true, _, _) if rule.ports.is_empty() => diagnostic.help(format!("write `isolate {direction}`: what no policy allows is then denied")).fix(
             Applicability::Maybe,
             format!("write `isolate {direction}`"),
-            at(source, rule.span),
+            source.at(rule.span),
             format!("isolate {direction}"),
         ),
         (_, true, _) => diagnostic.help("what no rule allows is already denied: remove this rule, or exclude its peers with `except` in the rule that allows them; an `admin policy` denies regardless of plain policies"),
@@ -551,6 +551,6 @@ fn isolate_in_tier(policy: &ast::Policy, source: ItemSource, place: Location, na
         place,
         "only plain policies isolate",
     )
-    .label(at(source, policy.name.span), format!("`{name}` is {tier} policy"))
+    .label(source.at(policy.name.span), format!("`{name}` is {tier} policy"))
     .help("to deny everything, write `deny ingress from anywhere` as its last rule")
 }

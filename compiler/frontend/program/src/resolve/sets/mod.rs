@@ -13,9 +13,9 @@ use npc_syntax::TokenKind;
 use npc_syntax::ast::{Address, ItemKind, Let, Term, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::Context;
 use super::memo::{FileNames, Found, Lookup, SetVersions};
-use super::{Context, at};
-use crate::load::{ItemSource, Loaded};
+use crate::load::{ItemSource, Loaded, LoadedFile};
 pub(super) use crate::names::Value;
 use crate::names::{self, Meaning, Names};
 use crate::values::address::{self};
@@ -352,7 +352,7 @@ impl<'a> Sets<'a> {
         words
             .into_iter()
             .filter_map(|word| match self.names.find(set.file, &cx.text(set.source, word))? {
-                Meaning::Set(index) => Some((index, at(set.source, word.span))),
+                Meaning::Set(index) => Some((index, set.source.at(word.span))),
                 Meaning::Ambiguous(..) => None,
             })
             .collect()
@@ -397,7 +397,7 @@ impl<'a> Sets<'a> {
             return Value::Broken;
         }
         for term in terms {
-            let location = at(source, term.span());
+            let location = source.at(term.span());
             let value = view.term(source, term, cx).into_owned();
             match (&kind, &value) {
                 (_, Value::Broken) => return Value::Broken,
@@ -435,8 +435,7 @@ impl<'a> Sets<'a> {
 
     /// What names refer to, in each file.
     pub(super) fn file_names(&self) -> Vec<FileNames> {
-        let imports =
-            |file: &crate::load::LoadedFile| file.imports.iter().map(|(target, _)| *target).collect();
+        let imports = |file: &LoadedFile| file.imports.iter().map(|(target, _)| *target).collect();
         let mut files: Vec<FileNames> = self
             .loaded
             .files
@@ -457,17 +456,8 @@ impl<'a> Sets<'a> {
     }
 
     /// Marks a set as used.
-    pub(super) fn mark_set_used(&self, index: usize) {
+    pub(super) fn mark_used(&self, index: usize) {
         self.sets.get(index).into_iter().for_each(Set::mark_used);
-    }
-
-    /// Marks the sets that a name refers to as used.
-    fn mark_used(&self, meaning: Meaning) {
-        let sets = match meaning {
-            Meaning::Set(index) => [Some(index), None],
-            Meaning::Ambiguous(first, second) => [Some(first), Some(second)],
-        };
-        sets.into_iter().flatten().filter_map(|set| self.sets.get(set)).for_each(Set::mark_used);
     }
 
     fn name(&self, index: usize) -> Arc<str> {

@@ -12,8 +12,8 @@ use super::{AMBIGUOUS_NAME, Sets, State, UNKNOWN_NAME, Unique, Value, WRONG_KIND
 use crate::ir::{CidrTerm, PodTerm, PortTerm};
 use crate::load::ItemSource;
 use crate::names::Meaning;
+use crate::resolve::Context;
 use crate::resolve::memo::Lookup;
-use crate::resolve::{Context, at};
 use crate::values::address::{self, Block, EXCEPT_OUTSIDE, IpNet, subtract};
 use crate::values::port;
 use npc_vocabulary::Port;
@@ -65,16 +65,10 @@ impl<'s> View<'s, '_> {
         meaning
     }
 
-    /// Whether each lookup would have the same result now. If so, marks the sets as used as the lookups did.
+    /// Whether each lookup would have the same result now.
     pub(in crate::resolve) fn repeats(&self, lookups: &[Lookup]) -> bool {
-        let meanings =
-            || lookups.iter().map(|lookup| (lookup, self.sets.names.find(self.file, &lookup.name)));
-        let same = meanings().all(|(lookup, meaning)| self.sets.found(meaning) == lookup.found);
-        if same {
-            let used = meanings().filter(|(lookup, _)| lookup.is_use);
-            used.filter_map(|(_, meaning)| meaning).for_each(|meaning| self.sets.mark_used(meaning));
-        }
-        same
+        let meaning = |lookup: &Lookup| self.sets.names.find(self.file, &lookup.name);
+        lookups.iter().all(|lookup| self.sets.found(meaning(lookup)) == lookup.found)
     }
 
     /// Looks up the value of a name and marks the set as used. Reports an unknown or ambiguous name.
@@ -200,7 +194,7 @@ impl<'s> View<'s, '_> {
         cx: &mut Context<'_>,
     ) -> Cow<'s, Value> {
         let text = cx.text(source, word);
-        let location = at(source, word.span);
+        let location = source.at(word.span);
         if let Some(diagnostic) = advice::qualified_name(&text, location) {
             cx.emit(diagnostic);
             return Cow::Borrowed(&Value::Broken);
@@ -211,7 +205,7 @@ impl<'s> View<'s, '_> {
             None => value,
             Some(scope) => {
                 let resolved = cx.scope(source, scope);
-                Cow::Owned(cx.narrow(&text, &value, resolved, at(source, scope.span), location))
+                Cow::Owned(cx.narrow(&text, &value, resolved, source.at(scope.span), location))
             }
         };
         if except.is_empty() {
@@ -282,7 +276,7 @@ impl<'s> View<'s, '_> {
                 cx.emit(Diagnostic::new(
                     &WRONG_KIND,
                     format!("expected addresses, and `{text}` holds {}", other.kind()),
-                    at(source, one.word.span),
+                    source.at(one.word.span),
                     format!("this holds {}", other.kind()),
                 ));
                 None
@@ -317,7 +311,7 @@ impl<'s> View<'s, '_> {
                     continue;
                 }
                 fine = false;
-                let place = at(source, one.word.span);
+                let place = source.at(one.word.span);
                 cx.emit(if covers > 0 {
                     Diagnostic::new(
                         &EXCEPT_OUTSIDE,
@@ -371,7 +365,7 @@ impl<'s> View<'s, '_> {
         let mut out = Unique::default();
         let mut complete = true;
         for word in words {
-            let (text, location) = (cx.text(source, *word), at(source, word.span));
+            let (text, location) = (cx.text(source, *word), source.at(word.span));
             let value = match Literal::of(&text, location, cx) {
                 Literal::Port(port) => {
                     out.add(&port.clone(), PortTerm { port, location });
@@ -392,7 +386,7 @@ impl<'s> View<'s, '_> {
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("`on` takes ports, and `{text}` holds {}", other.kind()),
-                            at(source, word.span),
+                            source.at(word.span),
                             format!("this holds {}", other.kind()),
                         )
                         .help("write a port such as `tcp/443`, or the name of a set of ports"),
@@ -430,7 +424,7 @@ impl<'s> View<'s, '_> {
                         Diagnostic::new(
                             &WRONG_KIND,
                             format!("{what} pods, but these are {}", other.kind()),
-                            at(source, term.span()),
+                            source.at(term.span()),
                             format!("holds {}", other.kind()),
                         )
                         .help("write `all pods in …` or `pods { app = web } in …`"),

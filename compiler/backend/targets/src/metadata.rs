@@ -1,8 +1,16 @@
-//! The annotations of emitted objects.
+//! The metadata of emitted objects.
 
 use std::collections::BTreeMap;
 
 use npc_program::Policy;
+use serde::Serialize;
+
+/// The metadata of an object that belongs to no namespace.
+#[derive(Serialize)]
+pub(crate) struct Metadata {
+    pub(crate) name: String,
+    pub(crate) annotations: BTreeMap<&'static str, String>,
+}
 
 /// The annotation with the name of the policy that an object comes from.
 pub(crate) const POLICY_ANNOTATION: &str = "npc/policy";
